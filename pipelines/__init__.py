@@ -1,0 +1,1 @@
+"""Beam: sources, stages, sinks, runner set-up, corpus statistics and report."""

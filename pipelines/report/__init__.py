@@ -1,0 +1,1 @@
+"""Statistics of a corpus, as tables, JSON and one HTML page."""

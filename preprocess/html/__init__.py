@@ -1,0 +1,1 @@
+"""Pages to candidate pairs."""

@@ -1,0 +1,1 @@
+"""Fetching, decoding, resizing and encoding of pictures."""

@@ -1,0 +1,1 @@
+"""WebDataset tars and their Parquet sidecars: writing, indexing, reading."""

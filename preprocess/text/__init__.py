@@ -1,0 +1,1 @@
+"""Rules, language and hashes of captions."""

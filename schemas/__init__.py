@@ -1,0 +1,1 @@
+"""The words of the house: Arrow schemas, the recipe and the corpus manifest."""

@@ -1,0 +1,1 @@
+"""The engine and one folder for each model."""
