@@ -1,0 +1,170 @@
+"""Files that are whole or absent, on any file system that fsspec knows.
+
+A file is written under a temporary name beside its final one and renamed (local disk), or put
+in one piece (object stores). So whatever has its final name is whole.
+"""
+
+import hashlib
+import os
+import secrets
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+import fsspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+TEMPORARY_SUFFIX = ".septet-tmp"
+
+
+def is_local(path: str) -> bool:
+    """Whether `path` is on this machine's own file system."""
+    return "://" not in path or path.startswith("file://")
+
+
+def local_path(path: str) -> Path:
+    """The plain path behind a local `path`."""
+    return Path(path.removeprefix("file://"))
+
+
+def join(base: str, *parts: str) -> str:
+    """`base` and `parts` with single slashes between, for URLs and local paths alike."""
+    return "/".join([base.rstrip("/"), *(part.strip("/") for part in parts)])
+
+
+def exists(path: str) -> bool:
+    """Whether there is a file or folder of that name."""
+    if is_local(path):
+        return local_path(path).exists()
+    fs, plain = fsspec.url_to_fs(path)
+    return bool(fs.exists(plain))
+
+
+def list_folder(path: str) -> list[str]:
+    """Sorted names in a folder; empty where there is no such folder. Temporary files are left out."""
+    if is_local(path):
+        folder = local_path(path)
+        names = os.listdir(folder) if folder.is_dir() else []
+    else:
+        fs, plain = fsspec.url_to_fs(path)
+        fs.invalidate_cache(plain)
+        found = fs.ls(plain, detail=False) if fs.exists(plain) else []
+        names = [name.rstrip("/").rsplit("/", 1)[-1] for name in found]
+    return sorted(name for name in names if not name.endswith(TEMPORARY_SUFFIX))
+
+
+def remove(path: str) -> None:
+    """Remove a file or a whole folder; nothing happens where there is none."""
+    if is_local(path):
+        plain = local_path(path)
+        if plain.is_dir():
+            shutil.rmtree(plain)
+        else:
+            plain.unlink(missing_ok=True)
+        return
+    fs, remote = fsspec.url_to_fs(path)
+    if fs.exists(remote):
+        fs.rm(remote, recursive=True)
+
+
+def remove_temporaries(folder: str) -> None:
+    """Remove what writers that were killed left below a local `folder`."""
+    if is_local(folder):
+        for left in local_path(folder).rglob(f".*{TEMPORARY_SUFFIX}"):
+            left.unlink(missing_ok=True)
+
+
+@contextmanager
+def open_atomic(path: str) -> Iterator[BinaryIO]:
+    """A seekable binary file that appears as `path` when the block ends without an exception."""
+    if is_local(path):
+        final = local_path(path)
+        final.parent.mkdir(parents=True, exist_ok=True)
+        temporary = final.parent / f".{final.name}.{secrets.token_hex(4)}{TEMPORARY_SUFFIX}"
+        try:
+            with temporary.open("wb+") as out:
+                yield out
+                out.flush()
+                os.fsync(out.fileno())
+            temporary.replace(final)
+        finally:
+            temporary.unlink(missing_ok=True)
+        return
+    fs, remote = fsspec.url_to_fs(path)
+    with tempfile.NamedTemporaryFile(suffix=TEMPORARY_SUFFIX) as out:
+        yield out  # type: ignore[misc]
+        out.flush()
+        fs.makedirs(remote.rsplit("/", 1)[0], exist_ok=True)
+        fs.put_file(out.name, remote)
+
+
+def write_bytes(path: str, data: bytes) -> None:
+    """Write `data` as `path`, whole or not at all."""
+    with open_atomic(path) as out:
+        out.write(data)
+
+
+def read_bytes(path: str) -> bytes:
+    """The content of `path`."""
+    if is_local(path):
+        return local_path(path).read_bytes()
+    fs, remote = fsspec.url_to_fs(path)
+    data: bytes = fs.cat_file(remote)
+    return data
+
+
+def write_table(path: str, table: pa.Table) -> None:
+    """Write `table` as Parquet (zstd). Equal tables give equal bytes."""
+    with open_atomic(path) as out:
+        pq.write_table(table, out, compression="zstd", version="2.6", write_statistics=True)
+
+
+def read_table(path: str, columns: list[str] | None = None) -> pa.Table:
+    """Read a Parquet file, or some columns of it."""
+    if is_local(path):
+        return pq.ParquetFile(local_path(path)).read(columns)
+    fs, remote = fsspec.url_to_fs(path)
+    with fs.open(remote) as file:
+        return pq.ParquetFile(file).read(columns)
+
+
+def read_table_metadata(path: str) -> tuple[int, dict[bytes, bytes]]:
+    """Row count and schema metadata of a Parquet file, from its footer alone."""
+    with fsspec.open(path, "rb") as file:
+        meta = pq.ParquetFile(file)
+        return meta.metadata.num_rows, dict(meta.schema_arrow.metadata or {})
+
+
+def sha256(path: str) -> str:
+    """Hex SHA-256 of a file's content."""
+    with fsspec.open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+SAMPLED_DIGEST_ABOVE = 256 * 2**20
+_SAMPLE = 2**20
+
+
+def content_digest(path: str) -> tuple[int, str]:
+    """Size in bytes and a digest of an input file.
+
+    Files up to 256 MiB are digested whole ("blake2b:…"). For larger ones the size and 16 evenly
+    spread mebibytes are ("sampled:…"): a crawl's archives are terabytes, and they are written
+    once. The digest does not depend on the file's name or times.
+    """
+    fs, plain = fsspec.url_to_fs(path)
+    size = int(fs.size(plain))
+    digest = hashlib.blake2b(size.to_bytes(8, "little"), digest_size=16, person=b"septet.input")
+    with fs.open(plain, "rb") as file:
+        if size <= SAMPLED_DIGEST_ABOVE:
+            while block := file.read(_SAMPLE):
+                digest.update(block)
+            return size, f"blake2b:{digest.hexdigest()}"
+        for i in range(16):
+            file.seek((size - _SAMPLE) * i // 15)
+            digest.update(file.read(_SAMPLE))
+    return size, f"sampled:{digest.hexdigest()}"
