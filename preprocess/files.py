@@ -45,10 +45,10 @@ def exists(path: str) -> bool:
 
 
 def list_folder(path: str) -> list[str]:
-    """Sorted names in a folder; empty where there is no such folder. Temporary files are left out."""
+    """Sorted names in a folder, without temporary files; empty where there is no such folder."""
     if is_local(path):
         folder = local_path(path)
-        names = os.listdir(folder) if folder.is_dir() else []
+        names = [entry.name for entry in folder.iterdir()] if folder.is_dir() else []
     else:
         fs, plain = fsspec.url_to_fs(path)
         fs.invalidate_cache(plain)
