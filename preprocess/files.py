@@ -117,10 +117,41 @@ def read_bytes(path: str) -> bytes:
     return data
 
 
-def write_table(path: str, table: pa.Table) -> None:
-    """Write `table` as Parquet (zstd). Equal tables give equal bytes."""
+class TableSink:
+    """A Parquet file (zstd) written table by table, for use inside `open_atomic`.
+
+    Equal tables in equal order give equal bytes.
+    """
+
+    def __init__(self, out: BinaryIO, schema: pa.Schema):
+        self.rows = 0
+        self._schema = schema
+        self._writer = pq.ParquetWriter(out, schema, compression="zstd", version="2.6")
+
+    def write(self, table: pa.Table) -> None:
+        """Append a table as a row group; its columns are cast to the sink's schema."""
+        if len(table):
+            self.rows += len(table)
+            self._writer.write_table(table.select(self._schema.names).cast(self._schema))
+
+    def close(self, metadata: dict[str, str] | None = None) -> None:
+        """Finish the file, with key-value metadata for its footer."""
+        if metadata:
+            self._writer.add_key_value_metadata(metadata)
+        self._writer.close()
+
+
+def write_table(
+    path: str,
+    table: pa.Table,
+    schema: pa.Schema | None = None,
+    metadata: dict[str, str] | None = None,
+) -> None:
+    """Write `table` as Parquet, whole or not at all."""
     with open_atomic(path) as out:
-        pq.write_table(table, out, compression="zstd", version="2.6", write_statistics=True)
+        sink = TableSink(out, schema or table.schema)
+        sink.write(table)
+        sink.close(metadata)
 
 
 def read_table(path: str, columns: list[str] | None = None) -> pa.Table:
@@ -133,10 +164,10 @@ def read_table(path: str, columns: list[str] | None = None) -> pa.Table:
 
 
 def read_table_metadata(path: str) -> tuple[int, dict[bytes, bytes]]:
-    """Row count and schema metadata of a Parquet file, from its footer alone."""
+    """Row count and key-value metadata of a Parquet file, from its footer alone."""
     with fsspec.open(path, "rb") as file:
-        meta = pq.ParquetFile(file)
-        return meta.metadata.num_rows, dict(meta.schema_arrow.metadata or {})
+        footer = pq.ParquetFile(file).metadata
+        return footer.num_rows, dict(footer.metadata or {})
 
 
 def sha256(path: str) -> str:

@@ -1,0 +1,189 @@
+"""A build: the stages of a recipe one after another, each skipped when it is whole."""
+
+import contextlib
+import fcntl
+import json
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipelines.inputs import find_inputs, with_absolute_roots
+from pipelines.progress import BuildProgress
+from pipelines.runners import Runner
+from pipelines.stages.base import DONE, Input, Stage
+from pipelines.stages.counts import Counts
+from pipelines.stages.curate import CurateStage
+from pipelines.stages.dedup import DedupStage
+from pipelines.stages.fetch import FetchStage
+from pipelines.stages.filter import FilterStage
+from pipelines.stages.report import ReportStage
+from pipelines.stages.source import SourceStage
+from pipelines.stages.write import WriteStage
+from preprocess import files
+from schemas.manifest import MANIFEST_NAME, Manifest
+from schemas.recipe import Recipe
+
+STAGES: tuple[type[Stage], ...] = (
+    SourceStage, FilterStage, DedupStage, FetchStage, CurateStage, WriteStage, ReportStage,
+)  # fmt: skip
+
+TIMES = "stats/build.json"
+
+
+class BuildError(ValueError):
+    """A build that cannot start; the message says what to do."""
+
+
+@dataclass(frozen=True)
+class StageResult:
+    """How one stage went."""
+
+    name: str
+    counts: Counts
+    seconds: float
+    skipped: bool
+
+
+@dataclass(frozen=True)
+class BuildResult:
+    """A finished build."""
+
+    manifest: Manifest
+    stages: list[StageResult]
+
+    @property
+    def nothing_to_do(self) -> bool:
+        """Whether every stage was whole already."""
+        return all(stage.skipped for stage in self.stages)
+
+
+def resolve(recipe: Recipe, folder: str, corpus: str) -> list[Stage]:
+    """The stages of a build with their fingerprints; reads the inputs' bytes, runs nothing.
+
+    Raises:
+        RecipeError: an input that is not there.
+    """
+    return chain(recipe, find_inputs(recipe, folder), folder, corpus)
+
+
+def chain(recipe: Recipe, inputs: tuple[Input, ...], folder: str, corpus: str) -> list[Stage]:
+    """The stages, each knowing the one before."""
+    stages: list[Stage] = []
+    for kind in STAGES:
+        where = with_absolute_roots(recipe, folder) if kind is SourceStage else recipe
+        stages.append(kind(corpus, where, inputs, stages[-1] if stages else None))
+    return stages
+
+
+def build(
+    recipe: Recipe, folder: str, corpus: str, runner: Runner, progress: BuildProgress
+) -> BuildResult:
+    """Build a corpus, or finish or refresh one; a corpus that is whole is left as it is.
+
+    Args:
+        recipe: A parsed recipe.
+        folder: Where the recipe's relative paths start.
+        corpus: The corpus folder.
+        runner: Where the pipelines run.
+        progress: Told what happens.
+
+    Raises:
+        RecipeError: an input that is not there.
+        BuildError: another build is at work in the same folder.
+        StageFailed: a stage failed; what it finished is kept.
+    """
+    with _only_build_in(corpus):
+        files.remove_temporaries(corpus)
+        stages = resolve(recipe, folder, corpus)
+        results: list[StageResult] = []
+        for stage in stages[:-1]:
+            results.append(_run_stage(stage, runner, progress))
+        results.append(_report(stages, results, progress))
+        if not results[-1].skipped:
+            _remove_old_stages(corpus, stages)
+        files.remove_temporaries(corpus)
+        where = files.join(corpus, MANIFEST_NAME)
+        return BuildResult(Manifest.from_json(files.read_bytes(where), where), results)
+
+
+def _run_stage(stage: Stage, runner: Runner, progress: BuildProgress) -> StageResult:
+    start = time.monotonic()
+    counts = stage.done()
+    if counts is not None:
+        progress.skip(stage.name, counts)
+        return StageResult(stage.name, counts, 0.0, True)
+    begun = files.join(stage.folder, "begun")
+    if not files.exists(begun):
+        stage.prepare()
+        files.write_bytes(begun, b"")
+    for one in stage.passes():
+        with progress.watch(one):
+            if one.finished() < one.tasks:
+                runner.run(one.label, one.graph)
+    counts = stage.finish()
+    seconds = time.monotonic() - start
+    progress.finish(stage.name, counts, seconds)
+    return StageResult(stage.name, counts, seconds, False)
+
+
+def _report(
+    stages: list[Stage], results: list[StageResult], progress: BuildProgress
+) -> StageResult:
+    from pipelines.report.page import write_report  # only here: plotting and templates
+
+    stage = stages[-1]
+    assert isinstance(stage, ReportStage)
+    start = time.monotonic()
+    whole = files.exists(files.join(stage.corpus, MANIFEST_NAME))
+    counts = stage.done()
+    if counts is not None and whole:
+        progress.skip(stage.name, counts)
+        return StageResult(stage.name, counts, 0.0, True)
+    counted = [(stage, result.counts) for stage, result in zip(stages, results, strict=False)]
+    manifest = stage.publish(counted)
+    counts = Counts(taken=manifest.samples, given=manifest.samples)
+    seconds = time.monotonic() - start
+    result = StageResult(stage.name, counts, seconds, False)
+    times = [
+        {"stage": r.name, "seconds": round(r.seconds, 3), "skipped": r.skipped}
+        for r in [*results, result]
+    ]
+    files.write_bytes(
+        files.join(stage.corpus, TIMES), (json.dumps({"stages": times}, indent=1) + "\n").encode()
+    )
+    write_report(stage.corpus)
+    files.write_bytes(files.join(stage.folder, DONE), json.dumps(counts.to_dict()).encode())
+    progress.finish(stage.name, counts, time.monotonic() - start)
+    return result
+
+
+def _remove_old_stages(corpus: str, stages: list[Stage]) -> None:
+    """Remove what other recipes left: their outputs can be made again, and disks are finite."""
+    root = files.join(corpus, "stages")
+    current = {stage.folder.rsplit("/", 1)[-1] for stage in stages}
+    for name in files.list_folder(root):
+        if name not in current:
+            files.remove(files.join(root, name))
+
+
+@contextlib.contextmanager
+def _only_build_in(corpus: str) -> Iterator[None]:
+    """Keep a second build out of a local folder; the lock ends with the process."""
+    if not files.is_local(corpus):
+        yield
+        return
+    folder = Path(files.local_path(corpus))
+    folder.mkdir(parents=True, exist_ok=True)
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise BuildError(
+                f"another build is at work in {corpus}: wait for it, or end it first"
+            ) from None
+        yield
+    finally:
+        os.close(handle)

@@ -1,0 +1,90 @@
+"""Is a corpus what its manifest says?"""
+
+import io
+import zlib
+from collections.abc import Iterator
+
+import fsspec
+import pyarrow.compute as pc
+from PIL import Image
+from rich.console import Console
+from rich.progress import track
+
+from preprocess import files
+from preprocess.shards.reader import Corpus
+from preprocess.shards.tar import TarError, index_tar
+from schemas.manifest import Shard
+
+_IMAGES = ("jpg", "jpeg", "png", "webp")
+
+
+def check_corpus(path: str, decode: bool, console: Console) -> list[str]:
+    """All faults of a corpus, a line each.
+
+    Checked are: digests and sizes of tars and sidecars, that each tar read by itself gives the
+    sidecar's keys and members, checksums of members, and that no key stands twice.
+
+    Args:
+        path: The corpus folder.
+        decode: Decode every image member, too.
+        console: For a progress bar.
+    """
+    corpus = Corpus(path)
+    faults, owners = [], {}
+    for number in track(
+        range(len(corpus.shards)), description="check", console=console, transient=True
+    ):
+        shard = corpus.shards[number]
+        try:
+            faults += list(_check_shard(corpus, number, decode))
+            for key in corpus.shard(number).keys.to_pylist():
+                if key in owners:
+                    faults.append(f"{shard.sidecar}: key {key!r} stands in {owners[key]} as well")
+                owners[key] = shard.sidecar
+        except (OSError, ValueError) as error:
+            faults.append(f"{shard.tar}: {error}")
+    return faults
+
+
+def _check_shard(corpus: Corpus, number: int, decode: bool) -> Iterator[str]:
+    shard: Shard = corpus.shards[number]
+    tar = files.join(corpus.path, shard.tar)
+    for name, expected in ((shard.tar, shard.tar_sha256), (shard.sidecar, shard.sidecar_sha256)):
+        found = files.sha256(files.join(corpus.path, name))
+        if found != expected:
+            yield f"{name}: sha256 is {found}, the manifest says {expected}"
+    sidecar = corpus.metadata(number, ["key", "members"]).to_pylist()
+    if len(sidecar) != shard.samples:
+        yield f"{shard.sidecar}: {len(sidecar)} rows, the manifest says {shard.samples}"
+    if corpus.manifest.sorted_keys:
+        keys = corpus.metadata(number, ["key"])["key"]
+        if len(keys) > 1 and not pc.all(pc.less(keys[:-1], keys[1:])).as_py():
+            yield f"{shard.sidecar}: keys do not ascend"
+    with fsspec.open(tar, "rb") as file:
+        try:
+            in_tar = [{"key": key, "members": members} for key, members in index_tar(file, tar)]
+        except TarError as error:
+            yield str(error)
+            return
+    for row, (here, there) in enumerate(zip(sidecar, in_tar, strict=False)):
+        if here != there:
+            yield f"{shard.sidecar}: row {row} ({here['key']}) is not what the tar holds"
+    if len(sidecar) != len(in_tar):
+        yield f"{shard.tar}: {len(in_tar)} samples, its sidecar has {len(sidecar)}"
+    reader = corpus.shard(number)
+    for row in range(len(reader)):
+        sample, wanted = reader.read(row), reader.crc32s(row)
+        for ext, data in sample.items():
+            if zlib.crc32(data) != wanted[ext]:
+                yield f"{shard.tar}: row {row}: {ext} has another CRC-32 than its sidecar says"
+            elif decode and ext in _IMAGES and (fault := _decode_fault(data)):
+                yield f"{shard.tar}: row {row}: {ext} does not decode: {fault}"
+
+
+def _decode_fault(data: bytes) -> str | None:
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            image.load()
+    except (OSError, ValueError, SyntaxError) as error:
+        return str(error)
+    return None

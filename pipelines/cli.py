@@ -1,0 +1,135 @@
+"""The front door: `septet`."""
+
+import sys
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+app = typer.Typer(
+    name="septet",
+    help="From crawled pages to vision-language pretraining: one corpus engine, seven recipes.\n\n"
+    "A first round: septet build examples/recipes/demo.yaml, then septet stats corpora/demo, "
+    "then septet train clip corpora/demo --preset debug.",
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+_console = Console(stderr=True)
+
+
+@app.command()
+def build(
+    recipe: Annotated[Path, typer.Argument(help="The recipe, a YAML file.", show_default=False)],
+    out: Annotated[
+        str | None,
+        typer.Option("--out", "-o", help="The corpus folder or URL; corpora/NAME when absent."),
+    ] = None,
+    workers: Annotated[int, typer.Option(help="Worker processes of the local runner.")] = 1,
+    runner: Annotated[str, typer.Option(help="Where the pipelines run.")] = "local",
+    beam: Annotated[
+        list[str] | None,
+        typer.Option(help="A further flag for Beam, such as --beam=--save_main_session."),
+    ] = None,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Print the resolved stages and run nothing.")
+    ] = False,
+) -> None:
+    """Build a corpus from a recipe; resume it; or do nothing where it is whole.
+
+    Only what changed is done again: with another `curate` section, nothing is fetched twice.
+
+    **Examples**
+
+    septet build examples/recipes/demo.yaml
+
+    septet build my.yaml --out /data/my-corpus --workers 8
+
+    septet build my.yaml --explain
+    """
+    from pipelines.build import build as run_build
+    from pipelines.build import resolve
+    from pipelines.explain import explain_stages
+    from pipelines.progress import BuildProgress
+    from pipelines.runners import make_runner
+    from schemas.recipe_file import parse_recipe
+
+    if not recipe.is_file():
+        raise ValueError(f"{recipe}: no such recipe file")
+    parsed = parse_recipe(recipe.read_text(encoding="utf-8"), str(recipe))
+    folder = str(recipe.resolve().parent)
+    corpus = out or str(Path("corpora") / parsed.name)
+    if explain:
+        explain_stages(parsed, resolve(parsed, folder, corpus), Console())
+        return
+    chosen = make_runner(runner, workers, beam or [], corpus)
+    chosen.check()
+    result = run_build(parsed, folder, corpus, chosen, BuildProgress(_console))
+    if result.nothing_to_do:
+        _console.print(f"{corpus} is whole already: nothing to do")
+    _console.print(
+        f"[bold]{result.manifest.samples:,}[/] samples in {len(result.manifest.shards):,} shards: "
+        f"{corpus}\nreport: {corpus.rstrip('/')}/stats/report.html"
+    )
+
+
+@app.command()
+def index(
+    folder: Annotated[str, typer.Argument(help="A folder of img2dataset or WebDataset shards.")],
+    name: Annotated[str | None, typer.Option(help="Name of the corpus; the folder's.")] = None,
+) -> None:
+    """Give any folder of WebDataset shards sidecars and a manifest, so that it is a corpus.
+
+    The tars are read once and left as they are; sidecars go into `index/` below the folder. Rows
+    of img2dataset's own Parquet files are joined in where their keys match.
+
+    **Example**
+
+    septet index /data/laion/00000-of-00100
+    """
+    from pipelines.index import index_folder
+
+    manifest = index_folder(folder, name, _console)
+    _console.print(f"{manifest.samples:,} samples in {len(manifest.shards):,} shards: {folder}")
+
+
+@app.command()
+def check(
+    corpus: Annotated[str, typer.Argument(help="A corpus folder.")],
+    decode: Annotated[bool, typer.Option("--decode", help="Decode every image, too.")] = False,
+) -> None:
+    """Check a corpus against its manifest: digests, offsets, checksums, order and keys.
+
+    Ends with status 1, and a line for each fault, when anything is not as it should be.
+
+    **Example**
+
+    septet check corpora/demo --decode
+    """
+    from pipelines.check import check_corpus
+
+    faults = check_corpus(corpus, decode, _console)
+    for fault in faults:
+        print(fault)
+    if faults:
+        raise typer.Exit(1)
+    _console.print(f"{corpus}: no fault found")
+
+
+def main() -> None:
+    """Run the command line; a user's error is one message and status 2."""
+    from pipelines.report.commands import show, stats
+    from pipelines.runners import StageFailed
+
+    app.command("stats")(stats)
+    app.command("show")(show)
+    for entry in entry_points(group="septet.commands"):
+        app.command(entry.name)(entry.load())
+    try:
+        app()
+    except (ValueError, OSError, StageFailed) as error:
+        _console.print(f"[bold red]septet:[/] {error}", highlight=False, markup=True)
+        sys.exit(2)

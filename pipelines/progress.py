@@ -1,0 +1,85 @@
+"""What a build tells the person who waits for it.
+
+Progress is read from the files that appear, so it is the same on every runner, and right after a
+resume.
+"""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from pipelines.stages.base import Pass, numbered, numbers_in
+from pipelines.stages.counts import Counts
+from preprocess import files
+
+
+class BuildProgress:
+    """Progress bars and a line for each finished stage, on a terminal or in a log."""
+
+    def __init__(self, console: Console | None = None):
+        self.console = console or Console(stderr=True)
+
+    def skip(self, stage: str, counts: Counts) -> None:
+        """A stage was whole already."""
+        self.console.print(f"[dim]{stage:<8}[/] {_figures(counts)}  [dim]whole already[/]")
+
+    def finish(self, stage: str, counts: Counts, seconds: float) -> None:
+        """A stage is whole now."""
+        self.console.print(f"[bold]{stage:<8}[/] {_figures(counts)}  [cyan]{seconds:.1f} s[/]")
+
+    @contextmanager
+    def watch(self, one: Pass) -> Iterator[None]:
+        """Show a pass while its block runs: tasks done, rows a second, what is rejected."""
+        columns = (
+            SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
+            TimeElapsedColumn(), TimeRemainingColumn(), TextColumn("[dim]{task.fields[news]}"),
+        )  # fmt: skip
+        over = threading.Event()
+        with Progress(*columns, console=self.console, transient=True) as bar:
+            task = bar.add_task(one.label, total=one.tasks, news="")
+            poll = 0.5 if files.is_local(one.folder) else 5.0
+
+            def look() -> None:
+                seen: set[int] = set()
+                total = Counts()
+                while not over.wait(poll):
+                    fresh = set(numbers_in(one.folder)) - seen
+                    for number in fresh:
+                        _, metadata = files.read_table_metadata(numbered(one.folder, number))
+                        total.add(Counts.from_metadata(metadata))
+                    seen |= fresh
+                    seconds = bar.tasks[0].elapsed or 1.0
+                    news = f"{total.taken / seconds:,.0f} rows/s  {_reasons(total)}"
+                    bar.update(task, completed=len(seen), news=news)
+
+            watcher = threading.Thread(target=look, daemon=True)
+            watcher.start()
+            try:
+                yield
+            finally:
+                over.set()
+                watcher.join()
+
+
+def _figures(counts: Counts) -> str:
+    text = f"{counts.taken:>9,} in {counts.given:>9,} out"
+    reasons = _reasons(counts)
+    return f"{text}  [yellow]{reasons}[/]" if reasons else text
+
+
+def _reasons(counts: Counts) -> str:
+    top = counts.rejected.most_common(4)
+    rest = counts.rejected.total() - sum(count for _, count in top)
+    parts = [f"{reason} {count:,}" for reason, count in top]
+    return ", ".join([*parts, f"other {rest:,}"] if rest else parts)

@@ -1,0 +1,49 @@
+"""How many rows a task, a stage or a build took in, gave out and dropped, by reason."""
+
+import json
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+METADATA_KEY = "septet.counts"
+
+
+@dataclass
+class Counts:
+    """Figures of the funnel. `other` holds what is counted but is no pair (pages, images …)."""
+
+    taken: int = 0
+    given: int = 0
+    rejected: Counter[str] = field(default_factory=Counter)
+    other: Counter[str] = field(default_factory=Counter)
+
+    def add(self, more: "Counts") -> None:
+        """Add another task's figures."""
+        self.taken += more.taken
+        self.given += more.given
+        self.rejected.update(more.rejected)
+        self.other.update(more.other)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, keys sorted."""
+        return {
+            "in": self.taken,
+            "out": self.given,
+            "rejected": dict(sorted(self.rejected.items())),
+            "counts": dict(sorted(self.other.items())),
+        }
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> "Counts":
+        """The inverse of `to_dict`."""
+        return cls(data["in"], data["out"], Counter(data["rejected"]), Counter(data["counts"]))
+
+    def to_metadata(self) -> dict[str, str]:
+        """For the footer of the task's Parquet output."""
+        return {METADATA_KEY: json.dumps(self.to_dict())}
+
+    @classmethod
+    def from_metadata(cls, metadata: dict[bytes, bytes]) -> "Counts":
+        """From such a footer; zero where it says nothing."""
+        text = metadata.get(METADATA_KEY.encode())
+        return cls.from_dict(json.loads(text)) if text else cls()

@@ -1,0 +1,100 @@
+"""report: rejects, funnel and manifest in their final place; then the corpus is whole.
+
+Runs in the driver: it moves tables of text and reads footers.
+"""
+
+import json
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from importlib.metadata import version
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipelines.stages.base import Pass, Stage, numbered
+from pipelines.stages.counts import Counts
+from pipelines.stages.write import SHARDS, TAR_METADATA
+from preprocess import files
+from schemas.manifest import MANIFEST_NAME, InputFile, Manifest, Shard
+
+FUNNEL = "stats/funnel.json"
+
+
+class ReportStage(Stage):
+    """See the module."""
+
+    name = "report"
+    version = 1
+    sections = ()
+
+    def settings(self) -> dict[str, Any]:
+        """The whole recipe: the manifest holds it."""
+        return {"recipe": self.recipe.resolved(), "septet": version("septet")}
+
+    @property
+    def output(self) -> str:
+        """The corpus itself."""
+        return self.corpus
+
+    def passes(self) -> Iterator[Pass]:
+        """None: nothing here is work for a cluster."""
+        return iter(())
+
+    def publish(self, stages: list[tuple[Stage, Counts]]) -> Manifest:
+        """Write `rejects/`, the funnel and, last, the manifest.
+
+        Args:
+            stages: All stages before, in order, with their figures.
+        """
+        files.remove(files.join(self.corpus, MANIFEST_NAME))
+        files.remove(files.join(self.corpus, "rejects"))
+        jobs = [(stage, number) for stage, _ in stages for number in stage.numbers()]
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(lambda job: self._publish_rejects(*job), jobs))
+            shards = list(pool.map(self._shard, stages[-1][0].numbers()))
+        funnel = [{"stage": stage.name, "unit": "pairs", **counts.to_dict()}
+                  for stage, counts in stages]  # fmt: skip
+        files.write_bytes(
+            files.join(self.corpus, FUNNEL),
+            (json.dumps({"stages": funnel}, indent=1) + "\n").encode(),
+        )
+        manifest = Manifest(
+            name=self.recipe.name,
+            septet=version("septet"),
+            recipe=self.recipe.resolved(),
+            inputs=[InputFile(path=i.label, bytes=i.bytes, digest=i.digest) for i in self.inputs],
+            shards=shards,
+            sorted_keys=True,
+            counts={
+                "candidates": stages[0][1].taken,
+                "samples": sum(shard.samples for shard in shards),
+                "rejects": sum(counts.rejected.total() for _, counts in stages),
+            },
+        )
+        files.write_bytes(files.join(self.corpus, MANIFEST_NAME), manifest.to_json().encode())
+        return manifest
+
+    def _publish_rejects(self, stage: Stage, number: int) -> None:
+        source = numbered(files.join(stage.folder, "rejects"), number)
+        if files.exists(source) and files.read_table_metadata(source)[0]:
+            target = files.join(self.corpus, "rejects", f"{stage.name}-{number:05d}.parquet")
+            files.write_bytes(target, files.read_bytes(source))
+
+    def _shard(self, number: int) -> Shard:
+        sidecar = numbered(SHARDS, number)
+        path = files.join(self.corpus, sidecar)
+        _, metadata = files.read_table_metadata(path)
+        tar = json.loads(metadata[TAR_METADATA.encode()])
+        keys: pa.ChunkedArray = files.read_table(path, ["key"])["key"]
+        ends = pc.min_max(keys).as_py()
+        return Shard(
+            tar=numbered(SHARDS, number, "tar"),
+            sidecar=sidecar,
+            samples=len(keys),
+            bytes=tar["bytes"],
+            tar_sha256=tar["sha256"],
+            sidecar_sha256=files.sha256(path),
+            first_key=ends["min"],
+            last_key=ends["max"],
+        )

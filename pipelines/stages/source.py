@@ -1,0 +1,214 @@
+"""source: input files to candidate pairs and the places of images; one task an input file."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pyarrow as pa
+
+from pipelines.sources.lists import ListError, read_list
+from pipelines.sources.warc import BrokenRecord, HtmlRecord, ImageRecord, read_warc
+from pipelines.stages.base import Input, Pass, Results, Stage, Work, map_tasks, numbered
+from preprocess import files
+from preprocess.html.pages import BadUrl, image_url, parse_page
+from preprocess.text.clean import clean_caption
+from preprocess.text.ids import pair_id
+from schemas import tables
+from schemas.recipe import ListSource, WarcSource
+
+_BATCH = 8192
+IN_PLAIN_FILE = -1
+"""`offset` of an image that is a file of its own."""
+
+
+class SourceStage(Stage):
+    """See the module."""
+
+    name = "source"
+    version = 1
+    sections = ("sources",)
+
+    def settings(self) -> dict[str, Any]:
+        """Settings of the sources with the inputs' digests in place of their paths."""
+        sources = [
+            source.model_dump(mode="json", exclude={"paths"}) for source in self.recipe.sources
+        ]
+        return {"sources": sources, "inputs": [[i.label, i.digest, i.source] for i in self.inputs]}
+
+    @property
+    def output(self) -> str:
+        """Candidate pairs."""
+        return files.join(self.folder, "pairs")
+
+    @property
+    def places(self) -> str:
+        """Where images are that the inputs hold."""
+        return files.join(self.folder, "places")
+
+    def passes(self) -> Iterator[Pass]:
+        """One pass over the input files."""
+        work = SourceWork(self.folder, self.output, self.inputs, tuple(self.recipe.sources))
+        numbers = list(range(len(self.inputs)))
+        yield Pass("source", self.output, len(numbers), map_tasks(work, numbers))
+
+
+class SourceWork(Work):
+    """Reads one input file."""
+
+    stage = "source"
+
+    def __init__(
+        self,
+        folder: str,
+        output: str,
+        inputs: tuple[Input, ...],
+        sources: tuple[WarcSource | ListSource, ...],
+    ):
+        self.folder, self.output, self.inputs, self.sources = folder, output, inputs, sources
+
+    def run(self, number: int) -> None:
+        """Write the file's pairs, places and rejects."""
+        source = self.inputs[number]
+        settings = self.sources[source.source]
+        places = numbered(files.join(self.folder, "places"), number)
+        with (
+            self.results(number, tables.CANDIDATES) as results,
+            files.open_atomic(places) as out,
+        ):
+            reader = _Reader(source, results, files.TableSink(out, tables.IMAGE_PLACES))
+            if isinstance(settings, WarcSource):
+                reader.read_warc(settings)
+            else:
+                reader.read_list(settings)
+            reader.close()
+
+
+class _Reader:
+    """Rows of one input on their way into the task's outputs."""
+
+    def __init__(self, source: Input, results: Results, places: files.TableSink):
+        self._input, self._results, self._places = source, results, places
+        self._rows: dict[str, list[dict[str, Any]]] = {"pairs": [], "rejects": [], "places": []}
+        self._other = results.counts.other
+
+    def read_warc(self, settings: WarcSource) -> None:
+        path = self._input.path
+        for record in read_warc(path, settings.max_page_bytes):
+            match record:
+                case ImageRecord(url, offset):
+                    self._other["images_in_archive"] += 1
+                    place = image_url(url, url)
+                    if isinstance(place, str):
+                        self._put("places", image_url=place, path=path, offset=offset)
+                case BrokenRecord(url, reason, value):
+                    self._reject(reason, value, page_url=url)
+                case HtmlRecord(url, body, charset):
+                    self._page(settings, url, body, charset)
+
+    def _page(self, settings: WarcSource, url: str, body: bytes, charset: str | None) -> None:
+        self._other["pages"] += 1
+        page = parse_page(body, url, charset, list(settings.captions))
+        self._other["img_elements"] += page.images
+        self._other["images_without_caption"] += page.without_caption
+        for pair in page.pairs:
+            self._pair(*pair, page_url=url, page_language=page.language)
+        for bad in page.bad_urls:
+            self._reject(bad.reason, bad.value, page_url=url, caption=bad.caption)
+
+    def read_list(self, settings: ListSource) -> None:
+        columns = [settings.url_col, settings.caption_col, *settings.extra_cols]
+        if settings.language_col:
+            columns.append(settings.language_col)
+        try:
+            for batch in read_list(self._input.path, list(dict.fromkeys(columns))):
+                for row in batch:
+                    self._list_row(settings, row)
+        except ListError as error:
+            self._reject("list_unreadable", str(error).replace(self._input.path, self._input.label))
+
+    def _list_row(self, settings: ListSource, row: dict[str, Any] | str) -> None:
+        self._other["rows"] += 1
+        if isinstance(row, str):
+            return self._reject("list_row", row)
+        link, text = row[settings.url_col], row[settings.caption_col]
+        caption = clean_caption(str(text)) if text is not None else ""
+        if not link or not caption:
+            missing = settings.caption_col if link else settings.url_col
+            return self._reject("list_row", f"no {missing}", caption=caption or None)
+        link = str(link)
+        if settings.image_root is None or urlsplit(link).scheme in ("http", "https"):
+            where = image_url(link, link)
+            if isinstance(where, BadUrl):
+                return self._reject(where.reason, where.value, caption=caption)
+            link = where
+        else:
+            root = settings.image_root
+            path = _inside(root, link)
+            if path is None:
+                return self._reject("outside_root", link, caption=caption)
+            self._put("places", image_url=link, path=path, offset=IN_PLAIN_FILE)
+        extra = {name: row[name] for name in settings.extra_cols}
+        language = row[settings.language_col] if settings.language_col else None
+        self._pair(
+            link, caption, "list",
+            page_language=str(language) if language else None,
+            extra=json.dumps(extra, ensure_ascii=False, sort_keys=True, default=str)
+            if extra else None,
+        )  # fmt: skip
+
+    def _pair(
+        self,
+        url: str,
+        caption: str,
+        caption_from: str,
+        page_url: str | None = None,
+        page_language: str | None = None,
+        extra: str | None = None,
+    ) -> None:
+        self._results.counts.taken += 1
+        self._put("pairs", id=pair_id(url, caption), image_url=url, caption=caption,
+                  caption_from=caption_from, page_url=page_url, page_language=page_language,
+                  source=self._input.label, extra=extra)  # fmt: skip
+
+    def _reject(
+        self, reason: str, value: str, page_url: str | None = None, caption: str | None = None
+    ) -> None:
+        self._results.counts.taken += 1
+        self._put("rejects", reason=reason, value=value, page_url=page_url, caption=caption,
+                  source=self._input.label)  # fmt: skip
+
+    def _put(self, kind: str, **row: Any) -> None:
+        rows = self._rows[kind]
+        rows.append(row)
+        if len(rows) >= _BATCH:
+            self._flush(kind)
+
+    def _flush(self, kind: str) -> None:
+        rows, self._rows[kind] = self._rows[kind], []
+        if not rows:
+            return
+        if kind == "pairs":
+            self._results.keep(pa.Table.from_pylist(rows, tables.CANDIDATES))
+        elif kind == "places":
+            self._places.write(pa.Table.from_pylist(rows, tables.IMAGE_PLACES))
+        else:
+            fields = ["reason", "value", "page_url", "caption", "source"]
+            schema = pa.schema([pa.field(name, pa.string()) for name in fields])
+            self._results.reject(pa.Table.from_pylist(rows, schema))
+
+    def close(self) -> None:
+        for kind in self._rows:
+            self._flush(kind)
+        self._places.close()
+
+
+def _inside(root: str, link: str) -> str | None:
+    """The file that `link` names below `root`, None if it names one elsewhere."""
+    if not files.is_local(root):
+        clean = link.lstrip("/")
+        return None if ".." in clean.split("/") else files.join(root, clean)
+    folder = Path(files.local_path(root)).resolve()
+    path = (folder / link).resolve()
+    return str(path) if path.is_relative_to(folder) and path != folder else None

@@ -1,0 +1,132 @@
+"""Text rules: functions from a table of candidates to a verdict on each row.
+
+A rule returns a `Verdict`: which rows fail, and the value that failed, as text. Names carry a
+version: a rule never changes silently.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from preprocess.text import language as lid
+from preprocess.text.words import count_words, unspaced_letters
+from schemas import tables
+from schemas.recipe import Filter
+
+RULES_VERSION = 1
+
+
+class Verdict(NamedTuple):
+    """`failed`: bool [n]; `value`: string [n], what each row was measured at."""
+
+    failed: pa.ChunkedArray
+    value: pa.ChunkedArray
+
+
+Rule = Callable[[pa.Table, Filter], Verdict]
+
+_FILENAME = r"^\S+\.(?i:jpe?g|png|gif|webp|bmp|tiff?|svg|avif|heic|pdf|mp4|psd)$"
+
+
+def _text(values: pa.ChunkedArray) -> pa.ChunkedArray:
+    return pc.cast(values, pa.string())
+
+
+def too_short(table: pa.Table, settings: Filter) -> Verdict:
+    """Fewer characters than `min_chars` (`min_chars_unspaced` where most are of such a script)."""
+    length = pc.utf8_length(table["caption"])
+    mostly_unspaced = pc.greater(pc.multiply(unspaced_letters(table["caption"]), 2), length)
+    least = pc.if_else(mostly_unspaced, settings.min_chars_unspaced, settings.min_chars)
+    return Verdict(pc.less(length, least), _text(length))
+
+
+def too_long(table: pa.Table, settings: Filter) -> Verdict:
+    """More characters than `max_chars`."""
+    length = pc.utf8_length(table["caption"])
+    return Verdict(pc.greater(length, settings.max_chars), _text(length))
+
+
+def too_few_words(table: pa.Table, settings: Filter) -> Verdict:
+    """Fewer words than `min_words` (see `preprocess.text.words`)."""
+    words = count_words(table["caption"])
+    return Verdict(pc.less(words, settings.min_words), _text(words))
+
+
+def too_many_words(table: pa.Table, settings: Filter) -> Verdict:
+    """More words than `max_words`."""
+    words = count_words(table["caption"])
+    return Verdict(pc.greater(words, settings.max_words), _text(words))
+
+
+def filename(table: pa.Table, settings: Filter) -> Verdict:
+    """The whole caption is a file name."""
+    matches = pc.match_substring_regex(table["caption"], _FILENAME)
+    return Verdict(pc.and_(matches, settings.drop_filenames), table["caption"])
+
+
+def language(table: pa.Table, settings: Filter) -> Verdict:
+    """Not one of `languages`; needs the columns that `add_language` gives."""
+    if settings.languages is None:
+        none = pa.chunked_array([pa.repeat(False, len(table))])
+        return Verdict(none, table["language"])
+    kept = list(settings.languages)
+    if settings.undetermined == "keep":
+        kept.append(lid.UNDETERMINED)
+    wanted = pc.is_in(table["language"], value_set=pa.array(kept, pa.string()))
+    return Verdict(pc.invert(wanted), table["language"])
+
+
+RULES: dict[str, Rule] = {
+    "too_short": too_short,
+    "too_long": too_long,
+    "filename": filename,
+    "too_few_words": too_few_words,
+    "too_many_words": too_many_words,
+    "language": language,
+}
+"""Reject reason to rule, in the order in which a row's first failure is looked for."""
+
+
+def add_language(table: pa.Table, settings: Filter) -> pa.Table:
+    """The table with the language columns of `schemas.tables.FILTERED`."""
+    verdicts = [
+        lid.identify(caption, declared, settings.language_score)
+        for caption, declared in zip(
+            table["caption"].to_pylist(), table["page_language"].to_pylist(), strict=True
+        )
+    ]
+    columns = {
+        "language": pa.array([v.code for v in verdicts], pa.string()),
+        "language_score": pa.array([v.score for v in verdicts], pa.float32()),
+        "language_from": pa.array([v.origin for v in verdicts], pa.string()),
+    }
+    for name, values in columns.items():
+        table = table.append_column(tables.FILTERED.field(name), values)
+    return table
+
+
+def apply_rules(candidates: pa.Table, settings: Filter) -> tuple[pa.Table, pa.Table]:
+    """Split candidates into those that pass every rule and the rejects.
+
+    Args:
+        candidates: A table of `schemas.tables.CANDIDATES`.
+        settings: The recipe's `filter` section.
+
+    Returns:
+        Passed rows (`FILTERED`) and rejects with reason and value (columns `id`, `reason`,
+        `value`, `image_url`, `caption`, `page_url`, `source`), both in the order of the input.
+    """
+    passed, rejected = add_language(candidates, settings), []
+    for reason, rule in RULES.items():
+        verdict = rule(passed, settings)
+        if pc.any(verdict.failed).as_py():
+            lost = passed.append_column("value", verdict.value).filter(verdict.failed)
+            rejected.append(lost.append_column("reason", pa.repeat(reason, len(lost))))
+            passed = passed.filter(pc.invert(verdict.failed))
+    columns = ["id", "reason", "value", "image_url", "caption", "page_url", "source"]
+    if not rejected:
+        fields = [pa.field(name, pa.string()) for name in columns]
+        return passed, pa.schema(fields).empty_table()
+    return passed, pa.concat_tables([table.select(columns) for table in rejected])

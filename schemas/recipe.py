@@ -1,0 +1,215 @@
+"""The recipe: one YAML file that says what a corpus is made of.
+
+Field descriptions here are the recipe reference; `docs/recipe.md` is generated from them.
+"""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+CaptionPlace = Literal["alt", "figcaption", "title"]
+
+
+class WarcSource(_Section):
+    """Web archives: pairs from the pages, and the images where the archive holds them too."""
+
+    kind: Literal["warc"]
+    paths: list[str] = Field(
+        min_length=1,
+        description="WARC files (plain, gzip or zstd) or glob patterns, local or on any store that "
+        "fsspec knows (`s3://…`, `gs://…`). Relative paths start at the recipe's folder.",
+    )
+    captions: list[CaptionPlace] = Field(
+        default=["alt", "figcaption"],
+        min_length=1,
+        description="Where captions are taken from; a picture with several distinct captions gives "
+        "several pairs.",
+    )
+    max_page_bytes: int = Field(
+        default=8 * 2**20, gt=0, description="Pages larger than this after decoding are rejected."
+    )
+
+
+class ListSource(_Section):
+    """Lists of images with captions: Parquet, CSV, TSV, JSON lines (also `.gz`)."""
+
+    kind: Literal["list"]
+    paths: list[str] = Field(min_length=1, description="List files or glob patterns.")
+    url_col: str = Field(default="url", description="Column with the image's URL or path.")
+    caption_col: str = Field(default="caption", description="Column with the caption.")
+    language_col: str | None = Field(
+        default=None, description="Column with the language that the list declares, if any."
+    )
+    extra_cols: list[str] = Field(
+        default=[], description="Columns carried unread into each sample's `extra` (JSON)."
+    )
+    image_root: str | None = Field(
+        default=None,
+        description="Folder of the images when `url_col` holds paths and not URLs. Nothing outside "
+        "this folder is ever read. Relative paths start at the recipe's folder.",
+    )
+
+
+Source = Annotated[WarcSource | ListSource, Field(discriminator="kind")]
+
+
+class Filter(_Section):
+    """Text rules; each is applied to the cleaned caption."""
+
+    min_chars: int = Field(default=5, ge=0, description="Fewest characters of a caption.")
+    min_chars_unspaced: int = Field(
+        default=2,
+        ge=0,
+        description="Fewest characters where the script writes no spaces (Chinese, Japanese, Thai, "
+        "…); it stands in for `min_chars` there.",
+    )
+    max_chars: int = Field(default=1000, gt=0, description="Most characters of a caption.")
+    min_words: int = Field(
+        default=2,
+        ge=0,
+        description="Fewest words. In scripts without spaces two letters count as a word.",
+    )
+    max_words: int = Field(default=256, gt=0, description="Most words, counted likewise.")
+    drop_filenames: bool = Field(
+        default=True, description="Drop captions that are a file name, such as `IMG_2041.JPG`."
+    )
+    languages: list[str] | None = Field(
+        default=None,
+        description="Languages to keep, as ISO 639 codes (`en`, `de`, `zh`, …); all when absent.",
+    )
+    language_score: float = Field(
+        default=0.5,
+        ge=0,
+        le=1,
+        description="From this score on the model's language counts. Below it the language that "
+        "the page or list declares counts if the model finds it possible, else it is undetermined.",
+    )
+    undetermined: Literal["keep", "drop"] = Field(
+        default="keep",
+        description="What happens to captions of undetermined language when `languages` is given.",
+    )
+
+
+class Dedup(_Section):
+    """Exact duplicates and repetition among the pairs, before anything is fetched."""
+
+    captions_per_image: int | None = Field(
+        default=None, gt=0, description="Most captions kept for one image URL (longest first)."
+    )
+    images_per_caption: int | None = Field(
+        default=10,
+        gt=0,
+        description="Drop captions that stand beside more distinct image URLs than this "
+        "(boiler-plate such as “click to enlarge”; the figure is that of ALIGN, Jia et al. 2021).",
+    )
+    pages_per_pair: int | None = Field(
+        default=None,
+        gt=0,
+        description="Drop pairs that stand on more pages than this (navigation icons and logos).",
+    )
+
+
+class Fetch(_Section):
+    """How images are fetched over HTTP; images that an input already holds are read from there."""
+
+    user_agent: str = Field(
+        default="Septet/0.1 (+https://github.com/septet/septet)",
+        description="Sent with every request. Name yourself and a way to reach you.",
+    )
+    concurrency: int = Field(default=64, gt=0, description="Requests in flight a worker.")
+    per_host: int = Field(default=8, gt=0, description="Requests in flight a host and worker.")
+    connect_timeout: float = Field(default=5, gt=0, description="Seconds to connect.")
+    first_byte_timeout: float = Field(default=10, gt=0, description="Seconds to the first byte.")
+    total_timeout: float = Field(
+        default=30, gt=0, description="Seconds for one URL in all, redirects and retries included."
+    )
+    max_bytes: int = Field(default=20 * 2**20, gt=0, description="Largest body that is accepted.")
+    max_redirects: int = Field(default=5, ge=0, description="Most redirects that are followed.")
+    retries: int = Field(
+        default=2, ge=0, description="Further tries after a transient failure (429, 5xx, time-out)."
+    )
+    allowed_hosts: list[str] = Field(
+        default=[],
+        description="Hosts (`host` or `host:port`) that may have private or loopback addresses; "
+        "all others must resolve to public ones.",
+    )
+    opt_out: list[str] = Field(
+        default=["noai", "noimageai", "noindex", "noimageindex", "noml"],
+        description="`X-Robots-Tag` directives that are honoured, before the body is read.",
+    )
+
+
+class Image(_Section):
+    """How images are decoded, resized and stored; names as in img2dataset."""
+
+    image_size: int = Field(default=256, gt=0, description="Target size in pixels.")
+    resize_mode: Literal["no", "keep_ratio", "keep_ratio_largest", "center_crop", "border"] = Field(
+        default="keep_ratio",
+        description="`no`; `keep_ratio`: shorter side to the size; `keep_ratio_largest`: longer "
+        "side; `center_crop`: shorter side, then the centre square; `border`: longer side, then "
+        "padded to a square.",
+    )
+    resize_only_if_bigger: bool = Field(
+        default=True, description="Never enlarge; smaller images keep their original bytes."
+    )
+    encode_format: Literal["jpg", "png", "webp"] = Field(
+        default="jpg", description="Format of images that are encoded anew."
+    )
+    encode_quality: int = Field(default=95, ge=1, le=100, description="Quality for jpg and webp.")
+    max_pixels: int = Field(
+        default=100_000_000,
+        gt=0,
+        description="Largest width × height, read from the header before anything is decoded.",
+    )
+
+
+class Curate(_Section):
+    """What is kept of the images that were had. Changing this fetches nothing again."""
+
+    min_bytes: int = Field(default=0, ge=0, description="Smallest file, as fetched (LAION: 5120).")
+    min_side: int = Field(
+        default=0, ge=0, description="Shortest side in original pixels (DataComp, COYO: 200)."
+    )
+    max_aspect_ratio: float = Field(
+        default=3.0, ge=1, description="Most that the longer side may exceed the shorter one."
+    )
+    identical_images: Literal["keep_one", "keep_distinct_captions", "keep_all"] = Field(
+        default="keep_distinct_captions",
+        description="When different URLs hold the same bytes: one sample an image, one a distinct "
+        "caption of it, or all.",
+    )
+
+
+class Write(_Section):
+    """The shards."""
+
+    samples_per_shard: int = Field(
+        default=10_000,
+        gt=0,
+        description="Pairs planned for a shard before fetching; what fails to be fetched is "
+        "missing from the shard, never replaced.",
+    )
+
+
+class Recipe(_Section):
+    """A whole recipe."""
+
+    name: str = Field(
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="Name of the corpus; also its folder."
+    )
+    sources: list[Source] = Field(min_length=1, description="Where pairs come from.")
+    filter: Filter = Filter()
+    dedup: Dedup = Dedup()
+    fetch: Fetch = Fetch()
+    image: Image = Image()
+    curate: Curate = Curate()
+    write: Write = Write()
+
+    def resolved(self) -> dict[str, Any]:
+        """The recipe with every default filled in, as plain data."""
+        return self.model_dump(mode="json")
