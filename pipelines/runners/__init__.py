@@ -1,0 +1,27 @@
+"""Runners: where the stages of a build run."""
+
+from collections.abc import Sequence
+
+from pipelines.runners.base import Job, Runner, RunnerError, StageFailed
+from pipelines.runners.local import LocalRunner
+
+__all__ = ["RUNNERS", "Job", "Runner", "RunnerError", "StageFailed", "make_runner"]
+
+RUNNERS: dict[str, type[Runner]] = {"local": LocalRunner}
+
+
+def make_runner(
+    name: str,
+    workers: int = 1,
+    options: Sequence[str] = (),
+    corpus: str = "",
+    inputs: Sequence[str] = (),
+) -> Runner:
+    """The runner of that name for one build; call its `check` before anything else.
+
+    Raises:
+        RunnerError: there is no runner of that name.
+    """
+    if name not in RUNNERS:
+        raise RunnerError(f"no runner {name!r}; there are {', '.join(RUNNERS)}")
+    return RUNNERS[name](Job(workers, tuple(options), corpus, tuple(inputs)))

@@ -1,0 +1,76 @@
+"""Python worker processes of one machine, forked from a server that has imported Beam already.
+
+Importing Beam costs seconds of CPU, and each pipeline of a build starts its workers anew. The
+fork server of `multiprocessing` pays for the import once a build. It is a process of its own
+without threads or gRPC channels, so that forking it is safe.
+"""
+
+import logging
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+from dataclasses import dataclass
+from multiprocessing.context import ForkServerProcess
+
+# What a worker of any stage needs; a module that cannot be imported is passed over.
+PRELOAD = ["apache_beam.runners.worker.sdk_worker", "pyarrow.parquet", "pipelines.stages"]
+
+_STATE_CACHE_BYTES = 100 * 2**20
+_FLUSH_MS = 1000
+
+
+@dataclass(frozen=True)
+class WorkerRequest:
+    """Where a worker connects to: Beam's control address and the worker's name there."""
+
+    control_address: str
+    worker_id: str
+    capabilities: frozenset[str] = frozenset()
+
+
+def start(request: WorkerRequest) -> ForkServerProcess:
+    """Start one worker process. It ends when the control address closes its stream.
+
+    It also ends, at once, when the process that started it does (even by SIGKILL): nothing goes
+    on writing into a corpus behind the back of the next build.
+    """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(PRELOAD)
+    process = context.Process(
+        target=_run,
+        args=(request, dict(os.environ), logging.getLogger("apache_beam").level),
+        name=f"septet-{request.worker_id}",
+        daemon=True,
+    )
+    process.start()
+    return process
+
+
+def _run(request: WorkerRequest, environment: dict[str, str], log_level: int) -> None:
+    """The life of a worker process."""
+    from apache_beam.runners.worker.sdk_worker import SdkHarness
+
+    threading.Thread(target=_die_with_parent, daemon=True).start()
+    # Ctrl-C reaches the whole process group; the parent decides what it means.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    os.environ.clear()
+    os.environ.update(environment)
+    logging.getLogger("apache_beam").setLevel(log_level or logging.WARNING)
+    # Beam prints a traceback of the control stream when its runner goes away first.
+    SdkHarness(
+        request.control_address,
+        worker_id=request.worker_id,
+        state_cache_size=_STATE_CACHE_BYTES,
+        data_buffer_time_limit_ms=_FLUSH_MS,
+        runner_capabilities=request.capabilities,
+    ).run()
+    sys.stdout.flush()
+
+
+def _die_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os.kill(os.getpid(), signal.SIGKILL)
