@@ -6,25 +6,24 @@ without fetching again, and pixels are decoded once.
 """
 
 import hashlib
+import threading
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, BinaryIO
 
 import fsspec
+import numpy as np
 import pyarrow as pa
 
 from pipelines.sources.warc import BodyError, read_body_from
 from pipelines.stages.base import Pass, Stage, Work, map_tasks, numbered
 from pipelines.stages.source import IN_PLAIN_FILE
 from preprocess import files
-from preprocess.images.fetch import Fetched, fetch_many
-from preprocess.images.process import ImageReject, process_image
+from preprocess.images.fetch import FetchPolicy, Fetched, fetch_many
+from preprocess.images.process import ImagePolicy, ImageReject, process_image
 from schemas import tables
 from schemas.recipe import Fetch, Image
 
 _DECODE_THREADS = 2
-_WAITING = 32
-"""Images that may wait for a decoder: bounds memory."""
 
 
 class FetchStage(Stage):
@@ -81,27 +80,109 @@ class FetchWork(Work):
     def run(self, number: int) -> None:
         """Write the plan's images, then the table that makes them count."""
         plan = files.read_table(numbered(self.plans, number))
+        places = _distinct_places(plan)
         with (
             self.results(number, tables.FETCHED) as results,
             files.open_atomic(numbered(self.images, number, "bin")) as out,
         ):
+            store = _Store(out, ImagePolicy(**self.image.model_dump()))
+            for got in _read_places(places, self.fetch.max_bytes):
+                store.put(got)
+            away = [url for url, (path, _) in places.items() if path is None]
+            if away:
+                fetch_many(away, _policy(self.fetch), store.put, threads=_DECODE_THREADS)
+            rows = sorted(store.rows, key=lambda row: str(row["image_url"]))
+            results.keep(pa.Table.from_pylist(rows, tables.FETCHED))
+            results.reject(_rejects(plan, rows))
             results.counts.taken = len(plan)
-            store = _Store(out, self.image)
-            places = _distinct_places(plan)
-            with store:
-                for url, data in _read_places(places, self.fetch.max_bytes):
-                    store.put(url, data)
-                fetch_many(
-                    [url for url, (path, _) in places.items() if path is None],
-                    self.fetch,
-                    lambda got: store.put(got.url, got),
-                )
-            rows = pa.Table.from_pylist(
-                sorted(store.rows, key=lambda row: row["image_url"]), tables.FETCHED
-            )
-            results.keep(rows)
-            lost = {row["image_url"]: row for row in store.rows if row["reason"]}
-            results.reject(_rejects(plan, lost))
             results.counts.given = len(plan) - results.counts.rejected.total()
-            results.counts.other["images"] = sum(not row["reason"] for row in store.rows)
-            results.counts.other["from_inputs"] = sum(p is not None for p, _ in places.values())
+            results.counts.other["images"] = sum(not row["reason"] for row in rows)
+            results.counts.other["images_from_inputs"] = len(places) - len(away)
+            results.counts.other["bytes"] = sum(row["original_bytes"] or 0 for row in rows)
+
+
+class _Store:
+    """Takes images in any order and from several threads; decodes them and keeps their bytes."""
+
+    def __init__(self, out: BinaryIO, policy: ImagePolicy):
+        self.rows: list[dict[str, Any]] = []
+        self._out, self._policy = out, policy
+        self._end = 0
+        self._lock = threading.Lock()
+
+    def put(self, got: Fetched) -> None:
+        """Process what was fetched, whatever became of it."""
+        row: dict[str, Any] = {"image_url": got.url, "reason": got.reason, "value": got.value}
+        if got.body is None:
+            self._append(row)
+            return
+        row["original_bytes"] = len(got.body)
+        row["sha256"] = hashlib.sha256(got.body).hexdigest()
+        image = process_image(got.body, self._policy)
+        if isinstance(image, ImageReject):
+            self._append({**row, "reason": image.reason, "value": image.value})
+            return
+        described = (
+            "format", "ext", "width", "height", "original_width", "original_height", "reencoded",
+        )  # fmt: skip
+        self._append({**row, **{name: getattr(image, name) for name in described}}, image.data)
+
+    def _append(self, row: dict[str, Any], data: bytes = b"") -> None:
+        with self._lock:
+            if row["reason"] is None:
+                self._out.write(data)
+                row |= {"offset": self._end, "size": len(data)}
+                self._end += len(data)
+            self.rows.append(row)
+
+
+def _policy(fetch: Fetch) -> FetchPolicy:
+    settings = fetch.model_dump()
+    for name in ("allowed_hosts", "opt_out"):
+        settings[name] = tuple(settings[name])
+    return FetchPolicy(**settings)
+
+
+def _distinct_places(plan: pa.Table) -> dict[str, tuple[str | None, int]]:
+    """Each image URL once, with the file and offset that hold it if an input does."""
+    columns = (plan[name].to_pylist() for name in ("image_url", "image_path", "image_offset"))
+    return {url: (path, offset) for url, path, offset in zip(*columns, strict=True)}
+
+
+def _read_places(places: dict[str, tuple[str | None, int]], max_bytes: int) -> Iterator[Fetched]:
+    """Read the images that inputs hold, file by file in the order of their offsets."""
+    by_path: dict[str, list[tuple[int, str]]] = {}
+    for url, (path, offset) in places.items():
+        if path is not None:
+            by_path.setdefault(path, []).append((offset, url))
+    for path, wanted in sorted(by_path.items()):
+        try:
+            with fsspec.open(path, "rb") as file:
+                for offset, url in sorted(wanted):
+                    yield _read_place(file, offset, url, max_bytes)
+        except FileNotFoundError:
+            for _, url in wanted:
+                yield Fetched(url, None, "missing_file", path.rsplit("/", 1)[-1])
+
+
+def _read_place(file: BinaryIO, offset: int, url: str, max_bytes: int) -> Fetched:
+    if offset == IN_PLAIN_FILE:
+        data = file.read(max_bytes + 1)
+        if len(data) > max_bytes:
+            return Fetched(url, None, "too_large", f"more than {max_bytes}")
+        return Fetched(url, data)
+    try:
+        return Fetched(url, read_body_from(file, offset, max_bytes))
+    except BodyError as error:
+        return Fetched(url, None, error.reason, error.value)
+
+
+def _rejects(plan: pa.Table, rows: list[dict[str, Any]]) -> pa.Table:
+    """The rows of a plan whose image could not be had, with the image's reason and value."""
+    lost = {row["image_url"]: row for row in rows if row["reason"]}
+    urls = plan["image_url"].to_pylist()
+    gone = plan.filter(pa.array(np.array([url in lost for url in urls], bool)))
+    why = [lost[url] for url in gone["image_url"].to_pylist()]
+    for name in ("reason", "value"):
+        gone = gone.append_column(name, pa.array([row[name] for row in why], pa.string()))
+    return gone

@@ -57,7 +57,8 @@ class ShardWriter:
         entries = []
         for ext, data in members.items():
             name = f"{key}.{ext}"
-            if split_name(name) != (key, ext) or len(name.encode()) > MAX_NAME_BYTES:
+            hidden = key.rpartition("/")[2] == ""
+            if hidden or split_name(name) != (key, ext) or len(name.encode()) > MAX_NAME_BYTES:
                 raise ValueError(
                     f"member name {name!r} must be KEY.EXT with no dot in KEY and at most "
                     f"{MAX_NAME_BYTES} bytes"
@@ -91,9 +92,11 @@ def index_tar(file: BinaryIO, name: str) -> Iterator[tuple[str, list[Member]]]:
     seen: set[str] = set()
     key: str | None = None
     members: list[Member] = []
+    end = 0
     try:
         with tarfile.open(fileobj=file, mode="r:") as tar:
             for info in tar:
+                end = info.offset_data + -(-info.size // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
                 base = info.name.rpartition("/")[2]
                 if not info.isfile() or base.startswith(".") or "." not in base:
                     continue
@@ -117,5 +120,9 @@ def index_tar(file: BinaryIO, name: str) -> Iterator[tuple[str, list[Member]]]:
                 )  # fmt: skip
     except tarfile.TarError as error:
         raise TarError(f"{name}: {error}") from error
+    # tarfile takes a header that is cut short for the end of the archive.
+    file.seek(end)
+    if file.read(tarfile.BLOCKSIZE) != b"\0" * tarfile.BLOCKSIZE:
+        raise TarError(f"{name}: no end-of-archive mark at offset {end}: the file is cut short")
     if key is not None:
         yield key, members

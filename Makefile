@@ -1,0 +1,49 @@
+# Everything that the make targets install goes into .venv in this folder and nowhere else, but for
+# Chromium, which the browser tests need and infra/browser.sh installs where it may.
+PYTHON ?= python3
+BIN := .venv/bin
+UV := $(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt
+ENV := OMP_NUM_THREADS=2
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check setup constraints docs bench clean
+
+help:  ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: .venv/installed  ## Make .venv with everything that demo, test and check need
+
+.venv/installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || \
+	  { echo "Septet needs Python 3.11 to 3.13: make PYTHON=/path/to/python3.12 $(MAKECMDGOALS)"; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt uv
+	$(UV) --editable '.[train,dev]'
+	@touch $@
+
+demo: setup  ## Build the demo corpus from real pages, report on it, train CLIP on it for a minute
+	@$(ENV) $(BIN)/python examples/demo/run.py
+
+test: setup  ## All tests
+	@bash infra/browser.sh
+	$(ENV) $(BIN)/pytest
+
+check: setup  ## Lint, types, import rule, size budgets
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python tests/budgets.py
+
+docs: setup  ## Write docs/recipe.md anew from the recipe's schema
+	$(BIN)/python -m pipelines.recipe_reference > docs/recipe.md
+
+bench: setup  ## Quick form of the benchmarks
+	$(BIN)/python -m benchmarks.read --quick
+
+constraints: .venv/bin/uv  ## Pin all dependencies anew
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --all-extras --no-annotate \
+	  --no-header --no-emit-index-url --output-file constraints.txt pyproject.toml
+
+clean:  ## Remove .venv and what tools left
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

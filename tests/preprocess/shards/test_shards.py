@@ -1,0 +1,181 @@
+import io
+import tarfile
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+import webdataset as wds
+from hypothesis import given
+from hypothesis import strategies as st
+
+from preprocess import files
+from preprocess.shards.reader import Corpus, ShardReader
+from preprocess.shards.tar import ShardWriter, TarError, index_tar, split_name
+from schemas import tables
+from schemas.manifest import Manifest, ManifestError, Shard
+
+SAMPLES = {f"{i:04x}": {"jpg": bytes([i]) * (i * 37 % 700), "txt": f"caption {i}".encode(),
+                        "json": b"{}"} for i in range(50)}  # fmt: skip
+
+
+def write_shard(folder: Path, samples: dict[str, dict[str, bytes]], name: str = "00000") -> Shard:
+    tar, sidecar = str(folder / f"{name}.tar"), str(folder / f"{name}.parquet")
+    with files.open_atomic(tar) as out:
+        writer = ShardWriter(out)
+        rows = [{"key": k, "members": writer.add(k, members)} for k, members in samples.items()]
+        size, digest = writer.close()
+    files.write_table(sidecar, pa.Table.from_pylist(rows, tables.SHARD_INDEX))
+    return Shard(
+        tar=f"{name}.tar", sidecar=f"{name}.parquet", samples=len(samples), bytes=size,
+        tar_sha256=digest, sidecar_sha256=files.sha256(sidecar),
+        first_key=min(samples), last_key=max(samples),
+    )  # fmt: skip
+
+
+def test_every_sample_comes_back_in_any_order(tmp_path: Path) -> None:
+    write_shard(tmp_path, SAMPLES)
+    with ShardReader(str(tmp_path / "00000.tar"), str(tmp_path / "00000.parquet")) as shard:
+        assert shard.keys.to_pylist() == list(SAMPLES)
+        for row in reversed(range(len(shard))):
+            assert shard.read(row) == list(SAMPLES.values())[row]
+
+
+def test_the_digest_and_size_are_the_files(tmp_path: Path) -> None:
+    shard = write_shard(tmp_path, SAMPLES)
+    path = tmp_path / "00000.tar"
+    assert (shard.bytes, shard.tar_sha256) == (path.stat().st_size, files.sha256(str(path)))
+
+
+def test_other_readers_read_the_tar(tmp_path: Path) -> None:
+    write_shard(tmp_path, SAMPLES)
+    seen = {
+        s["__key__"]: s for s in wds.WebDataset(str(tmp_path / "00000.tar"), shardshuffle=False)
+    }
+    assert {k: {e: s[e] for e in ("jpg", "txt", "json")} for k, s in seen.items()} == SAMPLES
+    with tarfile.open(tmp_path / "00000.tar") as tar:
+        assert [m.name for m in tar][:3] == ["0000.jpg", "0000.txt", "0000.json"]
+
+
+def test_the_indexer_finds_what_the_writer_wrote(tmp_path: Path) -> None:
+    write_shard(tmp_path, SAMPLES)
+    with (tmp_path / "00000.tar").open("rb") as file:
+        rows = [{"key": key, "members": members} for key, members in index_tar(file, "x")]
+    assert rows == files.read_table(str(tmp_path / "00000.parquet")).to_pylist()
+
+
+@pytest.mark.parametrize("kind", [tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
+def test_foreign_tars_with_long_names_and_folders(tmp_path: Path, kind: int) -> None:
+    path = tmp_path / "f.tar"
+    long = "a/" + "k" * 150
+    with tarfile.open(path, "w", format=kind) as tar:
+        for name in ("a/1.jpg", "a/1.txt", f"{long}.jpg", ".hidden", "README", "2.seg.png"):
+            info = tarfile.TarInfo(name)
+            info.size = 3
+            tar.addfile(info, io.BytesIO(b"abc"))
+    with path.open("rb") as file:
+        found = {key: [m["ext"] for m in members] for key, members in index_tar(file, "f")}
+    assert found == {"a/1": ["jpg", "txt"], long: ["jpg"], "2": ["seg.png"]}
+
+
+def raw_tar(names: list[str]) -> io.BytesIO:
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w") as tar:
+        for name in names:
+            info = tarfile.TarInfo(name)
+            info.size = 600
+            tar.addfile(info, io.BytesIO(b"x" * 600))
+    out.seek(0)
+    return out
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (["1.jpg", "2.jpg", "1.txt"], "not adjacent"),
+        (["1.jpg", "1.jpg"], "is there twice"),
+    ],
+)
+def test_tars_that_are_no_datasets(names: list[str], message: str) -> None:
+    with pytest.raises(TarError, match=message):
+        list(index_tar(raw_tar(names), "bad tar"))
+
+
+def test_truncated_tars_are_errors() -> None:
+    data = raw_tar(["1.jpg", "2.jpg"]).getvalue()
+    for cut in (700, 1024 + 512 + 300, 100):
+        with pytest.raises(TarError, match="bad tar"):
+            list(index_tar(io.BytesIO(data[:cut]), "bad tar"))
+
+
+@pytest.mark.parametrize("key", ["a.b", "k" * 97, "x/"])
+def test_keys_that_webdataset_would_misread_are_refused(key: str) -> None:
+    with pytest.raises(ValueError, match=r"KEY\.EXT"):
+        ShardWriter(io.BytesIO()).add(key, {"jpg": b""})
+
+
+@given(st.text(alphabet="ab./", min_size=1, max_size=12))
+def test_names_split_as_webdataset_splits_them(name: str) -> None:
+    from webdataset.tariterators import base_plus_ext
+
+    theirs = base_plus_ext(name)
+    if theirs[0] and not theirs[0].endswith("/"):  # names that neither writes nor indexes
+        assert split_name(name) == theirs
+
+
+def corpus(folder: Path) -> Corpus:
+    keys = list(SAMPLES)
+    shards = [
+        write_shard(folder, {k: SAMPLES[k] for k in keys[a:b]}, f"{n:05d}")
+        for n, (a, b) in enumerate([(0, 20), (20, 21), (21, 50)])
+    ]
+    manifest = Manifest(name="t", septet="0", shards=shards, sorted_keys=True)
+    files.write_bytes(str(folder / "corpus.json"), manifest.to_json().encode())
+    return Corpus(str(folder), open_shards=2)
+
+
+def test_a_corpus_is_a_sequence(tmp_path: Path) -> None:
+    whole = corpus(tmp_path)
+    assert len(whole) == 50
+    assert [whole[i] for i in range(50)] == list(SAMPLES.values()) == list(whole)
+    assert [whole.key(i) for i in (0, 20, 21, 49)] == ["0000", "0014", "0015", "0031"]
+    assert [whole.find(key) for key in SAMPLES] == list(range(50))
+    with pytest.raises(IndexError, match="sample 50 of a corpus of 50"):
+        whole[50]
+    with pytest.raises(KeyError):
+        whole.find("nope")
+
+
+def test_a_short_tar_is_noticed(tmp_path: Path) -> None:
+    whole = corpus(tmp_path)
+    with (tmp_path / "00002.tar").open("rb+") as file:
+        file.truncate(40_000)
+    with pytest.raises(OSError, match="ends before sample"):
+        whole[49]
+
+
+def test_object_stores(tmp_path: Path) -> None:
+    import fsspec
+
+    corpus(tmp_path)
+    fs = fsspec.filesystem("memory")
+    fs.put(str(tmp_path), "/corpora/t", recursive=True)
+    assert list(Corpus("memory://corpora/t")) == list(SAMPLES.values())
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("nope", "is not JSON"),
+        ("{}", "no format_version"),
+        ('{"format_version": 99}', "upgrade Septet"),
+        ('{"format_version": 1}', "does not have a manifest's form"),
+    ],
+)
+def test_manifests_that_cannot_be_read(text: str, message: str) -> None:
+    with pytest.raises(ManifestError, match=message):
+        Manifest.from_json(text)
+
+
+def test_no_manifest_says_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(ManifestError, match="septet index"):
+        Corpus(str(tmp_path))
