@@ -111,7 +111,7 @@ class _Harmless(logging.Filter):
         return not self.LINES.search(record.getMessage())
 
 
-class quiet_beam:  # noqa: N801
+class quiet_beam:
     """Within the block, Beam logs warnings and worse only, without the harmless ones."""
 
     def __enter__(self) -> None:

@@ -20,9 +20,9 @@ class TarError(ValueError):
 def split_name(name: str) -> tuple[str, str]:
     """A member's name into sample key and extension, as WebDataset does: at the first dot of the
     last path component."""
-    folder, _, base = name.rpartition("/")
+    base = name.rpartition("/")[2]
     stem, _, ext = base.partition(".")
-    return (f"{folder}/{stem}" if folder else stem), ext
+    return name[: len(name) - len(base)] + stem, ext
 
 
 class ShardWriter:

@@ -15,6 +15,10 @@ UNDETERMINED = "und"
 _POSSIBLE = 0.05
 """A declared language counts when the model gives it at least this much."""
 
+_CERTAIN = 0.9
+"""What it takes to contradict a declared language that the model has never seen: it then gives
+its score to a neighbour (Silesian as German, 0.78)."""
+
 
 class Language(NamedTuple):
     """A verdict: ISO 639 code, the model's score for it in [0, 1], and where it comes from
@@ -63,9 +67,10 @@ def identify(caption: str, declared: str | None = None, sure: float = 0.5) -> La
         for label, score in zip(labels, scores, strict=True)
     }
     best = max(guesses, key=lambda code: guesses[code], default=UNDETERMINED)
-    if guesses.get(best, 0.0) >= sure:
-        return Language(best, guesses[best], "model")
     said = primary_subtag(declared)
-    if said and (guesses.get(said, 0.0) >= _POSSIBLE or said not in known_languages()):
+    foreign = said is not None and said not in known_languages()
+    if guesses.get(best, 0.0) >= (max(sure, _CERTAIN) if foreign else sure):
+        return Language(best, guesses[best], "model")
+    if said and (foreign or guesses.get(said, 0.0) >= _POSSIBLE):
         return Language(said, guesses.get(said, 0.0), "page")
     return Language(UNDETERMINED, guesses.get(best, 0.0), "undetermined")

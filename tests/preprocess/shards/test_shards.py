@@ -5,7 +5,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 import webdataset as wds
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from preprocess import files
@@ -117,8 +117,9 @@ def test_keys_that_webdataset_would_misread_are_refused(key: str) -> None:
 def test_names_split_as_webdataset_splits_them(name: str) -> None:
     from webdataset.tariterators import base_plus_ext
 
+    assume(name.rpartition("/")[2].partition(".")[0])  # others are hidden files or folders
     theirs = base_plus_ext(name)
-    if theirs[0] and not theirs[0].endswith("/"):  # names that neither writes nor indexes
+    if theirs[0] is not None:
         assert split_name(name) == theirs
 
 
