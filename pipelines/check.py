@@ -30,7 +30,8 @@ def check_corpus(path: str, decode: bool, console: Console) -> list[str]:
         console: For a progress bar.
     """
     corpus = Corpus(path)
-    faults, owners = [], {}
+    faults: list[str] = []
+    owners: dict[str, str] = {}
     for number in track(
         range(len(corpus.shards)), description="check", console=console, transient=True
     ):

@@ -133,3 +133,7 @@ def main() -> None:
     except (ValueError, OSError, StageFailed) as error:
         _console.print(f"[bold red]septet:[/] {error}", highlight=False, markup=True)
         sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

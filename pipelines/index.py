@@ -35,7 +35,8 @@ def index_folder(folder: str, name: str | None, console: Console) -> Manifest:
     where = files.join(folder, MANIFEST_NAME)
     if files.exists(where) and Manifest.from_json(files.read_bytes(where), where).recipe:
         raise ValueError(f"{folder} is a built corpus: it has its sidecars already")
-    shards, owners = [], {}
+    shards: list[Shard] = []
+    owners: dict[str, str] = {}
     for tar in track(tars, description="index", console=console, transient=True):
         table = _index_shard(folder, tar)
         for key in table["key"].to_pylist():

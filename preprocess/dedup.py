@@ -90,8 +90,10 @@ def _rank_by_length(pairs: pa.Table, urls: np.ndarray, alive: np.ndarray) -> np.
     lengths = pc.utf8_length(pairs["caption"]).to_numpy()[rows]
     order = np.lexsort((rows, -lengths, urls[rows]))
     sorted_urls = urls[rows][order]
-    starts = np.flatnonzero(np.r_[True, sorted_urls[1:] != sorted_urls[:-1]]) if len(rows) else []
-    within = np.arange(len(rows)) - np.repeat(starts, np.diff(np.r_[starts, len(rows)]))
+    fresh = np.ones(len(rows), bool)
+    fresh[1:] = sorted_urls[1:] != sorted_urls[:-1]
+    starts = np.flatnonzero(fresh)
+    within = np.arange(len(rows)) - np.repeat(starts, np.diff(np.append(starts, len(rows))))
     rank[rows[order]] = within
     return rank
 

@@ -65,17 +65,34 @@ def read_warc(path: str, max_page_bytes: int) -> Iterator[HtmlRecord | ImageReco
             # Bodies are decoded here and not by the iterator: one body with a wrong coding would
             # take the rest of the file with it.
             for record in ArchiveIterator(
-                file,
-                record_types=WarcRecordType.response | WarcRecordType.resource,
-                parse_http=False,
-                auto_decode="none",
+                file, record_types=WarcRecordType.any_type, parse_http=False, auto_decode="none"
             ):
                 offset = record.stream_pos
-                found = _read_record(record, offset, max_page_bytes)
-                if found is not None:
-                    yield found
+                if not record.headers.get("Content-Length"):
+                    yield BrokenRecord(None, "warc_truncated", f"no length at offset {offset}")
+                elif record.record_type in (WarcRecordType.response, WarcRecordType.resource):
+                    found = _read_record(record, offset, max_page_bytes)
+                    if found is not None:
+                        yield found
+            if _has_stump(file, offset):
+                yield BrokenRecord(None, "warc_truncated", f"after offset {offset}")
         except OSError as error:
             yield BrokenRecord(None, "warc_broken", f"after offset {offset}: {error}")
+
+
+def _has_stump(file: BinaryIO, last: int) -> bool:
+    """Whether a gzip member begins behind the one at `last` and gives no record: the iterator
+    takes a member that is cut short before its first byte of output for the end."""
+    file.seek(last)
+    if file.read(2) != b"\x1f\x8b":
+        return False
+    file.seek(last)
+    inflater = zlib.decompressobj(zlib.MAX_WBITS | 16)
+    while not inflater.eof and (block := file.read(1 << 16)):
+        while block and not inflater.eof:  # bounded output, thrown away
+            inflater.decompress(block, 1 << 20)
+            block = inflater.unconsumed_tail
+    return bool(inflater.unused_data or file.read(1)) or not inflater.eof
 
 
 def read_body(path: str, offset: int, max_bytes: int) -> bytes:
@@ -174,7 +191,8 @@ def _decode(body: bytes, headers: dict[str, str], max_bytes: int) -> bytes:
 
 
 def _unchunk(body: bytes) -> bytes:
-    parts, at = [], 0
+    parts: list[bytes] = []
+    at = 0
     while True:
         end = body.find(b"\r\n", at)
         try:

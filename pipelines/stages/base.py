@@ -72,7 +72,7 @@ class Stage(ABC):
         self, corpus: str, recipe: Recipe, inputs: tuple[Input, ...], previous: "Stage | None"
     ):
         self.corpus, self.recipe, self.inputs, self.previous = corpus, recipe, inputs, previous
-        self.fingerprint = fingerprint(
+        self.fingerprint: str = digest_of(
             self.name, self.version, self.settings(), previous.fingerprint if previous else None
         )
         self.folder = files.join(corpus, "stages", f"{self.name}-{self.fingerprint}")
@@ -109,7 +109,7 @@ class Stage(ABC):
         return counts
 
 
-def fingerprint(*parts: Any) -> str:
+def digest_of(*parts: Any) -> str:
     """16 hex digits that change when any of the parts (plain data) does."""
     text = json.dumps(parts, sort_keys=True, ensure_ascii=False)
     return hashlib.blake2b(text.encode(), digest_size=8, person=b"septet.stage").hexdigest()
@@ -204,9 +204,7 @@ def _value_counts(column: pa.ChunkedArray) -> tuple[list[str], list[int]]:
     return counted.field("values").to_pylist(), counted.field("counts").to_pylist()
 
 
-class RunTask(beam.DoFn):
-    """Does a task (its number is the element), unless it is whole."""
-
+class _RunWork(beam.DoFn):
     def __init__(self, work: Any):
         self.work = work
 
@@ -214,17 +212,21 @@ class RunTask(beam.DoFn):
         """Let the work load what it needs."""
         self.work.setup()
 
-    def process(self, number: int) -> Iterable[None]:  # type: ignore[override]
+
+class RunTask(_RunWork):
+    """Does a task (its number is the element), unless it is whole."""
+
+    def process(self, number: int) -> Iterable[None]:
         """Run the work for one task number."""
         if not files.exists(self.work.path(number)):
             self.work.run(number)
         return ()
 
 
-class RunGroup(RunTask):
+class RunGroup(_RunWork):
     """The same for work that takes what a shuffle brought together: (number, byte strings)."""
 
-    def process(self, group: tuple[int, Iterable[bytes]]) -> Iterable[None]:  # type: ignore[override]
+    def process(self, group: tuple[int, Iterable[bytes]]) -> Iterable[None]:
         """Run the work for one task number and its group."""
         number, parts = group
         if not files.exists(self.work.path(number)):

@@ -149,7 +149,7 @@ class SplitDigests(beam.DoFn):
     def __init__(self, work: CurateWork, buckets: int):
         self.work, self.buckets = work, buckets
 
-    def process(self, number: int) -> Iterable[tuple[int, bytes]]:  # type: ignore[override]
+    def process(self, number: int) -> Iterable[tuple[int, bytes]]:
         """Yield (bucket, Arrow stream of id, sha256, shard)."""
         rows = self.work.judged(number)
         rows = rows.filter(pc.is_null(rows["reason"])).select(["id", "sha256"])
@@ -170,9 +170,7 @@ class FindIdentical(beam.DoFn):
     def __init__(self, settings: Curate):
         self.settings = settings
 
-    def process(  # type: ignore[override]
-        self, group: tuple[int, Iterable[bytes]]
-    ) -> Iterable[tuple[int, bytes]]:
+    def process(self, group: tuple[int, Iterable[bytes]]) -> Iterable[tuple[int, bytes]]:
         """Yield (shard, Arrow stream of id, kept)."""
         rows = pa.concat_tables([from_ipc(part) for part in group[1]])
         dropped = identical_images(rows, self.settings.identical_images == "keep_distinct_captions")

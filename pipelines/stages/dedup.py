@@ -74,7 +74,7 @@ class SplitHashes(beam.DoFn):
     def __init__(self, pairs: str, buckets: int):
         self.pairs, self.buckets = pairs, buckets
 
-    def process(self, number: int) -> Iterable[tuple[int, bytes]]:  # type: ignore[override]
+    def process(self, number: int) -> Iterable[tuple[int, bytes]]:
         """Yield (bucket, little-endian uint64 pairs)."""
         ids = files.read_table(numbered(self.pairs, number), ["id"])["id"]
         urls, captions = split_ids(ids)
@@ -109,7 +109,7 @@ class SplitRows(beam.DoFn):
     def __init__(self, pairs: str, places: str, shards: int):
         self.pairs, self.places, self.shards = pairs, places, shards
 
-    def process(self, number: int) -> Iterable[tuple[int, bytes]]:  # type: ignore[override]
+    def process(self, number: int) -> Iterable[tuple[int, bytes]]:
         """Yield (shard, Arrow stream of rows)."""
         pairs = files.read_table(numbered(self.pairs, number))
         yield from self._pieces(pairs, split_ids(pairs["id"])[0])

@@ -54,10 +54,10 @@ def decode_page(body: bytes, charset: str | None = None) -> str:
     Tried in turn, as browsers do: byte-order mark, the transport's charset, `<meta charset>`, and
     detection. A declared encoding in which the bytes are not valid counts as not declared.
     """
-    for bom, name in ((b"\xef\xbb\xbf", "utf-8"), (b"\xff\xfe", "utf-16-le"),
+    for bom, encoding in ((b"\xef\xbb\xbf", "utf-8"), (b"\xff\xfe", "utf-16-le"),
                       (b"\xfe\xff", "utf-16-be")):  # fmt: skip
         if body.startswith(bom):
-            return body[len(bom) :].decode(name, "replace")
+            return body[len(bom) :].decode(encoding, "replace")
     meta = _CHARSET.search(body[:4096])
     for name in (charset, meta.group(1).decode("ascii") if meta else None):
         if name:
@@ -65,7 +65,8 @@ def decode_page(body: bytes, charset: str | None = None) -> str:
                 return body.decode(name)
             except (LookupError, UnicodeDecodeError, ValueError):
                 continue
-    return str(bytes_to_str(body, detect_encoding(body), fallback_encodings=("utf-8", "cp1252")))
+    detected = detect_encoding(body) or "utf-8"
+    return str(bytes_to_str(body, detected, fallback_encodings=("utf-8", "cp1252")))
 
 
 def image_url(base: str, link: str) -> str | BadUrl:
