@@ -1,0 +1,164 @@
+import json
+import multiprocessing
+import os
+import random
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from pipelines.build import BuildError, _only_build_in
+from preprocess.files import TEMPORARY_SUFFIX
+from preprocess.shards.reader import Corpus
+from tests.corpora import digests, rows, run_build, write_site
+
+
+@pytest.fixture(scope="module")
+def recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_site(tmp_path_factory.mktemp("site"))
+
+
+@pytest.fixture(scope="module")
+def built(recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    corpus = tmp_path_factory.mktemp("built") / "corpus"
+    run_build(recipe, corpus)
+    return corpus
+
+
+def test_every_pair_is_a_sample_or_a_reject(built: Path) -> None:
+    funnel = json.loads((built / "stats/funnel.json").read_text())["stages"]
+    assert [stage["stage"] for stage in funnel] == [
+        "source", "filter", "dedup", "fetch", "curate", "write",
+    ]  # fmt: skip
+    rejects = rows(built, "rejects")
+    for stage, following in zip(funnel, [*funnel[1:], None], strict=True):
+        assert stage["in"] == stage["out"] + sum(stage["rejected"].values()), stage
+        assert following is None or following["in"] == stage["out"]
+        mine = [row["reason"] for row in rejects if row["stage"] == stage["stage"]]
+        assert {reason: mine.count(reason) for reason in mine} == stage["rejected"]
+    assert funnel[-1]["out"] == len(Corpus(str(built)))
+    # 24 pages x 3 figures x 2 captions, and 2 icons with an alt a page
+    assert funnel[0]["in"] == 24 * (3 * 2 + 2)
+
+
+def test_samples_are_true(built: Path) -> None:
+    corpus = Corpus(str(built))
+    table = rows(built, "shards")
+    assert [corpus.key(i) for i in range(len(corpus))] == [row["key"] for row in table]
+    assert sorted(row["key"] for row in table) == [row["key"] for row in table]
+    for index, row in enumerate(table):
+        sample = corpus[index]
+        told = json.loads(sample["json"])
+        assert sample["txt"].decode() == row["caption"] == told["caption"]
+        assert row["url"].startswith("http://site.test/img/")
+        assert (told["width"], told["key"]) == (row["width"], row["key"])
+        assert min(row["width"], row["height"]) == 256
+
+
+def test_what_is_repeated_on_every_page_is_rejected(built: Path) -> None:
+    reasons = {(row["caption"], row["reason"]) for row in rows(built, "rejects")}
+    assert ("Back to the first page", "pair_repeated") in reasons
+    assert ("logo", "too_short") in reasons
+
+
+def test_worker_counts_make_no_difference(recipe: Path, built: Path, tmp_path: Path) -> None:
+    run_build(recipe, tmp_path / "two", workers=2)
+    assert digests(tmp_path / "two") == digests(built)
+
+
+def test_a_second_run_does_nothing(recipe: Path, built: Path) -> None:
+    before = {path: path.stat().st_mtime_ns for path in built.rglob("*") if path.is_file()}
+    assert run_build(recipe, built).nothing_to_do
+    assert {path: path.stat().st_mtime_ns for path in built.rglob("*") if path.is_file()} == before
+
+
+def test_a_changed_threshold_redoes_what_follows_and_nothing_else(
+    recipe: Path, tmp_path: Path
+) -> None:
+    corpus, other = tmp_path / "corpus", recipe.parent / "other.yaml"
+    first = run_build(recipe, corpus)
+    other.write_text(recipe.read_text() + "curate: {min_side: 281, max_aspect_ratio: 1.1}\n")
+    again = run_build(other, corpus)
+    assert [s.name for s in again.stages if s.skipped] == ["source", "filter", "dedup", "fetch"]
+    assert 0 < again.manifest.samples < first.manifest.samples or again.manifest.samples == 0
+    fresh = tmp_path / "fresh"
+    run_build(other, fresh)
+    assert digests(fresh) == digests(corpus)
+    run_build(recipe, corpus)  # and back
+    assert Corpus(str(corpus)).manifest == first.manifest
+    assert len(list((corpus / "stages").iterdir())) == 7
+
+
+def test_an_interrupted_change_does_not_leave_the_old_corpus_half_replaced(
+    recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pipelines.stages.write import WriteWork
+
+    corpus, other = tmp_path / "corpus", recipe.parent / "third.yaml"
+    run_build(recipe, corpus)
+    whole = digests(corpus)
+    other.write_text(recipe.read_text() + "curate: {identical_images: keep_one}\n")
+
+    def fail(self: WriteWork, number: int) -> None:
+        raise RuntimeError("disk gone")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(WriteWork, "run", fail)
+        with pytest.raises(RuntimeError, match="disk gone"):
+            run_build(other, corpus)
+    assert not (corpus / "corpus.json").exists()
+    run_build(recipe, corpus)
+    assert digests(corpus) == whole
+
+
+def test_two_builds_at_once_are_refused(tmp_path: Path) -> None:
+    with (
+        _only_build_in(str(tmp_path)),
+        pytest.raises(BuildError, match="another build"),
+        _only_build_in(str(tmp_path)),
+    ):
+        pass
+
+
+def _build_in_child(recipe: Path, corpus: Path, workers: int) -> None:
+    os.setpgid(0, 0)
+    run_build(recipe, corpus, workers)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("workers", "kills"), [(1, 14), (2, 8)])
+def test_killed_at_any_moment_and_resumed(
+    recipe: Path, built: Path, tmp_path: Path, workers: int, kills: int
+) -> None:
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["tests.corpora"])
+    rng = random.Random(workers)
+
+    def start(corpus: Path) -> multiprocessing.Process:
+        child = context.Process(target=_build_in_child, args=(recipe, corpus, workers))
+        child.start()
+        return child
+
+    begin = time.monotonic()
+    start(tmp_path / "timed").join()
+    whole_build = time.monotonic() - begin
+    assert digests(tmp_path / "timed") == digests(built)
+
+    killed = rounds = 0
+    while killed < kills:
+        corpus = tmp_path / f"round-{rounds}"
+        # Several kills on the way to one corpus: the later ones hit the later stages.
+        for share in (0.7, 0.6, 0.5, 0.4):
+            child = start(corpus)
+            time.sleep(rng.uniform(0.15, share) * whole_build)
+            if child.is_alive():
+                os.kill(child.pid or 0, signal.SIGKILL)
+                killed += 1
+            child.join()
+        last = start(corpus)
+        last.join()
+        assert last.exitcode == 0
+        assert digests(corpus) == digests(built)
+        assert not list(corpus.rglob(f"*{TEMPORARY_SUFFIX}"))
+        rounds += 1
