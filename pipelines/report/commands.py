@@ -1,0 +1,132 @@
+"""The commands `septet stats` and `septet show`."""
+
+import sys
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from pipelines.report import terminal
+from pipelines.report.compare import Comparison, compare
+from pipelines.report.figures import Statistics
+from pipelines.report.page import report_page
+from pipelines.report.readable import size
+from pipelines.report.show import print_sample, resolve_key, write_image
+from pipelines.report.statistics import corpus_statistics
+from preprocess import files
+from preprocess.shards.reader import Corpus
+
+_CORPUS = typer.Argument(
+    metavar="CORPUS", help="A corpus folder, local or on any store that fsspec knows.",
+    show_default=False,
+)  # fmt: skip
+
+
+def stats(
+    corpus: Annotated[str, _CORPUS],
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print JSON; equal corpora give equal bytes.")
+    ] = False,
+    html: Annotated[
+        str | None,
+        typer.Option(metavar="PATH", help="Write the report, one HTML page that needs no network."),
+    ] = None,
+    against: Annotated[
+        str | None,
+        typer.Option(
+            metavar="OTHER", help="An older corpus, or what `--json` printed of it: show changes."
+        ),
+    ] = None,
+) -> None:
+    """Count what a corpus holds and what its build dropped.
+
+    Nothing is written unless `--html` says where.
+
+    \b
+    Tables on the terminal:
+      septet stats corpora/demo
+    \b
+    One page with charts and pictures, to open in a browser or to send to someone:
+      septet stats corpora/demo --html report.html
+    \b
+    Figures for a program, here the number of samples:
+      septet stats corpora/demo --json | jq .samples
+    \b
+    What a new recipe changed:
+      septet stats corpora/demo-2 --against corpora/demo
+      septet stats corpora/demo-2 --against demo.json --html changes.html
+    """
+    found = _measured(corpus)
+    changes = compare(_other(against), found) if against else None
+    if html is not None:
+        page = report_page(corpus, found, changes)
+        files.write_bytes(html, page)
+        typer.echo(f"{html}: {size(len(page))}", err=as_json)
+    if as_json:
+        text = changes.to_json() if changes else found.to_json()
+        sys.stdout.buffer.write(text.encode())
+        sys.stdout.flush()
+    elif html is None:
+        _print(found, changes)
+
+
+def show(
+    corpus: Annotated[str, _CORPUS],
+    key: Annotated[
+        str,
+        typer.Argument(
+            metavar="KEY",
+            help="A sample's key, or its beginning where no other key begins so.",
+            show_default=False,
+        ),
+    ],
+    image: Annotated[
+        str | None,
+        typer.Option(metavar="PATH", help="Write its picture there, byte for byte as stored."),
+    ] = None,
+) -> None:
+    """Print one sample: its caption, its metadata and what the tar holds of it.
+
+    \b
+    By key, as the report and the sidecars show it, or by its beginning:
+      septet show corpora/demo 00f3a9
+    \b
+    And write its picture (the extension is added where PATH is a folder or has none):
+      septet show corpora/demo 00f3a9 --image picture.jpg
+    """
+    opened = Corpus(corpus, open_shards=2)
+    index = resolve_key(opened, key)
+    print_sample(opened, index, Console())
+    if image is not None:
+        path, length = write_image(opened, index, image)
+        typer.echo(f"{path}: {size(length)}")
+
+
+def _measured(corpus: str) -> Statistics:
+    """The corpus's statistics, with a progress bar on an interactive terminal."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        return corpus_statistics(corpus)
+    with console.status("Reading sidecars") as status:
+        return corpus_statistics(
+            corpus, lambda done, of: status.update(f"Reading sidecars: {done:,} of {of:,}")
+        )
+
+
+def _other(against: str) -> Statistics:
+    if against.endswith(".json"):
+        if not files.exists(against):
+            raise ValueError(
+                f"--against {against}: no such file; expected a corpus folder, or a file with what "
+                "`septet stats --json` printed"
+            )
+        return Statistics.from_json(files.read_bytes(against), against)
+    return corpus_statistics(against)
+
+
+def _print(found: Statistics, changes: Comparison | None) -> None:
+    console = Console()
+    if changes:
+        terminal.print_comparison(changes, console)
+    else:
+        terminal.print_statistics(found, console)

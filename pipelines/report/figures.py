@@ -1,0 +1,212 @@
+"""The statistics of a corpus as a tree that is stored: `stats/statistics.json`."""
+
+import json
+from collections import Counter
+from collections.abc import Mapping
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from pipelines.report.measures import MEASURES, Distribution
+
+FORMAT_VERSION = 1
+"""Raised whenever a reader of the previous version could misread what is written."""
+
+JsonText = str | bytes
+
+TOP = 100
+"""Values listed of a category; the others are counted together."""
+
+
+class _Figures(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+
+class Count(_Figures):
+    """How many samples (or rejects) have a value."""
+
+    value: str
+    count: int
+    share: float
+    """Of all that have any value, in [0, 1], rounded to six decimals."""
+
+
+class Category(_Figures):
+    """A quantity with names for values, commonest first."""
+
+    count: int
+    """How many have a value."""
+    missing: int
+    distinct: int
+    values: list[Count]
+    """The commonest, at most `TOP`."""
+    others: int
+    """How many have a value that is not listed."""
+
+    @classmethod
+    def of(cls, counts: Mapping[str, int], rows: int) -> "Category":
+        """From counts by value and the number of rows that could have had one."""
+        total = sum(counts.values())
+        ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+        listed = [
+            Count(value=value, count=count, share=round(count / total, 6))
+            for value, count in ranked[:TOP]
+        ]
+        return cls(
+            count=total,
+            missing=rows - total,
+            distinct=len(counts),
+            values=listed,
+            others=total - sum(entry.count for entry in listed),
+        )
+
+    def count_of(self, value: str) -> int:
+        """The count of a listed value; 0 where it is not listed."""
+        return next((entry.count for entry in self.values if entry.value == value), 0)
+
+
+class Histogram(_Figures):
+    """A measured quantity. Bin i holds `edges[i] <= value < edges[i + 1]`, the last one all from
+    its edge on. Quantiles are at most 0.2 % low (see `pipelines.report.measures`)."""
+
+    unit: str
+    count: int
+    """How many have a value."""
+    missing: int
+    min: float
+    max: float
+    mean: float
+    quantiles: dict[str, float]
+    edges: list[float]
+    counts: list[int]
+
+    @classmethod
+    def of(cls, name: str, found: Distribution, rows: int) -> "Histogram | None":
+        """From a measure's distribution over `rows` rows; None where no row has a value."""
+        if found.minimum is None or found.maximum is None:
+            return None
+        measure = MEASURES[name]
+
+        def real(value: float) -> float:
+            return value if measure.scale == 1 else round(value / measure.scale, 3)
+
+        return cls(
+            unit=measure.unit,
+            count=found.count,
+            missing=max(rows - found.count, 0),
+            min=real(found.minimum),
+            max=real(found.maximum),
+            mean=round(found.total / found.count / measure.scale, 3),
+            quantiles={key: real(value) for key, value in found.quantiles().items()},
+            edges=[real(edge) for edge in measure.edges],
+            counts=found.bins(measure.edges),
+        )
+
+    @property
+    def median(self) -> float:
+        """The middle value."""
+        return self.quantiles["p50"]
+
+
+class Members(_Figures):
+    """The members of one extension, over all shards."""
+
+    ext: str
+    count: int
+    bytes: int
+
+
+class Stage(_Figures):
+    """A stage of the build as `stats/funnel.json` tells it."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    stage: str
+    rows_in: int = Field(alias="in")
+    rows_out: int = Field(alias="out")
+    unit: str = "pairs"
+    rejected: dict[str, int] = {}
+    counts: dict[str, int] = {}
+
+
+class Reason(_Figures):
+    """Rows that a stage dropped for one reason, counted in `rejects/`."""
+
+    stage: str
+    reason: str
+    count: int
+
+
+class FailureClass(_Figures):
+    """Reasons of the fetch stage that share a cause."""
+
+    failure: str
+    count: int
+    reasons: dict[str, int]
+
+
+class Statistics(_Figures):
+    """All figures of a corpus. Equal corpora give equal JSON."""
+
+    format_version: int = FORMAT_VERSION
+    name: str
+    samples: int
+    shards: int
+    bytes: int
+    """Size of the tars together."""
+    members: list[Members]
+    funnel: list[Stage]
+    """In build order; empty where the corpus has no `stats/funnel.json`."""
+    rejects: list[Reason]
+    duplicates: list[Reason]
+    """The rejects of the stages dedup and curate whose reason starts with `duplicate`."""
+    fetch_failures: list[FailureClass]
+    failed_domains: Category
+    """Registered domains of the images that could not be fetched."""
+    categories: dict[str, Category]
+    """By name: language, language_from, caption_from, format, reencoded, status, image_domain,
+    page_domain; only those of which any sample has a value."""
+    measures: dict[str, Histogram]
+    """By name, see `pipelines.report.measures.MEASURES`; only those that any sample has."""
+    notes: list[str]
+    """What does not add up, in words."""
+
+    @property
+    def candidates(self) -> int | None:
+        """Pairs that entered the build; None where there is no funnel."""
+        return self.funnel[0].rows_in if self.funnel else None
+
+    def to_json(self) -> str:
+        """Canonical text: equal statistics give equal bytes."""
+        data = self.model_dump(mode="json", by_alias=True)
+        return json.dumps(data, indent=1, ensure_ascii=False) + "\n"
+
+    @classmethod
+    def from_json(cls, text: JsonText, where: str = "statistics") -> "Statistics":
+        """Parse what `to_json` wrote.
+
+        Raises:
+            ValueError: not JSON, of a newer format version, or not of this form.
+        """
+        try:
+            data = json.loads(text)
+        except ValueError as error:
+            raise ValueError(
+                f"{where} is not JSON ({error}); expected the output of `septet stats --json`"
+            ) from error
+        version = data.get("format_version") if isinstance(data, dict) else None
+        if isinstance(version, int) and version > FORMAT_VERSION:
+            raise ValueError(
+                f"{where} has format version {version}, this Septet reads up to {FORMAT_VERSION}: "
+                "upgrade Septet"
+            )
+        try:
+            return cls.model_validate(data)
+        except ValidationError as error:
+            raise ValueError(
+                f"{where} does not have the form of `septet stats --json`: {error}"
+            ) from error
+
+
+def ranked(counts: Counter[str]) -> dict[str, int]:
+    """Counts as a dict, largest first, equal ones by name."""
+    return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))

@@ -1,0 +1,94 @@
+"""The funnel and the build's times, as a build leaves them in `stats/`."""
+
+import json
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from pipelines.report.figures import Stage
+from pipelines.report.rejects import RejectCounts
+from preprocess import files
+
+FUNNEL = "stats/funnel.json"
+BUILD = "stats/build.json"
+
+
+class StageTime(BaseModel):
+    """How long a stage took; `skipped` where its output was there already."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    stage: str
+    seconds: float
+    skipped: bool = False
+
+
+class Build(BaseModel):
+    """`stats/build.json`: the one file of a corpus that differs between equal builds."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    stages: list[StageTime] = []
+    runner: str | None = None
+    workers: int | None = None
+
+
+def _read(corpus: str, name: str) -> tuple[str, Any]:
+    path = files.join(corpus, name)
+    if not files.exists(path):
+        return path, None
+    try:
+        data = json.loads(files.read_bytes(path))
+    except ValueError as error:
+        raise ValueError(f"{path} is not JSON ({error}): run the build again") from error
+    if not isinstance(data, dict):
+        raise ValueError(f"{path}: expected an object with `stages`, found {type(data).__name__}")
+    return path, data
+
+
+def read_funnel(corpus: str) -> list[Stage]:
+    """The stages of a corpus's funnel in build order; empty where it has none.
+
+    Raises:
+        ValueError: the file is not of the form that builds write.
+    """
+    path, data = _read(corpus, FUNNEL)
+    if data is None:
+        return []
+    try:
+        return [Stage.model_validate(stage) for stage in data["stages"]]
+    except (ValidationError, KeyError, TypeError) as error:
+        raise ValueError(f"{path} does not have a funnel's form: {error}") from error
+
+
+def read_build(corpus: str) -> Build | None:
+    """The times of the last build, None where they are not known.
+
+    Raises:
+        ValueError: the file is not of the form that builds write.
+    """
+    path, data = _read(corpus, BUILD)
+    if data is None:
+        return None
+    try:
+        return Build.model_validate(data)
+    except ValidationError as error:
+        raise ValueError(f"{path} does not have the form of build times: {error}") from error
+
+
+def contradictions(stages: list[Stage], found: RejectCounts, samples: int) -> list[str]:
+    """Where the funnel, the reject rows and the shards do not add up, in words."""
+    notes = []
+    total = found.total
+    for stage in stages:
+        told = stage.rejected
+        listed = {reason: n for (name, reason), n in total.items() if name == stage.stage}
+        notes += [
+            f"stage {stage.stage} says it dropped {told.get(reason, 0):,} as {reason}, rejects/ "
+            f"has {listed.get(reason, 0):,}"
+            for reason in sorted({*told, *listed})
+            if told.get(reason, 0) != listed.get(reason, 0)
+        ]
+    if stages and stages[-1].rows_out != samples:
+        notes.append(f"the funnel ends at {stages[-1].rows_out:,}, the shards hold {samples:,}")
+    return notes

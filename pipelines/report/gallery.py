@@ -1,0 +1,169 @@
+"""Samples drawn from a corpus for people to look at, with small pictures of them."""
+
+import base64
+import io
+import warnings
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import groupby
+
+import fsspec
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from PIL import Image, ImageOps
+
+from pipelines.report.readable import one_line
+from pipelines.report.statistics import IMAGE_EXTENSIONS
+from preprocess import files
+from preprocess.shards.reader import Corpus, Sample
+
+MAX_SIDE = 128
+"""Pixels of a thumbnail's longer side."""
+
+_MAX_PIXELS = 64_000_000
+_MAX_BYTES = 8_192
+_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
+_COLUMNS = ("key", "url", "caption", "language", "width", "height")
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A sample as the gallery shows it."""
+
+    key: str
+    caption: str
+    language: str
+    url: str
+    width: int | None
+    height: int | None
+    """Of the stored picture, in pixels."""
+    thumbnail: str | None
+    """A data URI; None where the picture cannot be shown, then `problem` says why."""
+    thumbnail_width: int
+    thumbnail_height: int
+    problem: str
+
+
+def find_image(sample: Mapping[str, bytes]) -> tuple[str, bytes] | None:
+    """Extension and bytes of a sample's picture; None where it has none."""
+    return next(((ext, sample[ext]) for ext in sample if ext.lower() in IMAGE_EXTENSIONS), None)
+
+
+def open_image(data: bytes, around: int) -> Image.Image:
+    """Decode a picture of unknown origin, upright and in RGB, where useful at reduced size.
+
+    Args:
+        data: The file's bytes.
+        around: The longer side that is wanted, in pixels; the result may be larger.
+
+    Raises:
+        ValueError: not a picture, a damaged one, or one of more than 64 megapixels.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            image: Image.Image = Image.open(io.BytesIO(data), formats=_FORMATS)
+            if image.width * image.height > _MAX_PIXELS:
+                raise ValueError(f"{image.width} × {image.height} pixels are too many to show")
+            image.draft("RGB", (2 * around, 2 * around))
+            image.load()
+            image = ImageOps.exif_transpose(image)
+            if image.mode in ("RGBA", "LA", "PA", "P"):
+                image = image.convert("RGBA")
+                white = Image.new("RGBA", image.size, "white")
+                image = Image.alpha_composite(white, image)
+            elif image.mode.startswith("I;16"):
+                grey = np.asarray(image, np.uint16) >> 8
+                image = Image.fromarray(grey.astype(np.uint8))
+            return image.convert("RGB")
+    except ValueError:
+        raise
+    except Exception as error:  # decoders of damaged files raise what they like
+        raise ValueError(f"not a picture that can be shown ({type(error).__name__})") from error
+
+
+def thumbnail(data: bytes, side: int = MAX_SIDE) -> tuple[bytes, int, int]:
+    """A WebP picture of at most `side` pixels and 8 KiB: bytes, width, height.
+
+    Raises:
+        ValueError: as `open_image`.
+    """
+    image = open_image(data, side)
+    image.thumbnail((side, side), Image.Resampling.LANCZOS, reducing_gap=2.0)
+    for quality in (72, 50, 30, 10):
+        out = io.BytesIO()
+        image.save(out, "WEBP", quality=quality, method=4)
+        if out.tell() <= _MAX_BYTES:
+            break
+    return out.getvalue(), image.width, image.height
+
+
+def sample_pictures(corpus: Corpus, most: int, seed: int) -> list[Picture]:
+    """Up to `most` samples drawn evenly from a corpus, in its order; equal seeds, equal draws.
+
+    Raises:
+        OSError: a tar is shorter than its sidecar says.
+    """
+    generator = np.random.default_rng(seed)
+    draw = generator.choice(len(corpus), min(most, len(corpus)), replace=False)
+    places = [corpus.locate(int(index)) for index in np.sort(draw)]
+    return [
+        picture
+        for number, rows in groupby(places, key=lambda place: place[0])
+        for picture in _of_shard(corpus, number, [row for _, row in rows])
+    ]
+
+
+def _of_shard(corpus: Corpus, number: int, rows: list[int]) -> Iterator[Picture]:
+    path = files.join(corpus.path, corpus.shards[number].sidecar)
+    known = sidecar_columns(path)
+    table = files.read_table(path, [name for name in _COLUMNS if name in known])
+    shard = corpus.shard(number)
+    for row, facts in zip(rows, table.take(pa.array(rows)).to_pylist(), strict=True):
+        yield _picture(facts, shard.read(row))
+    shard.close()
+
+
+def sidecar_columns(path: str) -> list[str]:
+    """Names of a sidecar's columns."""
+    with fsspec.open(path, "rb") as file:
+        names: list[str] = pq.read_schema(file).names
+    return names
+
+
+def caption_of(facts: Mapping[str, object], sample: Sample) -> str:
+    """A sample's caption: from its metadata, else its text member."""
+    caption = facts.get("caption")
+    if isinstance(caption, str):
+        return caption
+    return sample.get("txt", b"").decode("utf-8", "replace")
+
+
+def _picture(facts: dict[str, object], sample: Sample) -> Picture:
+    found = find_image(sample)
+    uri, width, height, problem = None, 0, 0, "no picture in the sample"
+    if found:
+        try:
+            data, width, height = thumbnail(found[1])
+            uri = "data:image/webp;base64," + base64.b64encode(data).decode()
+            problem = ""
+        except ValueError as error:
+            problem = str(error)
+
+    def side(name: str) -> int | None:
+        value = facts.get(name)
+        return int(value) if isinstance(value, (int, float)) and value == value else None
+
+    return Picture(
+        key=str(facts["key"]),
+        caption=one_line(caption_of(facts, sample)),
+        language=one_line(str(facts.get("language") or ""), 20),
+        url=one_line(str(facts.get("url") or ""), 200),
+        width=side("width"),
+        height=side("height"),
+        thumbnail=uri,
+        thumbnail_width=width,
+        thumbnail_height=height,
+        problem=problem,
+    )

@@ -1,0 +1,332 @@
+"""The report: one HTML page that needs nothing but itself.
+
+It is bounded whatever the corpus's size, loads nothing (its content security policy forbids it),
+and shows text of unknown origin only as text.
+"""
+
+import base64
+import hashlib
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import jinja2
+import yaml
+from markupsafe import Markup
+
+from pipelines.report import charts, readable
+from pipelines.report.compare import Comparison
+from pipelines.report.figures import Category, Stage, Statistics
+from pipelines.report.funnel import Build, read_build
+from pipelines.report.gallery import Picture, sample_pictures
+from pipelines.report.rejects import count_rejects, sample_rejects
+from pipelines.report.statistics import corpus_statistics
+from preprocess import files
+from preprocess.shards.reader import Corpus
+from schemas.manifest import MANIFEST_NAME, Manifest
+
+MAX_BYTES = 3_000_000
+"""Most that a page may have."""
+
+STATISTICS = "stats/statistics.json"
+REPORT = "stats/report.html"
+
+_SEED = 7
+_PICTURES = (200, 120, 60, 20, 0)
+_FIRST_PICTURES = 42
+_EXAMPLES = 12
+_REASONS = 60
+_ROWS = 20
+_SHARDS = 12
+_RECIPE_CHARS = 40_000
+_REJECT_FIELDS = ("caption", "value", "image_url", "page_url", "source", "id")
+
+_BARS = {
+    "language": "Languages",
+    "language_from": "Language told by",
+    "caption_from": "Captions taken from",
+    "format": "Image formats",
+    "reencoded": "Re-encoded",
+    "status": "Download status",
+    "image_domain": "Image domains",
+    "page_domain": "Page domains",
+}
+_TEXT_MEASURES = ("caption_chars", "caption_words")
+
+
+@dataclass(frozen=True)
+class BarRow:
+    """A row of a bar table; `width` in percent of the longest bar."""
+
+    name: str
+    count: int
+    share: str
+    width: float
+
+
+@dataclass(frozen=True)
+class Bars:
+    """A category as a table with bars."""
+
+    name: str
+    title: str
+    rows: list[BarRow]
+    more: str
+    """What the table leaves out, in words."""
+
+
+@dataclass(frozen=True)
+class ReasonRow:
+    """A reject reason with its examples."""
+
+    reason: str
+    count: int
+    share: str
+    width: float
+    examples: list[dict[str, str]]
+
+
+@dataclass(frozen=True)
+class StageBlock:
+    """A stage of the funnel, or of the rejects where there is no funnel."""
+
+    stage: str
+    figures: Stage | None
+    dropped: int
+    kept: str
+    reasons: list[ReasonRow]
+
+
+def write_report(corpus_path: str) -> None:
+    """Write a corpus's `stats/statistics.json` and `stats/report.html`.
+
+    Raises:
+        ValueError: there is no corpus, or a file of it is damaged.
+    """
+    statistics = corpus_statistics(corpus_path)
+    files.write_bytes(files.join(corpus_path, STATISTICS), statistics.to_json().encode())
+    files.write_bytes(files.join(corpus_path, REPORT), report_page(corpus_path, statistics))
+
+
+def report_page(
+    corpus_path: str, statistics: Statistics, comparison: Comparison | None = None
+) -> bytes:
+    """The page, UTF-8, at most `MAX_BYTES`.
+
+    Args:
+        corpus_path: The corpus folder; samples, rejects, build times and manifest are read there.
+        statistics: Its figures.
+        comparison: What changed since another build, to be shown too.
+
+    Raises:
+        ValueError: a file of the corpus is damaged.
+    """
+    corpus = Corpus(corpus_path, open_shards=2)
+    counts = count_rejects(corpus_path)
+    rejects = sample_rejects(corpus_path, counts, _EXAMPLES, _REASONS, _SEED)
+    pictures = sample_pictures(corpus, _PICTURES[0], _SEED)
+    manifest_bytes = files.read_bytes(files.join(corpus_path, MANIFEST_NAME))
+    view = {
+        "stats": statistics,
+        "facts": _facts(statistics),
+        "segments": charts.funnel_chart(statistics.funnel),
+        "stages": _stages(statistics, rejects),
+        "text_charts": _histograms(statistics, corpus.manifest, text=True),
+        "image_charts": _histograms(statistics, corpus.manifest, text=False),
+        "bars": {name: _bars(name, found) for name, found in statistics.categories.items()},
+        "failed_domains": _named_bars("failed_domains", "Where fetching failed",
+                                      statistics.failed_domains),
+        "comparison": comparison,
+        "build": _build(read_build(corpus_path), statistics),
+        "manifest": corpus.manifest,
+        "manifest_sha256": hashlib.sha256(manifest_bytes).hexdigest(),
+        "recipe": _recipe(corpus.manifest),
+        "most_shards": _SHARDS,
+        "first_pictures": _FIRST_PICTURES,
+        "languages": Counter(picture.language for picture in pictures),
+    }  # fmt: skip
+    for most in _PICTURES:
+        page = _render({**view, "pictures": _thin(pictures, most)})
+        if len(page) <= MAX_BYTES:
+            return page
+    raise ValueError(f"{corpus_path}: a report of {len(page):,} bytes; its manifest is too large")
+
+
+def _render(view: Mapping[str, Any]) -> bytes:
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("pipelines.report"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(
+        number=readable.number,
+        size=readable.size,
+        seconds=readable.seconds,
+        label=readable.label,
+        line=readable.one_line,
+        share=readable.share,
+        value=charts.value_text,
+    )
+    loader = environment.loader
+    assert loader is not None
+    style, script = (
+        loader.get_source(environment, name)[0] for name in ("report.css", "report.js")
+    )
+    page = environment.get_template("report.html.j2").render(
+        **view,
+        charts=charts,
+        style=Markup(style),
+        script=Markup(script),
+        style_hash=_csp_hash(style),
+        script_hash=_csp_hash(script),
+    )
+    return page.encode()
+
+
+def _csp_hash(text: str) -> str:
+    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+
+
+def _thin(pictures: list[Picture], most: int) -> list[Picture]:
+    """At most `most` pictures, evenly spread."""
+    if len(pictures) <= most:
+        return pictures
+    return [pictures[i * len(pictures) // most] for i in range(most)]
+
+
+def _facts(stats: Statistics) -> list[tuple[str, str]]:
+    """The page's key figures: value and what it is."""
+    facts = [(readable.number(stats.samples), "samples"), (readable.size(stats.bytes), "in tars")]
+    if stats.candidates:
+        kept = readable.share(stats.samples, stats.candidates)
+        facts.append((kept, f"kept of {readable.number(stats.candidates)} pairs"))
+    if "language" in stats.categories:
+        facts.append((readable.number(stats.categories["language"].distinct), "languages"))
+    if "caption_words" in stats.measures:
+        median = stats.measures["caption_words"].median
+        facts.append((readable.number(median), "words in the median caption"))
+    sides = [stats.measures[name] for name in ("width", "height") if name in stats.measures]
+    if len(sides) == 2:
+        wide, high = (readable.number(side.median) for side in sides)
+        facts.append((f"{wide} × {high}", "median stored pixels"))
+    if "image_domain" in stats.categories:
+        facts.append((readable.number(stats.categories["image_domain"].distinct), "image domains"))
+    if stats.rejects:
+        doubles = sum(reason.count for reason in stats.duplicates)
+        facts.append((readable.number(doubles), "duplicates dropped"))
+    return facts
+
+
+def _stages(
+    stats: Statistics, examples: Mapping[tuple[str, str], list[dict[str, Any]]]
+) -> list[StageBlock]:
+    reasons: dict[str, dict[str, int]] = {stage.stage: dict(stage.rejected)
+                                          for stage in stats.funnel}  # fmt: skip
+    for entry in stats.rejects:
+        reasons.setdefault(entry.stage, {}).setdefault(entry.reason, entry.count)
+    figures = {stage.stage: stage for stage in stats.funnel}
+    most = max((count for told in reasons.values() for count in told.values()), default=0)
+    blocks = []
+    for stage, told in reasons.items():
+        found = figures.get(stage)
+        dropped = sum(told.values())
+        whole = found.rows_in if found else dropped
+        blocks.append(
+            StageBlock(
+                stage=stage,
+                figures=found,
+                dropped=dropped,
+                kept=readable.share(found.rows_out, found.rows_in) if found else "",
+                reasons=[
+                    ReasonRow(
+                        reason=reason,
+                        count=count,
+                        share=readable.share(count, whole),
+                        width=_percent(count, most),
+                        examples=[_example(row) for row in examples.get((stage, reason), [])],
+                    )
+                    for reason, count in sorted(told.items(), key=lambda item: (-item[1], item[0]))
+                    if count
+                ][:_REASONS],
+            )
+        )
+    return blocks
+
+
+def _example(row: Mapping[str, Any]) -> dict[str, str]:
+    return {
+        name: readable.one_line(str(row[name]), 240)
+        for name in _REJECT_FIELDS
+        if row.get(name) is not None and str(row[name]) != ""
+    }
+
+
+def _percent(part: float, whole: float) -> float:
+    return round(100 * part / whole, 2) if whole else 0.0
+
+
+def _histograms(stats: Statistics, manifest: Manifest, text: bool) -> list[charts.HistogramChart]:
+    return [
+        charts.histogram_chart(name, histogram, manifest.recipe)
+        for name, histogram in stats.measures.items()
+        if (name in _TEXT_MEASURES) == text
+    ]
+
+
+def _bars(name: str, category: Category) -> Bars:
+    return _named_bars(name, _BARS.get(name, readable.label(name)), category)
+
+
+def _named_bars(name: str, title: str, category: Category) -> Bars:
+    shown = category.values[:_ROWS]
+    most = max((entry.count for entry in shown), default=0)
+    more = []
+    if category.distinct > len(shown):
+        rest = category.count - sum(entry.count for entry in shown)
+        others = category.distinct - len(shown)
+        more.append(f"{readable.number(others)} more with {readable.number(rest)} in all")
+    if category.missing:
+        more.append(f"{readable.number(category.missing)} without a value")
+    rows = [
+        BarRow(
+            name=readable.one_line(readable.value_name(name, entry.value), 80),
+            count=entry.count,
+            share=readable.share(entry.count, category.count),
+            width=_percent(entry.count, most),
+        )
+        for entry in shown
+    ]
+    return Bars(name, title, rows, "; ".join(more))
+
+
+def _build(build: Build | None, stats: Statistics) -> dict[str, Any] | None:
+    """The build's times with bars and, where the funnel tells the rows, rates."""
+    if build is None:
+        return None
+    rows_in = {stage.stage: stage for stage in stats.funnel}
+    longest = max((stage.seconds for stage in build.stages), default=0.0)
+    stages = []
+    for stage in build.stages:
+        figures = rows_in.get(stage.stage)
+        rate = ""
+        if figures and not stage.skipped and stage.seconds > 0:
+            rate = f"{readable.number(round(figures.rows_in / stage.seconds))} {figures.unit}/s"
+        stages.append((stage, _percent(stage.seconds, longest), rate))
+    return {
+        "stages": stages,
+        "total": sum(stage.seconds for stage in build.stages),
+        "runner": build.runner,
+        "workers": build.workers,
+    }
+
+
+def _recipe(manifest: Manifest) -> str:
+    if manifest.recipe is None:
+        return ""
+    text = yaml.safe_dump(manifest.recipe, sort_keys=False, allow_unicode=True, width=100)
+    if len(text) > _RECIPE_CHARS:
+        text = text[:_RECIPE_CHARS] + "\n… (cut here; corpus.json has the whole recipe)\n"
+    return text

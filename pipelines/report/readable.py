@@ -1,0 +1,66 @@
+"""Figures as people read them."""
+
+import re
+
+_SIZES = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
+# Terminal controls, line separators and bidi overrides, which would reach beyond the value; tab
+# and newline too, since a value is shown on one line.
+_UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
+
+
+def number(value: float) -> str:
+    """`1,234,567`; fractions with two decimals below ten, one above."""
+    if value == int(value):
+        return f"{int(value):,}"
+    return f"{value:,.2f}".rstrip("0").rstrip(".") if abs(value) < 10 else f"{value:,.1f}"
+
+
+def size(value: float) -> str:
+    """Bytes with a binary unit: `3.2 MiB`."""
+    for unit in _SIZES:
+        if abs(value) < 1024 or unit == _SIZES[-1]:
+            break
+        value /= 1024
+    return f"{value:.0f} {unit}" if value == int(value) else f"{value:.1f} {unit}"
+
+
+def share(part: float, whole: float) -> str:
+    """`part` of `whole` in percent; a dash where there is no whole."""
+    if not whole:
+        return "–"
+    percent = 100 * part / whole
+    if 0 < percent < 0.1:
+        return "< 0.1 %"
+    if 99.9 < percent < 100:
+        return "> 99.9 %"
+    return f"{percent:.1f} %"
+
+
+def seconds(value: float) -> str:
+    """A duration: `0.42 s`, `12.3 s`, `4 min 05 s`, `2 h 11 min`."""
+    if value < 10:
+        return f"{value:.2f} s"
+    if value < 60:
+        return f"{value:.1f} s"
+    whole = round(value)
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def label(name: str) -> str:
+    """A reason's or measure's name as words: `too_short` as `too short`."""
+    return name.replace("_", " ")
+
+
+def value_name(category: str, value: str) -> str:
+    """A category's value as words, where it has any."""
+    if category == "reencoded":
+        return {"true": "encoded anew", "false": "original bytes"}.get(value, value)
+    return value
+
+
+def one_line(text: str, most: int = 400) -> str:
+    """`text` safe to show: controls and bidi overrides become U+FFFD, cut at `most` characters."""
+    text = _UNSAFE.sub("�", re.sub(r"[\t\r\n]+", " ", text))
+    return text if len(text) <= most else text[: most - 1] + "…"

@@ -1,0 +1,174 @@
+"""What a build dropped: counts by stage and reason, and examples of each."""
+
+import re
+import zlib
+from collections import Counter
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipelines.report.domains import count_domains
+from pipelines.report.figures import FailureClass, Reason, ranked
+from preprocess import files
+
+STAGES = ("source", "filter", "dedup", "fetch", "curate", "write")
+"""In build order."""
+
+_STATUS = "^[1-5][0-9]{2}$"
+_CLASSES = (
+    ("HTTP 4xx", r"^(http|status)\D*4\d\d$"),
+    ("HTTP 5xx", r"^(http|status)\D*5\d\d$"),
+    ("HTTP, other status", r"^(http|status)\D*\d{3}$"),
+    ("time-out", r"time_?out|timed_out|deadline|too_slow"),
+    ("name not found", r"dns|resolv|unknown_host|name"),
+    ("not allowed", r"robots|opt_?out|private|forbidden|blocked|not_public|scheme|ssrf|address"),
+    ("redirects", r"redirect"),
+    ("TLS", r"tls|ssl|certificate"),
+    ("connection", r"connect|refused|reset|network|disconnect|protocol|http"),
+    ("too large", r"too_(large|big|many)|max_|oversize|bomb|pixels"),
+    ("not a usable image", r"image|decode|format|truncat|empty|corrupt|broken|html|content|frame"),
+)
+"""Class and the pattern of its reasons; the first that matches counts."""
+
+Key = tuple[str, str]
+"""Stage and reason."""
+
+
+@dataclass
+class RejectCounts:
+    """Counts over `rejects/`."""
+
+    by_file: list[tuple[str, Counter[Key]]] = field(default_factory=list)
+    """Each file's name and what is in it; in order of names."""
+    fetch: Counter[str] = field(default_factory=Counter)
+    """Reasons of the stage fetch, with the HTTP status where it is the value that failed."""
+    failed_domains: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def total(self) -> Counter[Key]:
+        """Rejects by stage and reason."""
+        total: Counter[Key] = Counter()
+        for _, counts in self.by_file:
+            total.update(counts)
+        return total
+
+    @property
+    def failed(self) -> int:
+        """Rejects of the stage fetch."""
+        return self.fetch.total()
+
+    def reasons(self) -> list[Reason]:
+        """By build order of their stages, then largest first."""
+        return [
+            Reason(stage=stage, reason=reason, count=count)
+            for (stage, reason), count in sorted(
+                self.total.items(), key=lambda item: (_order(item[0][0]), -item[1], item[0])
+            )
+        ]
+
+
+def _order(stage: str) -> tuple[int, str]:
+    return (STAGES.index(stage) if stage in STAGES else len(STAGES)), stage
+
+
+def _read(corpus: str, name: str, columns: list[str]) -> pa.Table:
+    path = files.join(corpus, "rejects", name)
+    try:
+        return files.read_table(path, columns)
+    except (pa.ArrowInvalid, KeyError) as error:
+        raise ValueError(f"{path} is no table of rejects ({error}): run `septet check`") from error
+
+
+def count_rejects(corpus: str) -> RejectCounts:
+    """Count what lies in a corpus's `rejects/`, one file at a time.
+
+    Raises:
+        ValueError: a file there is not a table of `schemas.tables.REJECTS`.
+    """
+    found = RejectCounts()
+    for name in files.list_folder(files.join(corpus, "rejects")):
+        if not name.endswith(".parquet"):
+            continue
+        table = _read(corpus, name, ["stage", "reason"])
+        found.by_file.append((name, _counted(table)))
+        fetch = pc.equal(table["stage"], "fetch")
+        if pc.any(fetch).as_py():
+            lost = _read(corpus, name, ["reason", "value", "image_url"]).filter(fetch)
+            status = pc.match_substring_regex(lost["value"], _STATUS)
+            value = pc.if_else(status, lost["value"], pa.scalar(None, pa.string()))
+            pairs = _counted(pa.table([lost["reason"], pc.fill_null(value, "")], ["a", "b"]))
+            for (reason, code), count in pairs.items():
+                found.fetch[f"{reason} {code}".strip()] += count
+            found.failed_domains.update(count_domains(lost["image_url"]))
+    return found
+
+
+def _counted(table: pa.Table) -> Counter[Key]:
+    """How often each pair of values of a table's two columns occurs."""
+    first, second = table.column_names
+    grouped = table.group_by([first, second]).aggregate([([], "count_all")])
+    keys = zip(grouped[first].to_pylist(), grouped[second].to_pylist(), strict=True)
+    return Counter(dict(zip(keys, grouped["count_all"].to_pylist(), strict=True)))
+
+
+@lru_cache(maxsize=4096)
+def failure_class(reason: str) -> str:
+    """The class of a reason of the stage fetch, such as `time-out` or `HTTP 4xx`."""
+    return next((name for name, pattern in _CLASSES if re.search(pattern, reason)), "other")
+
+
+def failure_classes(found: RejectCounts) -> list[FailureClass]:
+    """Fetch failures by class, largest first."""
+    classes: dict[str, Counter[str]] = {}
+    for reason, count in found.fetch.items():
+        classes.setdefault(failure_class(reason), Counter())[reason] += count
+    rows = [
+        FailureClass(failure=name, count=counts.total(), reasons=ranked(counts))
+        for name, counts in classes.items()
+    ]
+    return sorted(rows, key=lambda row: (-row.count, row.failure))
+
+
+def sample_rejects(
+    corpus: str, found: RejectCounts, each: int, reasons: int, seed: int
+) -> dict[Key, list[dict[str, Any]]]:
+    """Rejects drawn evenly from all of a reason, as rows of `schemas.tables.REJECTS`.
+
+    Args:
+        corpus: The corpus folder.
+        found: What `count_rejects` found there.
+        each: Most rows of one reason.
+        reasons: Most reasons, the largest ones.
+        seed: Equal seeds draw equal rows.
+    """
+    picks: dict[Key, np.ndarray] = {}
+    total = found.total
+    for key in sorted(total, key=lambda key: (-total[key], key))[:reasons]:
+        generator = np.random.default_rng([seed, zlib.crc32("/".join(key).encode())])
+        draw = generator.choice(total[key], min(each, total[key]), replace=False)
+        picks[key] = np.sort(draw)
+    rows: dict[Key, list[dict[str, Any]]] = {key: [] for key in picks}
+    before: Counter[Key] = Counter()
+    for name, counts in found.by_file:
+        here = {
+            key: ranks - before[key]
+            for key, ranks in picks.items()
+            if ((ranks >= before[key]) & (ranks < before[key] + counts[key])).any()
+        }
+        before.update(counts)
+        if not here:
+            continue
+        labels = _read(corpus, name, ["stage", "reason"])
+        places = {}
+        for key, ranks in here.items():
+            mask = pc.and_(pc.equal(labels["stage"], key[0]), pc.equal(labels["reason"], key[1]))
+            indices = np.flatnonzero(mask.to_numpy())
+            places[key] = indices[ranks[(ranks >= 0) & (ranks < counts[key])]]
+        table = _read(corpus, name, ["id", "value", "image_url", "caption", "page_url", "source"])
+        for key, at in places.items():
+            rows[key] += table.take(pa.array(at)).to_pylist()
+    return rows

@@ -1,0 +1,250 @@
+"""Statistics of a corpus from its sidecars; no image is opened."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+import fsspec
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from pipelines.report import funnel, rejects
+from pipelines.report.domains import count_domains
+from pipelines.report.figures import Category, Histogram, Members, Statistics
+from pipelines.report.measures import MEASURES, Distribution, tally
+from preprocess import files
+from preprocess.shards.reader import Corpus
+from preprocess.text.words import count_words
+
+IMAGE_EXTENSIONS = ("jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff", "avif", "jp2")
+"""Extensions of members that are the sample's picture."""
+
+_FORMATS = {"jpg": "jpeg", "tif": "tiff"}
+_BATCH_ROWS = 131_072
+_CATEGORIES = ("language", "language_from", "caption_from", "format", "reencoded", "status")
+_COLUMNS = [
+    "key", "url", "page_url", "caption", *_CATEGORIES, "width", "height", "original_width",
+    "original_height", "original_bytes", "members",
+]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class ShardStatistics:
+    """Figures of some samples, to be added to those of others; order and grouping do not matter.
+
+    Bounded by the number of distinct values, not of samples; only domains have many.
+    """
+
+    samples: int = 0
+    members: Counter[str] = field(default_factory=Counter)
+    """Members by extension."""
+    member_bytes: Counter[str] = field(default_factory=Counter)
+    categories: dict[str, Counter[str]] = field(default_factory=dict)
+    measures: dict[str, Distribution] = field(default_factory=dict)
+
+    def __add__(self, other: "ShardStatistics") -> "ShardStatistics":
+        names = {**self.categories, **other.categories}
+        measured = {**self.measures, **other.measures}
+        return ShardStatistics(
+            self.samples + other.samples,
+            self.members + other.members,
+            _sum(self.member_bytes, other.member_bytes),
+            {
+                name: self.categories.get(name, Counter()) + other.categories.get(name, Counter())
+                for name in names
+            },
+            {
+                name: self.measures.get(name, Distribution())
+                + other.measures.get(name, Distribution())
+                for name in measured
+            },
+        )
+
+
+def _sum(a: Counter[str], b: Counter[str]) -> Counter[str]:
+    """The sum of two counters that keeps entries of 0 (an extension with only empty members)."""
+    total = Counter(a)
+    total.update(b)
+    return total
+
+
+def shard_statistics(sidecar: pa.Table) -> ShardStatistics:
+    """Figures of a sidecar, or of some of its rows.
+
+    Args:
+        sidecar: A table of `schemas.tables.SAMPLES`, or of an indexed foreign shard: every column
+            but `key` may be missing, and columns of an unfit type count as missing.
+    """
+    columns = {name: sidecar[name] for name in _COLUMNS if name in sidecar.column_names}
+    members = _members(columns.get("members"))
+    counts: dict[str, int] = dict(zip(members["ext"], members["count"], strict=True))
+    categories: dict[str, Counter[str]] = {
+        name: tally(pc.value_counts(text.drop_null()))
+        for name in _CATEGORIES
+        if (text := _text(columns.get(name))) is not None
+    }
+    if "format" not in categories:
+        formats = categories.setdefault("format", Counter())
+        for ext in counts:
+            if ext in IMAGE_EXTENSIONS:
+                formats[_FORMATS.get(ext, ext)] += counts[ext]
+    for name, column in (("image_domain", "url"), ("page_domain", "page_url")):
+        if (urls := _text(columns.get(column))) is not None:
+            categories[name] = count_domains(urls)
+    return ShardStatistics(
+        samples=len(sidecar),
+        members=Counter(counts),
+        member_bytes=Counter(dict(zip(members["ext"], members["bytes"], strict=True))),
+        categories={name: found for name, found in categories.items() if found},
+        measures={
+            name: Distribution.of(values)
+            for name, values in _measured(columns)
+            if bool((values >= 0).any())
+        },
+    )
+
+
+def _text(column: pa.ChunkedArray | None) -> pa.ChunkedArray | None:
+    """A column as strings; None where it is missing or no scalar."""
+    if column is None or pa.types.is_nested(column.type) or pa.types.is_binary(column.type):
+        return None
+    return pc.cast(column, pa.string())
+
+
+def _numbers(column: pa.ChunkedArray | None) -> np.ndarray | None:
+    """A numeric column as int64 [n] with -1 for null; None where it is missing or no number."""
+    if column is None:
+        return None
+    if pa.types.is_floating(column.type):
+        column = pc.if_else(pc.is_finite(column), column, pa.scalar(None, column.type))
+    elif not pa.types.is_integer(column.type):
+        return None
+    values: np.ndarray = pc.fill_null(pc.cast(column, pa.int64(), safe=False), -1).to_numpy()
+    return values
+
+
+def _members(column: pa.ChunkedArray | None) -> dict[str, list]:
+    """Number and bytes of the members of each extension."""
+    if column is None:
+        return {"ext": [], "count": [], "bytes": []}
+    flat = pc.list_flatten(column)
+    table = pa.table([pc.struct_field(flat, "ext"), pc.struct_field(flat, "size")], ["ext", "size"])
+    grouped = table.group_by("ext").aggregate([("size", "count"), ("size", "sum")])
+    return {
+        "ext": grouped["ext"].to_pylist(),
+        "count": grouped["size_count"].to_pylist(),
+        "bytes": grouped["size_sum"].to_pylist(),
+    }
+
+
+def _measured(columns: dict[str, pa.ChunkedArray]) -> Iterator[tuple[str, np.ndarray]]:
+    """Name and values (int64, -1 for missing) of each measure that the columns allow."""
+    caption = _text(columns.get("caption"))
+    if caption is not None:
+        for name, lengths in (
+            ("caption_chars", pc.utf8_length(caption)),
+            ("caption_words", count_words(caption)),
+        ):
+            yield name, pc.fill_null(pc.cast(lengths, pa.int64()), -1).to_numpy()
+    sides = {}
+    for name in ("width", "height", "original_width", "original_height", "original_bytes"):
+        values = _numbers(columns.get(name))
+        if values is not None:
+            sides[name] = values
+            yield name, values
+    if "original_width" in sides and "original_height" in sides:
+        shorter = np.minimum(sides["original_width"], sides["original_height"])
+        yield "original_short_side", shorter
+    ratio = np.full(max(map(len, sides.values()), default=0), -1, np.int64)
+    for wide, high in (("original_width", "original_height"), ("width", "height")):
+        if wide in sides and high in sides:
+            usable = (ratio < 0) & (sides[wide] > 0) & (sides[high] > 0)
+            scaled = sides[wide] * MEASURES["aspect_ratio"].scale
+            ratio[usable] = scaled[usable] // sides[high][usable]
+    yield "aspect_ratio", ratio
+    if "members" in columns:
+        flat = pc.list_flatten(columns["members"])
+        is_image = pc.is_in(pc.struct_field(flat, "ext"), value_set=pa.array(IMAGE_EXTENSIONS))
+        sizes = pc.struct_field(flat, "size").filter(is_image)
+        yield "image_bytes", sizes.to_numpy()
+
+
+def sidecar_statistics(path: str) -> ShardStatistics:
+    """Figures of a sidecar file, read in batches of rows.
+
+    Raises:
+        ValueError: the file is not Parquet.
+    """
+    total = ShardStatistics()
+    try:
+        with fsspec.open(path, "rb") as file:
+            parquet = pq.ParquetFile(file)
+            wanted = [name for name in _COLUMNS if name in parquet.schema_arrow.names]
+            for batch in parquet.iter_batches(_BATCH_ROWS, columns=wanted):
+                total = total + shard_statistics(pa.Table.from_batches([batch]))
+    except pa.ArrowInvalid as error:
+        raise ValueError(f"{path} is no Parquet file ({error}): run `septet check`") from error
+    return total
+
+
+def corpus_statistics(path: str, progress: Callable[[int, int], None] | None = None) -> Statistics:
+    """All figures of a corpus.
+
+    Args:
+        path: The corpus folder.
+        progress: Called with (shards read, shards in all) after each shard.
+
+    Raises:
+        schemas.manifest.ManifestError: no corpus there, or one that cannot be read.
+        ValueError: a sidecar, reject file or the funnel is damaged.
+    """
+    corpus = Corpus(path)
+    total = ShardStatistics()
+    for number, shard in enumerate(corpus.shards):
+        total = total + sidecar_statistics(files.join(path, shard.sidecar))
+        if progress:
+            progress(number + 1, len(corpus.shards))
+    stages = funnel.read_funnel(path)
+    lost = rejects.count_rejects(path)
+    return Statistics(
+        name=corpus.manifest.name,
+        samples=total.samples,
+        shards=len(corpus.shards),
+        bytes=sum(shard.bytes for shard in corpus.shards),
+        members=[
+            Members(ext=ext, count=count, bytes=total.member_bytes[ext])
+            for ext, count in sorted(total.members.items())
+        ],
+        funnel=stages,
+        rejects=lost.reasons(),
+        duplicates=[
+            reason
+            for reason in lost.reasons()
+            if reason.stage in ("dedup", "curate") and reason.reason.startswith("duplicate")
+        ],
+        fetch_failures=rejects.failure_classes(lost),
+        failed_domains=Category.of(lost.failed_domains, lost.failed),
+        categories={
+            name: Category.of(total.categories[name], total.samples)
+            for name in (*_CATEGORIES, "image_domain", "page_domain")
+            if name in total.categories
+        },
+        measures={
+            name: histogram
+            for name in MEASURES
+            if name in total.measures
+            and (histogram := Histogram.of(name, total.measures[name], total.samples))
+        },
+        notes=_notes(corpus, total) + funnel.contradictions(stages, lost, total.samples),
+    )
+
+
+def _notes(corpus: Corpus, total: ShardStatistics) -> list[str]:
+    if len(corpus) == total.samples:
+        return []
+    return [
+        f"corpus.json counts {len(corpus):,} samples, the sidecars hold {total.samples:,}: "
+        "run `septet check`"
+    ]

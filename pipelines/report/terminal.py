@@ -1,0 +1,197 @@
+"""Statistics on the terminal."""
+
+from collections.abc import Iterable
+
+from rich.box import SIMPLE_HEAD
+from rich.columns import Columns
+from rich.console import Console, Group, RenderableType
+from rich.rule import Rule
+from rich.table import Table
+from rich.text import Text
+
+from pipelines.report.charts import value_text
+from pipelines.report.compare import Comparison
+from pipelines.report.figures import Category, Histogram, Statistics
+from pipelines.report.measures import MEASURES
+from pipelines.report.readable import label, number, one_line, share, size, value_name
+
+KEPT, LOST, SOFT = "cyan", "red", "dim"
+_BLOCKS = " ▁▂▃▄▅▆▇█"
+_EIGHTHS = " ▏▎▍▌▋▊▉█"
+_TITLES = {
+    "language": "Languages",
+    "language_from": "Language told by",
+    "caption_from": "Captions from",
+    "format": "Formats",
+    "reencoded": "Re-encoded",
+    "status": "Download status",
+    "image_domain": "Image domains",
+    "page_domain": "Page domains",
+    "failed_domain": "Domains where fetching failed",
+}
+
+
+def bar(part: float, whole: float, width: int = 16, style: str = KEPT) -> Text:
+    """A bar of `part` in `whole`, at most `width` cells long."""
+    eighths = round(8 * width * part / whole) if whole else 0
+    if part and not eighths:
+        eighths = 1
+    full, rest = divmod(min(eighths, 8 * width), 8)
+    text = "█" * full + (_EIGHTHS[rest] if rest else "")
+    return Text(text.ljust(width), style=style)
+
+
+def sparkline(counts: list[int]) -> Text:
+    """A histogram in one line, without its empty ends."""
+    filled = [i for i, count in enumerate(counts) if count]
+    if not filled:
+        return Text("")
+    shown, most = counts[filled[0] : filled[-1] + 1], max(counts)
+    levels = (-(-8 * count // most) for count in shown)
+    return Text("".join(_BLOCKS[level] for level in levels), style=KEPT)
+
+
+def _table(title: str, *columns: str) -> Table:
+    table = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD,
+                  header_style=SOFT, pad_edge=False, show_edge=False)  # fmt: skip
+    for i, column in enumerate(columns):
+        table.add_column(column, justify="left" if i == 0 else "right", no_wrap=True,
+                         overflow="ellipsis")  # fmt: skip
+    return table
+
+
+def _heading(stats: Statistics) -> RenderableType:
+    figures = [
+        (number(stats.samples), "samples"),
+        (number(stats.shards), "shard" if stats.shards == 1 else "shards"),
+        (size(stats.bytes), "in tars"),
+    ]
+    if stats.candidates:
+        figures.append((share(stats.samples, stats.candidates), "of pairs kept"))
+    if "language" in stats.categories:
+        figures.append((number(stats.categories["language"].distinct), "languages"))
+    line = Text("  ")
+    for value, name in figures:
+        line.append(value, style="bold").append(f" {name}   ", style=SOFT)
+    return Group(Rule(Text(one_line(stats.name, 60), style=f"bold {KEPT}"), style=SOFT), line)
+
+
+def _funnel(stats: Statistics) -> Iterable[RenderableType]:
+    if not stats.funnel:
+        return
+    table = _table("Funnel", "stage", "in", "out", "kept", "")
+    table.columns[-1].justify = "left"
+    most = max(max(stage.rows_in, stage.rows_out, 1) for stage in stats.funnel)
+    for stage in stats.funnel:
+        lost = stage.rows_in - stage.rows_out
+        kept = round(28 * stage.rows_out / most)
+        flow = Text("█" * kept, style=KEPT)
+        if lost > 0:
+            flow.append("█" * max(round(28 * stage.rows_in / most) - kept, 0), style=LOST)
+        table.add_row(stage.stage, number(stage.rows_in), number(stage.rows_out),
+                      share(stage.rows_out, stage.rows_in), flow)  # fmt: skip
+        for name, count in stage.counts.items():
+            table.add_row(Text(f"  {label(name)}", style=SOFT), "", Text(number(count), style=SOFT))
+    yield table
+
+
+def _rejects(stats: Statistics) -> Iterable[RenderableType]:
+    if not stats.rejects:
+        return
+    total = sum(reason.count for reason in stats.rejects)
+    most = max(reason.count for reason in stats.rejects)
+    table = _table("Rejects", "stage", "reason", "rows", "share", "")
+    table.columns[1].justify = table.columns[-1].justify = "left"
+    before = None
+    for reason in stats.rejects:
+        stage = reason.stage if reason.stage != before else ""
+        before = reason.stage
+        table.add_row(stage, one_line(label(reason.reason), 40), number(reason.count),
+                      share(reason.count, total), bar(reason.count, most, style=LOST))  # fmt: skip
+    yield table
+    if stats.fetch_failures:
+        table = _table("Why fetching failed", "class", "images", "reasons")
+        table.columns[-1].justify = "left"
+        for failure in stats.fetch_failures:
+            reasons = ", ".join(f"{label(name)} {number(n)}" for name, n in failure.reasons.items())
+            table.add_row(failure.failure, number(failure.count), one_line(reasons, 60))
+        yield table
+
+
+def _measures(measures: dict[str, Histogram]) -> RenderableType:
+    table = _table("Lengths and sizes", "", "least", "5 %", "median", "95 %", "most", "mean", "")
+    table.columns[-1].justify = "left"
+    for name, found in measures.items():
+        values = [found.min, found.quantiles["p5"], found.median, found.quantiles["p95"],
+                  found.max, found.mean]  # fmt: skip
+        texts = [value_text(found.unit, value) for value in values]
+        table.add_row(MEASURES[name].title, *texts, sparkline(found.counts))
+    return table
+
+
+def _category(name: str, found: Category, rows: int = 10) -> RenderableType:
+    table = _table(_TITLES[name], "", "samples", "share", "")
+    table.columns[-1].justify = "left"
+    most = max((entry.count for entry in found.values), default=0)
+    for entry in found.values[:rows]:
+        table.add_row(Text(one_line(value_name(name, entry.value), 32)), number(entry.count),
+                      share(entry.count, found.count), bar(entry.count, most, 10))  # fmt: skip
+    if found.distinct > rows:
+        rest = found.count - sum(entry.count for entry in found.values[:rows])
+        more = Text(f"{number(found.distinct - rows)} more", style=SOFT)
+        table.add_row(more, number(rest), share(rest, found.count))
+    if found.missing:
+        table.add_row(Text("no value", style=SOFT), number(found.missing))
+    return table
+
+
+def print_statistics(stats: Statistics, console: Console) -> None:
+    """Print the figures of a corpus as tables."""
+    console.print(_heading(stats))
+    for note in stats.notes:
+        console.print(Text(f"  ! {one_line(note)}", style="yellow"))
+    for part in (*_funnel(stats), *_rejects(stats)):
+        console.print()
+        console.print(part)
+    if stats.measures:
+        console.print()
+        console.print(_measures(stats.measures))
+    tables = [_category(name, found) for name, found in stats.categories.items()]
+    if stats.failed_domains.count:
+        tables.append(_category("failed_domain", stats.failed_domains))
+    if tables:
+        console.print()
+        console.print(Columns(tables, padding=(1, 4)))
+    if stats.members:
+        table = _table("Members of the tars", "extension", "members", "bytes")
+        for member in stats.members:
+            table.add_row(one_line(member.ext, 40), number(member.count), size(member.bytes))
+        console.print()
+        console.print(table)
+
+
+def print_comparison(found: Comparison, console: Console) -> None:
+    """Print what changed between two builds."""
+    title = f"{one_line(found.before, 60)} → {one_line(found.after, 60)}"
+    console.print(Rule(Text(title, style=f"bold {KEPT}"), style=SOFT))
+    if not found.changes:
+        console.print(f"  All {number(found.same)} figures are equal.")
+        return
+    table = _table("", "group", "figure", "before", "now", "change", "")
+    table.columns[1].justify = "left"
+    before = None
+    for change in found.changes:
+        group = label(change.group) if change.group != before else ""
+        before = change.group
+        sign, style = ("−", LOST) if change.difference < 0 else ("+", KEPT)
+        ratio = f"{100 * (change.ratio - 1):+.1f} %" if change.ratio else ""
+        table.add_row(
+            group,
+            Text(one_line(change.name, 48)),
+            number(change.before),
+            number(change.after),
+            Text(f"{sign}{number(abs(change.difference))}", style=style),
+            Text(ratio, style=SOFT),
+        )
+    console.print(table)
+    console.print(Text(f"  {number(found.same)} figures are equal.", style=SOFT))
