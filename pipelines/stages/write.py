@@ -8,6 +8,7 @@ import fsspec
 import pyarrow as pa
 
 from pipelines.stages.base import Pass, Stage, Work, map_tasks, numbered
+from pipelines.stages.counts import Counts
 from pipelines.stages.curate import CurateStage
 from pipelines.stages.fetch import FetchStage
 from preprocess import files
@@ -94,8 +95,9 @@ class WriteWork(Work):
                 rows.append({**row, "members": writer.add(pair["id"], members)})
             size, digest = writer.close()
         sidecar = pa.Table.from_pylist(rows, tables.SAMPLES)
-        metadata = {TAR_METADATA: json.dumps({"bytes": size, "sha256": digest})}
-        files.write_table(self.path(number), sidecar, metadata=metadata)
+        tar = {TAR_METADATA: json.dumps({"bytes": size, "sha256": digest})}
+        counts = Counts(taken=len(kept), given=len(rows))
+        files.write_table(self.path(number), sidecar, metadata=tar | counts.to_metadata())
 
 
 def _metadata(pair: dict[str, Any], image: dict[str, Any]) -> dict[str, Any]:

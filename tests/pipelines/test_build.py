@@ -132,7 +132,7 @@ def test_killed_at_any_moment_and_resumed(
     recipe: Path, built: Path, tmp_path: Path, workers: int, kills: int
 ) -> None:
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["tests.corpora"])
+    context.set_forkserver_preload(["tests.corpora", "pipelines.report.page"])
     rng = random.Random(workers)
 
     def start(corpus: Path) -> multiprocessing.Process:
