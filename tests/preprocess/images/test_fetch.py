@@ -39,8 +39,8 @@ def quick(server, **changes):
     """Limits as hard as a busy machine allows, for the server's address only."""
     policy = FetchPolicy(
         connect_timeout=2.0,
-        first_byte_timeout=0.4,
-        total_timeout=4.0,
+        first_byte_timeout=2.0,
+        total_timeout=10.0,
         max_bytes=LIMIT,
         backoff=0.01,
         give_up_after=0,
