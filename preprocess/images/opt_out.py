@@ -1,0 +1,51 @@
+"""Opt-outs that an HTTP answer declares in its headers.
+
+`X-Robots-Tag` as search engines read it, with the directives noai and noimageai (DeviantArt,
+2022) and noml (Mojeek), and `tdm-reservation` (W3C TDM Reservation Protocol, 2024).
+"""
+
+import re
+from collections.abc import Collection, Iterable
+
+_SCOPE = re.compile(r"\s*([a-z0-9*_./-]+)\s*:(.*)", re.DOTALL)
+_VALUED = ("unavailable_after", "max-snippet", "max-image-preview", "max-video-preview")
+
+
+def robots_directives(header: str, agent: str) -> set[str]:
+    """Directives of one X-Robots-Tag value that concern `agent` (lower case).
+
+    "noindex, nofollow" concerns everyone; in "somebot: noindex, nofollow" both directives concern
+    somebot. "none" stands for noindex and nofollow.
+    """
+    found: set[str] = set()
+    concerned = True
+    for part in header.lower().split(","):
+        scope = _SCOPE.match(part)
+        if scope and scope[1] not in _VALUED:
+            concerned = scope[1] in ("*", agent)
+            part = scope[2]
+        if concerned:
+            found.add(part.strip())
+    if "none" in found:
+        found |= {"noindex", "nofollow"}
+    return found
+
+
+def find_opt_out(
+    robots: Iterable[str], tdm: Iterable[str], agent: str, directives: Collection[str]
+) -> str | None:
+    """The first opt-out that applies, or None.
+
+    Args:
+        robots: the values of the answer's X-Robots-Tag headers.
+        tdm: the values of its tdm-reservation headers, or nothing where these are not honoured.
+        agent: our own token, which scoped directives may name.
+        directives: the directives that are honoured, in the order in which they are reported.
+    """
+    stated = set().union(*(robots_directives(value, agent.lower()) for value in robots))
+    for directive in directives:
+        if directive.lower() in stated:
+            return directive
+    if any(value.strip() == "1" for value in tdm):
+        return "tdm-reservation"
+    return None
