@@ -29,8 +29,8 @@ CAPTIONS = (
 )
 BLOCKS = frozenset(block for block, _ in CAPTIONS)
 
-# "Figure 17.166.", "Abbildung 3.2.", "図3.1", "그림 3.1.", "Рисунок 3.1.", "图 4.1."
-NUMBER = re.compile(r"^[^\d\s.]{0,12}\s*\d+(\.\d+)*[.:]?\s+")
+# "Figure 17.166.", "Abbildung 3.2.", "図3.1", "그림 A.3.", "Рисунок 3.1.", "图 4.1." before a title
+NUMBER = re.compile(r"^[^\d\s.]{0,12}\s*([A-Z]|\d+)\.\d+[.:]?\s+")
 
 # What Sphinx and the MediaWiki export of Hugin print as the text of a link to the figure itself.
 LINK_SIGN = re.compile(r"¶|\[\*\]")
@@ -67,7 +67,9 @@ def _caption(node: LexborNode) -> tuple[str, str]:
         names = {block.tag, *(block.attributes.get("class") or "").split()} & BLOCKS
         for name, selector in CAPTIONS:
             if name in names and (match := block.css_first(selector)) is not None:
-                text = NUMBER.sub("", _line(LINK_SIGN.sub(" ", match.text())))
+                text = _line(LINK_SIGN.sub(" ", match.text()))
+                if selector == "p.title":
+                    text = NUMBER.sub("", text)
                 if text:
                     return text, f"{name} > {selector}"
         block = block.parent

@@ -112,19 +112,21 @@ def test_pictures_reads_captions_of_each_generator() -> None:
     html = """
     <figure><img src=a.png alt="A"><figcaption>Sphinx<a>¶</a></figcaption></figure>
     <div class="figure"><p class="title"><strong>図3.1 全体</strong></p>
-      <div class="mediaobject"><img src=b.png alt="全体"><div class="caption">左</div></div>
+      <div class="mediaobject"><img src=b.png alt="全体"><div class="caption">2 左</div></div>
       <div class="mediaobject"><img src=c.png alt="全体"></div></div>
     <div class="thumb tright"><div class="thumbinner"><img alt="" src=d.png>
       <a>[*]</a><div class="thumbcaption"><a>[*]</a>Falling lines</div></div></div>
     <ul><li class="gallerybox"><img src=e.png><div class="gallerytext"><p>Flat field</p></div></ul>
+    <div class="figure"><p class="title">그림 A.3. 선택 도구</p><img src=g.png></div>
     <p><img src=f.png alt=" two  words "> <img>
     """
     assert pictures(html.encode()) == [
         Picture("a.png", "A", "Sphinx", "figure > figcaption"),
-        Picture("b.png", "全体", "左", "mediaobject > div.caption"),
+        Picture("b.png", "全体", "2 左", "mediaobject > div.caption"),
         Picture("c.png", "全体", "全体", "figure > p.title"),
         Picture("d.png", "", "Falling lines", "thumb > div.thumbcaption"),
         Picture("e.png", "", "Flat field", "gallerybox > div.gallerytext"),
+        Picture("g.png", "", "선택 도구", "figure > p.title"),
         Picture("f.png", "two words", "", ""),
     ]
 
