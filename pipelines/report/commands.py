@@ -40,21 +40,20 @@ def stats(
 ) -> None:
     """Count what a corpus holds and what its build dropped.
 
-    Nothing is written unless `--html` says where.
+    Tables on the terminal, unless `--json` or `--html` asks for another form. Nothing is written
+    but what `--html` names.
 
-    \b
-    Tables on the terminal:
-      septet stats corpora/demo
-    \b
-    One page with charts and pictures, to open in a browser or to send to someone:
-      septet stats corpora/demo --html report.html
-    \b
-    Figures for a program, here the number of samples:
-      septet stats corpora/demo --json | jq .samples
-    \b
-    What a new recipe changed:
-      septet stats corpora/demo-2 --against corpora/demo
-      septet stats corpora/demo-2 --against demo.json --html changes.html
+    **Examples**
+
+    septet stats corpora/demo
+
+    septet stats corpora/demo --html report.html
+
+    septet stats corpora/demo --json | jq .samples
+
+    septet stats corpora/demo-2 --against corpora/demo
+
+    septet stats corpora/demo-2 --against demo.json --html changes.html
     """
     found = _measured(corpus)
     changes = compare(_other(against), found) if against else None
@@ -87,12 +86,15 @@ def show(
 ) -> None:
     """Print one sample: its caption, its metadata and what the tar holds of it.
 
-    \b
-    By key, as the report and the sidecars show it, or by its beginning:
-      septet show corpora/demo 00f3a9
-    \b
-    And write its picture (the extension is added where PATH is a folder or has none):
-      septet show corpora/demo 00f3a9 --image picture.jpg
+    The key is as the report and the sidecars show it; its beginning is enough where no other key
+    begins so. With `--image` the picture is written too; where PATH is a folder the key becomes its
+    name, and where it has no extension the right one is added.
+
+    **Examples**
+
+    septet show corpora/demo 00f3a9
+
+    septet show corpora/demo 00f3a9 --image picture.jpg
     """
     opened = Corpus(corpus, open_shards=2)
     index = resolve_key(opened, key)

@@ -30,7 +30,8 @@ class Change(BaseModel):
 
 
 class Comparison(BaseModel):
-    """All figures that differ, by group in a fixed order; within a group, largest change first."""
+    """All figures that differ, by group; values of categories and reject reasons by the size of
+    their change, the others in the order of the statistics."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -59,7 +60,10 @@ def compare(before: Statistics, after: Statistics) -> Comparison:
         for name in names
         if a.get(name, 0) != b.get(name, 0)
     ]
-    changes.sort(key=lambda c: (groups.index(c.group), -abs(c.difference), c.name))
+    ranked = {"rejects", *before.categories, *after.categories}
+    changes.sort(
+        key=lambda c: (groups.index(c.group), -abs(c.difference) if c.group in ranked else 0.0)
+    )
     return Comparison(
         before=before.name, after=after.name, changes=changes, same=len(names) - len(changes)
     )

@@ -1,5 +1,6 @@
 """Registered domains of URLs, by the public suffix list that tldextract carries (never fetched)."""
 
+import re
 from collections import Counter
 from functools import lru_cache
 
@@ -9,7 +10,7 @@ import tldextract
 
 from pipelines.report.measures import tally
 
-_HOST = r"^[A-Za-z][A-Za-z0-9+.-]*://(?:[^/?#@]*@)?(?P<host>\[[^\]/?#]*\]|[^/?#:]+)"
+_HOST = re.compile(r"(?:[^?#@]*@)?(\[[^\]?#]*\]|[^?#:]+)")
 _extract = tldextract.TLDExtract(suffix_list_urls=(), cache_dir=None)
 
 
@@ -21,9 +22,12 @@ def registered_domain(host: str) -> str:
 
 def count_domains(urls: pa.Array | pa.ChunkedArray) -> Counter[str]:
     """How many URLs of a string array lie at each registered domain; paths and nulls at none."""
-    hosts = pc.struct_field(pc.extract_regex(urls, pattern=_HOST), "host")
+    parts = pc.split_pattern(urls, "/", max_splits=3)  # "https:", "", "host:port", the rest
+    parts = parts.filter(pc.greater_equal(pc.list_value_length(parts), 3))
+    scheme, empty, authority = (pc.list_element(parts, i) for i in range(3))
+    absolute = pc.and_(pc.ends_with(scheme, ":"), pc.equal(empty, ""))
     counts: Counter[str] = Counter()
-    for host, count in tally(pc.value_counts(pc.utf8_lower(hosts))).items():
-        if host:
-            counts[registered_domain(host.rstrip("."))] += count
+    for found, count in tally(pc.value_counts(authority.filter(absolute))).items():
+        if host := _HOST.match(found):
+            counts[registered_domain(host[1].lower().rstrip("."))] += count
     return counts

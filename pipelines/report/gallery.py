@@ -22,7 +22,7 @@ MAX_SIDE = 128
 """Pixels of a thumbnail's longer side."""
 
 _MAX_PIXELS = 64_000_000
-_MAX_BYTES = 8_192
+_MAX_BYTES = 6_144
 _FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 _COLUMNS = ("key", "url", "caption", "language", "width", "height")
 
@@ -84,7 +84,7 @@ def open_image(data: bytes, around: int) -> Image.Image:
 
 
 def thumbnail(data: bytes, side: int = MAX_SIDE) -> tuple[bytes, int, int]:
-    """A WebP picture of at most `side` pixels and 8 KiB: bytes, width, height.
+    """A WebP picture of at most `side` pixels and 6 KiB: bytes, width, height.
 
     Raises:
         ValueError: as `open_image`.

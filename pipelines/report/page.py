@@ -36,9 +36,11 @@ _SEED = 7
 _PICTURES = (200, 120, 60, 20, 0)
 _FIRST_PICTURES = 42
 _EXAMPLES = 12
-_REASONS = 60
+_REASONS = 48
+_EXAMPLE_CHARS = 160
 _ROWS = 20
 _SHARDS = 12
+_CHANGES = 200
 _RECIPE_CHARS = 40_000
 _REJECT_FIELDS = ("caption", "value", "image_url", "page_url", "source", "id")
 
@@ -143,6 +145,7 @@ def report_page(
         "manifest_sha256": hashlib.sha256(manifest_bytes).hexdigest(),
         "recipe": _recipe(corpus.manifest),
         "most_shards": _SHARDS,
+        "most_changes": _CHANGES,
         "first_pictures": _FIRST_PICTURES,
         "languages": Counter(picture.language for picture in pictures),
     }  # fmt: skip
@@ -163,6 +166,7 @@ def _render(view: Mapping[str, Any]) -> bytes:
     )
     environment.filters.update(
         number=readable.number,
+        counted=readable.counted,
         size=readable.size,
         seconds=readable.seconds,
         label=readable.label,
@@ -258,7 +262,7 @@ def _stages(
 
 def _example(row: Mapping[str, Any]) -> dict[str, str]:
     return {
-        name: readable.one_line(str(row[name]), 240)
+        name: readable.one_line(str(row[name]), _EXAMPLE_CHARS)
         for name in _REJECT_FIELDS
         if row.get(name) is not None and str(row[name]) != ""
     }

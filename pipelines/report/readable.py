@@ -24,6 +24,11 @@ def size(value: float) -> str:
     return f"{value:.0f} {unit}" if value == int(value) else f"{value:.1f} {unit}"
 
 
+def counted(name: str, value: float) -> str:
+    """A figure by its name: bytes as a size, anything else as a number."""
+    return size(value) if name.endswith("bytes") else number(value)
+
+
 def share(part: float, whole: float) -> str:
     """`part` of `whole` in percent; a dash where there is no whole."""
     if not whole:

@@ -18,21 +18,24 @@ from preprocess import files
 STAGES = ("source", "filter", "dedup", "fetch", "curate", "write")
 """In build order."""
 
-_STATUS = "^[1-5][0-9]{2}$"
 _CLASSES = (
-    ("HTTP 4xx", r"^(http|status)\D*4\d\d$"),
-    ("HTTP 5xx", r"^(http|status)\D*5\d\d$"),
-    ("HTTP, other status", r"^(http|status)\D*\d{3}$"),
-    ("time-out", r"time_?out|timed_out|deadline|too_slow"),
-    ("name not found", r"dns|resolv|unknown_host|name"),
-    ("not allowed", r"robots|opt_?out|private|forbidden|blocked|not_public|scheme|ssrf|address"),
-    ("redirects", r"redirect"),
-    ("TLS", r"tls|ssl|certificate"),
-    ("connection", r"connect|refused|reset|network|disconnect|protocol|http"),
-    ("too large", r"too_(large|big|many)|max_|oversize|bomb|pixels"),
-    ("not a usable image", r"image|decode|format|truncat|empty|corrupt|broken|html|content|frame"),
+    ("HTTP 4xx", r"^http_status 4\d\d$"),
+    ("HTTP 5xx", r"^http_status 5\d\d$"),
+    ("HTTP, other status", r"^http_status"),
+    ("time-out", r"^timeout"),
+    ("name not found", r"^dns$"),
+    ("no connection", r"^(connect|host_down)$"),
+    ("TLS", r"^tls$"),
+    ("not allowed", r"^(opt_out|robots|address|scheme)$"),
+    ("bad URL or redirect", r"^(url|redirects|missing_file)$"),
+    ("broken answer", r"^(protocol|truncated|encoding|empty)$"),
+    ("too large", r"^too_(large|many_.*)$"),
+    ("not a usable image", r"image|decode|format|frame|picture|pixel|damaged|corrupt|broken"),
 )
 """Class and the pattern of its reasons; the first that matches counts."""
+
+_WITH_VALUE = ["http_status", "timeout"]
+"""Reasons whose values are few and tell the cause: the status, the limit that passed."""
 
 Key = tuple[str, str]
 """Stage and reason."""
@@ -45,7 +48,7 @@ class RejectCounts:
     by_file: list[tuple[str, Counter[Key]]] = field(default_factory=list)
     """Each file's name and what is in it; in order of names."""
     fetch: Counter[str] = field(default_factory=Counter)
-    """Reasons of the stage fetch, with the HTTP status where it is the value that failed."""
+    """Reasons of the stage fetch; HTTP statuses and time-outs with their value."""
     failed_domains: Counter[str] = field(default_factory=Counter)
 
     @property
@@ -98,11 +101,11 @@ def count_rejects(corpus: str) -> RejectCounts:
         fetch = pc.equal(table["stage"], "fetch")
         if pc.any(fetch).as_py():
             lost = _read(corpus, name, ["reason", "value", "image_url"]).filter(fetch)
-            status = pc.match_substring_regex(lost["value"], _STATUS)
-            value = pc.if_else(status, lost["value"], pa.scalar(None, pa.string()))
-            pairs = _counted(pa.table([lost["reason"], pc.fill_null(value, "")], ["a", "b"]))
-            for (reason, code), count in pairs.items():
-                found.fetch[f"{reason} {code}".strip()] += count
+            telling = pc.is_in(lost["reason"], value_set=pa.array(_WITH_VALUE))
+            value = pc.if_else(telling, pc.fill_null(lost["value"], ""), "")
+            pairs = _counted(pa.table([lost["reason"], value], ["reason", "value"]))
+            for (reason, told), count in pairs.items():
+                found.fetch[f"{reason} {told}".strip()] += count
             found.failed_domains.update(count_domains(lost["image_url"]))
     return found
 

@@ -30,7 +30,7 @@ _COLUMNS = [
 ]  # fmt: skip
 
 
-@dataclass(frozen=True)
+@dataclass
 class ShardStatistics:
     """Figures of some samples, to be added to those of others; order and grouping do not matter.
 
@@ -45,29 +45,20 @@ class ShardStatistics:
     measures: dict[str, Distribution] = field(default_factory=dict)
 
     def __add__(self, other: "ShardStatistics") -> "ShardStatistics":
-        names = {**self.categories, **other.categories}
-        measured = {**self.measures, **other.measures}
-        return ShardStatistics(
-            self.samples + other.samples,
-            self.members + other.members,
-            _sum(self.member_bytes, other.member_bytes),
-            {
-                name: self.categories.get(name, Counter()) + other.categories.get(name, Counter())
-                for name in names
-            },
-            {
-                name: self.measures.get(name, Distribution())
-                + other.measures.get(name, Distribution())
-                for name in measured
-            },
-        )
+        total = ShardStatistics()
+        total += self
+        total += other
+        return total
 
-
-def _sum(a: Counter[str], b: Counter[str]) -> Counter[str]:
-    """The sum of two counters that keeps entries of 0 (an extension with only empty members)."""
-    total = Counter(a)
-    total.update(b)
-    return total
+    def __iadd__(self, other: "ShardStatistics") -> "ShardStatistics":
+        self.samples += other.samples
+        self.members.update(other.members)
+        self.member_bytes.update(other.member_bytes)
+        for name, counts in other.categories.items():
+            self.categories.setdefault(name, Counter()).update(counts)
+        for name, found in other.measures.items():
+            self.measures[name] = self.measures.get(name, Distribution()) + found
+        return self
 
 
 def shard_statistics(sidecar: pa.Table) -> ShardStatistics:
@@ -183,7 +174,7 @@ def sidecar_statistics(path: str) -> ShardStatistics:
             parquet = pq.ParquetFile(file)
             wanted = [name for name in _COLUMNS if name in parquet.schema_arrow.names]
             for batch in parquet.iter_batches(_BATCH_ROWS, columns=wanted):
-                total = total + shard_statistics(pa.Table.from_batches([batch]))
+                total += shard_statistics(pa.Table.from_batches([batch]))
     except pa.ArrowInvalid as error:
         raise ValueError(f"{path} is no Parquet file ({error}): run `septet check`") from error
     return total
@@ -203,7 +194,7 @@ def corpus_statistics(path: str, progress: Callable[[int, int], None] | None = N
     corpus = Corpus(path)
     total = ShardStatistics()
     for number, shard in enumerate(corpus.shards):
-        total = total + sidecar_statistics(files.join(path, shard.sidecar))
+        total += sidecar_statistics(files.join(path, shard.sidecar))
         if progress:
             progress(number + 1, len(corpus.shards))
     stages = funnel.read_funnel(path)

@@ -13,7 +13,7 @@ from pipelines.report.charts import value_text
 from pipelines.report.compare import Comparison
 from pipelines.report.figures import Category, Histogram, Statistics
 from pipelines.report.measures import MEASURES
-from pipelines.report.readable import label, number, one_line, share, size, value_name
+from pipelines.report.readable import counted, label, number, one_line, share, size, value_name
 
 KEPT, LOST, SOFT = "cyan", "red", "dim"
 _BLOCKS = " ▁▂▃▄▅▆▇█"
@@ -91,7 +91,9 @@ def _funnel(stats: Statistics) -> Iterable[RenderableType]:
         table.add_row(stage.stage, number(stage.rows_in), number(stage.rows_out),
                       share(stage.rows_out, stage.rows_in), flow)  # fmt: skip
         for name, count in stage.counts.items():
-            table.add_row(Text(f"  {label(name)}", style=SOFT), "", Text(number(count), style=SOFT))
+            table.add_row(
+                Text(f"  {label(name)}", style=SOFT), "", Text(counted(name, count), style=SOFT)
+            )
     yield table
 
 
@@ -113,7 +115,9 @@ def _rejects(stats: Statistics) -> Iterable[RenderableType]:
         table = _table("Why fetching failed", "class", "images", "reasons")
         table.columns[-1].justify = "left"
         for failure in stats.fetch_failures:
-            reasons = ", ".join(f"{label(name)} {number(n)}" for name, n in failure.reasons.items())
+            reasons = ", ".join(
+                f"{label(name)} ({number(n)})" for name, n in failure.reasons.items()
+            )
             table.add_row(failure.failure, number(failure.count), one_line(reasons, 60))
         yield table
 
@@ -188,9 +192,9 @@ def print_comparison(found: Comparison, console: Console) -> None:
         table.add_row(
             group,
             Text(one_line(change.name, 48)),
-            number(change.before),
-            number(change.after),
-            Text(f"{sign}{number(abs(change.difference))}", style=style),
+            counted(change.name, change.before),
+            counted(change.name, change.after),
+            Text(sign + counted(change.name, abs(change.difference)), style=style),
             Text(ratio, style=SOFT),
         )
     console.print(table)

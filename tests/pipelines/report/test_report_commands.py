@@ -1,0 +1,186 @@
+import io
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import typer
+from PIL import Image
+from rich.console import Console
+from typer.testing import CliRunner
+
+from pipelines.report import readable
+from pipelines.report.commands import show, stats
+from pipelines.report.compare import compare
+from pipelines.report.figures import Statistics
+from pipelines.report.statistics import corpus_statistics
+from pipelines.report.terminal import print_comparison, print_statistics
+from tests.pipelines.report.corpora import HOSTILE, build_corpus
+
+app = typer.Typer()
+app.command("stats")(stats)
+app.command("show")(show)
+
+
+def run(*arguments: str):
+    return CliRunner(env={"COLUMNS": "120"}).invoke(app, list(arguments))
+
+
+def said(*arguments: str) -> str:
+    result = run(*arguments)
+    assert result.exception is None, result.exception
+    return result.stdout
+
+
+def fault(*arguments: str) -> str:
+    result = run(*arguments)
+    assert isinstance(result.exception, ValueError), result.exception
+    return str(result.exception)
+
+
+def test_stats_prints_tables_and_writes_nothing(truth):
+    def listing():
+        return sorted(str(path) for path in Path(truth.path).rglob("*"))
+
+    before = listing()
+    text = said("stats", truth.path)
+    for words in ("harbour", "180 samples", "too short", "HTTP 4xx", "Caption length in words",
+                  "figcaption", "example.co.uk", "duplicate image"):  # fmt: skip
+        assert words in text
+    assert listing() == before
+
+
+def test_stats_json_is_the_statistics_and_nothing_else(truth):
+    text = said("stats", truth.path, "--json")
+    assert text == corpus_statistics(truth.path).to_json()
+    assert Statistics.from_json(text).samples == 180
+
+
+def test_stats_html_writes_the_page_where_it_is_told(truth, tmp_path):
+    target = tmp_path / "deep" / "page.html"
+    text = said("stats", truth.path, "--html", str(target))
+    assert target.read_text().startswith("<!doctype html>")
+    assert str(target) in text
+    assert len(text.splitlines()) == 1
+    both = run("stats", truth.path, "--json", "--html", str(target))
+    assert json.loads(both.stdout)["samples"] == 180
+
+
+def test_stats_against_a_corpus_or_its_json_tells_the_changes(truth, tmp_path):
+    old = build_corpus(tmp_path / "old", samples=60, shards=1, name="older")
+    text = said("stats", truth.path, "--against", old.path)
+    assert "older → harbour" in text
+    row = next(line for line in text.splitlines() if " samples " in line)
+    assert [*row.split()][1:] == ["samples", "60", "180", "+120", "+200.0", "%"]
+    (tmp_path / "old.json").write_text(said("stats", old.path, "--json"))
+    assert said("stats", truth.path, "--against", str(tmp_path / "old.json")) == text
+    changes = json.loads(said("stats", truth.path, "--against", old.path, "--json"))
+    assert {"group": "total", "name": "shards", "before": 1, "after": 3} in changes["changes"]
+    assert "All" in said("stats", truth.path, "--against", truth.path)
+    assert "no such file" in fault("stats", truth.path, "--against", str(tmp_path / "no.json"))
+
+
+def test_comparison_lists_every_figure_that_differs_and_no_other(truth, tmp_path):
+    a = corpus_statistics(build_corpus(tmp_path, samples=60, shards=3, name="older").path)
+    b = corpus_statistics(truth.path)
+    found = compare(a, b)
+    figures = {(change.group, change.name): change for change in found.changes}
+    assert ("total", "shards") not in figures
+    for stats_of, side in ((a, "before"), (b, "after")):
+        for entry in stats_of.categories["language"].values:
+            change = figures[("language", entry.value)]
+            assert getattr(change, side) == entry.count
+    assert ("rejects", "filter: too_short") not in figures
+    assert compare(b, a).changes[0].difference == -found.changes[0].difference
+    assert compare(a, a).changes == []
+
+
+def test_tables_fit_narrow_terminals_and_neutralise_controls(truth):
+    found = corpus_statistics(truth.path).model_copy(
+        update={"name": "\x1b]0;owned\x07[red]x[/red]"}
+    )
+    for width in (60, 200):
+        out = io.StringIO()
+        console = Console(file=out, width=width, no_color=True)
+        print_statistics(found, console)
+        print_comparison(compare(found, found), console)
+        assert "\x1b" not in out.getvalue()
+        assert "[red]x[/red]" in out.getvalue()
+        assert max(map(len, out.getvalue().splitlines())) <= width
+
+
+def test_show_prints_a_sample_by_key_and_by_its_beginning(truth):
+    row = next(row for row in truth.rows if row["caption"] == HOSTILE)
+    text = said("show", truth.path, row["key"])
+    for words in (row["key"], row["url"], "<script>window.pwned", f".{row['_ext']}", "figcaption"
+                  if row["caption_from"] == "figcaption" else "alt"):  # fmt: skip
+        assert words in text
+    assert said("show", truth.path, row["key"][:10]) == text
+
+
+def test_show_writes_the_picture_as_it_is_stored(truth, tmp_path):
+    row = next(row for row in truth.rows if row["_ext"] == "png")
+    said("show", truth.path, row["key"], "--image", str(tmp_path / "a.png"))
+    assert (tmp_path / "a.png").read_bytes() == row["_image"]
+    assert Image.open(tmp_path / "a.png").size == (row["width"], row["height"])
+    said("show", truth.path, row["key"], "--image", str(tmp_path / "b"))
+    assert (tmp_path / "b.png").read_bytes() == row["_image"]
+    (tmp_path / "folder").mkdir()
+    said("show", truth.path, row["key"], "--image", str(tmp_path / "folder"))
+    assert (tmp_path / "folder" / f"{row['key']}.png").read_bytes() == row["_image"]
+    message = fault("show", truth.path, row["key"], "--image", str(tmp_path / "c.jpg"))
+    assert "is stored as png" in message
+    assert not (tmp_path / "c.jpg").exists()
+
+
+def test_show_names_what_is_wrong_with_a_key(truth):
+    assert "no sample whose key is or begins with 'zzz'" in fault("show", truth.path, "zzz")
+    assert "no sample whose key" in fault("show", truth.path, "")
+    first = truth.rows[0]["key"]
+    alike = sum(row["key"].startswith(first[0]) for row in truth.rows)
+    message = fault("show", truth.path, first[0])
+    assert f"begins {alike} keys: {first}" in message
+    assert "septet build" in fault("show", truth.path + "/nothing", "a")
+
+
+def test_a_whole_key_wins_over_longer_keys_and_unsorted_corpora_are_searched(own):
+    manifest = json.loads(Path(own.path, "corpus.json").read_text())
+    manifest["sorted_keys"] = False
+    manifest["shards"].reverse()
+    Path(own.path, "corpus.json").write_text(json.dumps(manifest))
+    row = own.rows[100]
+    assert row["url"] in said("show", own.path, row["key"][:12])
+
+
+def test_help_teaches_by_example():
+    for command in ("stats", "show"):
+        text = said(command, "--help")
+        assert f"septet {command} corpora/demo" in text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0, "0 B"), (1023, "1023 B"), (1024, "1 KiB"), (11 * 2**19, "5.5 MiB"), (2**60, "1024 PiB")],
+)
+def test_sizes_are_readable(value, text):
+    assert readable.size(value) == text
+
+
+def test_figures_are_readable():
+    assert [readable.number(v) for v in (0, 1234567, 9.2651, 47.61)] == [
+        "0", "1,234,567", "9.27", "47.6",
+    ]  # fmt: skip
+    assert [readable.share(*v) for v in ((1, 0), (0, 5), (1, 9999), (9999, 10_000), (1, 3))] == [
+        "–", "0.0 %", "< 0.1 %", "> 99.9 %", "33.3 %",
+    ]  # fmt: skip
+    assert [readable.seconds(v) for v in (0.4, 12.34, 245, 7900)] == [
+        "0.40 s", "12.3 s", "4 min 05 s", "2 h 11 min",
+    ]  # fmt: skip
+    assert readable.one_line("a\x1b[31m\n\u202eb\u2067") == "a�[31m �b�"
+    assert readable.one_line("x" * 20, 5) == "xxxx…"
+
+
+def test_a_missing_corpus_leaves_no_trace(tmp_path):
+    fault("stats", str(tmp_path / "none"), "--html", str(tmp_path / "x.html"))
+    assert list(tmp_path.iterdir()) == []
+    shutil.rmtree(tmp_path)
