@@ -1,0 +1,64 @@
+"""Small corpora of scenes for tests, in the form that a build writes."""
+
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pyarrow as pa
+
+from preprocess import files
+from preprocess.scenes import caption_pairs
+from preprocess.shards.tar import ShardWriter
+from schemas.manifest import Manifest, Shard
+from schemas.tables import SHARD_INDEX
+
+
+def write_corpus(
+    folder: Path, samples: list[tuple[str, dict[str, bytes]]], per_shard: int = 500
+) -> Path:
+    """Samples (key, members), sorted by key, as a corpus."""
+    samples = sorted(samples)
+    shards = []
+    for number, start in enumerate(range(0, len(samples), per_shard)):
+        part = samples[start : start + per_shard]
+        tar, sidecar = (f"shards/{number:05d}.{ext}" for ext in ("tar", "parquet"))
+        with files.open_atomic(str(folder / tar)) as out:
+            writer = ShardWriter(out)
+            rows = [{"key": key, "members": writer.add(key, members)} for key, members in part]
+            size, digest = writer.close()
+        files.write_table(str(folder / sidecar), pa.Table.from_pylist(rows, SHARD_INDEX))
+        shards.append(
+            Shard(
+                tar=tar,
+                sidecar=sidecar,
+                samples=len(part),
+                bytes=size,
+                tar_sha256=digest,
+                sidecar_sha256=files.sha256(str(folder / sidecar)),
+                first_key=part[0][0],
+                last_key=part[-1][0],
+            )
+        )
+    manifest = Manifest(name="scenes", septet="test", shards=shards, sorted_keys=True)
+    files.write_bytes(str(folder / "corpus.json"), manifest.to_json().encode())
+    return folder
+
+
+def scenes_corpus(
+    folder: Path,
+    seed: int,
+    count: int,
+    first: int = 0,
+    size: int = 64,
+    per_shard: int = 500,
+    change: Callable[[int, dict[str, bytes]], dict[str, bytes]] = lambda i, members: members,
+) -> Path:
+    """Scenes `first` to `first + count` of `seed` as a corpus; `change` may spoil samples."""
+    samples = []
+    for i, (scene, png, caption) in enumerate(caption_pairs(seed, first, count, size)):
+        truth = json.dumps(scene.truth()).encode()
+        members = {"png": png, "txt": caption.encode(), "json": truth}
+        key = hashlib.blake2b(f"{seed}/{scene.index}".encode(), digest_size=16).hexdigest()
+        samples.append((key, change(i, members)))
+    return write_corpus(folder, samples, per_shard)

@@ -1,0 +1,1 @@
+"""CLIP (Radford et al., arXiv 2103.00020)."""

@@ -1,0 +1,119 @@
+"""CLIP's training: pairs in, one symmetric contrastive loss over the global batch out."""
+
+import math
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from preprocess.shards.reader import Corpus, Sample
+from preprocess.text.clip_tokenizer import clip_tokenizer
+from trainers import images
+from trainers.clip.model import Bottleneck, Clip, ClipSettings, Transformer
+from trainers.evaluate import Retrieval
+from trainers.task import Batch, Evaluator, Gather, Row, SampleError, Stream, SubBatch, Task
+
+MEAN = (0.48145466, 0.4578275, 0.40821073)
+STD = (0.26862954, 0.26130258, 0.27577711)
+"""Of RGB in [0, 1], over OpenAI's training pictures."""
+
+MAX_LOGIT_SCALE = math.log(100)
+"""The temperature's factor is kept at most 100 (paper, section 2.5). The lower bound, 1, is
+open_clip's."""
+
+
+class ClipTask(Task):
+    """See `trainers.task.Task`."""
+
+    streams = {"pairs": Stream(("jpg|jpeg|png|webp", "txt"), drop_tail=True)}  # noqa: RUF012
+    weights = {"contrastive": 1.0}  # noqa: RUF012
+    pooled = ("image", "text", "scale")
+    shared = ("scale",)
+
+    def __init__(self, settings: ClipSettings, global_batch: int):
+        self.settings, self.global_batch = settings, global_batch
+
+    def plan(self, seed: int, step: int) -> list[SubBatch]:
+        """One batch of pairs."""
+        return [SubBatch("pairs", self.global_batch)]
+
+    def read(self, stream: str, sample: Sample, draw: np.random.Generator | None) -> Row:
+        """`pixels` uint8 [P, P, 3] and `ids` int64 [T]. In training the picture is a random
+        crop of 90 to 100 % of its area (open_clip's form of the paper's random square crop)."""
+        size = self.settings.image_size
+        data = next(sample[ext] for ext in ("jpg", "jpeg", "png", "webp") if ext in sample)
+        picture = images.decode(data, shortest=size)
+        if draw is None:
+            pixels = images.centre(picture, size)
+        else:
+            box = images.random_box(*picture.shape[:2], draw)
+            pixels = images.crop(picture, box, size)
+        try:
+            caption = sample["txt"].decode()
+        except UnicodeDecodeError as error:
+            raise SampleError(f"caption is not UTF-8: {error}") from error
+        return {"pixels": pixels, "ids": clip_tokenizer()([caption], self.settings.context)[0]}
+
+    def build(self) -> nn.Module:
+        """Both towers."""
+        return Clip(self.settings)
+
+    def blocks(self, module: nn.Module) -> list[nn.Module]:
+        """Transformer blocks and ResNet bottlenecks."""
+        stacks = [m for m in module.modules() if isinstance(m, Transformer)]
+        blocks: list[nn.Module] = [block for stack in stacks for block in stack.resblocks]
+        return blocks + [m for m in module.modules() if isinstance(m, Bottleneck)]
+
+    def example(self, stream: str, rows: int) -> Batch:
+        """See `trainers.task.Task`."""
+        size, context = self.settings.image_size, self.settings.context
+        pixels = torch.empty(rows, size, size, 3, dtype=torch.uint8)
+        ids = torch.zeros(rows, context, dtype=torch.int64)
+        return Batch(stream, {"pixels": pixels, "ids": ids})
+
+    def counts(self, batch: Batch) -> dict[str, Tensor]:
+        """Pairs."""
+        return {"contrastive": torch.tensor(len(batch), device=batch.data["ids"].device)}
+
+    def forward(self, module: nn.Module, batch: Batch) -> dict[str, Tensor]:
+        """`image`, `text` [B, E], those of them that the batch has data for, and `scale` [1]."""
+        pixels = batch.data.get("pixels")
+        if pixels is not None:
+            pixels = normalise(pixels)
+        image, text, scale = module(pixels, batch.data.get("ids"))
+        outputs = {"image": image, "text": text, "scale": scale}
+        return {name: x for name, x in outputs.items() if x is not None}
+
+    def pooled_losses(
+        self, outputs: dict[str, Tensor], batch: Batch, gather: Gather
+    ) -> dict[str, Tensor]:
+        """Half the cross-entropy of each picture among all texts, half that of each text among
+        all pictures (paper, figure 3)."""
+        image, text, scale = outputs["image"], outputs["text"], outputs["scale"]
+        (images, first), (texts, _) = gather(image), gather(text)
+        right = first + torch.arange(len(image), device=image.device)
+        by_image = F.cross_entropy(scale * image @ texts.T, right, reduction="sum")
+        by_text = F.cross_entropy(scale * text @ images.T, right, reduction="sum")
+        return {"contrastive": (by_image + by_text) / 2}
+
+    def after_step(self, module: nn.Module) -> None:
+        """Clamp the temperature; after the update, so that its gradient never dies."""
+        assert isinstance(module, Clip)
+        module.logit_scale.clamp_(0, MAX_LOGIT_SCALE)
+
+    def decays(self, name: str, parameter: Tensor) -> bool:
+        """Gains, biases, the class token and the temperature are exempt (open_clip's rule up to
+        3.2; the paper exempts gains and biases)."""
+        return parameter.ndim > 1
+
+    def evaluators(self, held_out: Corpus) -> list[Evaluator]:
+        """Retrieval in both directions."""
+        return [Retrieval(self, "pairs", held_out)]
+
+
+def normalise(pixels: Tensor) -> Tensor:
+    """uint8 [B, P, P, 3] to float [B, 3, P, P] with CLIP's mean and deviation."""
+    mean = torch.tensor(MEAN, device=pixels.device) * 255
+    std = torch.tensor(STD, device=pixels.device) * 255
+    return ((pixels.float() - mean) / std).permute(0, 3, 1, 2)

@@ -1,0 +1,1 @@
+"""The engine: order, loader, step, checkpoints and metrics. It knows no model."""

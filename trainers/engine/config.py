@@ -1,0 +1,125 @@
+"""A run's settings, and `key=value` changes to them with errors that help."""
+
+import difflib
+from collections.abc import Sequence
+from typing import Any, Literal, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+
+class Settings(BaseModel):
+    """Base of every group of settings: unknown keys are errors, values never change."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class OptimizerSettings(Settings):
+    """AdamW, its schedule and clipping."""
+
+    lr: float = Field(gt=0)
+    betas: tuple[float, float] = (0.9, 0.98)
+    eps: float = 1e-6
+    weight_decay: float = 0.2
+    warmup_steps: int = Field(2000, ge=0)
+    """Steps of linear rise from zero."""
+    schedule: Literal["cosine", "linear", "polynomial", "constant"] = "cosine"
+    """From the end of warm-up to the last step, down to `final_lr_ratio`."""
+    power: float = 1.0
+    """Of the polynomial schedule."""
+    final_lr_ratio: float = Field(0.0, ge=0, le=1)
+    clip_norm: float | None = Field(None, gt=0)
+    """Largest norm of the whole gradient; null does not clip."""
+    layer_decay: float | None = Field(None, gt=0, le=1)
+    """Factor on the learning rate for each layer further from the output; null for none."""
+
+
+class TrainSettings(Settings):
+    """Everything of a run that is neither the model nor the optimizer."""
+
+    steps: int = Field(gt=0)
+    global_batch: int = Field(gt=0)
+    """Samples of a step, over all ranks and micro-batches."""
+    micro_batch: int | None = Field(None, gt=0)
+    """Samples a rank runs forward at once; null for all of its share."""
+    seed: int = Field(0, ge=0)
+    precision: Literal["fp32", "bf16"] = "fp32"
+    shard: int = Field(1, ge=1)
+    """Ranks that share one copy of the parameters (FSDP2); 1 replicates them (DDP)."""
+    compile: bool = False
+    activation_checkpointing: bool = False
+    ema: float | None = Field(None, gt=0, lt=1)
+    """Decay of the running mean of the weights; null for none."""
+    workers: int = Field(2, ge=0)
+    """Threads that read and decode; 0 decodes in the loop."""
+    prefetch: int = Field(2, ge=1)
+    """Steps that are read ahead."""
+    shuffle_window: int = Field(2**17, gt=0)
+    """Samples that are shuffled together; shards are always shuffled. See `loader.order`."""
+    max_bad_samples: float = Field(0.01, ge=0, lt=1)
+    """Largest share of samples that may be unreadable before the run stops."""
+    log_every: int = Field(10, gt=0)
+    save_every: int = Field(1000, gt=0)
+    keep: int = Field(3, gt=0)
+    """Newest checkpoints that stay."""
+    async_save: bool = False
+    """Write checkpoints in the background while training goes on."""
+    eval_every: int = Field(1000, gt=0)
+
+    @model_validator(mode="after")
+    def _whole_batches(self) -> "TrainSettings":
+        if self.micro_batch is not None and self.global_batch % self.micro_batch:
+            raise ValueError(
+                f"global_batch {self.global_batch} is no multiple of micro_batch {self.micro_batch}"
+            )
+        return self
+
+
+S = TypeVar("S", bound=Settings)
+
+
+def _nearest(key: str, known: Sequence[str]) -> str:
+    close = difflib.get_close_matches(key, known, 1)
+    return f"did you mean {close[0]!r}? " if close else ""
+
+
+def _keys(settings: BaseModel, prefix: str = "") -> list[str]:
+    keys = []
+    for name in type(settings).model_fields:
+        value = getattr(settings, name)
+        is_group = isinstance(value, BaseModel)
+        keys += _keys(value, f"{prefix}{name}.") if is_group else [prefix + name]
+    return keys
+
+
+def override(settings: S, changes: Sequence[str]) -> S:
+    """Apply `a.b=value` changes, values in YAML's spelling.
+
+    Raises:
+        ValueError: no `=`, a key that does not exist, or a value of the wrong kind.
+    """
+    known = _keys(settings)
+    data: dict[str, Any] = settings.model_dump()
+    for change in changes:
+        key, equals, text = change.partition("=")
+        if not equals:
+            raise ValueError(f"--set {change}: expected KEY=VALUE, for example optimizer.lr=1e-4")
+        if key not in known:
+            raise ValueError(
+                f"--set {change}: there is no setting {key!r}; {_nearest(key, known)}"
+                f"The settings are: {', '.join(known)}"
+            )
+        *groups, name = key.split(".")
+        place = data
+        for group in groups:
+            place = place[group]
+        place[name] = yaml.safe_load(text)
+    try:
+        return type(settings).model_validate(data)
+    except ValidationError as error:
+        faults = "; ".join(
+            f"{'.'.join(map(str, fault['loc'])) or 'settings'}: {fault['msg']} "
+            f"(found {fault['input']!r})"
+            for fault in error.errors()
+        )
+        raise ValueError(f"settings that cannot be: {faults}") from error

@@ -1,0 +1,158 @@
+"""What a run tells: a line a person can read, `metrics.jsonl` and TensorBoard."""
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from torch.utils.tensorboard import SummaryWriter
+
+from trainers.engine.distributed import World
+from trainers.task import Task
+
+DENSE_BF16_PEAK = {
+    "H200": 989e12,
+    "H100 PCIe": 756e12,
+    "H100": 989e12,
+    "A100": 312e12,
+    "L40S": 362e12,
+    "L4": 121e12,
+}
+"""Dense bf16 tensor FLOP/s by a part of the device's name (NVIDIA's data sheets); the first that
+matches counts. On other devices MFU has no meaning and is not shown."""
+
+
+def forward_flops(task: Task) -> dict[str, int]:
+    """FLOPs of one sample's forward pass, by stream: counted on a module without memory, two for
+    each multiply-add of matrix products, convolutions and attention."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    with torch.device("meta"), torch.no_grad():
+        module = task.build().eval()
+        found = {}
+        for stream in task.streams:
+            with FlopCounterMode(display=False) as counter:
+                task.forward(module, task.example(stream, 1))
+            found[stream] = counter.get_total_flops()
+    return found
+
+
+def peak_flops(device: torch.device) -> float | None:
+    """The device's dense bf16 peak in FLOP/s, where known."""
+    if device.type != "cuda":
+        return None
+    name = torch.cuda.get_device_name(device)
+    return next((peak for part, peak in DENSE_BF16_PEAK.items() if part in name), None)
+
+
+class Clock:
+    """Time since the last report: how long in all, and how long spent waiting for data.
+
+    Pauses (evaluation, saving) are left out, and so is the first step of a process.
+    """
+
+    def __init__(self) -> None:
+        self.restart()
+
+    def restart(self) -> None:
+        """Begin a new stretch."""
+        self._begin = time.perf_counter()
+        self._paused = self.waited = 0.0
+        self.samples = self.steps = 0
+        self.flops = 0.0
+
+    def waiting(self, since: float) -> None:
+        """Count the time from `since` to now as waiting for data."""
+        self.waited += time.perf_counter() - since
+
+    def pause(self, since: float) -> None:
+        """Leave the time from `since` to now out."""
+        self._paused += time.perf_counter() - since
+
+    @property
+    def seconds(self) -> float:
+        """Length of the stretch without pauses."""
+        return time.perf_counter() - self._begin - self._paused
+
+
+class Reporter:
+    """Writes a run's figures; only the main rank does."""
+
+    def __init__(self, out: Path, world: World, steps: int, start: int, console: Console):
+        self._world, self._steps, self._console = world, steps, console
+        self._peak = peak_flops(world.device)
+        self._file: Any = None
+        if world.main:
+            path = out / "metrics.jsonl"
+            _truncate(path, start)
+            self._file = path.open("a")
+            self._board = SummaryWriter(str(out / "tensorboard"), purge_step=start + 1)
+
+    def rates(self, clock: Clock) -> dict[str, float]:
+        """Throughput of a stretch over all ranks, and the waiting of the slowest."""
+        wait = torch.tensor(clock.waited / max(clock.seconds, 1e-9), dtype=torch.float64)
+        wait = self._world.most(wait.to(self._world.device))
+        samples = clock.samples / max(clock.seconds, 1e-9)
+        found = {"samples_per_second": samples, "data_wait_percent": 100 * float(wait)}
+        if self._peak:
+            # A backward pass costs twice its forward pass.
+            done = 3 * clock.flops / clock.seconds
+            found["mfu_percent"] = 100 * done / (self._peak * self._world.size)
+        return found
+
+    def log(self, step: int, figures: dict[str, float]) -> None:
+        """Record figures of a step."""
+        if not self._world.main:
+            return
+        self._file.write(json.dumps({"step": step, **figures}) + "\n")
+        self._file.flush()
+        for name, value in figures.items():
+            self._board.add_scalar(name, value, step)
+
+    def show(self, step: int, losses: dict[str, float], rates: dict[str, float]) -> None:
+        """One line on the terminal."""
+        if not self._world.main:
+            return
+        parts = [f"{name} {value:.4f}" for name, value in losses.items()]
+        speed = rates["samples_per_second"]
+        parts += [f"{speed:,.0f} samples/s", f"data wait {rates['data_wait_percent']:.0f} %"]
+        if "mfu_percent" in rates:
+            parts.append(f"MFU {rates['mfu_percent']:.1f} %")
+        if rates.get("seconds_left") is not None:
+            parts.append(f"{_duration(rates['seconds_left'])} left")
+        width = len(str(self._steps))
+        self._console.print(f"step {step:>{width}}/{self._steps}  " + "  ".join(parts))
+
+    def say(self, text: str) -> None:
+        """A line of the main rank."""
+        if self._world.main:
+            self._console.print(text)
+
+    def close(self) -> None:
+        """Finish the files."""
+        if self._file is not None:
+            self._file.close()
+            self._board.close()
+
+
+def _truncate(path: Path, step: int) -> None:
+    """Drop what an interrupted run logged after the checkpoint that is resumed."""
+    if path.exists():
+        lines = path.read_text().splitlines()
+        kept = [line for line in lines if _step(line) <= step]
+        path.write_text("".join(line + "\n" for line in kept))
+
+
+def _step(line: str) -> float:
+    try:
+        return float(json.loads(line)["step"])
+    except (ValueError, KeyError):
+        return float("inf")  # A line that a kill cut short.
+
+
+def _duration(seconds: float) -> str:
+    minutes, whole = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{whole:02d}" if hours else f"{minutes}:{whole:02d}"

@@ -1,0 +1,80 @@
+"""AdamW, its parameter groups and the learning rate of a step."""
+
+import math
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from trainers.engine.config import OptimizerSettings
+from trainers.task import Task
+
+
+def make_optimizer(module: nn.Module, task: Task, settings: OptimizerSettings) -> torch.optim.AdamW:
+    """AdamW with one group for each (decays or not, layer depth) of the module's parameters."""
+    groups: dict[tuple[bool, int], list[Tensor]] = {}
+    for name, parameter in module.named_parameters():
+        if parameter.requires_grad:
+            depth = task.depth(name) if settings.layer_decay else 0
+            groups.setdefault((task.decays(name, parameter), depth), []).append(parameter)
+    return torch.optim.AdamW(
+        [
+            {
+                "params": parameters,
+                "weight_decay": settings.weight_decay if decays else 0.0,
+                "scale": (settings.layer_decay or 1.0) ** depth,
+            }
+            for (decays, depth), parameters in sorted(groups.items(), key=lambda item: item[0])
+        ],
+        lr=settings.lr,
+        betas=settings.betas,
+        eps=settings.eps,
+        fused=True,
+    )
+
+
+def learning_rate(settings: OptimizerSettings, step: int, steps: int) -> float:
+    """The rate of update `step` (the first is 0) of `steps`."""
+    if step < settings.warmup_steps:
+        return settings.lr * (step + 1) / settings.warmup_steps
+    if settings.schedule == "constant":
+        return settings.lr
+    done = min(1.0, (step - settings.warmup_steps) / max(1, steps - settings.warmup_steps))
+    if settings.schedule == "cosine":
+        left = (1 + math.cos(math.pi * done)) / 2
+    else:
+        left = (1 - done) ** (settings.power if settings.schedule == "polynomial" else 1.0)
+    return settings.lr * (settings.final_lr_ratio + (1 - settings.final_lr_ratio) * left)
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """Set every group's rate, each scaled by its layer's factor."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate * group["scale"]
+
+
+class MovingAverage:
+    """Exponential moving average of a module's parameters (fp32, sharded like them)."""
+
+    def __init__(self, module: nn.Module, decay: float):
+        self.decay = decay
+        self.mean = {name: p.detach().clone() for name, p in module.named_parameters()}
+
+    @torch.no_grad()
+    def update(self, module: nn.Module) -> None:
+        """mean = decay * mean + (1 - decay) * parameter."""
+        for name, parameter in module.named_parameters():
+            self.mean[name].lerp_(parameter.detach(), 1 - self.decay)
+
+    @torch.no_grad()
+    def swap(self, module: nn.Module) -> None:
+        """Exchange means and parameters; a second call undoes it."""
+        for name, parameter in module.named_parameters():
+            mine = self.mean[name].clone()
+            self.mean[name].copy_(parameter)
+            parameter.copy_(mine)
+
+    def load(self, mean: Mapping[str, Tensor]) -> None:
+        """Take over saved means."""
+        for name, value in mean.items():
+            self.mean[name].copy_(value)

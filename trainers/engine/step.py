@@ -1,0 +1,194 @@
+"""One update: denominators, forward, backward, checks, optimizer."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.distributed.tensor import DTensor
+
+from trainers.engine.distributed import Parallel
+from trainers.engine.optim import set_learning_rate
+from trainers.loader.order import generator
+from trainers.task import Batch, Task, concatenate
+
+
+class NonFiniteError(RuntimeError):
+    """A loss or gradient that is not finite; the parameters are those of the step before."""
+
+
+@dataclass
+class Update:
+    """What a step came to, equal on all ranks."""
+
+    losses: dict[str, float]
+    """Mean of each loss over its global denominator."""
+    total: float
+    """The weighted sum of the means."""
+    gradient_norm: float
+
+
+class Updater:
+    """Runs updates of one module.
+
+    For each loss, its sums over all micro-batches and ranks are divided by its count over all of
+    them, which is known before the first backward pass. So the gradient is that of one big batch,
+    however it is cut and however unevenly the counts fall.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        parallel: Parallel,
+        optimizer: torch.optim.Optimizer,
+        seed: int,
+        clip_norm: float | None,
+    ):
+        self._task, self._parallel, self._optimizer = task, parallel, optimizer
+        self._seed, self._clip = seed, clip_norm
+        self._world = parallel.world
+
+    def _reduce(self, names: Sequence[str], values: dict[str, Tensor]) -> dict[str, Tensor]:
+        zero = torch.zeros((), dtype=torch.float64, device=self._world.device)
+        stacked = torch.stack([values.get(name, zero).double() for name in names])
+        return dict(zip(names, self._world.sum(stacked), strict=True))
+
+    def _forward(self, batch: Batch, step: int, sub: int, micro: int) -> dict[str, Tensor]:
+        """Outputs, with torch's randomness (dropout) a pure function of seed, step and place."""
+        draw = generator("torch", self._seed, step, sub, micro, self._world.rank)
+        torch.manual_seed(int(draw.integers(2**63)))
+        with self._parallel.precision():
+            return self._task.forward(self._parallel.module, batch)
+
+    def _objective(self, sums: dict[str, Tensor], counts: dict[str, Tensor]) -> Tensor:
+        """This pass's part of the objective. Ranks' gradients are averaged later, so it is scaled
+        by their number here."""
+        parts = []
+        for name, value in sums.items():
+            factor = self._task.weights[name] * self._world.size / counts[name].clamp(min=1)
+            parts.append(value.float() * factor.float())
+        return torch.stack(parts).sum()
+
+    def __call__(self, sub_batches: Sequence[Sequence[Batch]], step: int, rate: float) -> Update:
+        """Do one update.
+
+        Args:
+            sub_batches: This rank's micro-batches of each sub-batch, on its device.
+            step: Number of the update, from 0.
+            rate: Learning rate.
+
+        Raises:
+            NonFiniteError: a loss or the gradient's norm is infinite or not a number; nothing was
+                updated.
+        """
+        task = self._task
+        names = sorted(task.weights)
+        counts: dict[str, Tensor] = {}
+        for batch in (micro for sub in sub_batches for micro in sub):
+            for name, count in task.counts(batch).items():
+                counts[name] = counts[name] + count if name in counts else count
+        counts = self._reduce(names, counts)
+        sums: dict[str, Tensor] = {}
+        for number, sub in enumerate(sub_batches):
+            last = number == len(sub_batches) - 1
+            if task.pooled and len(sub) > 1:
+                found = self._accumulate_pooled(sub, counts, step, number, last)
+            else:
+                found = self._accumulate(sub, counts, step, number, last)
+            for name, value in found.items():
+                sums[name] = sums[name] + value if name in sums else value
+        sums = self._reduce(names, sums)
+        means = {n: float(sums[n] / counts[n].clamp(min=1)) for n in names if counts[n] > 0}
+        norm = self._gradient_norm()
+        total = sum(task.weights[name] * mean for name, mean in means.items())
+        if not (torch.isfinite(torch.tensor(total)) and torch.isfinite(norm)):
+            self._optimizer.zero_grad()
+            raise NonFiniteError(
+                f"step {step + 1}: losses {means}, gradient norm {float(norm)}; nothing was "
+                "updated. Lower optimizer.lr, or set optimizer.clip_norm"
+            )
+        if self._clip is not None:
+            scale = (self._clip / (norm + 1e-6)).clamp(max=1.0)
+            for parameter in self._parameters():
+                parameter.grad.mul_(scale)  # type: ignore[union-attr]
+        set_learning_rate(self._optimizer, rate)
+        self._optimizer.step()
+        self._optimizer.zero_grad()
+        with torch.no_grad():
+            task.after_step(self._parallel.raw)
+        return Update(means, float(total), float(norm))
+
+    def _parameters(self) -> list[Tensor]:
+        return [p for p in self._parallel.raw.parameters() if p.grad is not None]
+
+    def _gradient_norm(self) -> Tensor:
+        gradients = [parameter.grad for parameter in self._parameters()]
+        norm = torch.nn.utils.get_total_norm(gradients)  # type: ignore[arg-type]
+        return norm.full_tensor() if isinstance(norm, DTensor) else norm
+
+    def _accumulate(
+        self, sub: Sequence[Batch], counts: dict[str, Tensor], step: int, number: int, last: bool
+    ) -> dict[str, Tensor]:
+        """Forward and backward, one micro-batch after the other; sums of losses."""
+        task, totals = self._task, dict[str, Tensor]()
+        for i, batch in enumerate(sub):
+            with self._parallel.synchronise(last and i == len(sub) - 1):
+                outputs = self._forward(batch, step, number, i)
+                sums = dict(task.losses(outputs, batch))
+                if task.pooled and all(name in outputs for name in task.pooled):
+                    pooled = {name: outputs[name] for name in task.pooled}
+                    sums |= task.pooled_losses(pooled, batch, self._world.gather)
+                self._objective(sums, counts).backward()
+            for name, value in sums.items():
+                totals[name] = totals.get(name, 0) + value.detach()
+        return totals
+
+    def _accumulate_pooled(
+        self, sub: Sequence[Batch], counts: dict[str, Tensor], step: int, number: int, last: bool
+    ) -> dict[str, Tensor]:
+        """The same where losses compare rows of all micro-batches.
+
+        A first pass without gradient gathers the pooled outputs of all micro-batches; the losses'
+        gradients with respect to them are kept; a second pass sends each micro-batch's part of
+        those back through the module. Equal to one big batch, for one more forward pass
+        (gradient caching: Gao et al., arXiv 2101.06983).
+        """
+        task, raw = self._task, self._parallel.raw
+        buffers = [buffer.clone() for buffer in raw.buffers()]
+        with torch.no_grad():
+            cached = [self._forward(batch, step, number, i) for i, batch in enumerate(sub)]
+        for buffer, before in zip(raw.buffers(), buffers, strict=True):
+            buffer.copy_(before)  # Running statistics advance in the second pass alone.
+        if not all(name in cached[0] for name in task.pooled):
+            return self._accumulate(sub, counts, step, number, last)
+        leaves = {}
+        for name in task.pooled:
+            parts = [outputs[name] for outputs in cached]
+            whole = parts[0] if name in task.shared else torch.cat(parts)
+            leaves[name] = whole.detach().requires_grad_()
+        del cached
+        pooled_sums = task.pooled_losses(leaves, concatenate(sub), self._world.gather)
+        self._objective(pooled_sums, counts).backward()
+        totals = {name: value.detach() for name, value in pooled_sums.items()}
+        begin = 0
+        for i, batch in enumerate(sub):
+            final = i == len(sub) - 1
+            with self._parallel.synchronise(last and final):
+                outputs = self._forward(batch, step, number, i)
+                objective = torch.zeros((), device=self._world.device)
+                for name, leaf in leaves.items():
+                    if leaf.grad is None:
+                        continue
+                    if name in task.shared:  # Its gradient is whole; every pass must touch it.
+                        part = leaf.grad * float(final)
+                    else:
+                        part = leaf.grad[begin : begin + len(batch)]
+                    objective = objective + (outputs[name] * part).sum()
+                sums = task.losses(outputs, batch)
+                if sums:
+                    objective = objective + self._objective(sums, counts)
+                objective.backward()
+            begin += len(batch)
+            for name, value in sums.items():
+                totals[name] = totals.get(name, 0) + value.detach()
+        return totals

@@ -1,0 +1,102 @@
+"""From image bytes to a model's square of pixels."""
+
+import math
+
+import cv2
+import numpy as np
+import simplejpeg
+from numpy.typing import NDArray
+from PIL import Image
+
+from trainers.task import SampleError
+
+Pixels = NDArray[np.uint8]
+"""uint8 [height, width, 3], RGB."""
+
+Box = tuple[int, int, int, int]
+"""x0, y0, x1, y1 in pixels."""
+
+
+def decode(data: bytes, shortest: int = 0) -> Pixels:
+    """Decode a JPEG, PNG or WebP.
+
+    Args:
+        data: The file's content.
+        shortest: A JPEG may be decoded at a smaller scale as long as both sides stay at least
+            this; 0 decodes it whole.
+
+    Raises:
+        SampleError: the bytes are no image that can be decoded.
+    """
+    if data[:2] == b"\xff\xd8":
+        try:
+            return simplejpeg.decode_jpeg(
+                data, "RGB", min_height=shortest, min_width=shortest, min_factor=1
+            )
+        except ValueError:
+            pass  # Unusual colour spaces; and what is broken fails below too.
+    try:
+        found = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
+    except cv2.error as error:
+        raise SampleError(f"image cannot be decoded: {error}") from error
+    if found is None:
+        raise SampleError(f"image of {len(data)} bytes cannot be decoded")
+    return found  # type: ignore[return-value]
+
+
+def random_box(
+    height: int,
+    width: int,
+    draw: np.random.Generator,
+    scale: tuple[float, float] = (0.9, 1.0),
+    ratio: tuple[float, float] = (3 / 4, 4 / 3),
+) -> Box:
+    """A random part of a picture, as in "random resized crop".
+
+    Args:
+        height: Of the picture, pixels.
+        width: Of the picture, pixels.
+        draw: Source of randomness.
+        scale: Range of the part's area, as a share of the whole.
+        ratio: Range of width / height, drawn evenly on a log scale. When ten draws do not fit,
+            the largest centred part within the range is taken.
+    """
+    for _ in range(10):
+        area = height * width * draw.uniform(*scale)
+        aspect = math.exp(draw.uniform(math.log(ratio[0]), math.log(ratio[1])))
+        w, h = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
+        if 0 < w <= width and 0 < h <= height:
+            x, y = int(draw.integers(width - w + 1)), int(draw.integers(height - h + 1))
+            return x, y, x + w, y + h
+    w = min(width, round(height * ratio[1]))
+    h = min(height, round(width / ratio[0]))
+    x, y = (width - w) // 2, (height - h) // 2
+    return x, y, x + w, y + h
+
+
+def crop(picture: Pixels, box: Box, side: int) -> Pixels:
+    """A part of a picture, resized to `side` x `side`: by area when it shrinks on both axes,
+    else bicubic."""
+    x0, y0, x1, y1 = box
+    part = picture[y0:y1, x0:x1]
+    if part.shape[:2] == (side, side):
+        return np.ascontiguousarray(part)
+    shrinks = part.shape[0] >= side and part.shape[1] >= side
+    how = cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC
+    return cv2.resize(part, (side, side), interpolation=how)  # type: ignore[return-value]
+
+
+def centre(picture: Pixels, side: int) -> Pixels:
+    """The published evaluation view: shorter side to `side` (bicubic with antialiasing, as PIL
+    does it), then the middle `side` x `side`."""
+    height, width = picture.shape[:2]
+    if min(height, width) != side:
+        factor = side / min(height, width)
+        size = (
+            side if width <= height else int(factor * width),
+            side if height <= width else int(factor * height),
+        )
+        picture = np.asarray(Image.fromarray(picture).resize(size, Image.Resampling.BICUBIC))
+        height, width = picture.shape[:2]
+    y, x = round((height - side) / 2), round((width - side) / 2)
+    return np.ascontiguousarray(picture[y : y + side, x : x + side])

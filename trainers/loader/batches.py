@@ -1,0 +1,141 @@
+"""Batches for one rank, read ahead by threads.
+
+Which samples a step holds, and in which order, follows from a few numbers that are equal on all
+ranks (`Progress`). Threads only change when a sample is decoded, never which.
+"""
+
+import os
+from collections import deque
+from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+import cv2
+import torch
+
+from trainers.loader.source import Source, stack
+from trainers.task import Batch, Row, Task
+
+_CHUNK = 8
+"""Rows a thread takes at once."""
+
+
+@dataclass
+class Progress:
+    """A run's place in its data: steps done and rows consumed of each stream."""
+
+    step: int = 0
+    consumed: dict[str, int] = field(default_factory=dict)
+
+    def advance(self, rows: Mapping[str, int]) -> "Progress":
+        """The progress one step later."""
+        consumed = dict(self.consumed)
+        for stream, n in rows.items():
+            consumed[stream] = consumed.get(stream, 0) + n
+        return Progress(self.step + 1, consumed)
+
+
+@dataclass
+class Step:
+    """A step's data on one rank."""
+
+    sub_batches: list[list[Batch]]
+    """Micro-batches of each sub-batch."""
+    after: Progress
+    """Progress once this step is done."""
+
+
+class Loader:
+    """Gives steps from `progress` on, for ever."""
+
+    def __init__(
+        self,
+        task: Task,
+        sources: Mapping[str, Source],
+        *,
+        seed: int,
+        progress: Progress,
+        rank: int = 0,
+        world: int = 1,
+        micro_batch: int | None = None,
+        workers: int = 2,
+        prefetch: int = 2,
+    ):
+        self._task, self._sources, self._seed = task, sources, seed
+        self._rank, self._world, self._micro = rank, world, micro_batch
+        self._next, self._depth = progress, prefetch
+        self._queue: deque[tuple[list[list[Any]], Progress]] = deque()
+        # More threads than cores only take turns: decoding holds a core the whole time.
+        self._pool = ThreadPoolExecutor(workers, "decode") if workers else None
+        self._assembler = ThreadPoolExecutor(1, "assemble") if workers else None
+        cv2.setNumThreads(1 if workers else (os.cpu_count() or 1))
+
+    def _rows(self, stream: str, positions: range) -> list[Row]:
+        source = self._sources[stream]
+        return [source.row(position) for position in positions]
+
+    def _batch(self, stream: str, positions: range) -> "Batch | Future[Batch]":
+        """One micro-batch, or the promise of it."""
+        if self._pool is None or self._assembler is None:
+            return _assemble(stream, [self._rows(stream, positions)])
+        chunks = [
+            self._pool.submit(self._rows, stream, positions[i : i + _CHUNK])
+            for i in range(0, len(positions), _CHUNK)
+        ]
+        return self._assembler.submit(
+            lambda: _assemble(stream, [chunk.result() for chunk in chunks])
+        )
+
+    def _start(self) -> None:
+        """Start to read the next step."""
+        rows: dict[str, int] = {}
+        parts = []
+        for sub in self._task.plan(self._seed, self._next.step):
+            begin = self._next.consumed.get(sub.stream, 0) + rows.get(sub.stream, 0)
+            if sub.rows % self._world:
+                raise ValueError(
+                    f"a sub-batch of {sub.rows} rows ({sub.stream}) cannot be shared evenly by "
+                    f"{self._world} ranks: choose a multiple"
+                )
+            share = sub.rows // self._world
+            micro = min(self._micro or share, share)
+            if share % micro:
+                raise ValueError(
+                    f"a rank's {share} rows of {sub.stream} are no multiple of "
+                    f"train.micro_batch {micro}"
+                )
+            first = begin + self._rank * share
+            parts.append(
+                [
+                    self._batch(sub.stream, range(first + i, first + i + micro))
+                    for i in range(0, share, micro)
+                ]
+            )
+            rows[sub.stream] = rows.get(sub.stream, 0) + sub.rows
+        self._next = self._next.advance(rows)
+        self._queue.append((parts, self._next))
+
+    def __next__(self) -> Step:
+        while len(self._queue) < (1 + self._depth if self._pool else 1):
+            self._start()
+        parts, after = self._queue.popleft()
+        ready = [[m.result() if isinstance(m, Future) else m for m in part] for part in parts]
+        return Step(ready, after)
+
+    def __iter__(self) -> "Loader":
+        return self
+
+    def close(self) -> None:
+        """Stop the threads; what was read ahead is dropped."""
+        for pool in (self._pool, self._assembler):
+            if pool is not None:
+                pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _assemble(stream: str, chunks: list[list[Row]]) -> Batch:
+    arrays = stack([row for chunk in chunks for row in chunk])
+    tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
+    if torch.cuda.is_available():
+        tensors = {name: tensor.pin_memory() for name, tensor in tensors.items()}
+    return Batch(stream, tensors)

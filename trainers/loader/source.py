@@ -1,0 +1,201 @@
+"""Samples of a stream by position: corpora, their columns, and what to do with broken ones."""
+
+import json
+import threading
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from preprocess import files
+from preprocess.shards.reader import Corpus, Sample, ShardReader
+from trainers.loader.order import Mix, ShardOrder, corpus_digest, generator
+from trainers.task import Row, SampleError, Stream, Task
+
+MAX_CONSECUTIVE_BAD = 100
+FEWEST_BAD = 10
+"""So many unreadable samples are always forgiven, whatever share of a small corpus they are."""
+
+
+class Members:
+    """Random access to the members and columns that a stream needs of one corpus."""
+
+    def __init__(self, corpus: Corpus, stream: Stream):
+        self.corpus, self.stream = corpus, stream
+        self._columns: dict[tuple[str, int], ShardReader] = {}
+        self._wanted = [tuple(member.split("|")) for member in stream.members]
+
+    def _column(self, name: str, shard: int) -> ShardReader:
+        reader = self._columns.get((name, shard))
+        if reader is None:
+            stem = self.corpus.shards[shard].tar.rsplit("/", 1)[-1].removesuffix(".tar")
+            base = files.join(self.corpus.path, "columns", name, stem)
+            reader = ShardReader(f"{base}.tar", f"{base}.parquet")
+            self._columns[name, shard] = reader
+        return reader
+
+    def key(self, shard: int, row: int) -> str:
+        """The key of a sample."""
+        key: str = self.corpus.shard(shard).keys[row].as_py()
+        return key
+
+    def read(self, shard: int, row: int) -> Sample:
+        """A sample's members under their extensions and columns under their names.
+
+        Raises:
+            SampleError: a member is missing or its checksum is wrong.
+            OSError: the tar cannot be read.
+        """
+        sample = _checked(self.corpus.shard(shard), row)
+        for choices in self._wanted:
+            if not any(ext in sample for ext in choices):
+                raise SampleError(f"no member {' or '.join(choices)}; it has {sorted(sample)}")
+        for name in self.stream.columns:
+            reader = self._column(name, shard)
+            if reader.keys[row].as_py() != self.key(shard, row):
+                raise SampleError(f"column {name} has another key in this row")
+            (sample[name],) = _checked(reader, row).values()
+        return sample
+
+
+def _checked(reader: ShardReader, row: int) -> Sample:
+    sample = reader.read(row)
+    for ext, expected in reader.crc32s(row).items():
+        if zlib.crc32(sample[ext]) != expected:
+            raise SampleError(f"member {ext} does not have its checksum")
+    return sample
+
+
+@dataclass
+class Health:
+    """Counts of samples read and skipped, with the limits beyond which a run stops.
+
+    What was skipped is appended to `report`, a JSON object a line.
+    """
+
+    max_share: float
+    report: Path | None = None
+    read: int = 0
+    bad: int = 0
+    consecutive: int = 0
+
+    def __post_init__(self) -> None:
+        self._lock = threading.Lock()
+
+    def good(self) -> None:
+        """Count a sample that could be used."""
+        with self._lock:
+            self.read += 1
+            self.consecutive = 0
+
+    def skip(self, row: dict[str, object]) -> None:
+        """Count and report one that could not.
+
+        Raises:
+            RuntimeError: too many, in a row or as a share of all.
+        """
+        with self._lock:
+            self.read += 1
+            self.bad += 1
+            self.consecutive += 1
+            if self.report is not None:
+                with self.report.open("a") as out:
+                    out.write(json.dumps(row, ensure_ascii=False) + "\n")
+            allowed = max(FEWEST_BAD, self.max_share * self.read)
+            if self.bad > allowed or self.consecutive >= MAX_CONSECUTIVE_BAD:
+                raise RuntimeError(
+                    f"{self.bad} of {self.read} samples could not be used ({self.consecutive} in "
+                    f"a row), more than train.max_bad_samples={self.max_share:g} allows; the last "
+                    f"one: {row['reason']} ({row['shard']}, {row['key']}). "
+                    f"See {self.report}, and check the corpus with `septet check`"
+                )
+
+
+class Source:
+    """A stream's samples by position, from one corpus or a weighted mix.
+
+    Position `p` is a whole number that only ever grows: a corpus of n usable samples gives its
+    e-th epoch at positions e*n to (e+1)*n. So a run's place in a stream is one number.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        task: Task,
+        corpora: Sequence[tuple[Corpus, float]],
+        batch: int,
+        seed: int,
+        window: int,
+        health: Health,
+    ):
+        self.name, self.task, self.seed, self.health = name, task, seed, health
+        stream = task.streams[name]
+        self.members = [Members(corpus, stream) for corpus, _ in corpora]
+        self.digests = [corpus_digest(corpus) for corpus, _ in corpora]
+        self.mix = Mix([weight for _, weight in corpora], seed)
+        self.orders = [
+            ShardOrder([s.samples for s in corpus.shards], digest, seed, window)
+            for (corpus, _), digest in zip(corpora, self.digests, strict=True)
+        ]
+        self.usable = []
+        for (corpus, _), order in zip(corpora, self.orders, strict=True):
+            n = order.samples
+            if n == 0 or (stream.drop_tail and n < batch):
+                raise ValueError(
+                    f"{corpus.path} has {n} samples, stream {name!r} needs at least "
+                    f"{batch if stream.drop_tail else 1} (a batch): build a larger corpus, or "
+                    "lower train.global_batch"
+                )
+            # In a mix batches do not begin with epochs, so there is no tail to drop.
+            alone = len(corpora) == 1
+            self.usable.append(n - n % batch if stream.drop_tail and alone else n)
+
+    def locate(self, position: int) -> tuple[int, int, int, int]:
+        """Corpus, epoch, shard and row of a position."""
+        which, place = self.mix.locate(position)
+        epoch, i = divmod(place, self.usable[which])
+        return which, epoch, *self.orders[which].locate(epoch, i)
+
+    def key(self, position: int) -> str:
+        """The key of a position's sample."""
+        which, _, shard, row = self.locate(position)
+        return self.members[which].key(shard, row)
+
+    def row(self, position: int) -> Row:
+        """A position's sample as model inputs.
+
+        One that cannot be used is skipped: another sample of the corpus, drawn by position,
+        takes its place, so that batches stay full and every rank stays in step.
+        """
+        which, epoch, shard, row = self.locate(position)
+        members = self.members[which]
+        attempt = 0
+        while True:
+            try:
+                sample = members.read(shard, row)
+                draw = generator("draw", self.seed, self.name, members.key(shard, row), epoch)
+                found = self.task.read(self.name, sample, draw)
+            except (SampleError, OSError) as error:
+                self.health.skip(
+                    {
+                        "stream": self.name,
+                        "shard": members.corpus.shards[shard].tar,
+                        "row": row,
+                        "key": members.key(shard, row),
+                        "reason": str(error),
+                    }
+                )
+                attempt += 1
+                again = generator("instead", self.seed, self.name, position, attempt)
+                i = int(again.integers(self.usable[which]))
+                shard, row = self.orders[which].locate(epoch, i)
+            else:
+                self.health.good()
+                return found
+
+
+def stack(rows: Sequence[Row]) -> dict[str, np.ndarray]:
+    """Rows as one array each name."""
+    return {name: np.stack([row[name] for row in rows]) for name in rows[0]}

@@ -1,0 +1,167 @@
+"""What a model gives the engine: a task. `trainers/README.md` explains it with CLIP."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from preprocess.shards.reader import Corpus, Sample
+
+Row = dict[str, NDArray[Any]]
+"""One sample as model inputs; every row of a stream has the same names, shapes and types."""
+
+Gather = Callable[[Tensor], tuple[Tensor, int]]
+"""From a rank's rows to all ranks' rows, with gradient, and the place where its own begin."""
+
+
+class SampleError(ValueError):
+    """A sample that cannot be used. It is skipped, counted and reported; any other exception
+    from a task's `read` is a fault of the program and stops the run."""
+
+
+@dataclass(frozen=True)
+class Stream:
+    """A kind of sample that a task reads."""
+
+    members: tuple[str, ...]
+    """Extensions it needs of the base shard; alternatives are separated by `|` ("jpg|png")."""
+    columns: tuple[str, ...] = ()
+    """Columns it needs, joined by key."""
+    drop_tail: bool = False
+    """Leave out an epoch's last samples that do not fill a batch, so that no batch holds a
+    sample twice."""
+
+
+@dataclass(frozen=True)
+class SubBatch:
+    """Part of a step: so many rows, over all ranks, of one stream."""
+
+    stream: str
+    rows: int
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Rows of one stream: what one forward pass sees."""
+
+    stream: str
+    data: dict[str, Tensor]
+
+    def __len__(self) -> int:
+        return len(next(iter(self.data.values())))
+
+    def to(self, device: torch.device) -> "Batch":
+        """The batch on a device."""
+        moved = {name: x.to(device, non_blocking=True) for name, x in self.data.items()}
+        return Batch(self.stream, moved)
+
+
+def concatenate(batches: Sequence[Batch]) -> Batch:
+    """Batches of one stream as one."""
+    if len(batches) == 1:
+        return batches[0]
+    names = batches[0].data
+    return Batch(batches[0].stream, {n: torch.cat([b.data[n] for b in batches]) for n in names})
+
+
+class Evaluator(Protocol):
+    """A measure that a run takes on its schedule."""
+
+    name: str
+
+    def __call__(self, module: nn.Module, device: torch.device) -> dict[str, float]:
+        """Measure. Called on every rank with the module in evaluation mode; returns figures by
+        name, equal on all ranks."""
+        ...
+
+
+class Task(ABC):
+    """One model's way to be trained.
+
+    The engine calls `plan`, `read`, `counts`, `forward`, `losses` and `pooled_losses`, in this
+    order, for each step. Loss `x` adds `weights[x] * (sum of x) / (count of x)` to the objective,
+    with sum and count taken over all ranks and micro-batches.
+    """
+
+    streams: Mapping[str, Stream]
+    weights: Mapping[str, float]
+    """The named losses."""
+    pooled: tuple[str, ...] = ()
+    """Outputs that `pooled_losses` needs of the whole global batch (contrastive features)."""
+    shared: tuple[str, ...] = ()
+    """Those of `pooled` that are not rows but one value for the batch (a temperature)."""
+    unused_parameters: bool = False
+    """Whether some steps leave parameters without gradient."""
+
+    @abstractmethod
+    def plan(self, seed: int, step: int) -> list[SubBatch]:
+        """The sub-batches of a step, a pure function of its arguments."""
+
+    @abstractmethod
+    def read(self, stream: str, sample: Sample, draw: np.random.Generator | None) -> Row:
+        """A sample's members as model inputs; runs in threads.
+
+        Args:
+            stream: A name of `streams`.
+            sample: Members and columns by extension or column name.
+            draw: Randomness of this sample in this epoch; None asks for the evaluation view.
+
+        Raises:
+            SampleError: the sample cannot be used.
+        """
+
+    @abstractmethod
+    def build(self) -> nn.Module:
+        """The module, initialised from torch's global generator."""
+
+    @abstractmethod
+    def blocks(self, module: nn.Module) -> list[nn.Module]:
+        """The repeated layers: units of sharding, compilation and checkpointing."""
+
+    @abstractmethod
+    def example(self, stream: str, rows: int) -> Batch:
+        """An empty batch of the right shapes and types, for counting FLOPs and memory."""
+
+    @abstractmethod
+    def counts(self, batch: Batch) -> dict[str, Tensor]:
+        """Denominators of the losses that this batch contributes to, from its data alone."""
+
+    @abstractmethod
+    def forward(self, module: nn.Module, batch: Batch) -> dict[str, Tensor]:
+        """Run the module (through its `forward`, which sharding hooks into); outputs by name."""
+
+    def losses(self, outputs: dict[str, Tensor], batch: Batch) -> dict[str, Tensor]:
+        """Sums of the losses that each row has by itself."""
+        return {}
+
+    def pooled_losses(
+        self, outputs: dict[str, Tensor], batch: Batch, gather: Gather
+    ) -> dict[str, Tensor]:
+        """Sums, over this rank's rows, of the losses that compare rows of the global batch.
+
+        Args:
+            outputs: The `pooled` outputs of all of this rank's rows of a sub-batch.
+            batch: The same rows' data.
+            gather: See `Gather`.
+        """
+        return {}
+
+    def after_step(self, module: nn.Module) -> None:  # noqa: B027 (optional)
+        """Constrain parameters after an update (without gradient)."""
+
+    def decays(self, name: str, parameter: Tensor) -> bool:
+        """Whether weight decay applies to a parameter: not to gains, biases and scalars."""
+        return parameter.ndim > 1
+
+    def depth(self, name: str) -> int:
+        """How many layers lie between a parameter and the output, for layer decay."""
+        return 0
+
+    def evaluators(self, held_out: Corpus) -> list[Evaluator]:
+        """Measures to take on a corpus that is not trained on."""
+        return []
