@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import apache_beam as beam
-import grpc
+import grpc  # type: ignore[import-untyped]
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.runners.runner import PipelineRunner, PipelineState
 

@@ -108,9 +108,7 @@ class _WorkerProcessHandler(GrpcWorkerHandler):
         self.process.join()
         if self._stopping.is_set():
             return
-        error = RuntimeError(
-            f"worker process {self.process.pid} died ({_reason(self.process)})"
-        )
+        error = RuntimeError(f"worker process {self.process.pid} died ({_reason(self.process)})")
         # The other workers' results are lost to the stage too; waiting for them helps nobody.
         for other in [*self.running]:
             other.process.kill()

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from multiprocessing.context import ForkServerProcess
 
 # What a worker of any stage needs; a module that cannot be imported is passed over.
-PRELOAD = ["apache_beam.runners.worker.sdk_worker", "pyarrow.parquet", "pipelines.stages"]
+PRELOAD = ["pipelines.stages", "apache_beam.runners.worker.sdk_worker", "pyarrow.parquet"]
 
 _STATE_CACHE_BYTES = 100 * 2**20
 _FLUSH_MS = 1000
@@ -55,7 +55,7 @@ def start(request: WorkerRequest) -> ForkServerProcess:
 
 def _run(request: WorkerRequest, environment: dict[str, str], log_level: int) -> None:
     """The life of a worker process."""
-    from apache_beam.runners.worker.sdk_worker import SdkHarness
+    from apache_beam.runners.worker import sdk_worker
 
     threading.Thread(target=_die_with_parent, daemon=True).start()
     # Ctrl-C reaches the whole process group; the parent decides what it means.
@@ -63,7 +63,9 @@ def _run(request: WorkerRequest, environment: dict[str, str], log_level: int) ->
     os.environ.clear()
     os.environ.update(environment)
     logging.getLogger("apache_beam").setLevel(log_level)
-    SdkHarness(
+    # It prints the traceback of a failed bundle besides sending it to the runner.
+    sdk_worker.print = lambda *_, **__: None
+    sdk_worker.SdkHarness(
         request.control_address,
         worker_id=request.worker_id,
         state_cache_size=_STATE_CACHE_BYTES,
