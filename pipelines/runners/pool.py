@@ -28,7 +28,7 @@ class WorkerPool(beam_fn_api_pb2_grpc.BeamFnExternalWorkerPoolServicer):
         self._processes: dict[str, ForkServerProcess] = {}
         self._lock = threading.Lock()
 
-    def StartWorker(self, request: Any, context: Any) -> Any:  # noqa: N802
+    def StartWorker(self, request: Any, context: Any) -> Any:
         """Start the worker that an executor names, connected to that executor."""
         try:
             with self._lock:
@@ -40,7 +40,7 @@ class WorkerPool(beam_fn_api_pb2_grpc.BeamFnExternalWorkerPoolServicer):
         except Exception:
             return beam_fn_api_pb2.StartWorkerResponse(error=traceback.format_exc())
 
-    def StopWorker(self, request: Any, context: Any) -> Any:  # noqa: N802
+    def StopWorker(self, request: Any, context: Any) -> Any:
         """Stop a worker; nothing happens when it has ended."""
         with self._lock:
             process = self._processes.pop(request.worker_id, None)

@@ -46,12 +46,11 @@ class SparkRunner(Runner):
                 )
             if host in _ON_THIS_MACHINE:
                 _reach(options.environment_config, "--environment_config", "the worker pool")
-        elif options.environment_type == "LOOPBACK":
-            if host not in _ON_THIS_MACHINE:
-                raise RunnerError(
-                    f"--environment_type=LOOPBACK runs the workers in this process, which "
-                    f"executors behind {host} cannot reach: leave it out and serve worker pools"
-                )
+        elif options.environment_type == "LOOPBACK" and host not in _ON_THIS_MACHINE:
+            raise RunnerError(
+                f"--environment_type=LOOPBACK runs the workers in this process, which "
+                f"executors behind {host} cannot reach: leave it out and serve worker pools"
+            )
         if host not in _ON_THIS_MACHINE and "--shared_paths" not in self.job.options:
             for path in (self.job.corpus, *self.job.inputs):
                 if path and files.is_local(path):
