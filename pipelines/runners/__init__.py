@@ -4,10 +4,11 @@ from collections.abc import Sequence
 
 from pipelines.runners.base import Job, Runner, RunnerError, StageFailed
 from pipelines.runners.local import LocalRunner
+from pipelines.runners.spark import SparkRunner
 
 __all__ = ["RUNNERS", "Job", "Runner", "RunnerError", "StageFailed", "make_runner"]
 
-RUNNERS: dict[str, type[Runner]] = {"local": LocalRunner}
+RUNNERS: dict[str, type[Runner]] = {"local": LocalRunner, "spark": SparkRunner}
 
 
 def make_runner(

@@ -3,12 +3,16 @@
 import argparse
 import logging
 import re
+import threading
+import traceback
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import ClassVar
 
 import apache_beam as beam
+import grpc  # type: ignore[import-untyped]
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.runners.runner import PipelineRunner, PipelineState
 
@@ -42,6 +46,7 @@ class Runner(ABC):
     """Runs the stages of one build, one Beam pipeline each."""
 
     name: ClassVar[str]
+    log_level: ClassVar[int] = logging.WARNING
 
     def __init__(self, job: Job) -> None:
         self.job = job
@@ -72,10 +77,10 @@ class Runner(ABC):
         pipeline = beam.Pipeline(runner=self.engine(), options=self.pipeline_options(name))
         build_graph(pipeline)
         try:
-            with quiet_beam():
+            with quiet_beam(self.log_level):
                 state = pipeline.run().wait_until_finish()
         except Exception as error:
-            raise StageFailed(f"stage {name} failed: {summary(str(error))}") from error
+            raise StageFailed(f"stage {name} failed: {summary(error)}") from error
         if state != PipelineState.DONE:
             raise StageFailed(f"stage {name} ended as {state} instead of {PipelineState.DONE}")
 
@@ -85,49 +90,60 @@ def job_name(name: str) -> str:
     return "septet-" + re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
 
 
-def summary(error: str) -> str:
-    """The last exception of a worker's traceback, with the step that raised it."""
-    step = re.search(r"\[while running '(.+?)'\]", error)
-    raised = [
-        line.strip()
-        for line in error.splitlines()
-        if re.match(r"(?:RuntimeError: )*[A-Za-z_][\w.]*(?:Error|Exception|Interrupt|Exit)\b", line)
-    ]
-    text = raised[-1] if raised else (error.strip().splitlines() or ["no message"])[-1]
-    text = re.sub(r" \[while running '.+?'\]", "", text)
+def summary(error: BaseException) -> str:
+    """The exception that a worker raised, without the frames above it, and the step it was in."""
+    text = "".join(traceback.format_exception_only(error)).strip()
+    # Errors of other processes arrive as text: take the last exception of the last traceback.
+    raised = [*re.finditer(r"^[A-Za-z_][\w.]*(?:Error|Exception|Exit|Interrupt)\b", text, re.M)]
+    if raised:
+        text = text[raised[-1].start() :]
+    step = re.search(r" \[while running '(.+?)'\]", text)
+    text = text[: step.start()] if step else text
+    text = re.split(r"\n(?:\tat |Caused by: )", text)[0].strip()
     return f"{text} (in {step.group(1)})" if step else text
 
 
-class _Harmless(logging.Filter):
-    """Drops lines that Beam logs as warnings or errors when nothing is wrong."""
-
-    LINES = re.compile(
-        "Multiplexer hanging up|No session file found|No semi_persistent_directory|"
-        "Waiting for grpc channel|apitools not found|"
-        "Discarding unparseable args|Error iterating over inbound data|unconsumed"
-    )
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        return not self.LINES.search(record.getMessage())
+# What Beam logs or prints while it tears a pipeline down, when nothing is wrong with it.
+_HARMLESS = re.compile(
+    "Multiplexer hanging up|No session file found|No semi_persistent_directory|"
+    "Waiting for grpc channel|Discarding unparseable args"
+)
 
 
-class quiet_beam:
-    """Within the block, Beam logs warnings and worse only, without the harmless ones."""
+@contextmanager
+def quiet_beam(level: int) -> Iterator[None]:
+    """Within the block Beam logs from `level` on, without lines that are known to be harmless.
 
-    def __enter__(self) -> None:
-        self._logger = logging.getLogger("apache_beam")
-        self._level = self._logger.level
-        self._logger.setLevel(logging.WARNING)
-        self._filter = _Harmless()
-        # Filters of a logger do not see its children's records; those of handlers do.
-        self._handlers = [*logging.getLogger().handlers]
-        for handler in self._handlers:
-            handler.addFilter(self._filter)
+    A level that the user has set on the logger "apache_beam" is kept.
+    """
+    logger = logging.getLogger("apache_beam")
+    before = logger.level
+    handlers = [*logging.getLogger().handlers, logging.lastResort]
+    hook = threading.excepthook
 
-    def __exit__(self, *_: object) -> None:
-        self._logger.setLevel(self._level)
-        for handler in self._handlers:
-            handler.removeFilter(self._filter)
+    def harmless(record: logging.LogRecord) -> bool:
+        return not _HARMLESS.search(record.getMessage())
+
+    def ignore_broken_streams(args: threading.ExceptHookArgs) -> None:
+        # Beam's reader threads end so when a worker dies, which is reported otherwise.
+        if not issubclass(args.exc_type, grpc.RpcError):
+            hook(args)
+
+    if before == logging.NOTSET:
+        logger.setLevel(level)
+    # A logger's filters do not see its children's records; those of handlers do.
+    for handler in handlers:
+        if handler:
+            handler.addFilter(harmless)
+    threading.excepthook = ignore_broken_streams
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
+        threading.excepthook = hook
+        for handler in handlers:
+            if handler:
+                handler.removeFilter(harmless)
 
 
 def check_flags(flags: Sequence[str], ours: Sequence[str]) -> None:

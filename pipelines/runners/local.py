@@ -1,5 +1,6 @@
 """Builds on this machine: Beam's embedded runner, alone or with worker processes."""
 
+import logging
 import signal
 import threading
 from collections.abc import Iterator
@@ -33,12 +34,16 @@ class LocalRunner(Runner):
     """
 
     name: ClassVar[str] = "local"
+    # A stage's failure is raised with its traceback; Beam would log it three times besides.
+    log_level: ClassVar[int] = logging.CRITICAL
 
     def check(self) -> None:
         """See `Runner.check`."""
         if self.job.workers < 1:
             raise RunnerError(f"a build needs 1 worker or more, not {self.job.workers}")
         check_flags(self.job.options, _OURS)
+        if self.job.workers > 1:
+            workers.warm_up()
 
     def engine(self) -> PipelineRunner:
         """See `Runner.engine`."""
@@ -103,9 +108,7 @@ class _WorkerProcessHandler(GrpcWorkerHandler):
         self.process.join()
         if self._stopping.is_set():
             return
-        error = RuntimeError(
-            f"RuntimeError: worker process {self.process.pid} died ({_reason(self.process)})"
-        )
+        error = RuntimeError(f"worker process {self.process.pid} died ({_reason(self.process)})")
         # The other workers' results are lost to the stage too; waiting for them helps nobody.
         for other in [*self.running]:
             other.process.kill()

@@ -7,15 +7,15 @@ without threads or gRPC channels, so that forking it is safe.
 
 import logging
 import multiprocessing
+import multiprocessing.forkserver
 import os
 import signal
-import sys
 import threading
 from dataclasses import dataclass
 from multiprocessing.context import ForkServerProcess
 
 # What a worker of any stage needs; a module that cannot be imported is passed over.
-PRELOAD = ["apache_beam.runners.worker.sdk_worker", "pyarrow.parquet", "pipelines.stages"]
+PRELOAD = ["pipelines.stages", "apache_beam.runners.worker.sdk_worker", "pyarrow.parquet"]
 
 _STATE_CACHE_BYTES = 100 * 2**20
 _FLUSH_MS = 1000
@@ -30,15 +30,20 @@ class WorkerRequest:
     capabilities: frozenset[str] = frozenset()
 
 
+def warm_up() -> None:
+    """Start the fork server, which imports what workers need while the caller goes on."""
+    multiprocessing.get_context("forkserver").set_forkserver_preload(PRELOAD)
+    multiprocessing.forkserver.ensure_running()
+
+
 def start(request: WorkerRequest) -> ForkServerProcess:
     """Start one worker process. It ends when the control address closes its stream.
 
     It also ends, at once, when the process that started it does (even by SIGKILL): nothing goes
     on writing into a corpus behind the back of the next build.
     """
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(PRELOAD)
-    process = context.Process(
+    warm_up()
+    process = multiprocessing.get_context("forkserver").Process(
         target=_run,
         args=(request, dict(os.environ), logging.getLogger("apache_beam").level),
         name=f"septet-{request.worker_id}",
@@ -50,23 +55,23 @@ def start(request: WorkerRequest) -> ForkServerProcess:
 
 def _run(request: WorkerRequest, environment: dict[str, str], log_level: int) -> None:
     """The life of a worker process."""
-    from apache_beam.runners.worker.sdk_worker import SdkHarness
+    from apache_beam.runners.worker import sdk_worker
 
     threading.Thread(target=_die_with_parent, daemon=True).start()
     # Ctrl-C reaches the whole process group; the parent decides what it means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.environ.clear()
     os.environ.update(environment)
-    logging.getLogger("apache_beam").setLevel(log_level or logging.WARNING)
-    # Beam prints a traceback of the control stream when its runner goes away first.
-    SdkHarness(
+    logging.getLogger("apache_beam").setLevel(log_level)
+    # It prints the traceback of a failed bundle besides sending it to the runner.
+    sdk_worker.print = lambda *_, **__: None
+    sdk_worker.SdkHarness(
         request.control_address,
         worker_id=request.worker_id,
         state_cache_size=_STATE_CACHE_BYTES,
         data_buffer_time_limit_ms=_FLUSH_MS,
         runner_capabilities=request.capabilities,
     ).run()
-    sys.stdout.flush()
 
 
 def _die_with_parent() -> None:

@@ -1,0 +1,168 @@
+#!/usr/bin/env bash
+# A Spark cluster on this machine: standalone master and worker, Beam's job server, and the pool
+# that starts Python workers.
+set -euo pipefail
+
+usage() {
+  cat >&2 <<'TEXT'
+usage: cluster.sh start|stop|status [--state DIR] [--cores N] [--memory SIZE] [--port BASE]
+
+  --state DIR    pid files and logs (default: .cache/spark-cluster in this checkout)
+  --cores N      cores of the Spark worker, and Python worker processes (default: 2)
+  --memory SIZE  memory of the Spark worker and of its executor, as 2g (default: 2g)
+  --port BASE    first of six free ports: master, its web page, job server, its artifact
+                 service, Python worker pool, worker's web page (default: 7077)
+
+The parts come from parts.sh. PYTHON is the interpreter that has Septet (default: python).
+TEXT
+  exit 2
+}
+
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+checkout=$(cd "$here/../.." && pwd)
+state=$checkout/.cache/spark-cluster
+cores=2 memory=2g base=7077
+action=${1:-}
+shift || usage
+while (($#)); do
+  case $1 in
+    --state) state=$2 ;;
+    --cores) cores=$2 ;;
+    --memory) memory=$2 ;;
+    --port) base=$2 ;;
+    *) usage ;;
+  esac
+  shift 2 || usage
+done
+parts=${SEPTET_SPARK_PARTS:-$checkout/.cache/spark-parts}
+python=${PYTHON:-python}
+members=(pool jobserver worker master)
+
+running() { # member: whether the very process that we started is alive
+  local pid since
+  [[ -f $state/$1.pid ]] || return 1
+  { read -r pid && read -r since; } <"$state/$1.pid"
+  [[ $(ps -o lstart= -p "$pid") == "$since" ]]
+}
+
+launch() { # member command…
+  local member=$1
+  shift
+  setsid nohup "$@" >"$state/$member.log" 2>&1 </dev/null &
+  printf '%s\n%s\n' $! "$(ps -o lstart= -p $!)" >"$state/$member.pid"
+}
+
+port_open() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
+
+worker_registered() {
+  local reply
+  port_open $((base + 1)) || return 1
+  reply=$(exec 3<>"/dev/tcp/127.0.0.1/$((base + 1))" &&
+    printf 'GET /json/ HTTP/1.0\r\n\r\n' >&3 && cat <&3)
+  [[ $reply == *'"aliveworkers" : 1'* ]]
+}
+
+await() { # member condition…
+  local member=$1 deadline=$((SECONDS + 90))
+  shift
+  until "$@"; do
+    if ! running "$member" || ((SECONDS > deadline)); then
+      echo "the $member did not come up; the end of $state/$member.log:" >&2
+      tail -n 15 "$state/$member.log" >&2
+      stop
+      exit 1
+    fi
+    sleep 0.2
+  done
+}
+
+stop() {
+  local member pid
+  for member in "${members[@]}"; do
+    if running "$member"; then
+      read -r pid <"$state/$member.pid"
+      kill -TERM -- "-$pid" 2>/dev/null || true
+      for _ in $(seq 50); do
+        running "$member" || break
+        sleep 0.2
+      done
+      kill -KILL -- "-$pid" 2>/dev/null || true
+    fi
+    rm -f "$state/$member.pid"
+  done
+}
+
+start() {
+  local port member
+  [[ -f $parts/complete ]] || {
+    echo "no Spark parts in $parts: run 'make spark-parts' first" >&2
+    exit 2
+  }
+  for member in "${members[@]}"; do
+    if running "$member"; then
+      echo "a cluster runs already (state: $state); stop it first" >&2
+      exit 2
+    fi
+  done
+  for port in $(seq "$base" $((base + 5))); do
+    if port_open "$port"; then
+      echo "port $port is taken; choose six free ones with --port" >&2
+      exit 2
+    fi
+  done
+  mkdir -p "$state/work" "$state/home" "$state/tmp"
+  state=$(cd "$state" && pwd)
+  # Spark looks for the jars of executors below SPARK_HOME.
+  ln -sfn "$parts/jars" "$state/home/jars"
+  export SPARK_HOME=$state/home SPARK_LOCAL_IP=127.0.0.1 SPARK_SCALA_VERSION=2.12
+  export SPARK_LOCAL_DIRS=$state/tmp PYTHONPATH=$checkout${PYTHONPATH:+:$PYTHONPATH}
+  local java=(java "-Djava.io.tmpdir=$state/tmp" -cp "$parts/jars/*")
+  local opens
+  for opens in sun.nio.ch java.nio java.net java.util java.util.concurrent java.lang \
+    java.lang.invoke java.lang.reflect java.io sun.security.action; do
+    java+=("--add-opens=java.base/$opens=ALL-UNNAMED")
+  done
+
+  launch master "${java[@]}" -Xmx512m org.apache.spark.deploy.master.Master \
+    --host 127.0.0.1 --port "$base" --webui-port "$((base + 1))"
+  # The pool imports Beam meanwhile.
+  launch pool "$python" -m pipelines.runners.pool --port "$((base + 4))"
+  await master port_open "$base"
+  launch worker "${java[@]}" -Xmx512m org.apache.spark.deploy.worker.Worker \
+    --host 127.0.0.1 --webui-port "$((base + 5))" --cores "$cores" --memory "$memory" \
+    -d "$state/work" "spark://127.0.0.1:$base"
+  launch jobserver "${java[@]}" -Xmx1g \
+    -Dspark.driver.host=127.0.0.1 -Dspark.ui.enabled=false \
+    "-Dspark.executor.memory=$memory" "-Dspark.executor.cores=$cores" \
+    "-Dspark.default.parallelism=$((4 * cores))" -Dspark.task.maxFailures=16 \
+    org.apache.beam.runners.spark.SparkJobServerDriver --job-host 127.0.0.1 \
+    --job-port "$((base + 2))" --artifact-port "$((base + 3))" --expansion-port -1 \
+    --artifacts-dir "$state/tmp/artifacts" --spark-master-url "spark://127.0.0.1:$base"
+  await worker worker_registered
+  await jobserver port_open "$((base + 2))"
+  await pool port_open "$((base + 4))"
+  cat <<TEXT
+job endpoint      127.0.0.1:$((base + 2))
+worker pool       127.0.0.1:$((base + 4))
+web page          http://127.0.0.1:$((base + 1))
+logs              $state
+TEXT
+}
+
+status() {
+  local member up=0
+  for member in master worker jobserver pool; do
+    if running "$member"; then
+      printf '%-10s runs, pid %s\n' "$member" "$(head -n 1 "$state/$member.pid")"
+    else
+      printf '%-10s does not run\n' "$member"
+      up=1
+    fi
+  done
+  return "$up"
+}
+
+case $action in
+  start | stop | status) "$action" ;;
+  *) usage ;;
+esac
