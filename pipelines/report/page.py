@@ -33,7 +33,7 @@ STATISTICS = "stats/statistics.json"
 REPORT = "stats/report.html"
 
 _SEED = 7
-_PICTURES = (200, 120, 60, 20, 0)
+_PICTURES = (200, 180, 160, 140, 120, 100, 60, 20, 0)
 _FIRST_PICTURES = 42
 _EXAMPLES = 12
 _REASONS = 48

@@ -162,4 +162,4 @@ def test_the_page_is_bounded_whatever_the_size_of_the_corpus(tmp_path):
     files.write_bytes(f"{tmp_path}/corpus.json", manifest.to_json().encode())
     page = report_page(str(tmp_path), corpus_statistics(str(tmp_path)))
     assert len(page) <= MAX_BYTES
-    assert page.count(b'class="card"') in (120, 200)
+    assert page.count(b'class="card"') >= 120
