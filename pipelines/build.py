@@ -100,7 +100,7 @@ def build(
         results: list[StageResult] = []
         for stage in stages[:-1]:
             results.append(_run_stage(stage, runner, progress))
-        results.append(_report(stages, results, progress))
+        results.append(_report(stages, results, runner, progress))
         if not results[-1].skipped:
             _remove_old_stages(corpus, stages)
         files.remove_temporaries(corpus)
@@ -129,7 +129,7 @@ def _run_stage(stage: Stage, runner: Runner, progress: BuildProgress) -> StageRe
 
 
 def _report(
-    stages: list[Stage], results: list[StageResult], progress: BuildProgress
+    stages: list[Stage], results: list[StageResult], runner: Runner, progress: BuildProgress
 ) -> StageResult:
     from pipelines.report.page import write_report  # only here: plotting and templates
 
@@ -150,9 +150,8 @@ def _report(
         {"stage": r.name, "seconds": round(r.seconds, 3), "skipped": r.skipped}
         for r in [*results, result]
     ]
-    files.write_bytes(
-        files.join(stage.corpus, TIMES), (json.dumps({"stages": times}, indent=1) + "\n").encode()
-    )
+    ran = {"runner": runner.name, "workers": runner.job.workers, "stages": times}
+    files.write_bytes(files.join(stage.corpus, TIMES), (json.dumps(ran, indent=1) + "\n").encode())
     write_report(stage.corpus)
     files.write_bytes(files.join(stage.folder, DONE), json.dumps(counts.to_dict()).encode())
     progress.finish(stage.name, counts, time.monotonic() - start)

@@ -7,6 +7,9 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
+
+from pipelines import quiet  # noqa: F401  (before anything imports Beam)
 
 app = typer.Typer(
     name="septet",
@@ -131,7 +134,7 @@ def main() -> None:
     try:
         app()
     except (ValueError, OSError, StageFailed) as error:
-        _console.print(f"[bold red]septet:[/] {error}", highlight=False, markup=True)
+        _console.print(f"[bold red]septet:[/] {escape(str(error))}", highlight=False)
         sys.exit(2)
 
 

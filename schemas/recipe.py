@@ -133,6 +133,18 @@ class Fetch(_Section):
     retries: int = Field(
         default=2, ge=0, description="Further tries after a transient failure (429, 5xx, time-out)."
     )
+    backoff: float = Field(
+        default=0.5,
+        ge=0,
+        description="Seconds before the first retry, doubled for each further one; a server's "
+        "`Retry-After` takes precedence.",
+    )
+    give_up_after: int = Field(
+        default=24,
+        ge=0,
+        description="Failed tries in a row (no connection, no answer in time) after which a "
+        "host's other URLs are not tried; 0 never gives up.",
+    )
     allowed_hosts: list[str] = Field(
         default=[],
         description="Hosts (`host` or `host:port`) that may have private or loopback addresses; "
@@ -141,6 +153,9 @@ class Fetch(_Section):
     opt_out: list[str] = Field(
         default=["noai", "noimageai", "noindex", "noimageindex", "noml"],
         description="`X-Robots-Tag` directives that are honoured, before the body is read.",
+    )
+    tdm_reservation: bool = Field(
+        default=True, description="Honour the header `tdm-reservation: 1` (W3C TDMRep)."
     )
 
 
@@ -165,6 +180,11 @@ class Image(_Section):
         default=100_000_000,
         gt=0,
         description="Largest width × height, read from the header before anything is decoded.",
+    )
+    max_frames: int = Field(
+        default=1000,
+        gt=0,
+        description="Most frames of an animation, whose first one is taken; 1 rejects animations.",
     )
 
 

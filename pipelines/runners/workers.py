@@ -15,7 +15,12 @@ from dataclasses import dataclass
 from multiprocessing.context import ForkServerProcess
 
 # What a worker of any stage needs; a module that cannot be imported is passed over.
-PRELOAD = ["pipelines.stages", "apache_beam.runners.worker.sdk_worker", "pyarrow.parquet"]
+PRELOAD = [
+    "pipelines.quiet",
+    "apache_beam.runners.worker.sdk_worker",
+    "pipelines.stages.filter",
+    "pipelines.stages.write",  # and with it all stages before
+]
 
 _STATE_CACHE_BYTES = 100 * 2**20
 _FLUSH_MS = 1000
