@@ -32,11 +32,15 @@ class BuildProgress:
 
     def skip(self, stage: str, counts: Counts) -> None:
         """A stage was whole already."""
-        self.console.print(f"[dim]{stage:<8}[/] {_figures(counts)}  [dim]whole already[/]")
+        self.console.print(
+            f"[dim]{stage:<8}[/] {_figures(counts)}  [dim]whole already[/]", soft_wrap=True
+        )
 
     def finish(self, stage: str, counts: Counts, seconds: float) -> None:
         """A stage is whole now."""
-        self.console.print(f"[bold]{stage:<8}[/] {_figures(counts)}  [cyan]{seconds:.1f} s[/]")
+        self.console.print(
+            f"[bold]{stage:<8}[/] {_figures(counts)}  [cyan]{seconds:.1f} s[/]", soft_wrap=True
+        )
 
     @contextmanager
     def watch(self, one: Pass) -> Iterator[None]:
@@ -46,7 +50,8 @@ class BuildProgress:
             TimeElapsedColumn(), TimeRemainingColumn(), TextColumn("[dim]{task.fields[news]}"),
         )  # fmt: skip
         over = threading.Event()
-        with Progress(*columns, console=self.console, transient=True) as bar:
+        quiet = not self.console.is_terminal
+        with Progress(*columns, console=self.console, transient=True, disable=quiet) as bar:
             task = bar.add_task(one.label, total=one.tasks, news="")
             poll = 0.5 if files.is_local(one.folder) else 5.0
 

@@ -118,7 +118,7 @@ def read_bytes(path: str) -> bytes:
 
 
 class TableSink:
-    """A Parquet file (zstd) written table by table, for use inside `open_atomic`.
+    """A Parquet file (zstd) written table by table, a context manager for use in `open_atomic`.
 
     Equal tables in equal order give equal bytes.
     """
@@ -127,6 +127,13 @@ class TableSink:
         self.rows = 0
         self._schema = schema
         self._writer = pq.ParquetWriter(out, schema, compression="zstd", version="2.6")
+
+    def __enter__(self) -> "TableSink":
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        if self._writer.is_open:
+            self._writer.close()
 
     def write(self, table: pa.Table) -> None:
         """Append a table as a row group; its columns are cast to the sink's schema."""
@@ -148,8 +155,7 @@ def write_table(
     metadata: dict[str, str] | None = None,
 ) -> None:
     """Write `table` as Parquet, whole or not at all."""
-    with open_atomic(path) as out:
-        sink = TableSink(out, schema or table.schema)
+    with open_atomic(path) as out, TableSink(out, schema or table.schema) as sink:
         sink.write(table)
         sink.close(metadata)
 

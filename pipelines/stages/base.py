@@ -154,10 +154,11 @@ class Work(ABC):
         """The task's main output and rejects, open for writing; whole when the block ends."""
         with (
             files.open_atomic(self.path(number)) as out,
-            files.open_atomic(numbered(files.join(self.folder, "rejects"), number)) as rejects,
+            files.open_atomic(numbered(files.join(self.folder, "rejects"), number)) as lost,
+            files.TableSink(out, schema) as kept,
+            files.TableSink(lost, tables.REJECTS) as rejects,
         ):
-            results = Results(self.stage, files.TableSink(out, schema),
-                              files.TableSink(rejects, tables.REJECTS))  # fmt: skip
+            results = Results(self.stage, kept, rejects)
             yield results
             results.close()
 

@@ -98,7 +98,7 @@ class FetchWork(Work):
             results.counts.given = len(plan) - results.counts.rejected.total()
             results.counts.other["images"] = sum(not row["reason"] for row in rows)
             results.counts.other["images_from_inputs"] = len(places) - len(away)
-            results.counts.other["bytes"] = sum(row["original_bytes"] or 0 for row in rows)
+            results.counts.other["bytes"] = sum(row.get("original_bytes") or 0 for row in rows)
 
 
 class _Store:

@@ -76,13 +76,14 @@ class SourceWork(Work):
         with (
             self.results(number, tables.CANDIDATES) as results,
             files.open_atomic(places) as out,
+            files.TableSink(out, tables.IMAGE_PLACES) as sink,
         ):
-            reader = _Reader(source, results, files.TableSink(out, tables.IMAGE_PLACES))
+            reader = _Reader(source, results, sink)
             if isinstance(settings, WarcSource):
                 reader.read_warc(settings)
             else:
                 reader.read_list(settings)
-            reader.close()
+            reader.flush()
 
 
 class _Reader:
@@ -198,10 +199,9 @@ class _Reader:
             schema = pa.schema([pa.field(name, pa.string()) for name in fields])
             self._results.reject(pa.Table.from_pylist(rows, schema))
 
-    def close(self) -> None:
+    def flush(self) -> None:
         for kind in self._rows:
             self._flush(kind)
-        self._places.close()
 
 
 def _inside(root: str, link: str) -> str | None:
