@@ -13,13 +13,13 @@ from typing import Any, BinaryIO
 import fsspec
 import numpy as np
 import pyarrow as pa
-from preprocess.images.fetch import Fetched, FetchPolicy, fetch_many
-from preprocess.images.process import ImagePolicy, ImageReject, process_image
 
 from pipelines.sources.warc import BodyError, read_body_from
 from pipelines.stages.base import Pass, Stage, Work, map_tasks, numbered
 from pipelines.stages.source import IN_PLAIN_FILE
 from preprocess import files
+from preprocess.images.fetch import Fetched, FetchPolicy, fetch_many
+from preprocess.images.process import ImagePolicy, ImageReject, process_image
 from schemas import tables
 from schemas.recipe import Fetch, Image
 

@@ -10,8 +10,9 @@ from selectolax.lexbor import LexborHTMLParser, LexborNode
 
 from preprocess.text.clean import clean_caption
 
-_CONTAINERS = "figure, .figure, .informalfigure, .mediaobject, .wp-caption, .thumb"
-_CAPTIONS = "figcaption, .caption, .wp-caption-text, .thumbcaption, .title"
+_CONTAINERS = "figure, .figure, .informalfigure, .mediaobject, .wp-caption, .thumb, .gallerybox"
+_CAPTIONS = "figcaption, .caption, .wp-caption-text, .thumbcaption, .gallerytext, .title"
+_LINK_SIGNS = "a.headerlink"  # the paragraph sign that Sphinx adds to captions
 # Attributes that lazy-loading scripts copy into `src`, commonest first.
 _LAZY_SOURCES = ("data-src", "data-original", "data-lazy-src", "data-srcset", "srcset")
 _CHARSET = re.compile(rb"""<meta[^>]{0,200}?charset\s*=\s*["']?\s*([A-Za-z0-9_:.-]{2,40})""", re.I)
@@ -111,6 +112,8 @@ def _figure_captions(tree: LexborHTMLParser) -> dict[int, str]:
         node = container.css_first(_CAPTIONS)
         if node is None:
             continue
+        for sign in node.css(_LINK_SIGNS):
+            sign.decompose()
         text = clean_caption(node.text(separator=" "))
         if text:
             # Inner containers come later in document order and overrule outer ones.

@@ -70,7 +70,7 @@ def test_a_failure_on_spark_is_told_with_its_step(spark_cluster) -> None:
 
 
 def test_no_job_server() -> None:
-    with pytest.raises(RunnerError, match="job server does not answer at 127.0.0.1:1 "):
+    with pytest.raises(RunnerError, match=r"job server does not answer at 127\.0\.0\.1:1 "):
         make_runner(
             "spark", options=["--job_endpoint=127.0.0.1:1", "--environment_config=127.0.0.1:2"]
         ).check()

@@ -34,6 +34,13 @@ def test_docbook_figures() -> None:
     assert pairs(html) == [("https://example.org/docs/w.png", "The main window", "figcaption")]
 
 
+def test_figures_of_sphinx_and_mediawiki() -> None:
+    html = """<figure><img src="a.png"><figcaption><p>A plot<a class="headerlink" href="#x">¶</a></p>
+              </figcaption></figure><li class="gallerybox"><div class="thumb"><img src="b.jpg" alt="">
+              </div><div class="gallerytext"><p>A bridge</p></div></li>"""
+    assert [pair[1] for pair in pairs(html)] == ["A plot", "A bridge"]
+
+
 def test_lazy_images_and_srcset() -> None:
     html = """<img src="data:image/gif;base64,R0" data-src="/lazy.jpg" alt="lazy one">
               <img srcset="s.jpg 300w, l.jpg 900w" alt="set">"""
