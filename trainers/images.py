@@ -41,7 +41,7 @@ def decode(data: bytes, shortest: int = 0) -> Pixels:
         raise SampleError(f"image cannot be decoded: {error}") from error
     if found is None:
         raise SampleError(f"image of {len(data)} bytes cannot be decoded")
-    return found  # type: ignore[return-value]
+    return found
 
 
 def random_box(
@@ -83,7 +83,7 @@ def crop(picture: Pixels, box: Box, side: int) -> Pixels:
         return np.ascontiguousarray(part)
     shrinks = part.shape[0] >= side and part.shape[1] >= side
     how = cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC
-    return cv2.resize(part, (side, side), interpolation=how)  # type: ignore[return-value]
+    return cv2.resize(part, (side, side), interpolation=how)
 
 
 def centre(picture: Pixels, side: int) -> Pixels:
@@ -96,7 +96,7 @@ def centre(picture: Pixels, side: int) -> Pixels:
             side if width <= height else int(factor * width),
             side if height <= width else int(factor * height),
         )
-        picture = np.asarray(Image.fromarray(picture).resize(size, Image.Resampling.BICUBIC))
+        picture = np.array(Image.fromarray(picture).resize(size, Image.Resampling.BICUBIC))
         height, width = picture.shape[:2]
     y, x = round((height - side) / 2), round((width - side) / 2)
     return np.ascontiguousarray(picture[y : y + side, x : x + side])

@@ -30,11 +30,11 @@ class ClipSettings(Settings):
     """Of the image tower: transformer blocks, or bottlenecks of the four ResNet stages."""
     width: int = Field(gt=0)
     """Of the transformer, or of the ResNet's stem (its last stage has 32 times that)."""
-    patch: int | None = Field(None, gt=0)
+    patch: int | None = Field(default=None, gt=0)
     """Side of a patch in pixels; null for a ResNet."""
     text_width: int = Field(gt=0)
-    text_layers: int = Field(12, gt=0)
-    context: int = Field(77, ge=2)
+    text_layers: int = Field(default=12, gt=0)
+    context: int = Field(default=77, ge=2)
     vocabulary: int = VOCABULARY
     activation: Literal["quick_gelu", "gelu"] = "quick_gelu"
     """OpenAI's weights need quick_gelu; many of open_clip's need gelu."""

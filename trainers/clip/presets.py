@@ -10,6 +10,7 @@ minute for 400 steps on a corpus of scenes; the loss falls from ln(64) = 4.16 to
 """
 
 from trainers.clip.model import ClipSettings
+from trainers.clip.task import ClipTask
 from trainers.engine.config import OptimizerSettings, Settings, TrainSettings
 
 
@@ -19,6 +20,10 @@ class ClipPreset(Settings):
     model: ClipSettings
     train: TrainSettings
     optimizer: OptimizerSettings
+
+    def task(self) -> ClipTask:
+        """The task of these settings."""
+        return ClipTask(self.model, self.train.global_batch)
 
 
 PAPER = TrainSettings(
@@ -71,7 +76,7 @@ PRESETS = {
     "vit-l-14-336": _vit(24, 1024, 14, 768, 768, 2e-5, size=336),
     "debug": ClipPreset(
         model=ClipSettings(
-            embed=64, image_size=64, layers=3, width=128, patch=8, text_width=128,
+            embed=64, image_size=64, layers=2, width=128, patch=16, text_width=64,
             text_layers=2, context=32,
         ),
         train=TrainSettings(

@@ -47,7 +47,7 @@ class ClipTask(Task):
         if draw is None:
             pixels = images.centre(picture, size)
         else:
-            box = images.random_box(*picture.shape[:2], draw)
+            box = images.random_box(picture.shape[0], picture.shape[1], draw)
             pixels = images.crop(picture, box, size)
         try:
             caption = sample["txt"].decode()

@@ -9,6 +9,7 @@ previous ones as they were.
 import json
 import os
 import shutil
+import warnings
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import asdict
@@ -30,6 +31,7 @@ from trainers.engine.optim import MovingAverage
 from trainers.loader.batches import Progress
 
 _TEMPORARY = ".writing"
+warnings.filterwarnings("ignore", "torch.distributed is disabled, unavailable or uninit")
 
 
 class CheckpointError(ValueError):
@@ -70,7 +72,9 @@ class Checkpoints:
         self._background = in_background
         self._pending: tuple[Future[Any], Callable[[], None]] | None = None
         # Saving in the background needs collectives of its own, beside those of training.
-        self._group = dist.new_group(backend="gloo") if in_background and world.size > 1 else None
+        self._group: dist.ProcessGroup | None = None
+        if in_background and world.size > 1:
+            self._group = dist.new_group(backend="gloo")  # type: ignore[assignment]
 
     def save(
         self,
@@ -111,7 +115,7 @@ class Checkpoints:
             writing = dcp.async_save(state, checkpoint_id=str(temporary), process_group=self._group)
             self._pending = (writing, finish)  # type: ignore[assignment]
         else:
-            dcp.save(state, checkpoint_id=str(temporary))
+            dcp.save(state, checkpoint_id=str(temporary), no_dist=self.world.size == 1)
             finish()
 
     def wait(self) -> None:
@@ -142,7 +146,7 @@ class Checkpoints:
         record = json.loads((newest / "state.json").read_text())
         self._agree(newest, record, _shapes(module))
         state = _state(module, optimizer, average)
-        dcp.load(state, checkpoint_id=str(newest))
+        dcp.load(state, checkpoint_id=str(newest), no_dist=self.world.size == 1)
         set_state_dict(
             module,
             optimizer,

@@ -21,16 +21,16 @@ class OptimizerSettings(Settings):
     betas: tuple[float, float] = (0.9, 0.98)
     eps: float = 1e-6
     weight_decay: float = 0.2
-    warmup_steps: int = Field(2000, ge=0)
+    warmup_steps: int = Field(default=2000, ge=0)
     """Steps of linear rise from zero."""
     schedule: Literal["cosine", "linear", "polynomial", "constant"] = "cosine"
     """From the end of warm-up to the last step, down to `final_lr_ratio`."""
     power: float = 1.0
     """Of the polynomial schedule."""
-    final_lr_ratio: float = Field(0.0, ge=0, le=1)
-    clip_norm: float | None = Field(None, gt=0)
+    final_lr_ratio: float = Field(default=0.0, ge=0, le=1)
+    clip_norm: float | None = Field(default=None, gt=0)
     """Largest norm of the whole gradient; null does not clip."""
-    layer_decay: float | None = Field(None, gt=0, le=1)
+    layer_decay: float | None = Field(default=None, gt=0, le=1)
     """Factor on the learning rate for each layer further from the output; null for none."""
 
 
@@ -40,31 +40,31 @@ class TrainSettings(Settings):
     steps: int = Field(gt=0)
     global_batch: int = Field(gt=0)
     """Samples of a step, over all ranks and micro-batches."""
-    micro_batch: int | None = Field(None, gt=0)
+    micro_batch: int | None = Field(default=None, gt=0)
     """Samples a rank runs forward at once; null for all of its share."""
-    seed: int = Field(0, ge=0)
+    seed: int = Field(default=0, ge=0)
     precision: Literal["fp32", "bf16"] = "fp32"
-    shard: int = Field(1, ge=1)
+    shard: int = Field(default=1, ge=1)
     """Ranks that share one copy of the parameters (FSDP2); 1 replicates them (DDP)."""
     compile: bool = False
     activation_checkpointing: bool = False
-    ema: float | None = Field(None, gt=0, lt=1)
+    ema: float | None = Field(default=None, gt=0, lt=1)
     """Decay of the running mean of the weights; null for none."""
-    workers: int = Field(2, ge=0)
+    workers: int = Field(default=2, ge=0)
     """Threads that read and decode; 0 decodes in the loop."""
-    prefetch: int = Field(2, ge=1)
+    prefetch: int = Field(default=2, ge=1)
     """Steps that are read ahead."""
-    shuffle_window: int = Field(2**17, gt=0)
+    shuffle_window: int = Field(default=2**17, gt=0)
     """Samples that are shuffled together; shards are always shuffled. See `loader.order`."""
-    max_bad_samples: float = Field(0.01, ge=0, lt=1)
+    max_bad_samples: float = Field(default=0.01, ge=0, lt=1)
     """Largest share of samples that may be unreadable before the run stops."""
-    log_every: int = Field(10, gt=0)
-    save_every: int = Field(1000, gt=0)
-    keep: int = Field(3, gt=0)
+    log_every: int = Field(default=10, gt=0)
+    save_every: int = Field(default=1000, gt=0)
+    keep: int = Field(default=3, gt=0)
     """Newest checkpoints that stay."""
     async_save: bool = False
     """Write checkpoints in the background while training goes on."""
-    eval_every: int = Field(1000, gt=0)
+    eval_every: int = Field(default=1000, gt=0)
 
     @model_validator(mode="after")
     def _whole_batches(self) -> "TrainSettings":

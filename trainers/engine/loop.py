@@ -72,7 +72,7 @@ def fit(run: Run, world: World, console: Console | None = None) -> int:
     Raises:
         CheckpointError: what is in `run.out` belongs to another run.
         NonFiniteError: see `engine.step`. Checkpoints stay as they were.
-        RuntimeError: too many samples could not be used.
+        TooManyBadSamplesError: see `loader.source`.
     """
     console = console or Console(highlight=False, soft_wrap=True)
     task, train = run.task, run.train

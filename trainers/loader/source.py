@@ -19,6 +19,10 @@ FEWEST_BAD = 10
 """So many unreadable samples are always forgiven, whatever share of a small corpus they are."""
 
 
+class TooManyBadSamplesError(RuntimeError):
+    """More samples could not be used than the run allows."""
+
+
 class Members:
     """Random access to the members and columns that a stream needs of one corpus."""
 
@@ -94,7 +98,7 @@ class Health:
         """Count and report one that could not.
 
         Raises:
-            RuntimeError: too many, in a row or as a share of all.
+            TooManyBadSamplesError: too many, in a row or as a share of all.
         """
         with self._lock:
             self.read += 1
@@ -105,7 +109,7 @@ class Health:
                     out.write(json.dumps(row, ensure_ascii=False) + "\n")
             allowed = max(FEWEST_BAD, self.max_share * self.read)
             if self.bad > allowed or self.consecutive >= MAX_CONSECUTIVE_BAD:
-                raise RuntimeError(
+                raise TooManyBadSamplesError(
                     f"{self.bad} of {self.read} samples could not be used ({self.consecutive} in "
                     f"a row), more than train.max_bad_samples={self.max_share:g} allows; the last "
                     f"one: {row['reason']} ({row['shard']}, {row['key']}). "

@@ -1,0 +1,51 @@
+from pathlib import Path
+
+import pytest
+import torch
+
+from preprocess.shards.reader import Corpus
+from tests.trainers.corpora import scenes_corpus
+from trainers.clip.presets import PRESETS, ClipPreset
+from trainers.engine.config import override
+from trainers.engine.distributed import World
+from trainers.engine.loop import Run, fit
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread():
+    # Small matrices gain nothing from more, and tests share their cores.
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def scenes(tmp_path_factory) -> Path:
+    return scenes_corpus(tmp_path_factory.mktemp("scenes"), seed=1, count=3000)
+
+
+@pytest.fixture(scope="session")
+def held_out(tmp_path_factory) -> Path:
+    return scenes_corpus(tmp_path_factory.mktemp("held"), seed=1, count=256, first=10**6)
+
+
+TINY = [
+    "model.layers=1", "model.width=64", "model.embed=32", "model.text_layers=1",
+    "model.vocabulary=49408", "train.global_batch=16", "train.log_every=1", "train.save_every=4",
+    "train.steps=8", "optimizer.warmup_steps=2",
+]  # fmt: skip
+"""Changes that make the debug preset run several steps a second."""
+
+
+def settings(*changes: str) -> ClipPreset:
+    return override(PRESETS["debug"], [*TINY, *changes])
+
+
+def train(preset: ClipPreset, corpus: Path, out: Path, held_out: Path | None = None) -> int:
+    run = Run(
+        task=preset.task(),
+        train=preset.train,
+        optimizer=preset.optimizer,
+        corpora={"pairs": [(Corpus(str(corpus)), 1.0)]},
+        out=out,
+        held_out=Corpus(str(held_out)) if held_out else None,
+    )
+    return fit(run, World(0, 1, torch.device("cpu")))

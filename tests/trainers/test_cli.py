@@ -1,0 +1,65 @@
+import subprocess
+import sys
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from tests.trainers.conftest import TINY
+from trainers.cli import train
+
+APP = typer.Typer()
+APP.command("train")(train)
+QUICK = [item for change in TINY for item in ("--set", change)]
+
+
+def call(*arguments: str):
+    return CliRunner().invoke(APP, [str(a) for a in arguments])
+
+
+def test_help_teaches_by_example_and_does_not_import_torch():
+    code = "import sys, trainers.cli; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+    found = call("--help")
+    assert found.exit_code == 0 and "septet train clip corpora/demo --preset debug" in found.output
+
+
+def test_trains_and_resumes(scenes, held_out, tmp_path):
+    common = ("clip", scenes, "--out", tmp_path / "run", *QUICK)
+    first = call(*common, "--steps", "3", "--workers", "0", "--held-out", held_out)
+    assert first.exit_code == 0, first.output
+    assert "retrieval/image_to_text_r1" in first.output
+    second = call(*common, "--steps", "3")
+    assert second.exit_code == 0 and "resuming after step 3" in second.output
+    again = call(*common, "--steps", "3", "--no-resume", "--seed", "5")
+    assert again.exit_code == 0, again.output
+    assert (tmp_path / "run.1/metrics.jsonl").exists() and (tmp_path / "run/run.json").exists()
+
+
+@pytest.mark.parametrize("arguments,message", [
+    (("clipp", "x"), "there is no model 'clipp'; there are: clip"),
+    (("clip", "x", "--preset", "vit"), "it has: rn50"),
+    (("clip", "/nowhere"), "has no corpus.json"),
+    (("clip", "x", "--set", "train.global_bach=8"), "did you mean 'train.global_batch'?"),
+    (("clip", "x", "--set", "train.steps"), "expected KEY=VALUE"),
+    (("clip", "x", "--set", "train.steps=many"), "train.steps"),
+    (("clip", "x", "--set", "train.micro_batch=48"), "no multiple of micro_batch 48"),
+    (("clip", "images=x"), "there is no stream 'images'"),
+    (("clip", "x", "--set", "model.width=100"), "multiple of 64"),
+])  # fmt: skip
+def test_what_users_get_wrong_is_told_clearly(arguments, message, scenes, tmp_path):
+    # Typer joins both streams; a path to a real corpus stands in for x.
+    real = [str(scenes) if a == "x" else a.replace("=x", f"={scenes}") for a in arguments]
+    found = call(*real, "--out", tmp_path / "run")
+    assert found.exit_code == 1
+    assert message in found.output and "Traceback" not in found.output
+
+
+def test_without_torch_the_error_names_the_extra(tmp_path):
+    code = (
+        "import sys; sys.modules['torch'] = None; import typer, trainers.cli; "
+        "sys.argv = ['train', 'clip', 'x']; typer.run(trainers.cli.train)"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert found.returncode == 1
+    assert "pip install 'septet[train]'" in found.stderr and "Traceback" not in found.stderr

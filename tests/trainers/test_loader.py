@@ -1,0 +1,234 @@
+import itertools
+import json
+import time
+from collections import Counter
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from preprocess.shards.reader import Corpus
+from tests.trainers.corpora import scenes_corpus, write_corpus
+from trainers.loader.batches import Loader, Progress
+from trainers.loader.source import Health, Source, TooManyBadSamplesError
+from trainers.task import Batch, SampleError, Stream, SubBatch, Task
+
+
+class Texts(Task):
+    """Reads captions' bytes; alternates between batches of 12 and, in every third step, a second
+    sub-batch of 4."""
+
+    def __init__(self, drop_tail=False):
+        self.weights = {"none": 1.0}
+        self.streams = {"texts": Stream(("txt",), drop_tail=drop_tail)}
+
+    def plan(self, seed, step):
+        return [SubBatch("texts", 12)] + [SubBatch("texts", 4)] * (step % 3 == 2)
+
+    def read(self, stream, sample, draw):
+        if b"broken" in sample["txt"]:
+            raise SampleError("broken")
+        number = int(sample["txt"])
+        return {"number": np.int64(number), "noise": draw.random(2)}
+
+    def build(self):
+        return nn.Identity()
+
+    def blocks(self, module):
+        return []
+
+    def example(self, stream, rows):
+        return Batch(stream, {"number": torch.zeros(rows, dtype=torch.int64)})
+
+    def counts(self, batch):
+        return {}
+
+    def forward(self, module, batch):
+        return {}
+
+
+def numbers(folder, n=100, broken=(), per_shard=30):
+    samples = [
+        (f"{i:032x}", {"txt": b"broken" if i in broken else str(i).encode()}) for i in range(n)
+    ]
+    return Corpus(str(write_corpus(folder, samples, per_shard)))
+
+
+def load(task, corpora, steps, *, progress=None, health=None, rank=0, world=1, **options):
+    health = health or Health(0.01)
+    corpora = corpora if isinstance(corpora, list) else [(corpora, 1.0)]
+    source = Source("texts", task, corpora, 12, 7, 40, health)
+    loader = Loader(
+        task, {"texts": source}, seed=7, progress=progress or Progress(), rank=rank, world=world,
+        **options,
+    )  # fmt: skip
+    found = list(itertools.islice(loader, steps))
+    loader.close()
+    return found
+
+
+def rows(steps, of="number"):
+    return [
+        torch.cat([batch.data[of] for batch in sub]).tolist()
+        for s in steps
+        for sub in s.sub_batches
+    ]
+
+
+def test_an_epoch_loses_and_doubles_nothing(tmp_path):
+    corpus = numbers(tmp_path, 120)
+    seen = list(itertools.chain(*rows(load(Texts(), corpus, 18))))  # 18 * 12 + 6 * 4 = 2 epochs
+    assert Counter(seen) == dict.fromkeys(range(120), 2)
+    assert set(seen[:120]) == set(range(120)) and seen[:120] != seen[120:]
+
+
+def test_a_dropped_tail_leaves_whole_batches_without_repeats(tmp_path):
+    class Even(Texts):
+        def plan(self, seed, step):
+            return [SubBatch("texts", 12)]
+
+    corpus = numbers(tmp_path, 100)
+    seen = list(itertools.chain(*rows(load(Even(drop_tail=True), corpus, 16))))
+    first, second = set(seen[:96]), set(seen[96:])
+    assert len(first) == len(second) == 96 and first != second
+
+
+@pytest.mark.parametrize("workers,prefetch", [(0, 1), (1, 1), (2, 3)])
+def test_threads_do_not_change_what_is_read(tmp_path, workers, prefetch):
+    corpus = numbers(tmp_path)
+    base = load(Texts(), corpus, 12, workers=0)
+    other = load(Texts(), corpus, 12, workers=workers, prefetch=prefetch)
+    assert rows(base) == rows(other) and rows(base, "noise") == rows(other, "noise")
+    assert [s.after for s in base] == [s.after for s in other]
+
+
+@pytest.mark.parametrize("world,micro", [(2, None), (4, None), (2, 2), (1, 4)])
+def test_ranks_and_micro_batches_share_the_same_global_order(tmp_path, world, micro):
+    corpus = numbers(tmp_path)
+    whole = rows(load(Texts(), corpus, 6))
+    parts = [
+        rows(load(Texts(), corpus, 6, rank=r, world=world, micro_batch=micro)) for r in range(world)
+    ]
+    joined = [list(itertools.chain(*(part[i] for part in parts))) for i in range(len(whole))]
+    assert joined == whole
+
+
+def test_resume_goes_on_exactly_from_a_few_numbers(tmp_path):
+    corpus = numbers(tmp_path)
+    whole = load(Texts(), corpus, 15)
+    for k in (1, 7, 14):
+        state = json.loads(json.dumps(whole[k - 1].after.__dict__))
+        rest = load(Texts(), corpus, 15 - k, progress=Progress(**state), world=1, workers=1)
+        assert rows(rest) == rows(whole[k:]) and rows(rest, "noise") == rows(whole[k:], "noise")
+        assert len(json.dumps(state)) < 100
+
+
+def test_resume_far_on_costs_no_more_than_a_start(tmp_path):
+    corpus = numbers(tmp_path, 3000, per_shard=500)
+
+    def first(progress):
+        begin = time.perf_counter()
+        load(Texts(), corpus, 1, progress=progress, workers=0)
+        return time.perf_counter() - begin
+
+    first(Progress())
+    cold = min(first(Progress()) for _ in range(5))
+    late = min(first(Progress(10**6, {"texts": 10**9 + 7})) for _ in range(5))
+    assert late < 2 * cold
+
+
+def test_draws_differ_by_epoch_and_sample(tmp_path):
+    corpus = numbers(tmp_path, 48)
+    noise = {}
+    for step in load(Texts(), corpus, 8):
+        for sub in step.sub_batches:
+            data = sub[0].data
+            for number, value in zip(data["number"], data["noise"], strict=True):
+                noise.setdefault(int(number), set()).add(tuple(value.tolist()))
+    assert len(set().union(*noise.values())) == sum(len(v) for v in noise.values())
+    assert max(len(v) for v in noise.values()) >= 2
+
+
+def test_mixed_corpora_keep_their_weights(tmp_path):
+    a = numbers(tmp_path / "a", 40)
+    b = Corpus(str(write_corpus(tmp_path / "b", [(f"{i:032x}", {"txt": str(1000 + i).encode()})
+                                                  for i in range(40)])))  # fmt: skip
+    seen = list(itertools.chain(*rows(load(Texts(), [(a, 3.0), (b, 1.0)], 75))))[:1000]
+    assert sum(number < 1000 for number in seen) == 750
+
+
+def test_bad_samples_are_replaced_counted_and_reported(tmp_path):
+    corpus = numbers(tmp_path / "corpus", 100, broken={5, 50})
+    report = tmp_path / "skipped.jsonl"
+    health = Health(0.05, report)
+    seen = rows(load(Texts(), corpus, 6, health=health))
+    assert all(len(row) in (12, 4) for row in seen)
+    assert not {5, 50} & set(itertools.chain(*seen))
+    lines = [json.loads(line) for line in report.read_text().splitlines()]
+    assert {line["key"] for line in lines} <= {f"{5:032x}", f"{50:032x}"}
+    assert health.bad == len(lines) >= 1 and lines[0]["reason"] == "broken"
+    again = rows(load(Texts(), corpus, 6, workers=1))
+    assert again == seen
+
+
+def test_too_many_bad_samples_stop(tmp_path):
+    corpus = numbers(tmp_path, 100, broken=set(range(30)))
+    with pytest.raises(TooManyBadSamplesError, match=r"max_bad_samples=0\.01"):
+        load(Texts(), corpus, 20)
+
+
+def test_a_flipped_bit_is_found_by_its_checksum(tmp_path):
+    corpus = numbers(tmp_path / "corpus", 24)
+    tar = tmp_path / "corpus/shards/00000.tar"
+    data = bytearray(tar.read_bytes())
+    data[512] ^= 1  # the first sample's caption, "0" becomes "1"
+    tar.write_bytes(data)
+    health = Health(0.5, tmp_path / "skipped.jsonl")
+    seen = list(itertools.chain(*rows(load(Texts(), corpus, 2, health=health, workers=0))))
+    assert 0 not in seen and health.bad == 1
+    assert "checksum" in (tmp_path / "skipped.jsonl").read_text()
+
+
+def test_a_fault_of_the_program_is_not_skipped(tmp_path):
+    class Faulty(Texts):
+        def read(self, stream, sample, draw):
+            return {"number": sample["no such member"]}
+
+    with pytest.raises(KeyError):
+        load(Faulty(), numbers(tmp_path), 1)
+
+
+def test_a_corpus_smaller_than_a_batch_is_an_error(tmp_path):
+    with pytest.raises(ValueError, match="at least 12"):
+        load(Texts(drop_tail=True), numbers(tmp_path, 5), 1)
+
+
+def test_uneven_shares_are_an_error(tmp_path):
+    with pytest.raises(ValueError, match="shared evenly by 5 ranks"):
+        load(Texts(), numbers(tmp_path), 1, world=5)
+
+
+def test_columns_are_joined_by_row(tmp_path):
+    corpus = numbers(tmp_path, 60)
+    codes = [(f"{i:032x}", {"bin": bytes([i, i])}) for i in range(60)]
+    write_corpus(tmp_path / "other", codes, per_shard=30)
+    (tmp_path / "columns").mkdir()
+    (tmp_path / "other/shards").rename(tmp_path / "columns/codes")
+
+    class WithCodes(Texts):
+        def __init__(self):
+            self.streams = {"texts": Stream(("txt",), columns=("codes",))}
+
+        def read(self, stream, sample, draw):
+            return {"number": np.int64(sample["txt"]), "code": np.frombuffer(sample["codes"], "u1")}
+
+    steps = load(WithCodes(), corpus, 5)
+    for step in steps:
+        for batch in step.sub_batches[0]:
+            assert (batch.data["code"] == batch.data["number"][:, None]).all()
+
+
+def test_scene_corpora_read_back(tmp_path):
+    corpus = Corpus(str(scenes_corpus(tmp_path, 3, 10)))
+    assert len(corpus) == 10 and set(corpus[0]) == {"png", "txt", "json"}

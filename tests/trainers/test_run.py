@@ -1,0 +1,181 @@
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from tests.trainers.conftest import TINY, settings, train
+from tests.trainers.corpora import scenes_corpus
+from trainers.clip.presets import PRESETS
+from trainers.clip.task import ClipTask
+from trainers.engine.checkpoint import CheckpointError, completed
+from trainers.engine.config import override
+from trainers.engine.step import NonFiniteError
+from trainers.loader.source import TooManyBadSamplesError
+
+
+def figures(out: Path, name: str = "loss") -> dict[int, float]:
+    lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    return {line["step"]: line[name] for line in lines if name in line}
+
+
+def weights(out: Path) -> dict[str, torch.Tensor]:
+    """Every tensor of the newest checkpoint."""
+    from torch.distributed.checkpoint.format_utils import dcp_to_torch_save
+
+    target = out / "whole.pt"
+    dcp_to_torch_save(completed(out / "checkpoints")[-1], target)
+    state = torch.load(target, weights_only=False)
+    flat = {f"model.{name}": x for name, x in state["model"].items()}
+    for name, moments in state["optimizer"]["state"].items():
+        flat |= {f"{name}.{kind}": x for kind, x in moments.items()}
+    return flat
+
+
+def same(a: Path, b: Path) -> bool:
+    first, second = weights(a), weights(b)
+    return first.keys() == second.keys() and all(torch.equal(first[n], second[n]) for n in first)
+
+
+@pytest.mark.slow
+def test_debug_preset_learns_scenes(scenes, held_out, tmp_path):
+    preset = override(PRESETS["debug"], ["train.steps=200", "train.eval_every=200"])
+    assert train(preset, scenes, tmp_path, held_out) == 0
+    losses = figures(tmp_path)
+    chance = math.log(preset.train.global_batch)
+    assert losses[200] < 0.4 * chance  # 1.66; a run came to about 0.9
+    for direction in ("image_to_text", "text_to_image"):
+        found = figures(tmp_path, f"retrieval/{direction}_r1")[200]
+        assert found > 0.2  # chance is 1 in 256
+
+
+def test_interrupted_and_resumed_equals_uninterrupted(scenes, tmp_path):
+    assert train(settings(), scenes, tmp_path / "whole") == 0
+    early, rest = settings("train.save_every=3"), settings("train.workers=0")
+    stop_after(5, early, scenes, tmp_path / "cut")
+    assert [p.name for p in completed(tmp_path / "cut/checkpoints")][-1] == "step-00000005"
+    assert train(rest, scenes, tmp_path / "cut") == 0
+    assert figures(tmp_path / "whole") == figures(tmp_path / "cut")
+    assert same(tmp_path / "whole", tmp_path / "cut")
+
+
+def stop_after(step: int, preset, corpus: Path, out: Path) -> None:
+    """Train in this process and send it SIGTERM during update `step`."""
+
+    class Stopping(ClipTask):
+        updates = 0
+
+        def after_step(self, module: nn.Module) -> None:
+            super().after_step(module)
+            self.updates += 1
+            if self.updates == step:
+                os.kill(os.getpid(), signal.SIGTERM)
+
+    task = Stopping(preset.model, preset.train.global_batch)
+    object.__setattr__(preset, "task", lambda: task)
+    assert train(preset, corpus, out) == 128 + signal.SIGTERM
+
+
+def test_a_killed_process_resumes_from_its_last_whole_checkpoint(scenes, tmp_path):
+    assert train(settings("train.steps=6", "train.save_every=2"), scenes, tmp_path / "whole") == 0
+    out = tmp_path / "killed"
+    command = [sys.executable, "-m", "trainers.cli", "clip", str(scenes), "--out", str(out)]
+    for change in [*TINY, "train.save_every=2", "train.steps=6"]:
+        command += ["--set", change]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 120
+    while not completed(out / "checkpoints") and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.kill()
+    process.wait()
+    assert completed(out / "checkpoints")
+    finished = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert "resuming after step" in finished.stdout or "done" in finished.stdout
+    assert figures(out) == figures(tmp_path / "whole")
+    assert same(out, tmp_path / "whole")
+
+
+def test_corrupt_samples_are_skipped_within_the_budget(tmp_path):
+    def spoil(i, members):
+        return {**members, "png": members["png"][:40]} if i % 20 == 0 else members
+
+    corpus = scenes_corpus(tmp_path / "corpus", 2, 64, change=spoil)
+    out = tmp_path / "run"
+    assert train(settings("train.max_bad_samples=0.2"), corpus, out) == 0
+    skipped = [json.loads(line) for line in (out / "skipped-0.jsonl").read_text().splitlines()]
+    assert skipped and all("cannot be decoded" in row["reason"] for row in skipped)
+    assert figures(out, "skipped_samples")[8] >= 4
+    with pytest.raises(TooManyBadSamplesError, match="septet check"):
+        train(settings("train.max_bad_samples=0.01", "train.steps=40"), corpus, tmp_path / "strict")
+
+
+def test_a_loss_that_is_not_finite_stops_before_the_update(scenes, tmp_path):
+    stop_after(4, settings(), scenes, tmp_path)
+    before = weights(tmp_path)
+
+    class Poisoned(ClipTask):
+        def pooled_losses(self, outputs, batch, gather):
+            sums = super().pooled_losses(outputs, batch, gather)
+            return {name: value * math.nan for name, value in sums.items()}
+
+    preset = settings()
+    task = Poisoned(preset.model, preset.train.global_batch)
+    object.__setattr__(preset, "task", lambda: task)
+    with pytest.raises(NonFiniteError, match="step 5: losses"):
+        train(preset, scenes, tmp_path)
+    after = weights(tmp_path)
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    assert completed(tmp_path / "checkpoints")[-1].name == "step-00000004"
+
+
+def test_what_does_not_belong_together_is_refused(scenes, tmp_path):
+    stop_after(2, settings(), scenes, tmp_path / "run")
+    for change, message in (
+        ("train.global_batch=32", "global_batch was 16, now is 32"),
+        ("train.seed=9", "seed was 0, now is 9"),
+        ("model.embed=16", "parameter .* was .*, now is"),
+        ("model.layers=2", "parameter .* was absent"),
+    ):
+        with pytest.raises(CheckpointError, match=message):
+            train(settings(change), scenes, tmp_path / "run")
+    other = scenes_corpus(tmp_path / "other", 8, 64)
+    with pytest.raises(CheckpointError, match="corpora was"):
+        train(settings(), other, tmp_path / "run")
+    assert train(settings(), scenes, tmp_path / "run") == 0
+
+
+def test_newest_checkpoints_stay_and_a_run_tells_what_it_was(scenes, tmp_path):
+    preset = settings("train.save_every=2", "train.keep=2")
+    assert train(preset, scenes, tmp_path) == 0
+    names = sorted(path.name for path in (tmp_path / "checkpoints").iterdir())
+    assert names == ["step-00000006", "step-00000008"]
+    record = json.loads((tmp_path / "run.json").read_text())
+    assert record["train"] == preset.train.model_dump(mode="json")
+    assert record["corpora"]["pairs"][0]["path"] == str(scenes)
+    assert record["parameters"] == sum(p.numel() for p in preset.task().build().parameters())
+    assert list((tmp_path / "tensorboard").iterdir())
+    found = figures(tmp_path, "samples_per_second")
+    assert set(found) == set(range(1, 9)) and all(value > 0 for value in found.values())
+    assert all(0 <= value <= 100 for value in figures(tmp_path, "data_wait_percent").values())
+    assert not figures(tmp_path, "mfu_percent")  # has no meaning on a CPU
+
+
+def test_a_checkpoint_without_its_marker_does_not_count(scenes, tmp_path):
+    assert train(settings(), scenes, tmp_path) == 0
+    newest = completed(tmp_path / "checkpoints")[-1]
+    (newest / "COMPLETE").unlink()
+    (tmp_path / "checkpoints/step-00000009.writing").mkdir()
+    assert [p.name for p in completed(tmp_path / "checkpoints")] == ["step-00000004"]
+    before = figures(tmp_path)
+    assert train(settings(), scenes, tmp_path) == 0
+    assert figures(tmp_path) == before
+    names = {path.name for path in (tmp_path / "checkpoints").iterdir()}
+    assert names == {"step-00000004", "step-00000008"}

@@ -1,0 +1,168 @@
+"""`septet train`. Nothing here imports torch before a run starts, so that help is instant."""
+
+import importlib
+import re
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+MODELS = {"clip": "trainers.clip.presets"}
+"""Each model's presets."""
+
+_CORPUS = re.compile(r"^(?:(?P<stream>\w+)=)?(?P<path>.+?)(?:@(?P<weight>[0-9.]+))?$")
+
+
+def train(
+    model: Annotated[str, typer.Argument(help=f"What to train: {', '.join(MODELS)}.")],
+    corpus: Annotated[
+        list[str],
+        typer.Argument(
+            help="Corpus folder. Several are mixed by weight, PATH@WEIGHT; where a model reads "
+            "several kinds of data, STREAM=PATH names the kind."
+        ),
+    ],
+    preset: Annotated[str, typer.Option(help="Size and recipe; `debug` runs on a laptop.")] = (
+        "debug"
+    ),
+    held_out: Annotated[
+        str | None, typer.Option(help="Corpus to measure on; must not overlap the trained one.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of the run. Default: runs/MODEL-PRESET.")
+    ] = None,
+    steps: Annotated[int | None, typer.Option(help="Updates to do in all (train.steps).")] = None,
+    seed: Annotated[int | None, typer.Option(help="Of everything random (train.seed).")] = None,
+    workers: Annotated[
+        int | None, typer.Option(help="Threads that decode, on each rank (train.workers).")
+    ] = None,
+    resume: Annotated[
+        bool,
+        typer.Option(
+            help="Go on from the newest checkpoint in the folder. --no-resume starts anew and "
+            "keeps the old folder under another name."
+        ),
+    ] = True,
+    changes: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Change a setting: KEY=VALUE. A wrong KEY lists them all."),
+    ] = None,
+) -> None:
+    """Train a model on a corpus.
+
+    Checkpoints, metrics.jsonl, TensorBoard files and run.json go to the run's folder. The same
+    command again resumes exactly where the run stopped; SIGTERM and Ctrl-C save first.
+
+    Examples:
+
+      septet train clip corpora/demo --preset debug
+
+      septet train clip corpora/web --preset vit-b-32 --held-out corpora/coco-val
+      --set train.global_batch=4096 --set optimizer.lr=2.5e-4
+
+      torchrun --nproc-per-node 8 -m trainers.cli clip corpora/web --preset vit-l-14
+      --set train.micro_batch=512
+
+      septet train clip corpora/web@0.8 corpora/docs@0.2 --preset rn50
+    """
+    try:
+        flags = {"steps": steps, "seed": seed, "workers": workers}
+        given = [f"train.{name}={value}" for name, value in flags.items() if value is not None]
+        code = _train(model, corpus, preset, held_out, out, resume, (changes or []) + given)
+    except _user_errors() as error:
+        typer.secho(f"septet train: {error}", fg="red", err=True)
+        raise typer.Exit(1) from error
+    raise typer.Exit(code)
+
+
+def _user_errors() -> tuple[type[Exception], ...]:
+    """What is told without a traceback."""
+    try:
+        from trainers.engine.step import NonFiniteError
+        from trainers.loader.source import TooManyBadSamplesError
+    except ImportError:
+        return (ValueError,)
+    return (ValueError, NonFiniteError, TooManyBadSamplesError)
+
+
+def _presets(model: str) -> dict[str, Any]:
+    if model not in MODELS:
+        raise ValueError(f"there is no model {model!r}; there are: {', '.join(MODELS)}")
+    try:
+        presets: dict[str, Any] = importlib.import_module(MODELS[model]).PRESETS
+    except ImportError as error:
+        name = (error.name or "").partition(".")[0]
+        if name in ("trainers", "preprocess", "schemas"):
+            raise
+        raise ValueError(
+            f"training needs {name or error}, which is not installed: pip install 'septet[train]'"
+        ) from error
+    return presets
+
+
+def _train(
+    model: str,
+    corpora: list[str],
+    preset: str,
+    held_out: str | None,
+    out: Path | None,
+    resume: bool,
+    changes: list[str],
+) -> int:
+    presets = _presets(model)
+    if preset not in presets:
+        raise ValueError(f"{model} has no preset {preset!r}; it has: {', '.join(presets)}")
+    from preprocess.shards.reader import Corpus
+    from trainers.engine.config import override
+    from trainers.engine.distributed import world
+    from trainers.engine.loop import Run, fit
+
+    settings = override(presets[preset], changes)
+    task = settings.task()
+    streams: dict[str, list[tuple[Corpus, float]]] = {name: [] for name in task.streams}
+    for text in corpora:
+        stream, path, weight = _parse(text, list(streams))
+        streams[stream].append((Corpus(path), weight))
+    missing = [name for name, found in streams.items() if not found]
+    if missing:
+        raise ValueError(
+            f"{model} reads {', '.join(streams)}; no corpus is given for {', '.join(missing)}. "
+            f"Give one as {missing[0]}=PATH"
+        )
+    folder = out or Path("runs") / f"{model}-{preset}"
+    with world() as ranks:
+        if not resume and ranks.main:
+            _set_aside(folder)
+        ranks.barrier()
+        run = Run(
+            task=task,
+            train=settings.train,
+            optimizer=settings.optimizer,
+            corpora=streams,
+            out=folder,
+            held_out=Corpus(held_out) if held_out else None,
+            record={"model": model, "preset": preset, "settings": settings.model_dump()},
+        )
+        return fit(run, ranks)
+
+
+def _parse(text: str, streams: list[str]) -> tuple[str, str, float]:
+    found = _CORPUS.match(text)
+    assert found is not None
+    stream = found["stream"] or streams[0]
+    if stream not in streams:
+        raise ValueError(f"{text}: there is no stream {stream!r}; there are: {', '.join(streams)}")
+    return stream, found["path"], float(found["weight"] or 1.0)
+
+
+def _set_aside(folder: Path) -> None:
+    """Rename an earlier run's folder to the first free FOLDER.N."""
+    if folder.exists():
+        number = 1
+        while (aside := folder.with_name(f"{folder.name}.{number}")).exists():
+            number += 1
+        folder.rename(aside)
+
+
+if __name__ == "__main__":
+    typer.run(train)
