@@ -61,20 +61,21 @@ def read_warc(path: str, max_page_bytes: int) -> Iterator[HtmlRecord | ImageReco
     """
     with fsspec.open(path, "rb") as file:
         offset = 0
+        found: HtmlRecord | ImageRecord | BrokenRecord | None = None
         try:
             # Bodies are decoded here and not by the iterator: one body with a wrong coding would
             # take the rest of the file with it.
             for record in ArchiveIterator(
                 file, record_types=WarcRecordType.any_type, parse_http=False, auto_decode="none"
             ):
-                offset = record.stream_pos
+                offset, found = record.stream_pos, None
                 if not record.headers.get("Content-Length"):
-                    yield BrokenRecord(None, "warc_truncated", f"no length at offset {offset}")
+                    found = BrokenRecord(None, "warc_truncated", f"no length at offset {offset}")
                 elif record.record_type in (WarcRecordType.response, WarcRecordType.resource):
                     found = _read_record(record, offset, max_page_bytes)
-                    if found is not None:
-                        yield found
-            if _has_stump(file, offset):
+                if found is not None:
+                    yield found
+            if not isinstance(found, BrokenRecord) and _has_stump(file, offset):
                 yield BrokenRecord(None, "warc_truncated", f"after offset {offset}")
         except OSError as error:
             yield BrokenRecord(None, "warc_broken", f"after offset {offset}: {error}")

@@ -173,6 +173,8 @@ class PlanWork(Work):
 
 def _groups(buckets: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
     """Row numbers of each bucket that has rows, in their order."""
+    if not len(buckets):
+        return
     order = np.argsort(buckets, kind="stable")
     present, starts = np.unique(buckets[order], return_index=True)
     for bucket, rows in zip(present, np.split(order, starts[1:]), strict=True):
