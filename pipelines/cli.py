@@ -122,17 +122,25 @@ def check(
     _console.print(f"{corpus}: no fault found")
 
 
-def main() -> None:
-    """Run the command line; a user's error is one message and status 2."""
+def _mount() -> None:
+    """Add the commands that live in rooms of their own; those of other packages by entry point."""
     from pipelines.report.commands import show, stats
-    from pipelines.runners import StageFailed
 
     app.command("stats")(stats)
     app.command("show")(show)
     for entry in entry_points(group="septet.commands"):
         app.command(entry.name)(entry.load())
+
+
+_mount()
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line; a user's error is one message and status 2."""
+    from pipelines.runners import StageFailed
+
     try:
-        app()
+        app(arguments)
     except (ValueError, OSError, StageFailed) as error:
         _console.print(f"[bold red]septet:[/] {escape(str(error))}", highlight=False)
         sys.exit(2)

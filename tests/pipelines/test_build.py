@@ -148,17 +148,15 @@ def test_killed_at_any_moment_and_resumed(
     killed = rounds = 0
     while killed < kills:
         corpus = tmp_path / f"round-{rounds}"
-        # Several kills on the way to one corpus: the later ones hit the later stages.
-        for share in (0.7, 0.6, 0.5, 0.4):
+        rounds += 1
+        while True:  # killed again and again on the way to one corpus
             child = start(corpus)
-            time.sleep(rng.uniform(0.15, share) * whole_build)
-            if child.is_alive():
-                os.kill(child.pid or 0, signal.SIGKILL)
-                killed += 1
+            child.join(rng.uniform(0.05, 0.3) * whole_build)
+            if not child.is_alive():
+                break
+            os.kill(child.pid or 0, signal.SIGKILL)
             child.join()
-        last = start(corpus)
-        last.join()
-        assert last.exitcode == 0
+            killed += 1
+        assert child.exitcode == 0
         assert digests(corpus) == digests(built)
         assert not list(corpus.rglob(f"*{TEMPORARY_SUFFIX}"))
-        rounds += 1
