@@ -128,13 +128,14 @@ def _on_white(image: Image.Image) -> tuple[Pixels, bool]:
     if image.mode not in _READABLE_MODES:
         raise Unusable("unsupported", f"{image.format or ''} mode {image.mode}".strip().lower())
     if image.has_transparency_data:
-        image = image.convert("RGBA")
+        image = image if image.mode == "RGBA" else image.convert("RGBA")
         alpha = image.getchannel("A")
         if alpha.getextrema() != (255, 255):
             white = Image.new("RGB", image.size, "white")
             white.paste(image, mask=alpha)
-            return np.array(white), False
-    return np.array(image.convert("L" if image.mode in ("1", "L") else "RGB")), True
+            return np.asarray(white), False
+    mode = "L" if image.mode in ("1", "L") else "RGB"
+    return np.asarray(image if image.mode == mode else image.convert(mode)), True
 
 
 def needed_png_chunks(data: bytes) -> bytes:

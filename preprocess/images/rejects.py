@@ -2,6 +2,8 @@
 
 import re
 
+from PIL import Image
+
 IMAGE_REASONS = {
     "empty": "no bytes",
     "not_image": "another kind of file; value: which, or its first bytes in hexadecimal",
@@ -27,6 +29,9 @@ class Unusable(Exception):
 
 def decode_error(error: Exception) -> Unusable:
     """The reject for a decoder's exception: one short line, the same in every run."""
+    if isinstance(error, Image.DecompressionBombError):  # of a frame, where the header was small
+        count = re.search(r"\d+ pixels", str(error))
+        return Unusable("too_many_pixels", count[0] if count else None)
     lines = str(error).strip().splitlines()
     message = _ADDRESS.sub("", lines[0]) if lines else type(error).__name__
     return Unusable("decode_error", message[:100])

@@ -56,3 +56,23 @@ def exif(orientation, order="<"):
     entry = struct.pack(order + "HHIHH", 0x0112, 3, 1, orientation, 0)
     table = struct.pack(order + "IH", 8, 1) + entry + struct.pack(order + "I", 0)
     return b"Exif\0\0" + mark + table
+
+
+def grey_alpha():
+    alpha = np.zeros((48, 64), np.uint8)
+    alpha[:, 32:] = 255
+    return Image.merge("LA", [Image.fromarray(photo()[:, :, 0]), Image.fromarray(alpha)])
+
+
+WHOLE = {
+    "jpeg": saved(photo(), "jpeg"),
+    "progressive": saved(photo(), "jpeg", progressive=True),
+    "cmyk": saved(Image.fromarray(photo()).convert("CMYK"), "jpeg"),
+    "png": saved(photo(), "png"),
+    "webp": saved(photo(), "webp"),
+    "lossless": saved(photo(), "webp", lossless=True),
+    "gif": saved(photo(), "gif"),
+    "bmp": saved(photo(), "bmp"),
+    "tiff": saved(photo(), "tiff", compression="tiff_lzw"),
+    "avif": saved(photo(), "avif"),
+}

@@ -7,41 +7,19 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 import simplejpeg
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
-from preprocess.images.process import ImagePolicy, ImageReject, ProcessedImage, process_image
-from preprocess.images.rejects import IMAGE_REASONS
-from tests.preprocess.images.pictures import chunk, exif, opened, photo, png, saved
-
-KEEP = ImagePolicy()  # nothing here is larger than 256 pixels
-LOSSLESS = ImagePolicy(encode_format="png")
-HALF = ImagePolicy(image_size=24)  # of the 64x48 photo's short side
-
-
-def done(data, policy=KEEP):
-    result = process_image(data, policy)
-    assert isinstance(result, ProcessedImage), result
-    seen = opened(result.data)
-    assert seen.shape[:2] == (result.height, result.width)
-    assert Image.open(io.BytesIO(result.data)).format == {"jpg": "JPEG"}.get(
-        result.ext, result.ext.upper()
-    )
-    assert result.reencoded == (result.data != data)
-    return result
-
-
-def rejected(data, policy=KEEP):
-    result = process_image(data, policy)
-    assert isinstance(result, ImageReject), result
-    assert result.reason in IMAGE_REASONS
-    return result.reason, result.value
-
-
-def difference(a, b):
-    return np.abs(a.astype(int) - b.astype(int)).mean()
-
+from preprocess.images.process import ImagePolicy, ProcessedImage, process_image
+from tests.preprocess.images.pictures import (
+    chunk,
+    exif,
+    grey_alpha,
+    opened,
+    photo,
+    png,
+    saved,
+)
+from tests.preprocess.images.processing import HALF, KEEP, LOSSLESS, difference, done, rejected
 
 # Files that stay as they are.
 
@@ -81,12 +59,6 @@ def test_what_follows_the_picture_is_kept_too():
 
 
 # Files that are encoded anew.
-
-
-def grey_alpha():
-    alpha = np.zeros((48, 64), np.uint8)
-    alpha[:, 32:] = 255
-    return Image.merge("LA", [Image.fromarray(photo()[:, :, 0]), Image.fromarray(alpha)])
 
 
 @pytest.mark.parametrize(
@@ -315,153 +287,6 @@ def test_scaled_decoding_is_close_to_averaging_all_pixels(size):
     assert difference(opened(result.data), np.asarray(every)) < 2.0
 
 
-# Rejects.
-
-
-def bomb(kind, width, height):
-    """A file of a few bytes that announces width x height pixels."""
-    if kind == "png":
-        return png(width, height, 8, 2, [b""])
-    if kind == "gif":
-        frame = b"\x2c" + struct.pack("<HHHH", 0, 0, width, height) + b"\0\2\0"
-        return b"GIF89a" + struct.pack("<HH", width, height) + b"\x80\0\0" + bytes(6) + frame
-    if kind == "bmp":
-        return (
-            b"BM" + bytes(8) + struct.pack("<IIiiHHIIIIII", 54, 40, width, height, 1, 24, *[0] * 6)
-        )
-    data = saved(photo(8, 8), kind, lossless=True)
-    if kind == "jpeg":
-        at = data.index(b"\xff\xc0") + 5
-        return data[:at] + struct.pack(">HH", height, width) + data[at + 4 :]
-    at = data.index(b"VP8L") + 9
-    return data[:at] + struct.pack("<I", (width - 1) | (height - 1) << 14) + data[at + 4 :]
-
-
-@pytest.mark.parametrize(
-    ("kind", "size"),
-    [("png", (50_000, 50_000)), ("gif", (50_000, 50_000)), ("bmp", (50_000, 50_000)),
-     ("jpeg", (50_000, 50_000)), ("webp", (16_383, 16_383))],
-)  # fmt: skip
-def test_bombs_are_known_by_their_header(kind, size):
-    data = bomb(kind, *size)
-    assert len(data) < 1000
-    assert rejected(data) == ("too_many_pixels", f"{size[0]}x{size[1]}")
-
-
-def test_the_limit_itself_is_allowed():
-    data = saved(photo(), "png")
-    done(data, ImagePolicy(max_pixels=64 * 48))
-    assert rejected(data, ImagePolicy(max_pixels=64 * 48 - 1)) == ("too_many_pixels", "64x48")
-
-
-def test_enlarging_a_line_is_a_bomb_too():
-    line = saved(np.zeros((1, 3000, 3), np.uint8), "png")
-    grow = ImagePolicy(resize_only_if_bigger=False, image_size=256)
-    assert rejected(line, grow) == ("too_many_pixels", "768000x256")
-
-
-def test_sides_that_an_encoding_cannot_hold():
-    tall = saved(np.zeros((20_000, 2), np.uint8), "bmp")
-    policy = ImagePolicy(encode_format="webp", resize_mode="no")
-    assert rejected(tall, policy) == ("too_long_side", "2x20000")
-    done(tall, ImagePolicy(encode_format="jpg", resize_mode="no"))
-
-
-def test_more_scans_than_any_encoder_writes():
-    data = saved(photo(), "jpeg", progressive=True)
-    start = data.rindex(b"\xff\xda")
-    many = data[:start] + data[start:-2] * 200 + data[-2:]
-    assert rejected(many) == ("decode_error", "more than 100 scans")
-
-
-@pytest.mark.parametrize(
-    ("data", "reason", "value"),
-    [
-        (b"", "empty", None),
-        (b"<!DOCTYPE html><html>Not found</html>", "not_image", "html"),
-        (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "unsupported", "svg"),
-        (saved(np.zeros((4, 4), np.float32), "tiff"), "unsupported", "tiff mode f"),
-        (b"GIF89a", "decode_error", None),
-        (b"\x89PNG\r\n\x1a\n", "decode_error", None),
-        (b"\xff\xd8\xff\xe0", "decode_error", None),
-        (png(0, 10, 8, 2, [b""]), "decode_error", None),
-    ],
-)
-def test_other_rejects(data, reason, value):
-    found = rejected(data)
-    assert found[0] == reason
-    if value is not None:
-        assert found[1] == value
-
-
-WHOLE = {
-    "jpeg": saved(photo(), "jpeg"),
-    "progressive": saved(photo(), "jpeg", progressive=True),
-    "cmyk": saved(Image.fromarray(photo()).convert("CMYK"), "jpeg"),
-    "png": saved(photo(), "png"),
-    "webp": saved(photo(), "webp"),
-    "lossless": saved(photo(), "webp", lossless=True),
-    "gif": saved(photo(), "gif"),
-    "bmp": saved(photo(), "bmp"),
-    "tiff": saved(photo(), "tiff", compression="tiff_lzw"),
-    "avif": saved(photo(), "avif"),
-}
-
-
-@pytest.mark.parametrize("kind", WHOLE)
-def test_truncated_files_are_rejected_unless_all_pixels_came(kind):
-    data = WHOLE[kind]
-    expected = opened(done(data, LOSSLESS).data)
-    seen = set()
-    for cut in {*range(1, 30), *range(len(data) // 8, len(data), len(data) // 8)}:
-        result = process_image(data[:-cut], LOSSLESS)
-        if isinstance(result, ProcessedImage):
-            assert np.array_equal(opened(result.data), expected)
-        else:
-            seen.add(result.reason)
-            assert result == process_image(data[:-cut], LOSSLESS)
-    assert "decode_error" in seen
-
-
-@pytest.mark.parametrize("kind", ["jpeg", "progressive", "cmyk"])
-def test_a_jpeg_cut_and_closed_again_is_damaged(kind):
-    # Most readers show such a file with its lower part in grey.
-    data = WHOLE[kind]
-    closed = data[: data.rindex(b"\xff\xda") + 30] + b"\xff\xd9"  # within the last scan
-    assert opened(closed).shape == (48, 64, 3)
-    assert rejected(closed) == (
-        "decode_error",
-        "Corrupt JPEG data: premature end of data segment",
-    )
-
-
-def test_harmless_bytes_between_segments_are_no_damage():
-    data = WHOLE["jpeg"]
-    result = done(data[:-2] + b"zzzz" + data[-2:], LOSSLESS)
-    assert difference(opened(result.data), opened(data)) < 0.1
-
-
-@settings(deadline=None, max_examples=200)
-@given(st.data())
-def test_no_bytes_make_it_raise(data):
-    whole = bytearray(WHOLE[data.draw(st.sampled_from(sorted(WHOLE)))])
-    for _ in range(data.draw(st.integers(0, 6))):
-        at = data.draw(st.integers(0, len(whole) - 1))
-        whole[at : at + data.draw(st.integers(0, 8))] = data.draw(st.binary(max_size=8))
-    policy = data.draw(st.sampled_from([KEEP, HALF, LOSSLESS]))
-    first = process_image(bytes(whole), policy)
-    assert first == process_image(bytes(whole), policy)
-    if isinstance(first, ImageReject):
-        assert first.reason in IMAGE_REASONS
-        assert first.value is None or (len(first.value) <= 100 and "\n" not in first.value)
-
-
-@given(st.binary(max_size=200), st.sampled_from(sorted(WHOLE)))
-def test_random_bytes_after_a_real_start(tail, kind):
-    for data in (tail, WHOLE[kind][:40] + tail):
-        assert isinstance(process_image(data, KEEP), ImageReject)
-
-
 def test_the_same_bytes_from_many_threads():
     jobs = [
         (saved(photo(300 + 10 * i, 280, seed=i), kind), ImagePolicy(encode_format=encode_format))
@@ -492,13 +317,3 @@ def test_reencoded_jpegs_are_420_without_metadata():
     assert simplejpeg.decode_jpeg_header(result.data)[2:] == ("YCbCr", "420")
     assert b"Exif" not in result.data
     assert b"by hand" not in result.data
-
-
-@pytest.mark.parametrize(
-    "changes",
-    [{"resize_mode": "squash"}, {"encode_format": "gif"}, {"image_size": 0},
-     {"encode_quality": 101}, {"max_pixels": 0}, {"max_frames": 0}],
-)  # fmt: skip
-def test_policies_that_make_no_sense(changes):
-    with pytest.raises(ValueError, match=next(iter(changes))):
-        ImagePolicy(**changes)

@@ -1,0 +1,39 @@
+"""Processing pictures and looking at what came out."""
+
+import io
+
+import numpy as np
+from PIL import Image
+
+from preprocess.images.process import ImagePolicy, ImageReject, ProcessedImage, process_image
+from preprocess.images.rejects import IMAGE_REASONS
+from tests.preprocess.images.pictures import (
+    opened,
+)
+
+KEEP = ImagePolicy()  # nothing here is larger than 256 pixels
+LOSSLESS = ImagePolicy(encode_format="png")
+HALF = ImagePolicy(image_size=24)  # of the 64x48 photo's short side
+
+
+def done(data, policy=KEEP):
+    result = process_image(data, policy)
+    assert isinstance(result, ProcessedImage), result
+    seen = opened(result.data)
+    assert seen.shape[:2] == (result.height, result.width)
+    assert Image.open(io.BytesIO(result.data)).format == {"jpg": "JPEG"}.get(
+        result.ext, result.ext.upper()
+    )
+    assert result.reencoded == (result.data != data)
+    return result
+
+
+def rejected(data, policy=KEEP):
+    result = process_image(data, policy)
+    assert isinstance(result, ImageReject), result
+    assert result.reason in IMAGE_REASONS
+    return result.reason, result.value
+
+
+def difference(a, b):
+    return np.abs(a.astype(int) - b.astype(int)).mean()
