@@ -7,7 +7,7 @@ from preprocess.shards.reader import Corpus
 from tests.trainers.corpora import scenes_corpus
 from trainers.clip.presets import PRESETS, ClipPreset
 from trainers.engine.config import override
-from trainers.engine.distributed import World
+from trainers.engine.distributed import world
 from trainers.engine.loop import Run, fit
 
 
@@ -40,6 +40,7 @@ def settings(*changes: str) -> ClipPreset:
 
 
 def train(preset: ClipPreset, corpus: Path, out: Path, held_out: Path | None = None) -> int:
+    """Train with the ranks that this process is one of."""
     run = Run(
         task=preset.task(),
         train=preset.train,
@@ -48,4 +49,5 @@ def train(preset: ClipPreset, corpus: Path, out: Path, held_out: Path | None = N
         out=out,
         held_out=Corpus(str(held_out)) if held_out else None,
     )
-    return fit(run, World(0, 1, torch.device("cpu")))
+    with world() as ranks:
+        return fit(run, ranks)

@@ -12,6 +12,7 @@ from trainers import images
 from trainers.clip.model import Clip, ClipSettings
 from trainers.clip.presets import PRESETS
 from trainers.clip.task import ClipTask, normalise
+from trainers.clip.weights import to_hugging_face
 from trainers.engine.metrics import forward_flops
 from trainers.task import Batch
 
@@ -43,6 +44,23 @@ def open_clip_model(s: ClipSettings) -> torch.nn.Module:
             "heads": s.text_width // 64, "layers": s.text_layers}  # fmt: skip
     model = open_clip.CLIP(s.embed, vision, text, quick_gelu=s.activation == "quick_gelu")
     return model
+
+
+def hugging_face_config(s: ClipSettings):
+    common = {"hidden_act": s.activation, "projection_dim": s.embed}
+    return transformers.CLIPConfig(
+        text_config={
+            "hidden_size": s.text_width, "intermediate_size": 4 * s.text_width,
+            "num_hidden_layers": s.text_layers, "num_attention_heads": s.text_width // 64,
+            "vocab_size": s.vocabulary, "eos_token_id": 49407, "bos_token_id": 49406, **common,
+        },
+        vision_config={
+            "hidden_size": s.width, "intermediate_size": 4 * s.width,
+            "num_hidden_layers": s.layers, "num_attention_heads": s.width // 64,
+            "image_size": s.image_size, "patch_size": s.patch, **common,
+        },
+        projection_dim=s.embed,
+    )  # fmt: skip
 
 
 def batch(s: ClipSettings, rows: int = 6) -> Batch:
@@ -121,23 +139,7 @@ def test_outputs_loss_and_gradients_equal_open_clip(size, training):
 def test_outputs_loss_and_gradients_equal_transformers(size):
     s = SIZES[size]
     task, mine = ClipTask(s, 6), randomised(Clip(s), 2)
-    common = {"hidden_act": s.activation, "projection_dim": s.embed}
-    config = transformers.CLIPConfig(
-        text_config={
-            "hidden_size": s.text_width, "intermediate_size": 4 * s.text_width,
-            "num_hidden_layers": s.text_layers, "num_attention_heads": s.text_width // 64,
-            "vocab_size": s.vocabulary, "eos_token_id": 49407, "bos_token_id": 49406, **common,
-        },
-        vision_config={
-            "hidden_size": s.width, "intermediate_size": 4 * s.width,
-            "num_hidden_layers": s.layers, "num_attention_heads": s.width // 64,
-            "image_size": s.image_size, "patch_size": s.patch, **common,
-        },
-        projection_dim=s.embed,
-    )  # fmt: skip
-    theirs = transformers.CLIPModel(config).eval()
-    from trainers.clip.weights import to_hugging_face
-
+    theirs = transformers.CLIPModel(hugging_face_config(s)).eval()
     missing = theirs.load_state_dict(to_hugging_face(mine.state_dict()), strict=False)
     assert not missing.unexpected_keys
     assert all("position_ids" in key for key in missing.missing_keys)

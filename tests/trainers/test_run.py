@@ -5,43 +5,19 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
 import torch
-from torch import nn
 
 from tests.trainers.conftest import TINY, settings, train
 from tests.trainers.corpora import scenes_corpus
+from tests.trainers.runs import figures, same, stop_after, weights
 from trainers.clip.presets import PRESETS
 from trainers.clip.task import ClipTask
 from trainers.engine.checkpoint import CheckpointError, completed
 from trainers.engine.config import override
 from trainers.engine.step import NonFiniteError
 from trainers.loader.source import TooManyBadSamplesError
-
-
-def figures(out: Path, name: str = "loss") -> dict[int, float]:
-    lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
-    return {line["step"]: line[name] for line in lines if name in line}
-
-
-def weights(out: Path) -> dict[str, torch.Tensor]:
-    """Every tensor of the newest checkpoint."""
-    from torch.distributed.checkpoint.format_utils import dcp_to_torch_save
-
-    target = out / "whole.pt"
-    dcp_to_torch_save(completed(out / "checkpoints")[-1], target)
-    state = torch.load(target, weights_only=False)
-    flat = {f"model.{name}": x for name, x in state["model"].items()}
-    for name, moments in state["optimizer"]["state"].items():
-        flat |= {f"{name}.{kind}": x for kind, x in moments.items()}
-    return flat
-
-
-def same(a: Path, b: Path) -> bool:
-    first, second = weights(a), weights(b)
-    return first.keys() == second.keys() and all(torch.equal(first[n], second[n]) for n in first)
 
 
 @pytest.mark.slow
@@ -66,41 +42,45 @@ def test_interrupted_and_resumed_equals_uninterrupted(scenes, tmp_path):
     assert same(tmp_path / "whole", tmp_path / "cut")
 
 
-def stop_after(step: int, preset, corpus: Path, out: Path) -> None:
-    """Train in this process and send it SIGTERM during update `step`."""
-
-    class Stopping(ClipTask):
-        updates = 0
-
-        def after_step(self, module: nn.Module) -> None:
-            super().after_step(module)
-            self.updates += 1
-            if self.updates == step:
-                os.kill(os.getpid(), signal.SIGTERM)
-
-    task = Stopping(preset.model, preset.train.global_batch)
-    object.__setattr__(preset, "task", lambda: task)
-    assert train(preset, corpus, out) == 128 + signal.SIGTERM
-
-
-def test_a_killed_process_resumes_from_its_last_whole_checkpoint(scenes, tmp_path):
-    assert train(settings("train.steps=6", "train.save_every=2"), scenes, tmp_path / "whole") == 0
+@pytest.mark.slow
+@pytest.mark.parametrize("background", ["false", "true"])
+def test_killed_while_a_checkpoint_is_written(scenes, tmp_path, background):
+    assert train(settings("train.steps=6"), scenes, tmp_path / "whole") == 0
     out = tmp_path / "killed"
     command = [sys.executable, "-m", "trainers.cli", "clip", str(scenes), "--out", str(out)]
-    for change in [*TINY, "train.save_every=2", "train.steps=6"]:
+    more = ["train.steps=6", "train.save_every=1", f"train.async_save={background}"]
+    for change in [*TINY, *more]:
         command += ["--set", change]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 120
-    while not completed(out / "checkpoints") and time.monotonic() < deadline:
-        time.sleep(0.02)
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
+    checkpoints, deadline = out / "checkpoints", time.monotonic() + 120
+    while time.monotonic() < deadline and process.poll() is None:
+        time.sleep(0.001)
+        if completed(checkpoints) and list(checkpoints.glob("*.writing")):
+            # Stopped first, so that it can not finish between the look and the kill.
+            process.send_signal(signal.SIGSTOP)
+            time.sleep(0.05)
+            if list(checkpoints.glob("*.writing")):
+                break
+            process.send_signal(signal.SIGCONT)
     process.kill()
     process.wait()
-    assert completed(out / "checkpoints")
+    assert list(checkpoints.glob("*.writing")) and completed(checkpoints)
     finished = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
-    assert "resuming after step" in finished.stdout or "done" in finished.stdout
+    assert "resuming after step" in finished.stdout
     assert figures(out) == figures(tmp_path / "whole")
     assert same(out, tmp_path / "whole")
+    assert not list(checkpoints.glob("*.writing"))
+
+
+@pytest.mark.parametrize("change", ["train.async_save=true", "train.ema=0.9"])
+def test_saving_in_the_background_and_averaging_resume_exactly(scenes, tmp_path, change):
+    preset = settings(change, "train.save_every=3")
+    assert train(preset, scenes, tmp_path / "whole") == 0
+    stop_after(5, settings(change, "train.save_every=3"), scenes, tmp_path / "cut")
+    assert train(preset, scenes, tmp_path / "cut") == 0
+    assert figures(tmp_path / "whole") == figures(tmp_path / "cut")
+    assert same(tmp_path / "whole", tmp_path / "cut")
 
 
 def test_corrupt_samples_are_skipped_within_the_budget(tmp_path):

@@ -3,11 +3,18 @@
 OpenAI's and open_clip's names are this model's own.
 """
 
+import pickle
 import re
 from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
 
 import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file, save_file
 from torch import Tensor
+
+from trainers.clip.model import ClipSettings
 
 _PLAIN = {
     "logit_scale": "logit_scale",
@@ -95,3 +102,122 @@ def from_hugging_face(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         else:
             raise ValueError(f"{name} is no weight of Hugging Face's CLIPModel")
     return out
+
+
+_NOT_WEIGHTS = {"input_resolution", "context_length", "vocab_size", "attn_mask"}
+"""Entries of OpenAI's archives and open_clip's older files that are no parameters."""
+
+
+def from_openai(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """OpenAI's or open_clip's state under this model's names, in fp32.
+
+    Prefixes of wrapped training states ("module.") and of open_clip's separate text tower
+    ("text.") are taken off, and the temperature gets its one dimension.
+    """
+    out: dict[str, Tensor] = {}
+    for name, x in state.items():
+        mine = name.removeprefix("module.").removeprefix("text.")
+        if mine in _NOT_WEIGHTS:
+            continue
+        whole = x.float() if x.is_floating_point() else x
+        out[mine] = whole.reshape(1) if mine == "logit_scale" else whole
+    return out
+
+
+def to_open_clip(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """This model's state as open_clip's `CLIP` loads it."""
+    return {name: x.reshape(()) if name == "logit_scale" else x for name, x in state.items()}
+
+
+def read(path: Path) -> dict[str, Tensor]:
+    """Weights of a file in any of the three forms, under this model's names.
+
+    Args:
+        path: OpenAI's TorchScript archive, open_clip's `.pt` or `.safetensors`, or Hugging Face's
+            `model.safetensors` or `pytorch_model.bin`. Pickled files are read as weights only.
+
+    Raises:
+        ValueError: the file holds no CLIP.
+    """
+    state: Mapping[str, Any]
+    if path.suffix == ".safetensors":
+        state = load_file(path)
+    else:
+        try:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+        except (RuntimeError, pickle.UnpicklingError):
+            try:
+                state = torch.jit.load(str(path), map_location="cpu").state_dict()
+            except RuntimeError as error:
+                raise ValueError(
+                    f"{path} is neither a file of weights nor a TorchScript archive: {error}"
+                ) from error
+    state = state.get("state_dict", state)
+    if any(name.startswith("text_model.") for name in state):
+        return from_hugging_face(state)
+    found = from_openai(state)
+    if "visual.conv1.weight" not in found:
+        some = ", ".join(list(state)[:3])
+        raise ValueError(f"{path} holds no CLIP of a form that is known; it begins with {some}")
+    return found
+
+
+def sizes(state: Mapping[str, Tensor], activation: str = "quick_gelu") -> ClipSettings:
+    """The sizes of a model, from the shapes of its weights.
+
+    Args:
+        state: Under this model's names.
+        activation: Not to be seen from shapes; OpenAI's is quick_gelu.
+    """
+
+    def count(prefix: str) -> int:
+        parts = {n.removeprefix(prefix).split(".")[0] for n in state if n.startswith(prefix)}
+        return len(parts)
+
+    conv = state["visual.conv1.weight"]
+    text = {
+        "text_width": state["ln_final.weight"].shape[0],
+        "text_layers": count("transformer.resblocks."),
+        "context": state["positional_embedding"].shape[0],
+        "vocabulary": state["token_embedding.weight"].shape[0],
+        "embed": state["text_projection"].shape[1],
+        "activation": activation,
+    }
+    if "visual.proj" in state:
+        grid = round((state["visual.positional_embedding"].shape[0] - 1) ** 0.5)
+        image = {
+            "patch": conv.shape[-1],
+            "width": conv.shape[0],
+            "layers": count("visual.transformer.resblocks."),
+            "image_size": grid * conv.shape[-1],
+        }
+    else:
+        grid = round((state["visual.attnpool.positional_embedding"].shape[0] - 1) ** 0.5)
+        image = {
+            "width": 2 * conv.shape[0],
+            "layers": [count(f"visual.layer{stage}.") for stage in range(1, 5)],
+            "image_size": grid * 32,
+        }
+    return ClipSettings.model_validate({**image, **text})
+
+
+def resize_positions(state: Mapping[str, Tensor], image_size: int, patch: int) -> dict[str, Tensor]:
+    """A ViT's state for another resolution: the grid of image positions is interpolated, bicubic
+    with antialiasing (open_clip's `resize_pos_embed`); the class token's stays."""
+    name = "visual.positional_embedding"
+    first, rest = state[name][:1], state[name][1:]
+    old, new = round(len(rest) ** 0.5), image_size // patch
+    grid = rest.reshape(1, old, old, -1).permute(0, 3, 1, 2)
+    grid = F.interpolate(grid, (new, new), mode="bicubic", antialias=True, align_corners=False)
+    flat = grid.permute(0, 2, 3, 1).reshape(new * new, -1)
+    return {**state, name: torch.cat([first, flat])}
+
+
+def write(state: Mapping[str, Tensor], path: Path, form: Literal["open_clip", "hf"]) -> None:
+    """Write weights as a `.safetensors` file for open_clip or Hugging Face.
+
+    Raises:
+        ValueError: a ResNet in Hugging Face's form.
+    """
+    named = to_hugging_face(state) if form == "hf" else to_open_clip(state)
+    save_file({name: x.contiguous() for name, x in named.items()}, path, {"format": "pt"})

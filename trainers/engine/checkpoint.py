@@ -46,7 +46,7 @@ def completed(folder: Path) -> list[Path]:
 
 def _shapes(module: nn.Module) -> dict[str, list[int]]:
     named = [*module.named_parameters(), *module.named_buffers()]
-    return {name.replace("_checkpoint_wrapped_module.", ""): list(x.shape) for name, x in named}
+    return {name: list(x.shape) for name, x in named}
 
 
 class Checkpoints:

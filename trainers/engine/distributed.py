@@ -1,18 +1,19 @@
 """Ranks, their mesh, and what makes one module of many ranks' parts."""
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.distributed.algorithms._checkpoint.checkpoint_wrapper import checkpoint_wrapper
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 from torch.nn.parallel import DistributedDataParallel
+from torch.utils.checkpoint import checkpoint
 
 from trainers.engine.config import TrainSettings
 from trainers.task import Task
@@ -129,8 +130,8 @@ class Parallel:
         self._bf16 = settings.precision == "bf16"
         blocks = task.blocks(module)
         if settings.activation_checkpointing:
-            _replace(module, {id(block): checkpoint_wrapper(block) for block in blocks})
-            blocks = [m for m in module.modules() if hasattr(m, "_checkpoint_wrapped_module")]
+            for block in blocks:  # On the instance, so that parameters keep their names.
+                block.forward = partial(checkpoint, block.forward, use_reentrant=False)
         if settings.compile:
             for block in blocks:
                 block.compile()
@@ -175,11 +176,3 @@ class Parallel:
                 yield module
         finally:
             module.train()
-
-
-def _replace(module: nn.Module, by: Mapping[int, nn.Module]) -> None:
-    """Put `by[id(child)]` in place of each child that it names."""
-    for parent in list(module.modules()):
-        for name, child in list(parent.named_children()):
-            if id(child) in by:
-                setattr(parent, name, by[id(child)])

@@ -1,0 +1,54 @@
+"""Real processes that form a process group over gloo, as `torchrun` would start them."""
+
+import multiprocessing
+import os
+import queue
+import socket
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+_CONTEXT = multiprocessing.get_context("forkserver")
+_CONTEXT.set_forkserver_preload(["torch", "torch.distributed.fsdp", "tests.trainers.conftest"])
+
+
+def _enter(rank: int, size: int, port: int, results: Any, function: Any, arguments: Any) -> None:
+    os.environ.update(
+        RANK=str(rank), WORLD_SIZE=str(size), LOCAL_RANK=str(rank),
+        MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port),
+    )  # fmt: skip
+    torch.set_num_threads(1)
+    results.put((rank, function(*arguments)))
+
+
+def run_ranks(
+    size: int, function: Callable[..., Any], *arguments: Any, timeout: float = 180
+) -> list[Any]:
+    """Call a module-level function in `size` processes; what each returned, by rank."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    results = _CONTEXT.Queue()
+    processes = [
+        _CONTEXT.Process(target=_enter, args=(rank, size, port, results, function, arguments))
+        for rank in range(size)
+    ]
+    for process in processes:
+        process.start()
+    found: dict[int, Any] = {}
+    try:
+        while len(found) < size:
+            try:
+                rank, value = results.get(timeout=1)
+                found[rank] = value
+            except queue.Empty:
+                timeout -= 1
+                failed = [p.exitcode for p in processes if p.exitcode]
+                if failed or timeout < 0:
+                    raise RuntimeError(f"ranks ended with {failed}, or took too long") from None
+    finally:
+        for process in processes:
+            process.join(10 if len(found) == size else 0)
+            process.kill()
+    return [found[rank] for rank in range(size)]

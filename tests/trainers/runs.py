@@ -1,0 +1,53 @@
+"""What runs left behind, and how to cut one short."""
+
+import json
+import os
+import signal
+from pathlib import Path
+
+import torch
+from torch import nn
+from torch.distributed.checkpoint.format_utils import dcp_to_torch_save
+
+from tests.trainers.conftest import train
+from trainers.clip.task import ClipTask
+from trainers.engine.checkpoint import completed
+
+
+def figures(out: Path, name: str = "loss") -> dict[int, float]:
+    lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    return {line["step"]: line[name] for line in lines if name in line}
+
+
+def weights(out: Path) -> dict[str, torch.Tensor]:
+    """Every tensor of the newest checkpoint."""
+    target = out / "whole.pt"
+    dcp_to_torch_save(completed(out / "checkpoints")[-1], target)
+    state = torch.load(target, weights_only=False)
+    flat = {f"model.{name}": x for name, x in state["model"].items()}
+    for name, moments in state["optimizer"]["state"].items():
+        flat |= {f"{name}.{kind}": x for kind, x in moments.items()}
+    flat |= {f"average.{name}": x for name, x in state.get("average", {}).items()}
+    return flat
+
+
+def same(a: Path, b: Path) -> bool:
+    first, second = weights(a), weights(b)
+    return first.keys() == second.keys() and all(torch.equal(first[n], second[n]) for n in first)
+
+
+def stop_after(step: int, preset, corpus: Path, out: Path) -> None:
+    """Train in this process and send it SIGTERM during update `step`."""
+
+    class Stopping(ClipTask):
+        updates = 0
+
+        def after_step(self, module: nn.Module) -> None:
+            super().after_step(module)
+            self.updates += 1
+            if self.updates == step:
+                os.kill(os.getpid(), signal.SIGTERM)
+
+    task = Stopping(preset.model, preset.train.global_batch)
+    object.__setattr__(preset, "task", lambda: task)
+    assert train(preset, corpus, out) == 128 + signal.SIGTERM

@@ -1,0 +1,152 @@
+import pytest
+import torch
+from torch import nn
+
+from tests.trainers.test_clip import (
+    SIZES,
+    batch,
+    close,
+    hugging_face_config,
+    open_clip_model,
+    randomised,
+)
+from trainers.clip.model import Clip
+from trainers.clip.presets import PRESETS
+from trainers.clip.task import normalise
+from trainers.clip.weights import (
+    from_hugging_face,
+    read,
+    resize_positions,
+    sizes,
+    to_hugging_face,
+    to_open_clip,
+    write,
+)
+
+VITS = [name for name, size in SIZES.items() if size.patch]
+
+
+def equal(a, b):
+    return a.keys() == b.keys() and all(torch.equal(a[n], b[n]) for n in a)
+
+
+@pytest.mark.parametrize("size", VITS)
+def test_hugging_faces_names_and_back(size):
+    state = randomised(Clip(SIZES[size]), 1).state_dict()
+    assert equal(from_hugging_face(to_hugging_face(state)), state)
+
+
+def test_hugging_face_has_no_resnets():
+    with pytest.raises(ValueError, match="no ResNet"):
+        to_hugging_face(Clip(SIZES["resnet"]).state_dict())
+
+
+@pytest.mark.parametrize("name", [name for name in PRESETS if name != "debug"])
+def test_sizes_are_read_from_shapes(name):
+    with torch.device("meta"):
+        state = Clip(PRESETS[name].model).state_dict()
+    assert sizes(state) == PRESETS[name].model
+
+
+class Archive(nn.Module):
+    """A state as OpenAI's archives hold it: halves, and numbers that are no weights."""
+
+    def __init__(self, state):
+        super().__init__()
+        for name, x in state.items():
+            place = self
+            *path, last = name.split(".")
+            for part in path:
+                if not hasattr(place, part):
+                    place.add_module(part, nn.Module())
+                place = getattr(place, part)
+            place.register_buffer(last, x.half() if x.ndim > 1 else x)
+        self.register_buffer("input_resolution", torch.tensor(64))
+        self.register_buffer("context_length", torch.tensor(77))
+        self.register_buffer("vocab_size", torch.tensor(49408))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_reads_openais_archives(size, tmp_path):
+    state = to_open_clip(randomised(Clip(SIZES[size]), 1).state_dict())
+    torch.jit.script(Archive(state)).save(str(tmp_path / "openai.pt"))
+    found = read(tmp_path / "openai.pt")
+    assert sizes(found, SIZES[size].activation) == SIZES[size]
+    module = Clip(SIZES[size])
+    module.load_state_dict(found)
+    expected = state["text_projection"].half().float()
+    assert torch.equal(module.text_projection, expected)
+
+
+def test_reads_open_clips_training_files(tmp_path):
+    s = SIZES["vit"]
+    state = {f"module.{n}": x for n, x in open_clip_model(s).state_dict().items()}
+    torch.save({"epoch": 3, "state_dict": state}, tmp_path / "epoch_3.pt")
+    Clip(s).load_state_dict(read(tmp_path / "epoch_3.pt"))
+    separate = {f"text.{n}" if not n.startswith(("visual", "logit")) else n: x
+                for n, x in open_clip_model(s).state_dict().items()}  # fmt: skip
+    torch.save(separate, tmp_path / "separate.pt")
+    Clip(s).load_state_dict(read(tmp_path / "separate.pt"))
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_open_clip_loads_what_is_written(size, tmp_path):
+    s = SIZES[size]
+    mine = randomised(Clip(s), 1).eval()
+    write(mine.state_dict(), tmp_path / "model.safetensors", "open_clip")
+    from open_clip import load_checkpoint
+
+    theirs = open_clip_model(s).eval()
+    load_checkpoint(theirs, str(tmp_path / "model.safetensors"))
+    data = batch(s)
+    image, text, scale = theirs(normalise(data.data["pixels"]), data.data["ids"])
+    found = mine(normalise(data.data["pixels"]), data.data["ids"])
+    for a, b in zip(found, (image, text, scale), strict=True):
+        assert close(a, b)
+    assert equal(read(tmp_path / "model.safetensors"), mine.state_dict())
+
+
+def test_transformers_loads_what_is_written(tmp_path):
+    from transformers import CLIPModel
+
+    s = SIZES["vit"]
+    mine = randomised(Clip(s), 1).eval()
+    write(mine.state_dict(), tmp_path / "model.safetensors", "hf")
+    assert equal(read(tmp_path / "model.safetensors"), mine.state_dict())
+    config = hugging_face_config(s)
+    config.save_pretrained(tmp_path)
+    theirs = CLIPModel.from_pretrained(tmp_path).eval()
+    data = batch(s)
+    found = theirs(input_ids=data.data["ids"], pixel_values=normalise(data.data["pixels"]))
+    image, text, _ = mine(normalise(data.data["pixels"]), data.data["ids"])
+    assert close(found.image_embeds, image) and close(found.text_embeds, text)
+
+
+def test_positions_are_interpolated_as_open_clip_does():
+    from open_clip.model import resize_pos_embed
+
+    s = SIZES["vit"]
+    larger = s.model_copy(update={"image_size": 96})
+    state = randomised(Clip(s), 1).state_dict()
+    found = resize_positions(state, 96, 16)
+    expected = dict(to_open_clip(state))
+    theirs = open_clip_model(larger)
+    theirs.visual.grid_size = (6, 6)
+    resize_pos_embed(expected, theirs, antialias=True)
+    name = "visual.positional_embedding"
+    assert close(found[name], expected[name])
+    Clip(larger).load_state_dict(found)
+
+
+def test_what_is_no_clip_is_told(tmp_path):
+    torch.save({"layer.weight": torch.zeros(2)}, tmp_path / "other.pt")
+    with pytest.raises(ValueError, match=r"no CLIP .* begins with layer\.weight"):
+        read(tmp_path / "other.pt")
+    (tmp_path / "text.pt").write_bytes(b"not weights")
+    with pytest.raises(ValueError, match="neither"):
+        read(tmp_path / "text.pt")
+    with pytest.raises(ValueError, match="no weight of"):
+        from_hugging_face({"text_model.unknown": torch.zeros(1)})

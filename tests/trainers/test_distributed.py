@@ -1,0 +1,114 @@
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.trainers.conftest import settings, train
+from tests.trainers.ranks import run_ranks
+from tests.trainers.runs import figures, same, stop_after, weights
+
+pytestmark = pytest.mark.slow
+
+SIZE = ["model.layers=2", "train.steps=6", "train.save_every=3", "optimizer.lr=2e-4"]
+
+
+def run(corpus: Path, out: Path, *changes: str) -> int:
+    return train(settings(*SIZE, *changes), corpus, out)
+
+
+def run_until(step: int, corpus: Path, out: Path, *changes: str) -> None:
+    stop_after(step, settings(*SIZE, *changes), corpus, out)
+
+
+@pytest.fixture(scope="module")
+def alone(scenes, tmp_path_factory) -> Path:
+    """One process, one big batch."""
+    out = tmp_path_factory.mktemp("alone")
+    assert run(scenes, out) == 0
+    return out
+
+
+def assert_equal_up_to_rounding(found: Path, expected: Path) -> None:
+    for name in ("loss", "gradient_norm"):
+        mine, theirs = figures(found, name), figures(expected, name)
+        assert mine.keys() == theirs.keys() and len(mine) == 6
+        for step in mine:
+            assert mine[step] == pytest.approx(theirs[step], rel=2e-5), (name, step)
+    mine, theirs = weights(found), weights(expected)
+    assert mine.keys() == theirs.keys()
+    for name, x in theirs.items():
+        if name.startswith("model."):
+            # Adam turns the rounding of a gradient near zero into a whole step, at most.
+            assert (mine[name] - x).abs().mean() < 2e-6, name
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        ("train.micro_batch=4",),
+        ("train.micro_batch=1",),
+        ("train.activation_checkpointing=true",),
+        ("train.activation_checkpointing=true", "train.micro_batch=8"),
+    ],
+)
+def test_accumulation_and_checkpointing_equal_the_whole_batch(alone, scenes, tmp_path, changes):
+    assert run(scenes, tmp_path, *changes) == 0
+    assert_equal_up_to_rounding(tmp_path, alone)
+
+
+@pytest.mark.parametrize(
+    "ranks,changes",
+    [
+        (2, ()),
+        (2, ("train.micro_batch=4",)),
+        (2, ("train.shard=2",)),
+        (2, ("train.shard=2", "train.micro_batch=2", "train.activation_checkpointing=true")),
+        (4, ("train.shard=2",)),
+    ],
+    ids=["ddp", "ddp-accumulated", "fsdp", "fsdp-accumulated-checkpointed", "hsdp"],
+)
+def test_many_ranks_equal_one(alone, scenes, tmp_path, ranks, changes):
+    assert run_ranks(ranks, run, scenes, tmp_path, *changes) == [0] * ranks
+    assert_equal_up_to_rounding(tmp_path, alone)
+
+
+@pytest.mark.parametrize("changes", [(), ("train.shard=2",)], ids=["ddp", "fsdp"])
+def test_resume_on_the_same_ranks_is_bit_exact(scenes, tmp_path, changes):
+    run_ranks(2, run, scenes, tmp_path / "whole", *changes)
+    run_ranks(2, run_until, 2, scenes, tmp_path / "cut", *changes)
+    assert run_ranks(2, run, scenes, tmp_path / "cut", *changes) == [0, 0]
+    assert figures(tmp_path / "whole") == figures(tmp_path / "cut")
+    assert same(tmp_path / "whole", tmp_path / "cut")
+
+
+@pytest.mark.parametrize(
+    "before,after",
+    [((2, "train.shard=2"), (1, "train.shard=1")), ((1, "train.shard=1"), (2, "train.shard=2")),
+     ((2, "train.shard=1"), (4, "train.shard=4"))],
+)  # fmt: skip
+def test_resume_on_other_ranks_goes_on_with_the_same_batches(
+    alone, scenes, tmp_path, before, after
+):
+    run_ranks(before[0], run_until, 4, scenes, tmp_path, before[1])
+    assert run_ranks(after[0], run, scenes, tmp_path, after[1]) == [0] * after[0]
+    assert_equal_up_to_rounding(tmp_path, alone)
+
+
+def gather_gradients() -> list[float]:
+    from trainers.engine.distributed import world
+
+    with world() as ranks:
+        x = torch.full((2, 3), float(ranks.rank + 1), requires_grad=True)
+        rows, first = ranks.gather(x)
+        assert rows[:, 0].tolist() == [1.0, 1.0, 2.0, 2.0] and first == 2 * ranks.rank
+        (rows * torch.arange(4.0)[:, None] * (ranks.rank + 1)).sum().backward()
+        return x.grad[:, 0].tolist()
+
+
+def test_gathered_rows_get_the_gradient_of_every_rank():
+    assert run_ranks(2, gather_gradients) == [[0.0, 3.0], [6.0, 9.0]]
+
+
+def test_ranks_that_cannot_form_groups_are_an_error(scenes, tmp_path):
+    with pytest.raises(ValueError, match=r"1 ranks cannot be cut into groups of train\.shard=2"):
+        run(scenes, tmp_path, "train.shard=2")
