@@ -6,12 +6,14 @@ set -euo pipefail
 usage() {
   cat >&2 <<'TEXT'
 usage: cluster.sh start|stop|status [--state DIR] [--cores N] [--memory SIZE] [--port BASE]
+                                    [--conf KEY=VALUE]…
 
   --state DIR    pid files and logs (default: .cache/spark-cluster in this checkout)
   --cores N      cores of the Spark worker, and Python worker processes (default: 2)
   --memory SIZE  memory of the Spark worker and of its executor, as 2g (default: 2g)
   --port BASE    first of six free ports: master, its web page, job server, its artifact
                  service, Python worker pool, worker's web page (default: 7077)
+  --conf KEY=VALUE  a Spark setting, as spark.default.parallelism=16 (default: 4 times the cores)
 
 The parts come from parts.sh. PYTHON is the interpreter that has Septet (default: python).
 TEXT
@@ -22,6 +24,7 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 checkout=$(cd "$here/../.." && pwd)
 state=$checkout/.cache/spark-cluster
 cores=2 memory=2g base=7077
+settings=()
 action=${1:-}
 shift || usage
 while (($#)); do
@@ -30,6 +33,7 @@ while (($#)); do
     --cores) cores=$2 ;;
     --memory) memory=$2 ;;
     --port) base=$2 ;;
+    --conf) settings+=("-D$2") ;;
     *) usage ;;
   esac
   shift 2 || usage
@@ -135,6 +139,7 @@ start() {
     -Dspark.driver.host=127.0.0.1 -Dspark.ui.enabled=false \
     "-Dspark.executor.memory=$memory" "-Dspark.executor.cores=$cores" \
     "-Dspark.default.parallelism=$((4 * cores))" -Dspark.task.maxFailures=16 \
+    "${settings[@]}" \
     org.apache.beam.runners.spark.SparkJobServerDriver --job-host 127.0.0.1 \
     --job-port "$((base + 2))" --artifact-port "$((base + 3))" --expansion-port -1 \
     --artifacts-dir "$state/tmp/artifacts" --spark-master-url "spark://127.0.0.1:$base"

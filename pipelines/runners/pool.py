@@ -20,38 +20,47 @@ from apache_beam.portability.api import beam_fn_api_pb2, beam_fn_api_pb2_grpc
 
 from pipelines.runners import workers
 
+_LOGGER = logging.getLogger(__name__)
+
 
 class WorkerPool(beam_fn_api_pb2_grpc.BeamFnExternalWorkerPoolServicer):
     """Starts and stops worker processes when a Spark executor asks for it."""
 
     def __init__(self) -> None:
         self._processes: dict[str, ForkServerProcess] = {}
-        self._lock = threading.Lock()
 
     def StartWorker(self, request: Any, context: Any) -> Any:
         """Start the worker that an executor names, connected to that executor."""
         try:
-            with self._lock:
-                self._forget_ended()
-                self._processes[request.worker_id] = workers.start(
-                    workers.WorkerRequest(request.control_endpoint.url, request.worker_id)
-                )
+            wanted = workers.WorkerRequest(request.control_endpoint.url, request.worker_id)
+            self._processes[wanted.worker_id] = process = workers.start(wanted)
+            threading.Thread(target=self._keep, args=(wanted, process), daemon=True).start()
             return beam_fn_api_pb2.StartWorkerResponse()
         except Exception:
             return beam_fn_api_pb2.StartWorkerResponse(error=traceback.format_exc())
 
     def StopWorker(self, request: Any, context: Any) -> Any:
         """Stop a worker; nothing happens when it has ended."""
-        with self._lock:
-            process = self._processes.pop(request.worker_id, None)
-        if process:
+        if process := self._processes.pop(request.worker_id, None):
             process.terminate()
         return beam_fn_api_pb2.StopWorkerResponse()
 
-    def _forget_ended(self) -> None:
-        for name, process in [*self._processes.items()]:
-            if not process.is_alive():
-                del self._processes[name]
+    def _keep(self, wanted: workers.WorkerRequest, process: ForkServerProcess) -> None:
+        """Start a worker again, under its name, when it was killed.
+
+        An executor waits without end for a worker that was killed before it had connected. One
+        that had connected is given up by its executor, which asks for another: its successor
+        then idles until the executor ends.
+        """
+        while True:
+            process.join()
+            if self._processes.get(wanted.worker_id) is not process:
+                return
+            if (process.exitcode or 0) >= 0:
+                del self._processes[wanted.worker_id]
+                return
+            _LOGGER.warning("worker %s was killed; starting it again", wanted.worker_id)
+            self._processes[wanted.worker_id] = process = workers.start(wanted)
 
 
 def serve(address: str) -> grpc.Server:

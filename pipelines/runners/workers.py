@@ -10,9 +10,12 @@ import multiprocessing
 import multiprocessing.forkserver
 import os
 import signal
+import sys
 import threading
 from dataclasses import dataclass
 from multiprocessing.context import ForkServerProcess
+
+import grpc  # type: ignore[import-untyped]
 
 # What a worker of any stage needs; a module that cannot be imported is passed over.
 PRELOAD = [
@@ -70,13 +73,16 @@ def _run(request: WorkerRequest, environment: dict[str, str], log_level: int) ->
     logging.getLogger("apache_beam").setLevel(log_level)
     # It prints the traceback of a failed bundle besides sending it to the runner.
     sdk_worker.print = lambda *_, **__: None
-    sdk_worker.SdkHarness(
-        request.control_address,
-        worker_id=request.worker_id,
-        state_cache_size=_STATE_CACHE_BYTES,
-        data_buffer_time_limit_ms=_FLUSH_MS,
-        runner_capabilities=request.capabilities,
-    ).run()
+    try:
+        sdk_worker.SdkHarness(
+            request.control_address,
+            worker_id=request.worker_id,
+            state_cache_size=_STATE_CACHE_BYTES,
+            data_buffer_time_limit_ms=_FLUSH_MS,
+            runner_capabilities=request.capabilities,
+        ).run()
+    except (grpc.RpcError, grpc.FutureTimeoutError) as error:
+        sys.exit(f"worker {request.worker_id} lost its runner: {error!r}"[:300])
 
 
 def _die_with_parent() -> None:

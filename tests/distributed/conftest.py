@@ -79,6 +79,8 @@ def spark_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkClu
     base = _free_ports(6)
     script = [str(SPARK / "cluster.sh")]
     where = ["--state", str(state), "--port", str(base)]
+    # Bundles that are short beside the time between two kills, or none would ever end.
+    settings = ["--conf", "spark.default.parallelism=16"]
     here = str(Path(__file__).parent)
     environment = {
         **os.environ,
@@ -86,7 +88,7 @@ def spark_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkClu
         "PYTHONPATH": os.pathsep.join([here, *filter(None, [os.environ.get("PYTHONPATH")])]),
     }
     started = subprocess.run(
-        [*script, "start", *where], env=environment, capture_output=True, text=True
+        [*script, "start", *where, *settings], env=environment, capture_output=True, text=True
     )
     if started.returncode:
         pytest.fail(f"the Spark cluster did not start:\n{started.stderr}")

@@ -32,9 +32,8 @@ class ReadTask(beam.DoFn):
     def process(self, task: str) -> Iterator[tuple[str, bytes]]:
         time.sleep(self.seconds)
         ids = [f"{task}-{row:03d}" for row in range(ROWS)]
-        files.write_table(
-            files.join(self.folder, "tasks", f"{task}.parquet"), pa.table({"id": ids})
-        )
+        path = files.join(self.folder, "tasks", f"{task}.parquet")
+        files.write_table(path, pa.table({"id": ids}))
         for bucket in range(BUCKETS):
             table = pa.table({"id": ids[bucket::BUCKETS]})
             yield f"{bucket:05d}", table_bytes(table)

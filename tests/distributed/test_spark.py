@@ -32,25 +32,38 @@ def test_spark_writes_what_the_embedded_runner_writes(spark_cluster, tmp_path: P
     assert len(digests(tmp_path / "spark")) == 12 + BUCKETS
 
 
+def age(pid: int) -> float:
+    """Seconds since the process started; 0 when it has ended."""
+    try:
+        started = int(Path(f"/proc/{pid}/stat").read_text().rsplit(") ", 1)[1].split()[19])
+    except (FileNotFoundError, ProcessLookupError):
+        return 0.0
+    return time.clock_gettime(time.CLOCK_BOOTTIME) - started / os.sysconf("SC_CLK_TCK")
+
+
 def test_killed_workers_are_replaced(spark_cluster, tmp_path: Path) -> None:
-    """Ten Python workers are killed (SIGKILL) at random moments of one stage."""
-    make_runner("local").run("small", small_stage(str(tmp_path / "local"), 60))
+    """Ten Python workers are killed (SIGKILL) at random moments of one stage.
+
+    Workers of the first two seconds are spared: one that dies between its first and its second
+    connection is awaited by its executor for three minutes before the task is tried again.
+    """
+    tasks = 96
+    make_runner("local").run("small", small_stage(str(tmp_path / "local"), tasks))
     random_ = random.Random(17)
     killed: list[int] = []
     ended = threading.Event()
 
     def kill() -> None:
-        while len(killed) < 10 and not ended.wait(random_.uniform(0.1, 1.5)):
-            workers = [pid for pid in spark_cluster.python_workers() if pid not in killed]
+        while len(killed) < 10 and not ended.wait(random_.uniform(0.5, 3.0)):
+            workers = [pid for pid in spark_cluster.python_workers() if age(pid) > 2]
             if workers:
-                pid = random_.choice(workers)
-                os.kill(pid, signal.SIGKILL)
-                killed.append(pid)
+                killed.append(random_.choice(workers))
+                os.kill(killed[-1], signal.SIGKILL)
 
     killer = threading.Thread(target=kill)
     killer.start()
     try:
-        spark_cluster.runner().run("small", small_stage(str(tmp_path / "spark"), 60, 0.3))
+        spark_cluster.runner().run("small", small_stage(str(tmp_path / "spark"), tasks, 0.4))
     finally:
         ended.set()
         killer.join()
