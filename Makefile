@@ -2,7 +2,7 @@
 # Chromium, which the browser tests need and infra/browser.sh installs where it may.
 PYTHON ?= python3
 BIN := .venv/bin
-UV := $(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt
+UV := $(BIN)/uv pip install --quiet --python $(BIN)/python
 ENV := OMP_NUM_THREADS=2
 
 .DEFAULT_GOAL := help
@@ -18,7 +18,9 @@ setup: .venv/installed  ## Make .venv with everything that demo, test and check 
 	  { echo "Septet needs Python 3.11 to 3.13: make PYTHON=/path/to/python3.12 $(MAKECMDGOALS)"; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt uv
-	$(UV) --editable '.[train,dev]'
+	$(UV) --constraint constraints.txt --editable '.[train,dev]'
+	@# open_clip's own loader runs with webdataset up to 0.2.86; a test feeds it our shards.
+	$(UV) --target .venv/peers/webdataset-0.2.86 --no-deps webdataset==0.2.86
 	@touch $@
 
 demo: setup  ## Build the demo corpus from real pages, report on it, train CLIP on it for a minute
