@@ -138,7 +138,7 @@ start() {
   launch jobserver "${java[@]}" -Xmx1g \
     -Dspark.driver.host=127.0.0.1 -Dspark.ui.enabled=false \
     "-Dspark.executor.memory=$memory" "-Dspark.executor.cores=$cores" \
-    "-Dspark.default.parallelism=$((4 * cores))" -Dspark.task.maxFailures=16 \
+    "-Dspark.default.parallelism=$((4 * cores))" -Dspark.task.maxFailures=8 \
     "${settings[@]}" \
     org.apache.beam.runners.spark.SparkJobServerDriver --job-host 127.0.0.1 \
     --job-port "$((base + 2))" --artifact-port "$((base + 3))" --expansion-port -1 \

@@ -3,12 +3,19 @@
 from collections.abc import Sequence
 
 from pipelines.runners.base import Job, Runner, RunnerError, StageFailed
+from pipelines.runners.dataflow import DataflowRunner
 from pipelines.runners.local import LocalRunner
+from pipelines.runners.prism import PrismRunner
 from pipelines.runners.spark import SparkRunner
 
 __all__ = ["RUNNERS", "Job", "Runner", "RunnerError", "StageFailed", "make_runner"]
 
-RUNNERS: dict[str, type[Runner]] = {"local": LocalRunner, "spark": SparkRunner}
+RUNNERS: dict[str, type[Runner]] = {
+    "local": LocalRunner,
+    "prism": PrismRunner,
+    "spark": SparkRunner,
+    "dataflow": DataflowRunner,
+}
 
 
 def make_runner(

@@ -15,6 +15,7 @@ import apache_beam as beam
 import grpc  # type: ignore[import-untyped]
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.runners.runner import PipelineRunner, PipelineState
+from apache_beam.runners.worker import sdk_worker
 
 BuildGraph = Callable[[beam.Pipeline], None]
 
@@ -46,7 +47,8 @@ class Runner(ABC):
     """Runs the stages of one build, one Beam pipeline each."""
 
     name: ClassVar[str]
-    log_level: ClassVar[int] = logging.WARNING
+    # A stage's failure is raised with its traceback; most engines log it several times besides.
+    log_level: ClassVar[int] = logging.CRITICAL
 
     def __init__(self, job: Job) -> None:
         self.job = job
@@ -108,6 +110,7 @@ _HARMLESS = re.compile(
     "Multiplexer hanging up|No session file found|No semi_persistent_directory|"
     "Waiting for grpc channel|Discarding unparseable args"
 )
+_ENGINE_LOGGERS = ("PrismJobServer", "PrismRunner", "SdkWorker@")
 
 
 @contextmanager
@@ -118,11 +121,15 @@ def quiet_beam(level: int) -> Iterator[None]:
     """
     logger = logging.getLogger("apache_beam")
     before = logger.level
+    noted = vars(sdk_worker).get("print", print)
     handlers = [*logging.getLogger().handlers, logging.lastResort]
     hook = threading.excepthook
 
-    def harmless(record: logging.LogRecord) -> bool:
-        return not _HARMLESS.search(record.getMessage())
+    def wanted(record: logging.LogRecord) -> bool:
+        # Messages of job servers come from loggers of other names, the root's among them.
+        engines = record.module == "portable_runner" or record.name.startswith(_ENGINE_LOGGERS)
+        quiet = engines and before == logging.NOTSET and record.levelno < level
+        return not quiet and not _HARMLESS.search(record.getMessage())
 
     def ignore_broken_streams(args: threading.ExceptHookArgs) -> None:
         # Beam's reader threads end so when a worker dies, which is reported otherwise.
@@ -131,19 +138,22 @@ def quiet_beam(level: int) -> Iterator[None]:
 
     if before == logging.NOTSET:
         logger.setLevel(level)
+    # A worker in this process prints the traceback of a failed bundle besides raising it.
+    sdk_worker.print = lambda *_, **__: None
     # A logger's filters do not see its children's records; those of handlers do.
     for handler in handlers:
         if handler:
-            handler.addFilter(harmless)
+            handler.addFilter(wanted)
     threading.excepthook = ignore_broken_streams
     try:
         yield
     finally:
         logger.setLevel(before)
         threading.excepthook = hook
+        sdk_worker.print = noted
         for handler in handlers:
             if handler:
-                handler.removeFilter(harmless)
+                handler.removeFilter(wanted)
 
 
 def check_flags(flags: Sequence[str], ours: Sequence[str]) -> None:

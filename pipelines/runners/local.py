@@ -1,6 +1,5 @@
 """Builds on this machine: Beam's embedded runner, alone or with worker processes."""
 
-import logging
 import signal
 import threading
 from collections.abc import Iterator
@@ -34,8 +33,6 @@ class LocalRunner(Runner):
     """
 
     name: ClassVar[str] = "local"
-    # A stage's failure is raised with its traceback; Beam would log it three times besides.
-    log_level: ClassVar[int] = logging.CRITICAL
 
     def check(self) -> None:
         """See `Runner.check`."""

@@ -80,7 +80,7 @@ def spark_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkClu
     script = [str(SPARK / "cluster.sh")]
     where = ["--state", str(state), "--port", str(base)]
     # Bundles that are short beside the time between two kills, or none would ever end.
-    settings = ["--conf", "spark.default.parallelism=16"]
+    settings = ["--conf", "spark.default.parallelism=16", "--conf", "spark.task.maxFailures=16"]
     here = str(Path(__file__).parent)
     environment = {
         **os.environ,

@@ -1,0 +1,72 @@
+import random
+
+import apache_beam as beam
+import pytest
+
+from pipelines.runners import RunnerError
+from pipelines.runners.base import Job
+from pipelines.runners.dataflow import DataflowRunner
+
+
+def stage(pipeline: beam.Pipeline) -> None:
+    _ = (
+        pipeline
+        | "tasks" >> beam.Create(["a", "b"])
+        | "read" >> beam.Map(lambda task: (task, task))
+        | "bucket" >> beam.GroupByKey()
+        | "write" >> beam.Map(print)
+    )
+
+
+def test_dry_run_shows_steps_and_shuffles() -> None:
+    graph = DataflowRunner(Job()).dry_run("filter", stage)
+    assert graph.steps == (("tasks",), ("tasks", "read"), ("write",))
+    assert len(graph.shuffles) == 2
+    assert graph.shuffles[-1] == "bucket"
+    assert graph.lines()[0].startswith("filter: 3 steps, 2 shuffles, ")
+    images = {environment.payload for environment in graph.proto.components.environments.values()}
+    assert any(b"septet" in image for image in images)
+
+
+def test_dry_run_translates_combiners() -> None:
+    def count(pipeline: beam.Pipeline) -> None:
+        _ = (
+            pipeline
+            | "rows" >> beam.Create([("a", 1), ("b", 2)])
+            | "sum" >> beam.CombinePerKey(sum)
+            | "write" >> beam.Map(print)
+        )
+
+    graph = DataflowRunner(Job()).dry_run("count", count)
+    # Summed before the shuffle and after it.
+    assert graph.steps == (("rows",), ("rows", "sum"), ("sum", "write"))
+
+
+def test_dry_run_refuses_a_graph_that_is_too_large() -> None:
+    def build(pipeline: beam.Pipeline) -> None:
+        # Beam compresses what it keeps in a graph; random letters stay as large as they are.
+        tasks = [random.Random(i).randbytes(1_000_000).hex() for i in range(12)]
+        _ = pipeline | beam.Create(tasks) | beam.Map(print)
+
+    with pytest.raises(RunnerError, match="its tasks belong in a file"):
+        DataflowRunner(Job()).dry_run("filter", build)
+
+
+def test_every_problem_is_told_at_once() -> None:
+    runner = DataflowRunner(Job(corpus="/data/corpus", inputs=("gs://bucket/list.parquet",)))
+    with pytest.raises(RunnerError) as error:
+        runner.check()
+    for word in ("--project", "--region", "--temp_location", "--sdk_container_image", "/data/corp"):
+        assert word in str(error.value)
+    assert "list.parquet" not in str(error.value)
+
+
+def test_no_problem_is_seen_in_good_options() -> None:
+    options = (
+        "--project=septet-project",
+        "--region=europe-west4",
+        "--temp_location=gs://bucket/temp",
+        "--sdk_container_image=europe-docker.pkg.dev/septet/septet:1",
+    )
+    runner = DataflowRunner(Job(options=options, corpus="gs://bucket/corpus"))
+    assert [problem for problem in runner.problems() if "apache-beam[gcp]" not in problem] == []
