@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -161,6 +162,22 @@ class Task(ABC):
     def depth(self, name: str) -> int:
         """How many layers lie between a parameter and the output, for layer decay."""
         return 0
+
+    def initial(self, path: Path) -> dict[str, Tensor]:
+        """Weights to start from, under the module's names, out of a file that others wrote.
+
+        Raises:
+            ValueError: the file does not fit.
+        """
+        raise ValueError("this model cannot start from a file of weights")
+
+    def export(self, state: Mapping[str, Tensor], folder: Path, form: str) -> list[Path]:
+        """Write weights as another library loads them; the files that were written.
+
+        Raises:
+            ValueError: there is no such form.
+        """
+        raise ValueError("this model cannot be exported")
 
     def evaluators(self, held_out: Corpus) -> list[Evaluator]:
         """Measures to take on a corpus that is not trained on."""

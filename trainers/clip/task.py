@@ -1,6 +1,8 @@
 """CLIP's training: pairs in, one symmetric contrastive loss over the global batch out."""
 
 import math
+from collections.abc import Mapping
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -10,6 +12,7 @@ from torch import Tensor, nn
 from preprocess.shards.reader import Corpus, Sample
 from preprocess.text.clip_tokenizer import clip_tokenizer
 from trainers import images
+from trainers.clip import weights
 from trainers.clip.model import Bottleneck, Clip, ClipSettings, Transformer
 from trainers.evaluate import Retrieval
 from trainers.task import Batch, Evaluator, Gather, Row, SampleError, Stream, SubBatch, Task
@@ -106,6 +109,20 @@ class ClipTask(Task):
         """Gains, biases, the class token and the temperature are exempt (open_clip's rule up to
         3.2; the paper exempts gains and biases)."""
         return parameter.ndim > 1
+
+    def initial(self, path: Path) -> dict[str, Tensor]:
+        """OpenAI's, open_clip's or Hugging Face's weights, of any resolution (ViT)."""
+        state, s = weights.read(path), self.settings
+        if s.patch is not None and "visual.proj" in state:
+            state = weights.resize_positions(state, s.image_size, s.patch)
+        found = weights.sizes(state, s.activation)
+        if found != s:
+            raise ValueError(f"{path} is a CLIP of other sizes: {found}; the preset's are {s}")
+        return state
+
+    def export(self, state: Mapping[str, Tensor], folder: Path, form: str) -> list[Path]:
+        """Forms `open_clip` and `hf`: weights and their configuration file."""
+        return weights.export(state, self.settings, folder, form)
 
     def evaluators(self, held_out: Corpus) -> list[Evaluator]:
         """Retrieval in both directions."""
