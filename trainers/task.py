@@ -20,6 +20,10 @@ Gather = Callable[[Tensor], tuple[Tensor, int]]
 """From a rank's rows to all ranks' rows, with gradient, and the place where its own begin."""
 
 
+Draw = Callable[[], np.random.Generator]
+"""A sample's randomness in an epoch, made when it is asked for; every call begins it anew."""
+
+
 class SampleError(ValueError):
     """A sample that cannot be used. It is skipped, counted and reported; any other exception
     from a task's `read` is a fault of the program and stops the run."""
@@ -104,13 +108,13 @@ class Task(ABC):
         """The sub-batches of a step, a pure function of its arguments."""
 
     @abstractmethod
-    def read(self, stream: str, sample: Sample, draw: np.random.Generator | None) -> Row:
+    def read(self, stream: str, sample: Sample, draw: Draw | None) -> Row:
         """A sample's members as model inputs; runs in threads.
 
         Args:
             stream: A name of `streams`.
             sample: Members and columns by extension or column name.
-            draw: Randomness of this sample in this epoch; None asks for the evaluation view.
+            draw: See `Draw`; None asks for the evaluation view.
 
         Raises:
             SampleError: the sample cannot be used.

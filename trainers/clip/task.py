@@ -4,7 +4,6 @@ import math
 from collections.abc import Mapping
 from pathlib import Path
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -15,7 +14,7 @@ from trainers import images
 from trainers.clip import weights
 from trainers.clip.model import Bottleneck, Clip, ClipSettings, Transformer
 from trainers.evaluate import Retrieval
-from trainers.task import Batch, Evaluator, Gather, Row, SampleError, Stream, SubBatch, Task
+from trainers.task import Batch, Draw, Evaluator, Gather, Row, SampleError, Stream, SubBatch, Task
 
 MEAN = (0.48145466, 0.4578275, 0.40821073)
 STD = (0.26862954, 0.26130258, 0.27577711)
@@ -41,7 +40,7 @@ class ClipTask(Task):
         """One batch of pairs."""
         return [SubBatch("pairs", self.global_batch)]
 
-    def read(self, stream: str, sample: Sample, draw: np.random.Generator | None) -> Row:
+    def read(self, stream: str, sample: Sample, draw: Draw | None) -> Row:
         """`pixels` uint8 [P, P, 3] and `ids` int64 [T]. In training the picture is a random
         crop of 90 to 100 % of its area (open_clip's form of the paper's random square crop)."""
         size = self.settings.image_size
@@ -50,7 +49,7 @@ class ClipTask(Task):
         if draw is None:
             pixels = images.centre(picture, size)
         else:
-            box = images.random_box(picture.shape[0], picture.shape[1], draw)
+            box = images.random_box(picture.shape[0], picture.shape[1], draw())
             pixels = images.crop(picture, box, size)
         try:
             caption = sample["txt"].decode()

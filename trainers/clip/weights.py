@@ -262,7 +262,7 @@ def _open_clip_config(s: ClipSettings) -> dict[str, Any]:
 
 def _hugging_face_config(s: ClipSettings) -> dict[str, Any]:
     common = {"hidden_act": s.activation, "projection_dim": s.embed}
-    tower = {
+    tower: dict[str, dict[str, Any]] = {
         kind: {
             "hidden_size": width,
             "intermediate_size": 4 * width,
