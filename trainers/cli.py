@@ -31,6 +31,10 @@ def train(
     out: Annotated[
         Path | None, typer.Option(help="Folder of the run. Default: runs/MODEL-PRESET.")
     ] = None,
+    initial: Annotated[
+        Path | None,
+        typer.Option(help="File of weights to start from, in a form that the model reads."),
+    ] = None,
     steps: Annotated[int | None, typer.Option(help="Updates to do in all (train.steps).")] = None,
     seed: Annotated[int | None, typer.Option(help="Of everything random (train.seed).")] = None,
     workers: Annotated[
@@ -68,7 +72,9 @@ def train(
     try:
         flags = {"steps": steps, "seed": seed, "workers": workers}
         given = [f"train.{name}={value}" for name, value in flags.items() if value is not None]
-        code = _train(model, corpus, preset, held_out, out, resume, (changes or []) + given)
+        code = _train(
+            model, corpus, preset, held_out, out, initial, resume, (changes or []) + given
+        )
     except _user_errors() as error:
         typer.secho(f"septet train: {error}", fg="red", err=True)
         raise typer.Exit(1) from error
@@ -106,6 +112,7 @@ def _train(
     preset: str,
     held_out: str | None,
     out: Path | None,
+    initial: Path | None,
     resume: bool,
     changes: list[str],
 ) -> int:
@@ -141,6 +148,7 @@ def _train(
             corpora=streams,
             out=folder,
             held_out=Corpus(held_out) if held_out else None,
+            initial=initial,
             record={"model": model, "preset": preset, "settings": settings.model_dump()},
         )
         return fit(run, ranks)

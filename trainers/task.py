@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -17,6 +18,10 @@ Row = dict[str, NDArray[Any]]
 
 Gather = Callable[[Tensor], tuple[Tensor, int]]
 """From a rank's rows to all ranks' rows, with gradient, and the place where its own begin."""
+
+
+Draw = Callable[[], np.random.Generator]
+"""A sample's randomness in an epoch, made when it is asked for; every call begins it anew."""
 
 
 class SampleError(ValueError):
@@ -103,13 +108,13 @@ class Task(ABC):
         """The sub-batches of a step, a pure function of its arguments."""
 
     @abstractmethod
-    def read(self, stream: str, sample: Sample, draw: np.random.Generator | None) -> Row:
+    def read(self, stream: str, sample: Sample, draw: Draw | None) -> Row:
         """A sample's members as model inputs; runs in threads.
 
         Args:
             stream: A name of `streams`.
             sample: Members and columns by extension or column name.
-            draw: Randomness of this sample in this epoch; None asks for the evaluation view.
+            draw: See `Draw`; None asks for the evaluation view.
 
         Raises:
             SampleError: the sample cannot be used.
@@ -161,6 +166,22 @@ class Task(ABC):
     def depth(self, name: str) -> int:
         """How many layers lie between a parameter and the output, for layer decay."""
         return 0
+
+    def initial(self, path: Path) -> dict[str, Tensor]:
+        """Weights to start from, under the module's names, out of a file that others wrote.
+
+        Raises:
+            ValueError: the file does not fit.
+        """
+        raise ValueError("this model cannot start from a file of weights")
+
+    def export(self, state: Mapping[str, Tensor], folder: Path, form: str) -> list[Path]:
+        """Write weights as another library loads them; the files that were written.
+
+        Raises:
+            ValueError: there is no such form.
+        """
+        raise ValueError("this model cannot be exported")
 
     def evaluators(self, held_out: Corpus) -> list[Evaluator]:
         """Measures to take on a corpus that is not trained on."""

@@ -3,10 +3,12 @@ import sys
 
 import pytest
 import typer
+from safetensors.torch import load_file
 from typer.testing import CliRunner
 
 from tests.trainers.conftest import TINY
 from trainers.cli import train
+from trainers.export import export
 
 APP = typer.Typer()
 APP.command("train")(train)
@@ -34,6 +36,24 @@ def test_trains_and_resumes(scenes, held_out, tmp_path):
     again = call(*common, "--steps", "3", "--no-resume", "--seed", "5")
     assert again.exit_code == 0, again.output
     assert (tmp_path / "run.1/metrics.jsonl").exists() and (tmp_path / "run/run.json").exists()
+
+
+def test_exports_a_run_and_starts_another_from_it(scenes, tmp_path):
+    exporting = typer.Typer()
+    exporting.command()(export)
+    common = ("clip", scenes, *QUICK, "--steps", "1", "--set", "optimizer.lr=1e-9")
+    assert call(*common, "--out", tmp_path / "a", "--set", "train.ema=0.5").exit_code == 0
+    arguments = [str(tmp_path / "a"), str(tmp_path / "hf"), "--form", "hf"]
+    found = CliRunner().invoke(exporting, arguments)
+    assert found.exit_code == 0, found.output
+    first = tmp_path / "hf/model.safetensors"
+    again = call(*common, "--out", tmp_path / "b", "--seed", "9", "--initial", first)
+    assert again.exit_code == 0, again.output
+    CliRunner().invoke(exporting, [str(tmp_path / "b"), str(tmp_path / "hf2"), "--form", "hf"])
+    one, two = load_file(first), load_file(tmp_path / "hf2/model.safetensors")
+    assert all((one[name] - two[name]).abs().max() < 1e-6 for name in one)
+    nothing = CliRunner().invoke(exporting, [str(tmp_path), str(tmp_path / "x")])
+    assert nothing.exit_code == 1 and "give the folder of a run" in nothing.output
 
 
 @pytest.mark.parametrize("arguments,message", [

@@ -244,7 +244,7 @@ def test_bad_images_and_captions_are_sample_errors():
     picture = cv2.imencode(".png", np.zeros((70, 80, 3), np.uint8))[1].tobytes()
     with pytest.raises(SampleError, match="UTF-8"):
         task.read("pairs", {"png": picture, "txt": b"\xff\xfe"}, None)
-    row = task.read("pairs", {"png": picture, "txt": b"a cat"}, np.random.default_rng(0))
+    row = task.read("pairs", {"png": picture, "txt": b"a cat"}, lambda: np.random.default_rng(0))
     assert row["pixels"].shape == (64, 64, 3) and row["ids"].shape == (77,)
 
 

@@ -1,3 +1,4 @@
+import open_clip
 import pytest
 import torch
 from torch import nn
@@ -6,21 +7,20 @@ from tests.trainers.test_clip import (
     SIZES,
     batch,
     close,
-    hugging_face_config,
     open_clip_model,
     randomised,
 )
 from trainers.clip.model import Clip
 from trainers.clip.presets import PRESETS
-from trainers.clip.task import normalise
+from trainers.clip.task import ClipTask, normalise
 from trainers.clip.weights import (
+    export,
     from_hugging_face,
     read,
     resize_positions,
     sizes,
     to_hugging_face,
     to_open_clip,
-    write,
 )
 
 VITS = [name for name, size in SIZES.items() if size.patch]
@@ -93,36 +93,49 @@ def test_reads_open_clips_training_files(tmp_path):
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_open_clip_loads_what_is_written(size, tmp_path):
+def test_open_clip_loads_what_is_exported(size, tmp_path):
     s = SIZES[size]
     mine = randomised(Clip(s), 1).eval()
-    write(mine.state_dict(), tmp_path / "model.safetensors", "open_clip")
-    from open_clip import load_checkpoint
-
-    theirs = open_clip_model(s).eval()
-    load_checkpoint(theirs, str(tmp_path / "model.safetensors"))
+    export(mine.state_dict(), s, tmp_path, "open_clip")
+    theirs, _, _ = open_clip.create_model_and_transforms(f"local-dir:{tmp_path}")
+    theirs.eval()
     data = batch(s)
     image, text, scale = theirs(normalise(data.data["pixels"]), data.data["ids"])
     found = mine(normalise(data.data["pixels"]), data.data["ids"])
     for a, b in zip(found, (image, text, scale), strict=True):
         assert close(a, b)
-    assert equal(read(tmp_path / "model.safetensors"), mine.state_dict())
+    assert equal(read(tmp_path / "open_clip_model.safetensors"), mine.state_dict())
 
 
-def test_transformers_loads_what_is_written(tmp_path):
+@pytest.mark.parametrize("size", VITS)
+def test_transformers_loads_what_is_exported(size, tmp_path):
     from transformers import CLIPModel
 
-    s = SIZES["vit"]
+    s = SIZES[size]
     mine = randomised(Clip(s), 1).eval()
-    write(mine.state_dict(), tmp_path / "model.safetensors", "hf")
+    export(mine.state_dict(), s, tmp_path, "hf")
     assert equal(read(tmp_path / "model.safetensors"), mine.state_dict())
-    config = hugging_face_config(s)
-    config.save_pretrained(tmp_path)
     theirs = CLIPModel.from_pretrained(tmp_path).eval()
     data = batch(s)
     found = theirs(input_ids=data.data["ids"], pixel_values=normalise(data.data["pixels"]))
     image, text, _ = mine(normalise(data.data["pixels"]), data.data["ids"])
     assert close(found.image_embeds, image) and close(found.text_embeds, text)
+
+
+def test_another_form_is_an_error(tmp_path):
+    with pytest.raises(ValueError, match="open_clip or hf; found 'onnx'"):
+        export({}, SIZES["vit"], tmp_path, "onnx")
+
+
+def test_starts_from_exported_weights_at_another_resolution(tmp_path):
+    s = SIZES["vit"]
+    export(randomised(Clip(s), 1).state_dict(), s, tmp_path, "hf")
+    larger = s.model_copy(update={"image_size": 96})
+    state = ClipTask(larger, 4).initial(tmp_path / "model.safetensors")
+    Clip(larger).load_state_dict(state)
+    with pytest.raises(ValueError, match="of other sizes"):
+        wider = s.model_copy(update={"embed": 64})
+        ClipTask(wider, 4).initial(tmp_path / "model.safetensors")
 
 
 def test_positions_are_interpolated_as_open_clip_does():

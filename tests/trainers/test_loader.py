@@ -30,7 +30,7 @@ class Texts(Task):
         if b"broken" in sample["txt"]:
             raise SampleError("broken")
         number = int(sample["txt"])
-        return {"number": np.int64(number), "noise": draw.random(2)}
+        return {"number": np.int64(number), "noise": draw().random(2)}
 
     def build(self):
         return nn.Identity()

@@ -1,8 +1,9 @@
 """CLIP's training: pairs in, one symmetric contrastive loss over the global batch out."""
 
 import math
+from collections.abc import Mapping
+from pathlib import Path
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -10,9 +11,10 @@ from torch import Tensor, nn
 from preprocess.shards.reader import Corpus, Sample
 from preprocess.text.clip_tokenizer import clip_tokenizer
 from trainers import images
+from trainers.clip import weights
 from trainers.clip.model import Bottleneck, Clip, ClipSettings, Transformer
 from trainers.evaluate import Retrieval
-from trainers.task import Batch, Evaluator, Gather, Row, SampleError, Stream, SubBatch, Task
+from trainers.task import Batch, Draw, Evaluator, Gather, Row, SampleError, Stream, SubBatch, Task
 
 MEAN = (0.48145466, 0.4578275, 0.40821073)
 STD = (0.26862954, 0.26130258, 0.27577711)
@@ -38,7 +40,7 @@ class ClipTask(Task):
         """One batch of pairs."""
         return [SubBatch("pairs", self.global_batch)]
 
-    def read(self, stream: str, sample: Sample, draw: np.random.Generator | None) -> Row:
+    def read(self, stream: str, sample: Sample, draw: Draw | None) -> Row:
         """`pixels` uint8 [P, P, 3] and `ids` int64 [T]. In training the picture is a random
         crop of 90 to 100 % of its area (open_clip's form of the paper's random square crop)."""
         size = self.settings.image_size
@@ -47,7 +49,7 @@ class ClipTask(Task):
         if draw is None:
             pixels = images.centre(picture, size)
         else:
-            box = images.random_box(picture.shape[0], picture.shape[1], draw)
+            box = images.random_box(picture.shape[0], picture.shape[1], draw())
             pixels = images.crop(picture, box, size)
         try:
             caption = sample["txt"].decode()
@@ -106,6 +108,20 @@ class ClipTask(Task):
         """Gains, biases, the class token and the temperature are exempt (open_clip's rule up to
         3.2; the paper exempts gains and biases)."""
         return parameter.ndim > 1
+
+    def initial(self, path: Path) -> dict[str, Tensor]:
+        """OpenAI's, open_clip's or Hugging Face's weights, of any resolution (ViT)."""
+        state, s = weights.read(path), self.settings
+        if s.patch is not None and "visual.proj" in state:
+            state = weights.resize_positions(state, s.image_size, s.patch)
+        found = weights.sizes(state, s.activation)
+        if found != s:
+            raise ValueError(f"{path} is a CLIP of other sizes: {found}; the preset's are {s}")
+        return state
+
+    def export(self, state: Mapping[str, Tensor], folder: Path, form: str) -> list[Path]:
+        """Forms `open_clip` and `hf`: weights and their configuration file."""
+        return weights.export(state, self.settings, folder, form)
 
     def evaluators(self, held_out: Corpus) -> list[Evaluator]:
         """Retrieval in both directions."""

@@ -3,18 +3,20 @@
 OpenAI's and open_clip's names are this model's own.
 """
 
+import json
 import pickle
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from trainers.clip.model import ClipSettings
+from preprocess.text.clip_tokenizer import END, START
+from trainers.clip.model import HEAD_WIDTH, ClipSettings
 
 _PLAIN = {
     "logit_scale": "logit_scale",
@@ -213,11 +215,77 @@ def resize_positions(state: Mapping[str, Tensor], image_size: int, patch: int) -
     return {**state, name: torch.cat([first, flat])}
 
 
-def write(state: Mapping[str, Tensor], path: Path, form: Literal["open_clip", "hf"]) -> None:
-    """Write weights as a `.safetensors` file for open_clip or Hugging Face.
+def export(state: Mapping[str, Tensor], s: ClipSettings, folder: Path, form: str) -> list[Path]:
+    """Write weights and configuration as another library loads them.
+
+    Args:
+        state: Under this model's names.
+        s: The model's sizes.
+        folder: Where to; made where it is not there.
+        form: `open_clip` (`open_clip_config.json`, `open_clip_model.safetensors`) or `hf`
+            (`config.json`, `model.safetensors`, for `transformers.CLIPModel.from_pretrained`).
 
     Raises:
-        ValueError: a ResNet in Hugging Face's form.
+        ValueError: another form, or a ResNet for Hugging Face.
     """
-    named = to_hugging_face(state) if form == "hf" else to_open_clip(state)
-    save_file({name: x.contiguous() for name, x in named.items()}, path, {"format": "pt"})
+    if form not in ("open_clip", "hf"):
+        raise ValueError(f"CLIP can be exported as open_clip or hf; found {form!r}")
+    hf = form == "hf"
+    named = to_hugging_face(state) if hf else to_open_clip(state)
+    config = _hugging_face_config(s) if hf else {"model_cfg": _open_clip_config(s)}
+    stem = "" if hf else "open_clip_"
+    folder.mkdir(parents=True, exist_ok=True)
+    config_path, model_path = folder / f"{stem}config.json", folder / f"{stem}model.safetensors"
+    config_path.write_text(json.dumps(config, indent=2) + "\n")
+    save_file({name: x.contiguous() for name, x in named.items()}, model_path, {"format": "pt"})
+    return [config_path, model_path]
+
+
+def _open_clip_config(s: ClipSettings) -> dict[str, Any]:
+    vision: dict[str, Any] = {
+        "image_size": s.image_size,
+        "layers": s.layers,
+        "width": s.width,
+    }
+    if s.patch:
+        vision |= {"patch_size": s.patch, "head_width": HEAD_WIDTH}
+    text = {
+        "context_length": s.context,
+        "vocab_size": s.vocabulary,
+        "width": s.text_width,
+        "heads": s.text_width // HEAD_WIDTH,
+        "layers": s.text_layers,
+    }
+    quick = s.activation == "quick_gelu"
+    return {"embed_dim": s.embed, "quick_gelu": quick, "vision_cfg": vision, "text_cfg": text}
+
+
+def _hugging_face_config(s: ClipSettings) -> dict[str, Any]:
+    common = {"hidden_act": s.activation, "projection_dim": s.embed}
+    tower: dict[str, dict[str, Any]] = {
+        kind: {
+            "hidden_size": width,
+            "intermediate_size": 4 * width,
+            "num_hidden_layers": layers,
+            "num_attention_heads": width // HEAD_WIDTH,
+            **common,
+        }
+        for kind, width, layers in (
+            ("vision", s.width, s.layers),
+            ("text", s.text_width, s.text_layers),
+        )
+    }
+    tower["vision"] |= {"image_size": s.image_size, "patch_size": s.patch}
+    tower["text"] |= {
+        "vocab_size": s.vocabulary,
+        "max_position_embeddings": s.context,
+        "bos_token_id": START,
+        "eos_token_id": END,
+    }
+    return {
+        "architectures": ["CLIPModel"],
+        "model_type": "clip",
+        "projection_dim": s.embed,
+        "vision_config": tower["vision"],
+        "text_config": tower["text"],
+    }

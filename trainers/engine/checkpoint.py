@@ -44,6 +44,28 @@ def completed(folder: Path) -> list[Path]:
     return sorted(path for path in found if (path / "COMPLETE").exists())
 
 
+def read_weights(folder: Path, module: nn.Module) -> str:
+    """Load a run's newest weights into a module that is neither sharded nor wrapped: the moving
+    average where the run keeps one.
+
+    Returns:
+        The checkpoint's name.
+
+    Raises:
+        CheckpointError: the folder has no whole checkpoint.
+    """
+    found = completed(folder)
+    if not found:
+        raise CheckpointError(f"{folder} has no whole checkpoint; train first")
+    averages = json.loads((found[-1] / "state.json").read_text())["identity"].get("ema")
+    state: dict[str, Any] = {"model": module.state_dict()}
+    if averages:
+        state["average"] = dict(module.named_parameters())
+    dcp.load(state, checkpoint_id=str(found[-1]), no_dist=True)
+    module.load_state_dict({**state["model"], **state.get("average", {})})
+    return found[-1].name
+
+
 def _shapes(module: nn.Module) -> dict[str, list[int]]:
     named = [*module.named_parameters(), *module.named_buffers()]
     return {name: list(x.shape) for name, x in named}

@@ -14,7 +14,7 @@ import torch
 from rich.console import Console
 
 from preprocess.shards.reader import Corpus
-from trainers.engine.checkpoint import Checkpoints
+from trainers.engine.checkpoint import Checkpoints, completed
 from trainers.engine.config import OptimizerSettings, TrainSettings
 from trainers.engine.distributed import Parallel, World
 from trainers.engine.metrics import Clock, Reporter, forward_flops
@@ -39,6 +39,8 @@ class Run:
     """Corpora and weights of each stream."""
     out: Path
     held_out: Corpus | None = None
+    initial: Path | None = None
+    """A file of weights to start from (`Task.initial`); a resumed run does not look at it."""
     record: Mapping[str, Any] | None = None
     """What `run.json` should say of how the run was started."""
 
@@ -81,7 +83,10 @@ def fit(run: Run, world: World, console: Console | None = None) -> int:
     world.barrier()
 
     torch.manual_seed(int(generator("init", train.seed).integers(2**63)))
-    module = task.build().to(world.device)
+    module = task.build()
+    if run.initial is not None and not completed(run.out / "checkpoints"):
+        module.load_state_dict(task.initial(run.initial))
+    module = module.to(world.device)
     parallel = Parallel(module, task, train, world)
     optimizer = make_optimizer(parallel.raw, task, run.optimizer)
     average = MovingAverage(parallel.raw, train.ema) if train.ema else None
@@ -222,6 +227,7 @@ def _write_record(
             name: [{"path": corpus.path, "weight": weight} for corpus, weight in corpora]
             for name, corpora in run.corpora.items()
         },
+        "initial": str(run.initial) if run.initial else None,
         "held_out": run.held_out.path if run.held_out else None,
         "identity": dict(identity),
         "parameters": parameters,

@@ -71,16 +71,13 @@ class Loader:
         self._assembler = ThreadPoolExecutor(1, "assemble") if workers else None
         cv2.setNumThreads(1 if workers else (os.cpu_count() or 1))
 
-    def _rows(self, stream: str, positions: range) -> list[Row]:
-        source = self._sources[stream]
-        return [source.row(position) for position in positions]
-
     def _batch(self, stream: str, positions: range) -> "Batch | Future[Batch]":
         """One micro-batch, or the promise of it."""
+        source = self._sources[stream]
         if self._pool is None or self._assembler is None:
-            return _assemble(stream, [self._rows(stream, positions)])
+            return _assemble(stream, [source.rows(positions)])
         chunks = [
-            self._pool.submit(self._rows, stream, positions[i : i + _CHUNK])
+            self._pool.submit(source.rows, positions[i : i + _CHUNK])
             for i in range(0, len(positions), _CHUNK)
         ]
         return self._assembler.submit(

@@ -72,12 +72,23 @@ class ShardOrder:
 
     def locate(self, epoch: int, position: int) -> tuple[int, int]:
         """Shard number and row of the `position`-th sample of an epoch."""
+        return self.locate_run(epoch, position, 1)[0]
+
+    def locate_run(self, epoch: int, position: int, count: int) -> list[tuple[int, int]]:
+        """Shard numbers and rows of `count` samples of an epoch from `position` on."""
         shards, starts, firsts = self._epoch(epoch)
         window_starts = starts[firsts]
-        number = int(np.searchsorted(window_starts, position, side="right")) - 1
-        place = self._permuted(epoch, number)[position - window_starts[number]]
-        shard = int(np.searchsorted(starts, place, side="right")) - 1
-        return int(shards[shard]), int(place - starts[shard])
+        parts, at, stop = [], position, position + count
+        while at < stop:
+            number = int(np.searchsorted(window_starts, at, side="right")) - 1
+            begin = int(window_starts[number])
+            part = self._permuted(epoch, number)[at - begin : stop - begin]
+            parts.append(part)
+            at += len(part)
+        places = np.concatenate(parts)
+        which = np.searchsorted(starts, places, side="right") - 1
+        rows = places - starts[which]
+        return list(zip(shards[which].tolist(), rows.tolist(), strict=True))
 
     def shards_from(self, epoch: int, position: int, samples: int) -> list[int]:
         """Shards that the windows of `samples` positions from `position` on touch, in order."""

@@ -2,9 +2,9 @@
 
 import json
 import threading
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +13,11 @@ from preprocess import files
 from preprocess.shards.reader import Corpus, Sample, ShardReader
 from trainers.loader.order import Mix, ShardOrder, corpus_digest, generator
 from trainers.task import Row, SampleError, Stream, Task
+
+try:  # The same checksum, some ten times as fast: no more than a copy of the bytes.
+    from isal.isal_zlib import crc32
+except ImportError:
+    from zlib import crc32
 
 MAX_CONSECUTIVE_BAD = 100
 FEWEST_BAD = 10
@@ -67,7 +72,7 @@ class Members:
 def _checked(reader: ShardReader, row: int) -> Sample:
     sample = reader.read(row)
     for ext, expected in reader.crc32s(row).items():
-        if zlib.crc32(sample[ext]) != expected:
+        if crc32(sample[ext]) != expected:
             raise SampleError(f"member {ext} does not have its checksum")
     return sample
 
@@ -167,19 +172,33 @@ class Source:
         which, _, shard, row = self.locate(position)
         return self.members[which].key(shard, row)
 
-    def row(self, position: int) -> Row:
-        """A position's sample as model inputs.
+    def rows(self, positions: range) -> list[Row]:
+        """Consecutive positions' samples as model inputs.
 
         One that cannot be used is skipped: another sample of the corpus, drawn by position,
         takes its place, so that batches stay full and every rank stays in step.
         """
-        which, epoch, shard, row = self.locate(position)
+        if len(self.orders) > 1:
+            places = [self.locate(position) for position in positions]
+        else:
+            places, at = [], positions.start
+            while at < positions.stop:
+                epoch, i = divmod(at, self.usable[0])
+                count = min(positions.stop - at, self.usable[0] - i)
+                places += [
+                    (0, epoch, *place) for place in self.orders[0].locate_run(epoch, i, count)
+                ]
+                at += count
+        return [self._row(p, *place) for p, place in zip(positions, places, strict=True)]
+
+    def _row(self, position: int, which: int, epoch: int, shard: int, row: int) -> Row:
         members = self.members[which]
         attempt = 0
         while True:
+            key = members.key(shard, row)
             try:
                 sample = members.read(shard, row)
-                draw = generator("draw", self.seed, self.name, members.key(shard, row), epoch)
+                draw = partial(generator, "draw", self.seed, self.name, key, epoch)
                 found = self.task.read(self.name, sample, draw)
             except (SampleError, OSError) as error:
                 self.health.skip(
@@ -187,7 +206,7 @@ class Source:
                         "stream": self.name,
                         "shard": members.corpus.shards[shard].tar,
                         "row": row,
-                        "key": members.key(shard, row),
+                        "key": key,
                         "reason": str(error),
                     }
                 )
