@@ -81,11 +81,12 @@ def spark_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkClu
     where = ["--state", str(state), "--port", str(base)]
     # Bundles that are short beside the time between two kills, or none would ever end.
     settings = ["--conf", "spark.default.parallelism=16", "--conf", "spark.task.maxFailures=16"]
-    here = str(Path(__file__).parent)
     environment = {
         **os.environ,
         "PYTHON": sys.executable,
-        "PYTHONPATH": os.pathsep.join([here, *filter(None, [os.environ.get("PYTHONPATH")])]),
+        "PYTHONPATH": os.pathsep.join(
+            [str(CHECKOUT), *filter(None, [os.environ.get("PYTHONPATH")])]
+        ),
     }
     started = subprocess.run(
         [*script, "start", *where, *settings], env=environment, capture_output=True, text=True

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from small_stage import BUCKETS, ROWS, refusing_stage, small_stage
 
 from pipelines.runners import RunnerError, StageFailed, make_runner
 from preprocess import files
+from tests.distributed.small_stage import BUCKETS, ROWS, refusing_stage, small_stage
 
 pytestmark = pytest.mark.slow
 
