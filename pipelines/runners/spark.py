@@ -51,12 +51,14 @@ class SparkRunner(Runner):
                 f"--environment_type=LOOPBACK runs the workers in this process, which "
                 f"executors behind {host} cannot reach: leave it out and serve worker pools"
             )
-        if host not in _ON_THIS_MACHINE and "--shared_paths" not in self.job.options:
+        shared = options.view_as(DebugOptions).lookup_experiment("shared_paths")
+        if host not in _ON_THIS_MACHINE and not shared:
             for path in (self.job.corpus, *self.job.inputs):
                 if path and files.is_local(path):
                     raise RunnerError(
                         f"{path} is on this machine and the Spark cluster ({host}) is not: use "
-                        "gs://, s3:// or hdfs:// paths"
+                        "gs://, s3:// or hdfs:// paths, or --experiments=shared_paths if every "
+                        "machine mounts it under that name"
                     )
 
     def engine(self) -> PipelineRunner:

@@ -131,7 +131,14 @@ if __name__ == "__main__":
 """
 
 
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(
+    "how",
+    [
+        signal.SIGKILL,
+        pytest.param(signal.SIGTERM, marks=pytest.mark.slow),
+        pytest.param(signal.SIGINT, marks=pytest.mark.slow),
+    ],
+)
 def test_workers_stop_writing_when_the_driver_ends(tmp_path: Path, how: signal.Signals) -> None:
     script, out = tmp_path / "driver.py", tmp_path / "out"
     out.mkdir()

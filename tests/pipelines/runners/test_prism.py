@@ -1,5 +1,6 @@
 import os
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 
 import apache_beam as beam
@@ -33,7 +34,7 @@ class Write(beam.DoFn):
     def __init__(self, folder: str) -> None:
         self.folder = folder
 
-    def process(self, group: tuple[str, list[str]]) -> None:
+    def process(self, group: tuple[str, Iterable[str]]) -> None:
         files.write_bytes(files.join(self.folder, group[0]), "".join(sorted(group[1])).encode())
 
 
