@@ -40,6 +40,23 @@ def build(
     explain: Annotated[
         bool, typer.Option("--explain", help="Print the resolved stages and run nothing.")
     ] = False,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run",
+            help="With --runner dataflow: translate the graphs, measure them here on the recipe's "
+            "inputs, and print what the build would cost. Needs no account and no network.",
+        ),
+    ] = False,
+    price_vcpu_hour: Annotated[
+        float, typer.Option(help="Price of a vCPU for an hour, for --dry-run.")
+    ] = 0.0,
+    price_memory_gb_hour: Annotated[
+        float, typer.Option(help="Price of a GB of memory for an hour, for --dry-run.")
+    ] = 0.0,
+    price_shuffle_gb: Annotated[
+        float, typer.Option(help="Price of a shuffled GB, for --dry-run.")
+    ] = 0.0,
 ) -> None:
     """Build a corpus from a recipe; resume it; or do nothing where it is whole.
 
@@ -52,12 +69,17 @@ def build(
     septet build my.yaml --out /data/my-corpus --workers 8
 
     septet build my.yaml --explain
+
+    septet build sample.yaml --runner dataflow --dry-run --price-vcpu-hour 0.06
     """
     from pipelines.build import build as run_build
     from pipelines.build import resolve
+    from pipelines.dry_run import dry_run as run_dry
     from pipelines.explain import explain_stages
     from pipelines.progress import BuildProgress
     from pipelines.runners import make_runner
+    from pipelines.runners.cost import Prices
+    from pipelines.runners.dataflow import DataflowRunner
     from schemas.recipe_file import parse_recipe
 
     if not recipe.is_file():
@@ -68,7 +90,14 @@ def build(
     if explain:
         explain_stages(parsed, resolve(parsed, folder, corpus), Console())
         return
-    chosen = make_runner(runner, workers, beam or [], corpus)
+    inputs = [str(path) for source in parsed.sources for path in source.paths]
+    chosen = make_runner(runner, workers, beam or [], corpus, inputs)
+    if dry_run:
+        if not isinstance(chosen, DataflowRunner):
+            raise ValueError("--dry-run goes with --runner dataflow; --explain with any runner")
+        prices = Prices(price_vcpu_hour, price_memory_gb_hour, price_shuffle_gb)
+        run_dry(parsed, folder, chosen, prices, Console(width=max(_console.width, 120)))
+        return
     chosen.check()
     result = run_build(parsed, folder, corpus, chosen, BuildProgress(_console))
     if result.nothing_to_do:

@@ -14,7 +14,7 @@ from typing import ClassVar
 import apache_beam as beam
 import grpc  # type: ignore[import-untyped]
 from apache_beam.options.pipeline_options import PipelineOptions
-from apache_beam.runners.runner import PipelineRunner, PipelineState
+from apache_beam.runners.runner import PipelineResult, PipelineRunner, PipelineState
 from apache_beam.runners.worker import sdk_worker
 
 BuildGraph = Callable[[beam.Pipeline], None]
@@ -69,8 +69,8 @@ class Runner(ABC):
         """Beam's options for the stage `name`."""
         return PipelineOptions([*self.flags(), f"--job_name={job_name(name)}", *self.job.options])
 
-    def run(self, name: str, build_graph: BuildGraph) -> None:
-        """Build, run and await one pipeline.
+    def run(self, name: str, build_graph: BuildGraph) -> PipelineResult:
+        """Build, run and await one pipeline; returns Beam's result, which has its metrics.
 
         Raises:
             StageFailed: the pipeline ended in any state but DONE. Beam's own error, with the
@@ -80,11 +80,13 @@ class Runner(ABC):
         build_graph(pipeline)
         try:
             with quiet_beam(self.log_level):
-                state = pipeline.run().wait_until_finish()
+                result = pipeline.run()
+                state = result.wait_until_finish()
         except Exception as error:
             raise StageFailed(f"stage {name} failed: {summary(error)}") from error
         if state != PipelineState.DONE:
             raise StageFailed(f"stage {name} ended as {state} instead of {PipelineState.DONE}")
+        return result
 
 
 def job_name(name: str) -> str:

@@ -14,7 +14,7 @@ from apache_beam.runners.portability.fn_api_runner.worker_handlers import (
     GrpcWorkerHandler,
     WorkerHandler,
 )
-from apache_beam.runners.runner import PipelineRunner
+from apache_beam.runners.runner import PipelineResult, PipelineRunner
 from apache_beam.transforms.environments import Environment
 
 from pipelines.runners import workers
@@ -60,10 +60,10 @@ class LocalRunner(Runner):
             options.view_as(DirectOptions).direct_running_mode = "worker_process"
         return options
 
-    def run(self, name: str, build_graph: BuildGraph) -> None:
+    def run(self, name: str, build_graph: BuildGraph) -> PipelineResult:
         """See `Runner.run`. Ctrl-C ends the workers at once."""
         with _workers_end_on_interrupt():
-            super().run(name, build_graph)
+            return super().run(name, build_graph)
 
 
 class WorkerProcess(Environment):

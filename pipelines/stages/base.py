@@ -265,7 +265,7 @@ def shuffle_tasks(split: beam.DoFn, numbers: list[int], work: Any, groups: list[
                                                    reshuffle=False)  # fmt: skip
         _ = (
             (parts, every)
-            | beam.Flatten()
+            | "all" >> beam.Flatten()
             | "shuffle" >> beam.GroupByKey()
             | work.stage >> beam.ParDo(RunGroup(work))
         )

@@ -67,7 +67,7 @@ class CurateStage(Stage):
             )
             _ = (
                 (dropped, every)
-                | beam.Flatten()
+                | "all" >> beam.Flatten()
                 | "by shard" >> beam.GroupByKey()
                 | "curate" >> beam.ParDo(RunGroup(work))
             )

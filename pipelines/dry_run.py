@@ -1,0 +1,80 @@
+"""`septet build --runner dataflow --dry-run`: what a build would be and cost."""
+
+import tempfile
+
+from rich.console import Console
+from rich.table import Table
+
+from pipelines.build import build
+from pipelines.progress import BuildProgress
+from pipelines.runners.base import BuildGraph, Job, PipelineResult
+from pipelines.runners.cost import Measured, Prices, table
+from pipelines.runners.dataflow import DataflowRunner, Graph
+from pipelines.runners.measure import MeasuringRunner
+from schemas.recipe import Recipe
+
+
+class _DryRunner(MeasuringRunner):
+    """Translates each pipeline for Dataflow, then runs it here and measures it."""
+
+    def __init__(self, job: Job, dataflow: DataflowRunner):
+        super().__init__(job)
+        self.dataflow = dataflow
+        self.graphs: list[Graph] = []
+
+    def run(self, name: str, build_graph: BuildGraph) -> PipelineResult:
+        """See `Runner.run`."""
+        self.graphs.append(self.dataflow.dry_run(name, build_graph))
+        return super().run(name, build_graph)
+
+
+def dry_run(
+    recipe: Recipe, folder: str, dataflow: DataflowRunner, prices: Prices, console: Console
+) -> None:
+    """Build the recipe's corpus once in a temporary folder, and print what Dataflow would get.
+
+    The figures a pair are those of the recipe's own inputs: give it a sample of them.
+
+    Args:
+        recipe: A parsed recipe.
+        folder: Where its relative paths start.
+        dataflow: The runner, with the user's options.
+        prices: Of the region, as the provider lists them.
+        console: Where to print.
+    """
+    with tempfile.TemporaryDirectory() as scratch:
+        runner = _DryRunner(Job(corpus=scratch), dataflow)
+        result = build(recipe, folder, scratch, runner, BuildProgress())
+    console.print(f"[bold]{recipe.name}[/] on Dataflow: {len(runner.graphs)} jobs, one a pipeline")
+    for graph in runner.graphs:
+        figures = runner.figures[graph.name]
+        for line in graph.lines():
+            console.print(line, highlight=False, soft_wrap=True)
+        console.print(
+            f"  largest element {figures.largest:,} bytes ({figures.largest_at})",
+            highlight=False,
+            soft_wrap=True,
+        )
+    pairs = max(1, result.stages[0].counts.taken)
+    measured = [
+        Measured(name, pairs, figures.cpu_seconds, figures.shuffled_bytes)
+        for name, figures in runner.figures.items()
+    ]
+    header, *rows = table(measured, prices)
+    cost = Table(title=f"measured on {pairs:,} pairs", title_justify="left")
+    for heading in header:
+        cost.add_column(heading, justify="left" if heading == "stage" else "right")
+    for row in rows:
+        cost.add_row(*row)
+    console.print(cost)
+    console.print(
+        "CPU seconds include the start of each pipeline, 0.4 or so: take a sample that is long "
+        "beside it. Waiting for the network is not in them.",
+    )
+    if not prices.vcpu_hour:
+        names = "--price-vcpu-hour, --price-memory-gb-hour, --price-shuffle-gb"
+        console.print(f"costs need prices: {names}")
+    for problem in dataflow.problems():
+        console.print(
+            f"before it can run: {problem}", highlight=False, soft_wrap=True, markup=False
+        )

@@ -1,0 +1,92 @@
+"""A build on this machine that measures its graphs: what they shuffle, and what they cost."""
+
+import time
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import apache_beam as beam
+from apache_beam import coders
+from apache_beam.metrics import Metrics, MetricsFilter
+from apache_beam.pipeline import AppliedPTransform, PipelineVisitor
+from apache_beam.runners.runner import PipelineResult
+
+from pipelines.runners.base import BuildGraph, Job
+from pipelines.runners.local import LocalRunner
+
+_NAMESPACE = "septet.measure"
+
+
+@dataclass
+class PassFigures:
+    """Of one pipeline: CPU seconds, bytes that entered a shuffle, and the largest encoded element
+    of any PCollection with its place. Grouped values count one by one: runners stream them."""
+
+    cpu_seconds: float = 0.0
+    shuffled_bytes: int = 0
+    largest: int = 0
+    largest_at: str = ""
+
+
+class _Sizes(beam.DoFn):
+    """Counts the encoded sizes of what passes by."""
+
+    def __init__(self, name: str, grouped: bool):
+        self.name, self.grouped = name, grouped
+        self.coder = coders.FastPrimitivesCoder()
+
+    def process(self, element: Any) -> Iterable[None]:
+        """Count one element, or each value of a group."""
+        sizes = Metrics.distribution(_NAMESPACE, self.name)
+        for part in element[1] if self.grouped else (element,):
+            sizes.update(len(self.coder.encode(part)))
+        return ()
+
+
+class _Edges(PipelineVisitor):
+    """The outputs of all primitive steps, and which of them go into a shuffle."""
+
+    def __init__(self) -> None:
+        self.outputs: dict[str, tuple[beam.PCollection, bool]] = {}
+        self.shuffled: set[str] = set()
+
+    def visit_transform(self, node: AppliedPTransform) -> None:
+        """Called by Beam for each primitive step."""
+        is_shuffle = isinstance(node.transform, beam.GroupByKey)
+        if is_shuffle:
+            self.shuffled |= {one.producer.full_label for one in node.inputs if one.producer}
+        for output in node.outputs.values():
+            self.outputs[node.full_label] = (output, is_shuffle)
+
+
+class MeasuringRunner(LocalRunner):
+    """The embedded runner with one worker; `figures` holds what was measured, by pass."""
+
+    name: ClassVar[str] = "measure"
+
+    def __init__(self, job: Job) -> None:
+        super().__init__(job)
+        self.figures: dict[str, PassFigures] = defaultdict(PassFigures)
+
+    def run(self, name: str, build_graph: BuildGraph) -> PipelineResult:
+        """See `Runner.run`. The CPU seconds include what measuring takes."""
+        figures, edges = self.figures[name], _Edges()
+
+        def measured(pipeline: beam.Pipeline) -> None:
+            build_graph(pipeline)
+            pipeline.visit(edges)
+            for number, (label, (output, grouped)) in enumerate([*edges.outputs.items()]):
+                _ = output | f"size {number}" >> beam.ParDo(_Sizes(label, grouped))
+
+        start = time.process_time()
+        result = super().run(name, measured)
+        figures.cpu_seconds += time.process_time() - start
+        ours = MetricsFilter().with_namespace(_NAMESPACE)
+        for metric in result.metrics().query(ours)["distributions"]:
+            label, sizes = metric.key.metric.name, metric.result
+            if sizes.max is not None and sizes.max > figures.largest:
+                figures.largest, figures.largest_at = sizes.max, label
+            if label in edges.shuffled:
+                figures.shuffled_bytes += sizes.sum
+        return result
