@@ -1,6 +1,7 @@
 """`septet train`. Nothing here imports torch before a run starts, so that help is instant."""
 
 import importlib
+import json
 import re
 from pathlib import Path
 from typing import Annotated, Any
@@ -28,6 +29,16 @@ def train(
     held_out: Annotated[
         str | None, typer.Option(help="Corpus to measure on; must not overlap the trained one.")
     ] = None,
+    zero_shot: Annotated[
+        str | None,
+        typer.Option(help="Corpus of labelled pictures (member cls) to classify by description."),
+    ] = None,
+    classes: Annotated[
+        Path | None,
+        typer.Option(
+            help='Its classes, as JSON: {"classes": […], "templates": ["a photo of a {}"]}.'
+        ),
+    ] = None,
     out: Annotated[
         Path | None, typer.Option(help="Folder of the run. Default: runs/MODEL-PRESET.")
     ] = None,
@@ -47,6 +58,10 @@ def train(
             "keeps the old folder under another name."
         ),
     ] = True,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Reckon memory, FLOPs and reading; train nothing.")
+    ] = False,
+    ranks: Annotated[int, typer.Option(help="Devices to reckon with in a dry run.")] = 1,
     changes: Annotated[
         list[str] | None,
         typer.Option("--set", help="Change a setting: KEY=VALUE. A wrong KEY lists them all."),
@@ -67,14 +82,17 @@ def train(
       torchrun --nproc-per-node 8 -m trainers.cli clip corpora/web --preset vit-l-14
       --set train.micro_batch=512
 
+      septet train clip corpora/web --preset vit-l-14 --dry-run --ranks 256
+
       septet train clip corpora/web@0.8 corpora/docs@0.2 --preset rn50
     """
     try:
         flags = {"steps": steps, "seed": seed, "workers": workers}
         given = [f"train.{name}={value}" for name, value in flags.items() if value is not None]
-        code = _train(
-            model, corpus, preset, held_out, out, initial, resume, (changes or []) + given
-        )
+        settings = (changes or []) + given
+        measures = (held_out, zero_shot, classes)
+        dry = ranks if dry_run else None
+        code = _train(model, corpus, preset, measures, out, initial, resume, settings, dry)
     except _user_errors() as error:
         typer.secho(f"septet train: {error}", fg="red", err=True)
         raise typer.Exit(1) from error
@@ -110,11 +128,12 @@ def _train(
     model: str,
     corpora: list[str],
     preset: str,
-    held_out: str | None,
+    measures: tuple[str | None, str | None, Path | None],
     out: Path | None,
     initial: Path | None,
     resume: bool,
     changes: list[str],
+    reckon_with: int | None,
 ) -> int:
     presets = _presets(model)
     if preset not in presets:
@@ -136,6 +155,14 @@ def _train(
             f"{model} reads {', '.join(streams)}; no corpus is given for {', '.join(missing)}. "
             f"Give one as {missing[0]}=PATH"
         )
+    if reckon_with is not None:
+        from rich.console import Console
+
+        from trainers.dryrun import reckon, show
+
+        needs = reckon(task, settings.train, streams, reckon_with)
+        show(needs, settings.train, reckon_with, Console(soft_wrap=True))
+        return 0
     folder = out or Path("runs") / f"{model}-{preset}"
     with world() as ranks:
         if not resume and ranks.main:
@@ -147,7 +174,8 @@ def _train(
             optimizer=settings.optimizer,
             corpora=streams,
             out=folder,
-            held_out=Corpus(held_out) if held_out else None,
+            held_out=Corpus(measures[0]) if measures[0] else None,
+            evaluators=_zero_shot(task, *measures[1:]),
             initial=initial,
             record={"model": model, "preset": preset, "settings": settings.model_dump()},
         )
@@ -161,6 +189,22 @@ def _parse(text: str, streams: list[str]) -> tuple[str, str, float]:
     if stream not in streams:
         raise ValueError(f"{text}: there is no stream {stream!r}; there are: {', '.join(streams)}")
     return stream, found["path"], float(found["weight"] or 1.0)
+
+
+def _zero_shot(task: Any, corpus: str | None, classes: Path | None) -> list[Any]:
+    if (corpus is None) != (classes is None):
+        raise ValueError("--zero-shot and --classes go together: pictures, and their class names")
+    if corpus is None or classes is None:
+        return []
+    from preprocess.shards.reader import Corpus
+    from trainers.evaluate import ZeroShot
+
+    if not classes.exists():
+        raise ValueError(f"--classes {classes}: there is no such file")
+    given = json.loads(classes.read_text())
+    if not isinstance(given, dict) or not {"classes"} <= set(given) <= {"classes", "templates"}:
+        raise ValueError(f"{classes} must be a JSON object with classes and, if wanted, templates")
+    return [ZeroShot(task, next(iter(task.streams)), Corpus(corpus), **given)]
 
 
 def _set_aside(folder: Path) -> None:

@@ -1,11 +1,13 @@
 """Measures that several models share."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
 from preprocess.shards.reader import Corpus
 from trainers.loader.source import Members, stack
-from trainers.task import Batch, SampleError, Task
+from trainers.task import Batch, SampleError, Stream, Task
 
 
 class Retrieval:
@@ -46,6 +48,80 @@ class Retrieval:
             **_recalls("image_to_text", image @ text.T),
             **_recalls("text_to_image", text @ image.T),
         }
+
+
+class ZeroShot:
+    """Classification by the nearest class description (CLIP, section 3.1.2): a class's vector is
+    the mean of its descriptions' unit vectors, made a unit vector again.
+
+    The corpus needs an image member and `cls`, the class's number as text, as ImageNet's
+    WebDataset shards have it. Figures: accuracy at 1 and 5, in [0, 1].
+    """
+
+    name = "zero_shot"
+
+    def __init__(
+        self,
+        task: Task,
+        stream: str,
+        corpus: Corpus,
+        classes: Sequence[str],
+        templates: Sequence[str] = ("a photo of a {}.",),
+        samples: int = 10_000,
+        batch: int = 64,
+    ):
+        """
+        Args:
+            task: One that implements `texts`.
+            stream: The stream whose image member is read.
+            corpus: Labelled pictures.
+            classes: Names, in the order of the numbers.
+            templates: Descriptions; `{}` stands for the name.
+            samples: How many pictures at most.
+            batch: Pictures or texts at once.
+
+        Raises:
+            ValueError: a template without `{}`, or a label that is no class's number.
+        """
+        if not classes or not templates or any("{}" not in text for text in templates):
+            raise ValueError(
+                "zero-shot classification needs class names, and templates with {} for the name; "
+                f"found {len(classes)} classes and templates {list(templates)}"
+            )
+        self._task, self._stream, self._batch = task, stream, batch
+        self._classes, self._templates = list(classes), list(templates)
+        image = task.streams[stream].members[0]
+        members = Members(corpus, Stream((image, "cls")))
+        self._rows, self._labels = [], []
+        for index in range(min(samples, len(corpus))):
+            sample = members.read(*corpus.locate(index))
+            label = int(sample["cls"])
+            if not 0 <= label < len(classes):
+                raise ValueError(
+                    f"{corpus.key(index)}: class {label} of {len(classes)}; give all class names"
+                )
+            self._rows.append(task.read(stream, {"txt": b"", **sample}, None))
+            self._labels.append(label)
+
+    def __call__(self, module: nn.Module, device: torch.device) -> dict[str, float]:
+        """See `trainers.task.Evaluator`."""
+        texts = [text.replace("{}", name) for name in self._classes for text in self._templates]
+        vectors = []
+        for i in range(0, len(texts), self._batch):
+            part = self._task.texts(self._stream, texts[i : i + self._batch])
+            vectors.append(self._task.forward(module, part.to(device))["text"].float().cpu())
+        means = torch.cat(vectors).view(len(self._classes), len(self._templates), -1).mean(1)
+        means = torch.nn.functional.normalize(means, dim=-1)
+        right = {1: 0, 5: 0}
+        for i in range(0, len(self._rows), self._batch):
+            arrays = stack(self._rows[i : i + self._batch])
+            data = {name: torch.from_numpy(array) for name, array in arrays.items()}
+            outputs = self._task.forward(module, Batch(self._stream, data).to(device))
+            ranked = (outputs["image"].float().cpu() @ means.T).argsort(1, descending=True)
+            hits = ranked == torch.tensor(self._labels[i : i + self._batch])[:, None]
+            for k in right:
+                right[k] += int(hits[:, :k].sum())
+        return {f"accuracy_{k}": n / len(self._rows) for k, n in right.items()}
 
 
 def _recalls(name: str, scores: Tensor) -> dict[str, float]:

@@ -167,6 +167,10 @@ class Task(ABC):
         """How many layers lie between a parameter and the output, for layer decay."""
         return 0
 
+    def texts(self, stream: str, texts: Sequence[str]) -> Batch:
+        """Texts without pictures as a batch, for tasks that encode them alone."""
+        raise NotImplementedError
+
     def initial(self, path: Path) -> dict[str, Tensor]:
         """Weights to start from, under the module's names, out of a file that others wrote.
 

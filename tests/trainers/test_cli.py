@@ -64,6 +64,7 @@ def test_exports_a_run_and_starts_another_from_it(scenes, tmp_path):
     (("clip", "x", "--set", "train.steps"), "expected KEY=VALUE"),
     (("clip", "x", "--set", "train.steps=many"), "train.steps"),
     (("clip", "x", "--set", "train.micro_batch=48"), "no multiple of micro_batch 48"),
+    (("clip", "x", "--zero-shot", "y"), "go together"),
     (("clip", "images=x"), "there is no stream 'images'"),
     (("clip", "x", "--set", "model.width=100"), "multiple of 64"),
 ])  # fmt: skip

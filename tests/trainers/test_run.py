@@ -5,31 +5,59 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
+import cv2
 import pytest
 import torch
+import typer
+from typer.testing import CliRunner
 
+from preprocess.scenes import COLOURS, SHAPES, make_scene, render
 from tests.trainers.conftest import TINY, settings, train
-from tests.trainers.corpora import scenes_corpus
+from tests.trainers.corpora import scenes_corpus, write_corpus
 from tests.trainers.runs import figures, same, stop_after, weights
+from trainers import cli
 from trainers.clip.presets import PRESETS
 from trainers.clip.task import ClipTask
 from trainers.engine.checkpoint import CheckpointError, completed
-from trainers.engine.config import override
 from trainers.engine.step import NonFiniteError
 from trainers.loader.source import TooManyBadSamplesError
+
+KINDS = [f"{colour} {shape}" for colour in COLOURS for shape in SHAPES]
+
+
+def one_thing_corpus(folder: Path, count: int) -> Path:
+    """Scenes of one thing each, labelled with its colour and shape."""
+    samples = []
+    for index in range(count):
+        scene = make_scene(77, index, things=(1, 1))
+        png = cv2.imencode(".png", render(scene)[:, :, ::-1])[1].tobytes()
+        label = KINDS.index(f"{scene.things[0].colour} {scene.things[0].shape}")
+        samples.append((f"{index:032x}", {"png": png, "cls": str(label).encode()}))
+    return write_corpus(folder, samples)
 
 
 @pytest.mark.slow
 def test_debug_preset_learns_scenes(scenes, held_out, tmp_path):
-    preset = override(PRESETS["debug"], ["train.steps=200", "train.eval_every=200"])
-    assert train(preset, scenes, tmp_path, held_out) == 0
-    losses = figures(tmp_path)
-    chance = math.log(preset.train.global_batch)
+    out, classes = tmp_path / "run", tmp_path / "classes.json"
+    templates = ["a picture of a small {}", "a picture of a large {}"]
+    classes.write_text(json.dumps({"classes": KINDS, "templates": templates}))
+    labelled = one_thing_corpus(tmp_path / "labelled", 240)
+    arguments = ["clip", scenes, "--out", out, "--steps", 200, "--held-out", held_out,
+                 "--zero-shot", labelled, "--classes", classes]  # fmt: skip
+    app = typer.Typer()
+    app.command()(cli.train)
+    found = CliRunner().invoke(app, [str(a) for a in arguments])
+    assert found.exit_code == 0, found.output
+    losses = figures(out)
+    chance = math.log(PRESETS["debug"].train.global_batch)
     assert losses[200] < 0.4 * chance  # 1.66; a run came to about 0.9
     for direction in ("image_to_text", "text_to_image"):
-        found = figures(tmp_path, f"retrieval/{direction}_r1")[200]
-        assert found > 0.2  # chance is 1 in 256
+        assert figures(out, f"retrieval/{direction}_r1")[200] > 0.2  # chance is 1 in 256
+    # Never trained on a scene of one thing, nor on these descriptions.
+    assert figures(out, "zero_shot/accuracy_1")[200] > 0.06  # chance is 1 in 48
+    assert figures(out, "zero_shot/accuracy_5")[200] > 0.25  # chance is 5 in 48
 
 
 def test_interrupted_and_resumed_equals_uninterrupted(scenes, tmp_path):

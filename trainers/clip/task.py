@@ -1,7 +1,7 @@
 """CLIP's training: pairs in, one symmetric contrastive loss over the global batch out."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -73,6 +73,12 @@ class ClipTask(Task):
         pixels = torch.empty(rows, size, size, 3, dtype=torch.uint8)
         ids = torch.zeros(rows, context, dtype=torch.int64)
         return Batch(stream, {"pixels": pixels, "ids": ids})
+
+    def texts(self, stream: str, texts: Sequence[str]) -> Batch:
+        """See `trainers.task.Task`."""
+        return Batch(
+            stream, {"ids": torch.from_numpy(clip_tokenizer()(texts, self.settings.context))}
+        )
 
     def counts(self, batch: Batch) -> dict[str, Tensor]:
         """Pairs."""

@@ -1,7 +1,7 @@
 """Ranks, their mesh, and what makes one module of many ranks' parts."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -46,15 +46,13 @@ class World:
 
     def all(self, flag: bool) -> bool:
         """Whether the flag is up on every rank."""
-        if self.size == 1:
-            return flag
-        return int(self.sum(torch.tensor(int(flag), device=self.device))) == self.size
+        return not self.any(not flag)
 
     def any(self, flag: bool) -> bool:
         """Whether the flag is up on some rank."""
-        if self.size == 1:
-            return flag
-        return int(self.sum(torch.tensor(int(flag), device=self.device))) > 0
+        return (
+            bool(self.sum(torch.tensor(int(flag), device=self.device))) if self.size > 1 else flag
+        )
 
     def barrier(self) -> None:
         """Wait for all ranks."""
@@ -130,8 +128,7 @@ class Parallel:
         self._bf16 = settings.precision == "bf16"
         blocks = task.blocks(module)
         if settings.activation_checkpointing:
-            for block in blocks:  # On the instance, so that parameters keep their names.
-                block.forward = partial(checkpoint, block.forward, use_reentrant=False)
+            checkpoint_blocks(blocks)
         if settings.compile:
             for block in blocks:
                 block.compile()
@@ -176,3 +173,10 @@ class Parallel:
                 yield module
         finally:
             module.train()
+
+
+def checkpoint_blocks(blocks: Sequence[nn.Module]) -> None:
+    """Keep only the blocks' inputs for the backward pass and compute the rest again then. Done on
+    the instances, so that parameters keep their names."""
+    for block in blocks:
+        block.forward = partial(checkpoint, block.forward, use_reentrant=False)

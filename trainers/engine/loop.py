@@ -23,7 +23,7 @@ from trainers.engine.step import Updater
 from trainers.loader.batches import Loader, Progress
 from trainers.loader.order import generator
 from trainers.loader.source import Health, Source
-from trainers.task import Task
+from trainers.task import Evaluator, Task
 
 LEAVE_ON = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 
@@ -39,6 +39,8 @@ class Run:
     """Corpora and weights of each stream."""
     out: Path
     held_out: Corpus | None = None
+    evaluators: Sequence[Evaluator] = ()
+    """Measures beside the task's own."""
     initial: Path | None = None
     """A file of weights to start from (`Task.initial`); a resumed run does not look at it."""
     record: Mapping[str, Any] | None = None
@@ -115,7 +117,7 @@ def fit(run: Run, world: World, console: Console | None = None) -> int:
         _write_record(run, identity, parameters, flops, world)
 
     reporter = Reporter(run.out, world, train.steps, progress.step, console)
-    evaluators = task.evaluators(run.held_out) if run.held_out is not None else []
+    evaluators = [*(task.evaluators(run.held_out) if run.held_out else []), *run.evaluators]
     start = f"resuming after step {progress.step}" if progress.step else "starting"
     reporter.say(
         f"{start}: {parameters:,} parameters, {world.size} x {world.device.type}, "
@@ -151,9 +153,7 @@ def fit(run: Run, world: World, console: Console | None = None) -> int:
                 "held out: " + "  ".join(f"{name} {value:.3f}" for name, value in figures.items())
             )
 
-    clock = Clock()
-    warm = False
-    signals = _Signals()
+    clock, warm, signals = Clock(), False, _Signals()
     try:
         with signals.caught():
             while progress.step < train.steps:
@@ -175,9 +175,8 @@ def fit(run: Run, world: World, console: Console | None = None) -> int:
                 last = progress.step == train.steps
                 if progress.step % train.log_every == 0 or last:
                     rates = reporter.rates(clock)
-                    rates["seconds_left"] = (
-                        clock.seconds / clock.steps * (train.steps - progress.step)
-                    )
+                    left = train.steps - progress.step
+                    rates["seconds_left"] = clock.seconds / clock.steps * left
                     bad = world.sum(torch.tensor(float(health.bad), device=world.device))
                     losses = {f"loss/{name}": value for name, value in result.losses.items()}
                     reporter.log(

@@ -1,0 +1,62 @@
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from preprocess.shards.reader import Corpus
+from tests.trainers.conftest import settings
+from tests.trainers.test_cli import APP
+from trainers.clip.presets import PRESETS
+from trainers.dryrun import activation_bytes, reckon
+from trainers.engine.config import override
+
+
+def test_kept_bytes_are_those_of_a_real_forward_pass():
+    preset = settings()
+    task = preset.task()
+    module, data = task.build(), task.example("pairs", 4)
+    own = {p.untyped_storage().data_ptr() for p in module.parameters()}
+    kept = {}
+
+    def keep(x):
+        kept[x.untyped_storage().data_ptr()] = x
+        return x
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda x: x):
+        outputs = task.forward(module, data)
+    expected = sum(x.untyped_storage().nbytes() for at, x in kept.items() if at not in own)
+    assert outputs
+    # Kernels for CPU keep a little else than the reference ones that count without memory.
+    assert activation_bytes(task, preset.train, "pairs", 4) == pytest.approx(expected, rel=0.3)
+
+
+def test_checkpointing_and_smaller_micro_batches_keep_less():
+    preset = override(PRESETS["vit-b-32"], ["train.precision=fp32"])
+    task = preset.task()
+    whole = activation_bytes(task, preset.train, "pairs", 8)
+    half = activation_bytes(task, preset.train, "pairs", 4)
+    assert half == pytest.approx(whole / 2, rel=0.05)
+    saving = override(preset, ["train.activation_checkpointing=true"])
+    assert activation_bytes(task, saving.train, "pairs", 8) < whole / 5
+
+
+def test_figures_of_a_published_preset(scenes):
+    preset = override(PRESETS["vit-b-32"], ["train.micro_batch=128", "train.shard=8"])
+    corpora = {"pairs": [(Corpus(str(scenes)), 1.0)]}
+    needs = reckon(preset.task(), preset.train, corpora, 64)
+    assert needs.parameters["all"] == 151_277_313
+    assert needs.parameters["visual"] == 87_849_216
+    assert needs.rows_per_rank == {"pairs": 512} and needs.micro_batches == {"pairs": 4}
+    assert needs.state_bytes == 16 * 151_277_313 // 8
+    assert needs.step_flops == 4 * needs.forward_flops["pairs"] * 32_768
+    # An H100 at 40 % takes 989e12 * 0.4 / (4 * 14.8e9) pairs a second.
+    assert needs.samples_per_second == pytest.approx(64 * 6700, rel=0.05)
+    with pytest.raises(ValueError, match=r"train\.shard=8"):
+        reckon(preset.task(), preset.train, corpora, 12)
+
+
+def test_dry_run_prints_and_trains_nothing(scenes, tmp_path):
+    arguments = ["clip", str(scenes), "--preset", "vit-l-14", "--dry-run", "--ranks", "256"]
+    found = CliRunner().invoke(APP, [*arguments, "--out", str(tmp_path / "run")])
+    assert found.exit_code == 0, found.output
+    assert "427,616,513" in found.output and "256 ranks x 128" in found.output
+    assert not (tmp_path / "run").exists()

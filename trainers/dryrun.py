@@ -1,0 +1,143 @@
+"""What a run will ask of its machines, reckoned without them: on modules without memory."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor, nn
+
+from preprocess.shards.reader import Corpus
+from trainers.engine.config import TrainSettings
+from trainers.engine.distributed import checkpoint_blocks
+from trainers.engine.metrics import DENSE_BF16_PEAK, forward_flops
+from trainers.task import Task
+
+ASSUMED_DEVICE, ASSUMED_MFU = "H100", 0.4
+
+
+@dataclass(frozen=True)
+class Needs:
+    """Figures of a planned run; bytes and FLOPs are whole numbers."""
+
+    parameters: dict[str, int]
+    """By top-level part of the module, and `all`."""
+    forward_flops: dict[str, int]
+    """A sample of each stream, forward."""
+    step_flops: int
+    """A whole step on all ranks: forward, backward, and forward once more where pooled losses are
+    accumulated over micro-batches."""
+    rows_per_rank: dict[str, int]
+    """Of the first step's streams."""
+    micro_batches: dict[str, int]
+    state_bytes: int
+    """On each rank: fp32 weights, gradients, two moments, and the moving average."""
+    activation_bytes: int
+    """On each rank: what a micro-batch keeps for its backward pass; bf16 counted as half."""
+    samples_per_second: float
+    """Of all ranks, if each is an H100 at 40 % MFU."""
+    bytes_per_second: float
+    """What the loader then reads from storage, all ranks."""
+
+
+def activation_bytes(task: Task, train: TrainSettings, stream: str, rows: int) -> int:
+    """Bytes that one forward pass of `rows` keeps for its backward pass, parameters left out."""
+    kept: dict[int, Tensor] = {}
+
+    def keep(x: Tensor) -> Tensor:
+        if not isinstance(x, nn.Parameter):
+            kept[x.untyped_storage()._cdata] = x
+        return x
+
+    with torch.device("meta"):
+        module = task.build()
+        own = {p.untyped_storage()._cdata for p in module.parameters()}
+        if train.activation_checkpointing:
+            checkpoint_blocks(task.blocks(module))
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda x: x):
+            outputs = task.forward(module, task.example(stream, rows))
+    total = sum(x.untyped_storage().nbytes() for at, x in kept.items() if at not in own)
+    del outputs
+    return total // 2 if train.precision == "bf16" else total
+
+
+def reckon(
+    task: Task,
+    train: TrainSettings,
+    corpora: Mapping[str, Sequence[tuple[Corpus, float]]],
+    ranks: int,
+) -> Needs:
+    """Needs of a run on `ranks` devices.
+
+    Raises:
+        ValueError: the batch or the sharding does not fit the number of ranks.
+    """
+    if ranks % train.shard:
+        raise ValueError(f"{ranks} ranks cannot be cut into groups of train.shard={train.shard}")
+    with torch.device("meta"):
+        module = task.build()
+    parameters = {name: _count(child) for name, child in module.named_children()}
+    parameters["directly"] = sum(p.numel() for p in module.parameters(recurse=False))
+    parameters["all"] = _count(module)
+    forward = forward_flops(task)
+    rows, micros, step, kept = {}, {}, 0, 0
+    for sub in task.plan(train.seed, 0):
+        if sub.rows % ranks:
+            raise ValueError(f"{sub.rows} rows of {sub.stream} cannot be shared by {ranks} ranks")
+        share = sub.rows // ranks
+        micro = min(train.micro_batch or share, share)
+        if share % micro:
+            raise ValueError(f"a rank's {share} rows are no multiple of train.micro_batch {micro}")
+        rows[sub.stream], micros[sub.stream] = share, share // micro
+        passes = 4 if task.pooled and share > micro else 3
+        passes += 1 if train.activation_checkpointing else 0
+        step += passes * forward[sub.stream] * sub.rows
+        kept = max(kept, activation_bytes(task, train, sub.stream, micro))
+    copies = 5 if train.ema else 4
+    total_rows = sum(rows.values()) * ranks
+    rate = DENSE_BF16_PEAK[ASSUMED_DEVICE] * ASSUMED_MFU * ranks / (step / total_rows)
+    found = [corpus for parts in corpora.values() for corpus, _ in parts]
+    size = sum(s.bytes for c in found for s in c.shards) / max(1, sum(len(c) for c in found))
+    return Needs(
+        parameters=parameters,
+        forward_flops=forward,
+        step_flops=step,
+        rows_per_rank=rows,
+        micro_batches=micros,
+        state_bytes=copies * 4 * parameters["all"] // train.shard,
+        activation_bytes=kept,
+        samples_per_second=rate,
+        bytes_per_second=rate * size,
+    )
+
+
+def _count(module: nn.Module) -> int:
+    return sum(p.numel() for p in module.parameters())
+
+
+def show(needs: Needs, train: TrainSettings, ranks: int, console: Console) -> None:
+    """Print the figures as a table."""
+    table = Table(show_header=False, box=None, pad_edge=False)
+    for name, count in needs.parameters.items():
+        if count:
+            label = {"all": "parameters", "directly": "  the module's own"}.get(name, f"  {name}")
+            table.add_row(label, f"{count:,}")
+    for stream, flops in needs.forward_flops.items():
+        table.add_row(f"forward, a sample of {stream}", f"{flops / 1e9:,.2f} GFLOP")
+    table.add_row("a step, all ranks", f"{needs.step_flops / 1e12:,.3f} TFLOP")
+    for stream, rows in needs.rows_per_rank.items():
+        n = needs.micro_batches[stream]
+        parts = f"{n} micro-batches of {rows // n}" if n > 1 else "at once"
+        table.add_row(f"batch of {stream}", f"{rows * ranks:,} = {ranks} ranks x {rows:,}, {parts}")
+    table.add_row("weights, gradients, moments", f"{needs.state_bytes / 2**30:,.2f} GiB a rank")
+    table.add_row(
+        f"kept for backward ({train.precision})",
+        f"{needs.activation_bytes / 2**30:,.2f} GiB a rank",
+    )
+    assumed = f"{ASSUMED_DEVICE} at {ASSUMED_MFU:.0%} MFU"
+    table.add_row(f"samples, if {assumed}", f"{needs.samples_per_second:,.0f} /s over all ranks")
+    table.add_row("to be read from storage then", f"{needs.bytes_per_second / 1e6:,.1f} MB/s")
+    hours = train.steps * train.global_batch / needs.samples_per_second / 3600
+    table.add_row(f"{train.steps:,} steps then take", f"{hours:,.1f} h")
+    console.print(table)
