@@ -11,7 +11,7 @@ from rich.console import Console
 
 from pipelines.build import BuildResult, build
 from pipelines.progress import BuildProgress
-from pipelines.runners import make_runner
+from pipelines.runners import Runner, make_runner
 from schemas.recipe_file import parse_recipe
 from tests.warcs import Response, html, image, write_warc
 
@@ -70,9 +70,11 @@ def write_site(folder: Path, parts: int = 3, pages: int = 24, pictures: int = 20
     return recipe
 
 
-def run_build(recipe: Path, corpus: Path, workers: int = 1) -> BuildResult:
-    """Build without any output."""
-    runner = make_runner("local", workers, [], str(corpus))
+def run_build(
+    recipe: Path, corpus: Path, workers: int = 1, runner: Runner | None = None
+) -> BuildResult:
+    """Build without any output, on the local runner unless another is given."""
+    runner = runner or make_runner("local", workers, [], str(corpus))
     runner.check()
     with Path(os.devnull).open("w") as nowhere:
         progress = BuildProgress(Console(file=nowhere))

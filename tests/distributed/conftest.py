@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -68,14 +69,9 @@ def _free_ports(count: int) -> int:
     raise RuntimeError("no free ports")
 
 
-@pytest.fixture(scope="session")
-def spark_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkCluster]:
-    """A running cluster of two cores; skipped where Java or Maven is missing."""
-    missing = [tool for tool in ("java", "mvn") if shutil.which(tool) is None]
-    if missing:
-        pytest.skip(f"Spark tests need {' and '.join(missing)} on PATH")
-    subprocess.run([SPARK / "parts.sh"], check=True, capture_output=True, text=True)
-    state = tmp_path_factory.mktemp("spark")
+@contextmanager
+def started_cluster(state: Path, cores: int) -> Iterator[SparkCluster]:
+    """A cluster that runs while the block does."""
     base = _free_ports(6)
     script = [str(SPARK / "cluster.sh")]
     where = ["--state", str(state), "--port", str(base)]
@@ -89,7 +85,10 @@ def spark_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkClu
         ),
     }
     started = subprocess.run(
-        [*script, "start", *where, *settings], env=environment, capture_output=True, text=True
+        [*script, "start", *where, "--cores", str(cores), *settings],
+        env=environment,
+        capture_output=True,
+        text=True,
     )
     if started.returncode:
         pytest.fail(f"the Spark cluster did not start:\n{started.stderr}")
@@ -97,3 +96,21 @@ def spark_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkClu
         yield SparkCluster(f"127.0.0.1:{base + 2}", f"127.0.0.1:{base + 4}", state)
     finally:
         subprocess.run([*script, "stop", *where], check=True)
+
+
+@pytest.fixture(scope="session")
+def spark_parts() -> None:
+    """Makes sure of Spark's parts; skipped where Java or Maven is missing."""
+    missing = [tool for tool in ("java", "mvn") if shutil.which(tool) is None]
+    if missing:
+        pytest.skip(f"Spark tests need {' and '.join(missing)} on PATH")
+    subprocess.run([SPARK / "parts.sh"], check=True, capture_output=True, text=True)
+
+
+@pytest.fixture(scope="session")
+def spark_cluster(
+    spark_parts: None, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[SparkCluster]:
+    """A running cluster of two cores."""
+    with started_cluster(tmp_path_factory.mktemp("spark"), cores=2) as cluster:
+        yield cluster
