@@ -5,8 +5,8 @@ batch of 32,768 and 390,625 steps (12.8 billion pairs) are the paper's (section 
 to 20); it took 256 V100 12 days for ViT-L/14, 592 V100 18 days for RN50x64. Set
 `train.micro_batch` to what a GPU holds: the loss is still that of the whole batch.
 
-`debug` trains on a laptop's CPU: `septet train clip CORPUS --preset debug`, about 350 pairs a second
-on one core, so that 400 steps take a little over a minute. On scenes the loss falls from
+`debug` trains on a laptop's CPU: `septet train clip CORPUS --preset debug`, about 350 pairs a
+second on one core, so that 400 steps take a little over a minute. On scenes the loss falls from
 ln(64) = 4.16 to about 1 within 160 steps.
 """
 
