@@ -72,6 +72,15 @@ def test_many_ranks_equal_one(alone, scenes, tmp_path, ranks, changes):
     assert_equal_up_to_rounding(tmp_path, alone)
 
 
+@pytest.mark.parametrize("changes", [(), ("train.shard=2",)], ids=["autocast", "sharded"])
+def test_bf16_follows_fp32(alone, scenes, tmp_path, changes):
+    ranks = 2 if changes else 1
+    assert run_ranks(ranks, run, scenes, tmp_path, "train.precision=bf16", *changes) == [0] * ranks
+    found, expected = figures(tmp_path), figures(alone)
+    assert found != expected
+    assert all(found[step] == pytest.approx(expected[step], rel=0.02) for step in expected)
+
+
 @pytest.mark.parametrize("changes", [(), ("train.shard=2",)], ids=["ddp", "fsdp"])
 def test_resume_on_the_same_ranks_is_bit_exact(scenes, tmp_path, changes):
     run_ranks(2, run, scenes, tmp_path / "whole", *changes)
