@@ -43,6 +43,9 @@ docs: setup  ## Write docs/recipe.md anew from the recipe's schema
 bench: setup  ## Quick form of the benchmarks
 	$(BIN)/python -m benchmarks.read --quick
 
+spark-parts:  ## Copy Spark and Beam's job server into .cache (needs Java and Maven)
+	infra/spark/parts.sh
+
 constraints: .venv/bin/uv  ## Pin all dependencies anew
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --all-extras --no-annotate \
 	  --no-header --no-emit-index-url --output-file constraints.txt pyproject.toml

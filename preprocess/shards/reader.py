@@ -3,6 +3,7 @@
 import bisect
 import itertools
 import os
+import threading
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 
@@ -47,6 +48,7 @@ class ShardReader:
             cuts = [(exts[j], offsets[j] - start, offsets[j] - start + sizes[j]) for j in rows]
             self._spans.append((start, stop - start, cuts))
         self._fd: int | None = None
+        self._opening = threading.Lock()
 
     def __len__(self) -> int:
         return len(self._spans)
@@ -68,7 +70,9 @@ class ShardReader:
                 fs, plain = fsspec.url_to_fs(self.tar)
                 data: bytes = fs.cat_file(plain, start=offset, end=offset + size)
                 return data
-            self._fd = os.open(files.local_path(self.tar), os.O_RDONLY)
+            with self._opening:
+                if self._fd is None:
+                    self._fd = os.open(files.local_path(self.tar), os.O_RDONLY)
         return os.pread(self._fd, size, offset)
 
     def read(self, row: int) -> Sample:
@@ -96,8 +100,15 @@ class ShardReader:
     def __exit__(self, *exc: object) -> None:
         self.close()
 
+    def __del__(self) -> None:
+        if getattr(self, "_fd", None) is not None:
+            self.close()
+
     def __getstate__(self) -> dict[str, object]:
-        return {**self.__dict__, "_fd": None}
+        return {k: v for k, v in self.__dict__.items() if k not in ("_fd", "_opening")}
+
+    def __setstate__(self, state: dict[str, object]) -> None:
+        self.__dict__.update(state, _fd=None, _opening=threading.Lock())
 
 
 class Corpus:

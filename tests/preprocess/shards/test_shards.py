@@ -1,4 +1,5 @@
 import io
+import pickle
 import tarfile
 from pathlib import Path
 
@@ -180,3 +181,13 @@ def test_manifests_that_cannot_be_read(text: str, message: str) -> None:
 def test_no_manifest_says_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(ManifestError, match="septet index"):
         Corpus(str(tmp_path))
+
+
+def test_readers_close_their_files_and_can_be_shipped(tmp_path: Path) -> None:
+    whole = corpus(tmp_path)
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    for _ in range(3):
+        assert len(list(whole)) == 50  # three shards, two may stay open
+    assert len(list(Path("/proc/self/fd").iterdir())) <= before + 2
+    shard = pickle.loads(pickle.dumps(whole.shard(0)))
+    assert shard.read(3) == whole[3]
