@@ -120,7 +120,10 @@ start() {
   ln -sfn "$parts/jars" "$state/home/jars"
   export SPARK_HOME=$state/home SPARK_LOCAL_IP=127.0.0.1 SPARK_SCALA_VERSION=2.12
   export SPARK_LOCAL_DIRS=$state/tmp PYTHONPATH=$checkout${PYTHONPATH:+:$PYTHONPATH}
-  local java=(java "-Djava.io.tmpdir=$state/tmp" -cp "$parts/jars/*")
+  # Executors live for one stage, too short for the second compiler to earn back its CPU time.
+  local brief="-XX:+UseSerialGC -XX:TieredStopAtLevel=1"
+  # shellcheck disable=SC2206
+  local java=(java $brief "-Djava.io.tmpdir=$state/tmp" -cp "$parts/jars/*")
   local opens
   for opens in sun.nio.ch java.nio java.net java.util java.util.concurrent java.lang \
     java.lang.invoke java.lang.reflect java.io sun.security.action; do
@@ -137,7 +140,7 @@ start() {
     -d "$state/work" "spark://127.0.0.1:$base"
   launch jobserver "${java[@]}" -Xmx1g \
     -Dspark.driver.host=127.0.0.1 -Dspark.ui.enabled=false \
-    "-Dspark.executor.memory=$memory" "-Dspark.executor.cores=$cores" \
+    "-Dspark.executor.extraJavaOptions=$brief" "-Dspark.executor.memory=$memory" "-Dspark.executor.cores=$cores" \
     "-Dspark.default.parallelism=$((4 * cores))" -Dspark.task.maxFailures=8 \
     "${settings[@]}" \
     org.apache.beam.runners.spark.SparkJobServerDriver --job-host 127.0.0.1 \
