@@ -1,0 +1,127 @@
+"""Parallelism of a build: workers of the embedded runner, cores of Spark.
+
+    python -m benchmarks.scaling [--quick] [--spark]
+
+Builds a corpus whose cost is decoding and resizing large JPEGs that lie in a WARC, with one worker
+and with two, interleaved; with --spark also on one-machine standalone clusters of one and two
+cores (needs Java, Maven and `make spark-parts`). Prints the machine's load, the fetch stage's wall
+times, and their ratios, which are medians of the rounds'. Overhead is whole build beside whole
+build.
+"""
+
+import argparse
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import cv2
+import numpy as np
+from rich.console import Console
+
+from pipelines.build import build
+from pipelines.progress import BuildProgress
+from pipelines.runners import Runner, make_runner
+from schemas.recipe_file import parse_recipe
+
+ROOT = Path(__file__).resolve().parents[1]
+PORT = 23077
+
+
+def make_inputs(folder: Path, pictures: int) -> Path:
+    """A list of large JPEGs with captions, and the recipe over it."""
+    images = folder / "images"
+    images.mkdir(parents=True)
+    lines = []
+    for n in range(pictures):
+        small = np.random.default_rng(n).integers(0, 255, (48, 64, 3), dtype=np.uint8)
+        large = cv2.resize(small, (2048, 1536), interpolation=cv2.INTER_CUBIC)
+        noisy = cv2.add(large, np.random.default_rng(n).integers(0, 40, large.shape, np.uint8))
+        cv2.imwrite(str(images / f"{n}.jpg"), noisy)
+        lines.append(f'{{"url": "{n}.jpg", "caption": "A large picture with the number {n}"}}')
+    (folder / "list.jsonl").write_text("\n".join(lines))
+    recipe = folder / "recipe.yaml"
+    recipe.write_text(
+        "name: scaling\nsources: [{kind: list, paths: [list.jsonl], image_root: images}]\n"
+        f"image: {{image_size: 768}}\nwrite: {{samples_per_shard: {max(4, pictures // 32)}}}\n"
+    )
+    return recipe
+
+
+def timed(recipe: Path, folder: Path, runner: Runner) -> tuple[float, float]:
+    """Wall seconds of the fetch stage and of the whole build."""
+    shutil.rmtree(folder, ignore_errors=True)
+    parsed = parse_recipe(recipe.read_text())
+    quiet = BuildProgress(Console(quiet=True))
+    result = build(parsed, str(recipe.parent), str(folder), runner, quiet)
+    seconds = {stage.name: stage.seconds for stage in result.stages}
+    return seconds["fetch"], sum(seconds.values())
+
+
+class Cluster:
+    """A standalone Spark cluster on this machine, for the block."""
+
+    def __init__(self, folder: Path, cores: int):
+        self.cores, self.port = cores, PORT + 10 * cores
+        self.where = ["--state", str(folder / f"spark-{cores}"), "--port", str(self.port)]
+
+    def _script(self, action: str, *more: str) -> None:
+        script = str(ROOT / "infra/spark/cluster.sh")
+        environment = {**os.environ, "PYTHON": sys.executable, "PYTHONPATH": str(ROOT)}
+        subprocess.run([script, action, *self.where, *more], env=environment, check=True)
+
+    def __enter__(self) -> Runner:
+        self._script("start", "--cores", str(self.cores))
+        endpoints = (
+            f"--job_endpoint=127.0.0.1:{self.port + 2}",
+            f"--environment_config=127.0.0.1:{self.port + 4}",
+        )
+        return make_runner("spark", self.cores, endpoints)
+
+    def __exit__(self, *exc: object) -> None:
+        self._script("stop")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--quick", action="store_true", help="under a minute")
+    parser.add_argument("--spark", action="store_true", help="Spark, too (minutes)")
+    options = parser.parse_args()
+    pictures, rounds = (320, 1) if options.quick else (1600, 3)
+    figures: dict[str, list[tuple[float, float]]] = {}
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        recipe = make_inputs(folder / "in", pictures)
+        print(f"load before: {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
+        for _ in range(rounds):
+            for workers in (1, 2):
+                runner = make_runner("local", workers)
+                found = timed(recipe, folder / "corpus", runner)
+                figures.setdefault(f"embedded, {workers} worker(s)", []).append(found)
+        if options.spark:
+            for cores in (1, 2):
+                with Cluster(folder, cores) as runner:
+                    found = timed(recipe, folder / "corpus", runner)
+                    figures.setdefault(f"spark, {cores} core(s)", []).append(found)
+    print(f"{pictures} JPEGs of 2048 x 1536, {rounds} round(s)")
+    for label, found in figures.items():
+        fetch, whole = (statistics.median(values) for values in zip(*found, strict=True))
+        print(f"{label:<24}fetch {fetch:7.2f} s   whole build {whole:7.2f} s")
+
+    def ratio(what: str, above: str, below: str, column: int) -> None:
+        pairs = zip(figures[above], figures[below], strict=False)
+        value = statistics.median(a[column] / b[column] for a, b in pairs)
+        print(f"ratio {what} {value:.2f}")
+
+    one, two = "embedded, 1 worker(s)", "embedded, 2 worker(s)"
+    ratio("embedded_workers_2_vs_1", one, two, 0)
+    if options.spark:
+        ratio("spark_cores_2_vs_1", "spark, 1 core(s)", "spark, 2 core(s)", 0)
+        ratio("spark_overhead_vs_embedded", "spark, 2 core(s)", two, 1)
+
+
+if __name__ == "__main__":
+    main()
