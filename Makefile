@@ -28,7 +28,7 @@ demo: setup  ## Build the demo corpus from real pages, report on it, train CLIP 
 
 test: setup  ## All tests
 	@bash infra/browser.sh
-	$(ENV) $(BIN)/pytest
+	$(ENV) $(BIN)/pytest --durations=15
 
 check: setup  ## Lint, types, import rule, size budgets
 	$(BIN)/ruff check .
