@@ -79,7 +79,7 @@ class Cluster:
             f"--job_endpoint=127.0.0.1:{self.port + 2}",
             f"--environment_config=127.0.0.1:{self.port + 4}",
         )
-        return make_runner("spark", self.cores, endpoints)
+        return make_runner("spark", 1, endpoints)
 
     def __exit__(self, *exc: object) -> None:
         self._script("stop")

@@ -9,8 +9,8 @@ usage: cluster.sh start|stop|status [--state DIR] [--cores N] [--memory SIZE] [-
                                     [--conf KEY=VALUE]…
 
   --state DIR    pid files and logs (default: .cache/spark-cluster in this checkout)
-  --cores N      cores of the Spark worker, and Python worker processes (default: 2)
-  --memory SIZE  memory of the Spark worker and of its executor, as 2g (default: 2g)
+  --cores N      executors, with one core and one Python worker each (default: 2)
+  --memory SIZE  memory of each executor's JVM, as 1g (default: 1g)
   --port BASE    first of six free ports: master, its web page, job server, its artifact
                  service, Python worker pool, worker's web page (default: 7077)
   --conf KEY=VALUE  a Spark setting, as spark.default.parallelism=16 (default: 4 times the cores)
@@ -23,7 +23,7 @@ TEXT
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 checkout=$(cd "$here/../.." && pwd)
 state=$checkout/.cache/spark-cluster
-cores=2 memory=2g base=7077
+cores=2 memory=1g base=7077
 settings=()
 action=${1:-}
 shift || usage
@@ -136,11 +136,14 @@ start() {
   launch pool "$python" -m pipelines.runners.pool --port "$((base + 4))"
   await master port_open "$base"
   launch worker "${java[@]}" -Xmx512m org.apache.spark.deploy.worker.Worker \
-    --host 127.0.0.1 --webui-port "$((base + 5))" --cores "$cores" --memory "$memory" \
+    --host 127.0.0.1 --webui-port "$((base + 5))" --cores "$cores" --memory 1024g \
     -d "$state/work" "spark://127.0.0.1:$base"
+  # One core an executor: an executor that has several goes on sending bundles to a Python worker
+  # that has died for as long as one of its others is busy.
   launch jobserver "${java[@]}" -Xmx1g \
     -Dspark.driver.host=127.0.0.1 -Dspark.ui.enabled=false \
-    "-Dspark.executor.extraJavaOptions=$brief" "-Dspark.executor.memory=$memory" "-Dspark.executor.cores=$cores" \
+    "-Dspark.executor.extraJavaOptions=$brief" \
+    "-Dspark.executor.memory=$memory" -Dspark.executor.cores=1 \
     "-Dspark.default.parallelism=$((4 * cores))" -Dspark.task.maxFailures=8 \
     "${settings[@]}" \
     org.apache.beam.runners.spark.SparkJobServerDriver --job-host 127.0.0.1 \

@@ -12,6 +12,7 @@ import threading
 import traceback
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from multiprocessing.context import ForkServerProcess
 from typing import Any
 
@@ -23,44 +24,63 @@ from pipelines.runners import workers
 _LOGGER = logging.getLogger(__name__)
 
 
+@dataclass
+class _Worker:
+    wanted: workers.WorkerRequest
+    process: ForkServerProcess
+
+
 class WorkerPool(beam_fn_api_pb2_grpc.BeamFnExternalWorkerPoolServicer):
-    """Starts and stops worker processes when a Spark executor asks for it."""
+    """Starts and stops worker processes when Spark executors ask for it.
+
+    A killed worker is started again under its name, since an executor waits without end for one
+    that was killed before it had connected. One that had connected is given up by its executor,
+    which asks for another: its successor then idles until the executor ends.
+    """
 
     def __init__(self) -> None:
-        self._processes: dict[str, ForkServerProcess] = {}
+        # By control address: the ids of two executors may be the same.
+        self._workers: dict[str, _Worker] = {}
+        self._lock = threading.Lock()
 
     def StartWorker(self, request: Any, context: Any) -> Any:
         """Start the worker that an executor names, connected to that executor."""
         try:
             wanted = workers.WorkerRequest(request.control_endpoint.url, request.worker_id)
-            self._processes[wanted.worker_id] = process = workers.start(wanted)
-            threading.Thread(target=self._keep, args=(wanted, process), daemon=True).start()
+            with self._lock:
+                worker = _Worker(wanted, workers.start(wanted))
+                self._workers[wanted.control_address] = worker
+            threading.Thread(target=self._keep, args=(worker,), daemon=True).start()
             return beam_fn_api_pb2.StartWorkerResponse()
         except Exception:
             return beam_fn_api_pb2.StartWorkerResponse(error=traceback.format_exc())
 
     def StopWorker(self, request: Any, context: Any) -> Any:
-        """Stop a worker; nothing happens when it has ended."""
-        if process := self._processes.pop(request.worker_id, None):
-            process.terminate()
+        """Stop a worker. One whose name is not unique ends when its executor hangs up."""
+        with self._lock:
+            named = [
+                worker
+                for worker in self._workers.values()
+                if worker.wanted.worker_id == request.worker_id
+            ]
+            if len(named) == 1:
+                del self._workers[named[0].wanted.control_address]
+                named[0].process.terminate()
         return beam_fn_api_pb2.StopWorkerResponse()
 
-    def _keep(self, wanted: workers.WorkerRequest, process: ForkServerProcess) -> None:
-        """Start a worker again, under its name, when it was killed.
-
-        An executor waits without end for a worker that was killed before it had connected. One
-        that had connected is given up by its executor, which asks for another: its successor
-        then idles until the executor ends.
-        """
+    def _keep(self, worker: _Worker) -> None:
+        """Watch one worker until it ends of itself or is stopped."""
+        address = worker.wanted.control_address
         while True:
-            process.join()
-            if self._processes.get(wanted.worker_id) is not process:
-                return
-            if (process.exitcode or 0) >= 0:
-                del self._processes[wanted.worker_id]
-                return
-            _LOGGER.warning("worker %s was killed; starting it again", wanted.worker_id)
-            self._processes[wanted.worker_id] = process = workers.start(wanted)
+            worker.process.join()
+            with self._lock:
+                if self._workers.get(address) is not worker:
+                    return
+                if (worker.process.exitcode or 0) >= 0:
+                    del self._workers[address]
+                    return
+                _LOGGER.warning("worker %s was killed", worker.wanted.worker_id)
+                worker.process = workers.start(worker.wanted)
 
 
 def serve(address: str) -> grpc.Server:

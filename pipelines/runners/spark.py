@@ -11,24 +11,22 @@ from google.protobuf import struct_pb2  # type: ignore[import-untyped]
 from pipelines.runners.base import Runner, RunnerError, check_flags
 from preprocess import files
 
-_OURS = ("runner", "job_name", "sdk_worker_parallelism")
+_OURS = ("runner", "job_name")
 _ON_THIS_MACHINE = ("localhost", "127.0.0.1", "::1", socket.gethostname())
 
 
 class SparkRunner(Runner):
     """Beam's portable runner, with a job server that drives a Spark cluster.
 
-    `workers` is the number of Python worker processes an executor has: as many as its cores. The
-    workers come from a pool (`pipelines.runners.pool`) on each machine, and run the code that is
-    installed there: nothing is shipped but the graph.
+    Python workers come from a pool (`pipelines.runners.pool`) on each machine, and run the code
+    that is installed there: nothing is shipped but the graph. The cluster decides how many there
+    are, one an executor; executors of one core survive the death of their worker best.
     """
 
     name: ClassVar[str] = "spark"
 
     def check(self) -> None:
         """See `Runner.check`."""
-        if self.job.workers < 1:
-            raise RunnerError(f"an executor needs 1 worker or more, not {self.job.workers}")
         check_flags(self.job.options, _OURS)
         options = super().pipeline_options("check").view_as(PortableOptions)
         if not options.job_endpoint:
@@ -67,10 +65,7 @@ class SparkRunner(Runner):
 
     def flags(self) -> list[str]:
         """See `Runner.flags`."""
-        return [
-            "--environment_type=EXTERNAL",
-            f"--sdk_worker_parallelism={self.job.workers}",
-        ]
+        return ["--environment_type=EXTERNAL", "--sdk_worker_parallelism=1"]
 
 
 class _Portable(PortableRunner):

@@ -31,9 +31,9 @@ class SparkCluster:
         """The Beam flags that choose this cluster."""
         return [f"--job_endpoint={self.job_endpoint}", f"--environment_config={self.worker_pool}"]
 
-    def runner(self, workers: int = 2, corpus: str = "", inputs: tuple[str, ...] = ()) -> Runner:
+    def runner(self, corpus: str = "", inputs: tuple[str, ...] = ()) -> Runner:
         """A checked Spark runner on this cluster."""
-        runner = make_runner("spark", workers, self.options, corpus, inputs)
+        runner = make_runner("spark", 1, self.options, corpus, inputs)
         runner.check()
         return runner
 
@@ -76,7 +76,7 @@ def started_cluster(state: Path, cores: int) -> Iterator[SparkCluster]:
     script = [str(SPARK / "cluster.sh")]
     where = ["--state", str(state), "--port", str(base)]
     # Bundles that are short beside the time between two kills, or none would ever end.
-    settings = ["--conf", "spark.default.parallelism=16", "--conf", "spark.task.maxFailures=16"]
+    settings = ["--conf", "spark.default.parallelism=16"]
     environment = {
         **os.environ,
         "PYTHON": sys.executable,

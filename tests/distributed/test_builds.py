@@ -14,7 +14,7 @@ from pipelines.runners import make_runner
 from preprocess.files import TEMPORARY_SUFFIX
 from tests.corpora import digests, run_build
 from tests.distributed.conftest import SparkCluster, started_cluster
-from tests.distributed.test_spark import age
+from tests.distributed.test_spark_cluster import age
 
 pytestmark = pytest.mark.slow
 
@@ -37,7 +37,7 @@ def test_embedded_with_two_workers(embedded: dict[str, str], tmp_path: Path) -> 
 def test_spark_with_one_core(spark_parts: None, embedded: dict[str, str], tmp_path: Path) -> None:
     with started_cluster(tmp_path / "state", cores=1) as cluster:
         corpus = tmp_path / "corpus"
-        run_build(DEMO, corpus, runner=cluster.runner(1, str(corpus)))
+        run_build(DEMO, corpus, runner=cluster.runner(str(corpus)))
     assert digests(corpus) == embedded
 
 
@@ -68,7 +68,7 @@ def test_spark_with_two_cores_and_killed_workers(
     spark_cluster: SparkCluster, killer: list[int], embedded: dict[str, str], tmp_path: Path
 ) -> None:
     corpus = tmp_path / "corpus"
-    run_build(DEMO, corpus, runner=spark_cluster.runner(2, str(corpus)))
+    run_build(DEMO, corpus, runner=spark_cluster.runner(str(corpus)))
     assert len(killer) >= 10
     assert digests(corpus) == embedded
     assert not list(corpus.rglob(f"*{TEMPORARY_SUFFIX}"))
