@@ -97,7 +97,7 @@ def fetch_many(
 ) -> None:
     """Fetch `urls` and call `handle` with each result, in the order in which they come.
 
-    Runs an event loop in this thread and `handle` in `threads` others (one by default: then it
+    Runs an event loop in a thread and `handle` in `threads` others (one by default: then it
     is never called twice at once), so that decoding does not delay the network. What `handle`
     raises ends the fetch and is raised here.
 
@@ -114,7 +114,9 @@ def fetch_many(
 
             await fetch_all(urls, policy, on_done)
 
-    asyncio.run(run())
+    # In a thread of its own: a notebook's has an event loop already.
+    with ThreadPoolExecutor(1, thread_name_prefix="fetch") as own:
+        own.submit(asyncio.run, run()).result()
 
 
 async def fetch_all(

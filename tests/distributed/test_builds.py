@@ -75,9 +75,10 @@ def test_spark_with_two_cores_and_killed_workers(
 
 
 def test_prism(embedded: dict[str, str], tmp_path: Path) -> None:
-    if shutil.which("prism") is None:
-        pytest.skip("no prism on PATH (go install github.com/apache/beam/sdks/v2/go/cmd/prism)")
+    binary = os.environ.get("SEPTET_PRISM") or shutil.which("prism")
+    if binary is None:
+        pytest.skip("no prism on PATH or in SEPTET_PRISM")
     corpus = tmp_path / "corpus"
-    prism = make_runner("prism", 2, [f"--prism_location={shutil.which('prism')}"], str(corpus))
+    prism = make_runner("prism", 1, [f"--prism_location={binary}"], str(corpus))
     run_build(DEMO, corpus, runner=prism)
     assert digests(corpus) == embedded

@@ -23,7 +23,7 @@ def own(truth: Truth, tmp_path: Path) -> Truth:
     return Truth(str(tmp_path / "corpus"), truth.rows, truth.rejects)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     names = ("chromium", "chromium-browser", "google-chrome")
     found = next((path for name in names if (path := shutil.which(name))), None)

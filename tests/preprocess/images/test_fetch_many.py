@@ -7,7 +7,7 @@ from collections import Counter
 
 import pytest
 
-from preprocess.images.fetch import fetch_all, fetch_many
+from preprocess.images.fetch import Fetched, FetchPolicy, fetch_all, fetch_many
 from tests.http_server import HostileServer
 from tests.preprocess.images.fetching import PICTURE, fetch_list, quick
 
@@ -126,3 +126,13 @@ except OSError as error:
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert "too many open files" in done.stdout, done.stderr
+
+
+def test_it_runs_where_an_event_loop_runs_already() -> None:
+    got: list[Fetched] = []
+
+    async def notebook() -> None:
+        fetch_many(["ftp://e.org/x"], FetchPolicy(), got.append)
+
+    asyncio.run(notebook())
+    assert [one.reason for one in got] == ["scheme"]
