@@ -1,5 +1,6 @@
 """From image bytes to a model's square of pixels."""
 
+import io
 import math
 
 import cv2
@@ -35,6 +36,12 @@ def decode(data: bytes, shortest: int = 0) -> Pixels:
             )
         except ValueError:
             pass  # Unusual colour spaces; and what is broken fails below too.
+    if data[:4] == b"\x89PNG":
+        try:  # OpenCV reads these too, but prints a warning for each odd colour profile.
+            with Image.open(io.BytesIO(data)) as image:
+                return np.array(image.convert("RGB"))
+        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+            pass  # Some that Pillow refuses OpenCV reads.
     try:
         found = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
     except cv2.error as error:
