@@ -1,0 +1,1 @@
+"""Annotation columns: one value a sample, beside the base shards (see `base`)."""

@@ -1,0 +1,149 @@
+"""What a column is: a class with settings, a `setup`, and a function over batches of samples.
+
+`septet annotate` reads the base shards, gives each column its samples batch by batch, in shard
+order, and writes what comes back. A column knows neither shards nor Beam.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import pyarrow as pa
+from pydantic import BaseModel, ConfigDict, Field
+
+from schemas.columns import MemberFormat
+
+IMAGE = "jpg|jpeg|png|webp"
+"""The members that may hold a sample's picture."""
+
+
+class Settings(BaseModel):
+    """Settings of a column; subclass it and give every field a description."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    batch_size: int = Field(default=32, ge=1, description="Samples that the model sees at once.")
+
+
+@dataclass(frozen=True)
+class Item:
+    """What a column sees of one sample."""
+
+    key: str
+    members: Mapping[str, bytes]
+    """Members of the base shard by extension."""
+    metadata: Mapping[str, Any]
+    """The sidecar's row of the sample: caption, language, width, height, extra…, where known."""
+    columns: Mapping[str, bytes] = field(default_factory=dict)
+    """Values of the columns that it asked for by name; empty bytes where there is no value."""
+
+    @property
+    def caption(self) -> str:
+        """The caption; empty where the sample has none."""
+        return self.members.get("txt", b"").decode("utf-8", "replace")
+
+    @property
+    def image(self) -> bytes | None:
+        """The picture's file, None where the sample has none."""
+        return next((self.members[e] for e in IMAGE.split("|") if e in self.members), None)
+
+
+@dataclass(frozen=True)
+class Value:
+    """A sample's value: the member's content, and facts that go into the sidecar."""
+
+    data: bytes
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class NoValue:
+    """Why a sample has none: a reason in snake_case, and what was found, as text."""
+
+    reason: str
+    found: str = ""
+
+
+@dataclass(frozen=True)
+class Mark:
+    """Something to draw upon a picture: a normalised box (x0, y0, x1, y1), y downwards."""
+
+    box: tuple[float, float, float, float]
+    label: str
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """How the report shows a value."""
+
+    marks: Sequence[Mark] = ()
+    nodes: Sequence[str] = ()
+    """Nodes of a graph."""
+    edges: Sequence[tuple[int, str, int]] = ()
+    """Edges of the graph: from, label, to; positions in `nodes`."""
+    picture: bytes | None = None
+    """A PNG that stands beside the sample's own picture."""
+    lines: Sequence[str] = ()
+    """Text."""
+
+
+class Column(ABC):
+    """A kind of annotation.
+
+    Everything that decides its values is in `settings`, `version`, `models()` and `columns()`:
+    a change of any of them makes the column anew. Equal inputs must give equal bytes, whatever
+    the process; a sample's value must not depend on its batch.
+    """
+
+    kind: ClassVar[str]
+    """How `septet annotate --column` calls it."""
+    version: ClassVar[int]
+    """Raised when the code changes the values."""
+    Settings: ClassVar[type[Settings]] = Settings
+    members: ClassVar[tuple[str, ...]] = ()
+    """Extensions that it reads of the base shard, alternatives separated by `|`."""
+    facts: ClassVar[pa.Schema] = pa.schema([])
+    """Fields of `Value.facts`, written to the sidecar."""
+
+    def __init__(self, settings: Any):
+        self.settings = settings
+
+    def columns(self) -> tuple[str, ...]:
+        """Names of other columns that it reads."""
+        return ()
+
+    def models(self) -> dict[str, str]:
+        """Digests of the files of weights that it will load, by name; see `weights_digest`.
+
+        Raises:
+            ValueError: a file is missing or an extra is not installed; says what to do.
+        """
+        return {}
+
+    @property
+    @abstractmethod
+    def member(self) -> MemberFormat:
+        """The form of its values."""
+
+    def setup(self) -> None:  # noqa: B027 (optional)
+        """Load models; called once in each worker process before the first batch."""
+
+    @abstractmethod
+    def annotate(self, items: Sequence[Item]) -> list[Value | NoValue]:
+        """Values of at most `settings.batch_size` samples, in their order.
+
+        An exception for a batch makes the samples be tried one by one; one that fails alone has
+        no value, for reason `error`.
+        """
+
+    def check(self, data: bytes) -> None:  # noqa: B027 (optional)
+        """Check one value beyond what `member` says.
+
+        Raises:
+            ValueError: what is wrong.
+        """
+
+    def drawing(self, data: bytes) -> Drawing | None:
+        """How the report shows a value; None shows it as text."""
+        return None

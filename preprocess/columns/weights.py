@@ -1,0 +1,30 @@
+"""Files of weights by path: their digests, and what to say where there is none."""
+
+import importlib
+
+from preprocess import files
+
+
+def weights_digest(path: str, what: str) -> str:
+    """The content digest of a file of weights.
+
+    Raises:
+        ValueError: there is no such file.
+    """
+    if not path or not files.exists(path):
+        raise ValueError(f"{what}: no such file {path!r}; set it with --set weights=PATH")
+    return files.content_digest(path)[1]
+
+
+def need(module: str, extra: str) -> None:
+    """Make sure that a package of an extra can be imported.
+
+    Raises:
+        ValueError: it cannot; says how to install it.
+    """
+    try:
+        importlib.import_module(module)
+    except ImportError as error:
+        raise ValueError(
+            f"this column needs the package {module}: pip install 'septet[{extra}]' ({error})"
+        ) from error
