@@ -1,0 +1,133 @@
+"""The commands `septet annotate` and `septet columns`."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+import yaml
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from preprocess.columns.registry import ColumnError, column_class, column_kinds
+
+_console = Console(stderr=True)
+
+
+def annotate(
+    corpus: Annotated[str, typer.Argument(help="A corpus folder.", show_default=False)],
+    column: Annotated[
+        str, typer.Option("--column", "-c", help="Kind of column; `septet columns` lists them.")
+    ],
+    name: Annotated[
+        str | None, typer.Option(help="What to call it in this corpus; the kind when absent.")
+    ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="A setting of the column, as YAML."),
+    ] = None,
+    settings_file: Annotated[
+        Path | None, typer.Option("--settings", help="A YAML file of settings; --set goes before.")
+    ] = None,
+    only_missing: Annotated[
+        bool,
+        typer.Option(
+            "--only-missing",
+            help="Refuse to make anew what was made with other settings or models.",
+        ),
+    ] = False,
+    workers: Annotated[int, typer.Option(help="Worker processes of the local runner.")] = 1,
+    runner: Annotated[str, typer.Option(help="Where the pipeline runs.")] = "local",
+    beam: Annotated[list[str] | None, typer.Option(help="A further flag for Beam.")] = None,
+) -> None:
+    """Make a column: one annotation of every sample, beside the base shards.
+
+    Shards that are there are kept; so an annotation that was interrupted goes on where it stopped.
+    Where settings, models or base shards changed, what no longer fits is made anew. A sample
+    without a value keeps its row, with the reason.
+
+    **Examples**
+
+    septet annotate corpora/demo --column scene-graphs --workers 4
+
+    septet annotate corpora/demo --column codes --name codes-flava --set tokenizer=dvae --set
+    weights=/models/dvae.safetensors
+    """
+    from pipelines.columns.annotate import annotate as run
+    from pipelines.columns.annotate import plan_column
+    from pipelines.progress import BuildProgress
+    from pipelines.report.page import write_report
+    from pipelines.runners import make_runner
+
+    plan = plan_column(corpus, name or column, column, read_settings(settings_file, settings or []))
+    chosen = make_runner(runner, workers, beam or [], corpus)
+    chosen.check()
+    manifest, worked = run(plan, only_missing, chosen, BuildProgress(_console))
+    if worked and plan.corpus.manifest.recipe is not None:
+        write_report(corpus)
+    if not worked:
+        _console.print(f"{plan.folder} is whole already: nothing to do", soft_wrap=True)
+    counts, size = manifest.counts, sum(shard.bytes for shard in manifest.shards)
+    _console.print(
+        f"[bold]{counts['values']:,}[/] values for {counts['samples']:,} samples, {size:,} bytes: "
+        f"{plan.folder}",
+        soft_wrap=True,
+    )
+
+
+def columns(
+    kind: Annotated[
+        str | None, typer.Argument(help="Show this kind's settings.", show_default=False)
+    ] = None,
+) -> None:
+    """List the kinds of columns that are installed, or the settings of one.
+
+    **Examples**
+
+    septet columns
+
+    septet columns scene-graphs
+    """
+    console = Console()
+    if kind is None:
+        table = Table("kind", "what it holds", box=None)
+        for one in column_kinds():
+            try:
+                text = (column_class(one).__doc__ or "").split("\n")[0]
+            except ColumnError as error:
+                text = f"[dim]{escape(str(error))}[/]"
+            table.add_row(one, text)
+        console.print(table)
+        return
+    found = column_class(kind)
+    console.print(escape((found.__doc__ or "").strip()))
+    table = Table("setting", "default", "what it does", box=None)
+    for key, field in found.Settings.model_fields.items():
+        default = "needed" if field.is_required() else str(field.default)
+        table.add_row(key, escape(default), escape(field.description or ""))
+    console.print(table)
+
+
+def read_settings(path: Path | None, pairs: list[str]) -> dict[str, Any]:
+    """Settings from a YAML file, overlaid with KEY=VALUE pairs.
+
+    Raises:
+        ColumnError: no such file, not YAML, or a pair without `=`.
+    """
+    found: dict[str, Any] = {}
+    try:
+        if path is not None:
+            if not path.is_file():
+                raise ColumnError(f"{path}: no such file of settings")
+            data = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+            if not isinstance(data, dict):
+                raise ColumnError(f"{path}: expected `setting: value` lines")
+            found |= data
+        for pair in pairs:
+            key, equals, value = pair.partition("=")
+            if not equals:
+                raise ColumnError(f"--set {pair}: expected KEY=VALUE")
+            found[key] = yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise ColumnError(f"settings are not YAML: {error}") from error
+    return found
