@@ -64,7 +64,7 @@ def annotate(
     chosen.check()
     manifest, worked = run(plan, only_missing, chosen, BuildProgress(_console))
     if worked and plan.corpus.manifest.recipe is not None:
-        write_report(corpus)
+        write_report(corpus, {plan.name: plan.column})
     if not worked:
         _console.print(f"{plan.folder} is whole already: nothing to do", soft_wrap=True)
     counts, size = manifest.counts, sum(shard.bytes for shard in manifest.shards)

@@ -6,6 +6,7 @@ import os
 import threading
 from collections.abc import Container, Iterator, Sequence
 from functools import lru_cache
+from typing import Self
 
 import fsspec
 import numpy as np
@@ -101,7 +102,7 @@ class ShardReader:
             os.close(self._fd)
             self._fd = None
 
-    def __enter__(self) -> "ShardReader":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exc: object) -> None:

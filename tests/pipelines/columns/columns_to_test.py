@@ -1,14 +1,16 @@
 """Columns with which the mechanism is tested."""
 
 import hashlib
+import io
 import time
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+from PIL import Image
 from pydantic import Field
 
-from preprocess.columns.base import Column, NoValue, Settings, Value
+from preprocess.columns.base import Column, Drawing, Mark, NoValue, Settings, Value
 from preprocess.columns.members import pack_arrays, pack_json
 from schemas.columns import ArrayFormat, MemberFormat
 
@@ -100,3 +102,27 @@ class Bytes(Column):
     def annotate(self, items):
         numbers = [int(item.caption) for item in items]
         return [Value(bytes([n, n])) if n % 3 else NoValue("three") for n in numbers]
+
+
+class Drawn(Column):
+    """Values that draw everything there is to draw, with hostile text."""
+
+    version = 1
+    member = MemberFormat(ext="drawn.json", kind="json")
+
+    def annotate(self, items):
+        return [Value(pack_json({"key": item.key})) for item in items]
+
+    def drawing(self, data):
+        out = io.BytesIO()
+        Image.new("RGB", (4, 4), "red").save(out, "PNG")
+        return Drawing(
+            marks=[Mark((0.25, 0.5, 0.75, 1.0), HOSTILE)],
+            nodes=["man", "horse", HOSTILE],
+            edges=[(0, "ride", 1), (2, HOSTILE, 0)],
+            picture=out.getvalue(),
+            lines=[HOSTILE],
+        )
+
+
+HOSTILE = "<script>alert(1)</script>"
