@@ -85,7 +85,7 @@ class BoxTokens(ABC):
         if self.separator:
             box = rf"(?<!\S){box}(?!\S)"
         found = list(re.finditer(box, text))
-        ends = [match.start() for match in found[1:]] + [len(text)]
+        ends = [*(match.start() for match in found[1:]), len(text)][: len(found)]
         boxes, labels = [], []
         for match, end in zip(found, ends, strict=True):
             tokens = [int(digits) for digits in match.groups()]
