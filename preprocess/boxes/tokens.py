@@ -121,7 +121,7 @@ class Ofa(BoxTokens):
     size: int = 512
     """Side that the model resizes pictures to."""
     max_image_size: int = 512
-    bins: int = field(default=1000)  # type: ignore[misc]
+    bins: int = field(default=1000)
 
     def __post_init__(self) -> None:
         if not 0 < self.size <= self.max_image_size:
@@ -160,7 +160,7 @@ class Pix2Seq(BoxTokens):
     name: ClassVar[str] = "pix2seq"
     form: ClassVar[str] = "{}"
     separator: ClassVar[str] = " "
-    bins: int = field(default=1000)  # type: ignore[misc]
+    bins: int = field(default=1000)
 
     @property
     def max_error(self) -> float:
@@ -188,7 +188,7 @@ class Pali(BoxTokens):
     name: ClassVar[str] = "pali"
     form: ClassVar[str] = "{}"
     separator: ClassVar[str] = " "
-    bins: int = field(default=1000)  # type: ignore[misc]
+    bins: int = field(default=1000)
 
     @property
     def max_error(self) -> float:

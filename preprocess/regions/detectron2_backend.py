@@ -45,8 +45,7 @@ def find_config(config: str) -> str:
     need_detectron2()
     if config and Path(config).is_file():
         return config
-    from detectron2 import model_zoo
-
+    model_zoo = importlib.import_module("detectron2.model_zoo")
     try:
         return str(model_zoo.get_config_file(config))
     except RuntimeError as error:
@@ -81,14 +80,12 @@ class Detectron2Detector:
 
     def __init__(self, config: str, weights: str, proposals: int = 300, device: str = "cpu"):
         need_detectron2()
-        from detectron2.config import get_cfg
-        from detectron2.modeling import build_model
-
-        cfg = get_cfg()
+        cfg: Any = importlib.import_module("detectron2.config").get_cfg()
         cfg.merge_from_file(find_config(config))
         cfg.MODEL.DEVICE, cfg.MODEL.WEIGHTS = device, ""
         cfg.MODEL.RPN.POST_NMS_TOPK_TEST = proposals
-        self.model: Any = build_model(cfg).eval()
+        build = importlib.import_module("detectron2.modeling").build_model
+        self.model: Any = build(cfg).eval()
         if not hasattr(self.model.roi_heads, "res5"):
             raise ValueError(f"config {config}: no C4 model (its RoI heads have no res5)")
         self._sides = cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST

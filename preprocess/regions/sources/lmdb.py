@@ -6,6 +6,8 @@ array or base64 float32. Pickles are read as plain data (see `unpickle`).
 """
 
 import base64
+import os
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,21 @@ from preprocess import files
 from preprocess.columns.weights import need
 from preprocess.regions.sources.records import Record, RecordError, decode, record
 from preprocess.regions.unpickle import loads_plain
+
+
+@lru_cache
+def _open(path: str, process: int) -> Any:
+    """The environment of a file: LMDB allows one in a process, and none across a fork."""
+    need("lmdb", "vision")
+    import lmdb
+
+    try:
+        return lmdb.open(
+            path, subdir=Path(path).is_dir(), readonly=True, lock=False, readahead=False,
+            create=False, max_readers=128,
+        )  # fmt: skip
+    except lmdb.Error as error:
+        raise ValueError(f"regions: {path} is no LMDB ({error})") from error
 
 
 class LmdbSource:
@@ -29,21 +46,11 @@ class LmdbSource:
     """
 
     def __init__(self, path: str, probs: bool = False):
-        need("lmdb", "vision")
-        import lmdb
-
         if not path or not files.is_local(path) or not files.exists(path):
             raise ValueError(
                 f"regions: no LMDB {path!r} on a local disk; set it with --set source=PATH"
             )
-        plain = str(files.local_path(path))
-        try:
-            self._env = lmdb.open(
-                plain, subdir=Path(plain).is_dir(), readonly=True, lock=False, readahead=False,
-                create=False, max_readers=128,
-            )  # fmt: skip
-        except lmdb.Error as error:
-            raise ValueError(f"regions: {path} is no LMDB ({error})") from error
+        self._env = _open(str(files.local_path(path).resolve()), os.getpid())
         self._probs = probs
 
     def get(self, key: str) -> Record | None:

@@ -91,7 +91,7 @@ def record(
         wide, high = float(width), float(height)
         vectors, corners = np.asarray(features, np.float32), np.asarray(boxes, np.float32)
         listed = None if count is None else int(count)
-        optional = {
+        optional: dict[str, Any] = {
             name: None if array is None else np.asarray(array, dtype)
             for name, array, dtype in (
                 ("probs", probs, np.float32), ("labels", labels, np.int32),

@@ -74,7 +74,9 @@ def test_ofa_by_its_own_formula(x: float, size: int) -> None:
     wanted = round(pixel / 512 * 999)
     (token,) = Ofa(size).encode([[0, 0, pixel / size, 1]])[:, 2]
     # Python rounds the quotient, the scheme the product with a share: they may part at ties only.
-    assert token == wanted or abs(abs(pixel / 512 * 999 - math.floor(pixel / 512 * 999)) - 0.5) < 1e-9
+    assert (
+        token == wanted or abs(abs(pixel / 512 * 999 - math.floor(pixel / 512 * 999)) - 0.5) < 1e-9
+    )
 
 
 def test_ofa_with_384_pixels_never_goes_beyond_749() -> None:

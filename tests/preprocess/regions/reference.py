@@ -140,7 +140,9 @@ def proposals(state: State, features: Tensor, height: int, width: int, most: int
                     w = w * math.exp(min(dw, math.log(1000 / 16)))
                     h = h * math.exp(min(dh, math.log(1000 / 16)))
                     box = [x - w / 2, y - h / 2, x + w / 2, y + h / 2]
-                    box = [min(max(v, 0.0), s) for v, s in zip(box, (width, height) * 2, strict=True)]
+                    box = [
+                        min(max(v, 0.0), s) for v, s in zip(box, (width, height) * 2, strict=True)
+                    ]
                     if box[2] > box[0] and box[3] > box[1]:
                         found.append((scores[a, row, column].item(), box))
                     a += 1
@@ -192,7 +194,9 @@ def roi_pool(features: Tensor, box: list[float], side: int = 14) -> Tensor:
         for j in range(side):
             top, bottom = math.floor(i * high) + y0, math.ceil((i + 1) * high) + y0
             left, right = math.floor(j * wide) + x0, math.ceil((j + 1) * wide) + x0
-            part = features[0, :, max(top, 0) : min(bottom, rows), max(left, 0) : min(right, columns)]
+            part = features[
+                0, :, max(top, 0) : min(bottom, rows), max(left, 0) : min(right, columns)
+            ]
             if part.numel():
                 out[:, i, j] = part.amax(dim=(1, 2))
     return out[None]
