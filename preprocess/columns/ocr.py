@@ -71,7 +71,7 @@ class Ocr(Column):
                 "order": "rows from top to bottom, within a row from left to right",
                 "box": "normalised x0, y0, x1, y1, y downwards",
                 "quad": "four corners [x, y], normalised, clockwise from where the text begins",
-                "language": f"ISO 639 code of all lines together, {UNDETERMINED} where it is not clear",
+                "language": f"ISO 639 code of all lines together; {UNDETERMINED}: not clear",
             },
         )
 

@@ -108,7 +108,11 @@ class Regions(Column):
             from preprocess.regions.detectron2_backend import Detectron2Detector
 
             self._detector = Detectron2Detector(
-                settings.config, settings.weights, settings.proposals, settings.device
+                settings.config,
+                settings.weights,
+                settings.proposals,
+                settings.device,
+                settings.threads,
             )
         else:
             from preprocess.regions.c4 import C4Detector
@@ -119,7 +123,7 @@ class Regions(Column):
                 settings.weights,
                 C4Options(**{name: getattr(settings, name) for name in same}),
                 settings.shortest, settings.longest, settings.mean, settings.std,
-                settings.refined, settings.device, settings.dtype == "bfloat16",
+                settings.refined, settings.device, settings.dtype == "bfloat16", settings.threads,
             )  # fmt: skip
 
     @property

@@ -11,6 +11,7 @@ from preprocess.regions.checkpoint import read_state
 from preprocess.regions.detections import Detections
 from preprocess.regions.network import C4Options, FasterRcnnC4
 from preprocess.regions.pixels import PIXEL_MEAN, resize
+from preprocess.regions.threads import cpu_threads
 
 
 class C4Detector:
@@ -26,6 +27,7 @@ class C4Detector:
         refined: Give the boxes that the head regresses, not the proposals that were described.
         device: Where to compute: "cpu", "cuda", ….
         bfloat16: Convolutions in bfloat16; on a GPU only.
+        threads: CPU threads; they decide the last bits.
 
     Raises:
         ValueError: see `read_state` and `FasterRcnnC4`; bfloat16 on the CPU; no such device.
@@ -42,6 +44,7 @@ class C4Detector:
         refined: bool = False,
         device: str = "cpu",
         bfloat16: bool = False,
+        threads: int = 1,
     ):
         if bfloat16 and not device.startswith("cuda"):
             raise ValueError("bfloat16 is for GPUs: set device=cuda, or leave float32")
@@ -49,7 +52,7 @@ class C4Detector:
             raise ValueError(f"device {device}: torch sees no GPU; set device=cpu")
         self.network = FasterRcnnC4(read_state(weights), options).to(device)
         self.device, self.refined, self._bfloat16 = device, refined, bfloat16
-        self._sides = shortest, longest
+        self._sides, self._threads = (shortest, longest), threads
         self._mean = torch.tensor(mean).reshape(3, 1, 1)
         self._std = torch.tensor(std).reshape(3, 1, 1)
 
@@ -76,6 +79,7 @@ class C4Detector:
         network = self.network
         with ExitStack() as stack:
             stack.enter_context(torch.inference_mode())
+            stack.enter_context(cpu_threads(self._threads))
             if self.device.startswith("cuda"):
                 exact = torch.backends.cudnn.flags(True, deterministic=True, allow_tf32=False)
                 stack.enter_context(exact)

@@ -17,6 +17,7 @@ from preprocess.regions.c4 import empty
 from preprocess.regions.checkpoint import CELL_ANCHORS, read_state
 from preprocess.regions.detections import Detections
 from preprocess.regions.pixels import resize
+from preprocess.regions.threads import cpu_threads
 
 _LEFT_TO_CONFIG = ("pixel_mean", "pixel_std")
 
@@ -73,12 +74,15 @@ class Detectron2Detector:
         weights: Path of the checkpoint.
         proposals: Regions that the RPN hands on; overrides the configuration.
         device: Where to compute.
+        threads: CPU threads; they decide the last bits.
 
     Raises:
         ValueError: detectron2 is missing, the model is no C4, or the weights do not fit.
     """
 
-    def __init__(self, config: str, weights: str, proposals: int = 300, device: str = "cpu"):
+    def __init__(
+        self, config: str, weights: str, proposals: int = 300, device: str = "cpu", threads: int = 1
+    ):
         need_detectron2()
         cfg: Any = importlib.import_module("detectron2.config").get_cfg()
         cfg.merge_from_file(find_config(config))
@@ -91,6 +95,7 @@ class Detectron2Detector:
         self._sides = cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST
         self._bgr = cfg.INPUT.FORMAT == "BGR"
         self.classes = int(cfg.MODEL.ROI_HEADS.NUM_CLASSES)
+        self._threads = threads
         self._load(weights)
 
     def _load(self, weights: str) -> None:
@@ -116,7 +121,7 @@ class Detectron2Detector:
 
     def detect(self, pictures: list[NDArray[np.uint8]]) -> list[Detections]:
         """See `Detector`: all proposals, one picture at a time."""
-        with torch.inference_mode():
+        with torch.inference_mode(), cpu_threads(self._threads):
             return [self._run(picture) for picture in pictures]
 
     def _run(self, picture: NDArray[np.uint8]) -> Detections:

@@ -72,6 +72,9 @@ class RegionsSettings(base.Settings):
     dtype: Literal["float32", "bfloat16"] = Field(
         default="float32", description="Of the convolutions; bfloat16 on a GPU only."
     )
+    threads: int = Field(
+        default=1, ge=1, description="CPU threads a worker; they decide the last bits of features."
+    )
     config: str = Field(
         default="", description="backend detectron2: YAML file, or name in its model zoo."
     )
