@@ -55,7 +55,8 @@ class Regions(Column):
         return (self.settings.boxes,) if self.settings.backend == "given" else ()
 
     def models(self) -> dict[str, str]:
-        """Digests of the weights, of the file of regions, of detectron2's configuration.
+        """Digests of the weights, of the file of regions, of detectron2's configuration. Class
+        names are only drawn, so their file has none.
 
         The index of a tsv is written here, once, before workers need it.
 
@@ -64,8 +65,6 @@ class Regions(Column):
         """
         settings = self.settings
         found = {}
-        if settings.labels:
-            found["labels"] = weights_digest(settings.labels, "class names (labels)")
         if settings.backend in (*DETECTORS, "given"):
             need("torchvision", "vision")
             if settings.backend == "detectron2":

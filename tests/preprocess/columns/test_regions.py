@@ -165,7 +165,7 @@ def test_drawings_name_classes(weights: str, tmp_path: Path) -> None:
     names = tmp_path / "names.txt"
     names.write_text("\n".join(f"thing {i}" for i in range(plain.CLASSES)))
     made = column(weights, labels=str(names))
-    assert set(made.models()) == {"weights", "labels"}
+    assert set(made.models()) == {"weights"}
     (found,) = made.annotate([item(1)])
     assert isinstance(found, Value)
     marks, arrays = made.drawing(found.data).marks, unpack_arrays(found.data)
