@@ -11,12 +11,7 @@ from preprocess.columns.base import Column
 
 GROUP = "septet.columns"
 EXTRAS = {
-    "scene-graphs": "scene-graphs",
-    "questions": "scene-graphs",
     "regions": "vision",
-    "codes": "vision",
-    "patches": "vision",
-    "clip": "vision",
     "ocr": "ocr",
 }
 """What to install for our own kinds."""

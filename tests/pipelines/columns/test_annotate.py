@@ -193,8 +193,8 @@ def test_a_rebuilt_base_is_noticed(tmp_path: Path) -> None:
 
 
 def test_bad_requests() -> None:
-    with pytest.raises(ColumnError, match="did you mean 'scene-graphs'"):
-        run_annotation(Path("tests/golden/v1"), "scene-graph")
+    with pytest.raises(ColumnError, match="did you mean 'regions'"):
+        run_annotation(Path("tests/golden/v1"), "region")
     with pytest.raises(ColumnError, match="no setting `uper`; did you mean `upper`"):
         run_annotation(Path("tests/golden/v1"), WORDS, {"uper": 1}, name="words")
     with pytest.raises(ColumnError, match="cannot be the name"):
