@@ -34,7 +34,6 @@ class Boxes(Column):
     since), `no_region` (the column of regions has no value).
     """
 
-    kind: ClassVar[str] = "boxes"
     version: ClassVar[int] = 1
     facts: ClassVar[pa.Schema] = pa.schema(
         [("boxes", pa.int32()), ("labels", pa.list_(pa.string())), ("dropped", pa.int32())]

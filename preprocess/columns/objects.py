@@ -28,7 +28,6 @@ class Objects(Column):
     `no_object` (no label is left), `labels_missing` (regions without labels).
     """
 
-    kind: ClassVar[str] = "objects"
     version: ClassVar[int] = 1
     facts: ClassVar[pa.Schema] = pa.schema(
         [("objects", pa.list_(pa.string())), ("things", pa.int32())]

@@ -25,7 +25,6 @@ class Ocr(Column):
     Reasons for no value: `no_image`, `picture` (it cannot be decoded).
     """
 
-    kind: ClassVar[str] = "ocr"
     version: ClassVar[int] = 1
     members: ClassVar[tuple[str, ...]] = (IMAGE,)
     facts: ClassVar[pa.Schema] = pa.schema(

@@ -34,7 +34,6 @@ class Regions(Column):
     its regions were found).
     """
 
-    kind: ClassVar[str] = "regions"
     version: ClassVar[int] = 1
     Settings = RegionsSettings
     members: ClassVar[tuple[str, ...]] = (IMAGE,)
