@@ -85,10 +85,7 @@ def _check_shard(
     if not keys.equals(sidecar["key"]):
         yield f"{shard.sidecar}: its keys are not those of {base.sidecar}, in its order"
         return
-    faults = list(check_index(corpus.path, shard, sidecar))
-    yield from faults
-    if faults:
-        return
+    yield from check_index(corpus.path, shard, sidecar)
     reasons = sidecar["reason"].to_pylist()
     with ColumnShardReader(corpus.path, manifest.name, base) as reader:
         for row, found in read_checked(reader):
