@@ -54,7 +54,7 @@ def test_killed_workers_are_replaced(spark_cluster, tmp_path: Path) -> None:
     ended = threading.Event()
 
     def kill() -> None:
-        while len(killed) < 10 and not ended.wait(random_.uniform(0.3, 1.5)):
+        while len(killed) < 10 and not ended.wait(random_.uniform(0.5, 3.0)):
             workers = [pid for pid in spark_cluster.python_workers() if age(pid) > 2]
             if workers:
                 killed.append(random_.choice(workers))
@@ -63,7 +63,7 @@ def test_killed_workers_are_replaced(spark_cluster, tmp_path: Path) -> None:
     killer = threading.Thread(target=kill)
     killer.start()
     try:
-        spark_cluster.runner().run("small", small_stage(str(tmp_path / "spark"), tasks, 1.0))
+        spark_cluster.runner().run("small", small_stage(str(tmp_path / "spark"), tasks, 0.4))
     finally:
         ended.set()
         killer.join()
