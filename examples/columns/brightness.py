@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 
 from preprocess.columns.base import IMAGE, Column, NoValue, Value
-from preprocess.columns.pictures import PictureError, read_picture
+from preprocess.columns.pictures import picture_of
 from schemas.columns import ArrayFormat, MemberFormat
 
 
@@ -27,10 +27,8 @@ class Brightness(Column):
         return [self._one(item) for item in items]
 
     def _one(self, item):
-        if item.image is None:
-            return NoValue("no_image")
-        try:
-            rgb = read_picture(item.image).mean(axis=(0, 1)) / 255
-        except PictureError as error:
-            return NoValue("image_broken", str(error))
+        picture = picture_of(item)
+        if isinstance(picture, NoValue):
+            return picture
+        rgb = picture.mean(axis=(0, 1)) / 255
         return Value(rgb.astype(np.float32).tobytes(), {"mean": float(rgb.mean())})

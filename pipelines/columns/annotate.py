@@ -2,6 +2,7 @@
 
 import json
 import time
+from collections import Counter
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from pipelines.columns.work import COLUMN_METADATA, AnnotateWork
 from pipelines.lock import locked
 from pipelines.progress import BuildProgress
 from pipelines.runners import Runner
-from pipelines.stages.base import Pass, digest_of, map_tasks
+from pipelines.stages.base import Pass, digest_of, map_tasks, outputs_in
 from pipelines.stages.counts import Counts
 from pipelines.stages.write import TAR_METADATA
 from preprocess import files
@@ -70,20 +71,20 @@ def plan_column(path: str, name: str, kind: str, settings: Mapping[str, Any]) ->
     fingerprint = digest_of(kind, column.version, column.settings.deciding(), models, reads)
     folder = column_folder(path, name)
     stems = [stem(shard) for shard in corpus.shards]
-    known = {n: f"{folder}/{n}" for n in files.list_folder(folder) if n.endswith(".parquet")}
+    known = set(outputs_in(folder))
 
     def is_ours(number: int) -> bool | None:
         """Whether a shard's sidecar is this column's; None where there is none."""
-        where = known.get(f"{stems[number]}.parquet")
-        if where is None:
+        name = f"{stems[number]}.parquet"
+        if name not in known:
             return None
         wanted = {"fingerprint": fingerprint, "base_sha256": corpus.shards[number].tar_sha256}
-        _, footer = files.read_table_metadata(where)
+        _, footer = files.read_table_metadata(files.join(folder, name))
         return bool(json.loads(footer.get(COLUMN_METADATA.encode(), b"{}")) == wanted)
 
     with ThreadPoolExecutor(16) as pool:
         states = list(pool.map(is_ours, range(len(stems))))
-    left = sorted(known.keys() - {f"{one}.parquet" for one in stems})
+    left = sorted(known - {f"{one}.parquet" for one in stems})
     foreign = [f"{one}.parquet" for one, ours in zip(stems, states, strict=True) if ours is False]
     missing = [number for number, ours in enumerate(states) if not ours]
     return Plan(corpus, name, column, models, reads, fingerprint, missing, foreign + left)
@@ -193,7 +194,4 @@ def _manifest(plan: Plan) -> ColumnManifest:
 
 
 def _counts(manifest: ColumnManifest) -> Counts:
-    counts = dict(manifest.counts)
-    total = Counts(counts.pop("samples"), counts.pop("values"))
-    total.rejected.update(counts)
-    return total
+    return Counts(manifest.samples, manifest.values, Counter(manifest.reasons))

@@ -27,7 +27,7 @@ def annotate(
         typer.Option("--set", metavar="KEY=VALUE", help="A setting of the column, as YAML."),
     ] = None,
     settings_file: Annotated[
-        Path | None, typer.Option("--settings", help="A YAML file of settings; --set goes before.")
+        Path | None, typer.Option("--settings", help="A YAML file of settings; --set overrides it.")
     ] = None,
     only_missing: Annotated[
         bool,
@@ -56,21 +56,20 @@ def annotate(
     from pipelines.columns.annotate import annotate as run
     from pipelines.columns.annotate import plan_column
     from pipelines.progress import BuildProgress
-    from pipelines.report.page import write_report
+    from pipelines.report.page import refresh_report
     from pipelines.runners import make_runner
 
     plan = plan_column(corpus, name or column, column, read_settings(settings_file, settings or []))
     chosen = make_runner(runner, workers, beam or [], corpus)
     chosen.check()
     manifest, worked = run(plan, only_missing, chosen, BuildProgress(_console))
-    if worked and plan.corpus.manifest.recipe is not None:
-        write_report(corpus, {plan.name: plan.column})
+    if worked:
+        refresh_report(corpus, {plan.name: plan.column})
     if not worked:
         _console.print(f"{plan.folder} is whole already: nothing to do", soft_wrap=True)
-    counts, size = manifest.counts, sum(shard.bytes for shard in manifest.shards)
     _console.print(
-        f"[bold]{counts['values']:,}[/] values for {counts['samples']:,} samples, {size:,} bytes: "
-        f"{plan.folder}",
+        f"[bold]{manifest.values:,}[/] values for {manifest.samples:,} samples, "
+        f"{manifest.size:,} bytes: {plan.folder}",
         soft_wrap=True,
     )
 

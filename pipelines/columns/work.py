@@ -40,6 +40,7 @@ def _loaded(kind: str, settings: str) -> Column:
 
 @functools.lru_cache(maxsize=2)
 def _corpus(path: str, digest: str) -> Corpus:
+    """A corpus, read once a process for each digest of its manifest."""
     return Corpus(path, open_shards=2)
 
 

@@ -96,18 +96,16 @@ def column_views(corpus: Corpus, live: Mapping[str, Column], seed: int) -> list[
     views = []
     for name in column_names(corpus.path):
         manifest = read_manifest(corpus.path, name)
-        counts = dict(manifest.counts)
-        samples, values = counts.pop("samples"), counts.pop("values")
         column = live.get(name) or _from_manifest(manifest)
         views.append(
             ColumnView(
                 name=name,
                 kind=manifest.kind,
-                values=values,
-                samples=samples,
-                share=share(values, samples),
-                bytes=sum(shard.bytes for shard in manifest.shards),
-                reasons=sorted(counts.items(), key=lambda item: (-item[1], item[0])),
+                values=manifest.values,
+                samples=manifest.samples,
+                share=share(manifest.values, manifest.samples),
+                bytes=manifest.size,
+                reasons=sorted(manifest.reasons.items(), key=lambda item: (-item[1], item[0])),
                 settings=", ".join(f"{k}: {v}" for k, v in manifest.settings.items()),
                 shown=_values(corpus, manifest, column, seed),
             )
@@ -127,11 +125,17 @@ def _values(
 ) -> list[ValueView]:
     generator = np.random.default_rng(seed)
     draw = generator.choice(len(corpus), min(_TRIED, len(corpus)), replace=False)
+    # Of a corpus that was built anew some shards may be others, or more; `septet check` says so.
+    current = {
+        number
+        for number, (base, made) in enumerate(zip(corpus.shards, manifest.shards, strict=False))
+        if made.base_sha256 == base.tar_sha256
+    }
     views: list[ValueView] = []
     for index in draw:
         number, row = corpus.locate(int(index))
-        if manifest.shards[number].base_sha256 != corpus.shards[number].tar_sha256:
-            continue  # of a corpus that was built anew; `septet check` says so
+        if number not in current:
+            continue
         with ColumnShardReader(corpus.path, manifest.name, corpus.shards[number]) as reader:
             data = reader.value(row)
         if data:
@@ -150,7 +154,6 @@ def _view(
     column: Column | None,
 ) -> ValueView:
     sample = corpus.shard(number).read(row)
-    facts = corpus.metadata(number).slice(row, 1).drop_columns(["members"]).to_pylist()[0]
     try:
         drawing = column.drawing(data) if column else None
         lines = list(drawing.lines) if drawing else [_as_text(data, manifest)]
@@ -161,7 +164,7 @@ def _view(
     nodes, edges = _graph(drawing)
     return ValueView(
         key=corpus.shard(number).keys[row].as_py(),
-        caption=one_line(caption_of(facts, sample)),
+        caption=one_line(caption_of({}, sample)),
         picture=picture,
         width=width,
         height=height,

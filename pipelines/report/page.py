@@ -102,21 +102,33 @@ class StageBlock:
     reasons: list[ReasonRow]
 
 
-def write_report(corpus_path: str, live: Mapping[str, Column] | None = None) -> None:
+def write_report(corpus_path: str) -> None:
     """Write a corpus's `stats/statistics.json` and `stats/report.html`.
-
-    Args:
-        corpus_path: The corpus folder.
-        live: Columns by name that may draw with their models, see `columns.column_views`.
 
     Raises:
         ValueError: there is no corpus, or a file of it is damaged.
     """
     statistics = corpus_statistics(corpus_path)
     files.write_bytes(files.join(corpus_path, STATISTICS), statistics.to_json().encode())
-    files.write_bytes(
-        files.join(corpus_path, REPORT), report_page(corpus_path, statistics, live=live)
-    )
+    files.write_bytes(files.join(corpus_path, REPORT), report_page(corpus_path, statistics))
+
+
+def refresh_report(corpus_path: str, live: Mapping[str, Column]) -> None:
+    """Write the report anew where a corpus has one, for columns that changed; its figures are
+    those that were counted, no sidecar is read again for them.
+
+    Args:
+        corpus_path: The corpus folder.
+        live: Columns by name that may draw with their models, see `columns.column_views`.
+
+    Raises:
+        ValueError: a file of the corpus is damaged.
+    """
+    where = files.join(corpus_path, STATISTICS)
+    if files.exists(where):
+        statistics = Statistics.from_json(files.read_bytes(where), where)
+        page = report_page(corpus_path, statistics, live=live)
+        files.write_bytes(files.join(corpus_path, REPORT), page)
 
 
 def report_page(
@@ -131,7 +143,7 @@ def report_page(
         corpus_path: The corpus folder; samples, rejects, build times and manifest are read there.
         statistics: Its figures.
         comparison: What changed since another build, to be shown too.
-        live: As for `write_report`.
+        live: As for `refresh_report`.
 
     Raises:
         ValueError: a file of the corpus is damaged.

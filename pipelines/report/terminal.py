@@ -179,14 +179,14 @@ def print_columns(manifests: Iterable[ColumnManifest], console: Console) -> None
     """Print a corpus's columns, if it has any."""
     table = _table("Columns", "name", "values", "share", "bytes", "without")
     for manifest in manifests:
-        counts = dict(manifest.counts)
-        samples, values = counts.pop("samples"), counts.pop("values")
         table.add_row(
             one_line(manifest.name, 40),
-            number(values),
-            share(values, samples),
-            size(sum(shard.bytes for shard in manifest.shards)),
-            ", ".join(f"{label(reason)} {number(count)}" for reason, count in counts.items()),
+            number(manifest.values),
+            share(manifest.values, manifest.samples),
+            size(manifest.size),
+            ", ".join(
+                f"{label(reason)} {number(count)}" for reason, count in manifest.reasons.items()
+            ),
         )
     if table.rows:
         console.print()

@@ -1,6 +1,5 @@
 """The column `boxes`: labelled boxes, and their tokens."""
 
-import json
 from collections.abc import Sequence
 from typing import Any, ClassVar, Literal
 
@@ -14,7 +13,7 @@ from preprocess.boxes.tokens import SCHEMES, BoxTokens, Ofa
 from preprocess.boxes.transforms import areas
 from preprocess.columns import base
 from preprocess.columns.base import Column, Drawing, Item, Mark, NoValue, Value
-from preprocess.columns.members import pack_json, unpack_arrays
+from preprocess.columns.members import pack_json, unpack_arrays, unpack_json
 from preprocess.columns.weights import weights_digest
 from preprocess.regions.labels import name_of, read_labels
 from schemas.columns import MemberFormat
@@ -97,7 +96,7 @@ class Boxes(Column):
         """The digest of the file of class names."""
         if not self.settings.labels:
             return {}
-        return {"labels": weights_digest(self.settings.labels, "class names (labels)")}
+        return {"labels": weights_digest(self.settings.labels, "class names", "labels")}
 
     def setup(self) -> None:
         """Read the class names."""
@@ -175,17 +174,12 @@ class Boxes(Column):
 
     def drawing(self, data: bytes) -> Drawing:
         """The boxes with their labels."""
-        value = _read(data)
+        value = unpack_json(data)
         marks = [
             Mark((box[0], box[1], box[2], box[3]), label)
             for box, label in zip(value["boxes"], value["labels"], strict=True)
         ]
         return Drawing(marks=marks)
-
-
-def _read(data: bytes) -> dict[str, Any]:
-    value: dict[str, Any] = json.loads(data)
-    return value
 
 
 def check_boxes(data: bytes, schemes: Sequence[BoxTokens]) -> None:
@@ -194,7 +188,7 @@ def check_boxes(data: bytes, schemes: Sequence[BoxTokens]) -> None:
     Raises:
         ValueError: what is wrong.
     """
-    value = _read(data)
+    value = unpack_json(data)
     if value.keys() != {"boxes", "labels", "absent", "tokens"}:
         raise ValueError(f"a value of boxes holds {sorted(value)}")
     boxes = np.array(value["boxes"], np.float64).reshape(-1, 4)

@@ -1,9 +1,8 @@
 """The column `objects`: what is in a picture, as words."""
 
-import json
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -11,7 +10,7 @@ from pydantic import Field
 
 from preprocess.columns import base
 from preprocess.columns.base import Column, Drawing, Item, NoValue, Value
-from preprocess.columns.members import pack_json, unpack_arrays
+from preprocess.columns.members import pack_json, unpack_arrays, unpack_json
 from preprocess.columns.weights import weights_digest
 from preprocess.regions.labels import name_of, read_labels
 from schemas.columns import MemberFormat
@@ -66,7 +65,7 @@ class Objects(Column):
         """
         if self.settings.form == "boxes":
             return {}
-        return {"labels": weights_digest(self.settings.labels, "class names (labels)")}
+        return {"labels": weights_digest(self.settings.labels, "class names", "labels")}
 
     def setup(self) -> None:
         """Read the class names."""
@@ -95,7 +94,7 @@ class Objects(Column):
         if not data:
             return NoValue("no_source", f"column {self.settings.source}")
         if self.settings.form == "boxes":
-            found = [(label, 1.0) for label in json.loads(data)["labels"]]
+            found = [(label, 1.0) for label in unpack_json(data)["labels"]]
         else:
             arrays = unpack_arrays(data)
             if "labels" not in arrays:
@@ -124,7 +123,7 @@ class Objects(Column):
 
     def check(self, data: bytes) -> None:
         """Words are distinct, counts positive, lists equally long."""
-        value = _read(data)
+        value = unpack_json(data)
         if value.keys() != {"objects", "counts", "scores"}:
             raise ValueError(f"a value of objects holds {sorted(value)}")
         objects, counts, scores = value["objects"], value["counts"], value["scores"]
@@ -135,11 +134,6 @@ class Objects(Column):
 
     def drawing(self, data: bytes) -> Drawing:
         """A line a word."""
-        value = _read(data)
+        value = unpack_json(data)
         pairs = zip(value["objects"], value["counts"], strict=True)
         return Drawing(lines=[word if n == 1 else f"{n} x {word}" for word, n in pairs])
-
-
-def _read(data: bytes) -> dict[str, Any]:
-    value: dict[str, Any] = json.loads(data)
-    return value

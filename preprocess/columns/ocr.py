@@ -1,16 +1,15 @@
 """The column `ocr`: text that a picture shows."""
 
-import json
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import pyarrow as pa
 from pydantic import Field
 
 from preprocess.columns import base
 from preprocess.columns.base import IMAGE, Column, Drawing, Item, Mark, NoValue, Value
-from preprocess.columns.members import pack_json
-from preprocess.columns.pictures import PictureError, read_picture
+from preprocess.columns.members import pack_json, unpack_json
+from preprocess.columns.pictures import picture_of
 from preprocess.text.language import UNDETERMINED, identify
 from preprocess.text_in_images.engines import Engine, engine_class
 from preprocess.text_in_images.lines import reading_order
@@ -79,12 +78,9 @@ class Ocr(Column):
         return [self._annotate(item) for item in items]
 
     def _annotate(self, item: Item) -> Value | NoValue:
-        if item.image is None:
-            return NoValue("no_image")
-        try:
-            picture = read_picture(item.image)
-        except PictureError as error:
-            return NoValue("picture", str(error))
+        picture = picture_of(item)
+        if isinstance(picture, NoValue):
+            return picture
         assert self._engine is not None, "setup comes before annotate"
         sure = [li for li in self._engine.read(picture) if li.score >= self.settings.min_score]
         lines = reading_order(sure)[: self.settings.max_lines]
@@ -108,7 +104,7 @@ class Ocr(Column):
 
     def check(self, data: bytes) -> None:
         """Lines have text, a score, and boxes within the picture that hold their quads."""
-        value = _read(data)
+        value = unpack_json(data)
         if value.keys() != {"lines", "language"}:
             raise ValueError(f"a value of ocr holds {sorted(value)}")
         for number, line in enumerate(value["lines"]):
@@ -124,11 +120,6 @@ class Ocr(Column):
 
     def drawing(self, data: bytes) -> Drawing:
         """Boxes with their text, and the text."""
-        lines = _read(data)["lines"]
+        lines = unpack_json(data)["lines"]
         marks = [Mark(tuple(line["box"]), line["text"]) for line in lines]
         return Drawing(marks=marks, lines=[line["text"] for line in lines])
-
-
-def _read(data: bytes) -> dict[str, Any]:
-    value: dict[str, Any] = json.loads(data)
-    return value

@@ -1,6 +1,5 @@
 """The column `regions`: features, boxes and class distributions of a picture's regions."""
 
-import json
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
@@ -10,8 +9,8 @@ from numpy.typing import NDArray
 
 from preprocess.boxes.annotated import SizeError, check_aspect
 from preprocess.columns.base import IMAGE, Column, Drawing, Item, Mark, NoValue, Value
-from preprocess.columns.members import Arrays, pack_arrays, unpack_arrays
-from preprocess.columns.pictures import PictureError, read_picture
+from preprocess.columns.members import Arrays, pack_arrays, unpack_arrays, unpack_json
+from preprocess.columns.pictures import picture_of
 from preprocess.columns.weights import need, weights_digest
 from preprocess.regions.detections import FEATURES, Detections, locations
 from preprocess.regions.keep import keep
@@ -188,12 +187,9 @@ class Regions(Column):
         return self._value(record.detections)
 
     def _look(self, item: Item) -> Value | NoValue:
-        if item.image is None:
-            return NoValue("no_image")
-        try:
-            picture = read_picture(item.image)
-        except PictureError as error:
-            return NoValue("picture", str(error))
+        picture = picture_of(item)
+        if isinstance(picture, NoValue):
+            return picture
         settings = self.settings
         if settings.backend == "given":
             boxes = _given(item.columns.get(settings.boxes, b""))
@@ -273,5 +269,5 @@ class Regions(Column):
 
 def _given(data: bytes) -> NDArray[np.float32]:
     """The boxes of a value of the column `boxes`, float32 [n, 4]."""
-    boxes = json.loads(data)["boxes"] if data else []
+    boxes = unpack_json(data)["boxes"] if data else []
     return np.array(boxes, np.float32).reshape(-1, 4)

@@ -54,7 +54,7 @@ class Kept:
                     f"column {manifest.name!r} was made from other shards than {corpus.path} has: "
                     "make it anew with `septet annotate`"
                 )
-        partial = [m for m in manifests if m.counts["values"] < m.counts["samples"]]
+        partial = [m for m in manifests if m.values < m.samples]
         if not partial and not tombstones:
             return
         for number, shard in enumerate(corpus.shards):

@@ -6,7 +6,7 @@ import pytest
 
 from pipelines.cli import main
 from pipelines.report.columns import SIDE, column_views
-from pipelines.report.page import MAX_BYTES, report_page
+from pipelines.report.page import MAX_BYTES, refresh_report, report_page, write_report
 from pipelines.report.statistics import corpus_statistics
 from preprocess.shards.reader import Corpus
 from tests.corpora import run_annotation, run_build, write_site
@@ -56,6 +56,33 @@ def test_damage_is_shown_and_does_not_keep_the_report_away(corpus: Path, tmp_pat
         tar.write_bytes(tar.read_bytes().replace(b'["', b"xx"))
     views = {view.name: view for view in column_views(Corpus(str(tmp_path / "corpus")), {}, 7)}
     assert all("cannot be drawn" in value.lines[0] for value in views["words"].shown)
+
+
+def test_a_corpus_built_anew_with_more_shards_has_its_report(tmp_path: Path) -> None:
+    recipe = write_site(tmp_path / "in")
+    corpus = tmp_path / "corpus"
+    run_build(recipe, corpus)
+    run_annotation(corpus, f"{HERE}:Words", name="words")
+    before = len(Corpus(str(corpus)).shards)
+    recipe.write_text(recipe.read_text().replace("samples_per_shard: 12", "samples_per_shard: 4"))
+    run_build(recipe, corpus)
+    assert len(Corpus(str(corpus)).shards) > before
+    (words,) = column_views(Corpus(str(corpus)), {}, 7)
+    assert words.shown == []
+    assert "Columns" in "".join(Elements((corpus / "stats/report.html").read_bytes()).text)
+
+
+def test_refreshing_the_report_gives_what_writing_it_gives(corpus: Path, tmp_path: Path) -> None:
+    shutil.copytree(corpus, tmp_path / "corpus")
+    page = tmp_path / "corpus/stats/report.html"
+    refresh_report(str(tmp_path / "corpus"), {})
+    refreshed = page.read_bytes()
+    write_report(str(tmp_path / "corpus"))
+    assert refreshed == page.read_bytes()
+    (tmp_path / "corpus/stats/statistics.json").unlink()
+    page.unlink()
+    refresh_report(str(tmp_path / "corpus"), {})
+    assert not page.exists()
 
 
 def test_stats_lists_columns(corpus: Path, capsys: pytest.CaptureFixture[str]) -> None:
