@@ -1,5 +1,6 @@
 """The commands `septet annotate` and `septet columns`."""
 
+import inspect
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -9,6 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from preprocess.columns.base import Column
 from preprocess.columns.registry import ColumnError, column_class, column_kinds
 
 _console = Console(stderr=True)
@@ -92,19 +94,23 @@ def columns(
         table = Table("kind", "what it holds", box=None)
         for one in column_kinds():
             try:
-                text = (column_class(one).__doc__ or "").split("\n")[0]
+                text = " ".join(_documentation(column_class(one)).split("\n\n")[0].split())
             except ColumnError as error:
                 text = f"[dim]{escape(str(error))}[/]"
             table.add_row(one, text)
         console.print(table)
         return
     found = column_class(kind)
-    console.print(escape((found.__doc__ or "").strip()))
+    console.print(escape(_documentation(found)))
     table = Table("setting", "default", "what it does", box=None)
     for key, field in found.Settings.model_fields.items():
         default = "needed" if field.is_required() else str(field.default)
         table.add_row(key, escape(default), escape(field.description or ""))
     console.print(table)
+
+
+def _documentation(kind: type[Column]) -> str:
+    return inspect.getdoc(kind) or ""
 
 
 def read_settings(path: Path | None, pairs: list[str]) -> dict[str, Any]:
