@@ -25,14 +25,14 @@ from pathlib import Path
 from typing import Any
 
 from preprocess.scene_graphs.graph import SceneGraph
-from preprocess.scene_graphs.words import MEDIA, QUANTIFIERS, QUANTITIES
+from preprocess.scene_graphs.words import MEDIA, QUANTIFIERS, QUANTITIES, words
 
 LABELS = Path(__file__).parent / "data" / "scene_graphs.jsonl"
 KINDS = ("objects", "attributes", "numbers", "actions", "relations")
-PRONOUNS = frozenset(
+PRONOUNS = words(
     """i you he she it we they me him her us them this that these those who whom which what
     one ones there its his their himself herself itself themselves each both everyone someone
-    something -pron- all some another""".split()
+    something -pron- all some another"""
 )
 
 
@@ -122,9 +122,7 @@ def _alternatives(kind: str, label: str) -> set[tuple[str, ...]]:
         else:
             things, values = choice.split("=")
             clean = (lambda v: v) if kind == "numbers" else stem
-            found |= {
-                (noun(t), clean(v)) for t in things.split("/") for v in values.split("/")
-            }
+            found |= {(noun(t), clean(v)) for t in things.split("/") for v in values.split("/")}
     return found
 
 
@@ -173,9 +171,7 @@ def compare(graph: SceneGraph, row: dict[str, Any]) -> dict[str, tuple[int, set[
     return answer
 
 
-def score(
-    rows: Iterable[dict[str, Any]], parse: Callable[[str], SceneGraph]
-) -> dict[str, Score]:
+def score(rows: Iterable[dict[str, Any]], parse: Callable[[str], SceneGraph]) -> dict[str, Score]:
     """Scores of a parser by kind of node."""
     scores = {kind: Score() for kind in KINDS}
     for row in rows:

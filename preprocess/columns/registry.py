@@ -13,6 +13,7 @@ GROUP = "septet.columns"
 EXTRAS = {
     "regions": "vision",
     "ocr": "ocr",
+    "scene-graphs": "scene-graphs",
 }
 """What to install for our own kinds."""
 

@@ -9,6 +9,7 @@ token.
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any, Literal
 
 Span = tuple[int, int]
@@ -127,7 +128,7 @@ class SceneGraph:
         for node in self.nodes():
             for spans in (node.spans, node.tokens):
                 bounds = [0, *(bound for span in spans for bound in span)]
-                ordered = all(a <= b for a, b in zip(bounds, bounds[1:], strict=False))
+                ordered = all(a <= b for a, b in pairwise(bounds))
                 if not ordered or any(start == end for start, end in spans):
                     raise ValueError(f"{node.lemma!r} has bad spans {spans}")
 

@@ -4,14 +4,19 @@ from collections.abc import Callable, Iterator
 
 from preprocess.scene_graphs.prepositions import Preposition
 from preprocess.scene_graphs.sentence import Sentence
-from preprocess.scene_graphs.words import COLOURS, MEDIA, NUMBERS, QUANTIFIERS, QUANTITIES
+from preprocess.scene_graphs.words import (
+    COLOURS,
+    MEDIA,
+    NUMBERS,
+    QUANTIFIERS,
+    QUANTITIES,
+    words,
+)
 
 Lemma = Callable[[str, str], str]
 """The lemma of a lower-cased word with a Penn tag."""
 
-_HEADS = frozenset(
-    "nsubj nsubjpass dobj pobj attr conj ROOT appos dative oprd acomp dep".split()
-)
+_HEADS = words("nsubj nsubjpass dobj pobj attr conj ROOT appos dative oprd acomp dep")
 """Dependencies of a phrase's head, believed before its tag where a determiner opens the phrase."""
 
 
@@ -61,7 +66,7 @@ class Nouns:
         return self._lemma(self._sentence.lower[i], tag if tag.startswith("NN") else "NN")
 
     def _demoted(self, prepositions: list[Preposition]) -> dict[int, int]:
-        """"a picture of", "a lot of": the token of the thing that is really meant, by the token
+        """ "a picture of", "a lot of": the token of the thing that is really meant, by the token
         of the noun that is not a thing."""
         alias = {}
         for unit in prepositions:

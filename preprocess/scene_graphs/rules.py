@@ -100,7 +100,9 @@ class _Rules:
         particles = self.verbs.particles(token) if kind == "action" else []
         return self.sentence.spans([token, *particles])
 
-    def _relate(self, subjects: Iterable[int], objects: Iterable[int], name: str, tokens: Iterable[int]) -> bool:
+    def _relate(
+        self, subjects: Iterable[int], objects: Iterable[int], name: str, tokens: Iterable[int]
+    ) -> bool:
         said = False
         for subject in subjects:
             for object_ in objects:
@@ -244,7 +246,9 @@ class _Rules:
                 self._relate([before], objects, words, tokens)
             return
         lemma, own = self._verb_words(verb)
-        transitive = sentence.has(verb, "dobj") and any(d < unit.start for d in sentence.of(verb, "dobj"))
+        transitive = sentence.has(verb, "dobj") and any(
+            d < unit.start for d in sentence.of(verb, "dobj")
+        )
         bare = lemma == "be" or transitive or unit.start < verb
         for subject in subjects:
             if bare or (verb, subject) in self.spent:

@@ -22,7 +22,7 @@ class SngParser:
     """SceneGraphParser's rules over parses made in batches, without named entities."""
 
     def __init__(self, pipeline: str = PIPELINE, batch_size: int = 256):
-        sng_parser = _package()
+        sng_parser = package()
         self._nlp = load_pipeline(pipeline, exclude=["ner"])
         self._batch_size = batch_size
         self._parser = sng_parser.Parser("spacy", model=pipeline)
@@ -41,11 +41,16 @@ class SngParser:
         Raises:
             ValueError: it is not installed.
         """
-        _package()
+        package()
         return {"SceneGraphParser": version("scenegraphparser")}
 
 
-def _package() -> Any:
+def package() -> Any:
+    """The module `sng_parser`.
+
+    Raises:
+        ValueError: it is not installed.
+    """
     try:
         import sng_parser
     except ImportError as error:
@@ -105,9 +110,7 @@ def convert(graph: dict[str, Any], doc: Any) -> SceneGraph:
         tokens = _find(wanted, words, *ends) or _find(wanted, words, 0, len(words))
         lemma = found["lemma_relation"].lower()
         relations.append(
-            Relation(
-                lemma, spans(tokens), position[found["subject"]], position[found["object"]]
-            )
+            Relation(lemma, spans(tokens), position[found["subject"]], position[found["object"]])
         )
     return SceneGraph(tuple(objects), tuple(attributes), tuple(numbers), tuple(relations))
 

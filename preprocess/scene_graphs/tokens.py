@@ -222,7 +222,9 @@ def _aligned(text: str, cleaned: str) -> tuple[list[int], list[int]]:
     lowered = "".join(c.lower() if len(c.lower()) == 1 else c for c in text)
     if lowered == cleaned:
         return list(range(len(text))), list(range(1, len(text) + 1))
-    for what, a0, a1, b0, b1 in SequenceMatcher(None, lowered, cleaned, autojunk=False).get_opcodes():
+    for what, a0, a1, b0, b1 in SequenceMatcher(
+        None, lowered, cleaned, autojunk=False
+    ).get_opcodes():
         for i in range(b0, b1):
             if what == "equal":
                 starts[i], ends[i] = a0 + i - b0, a0 + i - b0 + 1

@@ -56,7 +56,7 @@ class Verbs:
         return bool(words & {"being", "was", "were", "been", "gets", "get"})
 
     def particles(self, i: int) -> list[int]:
-        """"blow out", "lie down": particles of a verb."""
+        """ "blow out", "lie down": particles of a verb."""
         return list(self._sentence.of(i, "prt"))
 
     def subjects(self, i: int) -> list[int]:
@@ -69,9 +69,11 @@ class Verbs:
     def _find_subjects(self, i: int) -> list[int]:
         sentence, nouns = self._sentence, self._nouns
         if sentence.has(i, "expl"):
-            return [m for noun in sentence.of(i, "attr", "nsubj", "dobj") for m in nouns.members(noun)]
+            return [
+                m for noun in sentence.of(i, "attr", "nsubj", "dobj") for m in nouns.members(noun)
+            ]
         for subject in sentence.of(i, "nsubj", "nsubjpass"):
-            if subject == i or subject > i and sentence.deps[i] in ("acl", "relcl"):
+            if subject == i or (subject > i and sentence.deps[i] in ("acl", "relcl")):
                 continue
             if sentence.lower[subject] in _RELATIVE and nouns.resolve(subject) is None:
                 return self._antecedents(i)
@@ -82,7 +84,9 @@ class Verbs:
         if dep in ("conj", "advcl", "xcomp", "ccomp", "pcomp", "prep", "dep", "acomp", "parataxis"):
             return self._inherited(head)
         if dep == "ROOT" and sentence.tags[i] in ("VBG", "VBN", "VBZ", "VBP", "VBD"):
-            left = [n for n in nouns.heads if n < i and sentence.deps[n] not in ("pobj", "dobj", "poss")]
+            left = [
+                n for n in nouns.heads if n < i and sentence.deps[n] not in ("pobj", "dobj", "poss")
+            ]
             return nouns.members(left[-1]) if left else []
         return []
 
@@ -99,7 +103,7 @@ class Verbs:
         return []
 
     def relative_adverb(self, i: int) -> bool:
-        """"a meadow where cows graze"."""
+        """ "a meadow where cows graze"."""
         sentence = self._sentence
         return any(sentence.lower[child] in _ADVERB_RELATIVE for child in sentence.children[i])
 
@@ -117,7 +121,7 @@ class Verbs:
             alone = sentence.has(noun, "prep", "acl", "relcl") or sentence.deps[noun] in (
                 "dobj", "pobj",
             )  # fmt: skip
-            if alone or sentence.has(i, "nsubj") or last != sentence.heads[i] and not plain:
+            if alone or sentence.has(i, "nsubj") or (last != sentence.heads[i] and not plain):
                 break
             resolved = nouns.resolve(noun)
             if resolved is not None:

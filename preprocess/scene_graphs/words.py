@@ -1,48 +1,57 @@
 """Closed classes of English words that the rules know."""
 
-MEDIA = frozenset(
+
+def words(text: str) -> frozenset[str]:
+    """The words of a text, between spaces."""
+    return frozenset(text.split())
+
+
+MEDIA = words(
     """picture photo photograph image view shot close-up closeup close portrait illustration
     drawing painting sketch silhouette footage screenshot snapshot depiction rendering
-    watercolor watercolour cartoon vector clipart selfie""".split()
+    watercolor watercolour cartoon vector clipart selfie"""
 )
 """Followed by "of", these name the picture and not what is in it: they give no object."""
 
-QUANTITIES = frozenset(
+QUANTITIES = words(
     """lot lots couple pair group bunch number variety array row series set assortment collection
     crowd herd flock team dozen dozens hundred hundreds thousand thousands plenty handful majority
-    range type kind sort""".split()
+    range type kind sort"""
 )
 """Followed by "of", these say how many: they give no object, their place is taken by what
 follows."""
 
-QUANTIFIERS = frozenset(
+QUANTIFIERS = words(
     """other own same such more most much less least another else whole entire only certain
-    next last further""".split()
+    next last further"""
 )
 """Adjectives by tag that describe nothing that can be seen: dropped like determiners."""
 
-COLOURS = frozenset(
+COLOURS = words(
     """red green blue yellow purple orange white black brown grey gray pink beige turquoise teal
-    violet golden silver tan maroon navy cream""".split()
+    violet golden silver tan maroon navy cream"""
 )
 """Words that describe although taggers may call them nouns."""
 
 NUMBERS = {
     word: value
     for value, word in enumerate(
-        """zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen
-        fifteen sixteen seventeen eighteen nineteen twenty""".split()
+        (
+            *("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"),
+            *("ten", "eleven", "twelve", "thirteen", "fourteen", "fifteen", "sixteen"),
+            *("seventeen", "eighteen", "nineteen", "twenty"),
+        )
     )
 } | {"thirty": 30, "forty": 40, "fifty": 50, "hundred": 100, "thousand": 1000, "dozen": 12}
 
-COPULAS = frozenset(
-    """be look seem appear become feel taste smell sound stay remain keep get turn grow""".split()
+COPULAS = words(
+    """be look seem appear become feel taste smell sound stay remain keep get turn grow"""
 )
 """Verbs that link a subject with an adjective."""
 
-CATENATIVES = frozenset(
+CATENATIVES = words(
     """try attempt prepare begin start continue go get want wait seem appear like help be plan
-    come learn have need use see show""".split()
+    come learn have need use see show"""
 )
 """Verbs whose action is said by the verb that follows: "trying to catch a ball"."""
 
@@ -74,12 +83,14 @@ COMPLEX_PREPOSITIONS = tuple(
 )
 """Prepositions of several words, longest first."""
 
-PREPOSITIONS = frozenset(
+PREPOSITIONS = words(
     """aboard about above across after against along alongside amid amidst among amongst around as
     at atop before behind below beneath beside besides between beyond by down during for from in
     inside into like near of off on onto opposite out outside over past round through throughout
-    to toward towards under underneath up upon via with within without""".split()
+    to toward towards under underneath up upon via with within without"""
 )
 
-NO_RELATION = frozenset({"such as", "as well as", "because of", "instead of", "than", "in addition to"})
+NO_RELATION = frozenset(
+    {"such as", "as well as", "because of", "instead of", "than", "in addition to"}
+)
 """Prepositions that connect words, not things in a picture."""
