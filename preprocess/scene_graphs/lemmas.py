@@ -9,8 +9,15 @@ taken ("riding" is a form of "ride"; a form of "rid" would be "ridding").
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from preprocess.scene_graphs.words import words
+
 _POS = {"N": "noun", "V": "verb", "J": "adj", "R": "adv"}
 _BASE = frozenset({"NN", "NNP", "VB", "VBP", "JJ", "RB"})
+PLURALS = words(
+    """sunglasses clothes scissors pants jeans shorts trousers tights leggings overalls goggles
+    headphones earphones binoculars pliers pajamas pyjamas media fireworks"""
+)
+"""Nouns that have no singular, whatever the tables say."""
 _VOWELS = frozenset("aeiou")
 
 
@@ -58,9 +65,15 @@ class Lemmas:
                 self._known[word, tag] = known
         return known
 
+    def knows(self, word: str, pos: str) -> bool:
+        """Whether WordNet has the word as a noun, verb, adj or adv."""
+        return word in self._index.get(pos, ())
+
     def _find(self, word: str, tag: str) -> str:
         pos = _POS.get(tag[:1])
         if pos is None:
+            return word
+        if pos == "noun" and word in PLURALS:
             return word
         irregular = self._exceptions.get(pos, {}).get(word)
         if irregular:

@@ -1,7 +1,8 @@
 """Which words of a caption name things, what stands for what, and how things are described."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
+from preprocess.scene_graphs.lemmas import Lemmas
 from preprocess.scene_graphs.prepositions import Preposition
 from preprocess.scene_graphs.sentence import Sentence
 from preprocess.scene_graphs.words import (
@@ -13,9 +14,6 @@ from preprocess.scene_graphs.words import (
     words,
 )
 
-Lemma = Callable[[str, str], str]
-"""The lemma of a lower-cased word with a Penn tag."""
-
 _HEADS = words("nsubj nsubjpass dobj pobj attr conj ROOT appos dative oprd acomp dep")
 """Dependencies of a phrase's head, believed before its tag where a determiner opens the phrase."""
 
@@ -23,9 +21,9 @@ _HEADS = words("nsubj nsubjpass dobj pobj attr conj ROOT appos dative oprd acomp
 class Nouns:
     """The things that a caption names. A thing is known by the token of its head noun."""
 
-    def __init__(self, sentence: Sentence, prepositions: list[Preposition], lemma: Lemma):
+    def __init__(self, sentence: Sentence, prepositions: list[Preposition], lemmas: Lemmas):
         self._sentence = sentence
-        self._lemma = lemma
+        self._lemma = lemmas
         self._inside = {i for unit in prepositions for i in range(unit.start, unit.end)}
         named = [i for i in range(len(sentence)) if self._names(i)]
         self.lemmas = {i: self._head_lemma(i) for i in named}
@@ -39,7 +37,7 @@ class Nouns:
             return False
         if not sentence.is_noun(i):
             mistagged = sentence.is_adjective(i) or sentence.is_verb(i)
-            return mistagged and dep in _HEADS and sentence.has(i, "det")
+            return mistagged and dep in _HEADS and sentence.has(i, "det", "poss", "amod")
         if not any(letter.isalpha() for letter in sentence.words[i]):
             return False
         if dep in ("compound", "amod", "nmod", "aux", "meta"):
@@ -101,11 +99,26 @@ class Nouns:
         sentence = self._sentence
         first = self.resolve(i)
         found = [] if first is None else [first]
-        for start in {i, first} - {None}:
-            for other in sentence.of(start, "conj"):  # type: ignore[arg-type]
+        for start in {i} if first is None else {i, first}:
+            for other in (*sentence.of(start, "conj"), *self._listed(start)):
                 if not self._own_clause(other):
                     found += [m for m in self.members(other) if m not in found]
         return sorted(found)
+
+    def _listed(self, i: int) -> list[int]:
+        """What parsers take for appositions in lists: "a lamp" in "a computer, a lamp, and some
+        books", with what is joined to what the list hangs on."""
+        sentence = self._sentence
+        found = [j for j in sentence.of(i, "appos") if j in self.lemmas]
+        if not found:
+            return []
+        last = max(found)
+        rest = sentence.lower[last + 1 :]
+        if "and" not in rest and "&" not in rest:
+            return []
+        host = sentence.heads[sentence.heads[i]] if sentence.deps[i] == "pobj" else i
+        late = [j for j in sentence.of(host, "conj") if j > last and j in self.lemmas]
+        return found + late if host != i else found
 
     def _own_clause(self, i: int) -> bool:
         """Whether a conjunct opens a phrase with a clause of its own, as in "a man wearing
@@ -125,26 +138,34 @@ class Nouns:
         return sorted(tokens)
 
     def _compounds(self, i: int) -> Iterator[int]:
-        for child in self._sentence.of(i, "compound", "nmod"):
+        for child in self._sentence.of(i, "compound", "nmod", "amod"):
             if child < i and not self._describes(child) and self._sentence.is_noun(child):
                 yield child
                 yield from self._compounds(child)
 
     def _describes(self, i: int) -> bool:
         sentence = self._sentence
-        if sentence.deps[i] in ("compound", "nmod"):
-            return sentence.lower[i] in COLOURS or sentence.is_adjective(i)
-        return False
+        dep, word = sentence.deps[i], sentence.lower[i]
+        if dep in ("compound", "nmod"):
+            if word in COLOURS or sentence.is_adjective(i):
+                return True
+            return self._lemma.knows(word, "adj") and not self._lemma.knows(word, "noun")
+        if dep != "amod":
+            return False
+        name = sentence.is_noun(i) and self._lemma.knows(word, "noun")
+        return not name or self._lemma.knows(word, "adj") or word in COLOURS
 
     def adjectives(self, i: int) -> Iterator[int]:
         """Tokens that describe the noun at `i` within its phrase."""
         sentence = self._sentence
         for child in sentence.children[i]:
             dep = sentence.deps[child]
-            if dep == "amod" or self._describes(child):
+            if self._describes(child):
+                if child > i and sentence.has(child, "prep"):
+                    continue  # "a basket full of apples" is a relation
                 if sentence.tags[child] != "CD" and child not in self._inside:
                     yield from self.coordinated(child)
-            elif dep in ("compound", "nmod"):
+            elif dep in ("compound", "nmod", "amod"):
                 yield from self.adjectives(child)
 
     def coordinated(self, i: int) -> Iterator[int]:

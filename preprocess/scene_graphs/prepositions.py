@@ -25,6 +25,8 @@ class Preposition:
     """The token that the parse hangs it on."""
     object: int | None
     """The token that the parse gives it as object; None where it gives none."""
+    clause: bool
+    """Whether a clause follows it ("after scoring a goal")."""
 
 
 def find_prepositions(sentence: Sentence) -> list[Preposition]:
@@ -67,6 +69,6 @@ def _unit(sentence: Sentence, start: int, end: int) -> Preposition:
         for child in sentence.children[i]
         if child >= end and sentence.deps[child] in ("pobj", "dobj", "nsubj", "attr", "npadvmod")
     ]
-    return Preposition(
-        start, end, " ".join(sentence.lower[start:end]), head, objects[0] if objects else None
-    )
+    lemma = " ".join(sentence.lower[start:end])
+    clause = any(sentence.has(i, "pcomp") for i in inside)
+    return Preposition(start, end, lemma, head, objects[0] if objects else None, clause)

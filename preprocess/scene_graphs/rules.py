@@ -8,8 +8,10 @@ an object does by itself), relations (verbs, prepositions, verbs with prepositio
 from collections.abc import Iterable
 
 from preprocess.scene_graphs.graph import Attribute, Number, Object, Relation, SceneGraph
-from preprocess.scene_graphs.nouns import Lemma, Nouns
+from preprocess.scene_graphs.lemmas import Lemmas
+from preprocess.scene_graphs.nouns import Nouns
 from preprocess.scene_graphs.prepositions import Preposition, find_prepositions
+from preprocess.scene_graphs.repairs import mend
 from preprocess.scene_graphs.sentence import Sentence
 from preprocess.scene_graphs.verbs import Verbs
 from preprocess.scene_graphs.words import (
@@ -24,18 +26,19 @@ Triple = tuple[int, int, str, tuple[int, ...]]
 """Head tokens of subject and object, lemma, tokens of the relation."""
 
 
-def scene_graph(sentence: Sentence, lemma: Lemma) -> SceneGraph:
+def scene_graph(sentence: Sentence, lemmas: Lemmas) -> SceneGraph:
     """The scene graph of a caption.
 
     Args:
         sentence: The parsed caption.
-        lemma: Gives the lemma of a lower-cased word with a Penn tag.
+        lemmas: Lemmas of its words.
     """
-    return _Rules(sentence, lemma).graph()
+    mend(sentence, lemmas)
+    return _Rules(sentence, lemmas).graph()
 
 
 class _Rules:
-    def __init__(self, sentence: Sentence, lemma: Lemma):
+    def __init__(self, sentence: Sentence, lemma: Lemmas):
         self.sentence, self.lemma = sentence, lemma
         self.prepositions = find_prepositions(sentence)
         self.nouns = Nouns(sentence, self.prepositions, lemma)
@@ -147,7 +150,7 @@ class _Rules:
     def _predicates(self, verb: int) -> None:
         """Predicate adjectives: "the car is red", "looks sad", "is painted blue"."""
         sentence = self.sentence
-        for child in sentence.of(verb, "acomp", "oprd", "attr", "conj", "advmod"):
+        for child in sentence.of(verb, "acomp", "oprd", "attr", "conj", "advmod", "advcl"):
             dep = sentence.deps[child]
             adjective = sentence.is_adjective(child) or (
                 self._is_colour(child) and self.nouns.resolve(child) is None
@@ -189,7 +192,7 @@ class _Rules:
 
     def _preposition(self, unit: Preposition) -> None:
         sentence, nouns = self.sentence, self.nouns
-        if unit.lemma in NO_RELATION:
+        if unit.lemma in NO_RELATION or unit.clause:
             return
         token = unit.object
         thing = None if token is None else nouns.resolve(token)
@@ -228,8 +231,10 @@ class _Rules:
             if host in self.verbs or nouns.resolve(host) is not None:
                 return own, host
             adjective = sentence.is_adjective(host) or sentence.tags[host] == "VBN"
-            if adjective and host < unit.start and not own and sentence.deps[host] != "amod":
-                own = [host]
+            before_noun = sentence.deps[host] == "amod" and sentence.heads[host] > host
+            if adjective and host < unit.start and not own and not before_noun:
+                if sentence.deps[host] != "advmod":
+                    own = [host]
             host = sentence.heads[host]
         return own, None
 
@@ -246,10 +251,7 @@ class _Rules:
                 self._relate([before], objects, words, tokens)
             return
         lemma, own = self._verb_words(verb)
-        transitive = sentence.has(verb, "dobj") and any(
-            d < unit.start for d in sentence.of(verb, "dobj")
-        )
-        bare = lemma == "be" or transitive or unit.start < verb
+        bare = lemma == "be" or unit.start < verb
         for subject in subjects:
             if bare or (verb, subject) in self.spent:
                 said = self._relate([subject], objects, words, tokens)
