@@ -24,7 +24,8 @@ class Nouns:
     def __init__(self, sentence: Sentence, prepositions: list[Preposition], lemmas: Lemmas):
         self._sentence = sentence
         self._lemma = lemmas
-        self._inside = {i for unit in prepositions for i in range(unit.start, unit.end)}
+        self.inside = {i for unit in prepositions for i in range(unit.start, unit.end)}
+        """Tokens of prepositions."""
         named = [i for i in range(len(sentence)) if self._names(i)]
         self.lemmas = {i: self._head_lemma(i) for i in named}
         self._alias = self._demoted(prepositions)
@@ -33,7 +34,7 @@ class Nouns:
     def _names(self, i: int) -> bool:
         sentence = self._sentence
         dep = sentence.deps[i]
-        if i in self._inside:
+        if i in self.inside:
             return False
         if not sentence.is_noun(i):
             mistagged = sentence.is_adjective(i) or sentence.is_verb(i)
@@ -54,7 +55,9 @@ class Nouns:
     def acts(self, i: int) -> bool:
         """Whether a token that is tagged as a noun has a subject, so is a verb."""
         sentence = self._sentence
-        return sentence.is_noun(i) and any(
+        if not sentence.is_noun(i) or sentence.has(i, "det", "amod", "poss", "nummod"):
+            return False
+        return any(
             subject < i and not sentence.has(i, "cop")
             for subject in sentence.of(i, "nsubj", "nsubjpass")
         )
@@ -122,8 +125,10 @@ class Nouns:
 
     def _own_clause(self, i: int) -> bool:
         """Whether a conjunct opens a phrase with a clause of its own, as in "a man wearing
-        sunglasses and a woman holding an umbrella": then it does not share the first one's role."""
+        sunglasses and a woman holding an umbrella", or comes "also": then it does not share the first one's role."""
         sentence = self._sentence
+        if "also" in sentence.lower[sentence.heads[i] : i]:
+            return True
         if sentence.deps[sentence.heads[i]] not in ("dobj", "pobj", "conj"):
             return False
         return sentence.has(i, "det", "nummod") and sentence.has(i, "acl", "relcl")
@@ -163,7 +168,7 @@ class Nouns:
             if self._describes(child):
                 if child > i and sentence.has(child, "prep"):
                     continue  # "a basket full of apples" is a relation
-                if sentence.tags[child] != "CD" and child not in self._inside:
+                if sentence.tags[child] != "CD" and child not in self.inside:
                     yield from self.coordinated(child)
             elif dep in ("compound", "nmod", "amod"):
                 yield from self.adjectives(child)

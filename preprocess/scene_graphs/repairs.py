@@ -7,6 +7,7 @@ WordNet knows of a word.
 
 from preprocess.scene_graphs.lemmas import Lemmas
 from preprocess.scene_graphs.sentence import Sentence
+from preprocess.scene_graphs.words import COLOURS
 
 
 def as_parsers_expect(caption: str) -> str:
@@ -29,6 +30,10 @@ def mend(sentence: Sentence, lemmas: Lemmas) -> None:
             _before_object(sentence, i)
         elif tag in ("VBD", "VBN") and sentence.heads[i] == i:
             _before_noun(sentence, i)
+        elif tag.startswith("NN") and sentence.lower[i] in COLOURS:
+            _colour(sentence, lemmas, i)
+        elif sentence.lower[i] in ("left", "right"):
+            _beside(sentence, lemmas, i)
         elif tag.startswith("NN") and sentence.deps[i] in ("nmod", "compound"):
             _coordinate(sentence, i)
 
@@ -104,6 +109,49 @@ def _before_noun(sentence: Sentence, i: int) -> None:
             deps[j] = "amod"
     deps[thing], heads[thing] = "ROOT", thing
     deps[i], heads[i] = "amod", thing
+
+
+def _colour(sentence: Sentence, lemmas: Lemmas, i: int) -> None:
+    """ "an orange cross" is no orange that does something: a colour before a noun describes it."""
+    deps, heads = sentence.deps, sentence.heads
+    thing = i + 1
+    if thing == len(sentence) or deps[i] in ("amod", "compound"):
+        return
+    if not _noun(sentence, lemmas, thing):
+        return
+    for j in range(len(sentence)):
+        if heads[j] == i and j not in (i, thing):
+            heads[j] = thing
+    if heads[thing] == i or (heads[thing] == thing and heads[i] != thing):
+        for j in range(i):
+            if heads[j] == thing and deps[j] == "nsubj":
+                deps[j], heads[j] = "ROOT", j
+        deps[thing], heads[thing] = deps[i], heads[i] if heads[i] != i else thing
+    deps[i], heads[i] = "amod", thing
+
+
+def _noun(sentence: Sentence, lemmas: Lemmas, i: int) -> bool:
+    """Whether a token is a noun, or is tagged as an adjective and can be one: then it is made
+    one."""
+    if sentence.is_adjective(i) and lemmas.knows(sentence.lower[i], "noun"):
+        sentence.tags[i] = "NN"
+    return sentence.is_noun(i)
+
+
+def _beside(sentence: Sentence, lemmas: Lemmas, i: int) -> None:
+    """ "a ball right of a box" has no thing of the name "ball right": the word before is the
+    noun."""
+    deps, heads = sentence.deps, sentence.heads
+    noun = i - 1
+    if noun < 0 or sentence.lower[i + 1 : i + 2] != ["of"] or heads[noun] != i:
+        return
+    if not _noun(sentence, lemmas, noun):
+        return
+    for j in range(noun):
+        if heads[j] == i:
+            heads[j] = noun
+    deps[noun], heads[noun] = deps[i], heads[i] if heads[i] != i else noun
+    deps[i], heads[i] = "prep", noun
 
 
 def _coordinate(sentence: Sentence, i: int) -> None:

@@ -232,16 +232,15 @@ class _Rules:
                 return own, host
             adjective = sentence.is_adjective(host) or sentence.tags[host] == "VBN"
             before_noun = sentence.deps[host] == "amod" and sentence.heads[host] > host
-            if adjective and host < unit.start and not own and not before_noun:
-                if sentence.deps[host] != "advmod":
-                    own = [host]
+            predicate = not before_noun and sentence.deps[host] != "advmod"
+            if adjective and predicate and host < unit.start and not own:
+                own = [host]
             host = sentence.heads[host]
         return own, None
 
     def _verb_preposition(
         self, verb: int, unit: Preposition, objects: list[int], words: str, tokens: list[int]
     ) -> None:
-        sentence = self.sentence
         subjects = self.verbs.subjects(verb)
         if unit.lemma == "by" and self.verbs.passive(verb):
             return  # the agent is already the subject of a relation

@@ -23,7 +23,7 @@ class Verbs:
 
     def _acts(self, i: int) -> bool:
         sentence = self._sentence
-        if i in self._nouns.lemmas:
+        if i in self._nouns.lemmas or i in self._nouns.inside:
             return False
         if not sentence.is_verb(i):
             return self._nouns.acts(i)

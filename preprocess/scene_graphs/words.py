@@ -75,9 +75,8 @@ COMPLEX_PREPOSITIONS = tuple(
             underneath of|ahead of|in addition to|far from|near to|from behind|from under|
             from above|from below|over to|on board|as well as|such as|up against|down on|
             opposite to|on to|in to|up on|up in|down in|over by|out from|out on|out in|
-            on the outskirts of|in the center|in front|close up of|close - up of|close up|close - up|in line with""".replace(
-                "\n", ""
-            ).split("|")
+            on the outskirts of|in the center|in front|close up of|close - up of|close up|
+            close - up|in line with""".replace("\n", "").split("|")
         ),
         key=len,
         reverse=True,
