@@ -153,8 +153,10 @@ class SceneGraphs(Column):
         """Objects with their numbers and attributes as nodes, relations as edges."""
         graph = SceneGraph.from_json(json.loads(data))
         described: list[list[str]] = [[] for _ in graph.objects]
-        for node in (*graph.numbers, *graph.attributes):
-            described[node.object].append(node.lemma)
+        for number in graph.numbers:
+            described[number.object].append(number.lemma)
+        for attribute in graph.attributes:
+            described[attribute.object].append(attribute.lemma)
         nodes = [
             " ".join([*words, o.text]) for words, o in zip(described, graph.objects, strict=True)
         ]

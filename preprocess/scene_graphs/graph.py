@@ -119,9 +119,11 @@ class SceneGraph:
                 or are out of order.
         """
         count = len(self.objects)
-        for linked in (*self.attributes, *self.numbers):
-            if not 0 <= linked.object < count:
-                raise ValueError(f"{linked.lemma!r} belongs to object {linked.object} of {count}")
+        owned = [(a.lemma, a.object) for a in self.attributes]
+        owned += [(n.lemma, n.object) for n in self.numbers]
+        for lemma, position in owned:
+            if not 0 <= position < count:
+                raise ValueError(f"{lemma!r} belongs to object {position} of {count}")
         for relation in self.relations:
             if not (0 <= relation.subject < count and 0 <= relation.object < count):
                 raise ValueError(f"relation {relation.lemma!r} points outside of {count} objects")

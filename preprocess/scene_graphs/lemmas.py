@@ -95,7 +95,7 @@ def _would_double(form: str, word: str) -> bool:
     """Whether a verb doubles its last letter before "-ing" and "-ed", and `word` does not."""
     if len(form) < 3 or not word.startswith(form) or word.startswith(form + form[-1]):
         return False
-    before, vowel, last = form[-3:]
+    before, vowel, last = form[-3], form[-2], form[-1]
     return (
         last not in _VOWELS | set("wxy")
         and vowel in _VOWELS

@@ -125,7 +125,8 @@ class Nouns:
 
     def _own_clause(self, i: int) -> bool:
         """Whether a conjunct opens a phrase with a clause of its own, as in "a man wearing
-        sunglasses and a woman holding an umbrella", or comes "also": then it does not share the first one's role."""
+        sunglasses and a woman holding an umbrella", or comes "also": then it does not share the
+        first one's role."""
         sentence = self._sentence
         if "also" in sentence.lower[sentence.heads[i] : i]:
             return True

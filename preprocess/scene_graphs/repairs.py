@@ -115,8 +115,13 @@ def _colour(sentence: Sentence, lemmas: Lemmas, i: int) -> None:
     """ "an orange cross" is no orange that does something: a colour before a noun describes it."""
     deps, heads = sentence.deps, sentence.heads
     thing = i + 1
-    if thing == len(sentence) or deps[i] in ("amod", "compound"):
+    if thing == len(sentence) or deps[i] == "amod":
         return
+    if deps[i] == "compound" and heads[i] != thing:
+        return
+    one = any(sentence.lower[j] in ("a", "an") and heads[j] == i for j in range(i))
+    if one and sentence.tags[thing] == "VBP" and lemmas.knows(sentence.lower[thing], "noun"):
+        sentence.tags[thing] = "NN"  # as a verb it would end in -s
     if not _noun(sentence, lemmas, thing):
         return
     for j in range(len(sentence)):

@@ -80,7 +80,10 @@ def convert(graph: dict[str, Any], doc: Any) -> SceneGraph:
                 found.append((start, end))
         return tuple(found)
 
-    objects, attributes, numbers, heads = [], [], [], []
+    objects: list[Object] = []
+    attributes: list[Attribute] = []
+    numbers: list[Number] = []
+    heads: list[int] = []
     position: dict[int, int] = {}
     for i, entity in enumerate(graph["entities"]):
         first, last = entity["span_bounds"]

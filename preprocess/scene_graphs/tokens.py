@@ -202,29 +202,55 @@ class ClipPieces:
         cleaned = self._clean(text)
         starts, ends = _aligned(text, cleaned)
         found = []
-        for word in self._tokenizer._split.finditer(cleaned):
-            ids = self._tokenizer._merge(word.group())
-            first = [
-                at for at, letter in enumerate(word.group()) for _ in range(len(letter.encode()))
-            ]  # the letter of each byte
-            at = 0
-            for piece in ids:
-                size = len(self._tokenizer._symbols[piece].removesuffix("</w>"))
-                low, high = word.start() + first[at], word.start() + first[at + size - 1]
-                found.append((starts[low], ends[high]))
-                at += size
+        for place, word, ids in self._tokenizer.words(cleaned):
+            if word.isascii():
+                letters: Sequence[int] = range(len(word))
+            else:
+                letters = [i for i, letter in enumerate(word) for _ in letter.encode()]
+            at = 0  # byte of the word; `letters` has the letter of each
+            for token in ids:
+                end = at + self._tokenizer.size(token)
+                found.append((starts[place + letters[at]], ends[place + letters[end - 1]]))
+                at = end
         return found
 
 
+_LONGEST_COMPARED = 512
+"""Longer stretches are not compared letter by letter: the time grows with the square."""
+
+
 def _aligned(text: str, cleaned: str) -> tuple[list[int], list[int]]:
-    """Where each letter of `cleaned` starts and ends in `text`."""
-    starts, ends = [0] * len(cleaned), [0] * len(cleaned)
+    """Where each letter of `cleaned` starts and ends in `text`.
+
+    What differs by white space and case alone is matched letter by letter. Else, what both begin
+    and end with is; what lies between is compared, and a stretch that changed counts as a whole.
+    """
     lowered = "".join(c.lower() if len(c.lower()) == 1 else c for c in text)
-    if lowered == cleaned:
-        return list(range(len(text))), list(range(1, len(text) + 1))
-    for what, a0, a1, b0, b1 in SequenceMatcher(
-        None, lowered, cleaned, autojunk=False
-    ).get_opcodes():
+    places = [i for i, letter in enumerate(lowered) if not letter.isspace()]
+    plain = [i for i, letter in enumerate(cleaned) if letter != " "]
+    starts, ends = [0] * len(cleaned), [len(text)] * len(cleaned)
+    if [lowered[i] for i in places] == [cleaned[i] for i in plain]:
+        for i, place in zip(plain, places, strict=True):
+            starts[i], ends[i] = place, place + 1
+        return starts, ends
+    same = 0
+    while same < min(len(lowered), len(cleaned)) and lowered[same] == cleaned[same]:
+        same += 1
+    rest = min(len(lowered), len(cleaned)) - same
+    tail = 0
+    while tail < rest and lowered[-1 - tail] == cleaned[-1 - tail]:
+        tail += 1
+    before, after = lowered[same : len(lowered) - tail], cleaned[same : len(cleaned) - tail]
+    blocks = [("equal", 0, same, 0, same)]
+    if max(len(before), len(after)) <= _LONGEST_COMPARED:
+        compared = SequenceMatcher(None, before, after, autojunk=False).get_opcodes()
+        blocks += [
+            (what, same + a0, same + a1, same + b0, same + b1) for what, a0, a1, b0, b1 in compared
+        ]
+    else:
+        blocks.append(("replace", same, same + len(before), same, same + len(after)))
+    blocks.append(("equal", len(lowered) - tail, len(lowered), len(cleaned) - tail, len(cleaned)))
+    for what, a0, a1, b0, b1 in blocks:
         for i in range(b0, b1):
             if what == "equal":
                 starts[i], ends[i] = a0 + i - b0, a0 + i - b0 + 1
