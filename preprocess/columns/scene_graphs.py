@@ -74,12 +74,13 @@ class SceneGraphs(Column):
     def models(self) -> dict[str, str]:
         """Digests of the spaCy pipeline and of the tokenizer; the version of SceneGraphParser
         where its rules are asked for."""
+        rules = PARSERS[self.settings.parser].models()
         need("spacy", "scene-graphs")
         name, digest = pipeline_digest(self.settings.pipeline)
         found = {name: digest}
         if self._loaded_tokenizer is not None:
             found["tokenizer"] = self._loaded_tokenizer.name
-        return found | PARSERS[self.settings.parser].models()
+        return found | rules
 
     @cached_property
     def _loaded_tokenizer(self) -> Tokenizer | None:

@@ -86,6 +86,8 @@ class Lemmas:
             if word.endswith(ending) and len(word) > len(ending)
         ]
         known = [form for form in found if form in self._index.get(pos, ())]
+        if not known and self.knows(word, pos):
+            return word
         if len(known) > 1 and tag in ("VBG", "VBN", "VBD"):
             known = [form for form in known if not _would_double(form, word)] or known
         return str((known or found or [word])[0])

@@ -145,15 +145,21 @@ class Nouns:
 
     def _compounds(self, i: int) -> Iterator[int]:
         for child in self._sentence.of(i, "compound", "nmod", "amod"):
-            if child < i and not self._describes(child) and self._sentence.is_noun(child):
+            if child < i and not self._describes(child) and self._is_name(child):
                 yield child
                 yield from self._compounds(child)
+
+    def _is_name(self, i: int) -> bool:
+        gerund = self._sentence.tags[i] == "VBG"  # "dining table"
+        return gerund or self._sentence.is_noun(i)
 
     def _describes(self, i: int) -> bool:
         sentence = self._sentence
         dep, word = sentence.deps[i], sentence.lower[i]
         if dep in ("compound", "nmod"):
             if word in COLOURS or sentence.is_adjective(i):
+                return True
+            if sentence.tags[i] == "VBG" and self._lemma.knows(word, "adj"):
                 return True
             return self._lemma.knows(word, "adj") and not self._lemma.knows(word, "noun")
         if dep != "amod":

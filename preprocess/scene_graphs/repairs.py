@@ -49,10 +49,10 @@ def _is_verb(sentence: Sentence, lemmas: Lemmas, i: int) -> bool:
     word = sentence.lower[i]
     if not word.endswith("s") or not lemmas.knows(lemmas(word, "VBZ"), "verb"):
         return False
+    singular = lemmas(word, "NNS")
     if any(sentence.lower[j] in ("a", "an") for j in before):
-        joined = any(sentence.deps[j] == "nmod" for j in before)
-        return joined or not lemmas.knows(word, "noun")
-    return not lemmas.knows(lemmas(word, "NNS"), "noun")
+        return singular != word
+    return not lemmas.knows(singular, "noun")
 
 
 def _to_verb(sentence: Sentence, i: int) -> None:

@@ -185,8 +185,8 @@ def _is_cjk(code: int) -> bool:
 class ClipPieces:
     """CLIP's byte pairs with offsets; the pieces are those of `preprocess.text.clip_tokenizer`.
 
-    That tokenizer repairs mojibake and undoes HTML escapes first. Where this changes letters, a
-    changed stretch counts as a whole: its pieces cover all of what it came from.
+    That tokenizer repairs mojibake and undoes HTML escapes first. Where this changes
+    letters, a piece covers all of the stretch that was replaced by its letters.
     """
 
     name = "clip"

