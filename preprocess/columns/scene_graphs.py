@@ -1,7 +1,6 @@
 """Scene graphs of captions as a column (see `preprocess.scene_graphs`)."""
 
 import json
-import re
 from collections.abc import Sequence
 from functools import cached_property
 from typing import ClassVar, Literal
@@ -10,17 +9,14 @@ import pyarrow as pa
 from pydantic import Field
 
 from preprocess.columns.base import Column, Drawing, Item, NoValue, Settings, Value
+from preprocess.columns.captions import refusal
 from preprocess.columns.members import pack_json
 from preprocess.columns.weights import need
 from preprocess.scene_graphs.graph import SceneGraph
 from preprocess.scene_graphs.parsers import PARSERS, GraphParser
 from preprocess.scene_graphs.pipeline import PIPELINE, pipeline_digest
 from preprocess.scene_graphs.tokens import Tokenizer, load_tokenizer, with_tokens
-from preprocess.text.language import primary_subtag
 from schemas.columns import MemberFormat
-
-_LETTER = re.compile(r"[^\W\d_]")
-_LATIN = re.compile(r"[A-Za-z\u00c0-\u024f]")
 
 
 class SceneGraphSettings(Settings):
@@ -53,11 +49,8 @@ class SceneGraphs(Column):
     """A scene graph for each caption, as JSON.
 
     A caption in which nothing is found has a value, the empty graph. Reasons for having none:
-
-    - `caption_empty`: no caption, or nothing but spaces.
-    - `caption_too_long`: more than `max_words` words, or more than 32 characters a word on average.
-    - `language_not_supported`: the metadata names a language that is not in `languages`; or it
-      names none and most letters are not Latin.
+    `caption_empty`, `caption_too_long`, `language_not_supported`; see
+    `preprocess.columns.captions.refusal`.
     """
 
     kind = "scene-graphs"
@@ -114,31 +107,14 @@ class SceneGraphs(Column):
 
     def annotate(self, items: Sequence[Item]) -> list[Value | NoValue]:
         """Graphs of the captions that can be parsed."""
-        answers: list[Value | NoValue | None] = [self._refuse(item) for item in items]
+        answers: list[Value | NoValue | None] = [
+            refusal(item, self.settings.languages, self.settings.max_words) for item in items
+        ]
         open_ = [i for i, answer in enumerate(answers) if answer is None]
         graphs = self._parser.graphs([items[i].caption for i in open_])
         for i, graph in zip(open_, graphs, strict=True):
             answers[i] = self._value(graph, items[i].caption)
         return [answer for answer in answers if answer is not None]
-
-    def _refuse(self, item: Item) -> NoValue | None:
-        caption = item.caption
-        words = caption.split()
-        if not words:
-            return NoValue("caption_empty")
-        if len(words) > self.settings.max_words:
-            return NoValue("caption_too_long", f"{len(words)} words")
-        if len(caption) > 32 * self.settings.max_words:
-            return NoValue("caption_too_long", f"{len(caption)} characters")
-        language = primary_subtag(item.metadata.get("language"))
-        if language and language != "und":
-            if language not in self.settings.languages:
-                return NoValue("language_not_supported", language)
-            return None
-        letters, latin = len(_LETTER.findall(caption)), len(_LATIN.findall(caption))
-        if latin * 2 < letters:
-            return NoValue("language_not_supported", f"{letters - latin} letters are not Latin")
-        return None
 
     def _value(self, graph: SceneGraph, caption: str) -> Value:
         if self._tokenizer is not None:

@@ -8,6 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from preprocess.columns.base import Item, NoValue, Value
+from preprocess.columns.captions import refusal
 from preprocess.columns.members import check_member
 from preprocess.columns.scene_graphs import SceneGraphs
 from preprocess.scene_graphs.graph import SceneGraph
@@ -72,9 +73,8 @@ def test_languages(column: SceneGraphs) -> None:
     assert column.annotate([item(german, language="de")]) == [
         NoValue("language_not_supported", "de")
     ]
-    both = SceneGraphs(SceneGraphs.Settings(languages=("en", "de")))
-    assert both._refuse(item(german, language="de-CH")) is None
-    assert both._refuse(item(german, language="und")) is None
+    for metadata in ({"language": "de-CH"}, {"language": "und"}, {}):
+        assert refusal(item(german, **metadata), ("en", "de"), 128) is None
     assert isinstance(column.annotate([item("A dog", language="en-GB")])[0], Value)
 
 

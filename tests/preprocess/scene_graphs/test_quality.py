@@ -40,7 +40,11 @@ def test_ours_is_ahead(scores: dict[tuple[str, str], dict[str, Score]], split: s
 def test_the_documented_table_holds(scores: dict[tuple[str, str], dict[str, Score]]) -> None:
     """Within a point: another processor's rounding may parse a caption otherwise."""
     rows = [line.strip("| ").split("|") for line in DOCS.read_text().splitlines()]
-    table = {tuple(cell.strip() for cell in row[:2]): row[2:] for row in rows if len(row) == 9 and "---" not in row[0]}
+    table = {
+        tuple(cell.strip() for cell in row[:2]): row[2:]
+        for row in rows
+        if len(row) == 9 and "---" not in row[0]
+    }
     for split, name in (("dev", "dev"), ("held_out", "held-out")):
         for kind in KINDS:
             cells = table[name, kind]
