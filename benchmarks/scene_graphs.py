@@ -75,7 +75,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="under a minute")
     parser.add_argument("--pipeline", default=PIPELINE, help="spaCy pipeline, package or folder")
     options = parser.parse_args()
-    per_round, rounds = (BATCH, 3) if options.quick else (2 * BATCH, 9)
+    per_round, rounds = BATCH, 3 if options.quick else 9
     texts = captions(per_round * rounds + BATCH)
     ours = PARSERS["septet"](options.pipeline, BATCH)
     peer = package().Parser("spacy", model=options.pipeline)

@@ -14,6 +14,7 @@ EXTRAS = {
     "regions": "vision",
     "ocr": "ocr",
     "scene-graphs": "scene-graphs",
+    "questions": "scene-graphs",
 }
 """What to install for our own kinds."""
 
