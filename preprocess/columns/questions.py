@@ -25,8 +25,8 @@ class Questions(Column):
     has for its picture.
 
     Reasons for no value: `no_question` (the caption gives none, or the set has none for the
-    picture); with captions those of `preprocess.columns.captions.refusal`; with a set
-    `no_image_id` (nothing says which picture of the set it is).
+    picture); with captions `caption_empty`, `caption_too_long`, `language_not_supported`; with a
+    set `no_image_id` (nothing says which picture of the set it is).
     """
 
     version: ClassVar[int] = 1

@@ -49,8 +49,9 @@ class SceneGraphs(Column):
     """A scene graph for each caption, as JSON.
 
     A caption in which nothing is found has a value, the empty graph. Reasons for having none:
-    `caption_empty`, `caption_too_long`, `language_not_supported`; see
-    `preprocess.columns.captions.refusal`.
+    `caption_empty`, `caption_too_long` (more than `max_words` words, or more than 32 characters a
+    word on average), `language_not_supported` (the metadata names another language; or none, and
+    most letters are not Latin).
     """
 
     kind = "scene-graphs"
