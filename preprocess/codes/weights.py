@@ -57,7 +57,7 @@ def read_state(path: str) -> dict[str, Tensor]:
             '  torch.save(found["state_dict"], "weights.pt")  '
             "# or found.state_dict(), where a whole module was saved"
         ) from error
-    except (RuntimeError, EOFError, OSError) as error:
+    except Exception as error:  # damaged bytes can end anywhere in the unpickler
         raise ValueError(f"{path} cannot be read as a file of weights: {error}") from error
     for wrapper in _WRAPPERS:
         if isinstance(found, Mapping) and isinstance(found.get(wrapper), Mapping):
