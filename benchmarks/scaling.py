@@ -1,6 +1,6 @@
 """Parallelism of a build: workers of the embedded runner, cores of Spark.
 
-    python -m benchmarks.scaling [--quick] [--spark]
+    python -m benchmarks.scaling [--quick] [--spark] [--pictures N] [--rounds N]
 
 Builds a corpus whose cost is decoding and resizing large JPEGs that lie in a WARC, with one worker
 and with two, interleaved; with --spark also on one-machine standalone clusters of one and two
@@ -89,8 +89,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--quick", action="store_true", help="under a minute")
     parser.add_argument("--spark", action="store_true", help="Spark, too (minutes)")
+    parser.add_argument("--pictures", type=int, help="JPEGs of 2048 x 1536 (1600; quick: 320)")
+    parser.add_argument("--rounds", type=int, help="builds of each kind (3; quick: 1)")
     options = parser.parse_args()
-    pictures, rounds = (320, 1) if options.quick else (1600, 3)
+    pictures = options.pictures or (320 if options.quick else 1600)
+    rounds = options.rounds or (1 if options.quick else 3)
     figures: dict[str, list[tuple[float, float]]] = {}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

@@ -1,15 +1,11 @@
 """A build: the stages of a recipe one after another, each skipped when it is whole."""
 
-import contextlib
-import fcntl
 import json
-import os
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 from pipelines.inputs import find_inputs, with_absolute_roots
+from pipelines.lock import locked
 from pipelines.progress import BuildProgress
 from pipelines.runners import Runner
 from pipelines.stages.base import DONE, Input, Stage
@@ -30,10 +26,6 @@ STAGES: tuple[type[Stage], ...] = (
 )  # fmt: skip
 
 TIMES = "stats/build.json"
-
-
-class BuildError(ValueError):
-    """A build that cannot start; the message says what to do."""
 
 
 @dataclass(frozen=True)
@@ -91,10 +83,10 @@ def build(
 
     Raises:
         RecipeError: an input that is not there.
-        BuildError: another build is at work in the same folder.
+        FolderBusyError: another build or an annotation is at work in the same folder.
         StageFailed: a stage failed; what it finished is kept.
     """
-    with _only_build_in(corpus):
+    with locked(corpus, alone=True, busy=f"another build or annotation is at work in {corpus}"):
         files.remove_temporaries(corpus)
         stages = resolve(recipe, folder, corpus)
         results: list[StageResult] = []
@@ -165,24 +157,3 @@ def _remove_old_stages(corpus: str, stages: list[Stage]) -> None:
     for name in files.list_folder(root):
         if name not in current:
             files.remove(files.join(root, name))
-
-
-@contextlib.contextmanager
-def _only_build_in(corpus: str) -> Iterator[None]:
-    """Keep a second build out of a local folder; the lock ends with the process."""
-    if not files.is_local(corpus):
-        yield
-        return
-    folder = Path(files.local_path(corpus))
-    folder.mkdir(parents=True, exist_ok=True)
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise BuildError(
-                f"another build is at work in {corpus}: wait for it, or end it first"
-            ) from None
-        yield
-    finally:
-        os.close(handle)

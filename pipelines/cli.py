@@ -133,7 +133,8 @@ def check(
     corpus: Annotated[str, typer.Argument(help="A corpus folder.")],
     decode: Annotated[bool, typer.Option("--decode", help="Decode every image, too.")] = False,
 ) -> None:
-    """Check a corpus against its manifest: digests, offsets, checksums, order and keys.
+    """Check a corpus and its columns against their manifests: digests, offsets, checksums, order
+    and keys; of columns also alignment with the base, types, shapes and ranges of all values.
 
     Ends with status 1, and a line for each fault, when anything is not as it should be.
 
@@ -142,8 +143,9 @@ def check(
     septet check corpora/demo --decode
     """
     from pipelines.check import check_corpus
+    from pipelines.columns.check import check_columns
 
-    faults = check_corpus(corpus, decode, _console)
+    faults = check_corpus(corpus, decode, _console) + check_columns(corpus, _console)
     for fault in faults:
         print(fault)
     if faults:
@@ -153,8 +155,11 @@ def check(
 
 def _mount() -> None:
     """Add the commands that live in rooms of their own; those of other packages by entry point."""
+    from pipelines.columns.commands import annotate, columns
     from pipelines.report.commands import show, stats
 
+    app.command("annotate")(annotate)
+    app.command("columns")(columns)
     app.command("stats")(stats)
     app.command("show")(show)
     for entry in entry_points(group="septet.commands"):

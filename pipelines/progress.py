@@ -19,7 +19,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from pipelines.stages.base import Pass, numbered, numbers_in
+from pipelines.stages.base import Pass, outputs_in
 from pipelines.stages.counts import Counts
 from preprocess import files
 
@@ -56,12 +56,12 @@ class BuildProgress:
             poll = 0.5 if files.is_local(one.folder) else 5.0
 
             def look() -> None:
-                seen: set[int] = set()
+                seen: set[str] = set()
                 total = Counts()
                 while not over.wait(poll):
-                    fresh = set(numbers_in(one.folder)) - seen
-                    for number in fresh:
-                        _, metadata = files.read_table_metadata(numbered(one.folder, number))
+                    fresh = set(outputs_in(one.folder)) - seen
+                    for name in fresh:
+                        _, metadata = files.read_table_metadata(files.join(one.folder, name))
                         total.add(Counts.from_metadata(metadata))
                     seen |= fresh
                     seconds = bar.tasks[0].elapsed or 1.0

@@ -84,6 +84,26 @@ class ColumnManifest(_Strict):
     counts: dict[str, int]
     """`samples`; `values`, those that have one; and for each reason how many have none."""
 
+    @property
+    def samples(self) -> int:
+        """How many samples the column has a row for."""
+        return self.counts["samples"]
+
+    @property
+    def values(self) -> int:
+        """How many of them have a value."""
+        return self.counts["values"]
+
+    @property
+    def reasons(self) -> dict[str, int]:
+        """How many have none, by reason."""
+        return {k: n for k, n in self.counts.items() if k not in ("samples", "values")}
+
+    @property
+    def size(self) -> int:
+        """Bytes of the tars together."""
+        return sum(shard.bytes for shard in self.shards)
+
     def to_json(self) -> str:
         """Canonical text: equal manifests give equal bytes."""
         return json.dumps(self.model_dump(mode="json"), indent=1, ensure_ascii=False) + "\n"

@@ -22,6 +22,13 @@ of the content in the tar, content size in bytes, CRC-32 of the content."""
 SHARD_INDEX = pa.schema([pa.field("key", pa.string(), nullable=False), ("members", MEMBERS)])
 """What every sidecar holds at least: a row a sample, in tar order."""
 
+COLUMN_INDEX = pa.schema(
+    [*SHARD_INDEX, ("reason", pa.string()), ("found", pa.string())]
+)  # fmt: skip
+"""What a column's sidecar holds at least: a row a sample, in the base shard's order, with its one
+member. Where a sample has no value its member is empty, `reason` says why and `found` what was
+found; else both are null."""
+
 CANDIDATES = pa.schema(
     [
         pa.field("id", pa.string(), nullable=False),

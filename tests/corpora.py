@@ -10,8 +10,10 @@ from PIL import Image
 from rich.console import Console
 
 from pipelines.build import BuildResult, build
+from pipelines.columns.annotate import annotate, plan_column
 from pipelines.progress import BuildProgress
 from pipelines.runners import Runner, make_runner
+from schemas.columns import ColumnManifest
 from schemas.recipe_file import parse_recipe
 from tests.warcs import Response, html, image, write_warc
 
@@ -80,6 +82,24 @@ def run_build(
         progress = BuildProgress(Console(file=nowhere))
         parsed = parse_recipe(recipe.read_text(), str(recipe))
         return build(parsed, str(recipe.parent), str(corpus), runner, progress)
+
+
+def run_annotation(
+    corpus: Path,
+    kind: str,
+    settings: dict | None = None,
+    *,
+    name: str = "",
+    workers: int = 1,
+    runner: Runner | None = None,
+    only_missing: bool = False,
+) -> ColumnManifest:
+    """Make a column without any output, on the local runner unless another is given."""
+    runner = runner or make_runner("local", workers, [], str(corpus))
+    runner.check()
+    plan = plan_column(str(corpus), name or kind, kind, settings or {})
+    with Path(os.devnull).open("w") as nowhere:
+        return annotate(plan, only_missing, runner, BuildProgress(Console(file=nowhere)))[0]
 
 
 def digests(corpus: Path) -> dict[str, str]:

@@ -139,9 +139,9 @@ def _train(
     if preset not in presets:
         raise ValueError(f"{model} has no preset {preset!r}; it has: {', '.join(presets)}")
     from preprocess.shards.reader import Corpus
-    from trainers.engine.config import override
     from trainers.engine.distributed import world
     from trainers.engine.loop import Run, fit
+    from trainers.settings import override
 
     settings = override(presets[preset], changes)
     task = settings.task()

@@ -36,7 +36,9 @@ class Stream:
     members: tuple[str, ...]
     """Extensions it needs of the base shard; alternatives are separated by `|` ("jpg|png")."""
     columns: tuple[str, ...] = ()
-    """Columns it needs, joined by key."""
+    """Columns it needs, joined by key. Samples without a value take no part in the run."""
+    optional: tuple[str, ...] = ()
+    """Columns that it reads where a sample has a value; where it has none, empty bytes."""
     drop_tail: bool = False
     """Leave out an epoch's last samples that do not fill a batch, so that no batch holds a
     sample twice."""

@@ -14,6 +14,7 @@ from pipelines.report.readable import size
 from pipelines.report.show import print_sample, resolve_key, write_image
 from pipelines.report.statistics import corpus_statistics
 from preprocess import files
+from preprocess.columns.reader import column_names, read_manifest
 from preprocess.shards.reader import Corpus
 
 _CORPUS = typer.Argument(
@@ -67,6 +68,8 @@ def stats(
         sys.stdout.flush()
     elif html is None:
         _print(found, changes)
+        names = [] if changes else column_names(corpus)
+        terminal.print_columns((read_manifest(corpus, n) for n in names), Console())
 
 
 def show(

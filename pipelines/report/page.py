@@ -16,6 +16,7 @@ import yaml
 from markupsafe import Markup
 
 from pipelines.report import charts, readable
+from pipelines.report.columns import column_views
 from pipelines.report.compare import Comparison
 from pipelines.report.figures import Category, Stage, Statistics
 from pipelines.report.funnel import Build, read_build
@@ -23,6 +24,7 @@ from pipelines.report.gallery import Picture, sample_pictures
 from pipelines.report.rejects import count_rejects, sample_rejects
 from pipelines.report.statistics import corpus_statistics
 from preprocess import files
+from preprocess.columns.base import Column
 from preprocess.shards.reader import Corpus
 from schemas.manifest import MANIFEST_NAME, Manifest
 
@@ -111,8 +113,29 @@ def write_report(corpus_path: str) -> None:
     files.write_bytes(files.join(corpus_path, REPORT), report_page(corpus_path, statistics))
 
 
+def refresh_report(corpus_path: str, live: Mapping[str, Column]) -> None:
+    """Write the report anew where a corpus has one, for columns that changed; its figures are
+    those that were counted, no sidecar is read again for them.
+
+    Args:
+        corpus_path: The corpus folder.
+        live: Columns by name that may draw with their models, see `columns.column_views`.
+
+    Raises:
+        ValueError: a file of the corpus is damaged.
+    """
+    where = files.join(corpus_path, STATISTICS)
+    if files.exists(where):
+        statistics = Statistics.from_json(files.read_bytes(where), where)
+        page = report_page(corpus_path, statistics, live=live)
+        files.write_bytes(files.join(corpus_path, REPORT), page)
+
+
 def report_page(
-    corpus_path: str, statistics: Statistics, comparison: Comparison | None = None
+    corpus_path: str,
+    statistics: Statistics,
+    comparison: Comparison | None = None,
+    live: Mapping[str, Column] | None = None,
 ) -> bytes:
     """The page, UTF-8, at most `MAX_BYTES`.
 
@@ -120,6 +143,7 @@ def report_page(
         corpus_path: The corpus folder; samples, rejects, build times and manifest are read there.
         statistics: Its figures.
         comparison: What changed since another build, to be shown too.
+        live: As for `refresh_report`.
 
     Raises:
         ValueError: a file of the corpus is damaged.
@@ -139,6 +163,7 @@ def report_page(
         "bars": {name: _bars(name, found) for name, found in statistics.categories.items()},
         "failed_domains": _named_bars("failed_domains", "Where fetching failed",
                                       statistics.failed_domains),
+        "columns": column_views(corpus, live or {}, _SEED),
         "comparison": comparison,
         "build": _build(read_build(corpus_path), statistics),
         "manifest": corpus.manifest,

@@ -14,6 +14,7 @@ from pipelines.report.compare import Comparison
 from pipelines.report.figures import Category, Histogram, Statistics
 from pipelines.report.measures import MEASURES
 from pipelines.report.readable import counted, label, number, one_line, share, size, value_name
+from schemas.columns import ColumnManifest
 
 KEPT, LOST, SOFT = "cyan", "red", "dim"
 _BLOCKS = " ▁▂▃▄▅▆▇█"
@@ -170,6 +171,24 @@ def print_statistics(stats: Statistics, console: Console) -> None:
         table = _table("Members of the tars", "extension", "members", "bytes")
         for member in stats.members:
             table.add_row(one_line(member.ext, 40), number(member.count), size(member.bytes))
+        console.print()
+        console.print(table)
+
+
+def print_columns(manifests: Iterable[ColumnManifest], console: Console) -> None:
+    """Print a corpus's columns, if it has any."""
+    table = _table("Columns", "name", "values", "share", "bytes", "without")
+    for manifest in manifests:
+        table.add_row(
+            one_line(manifest.name, 40),
+            number(manifest.values),
+            share(manifest.values, manifest.samples),
+            size(manifest.size),
+            ", ".join(
+                f"{label(reason)} {number(count)}" for reason, count in manifest.reasons.items()
+            ),
+        )
+    if table.rows:
         console.print()
         console.print(table)
 

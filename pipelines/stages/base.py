@@ -49,7 +49,7 @@ class Pass:
 
     def finished(self) -> int:
         """How many of the outputs are there."""
-        return len(numbers_in(self.folder))
+        return len(outputs_in(self.folder))
 
 
 class Stage(ABC):
@@ -120,10 +120,14 @@ def numbered(folder: str, number: int, suffix: str = "parquet") -> str:
     return files.join(folder, f"{number:05d}.{suffix}")
 
 
+def outputs_in(folder: str) -> list[str]:
+    """Names of the task outputs in a folder, sorted."""
+    return [name for name in files.list_folder(folder) if name.endswith(".parquet")]
+
+
 def numbers_in(folder: str) -> list[int]:
     """Numbers of the task outputs in a folder, ascending."""
-    names = files.list_folder(folder)
-    return sorted(int(name[:-8]) for name in names if name.endswith(".parquet"))
+    return sorted(int(name.removesuffix(".parquet")) for name in outputs_in(folder))
 
 
 def read_counts(paths: list[str]) -> Counts:

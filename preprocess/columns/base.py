@@ -23,7 +23,15 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    indifferent: ClassVar[frozenset[str]] = frozenset({"batch_size", "weights"})
+    """Settings that do not decide values: how many at once, and where weights lie (their digests
+    decide)."""
+
     batch_size: int = Field(default=32, ge=1, description="Samples that the model sees at once.")
+
+    def deciding(self) -> dict[str, Any]:
+        """The settings that decide values, as plain data."""
+        return self.model_dump(mode="json", exclude=set(self.indifferent))
 
 
 @dataclass(frozen=True)
@@ -96,8 +104,8 @@ class Column(ABC):
     the process; a sample's value must not depend on its batch.
     """
 
-    kind: ClassVar[str]
-    """How `septet annotate --column` calls it."""
+    kind: str = ""
+    """How `septet annotate --column` was told to find it; set when it is made."""
     version: ClassVar[int]
     """Raised when the code changes the values."""
     Settings: ClassVar[type[Settings]] = Settings

@@ -17,6 +17,11 @@ def pack_json(value: Any) -> bytes:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
 
 
+def unpack_json(data: bytes) -> Any:
+    """The inverse of `pack_json`."""
+    return json.loads(data)
+
+
 def pack_arrays(arrays: Arrays) -> bytes:
     """Arrays as a safetensors file."""
     whole = {name: np.ascontiguousarray(array) for name, array in sorted(arrays.items())}
@@ -44,7 +49,7 @@ def unpack(data: bytes, member: MemberFormat) -> Any:
     if member.kind == "safetensors":
         return unpack_arrays(data)
     if member.kind == "json":
-        return json.loads(data)
+        return unpack_json(data)
     if member.kind == "text":
         return data.decode()
     (array,) = member.arrays.values()

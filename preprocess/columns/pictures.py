@@ -1,10 +1,13 @@
 """Pictures as columns see them: RGB, upright, of bounded size."""
 
-import io
-
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+
+from preprocess.columns.base import Item, NoValue
+from preprocess.images.orientation import orient
+from preprocess.images.pillow import PillowPicture
+from preprocess.images.rejects import Unusable
+from preprocess.images.sniff import image_kind
 
 MAX_PIXELS = 100_000_000
 
@@ -13,31 +16,34 @@ class PictureError(ValueError):
     """Bytes that are no picture which can be decoded."""
 
 
-def open_picture(data: bytes) -> Image.Image:
-    """Decode a picture file with Pillow: the first frame, EXIF orientation applied, mode RGB.
+def read_picture(data: bytes) -> NDArray[np.uint8]:
+    """Decode a picture file: the first frame, on white, EXIF orientation applied.
 
     Pillow, not a faster decoder: reference pipelines of tokenizers and detectors use it, and
     codes depend on every bit.
+
+    Returns:
+        uint8 [height, width, 3], RGB.
 
     Raises:
         PictureError: it cannot be decoded, or has more than 100 million pixels.
     """
     try:
-        with Image.open(io.BytesIO(data)) as image:
-            if image.width * image.height > MAX_PIXELS:
-                raise PictureError(f"{image.width} x {image.height} pixels")
-            upright = ImageOps.exif_transpose(image)
-            if "A" in upright.getbands() or "transparency" in upright.info:
-                upright = upright.convert("RGBA")
-                white = Image.new("RGBA", upright.size, "white")
-                return Image.alpha_composite(white, upright).convert("RGB")
-            return upright.convert("RGB")
-    except PictureError:
-        raise
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise PictureError(f"{type(error).__name__}: {error}") from error
+        picture = PillowPicture(image_kind(data), data)
+        if picture.width * picture.height > MAX_PIXELS:
+            raise PictureError(f"{picture.width} x {picture.height} pixels")
+        pixels = orient(picture.pixels()[0], picture.orientation)
+    except Unusable as error:
+        raise PictureError(": ".join(filter(None, (error.reason, error.value)))) from error
+    return np.repeat(pixels[:, :, None], 3, axis=2) if pixels.ndim == 2 else pixels
 
 
-def read_picture(data: bytes) -> NDArray[np.uint8]:
-    """`open_picture` as uint8 [height, width, 3]."""
-    return np.asarray(open_picture(data))
+def picture_of(item: Item) -> NDArray[np.uint8] | NoValue:
+    """A sample's picture as `read_picture` gives it, or why there is none: `no_image`, `picture`
+    (it cannot be decoded)."""
+    if item.image is None:
+        return NoValue("no_image")
+    try:
+        return read_picture(item.image)
+    except PictureError as error:
+        return NoValue("picture", str(error))

@@ -5,14 +5,19 @@ import importlib
 from preprocess import files
 
 
-def weights_digest(path: str, what: str) -> str:
-    """The content digest of a file of weights.
+def weights_digest(path: str, what: str, setting: str = "weights") -> str:
+    """The content digest of a file of weights, or of another file that decides values.
+
+    Args:
+        path: The file.
+        what: How to call it in the error.
+        setting: The setting that names it.
 
     Raises:
         ValueError: there is no such file.
     """
     if not path or not files.exists(path):
-        raise ValueError(f"{what}: no such file {path!r}; set it with --set weights=PATH")
+        raise ValueError(f"{what}: no such file {path!r}; set it with --set {setting}=PATH")
     return files.content_digest(path)[1]
 
 

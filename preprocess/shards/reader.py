@@ -4,8 +4,9 @@ import bisect
 import itertools
 import os
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from functools import lru_cache
+from typing import Self
 
 import fsspec
 import numpy as np
@@ -75,14 +76,21 @@ class ShardReader:
                     self._fd = os.open(files.local_path(self.tar), os.O_RDONLY)
         return os.pread(self._fd, size, offset)
 
-    def read(self, row: int) -> Sample:
-        """One sample's members.
+    def read(self, row: int, only: Container[str] | None = None) -> Sample:
+        """One sample's members, or those of some extensions (with what lies between them).
 
         Raises:
             IndexError: no such row.
             OSError: the tar is shorter than its sidecar says.
         """
         offset, size, cuts = self._spans[row]
+        if only is not None:
+            cuts = [cut for cut in cuts if cut[0] in only]
+            if not cuts:
+                return {}
+            start, stop = cuts[0][1], cuts[-1][2]
+            offset, size = offset + start, stop - start
+            cuts = [(ext, begin - start, end - start) for ext, begin, end in cuts]
         data = self._pread(size, offset)
         if len(data) != size:
             raise OSError(f"{self.tar} ends before sample {row}: the tar or its sidecar is damaged")
@@ -94,7 +102,7 @@ class ShardReader:
             os.close(self._fd)
             self._fd = None
 
-    def __enter__(self) -> "ShardReader":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exc: object) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.build import BuildError, _only_build_in
+from pipelines.lock import FolderBusyError, locked
 from preprocess.files import TEMPORARY_SUFFIX
 from preprocess.shards.reader import Corpus
 from tests.corpora import digests, rows, run_build, write_site
@@ -114,12 +114,13 @@ def test_an_interrupted_change_does_not_leave_the_old_corpus_half_replaced(
 
 
 def test_two_builds_at_once_are_refused(tmp_path: Path) -> None:
+    recipe = write_site(tmp_path / "in")
+    corpus = tmp_path / "corpus"
     with (
-        _only_build_in(str(tmp_path)),
-        pytest.raises(BuildError, match="another build"),
-        _only_build_in(str(tmp_path)),
+        locked(str(corpus), alone=True, busy="here"),
+        pytest.raises(FolderBusyError, match="another build or annotation"),
     ):
-        pass
+        run_build(recipe, corpus)
 
 
 @pytest.mark.slow

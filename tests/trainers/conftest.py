@@ -6,9 +6,9 @@ import torch
 from preprocess.shards.reader import Corpus
 from tests.trainers.corpora import scenes_corpus
 from trainers.clip.presets import PRESETS, ClipPreset
-from trainers.engine.config import override
 from trainers.engine.distributed import world
 from trainers.engine.loop import Run, fit
+from trainers.settings import override
 
 
 @pytest.fixture(scope="session", autouse=True)

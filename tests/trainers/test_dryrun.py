@@ -7,7 +7,7 @@ from tests.trainers.conftest import settings
 from tests.trainers.test_cli import APP
 from trainers.clip.presets import PRESETS
 from trainers.dryrun import activation_bytes, reckon
-from trainers.engine.config import override
+from trainers.settings import override
 
 
 def test_kept_bytes_are_those_of_a_real_forward_pass():

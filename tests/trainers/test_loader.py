@@ -9,8 +9,11 @@ import torch
 from torch import nn
 
 from preprocess.shards.reader import Corpus
+from tests.corpora import run_annotation
+from tests.pipelines.columns.columns_to_test import HERE
 from tests.trainers.corpora import scenes_corpus, write_corpus
 from trainers.loader.batches import Loader, Progress
+from trainers.loader.kept import read_tombstones
 from trainers.loader.source import Health, Source, TooManyBadSamplesError
 from trainers.task import Batch, SampleError, Stream, SubBatch, Task
 
@@ -209,24 +212,65 @@ def test_uneven_shares_are_an_error(tmp_path):
         load(Texts(), numbers(tmp_path), 1, world=5)
 
 
-def test_columns_are_joined_by_row(tmp_path):
-    corpus = numbers(tmp_path, 60)
-    codes = [(f"{i:032x}", {"bin": bytes([i, i])}) for i in range(60)]
-    write_corpus(tmp_path / "other", codes, per_shard=30)
-    (tmp_path / "columns").mkdir()
-    (tmp_path / "other/shards").rename(tmp_path / "columns/codes")
+class WithCodes(Texts):
+    """Texts with a column that has no value for multiples of three."""
 
-    class WithCodes(Texts):
-        def __init__(self):
-            self.streams = {"texts": Stream(("txt",), columns=("codes",))}
+    def __init__(self, optional=False):
+        columns = ((), ("codes",)) if optional else (("codes",), ())
+        self.streams = {"texts": Stream(("txt",), *columns)}
 
-        def read(self, stream, sample, draw):
-            return {"number": np.int64(sample["txt"]), "code": np.frombuffer(sample["codes"], "u1")}
+    def read(self, stream, sample, draw):
+        code = np.frombuffer(sample["codes"] or bytes(2), "u1")
+        return {"number": np.int64(sample["txt"]), "code": code}
 
-    steps = load(WithCodes(), corpus, 5)
-    for step in steps:
-        for batch in step.sub_batches[0]:
-            assert (batch.data["code"] == batch.data["number"][:, None]).all()
+
+def with_codes(folder, n=60):
+    corpus = numbers(folder, n)
+    run_annotation(folder, f"{HERE}:Bytes", name="codes")
+    return corpus
+
+
+def epoch(task, corpus, samples, **options):
+    source = Source("texts", task, [(corpus, 1.0)], 12, 7, 40, Health(0.01), **options)
+    assert source.usable == [samples]
+    return source, source.rows(range(samples))
+
+
+def test_samples_without_a_value_leave_the_order(tmp_path):
+    source, rows = epoch(WithCodes(), with_codes(tmp_path), 40)
+    assert sorted(int(row["number"]) for row in rows) == [i for i in range(60) if i % 3]
+    assert all((row["code"] == row["number"]).all() for row in rows)
+    assert source.health.bad == 0 and source.kept[0].dropped == 20
+
+
+def test_an_optional_column_may_lack_a_value(tmp_path):
+    corpus = with_codes(tmp_path)
+    source, rows = epoch(WithCodes(optional=True), corpus, 60)
+    assert all((row["code"] == (row["number"] if row["number"] % 3 else 0)).all() for row in rows)
+    assert source.digests == epoch(Texts(), corpus, 60)[0].digests
+    _, rows = epoch(WithCodes(optional=True), corpus, 40, complete_only=True)
+    assert all(row["number"] % 3 for row in rows)
+
+
+def test_tombstones_are_never_read(tmp_path):
+    corpus = numbers(tmp_path / "corpus", 60)
+    (tmp_path / "dead.txt").write_text("\n".join(f"{i:032x}" for i in range(25, 40)) + "\n\n")
+    dead = read_tombstones(str(tmp_path / "dead.txt"))
+    source, rows = epoch(Texts(), corpus, 45, tombstones=dead)
+    assert sorted(int(row["number"]) for row in rows) == [*range(25), *range(40, 60)]
+    assert source.digests != epoch(Texts(), corpus, 60)[0].digests
+    with pytest.raises(ValueError, match="there is no such file"):
+        read_tombstones(str(tmp_path / "nothing.txt"))
+
+
+def test_a_missing_or_stale_column_is_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"no whole column 'codes' .*septet annotate"):
+        load(WithCodes(), numbers(tmp_path / "a"), 1)
+    with_codes(tmp_path / "b")
+    other = numbers(tmp_path / "c", 61)
+    (tmp_path / "b/columns").rename(tmp_path / "c/columns")
+    with pytest.raises(ValueError, match="made from other shards"):
+        load(WithCodes(), other, 1)
 
 
 def test_scene_corpora_read_back(tmp_path):

@@ -15,7 +15,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from preprocess.text.clip_tokenizer import VOCABULARY
-from trainers.engine.config import Settings
+from trainers.settings import Settings
 
 HEAD_WIDTH = 64
 

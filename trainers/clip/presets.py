@@ -12,7 +12,8 @@ ln(64) = 4.16 to about 1 within 160 steps.
 
 from trainers.clip.model import ClipSettings
 from trainers.clip.task import ClipTask
-from trainers.engine.config import OptimizerSettings, Settings, TrainSettings
+from trainers.engine.config import OptimizerSettings, TrainSettings
+from trainers.settings import Settings
 
 
 class ClipPreset(Settings):

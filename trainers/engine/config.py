@@ -1,17 +1,10 @@
-"""A run's settings, and `key=value` changes to them with errors that help."""
+"""Settings of every run, whatever the model."""
 
-import difflib
-from collections.abc import Sequence
-from typing import Any, Literal, TypeVar
+from typing import Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
-
-class Settings(BaseModel):
-    """Base of every group of settings: unknown keys are errors, values never change."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
+from trainers.settings import Settings
 
 
 class OptimizerSettings(Settings):
@@ -58,6 +51,10 @@ class TrainSettings(Settings):
     """Samples that are shuffled together; shards are always shuffled. See `loader.order`."""
     max_bad_samples: float = Field(default=0.01, ge=0, lt=1)
     """Largest share of samples that may be unreadable before the run stops."""
+    complete_only: bool = False
+    """Leave out samples that lack a value in a column that the model could do without, too."""
+    tombstones: str | None = None
+    """A file of keys, one a line, of samples that must not be used."""
     log_every: int = Field(default=10, gt=0)
     save_every: int = Field(default=1000, gt=0)
     keep: int = Field(default=3, gt=0)
@@ -73,53 +70,3 @@ class TrainSettings(Settings):
                 f"global_batch {self.global_batch} is no multiple of micro_batch {self.micro_batch}"
             )
         return self
-
-
-S = TypeVar("S", bound=Settings)
-
-
-def _nearest(key: str, known: Sequence[str]) -> str:
-    close = difflib.get_close_matches(key, known, 1)
-    return f"did you mean {close[0]!r}? " if close else ""
-
-
-def _keys(settings: BaseModel, prefix: str = "") -> list[str]:
-    keys = []
-    for name in type(settings).model_fields:
-        value = getattr(settings, name)
-        is_group = isinstance(value, BaseModel)
-        keys += _keys(value, f"{prefix}{name}.") if is_group else [prefix + name]
-    return keys
-
-
-def override(settings: S, changes: Sequence[str]) -> S:
-    """Apply `a.b=value` changes, values in YAML's spelling.
-
-    Raises:
-        ValueError: no `=`, a key that does not exist, or a value of the wrong kind.
-    """
-    known = _keys(settings)
-    data: dict[str, Any] = settings.model_dump()
-    for change in changes:
-        key, equals, text = change.partition("=")
-        if not equals:
-            raise ValueError(f"--set {change}: expected KEY=VALUE, for example optimizer.lr=1e-4")
-        if key not in known:
-            raise ValueError(
-                f"--set {change}: there is no setting {key!r}; {_nearest(key, known)}"
-                f"The settings are: {', '.join(known)}"
-            )
-        *groups, name = key.split(".")
-        place = data
-        for group in groups:
-            place = place[group]
-        place[name] = yaml.safe_load(text)
-    try:
-        return type(settings).model_validate(data)
-    except ValidationError as error:
-        faults = "; ".join(
-            f"{'.'.join(map(str, fault['loc'])) or 'settings'}: {fault['msg']} "
-            f"(found {fault['input']!r})"
-            for fault in error.errors()
-        )
-        raise ValueError(f"settings that cannot be: {faults}") from error

@@ -21,6 +21,7 @@ from trainers.engine.metrics import Clock, Reporter, forward_flops
 from trainers.engine.optim import MovingAverage, learning_rate, make_optimizer
 from trainers.engine.step import Updater
 from trainers.loader.batches import Loader, Progress
+from trainers.loader.kept import read_tombstones
 from trainers.loader.order import generator
 from trainers.loader.source import Health, Source
 from trainers.task import Evaluator, Task
@@ -94,10 +95,19 @@ def fit(run: Run, world: World, console: Console | None = None) -> int:
     average = MovingAverage(parallel.raw, train.ema) if train.ema else None
 
     health = Health(train.max_bad_samples, run.out / f"skipped-{world.rank}.jsonl")
+    dead = read_tombstones(train.tombstones)
     first = {sub.stream: sub.rows for step in range(64) for sub in task.plan(train.seed, step)}
     sources = {
         name: Source(
-            name, task, corpora, first.get(name, 1), train.seed, train.shuffle_window, health
+            name,
+            task,
+            corpora,
+            first.get(name, 1),
+            train.seed,
+            train.shuffle_window,
+            health,
+            train.complete_only,
+            dead,
         )
         for name, corpora in run.corpora.items()
     }
@@ -123,6 +133,9 @@ def fit(run: Run, world: World, console: Console | None = None) -> int:
         f"{start}: {parameters:,} parameters, {world.size} x {world.device.type}, "
         f"{train.global_batch} samples a step, results in {run.out}"
     )
+    for name, source in sources.items():
+        if left_out := sum(kept.dropped for kept in source.kept):
+            reporter.say(f"{name}: {left_out:,} samples lack a column or are tombstones: left out")
     update = Updater(task, parallel, optimizer, train.seed, run.optimizer.clip_norm)
     loader = Loader(
         task,

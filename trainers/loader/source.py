@@ -9,8 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-from preprocess import files
+from preprocess.columns.reader import ColumnShardReader
 from preprocess.shards.reader import Corpus, Sample, ShardReader
+from trainers.loader.kept import Kept
 from trainers.loader.order import Mix, ShardOrder, corpus_digest, generator
 from trainers.task import Row, SampleError, Stream, Task
 
@@ -39,9 +40,8 @@ class Members:
     def _column(self, name: str, shard: int) -> ShardReader:
         reader = self._columns.get((name, shard))
         if reader is None:
-            stem = self.corpus.shards[shard].tar.rsplit("/", 1)[-1].removesuffix(".tar")
-            base = files.join(self.corpus.path, "columns", name, stem)
-            reader = ShardReader(f"{base}.tar", f"{base}.parquet")
+            base = self.corpus.shards[shard]
+            reader = ColumnShardReader(self.corpus.path, name, base)
             self._columns[name, shard] = reader
         return reader
 
@@ -61,7 +61,7 @@ class Members:
         for choices in self._wanted:
             if not any(ext in sample for ext in choices):
                 raise SampleError(f"no member {' or '.join(choices)}; it has {sorted(sample)}")
-        for name in self.stream.columns:
+        for name in (*self.stream.columns, *self.stream.optional):
             reader = self._column(name, shard)
             if reader.keys[row].as_py() != self.key(shard, row):
                 raise SampleError(f"column {name} has another key in this row")
@@ -138,15 +138,22 @@ class Source:
         seed: int,
         window: int,
         health: Health,
+        complete_only: bool = False,
+        tombstones: frozenset[str] = frozenset(),
     ):
         self.name, self.task, self.seed, self.health = name, task, seed, health
         stream = task.streams[name]
+        needed = [*stream.columns, *(stream.optional if complete_only else ())]
         self.members = [Members(corpus, stream) for corpus, _ in corpora]
-        self.digests = [corpus_digest(corpus) for corpus, _ in corpora]
+        self.kept = [Kept(corpus, needed, tombstones) for corpus, _ in corpora]
+        self.digests = [
+            kept.digest(corpus_digest(corpus))
+            for (corpus, _), kept in zip(corpora, self.kept, strict=True)
+        ]
         self.mix = Mix([weight for _, weight in corpora], seed)
         self.orders = [
-            ShardOrder([s.samples for s in corpus.shards], digest, seed, window)
-            for (corpus, _), digest in zip(corpora, self.digests, strict=True)
+            ShardOrder(kept.counts, digest, seed, window)
+            for kept, digest in zip(self.kept, self.digests, strict=True)
         ]
         self.usable = []
         for (corpus, _), order in zip(corpora, self.orders, strict=True):
@@ -165,7 +172,8 @@ class Source:
         """Corpus, epoch, shard and row of a position."""
         which, place = self.mix.locate(position)
         epoch, i = divmod(place, self.usable[which])
-        return which, epoch, *self.orders[which].locate(epoch, i)
+        shard, place = self.orders[which].locate(epoch, i)
+        return which, epoch, shard, self.kept[which].row(shard, place)
 
     def key(self, position: int) -> str:
         """The key of a position's sample."""
@@ -186,7 +194,8 @@ class Source:
                 epoch, i = divmod(at, self.usable[0])
                 count = min(positions.stop - at, self.usable[0] - i)
                 places += [
-                    (0, epoch, *place) for place in self.orders[0].locate_run(epoch, i, count)
+                    (0, epoch, shard, self.kept[0].row(shard, place))
+                    for shard, place in self.orders[0].locate_run(epoch, i, count)
                 ]
                 at += count
         return [self._row(p, *place) for p, place in zip(positions, places, strict=True)]
@@ -213,7 +222,8 @@ class Source:
                 attempt += 1
                 again = generator("instead", self.seed, self.name, position, attempt)
                 i = int(again.integers(self.usable[which]))
-                shard, row = self.orders[which].locate(epoch, i)
+                shard, place = self.orders[which].locate(epoch, i)
+                row = self.kept[which].row(shard, place)
             else:
                 self.health.good()
                 return found

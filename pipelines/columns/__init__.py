@@ -1,0 +1,1 @@
+"""Annotating a corpus: columns made shard by shard, on any runner."""

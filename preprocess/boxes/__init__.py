@@ -1,0 +1,1 @@
+"""Boxes: through resize, crop and flip (`transforms`), and as tokens (`tokens`)."""

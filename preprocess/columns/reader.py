@@ -1,0 +1,56 @@
+"""Reading columns: which a corpus has, and values by row."""
+
+from preprocess import files
+from preprocess.shards.reader import ShardReader
+from schemas.columns import COLUMN_NAME, COLUMNS, ColumnManifest
+from schemas.manifest import ManifestError, Shard
+
+
+def column_folder(corpus: str, name: str) -> str:
+    """Where a column's files lie."""
+    return files.join(corpus, COLUMNS, name)
+
+
+def stem(shard: Shard) -> str:
+    """A base shard's file name without `.tar`; its columns' files have the same."""
+    return shard.tar.rsplit("/", 1)[-1].removesuffix(".tar")
+
+
+def column_names(corpus: str) -> list[str]:
+    """Names of the columns that a corpus has whole."""
+    names = files.list_folder(files.join(corpus, COLUMNS))
+    return [n for n in names if files.exists(files.join(column_folder(corpus, n), COLUMN_NAME))]
+
+
+def read_manifest(corpus: str, name: str) -> ColumnManifest:
+    """A column's manifest.
+
+    Raises:
+        ManifestError: there is no such column, or it was begun and is not whole.
+    """
+    where = files.join(column_folder(corpus, name), COLUMN_NAME)
+    if not files.exists(where):
+        have = ", ".join(column_names(corpus)) or "none"
+        raise ManifestError(
+            f"{corpus} has no whole column {name!r} (it has {have}): make or finish it with "
+            f"`septet annotate {corpus} --column {name}`"
+        )
+    return ColumnManifest.from_json(files.read_bytes(where), where)
+
+
+class ColumnShardReader(ShardReader):
+    """One shard of a column: the value of each row."""
+
+    def __init__(self, corpus: str, name: str, base: Shard):
+        path = files.join(column_folder(corpus, name), stem(base))
+        super().__init__(f"{path}.tar", f"{path}.parquet")
+
+    def value(self, row: int) -> bytes:
+        """A row's value; empty where it has none.
+
+        Raises:
+            IndexError: no such row.
+            OSError: the tar is shorter than its sidecar says.
+        """
+        (data,) = self.read(row).values()
+        return data

@@ -1,0 +1,79 @@
+"""Kinds of columns by name: ours and those of other packages, by entry point."""
+
+import difflib
+from collections.abc import Mapping
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any
+
+from pydantic import ValidationError
+
+from preprocess.columns.base import Column
+
+GROUP = "septet.columns"
+EXTRAS = {
+    "regions": "vision",
+    "ocr": "ocr",
+}
+"""What to install for our own kinds."""
+
+
+class ColumnError(ValueError):
+    """A column that cannot be made as asked; the message says what to do."""
+
+
+def column_kinds() -> dict[str, EntryPoint]:
+    """Entry points of all kinds that installed packages offer, by kind."""
+    return {entry.name: entry for entry in sorted(entry_points(group=GROUP))}
+
+
+def column_class(kind: str) -> type[Column]:
+    """The class of a kind, or of `module:Class` as Python would import it.
+
+    Raises:
+        ColumnError: there is no such kind, or a package that it needs is missing.
+    """
+    kinds = column_kinds()
+    if ":" in kind:
+        kinds = {kind: EntryPoint(kind, kind, GROUP)}
+    if kind not in kinds:
+        near = difflib.get_close_matches(kind, kinds, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(kinds)}"
+        raise ColumnError(f"no kind of column {kind!r}; {hint}")
+    try:
+        found = kinds[kind].load()
+    except (ImportError, AttributeError) as error:
+        extras = f": pip install 'septet[{EXTRAS[kind]}]'" if kind in EXTRAS else ""
+        raise ColumnError(f"column {kind!r} cannot be loaded: {error}{extras}") from error
+    if not (isinstance(found, type) and issubclass(found, Column)):
+        raise ColumnError(f"{kinds[kind].value} is no subclass of preprocess.columns.base.Column")
+    return found
+
+
+def make_column(kind: str, settings: Mapping[str, Any]) -> Column:
+    """A column of that kind; nothing is loaded yet.
+
+    Raises:
+        ColumnError: there is no such kind, or a setting is unknown or does not fit.
+    """
+    found = column_class(kind)
+    try:
+        parsed = found.Settings.model_validate(dict(settings))
+    except ValidationError as error:
+        known = list(found.Settings.model_fields)
+        raise ColumnError(
+            "\n".join(f"column {kind}: {_explain(fault, known)}" for fault in error.errors())
+        ) from error
+    column = found(parsed)
+    column.kind = kind
+    return column
+
+
+def _explain(fault: Any, known: list[str]) -> str:
+    name = ".".join(map(str, fault["loc"])) or "settings"
+    if fault["type"] == "extra_forbidden":
+        near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+        hint = f"did you mean `{near[0]}`?" if near else f"there are {', '.join(known)}"
+        return f"no setting `{name}`; {hint}"
+    if fault["type"] == "missing":
+        return f"setting `{name}` is needed: --set {name}=…"
+    return f"`{name}`: {str(fault['msg']).removeprefix('Value error, ')}, found {fault['input']!r}"

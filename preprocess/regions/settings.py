@@ -1,0 +1,124 @@
+"""Settings of the column `regions`."""
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from preprocess.columns import base
+from preprocess.regions.pixels import PIXEL_MEAN
+
+DETECTORS = ("c4", "detectron2")
+READERS = ("tsv", "npz", "lmdb")
+
+
+class RegionsSettings(base.Settings):
+    """Settings of the column `regions`."""
+
+    batch_size: int = Field(default=8, ge=1, description="Samples handed over at once.")
+    backend: Literal["c4", "given", "detectron2", "tsv", "npz", "lmdb"] = Field(
+        default="c4",
+        description="`c4`: Faster R-CNN C4 on torchvision. `given`: the same network's features "
+        "at boxes that a column has. `detectron2`: an installed detectron2. `tsv`, `npz`, `lmdb`: "
+        "files of features that exist.",
+    )
+    weights: str = Field(default="", description="Checkpoint, with detectron2's names.")
+    labels: str = Field(default="", description="File of class names, one a line, for drawings.")
+
+    # Which proposals become regions
+    threshold: float = Field(default=0.2, ge=0, le=1, description="Least confidence of a region.")
+    min_regions: int = Field(default=10, ge=0, description="Regions a picture, at least.")
+    max_regions: int = Field(
+        default=36, ge=1, description="Regions a picture, at most; equal to the least: as many."
+    )
+    nms: float = Field(default=0.3, gt=0, le=1, description="Greatest IoU within a class.")
+
+    # What a picture goes through
+    shortest: int = Field(default=600, ge=16, description="Short side fed in, pixels.")
+    longest: int = Field(default=1000, ge=16, description="Greatest long side, pixels.")
+    mean: tuple[float, float, float] = Field(
+        default=PIXEL_MEAN, description="Subtracted from BGR values, 0 to 255."
+    )
+    std: tuple[float, float, float] = Field(default=(1, 1, 1), description="Divides them.")
+
+    # What a checkpoint does not say of itself
+    proposals: int = Field(default=300, ge=1, description="Proposals that the RPN hands on.")
+    candidates: int = Field(default=6000, ge=1, description="Anchors that enter the RPN's NMS.")
+    rpn_nms: float = Field(default=0.7, gt=0, le=1, description="Greatest IoU of proposals.")
+    pooler: Literal["align", "pool"] = Field(
+        default="align", description="RoIAlign (aligned), or RoIPool as Caffe has it."
+    )
+    sampling_ratio: int = Field(
+        default=0, ge=0, description="Samples a side of a RoIAlign bin; 0: by the bin's size."
+    )
+    head: Literal["halve", "dilate"] = Field(
+        default="halve", description="res5 with stride 2, or with dilation 2 as Caffe has it."
+    )
+    stem: Literal["padded", "ceil"] = Field(
+        default="padded", description="First max-pool: padded, or in ceil mode as Caffe has it."
+    )
+    stride_in_1x1: bool = Field(
+        default=True, description="Stride in a block's first 1x1 (MSRA), not its 3x3."
+    )
+    anchor_sizes: tuple[float, ...] | None = Field(
+        default=None, description="Roots of the anchors' areas, pixels; unset: the checkpoint's."
+    )
+    anchor_ratios: tuple[float, ...] = Field(
+        default=(0.5, 1, 2), description="Anchors' height / width."
+    )
+    refined: bool = Field(
+        default=False, description="Write regressed boxes; else the boxes that were described."
+    )
+    device: str = Field(default="cpu", description="Where to compute: cpu, cuda, cuda:1, ….")
+    dtype: Literal["float32", "bfloat16"] = Field(
+        default="float32", description="Of the convolutions; bfloat16 on a GPU only."
+    )
+    threads: int = Field(
+        default=1, ge=1, description="CPU threads a worker; they decide the last bits of features."
+    )
+    config: str = Field(
+        default="", description="backend detectron2: YAML file, or name in its model zoo."
+    )
+
+    # Where given boxes and existing features are
+    boxes: str = Field(default="boxes", description="backend given: name of the column of boxes.")
+    source: str = Field(default="", description="backends tsv, npz, lmdb: file or folder.")
+    source_index: str = Field(
+        default="", description="backend tsv: where its index lies or is to lie; empty: beside it."
+    )
+    layout: Literal["lxmert", "bottom-up"] = Field(
+        default="lxmert", description="backend tsv: fields of a row, see docs/regions.md."
+    )
+    key: str = Field(
+        default="url_stem",
+        description="A sample's key in the source: `url_stem` (name of the image's file without "
+        "its ending), `key` (the sample's own), or `extra.NAME`.",
+    )
+    source_probs: bool = Field(
+        default=False, description="backend lmdb: records hold `cls_prob`; without it, no value."
+    )
+    attributes: bool = Field(
+        default=False, description="backends tsv (lxmert), npz: keep attributes and their scores."
+    )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "RegionsSettings":
+        if self.min_regions > self.max_regions:
+            raise ValueError(f"min_regions {self.min_regions} > max_regions {self.max_regions}")
+        if self.shortest > self.longest:
+            raise ValueError(f"shortest {self.shortest} > longest {self.longest}")
+        if self.attributes and not (
+            self.backend == "npz" or (self.backend == "tsv" and self.layout == "lxmert")
+        ):
+            raise ValueError("attributes are in files of tsv (layout lxmert) and npz only")
+        return self
+
+    @property
+    def has_probs(self) -> bool:
+        """Whether values hold class distributions."""
+        return self.backend not in READERS or (self.backend == "lmdb" and self.source_probs)
+
+    @property
+    def has_labels(self) -> bool:
+        """Whether values hold labels and scores."""
+        tsv = self.backend == "tsv" and self.layout == "lxmert"
+        return self.has_probs or tsv or self.backend == "npz"

@@ -1,0 +1,174 @@
+"""One picture's regions as a file holds them, and how a sample finds its own."""
+
+import base64
+import binascii
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Any, Protocol
+from urllib.parse import unquote, urlsplit
+
+import fsspec
+import numpy as np
+from numpy.typing import NDArray
+
+from preprocess import files
+from preprocess.boxes.annotated import read_extra
+from preprocess.regions.detections import FEATURES, Detections
+
+
+class RecordError(ValueError):
+    """A record that does not have its format's form; says what was found."""
+
+
+@dataclass(frozen=True)
+class Record:
+    """Regions with the size of the picture that they were found on."""
+
+    detections: Detections
+    width: float
+    height: float
+
+
+class Source(Protocol):
+    """Regions by key."""
+
+    def get(self, key: str) -> Record | None:
+        """The record of a key, None where there is none.
+
+        Raises:
+            RecordError: there is one, but it is malformed.
+        """
+        ...
+
+
+def decode(text: Any, dtype: str, columns: int | None = None) -> NDArray[Any]:
+    """A base64 field as an array [n] or [n, columns].
+
+    Raises:
+        RecordError: no base64, or no whole number of rows.
+    """
+    try:
+        data = base64.b64decode(text, validate=True)
+        array = np.frombuffer(data, np.dtype(dtype).newbyteorder("<")).astype(dtype)
+        return array if columns is None else array.reshape(-1, columns)
+    except (TypeError, ValueError, binascii.Error) as error:
+        raise RecordError(f"no base64 of {dtype}: {error}") from error
+
+
+def record(
+    features: Any,
+    boxes: Any,
+    width: Any,
+    height: Any,
+    probs: Any = None,
+    labels: Any = None,
+    scores: Any = None,
+    attributes: Any = None,
+    attribute_scores: Any = None,
+    count: Any = None,
+) -> Record:
+    """A record of what a file holds, checked.
+
+    Args:
+        features: [n, 2048].
+        boxes: [n, 4], corners in pixels.
+        width: Of the picture, pixels.
+        height: Likewise.
+        probs: [n, 1 + classes], background first. Without labels and scores, these are the
+            likeliest class but background and its probability.
+        labels: [n].
+        scores: [n].
+        attributes: [n].
+        attribute_scores: [n].
+        count: How many regions the file says there are.
+
+    Raises:
+        RecordError: shapes that do not fit, values that are not finite, no size.
+    """
+    try:
+        wide, high = float(width), float(height)
+        vectors, corners = np.asarray(features, np.float32), np.asarray(boxes, np.float32)
+        listed = None if count is None else int(count)
+        optional: dict[str, Any] = {
+            name: None if array is None else np.asarray(array, dtype)
+            for name, array, dtype in (
+                ("probs", probs, np.float32), ("labels", labels, np.int32),
+                ("scores", scores, np.float32), ("attributes", attributes, np.int32),
+                ("attribute_scores", attribute_scores, np.float32),
+            )
+        }  # fmt: skip
+    except (TypeError, ValueError, OverflowError) as error:
+        raise RecordError(str(error)) from error
+    if not (0 < wide < np.inf and 0 < high < np.inf):
+        raise RecordError(f"a picture of {wide:g} x {high:g} pixels")
+    if corners.ndim != 2 or corners.shape[1] != 4:
+        raise RecordError(f"boxes are {list(corners.shape)}, expected [n, 4]")
+    n = len(corners)
+    if vectors.shape != (n, FEATURES):
+        raise RecordError(f"features are {list(vectors.shape)}, expected [{n}, {FEATURES}]")
+    if listed is not None and listed != n:
+        raise RecordError(f"{n} boxes, but the record says {listed}")
+    for name, array in {"features": vectors, "boxes": corners, **optional}.items():
+        if array is None:
+            continue
+        if len(array) != n or array.ndim != (2 if name in ("features", "boxes", "probs") else 1):
+            raise RecordError(f"{name} are {list(array.shape)} for {n} boxes")
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            raise RecordError(f"{name} hold values that are not finite")
+    shares = corners / np.array([wide, high] * 2, np.float32)
+    if n and (shares.min() < -0.02 or shares.max() > 1.02):
+        raise RecordError(f"boxes reach {corners.max():g} in a picture of {wide:g} x {high:g}")
+    if (shares[:, 2:] < shares[:, :2]).any():
+        raise RecordError("boxes are no corners x0, y0, x1, y1")
+    distribution = optional["probs"]
+    if distribution is not None and n:
+        if distribution.shape[1] < 2 or abs(distribution.sum(axis=1) - 1).max() > 0.01:
+            raise RecordError("class probabilities do not sum to 1")
+        if optional["labels"] is None:
+            optional["labels"] = distribution[:, 1:].argmax(axis=1).astype(np.int32)
+        if optional["scores"] is None:
+            optional["scores"] = distribution[:, 1:].max(axis=1)
+    return Record(Detections(vectors, np.clip(shares, 0, 1), **optional), wide, high)
+
+
+def record_key(key: str, metadata: Mapping[str, Any], how: str) -> str | None:
+    """The key under which a sample's regions lie.
+
+    Args:
+        key: The sample's own key.
+        metadata: Its row of the sidecar.
+        how: `key` (its own), `url_stem` (the last part of the image's address without its
+            ending), or a name in `extra`, with dots for names within names.
+
+    Returns:
+        The key as text, None where the sample has none.
+    """
+    if how == "key":
+        return key
+    if how == "url_stem":
+        path = unquote(urlsplit(str(metadata.get("url") or "")).path)
+        return PurePosixPath(path).stem or None
+    value: Any = read_extra(metadata)
+    for name in how.removeprefix("extra.").split("."):
+        value = value.get(name) if isinstance(value, Mapping) else None
+    return str(value) if isinstance(value, str | int) and str(value) else None
+
+
+def source_digest(path: str) -> str:
+    """A digest of a file of regions, or of the names and sizes of a folder's files.
+
+    Raises:
+        ValueError: there is none.
+    """
+    if not path or not files.exists(path):
+        raise ValueError(f"regions: no such file {path!r}; set it with --set source=PATH")
+    fs, plain = fsspec.url_to_fs(path)
+    if fs.isfile(plain):
+        return files.content_digest(path)[1]
+    digest = hashlib.blake2b(digest_size=16, person=b"septet.folder")
+    for name, info in sorted(fs.find(plain, detail=True).items()):
+        if not name.endswith("lock.mdb"):  # LMDB writes to it when the file is merely read
+            digest.update(f"{name.removeprefix(plain)}\0{info['size']}\n".encode())
+    return f"listing:{digest.hexdigest()}"

@@ -1,0 +1,92 @@
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+
+from pipelines.cli import main
+from pipelines.report.columns import SIDE, column_views
+from pipelines.report.page import MAX_BYTES, refresh_report, report_page, write_report
+from pipelines.report.statistics import corpus_statistics
+from preprocess.shards.reader import Corpus
+from tests.corpora import run_annotation, run_build, write_site
+from tests.pipelines.columns.columns_to_test import HERE, HOSTILE
+from tests.pipelines.report.test_report_page import Elements
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("columns")
+    run_build(write_site(folder / "in"), folder / "corpus")
+    run_annotation(folder / "corpus", f"{HERE}:Words", name="words")
+    run_annotation(folder / "corpus", f"{HERE}:Drawn", name="drawn")
+    return folder / "corpus"
+
+
+def test_values_are_drawn_and_hostile_text_is_text(corpus: Path) -> None:
+    page = report_page(str(corpus), corpus_statistics(str(corpus)))
+    assert len(page) <= MAX_BYTES
+    elements = Elements(page)
+    assert [a for tag, a in elements.found if tag == "script"] == [{}]
+    assert HOSTILE in "".join(elements.text)
+    assert page.count(b'<g class="mark">') == 6
+    assert sum(tag == "image" for tag, _ in elements.found) == 12
+    policy = next(a["content"] for _, a in elements.found if a.get("http-equiv"))
+    assert "unsafe" not in policy
+    assert not any("style" in a for _, a in elements.found)
+
+
+def test_boxes_stand_where_they_are(corpus: Path) -> None:
+    drawn, words = column_views(Corpus(str(corpus)), {}, 7)
+    assert (drawn.name, words.name) == ("drawn", "words")
+    view = drawn.shown[0]
+    assert max(view.width, view.height) == SIDE
+    (mark,) = view.marks
+    assert mark.x == pytest.approx(view.width / 4, abs=0.1)
+    assert mark.y + mark.height == pytest.approx(view.height, abs=0.1)
+    assert [text for _, text in view.nodes][:2] == ["man", "horse"]
+    assert view.edges[0].label == "ride" and view.beside and view.beside.startswith("data:image")
+    assert words.values < words.samples and words.reasons[0][0] == "language_not_supported"
+    assert all(re.match(r'\["', line) for value in words.shown for line in value.lines)
+
+
+def test_damage_is_shown_and_does_not_keep_the_report_away(corpus: Path, tmp_path: Path) -> None:
+    shutil.copytree(corpus, tmp_path / "corpus")
+    for tar in (tmp_path / "corpus/columns/words").glob("*.tar"):
+        tar.write_bytes(tar.read_bytes().replace(b'["', b"xx"))
+    views = {view.name: view for view in column_views(Corpus(str(tmp_path / "corpus")), {}, 7)}
+    assert all("cannot be drawn" in value.lines[0] for value in views["words"].shown)
+
+
+def test_a_corpus_built_anew_with_more_shards_has_its_report(tmp_path: Path) -> None:
+    recipe = write_site(tmp_path / "in")
+    corpus = tmp_path / "corpus"
+    run_build(recipe, corpus)
+    run_annotation(corpus, f"{HERE}:Words", name="words")
+    before = len(Corpus(str(corpus)).shards)
+    recipe.write_text(recipe.read_text().replace("samples_per_shard: 12", "samples_per_shard: 4"))
+    run_build(recipe, corpus)
+    assert len(Corpus(str(corpus)).shards) > before
+    (words,) = column_views(Corpus(str(corpus)), {}, 7)
+    assert words.shown == []
+    assert "Columns" in "".join(Elements((corpus / "stats/report.html").read_bytes()).text)
+
+
+def test_refreshing_the_report_gives_what_writing_it_gives(corpus: Path, tmp_path: Path) -> None:
+    shutil.copytree(corpus, tmp_path / "corpus")
+    page = tmp_path / "corpus/stats/report.html"
+    refresh_report(str(tmp_path / "corpus"), {})
+    refreshed = page.read_bytes()
+    write_report(str(tmp_path / "corpus"))
+    assert refreshed == page.read_bytes()
+    (tmp_path / "corpus/stats/statistics.json").unlink()
+    page.unlink()
+    refresh_report(str(tmp_path / "corpus"), {})
+    assert not page.exists()
+
+
+def test_stats_lists_columns(corpus: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["stats", str(corpus)])
+    out = capsys.readouterr().out
+    assert "Columns" in out and "language not supported" in out

@@ -1,0 +1,88 @@
+"""Which rows of a corpus take part in a run: all but those that lack a column or are taken down."""
+
+import hashlib
+from collections.abc import Sequence
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from preprocess import files
+from preprocess.columns.reader import read_manifest
+from preprocess.shards.reader import Corpus
+
+
+def read_tombstones(path: str | None) -> frozenset[str]:
+    """The keys in a file of one a line; none for no path.
+
+    Raises:
+        ValueError: there is no such file.
+    """
+    if path is None:
+        return frozenset()
+    if not files.exists(path):
+        raise ValueError(f"train.tombstones={path}: there is no such file")
+    return frozenset(filter(None, map(str.strip, files.read_bytes(path).decode().splitlines())))
+
+
+class Kept:
+    """The rows of each shard that take part, a pure function of corpus, columns and tombstones.
+
+    Args:
+        corpus: The corpus.
+        columns: Names of columns in which a sample must have a value.
+        tombstones: Keys of samples that must not be used.
+
+    Raises:
+        ManifestError: a column is missing, or not whole.
+        ValueError: a column was made from other shards than the corpus has.
+    """
+
+    def __init__(
+        self, corpus: Corpus, columns: Sequence[str] = (), tombstones: frozenset[str] = frozenset()
+    ):
+        self._rows: list[NDArray[np.int64] | None] = [None] * len(corpus.shards)
+        manifests = [read_manifest(corpus.path, name) for name in columns]
+        self.counts = [shard.samples for shard in corpus.shards]
+        self.dropped = 0
+        dead = pa.array(sorted(tombstones), pa.string())
+        for manifest in manifests:
+            made_from = [shard.base_sha256 for shard in manifest.shards]
+            if made_from != [shard.tar_sha256 for shard in corpus.shards]:
+                raise ValueError(
+                    f"column {manifest.name!r} was made from other shards than {corpus.path} has: "
+                    "make it anew with `septet annotate`"
+                )
+        partial = [m for m in manifests if m.values < m.samples]
+        if not partial and not tombstones:
+            return
+        for number, shard in enumerate(corpus.shards):
+            kept = np.ones(shard.samples, bool)
+            for manifest in partial:
+                sidecar = files.join(corpus.path, manifest.shards[number].sidecar)
+                reasons = files.read_table(sidecar, ["reason"])["reason"]
+                kept &= reasons.is_null().to_numpy()
+            if tombstones:
+                keys = corpus.metadata(number, ["key"])["key"]
+                kept &= ~pc.is_in(keys.cast(pa.string()), dead).to_numpy()
+            rows = np.flatnonzero(kept)
+            if len(rows) < shard.samples:
+                self._rows[number] = rows
+                self.counts[number] = len(rows)
+                self.dropped += shard.samples - len(rows)
+
+    def row(self, shard: int, place: int) -> int:
+        """The row of a shard's `place`-th kept sample."""
+        rows = self._rows[shard]
+        return place if rows is None else int(rows[place])
+
+    def digest(self, base: str) -> str:
+        """The corpus's digest `base`, changed by what is dropped; the same where nothing is."""
+        if not self.dropped:
+            return base
+        digest = hashlib.sha256(base.encode())
+        for number, rows in enumerate(self._rows):
+            if rows is not None:
+                digest.update(number.to_bytes(8, "little") + rows.astype("<i8").tobytes())
+        return digest.hexdigest()
