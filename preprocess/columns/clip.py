@@ -41,7 +41,7 @@ class ClipEmbeddings(PictureColumn):
 
     A sample has no value for one of the reasons
     `no_image`: it has no picture;
-    `image_broken`: its picture cannot be decoded, or is larger than 100 million pixels;
+    `picture`: its picture cannot be decoded, or has more than 100 million pixels;
     `no_caption`: its caption is empty or missing, where it is asked for;
     `not_finite`: the network's answer is no number.
     """

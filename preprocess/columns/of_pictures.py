@@ -11,7 +11,7 @@ from PIL import Image
 from pydantic import Field
 
 from preprocess.columns.base import IMAGE, Column, Item, NoValue, Settings, Value
-from preprocess.columns.pictures import PictureError, open_picture
+from preprocess.columns.pictures import picture_of
 
 
 class PictureSettings(Settings):
@@ -30,7 +30,7 @@ class PictureColumn(Column):
 
     A sample has no value for one of the reasons
     `no_image`: it has no picture;
-    `image_broken`: its picture cannot be decoded, or is larger than 100 million pixels.
+    `picture`: its picture cannot be decoded, or has more than 100 million pixels.
     """
 
     Settings: ClassVar[type[Settings]] = PictureSettings
@@ -60,10 +60,7 @@ class PictureColumn(Column):
         return [x if isinstance(x, NoValue) else next(values) for x in found]
 
     def _open(self, item: Item) -> Any:
-        if item.image is None:
-            return NoValue("no_image")
-        try:
-            picture = open_picture(item.image)
-        except PictureError as error:
-            return NoValue("image_broken", str(error))
-        return self.prepare(item, picture)
+        pixels = picture_of(item)
+        if isinstance(pixels, NoValue):
+            return pixels
+        return self.prepare(item, Image.fromarray(pixels))

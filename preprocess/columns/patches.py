@@ -91,7 +91,7 @@ class Patches(PictureColumn):
 
     A sample has no value for one of the reasons
     `no_image`: it has no picture;
-    `image_broken`: its picture cannot be decoded, or is larger than 100 million pixels;
+    `picture`: its picture cannot be decoded, or has more than 100 million pixels;
     `not_finite`: the network's answer does not fit float16.
     """
 

@@ -18,7 +18,7 @@ from preprocess.codes.views import (
     random_box,
     unpack_view,
 )
-from preprocess.columns.pictures import open_picture
+from preprocess.columns.pictures import read_picture
 from trainers import images
 
 BEIT, FLAVA = RECIPES["beit"], RECIPES["flava"]
@@ -135,11 +135,11 @@ def test_a_trainer_reads_what_the_column_saw():
     """From the stored arrays and the stored file, the same pixels, bit for bit."""
     out = io.BytesIO()
     picture(133, 87).save(out, "jpeg", quality=90)
-    source = open_picture(out.getvalue())
+    source = Image.fromarray(read_picture(out.getvalue()))
     views = [draw_view(0, "key", i, source.size, BEIT, 0.4) for i in range(8)]
     arrays = pack_views(views, source.size)
     assert arrays["boxes"].dtype == np.float32 and arrays["size"].tolist() == [133, 87]
-    again = open_picture(out.getvalue())
+    again = Image.fromarray(read_picture(out.getvalue()))
     for i, view in enumerate(views):
         restored = unpack_view(arrays, i + 8)
         assert restored == view

@@ -11,7 +11,7 @@ from preprocess.codes.views import RECIPES, code_pixels, evaluation_view, look, 
 from preprocess.columns.base import Item, NoValue
 from preprocess.columns.codes import Codes, CodesSettings, false_colours
 from preprocess.columns.members import check_member, unpack_arrays
-from preprocess.columns.pictures import open_picture
+from preprocess.columns.pictures import read_picture
 from preprocess.scenes import make_scene, render
 from tests.preprocess.codes.oracles import FOLDER, Oracle
 
@@ -79,7 +79,7 @@ def test_a_trainer_gets_the_same_codes_online(weights, settings):
         check_member(value.data, made.member)
         made.check(value.data)
         arrays = unpack_arrays(value.data)
-        picture = open_picture(item.image)
+        picture = Image.fromarray(read_picture(item.image))
         for number in range(settings.get("views", 1)):
             view = unpack_view(arrays, number)
             seen = code_pixels(picture, view, notes["view_pixels"], notes["resample"], middle)
@@ -109,9 +109,9 @@ def test_one_broken_picture_spoils_no_other(weights):
     made = column(weights)
     good = made.annotate(items(8))
     bad = {
-        1: (b"", "image_broken"),
-        3: (file(3)[:300], "image_broken"),
-        4: (b"GIF89a" + bytes(40), "image_broken"),
+        1: (b"", "picture"),
+        3: (file(3)[:300], "picture"),
+        4: (b"GIF89a" + bytes(40), "picture"),
         6: (None, "no_image"),
     }
     mixed = items(8)
@@ -135,7 +135,7 @@ def test_giant_and_thin_pictures(weights):
     giant, line = made.annotate(
         [Item("a", {"png": out.getvalue()}, {}), Item("b", {"png": thin.getvalue()}, {})]
     )
-    assert giant == NoValue("image_broken", "20000 x 20000 pixels")
+    assert giant == NoValue("picture", "20000 x 20000 pixels")
     check_member(line.data, made.member)
 
 
@@ -150,7 +150,7 @@ def test_damaged_files_are_values_or_reasons(weights):
             data[int(draw.integers(len(data)))] = int(draw.integers(256))
         damaged.append(Item(str(i), {"jpg": bytes(data)}, {}))
     prepared = [made._open(item) for item in damaged]
-    assert {x.reason for x in prepared if isinstance(x, NoValue)} == {"image_broken"}
+    assert {x.reason for x in prepared if isinstance(x, NoValue)} == {"picture"}
 
 
 def test_views_are_drawn_by_key_and_seed(weights):
@@ -179,7 +179,7 @@ def test_view_0_may_be_the_evaluation_view(weights):
 def test_a_trainers_own_pixels_are_those_of_the_view(weights):
     made = column(weights, augmentation="beit", jitter=0.4)
     item = items(1)[0]
-    picture = open_picture(item.image)
+    picture = Image.fromarray(read_picture(item.image))
     prepared = made.prepare(item, picture)
     view = unpack_view(unpack_arrays(made.annotate([item])[0].data), 0)
     assert np.array_equal(look(picture, view, 64, "lanczos"), prepared.pixels[0])
