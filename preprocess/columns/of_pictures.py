@@ -1,0 +1,66 @@
+"""What columns of pictures have in common: each picture is opened once, and one that cannot be
+opened spoils no other."""
+
+import os
+from abc import abstractmethod
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, ClassVar, Literal
+
+from PIL import Image
+from pydantic import Field
+
+from preprocess.columns.base import IMAGE, Column, Item, NoValue, Settings, Value
+from preprocess.columns.pictures import picture_of
+
+
+class PictureSettings(Settings):
+    """Settings of a column that runs a network over pictures."""
+
+    weights: str = Field(default="", description="File of weights.")
+    device: Literal["cpu", "cuda"] = Field(
+        default="cpu",
+        description="Where the network runs, always in fp32. Values are the same whenever the "
+        "device and, on cuda, the batch size are.",
+    )
+
+
+class PictureColumn(Column):
+    """A column that sees pictures only.
+
+    A sample has no value for one of the reasons
+    `no_image`: it has no picture;
+    `picture`: its picture cannot be decoded, or has more than 100 million pixels.
+    """
+
+    Settings: ClassVar[type[Settings]] = PictureSettings
+    members: ClassVar[tuple[str, ...]] = (IMAGE,)
+
+    @abstractmethod
+    def prepare(self, item: Item, picture: Image.Image) -> Any:
+        """What of a picture (RGB, upright) goes on to `values`; called in threads.
+
+        Returns:
+            Anything; a `NoValue` is the sample's.
+        """
+
+    @abstractmethod
+    def values(self, prepared: Sequence[Any]) -> list[Value | NoValue]:
+        """The values of at least one sample, in their order."""
+
+    def annotate(self, items: Sequence[Item]) -> list[Value | NoValue]:
+        """See `Column.annotate`."""
+        if self.settings.device == "cpu":  # the network takes nearly all of the time
+            found = [self._open(item) for item in items]
+        else:
+            with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+                found = list(pool.map(self._open, items))
+        good = [x for x in found if not isinstance(x, NoValue)]
+        values = iter(self.values(good) if good else [])
+        return [x if isinstance(x, NoValue) else next(values) for x in found]
+
+    def _open(self, item: Item) -> Any:
+        pixels = picture_of(item)
+        if isinstance(pixels, NoValue):
+            return pixels
+        return self.prepare(item, Image.fromarray(pixels))
