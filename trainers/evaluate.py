@@ -1,11 +1,14 @@
 """Measures that several models share."""
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
 from preprocess.shards.reader import Corpus
+from trainers.loader.order import generator
 from trainers.loader.source import Members, stack
 from trainers.task import Batch, SampleError, Stream, Task
 
@@ -122,6 +125,70 @@ class ZeroShot:
             for k in right:
                 right[k] += int(hits[:, :k].sum())
         return {f"accuracy_{k}": n / len(self._rows) for k, n in right.items()}
+
+
+class Predictions:
+    """How often what a task predicts of a row (masked words, matching) is right.
+
+    Rows are read as for training, with randomness that is a function of the key. Figures: the
+    share of right predictions by name, in [0, 1]; and for rows with pictures, under
+    `NAME_other_picture`, the same with each row seeing its neighbour's picture: what is known
+    without the picture.
+    """
+
+    name = "predictions"
+
+    def __init__(
+        self,
+        task: Task,
+        streams: Sequence[str],
+        corpus: Corpus,
+        labels: Callable[[Batch], Mapping[str, Tensor]],
+        samples: int = 512,
+        batch: int = 64,
+    ):
+        """
+        Args:
+            task: Its outputs are scores [n, classes].
+            streams: Kinds of rows to predict for.
+            corpus: Whose samples are read.
+            labels: From a batch to int64 [n] for each of the outputs to compare.
+            samples: How many rows of each kind at most.
+            batch: Rows at once; even, as tasks may join rows in pairs.
+        """
+        self._task, self._labels = task, labels
+        self._batches: list[Batch] = []
+        for stream in streams:
+            members, rows = Members(corpus, task.streams[stream]), []
+            for index in range(min(samples, len(corpus))):
+                draw = partial(generator, "predictions", corpus.key(index))
+                try:
+                    rows.append(task.read(stream, members.read(*corpus.locate(index)), draw))
+                except (SampleError, OSError):
+                    continue
+            for i in range(0, len(rows) - 1, batch):
+                part = rows[i : i + batch]
+                arrays = stack(part[: len(part) // 2 * 2])
+                data = {name: torch.from_numpy(array) for name, array in arrays.items()}
+                self._batches.append(task.exchange(Batch(stream, data)))
+
+    def __call__(self, module: nn.Module, device: torch.device) -> dict[str, float]:
+        """See `trainers.task.Evaluator`."""
+        right: Counter[str] = Counter()
+        count: Counter[str] = Counter()
+        for batch in (b.to(device) for b in self._batches):
+            views = {"": batch}
+            if "pixels" in batch.data:
+                other = {**batch.data, "pixels": batch.data["pixels"].roll(1, 0)}
+                views["_other_picture"] = Batch(batch.stream, other)
+            labels = self._labels(batch)
+            for view, seen in views.items():
+                outputs = self._task.forward(module, seen)
+                for name, expected in labels.items():
+                    hits = outputs[name].argmax(1) == expected
+                    right[name + view] += int(hits.sum())
+                    count[name + view] += len(expected)
+        return {name: right[name] / n for name, n in count.items() if n}
 
 
 def _recalls(name: str, scores: Tensor) -> dict[str, float]:

@@ -6,8 +6,10 @@ import math
 import cv2
 import numpy as np
 import simplejpeg
+import torch
 from numpy.typing import NDArray
 from PIL import Image
+from torch import Tensor
 
 from trainers.task import SampleError
 
@@ -16,6 +18,10 @@ Pixels = NDArray[np.uint8]
 
 Box = tuple[int, int, int, int]
 """x0, y0, x1, y1 in pixels."""
+
+MEAN = (0.48145466, 0.4578275, 0.40821073)
+STD = (0.26862954, 0.26130258, 0.27577711)
+"""Of RGB in [0, 1], over CLIP's training pictures; FLAVA takes the same."""
 
 
 def decode(data: bytes, shortest: int = 0) -> Pixels:
@@ -107,3 +113,10 @@ def centre(picture: Pixels, side: int) -> Pixels:
         height, width = picture.shape[:2]
     y, x = round((height - side) / 2), round((width - side) / 2)
     return np.ascontiguousarray(picture[y : y + side, x : x + side])
+
+
+def normalise(pixels: Tensor) -> Tensor:
+    """uint8 [B, P, P, 3] to float [B, 3, P, P] with CLIP's mean and deviation."""
+    mean = torch.tensor(MEAN, device=pixels.device) * 255
+    std = torch.tensor(STD, device=pixels.device) * 255
+    return ((pixels.float() - mean) / std).permute(0, 3, 1, 2)

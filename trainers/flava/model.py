@@ -6,6 +6,7 @@ B batch, N patches, T tokens, W width of an encoder, E width of the shared space
 """
 
 import math
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -205,60 +206,66 @@ class Flava(nn.Module):
         self.itm_head = MatchHead(wide)
         self.apply(_initialise)
 
-    def forward(self, kind: str, **inputs: Tensor | None) -> dict[str, Tensor]:
+    def forward(self, kind: str, **inputs: Tensor) -> dict[str, Tensor]:
         """Outputs of one of the methods below, by its name."""
-        ways = {
-            "pairs": self.pairs, "images": self.images, "texts": self.texts,
+        ways: dict[str, Callable[..., dict[str, Tensor]]] = {
+            "pairs": self.pairs,
+            "images": self.images,
+            "texts": self.texts,
             "vectors": self.vectors,
-        }  # fmt: skip
-        return ways[kind](**inputs)  # type: ignore[arg-type]
+        }
+        return ways[kind](**inputs)
 
     def images(self, pixels: Tensor, patch_mask: Tensor) -> dict[str, Tensor]:
         """Pictures alone: `mim` [n, codes], scores at the masked patches.
 
         Args:
             pixels: Normalised pictures [B, 3, P, P].
-            patch_mask: bool [B, N].
+            patch_mask: bool [B, N], patches to hide and to predict.
         """
         x = self.image(pixels, patch_mask)[:, 1:]
         return {"mim": self.mim_head(self.image.norm(self._patches(x, patch_mask)))}
 
-    def texts(self, ids_masked: Tensor, text_mask: Tensor, word_mask: Tensor) -> dict[str, Tensor]:
+    def texts(
+        self, ids_masked: Tensor, text_mask: Tensor, word_places: Tensor
+    ) -> dict[str, Tensor]:
         """Texts alone: `mlm` [n, words], scores at the places to predict.
 
         Args:
             ids_masked: int64 [B, T].
             text_mask: bool [B, T], false at pads.
-            word_mask: bool [B, T], places to predict.
+            word_places: bool [B, T], places to predict.
         """
         x = self.text(ids_masked, text_mask)
-        return {"mlm": self.mlm_head(self.text.norm(self._words(x, word_mask)))}
+        return {"mlm": self.mlm_head(self.text.norm(self._words(x, word_places)))}
 
     def pairs(
-        self, pixels: Tensor, patch_mask: Tensor, ids: Tensor, ids_masked: Tensor,
-        text_mask: Tensor, word_mask: Tensor,
+        self, pixels: Tensor, patch_mask: Tensor, patch_places: Tensor, ids: Tensor,
+        ids_masked: Tensor, text_mask: Tensor, word_places: Tensor,
     ) -> dict[str, Tensor]:  # fmt: skip
         """Pictures with texts: `image`, `text` [B, E] and `scale` [1] as in `vectors`, of the
         unmasked pair; `mmm_image` [n, codes], `mmm_text` [m, words] and `itm` [B, 2] of the pair
-        with both sides masked. Arguments as above, `ids` int64 [B, T]."""
+        with both sides masked. Arguments as above; `patch_places` bool [B, N] are the patches to
+        predict among those hidden, `ids` int64 [B, T]."""
         b = len(pixels)
         images = self.image(pixels, patch_mask, both=True)
         texts = self.text(torch.cat([ids, ids_masked]), text_mask.repeat(2, 1))
-        x = self.fusion(
-            self.image_to_fusion(images[b:]), self.text_to_fusion(texts[b:]), text_mask
-        )
+        x = self.fusion(self.image_to_fusion(images[b:]), self.text_to_fusion(texts[b:]), text_mask)
         first = 2 + patch_mask.shape[1]
         return {
             "image": self._vector(self.image, self.image_projection, images[:b]),
             "text": self._vector(self.text, self.text_projection, texts[:b]),
             "scale": self.logit_scale.exp(),
-            "mmm_image": self.mmm_image_head(self._patches(x[:, 2:first], patch_mask)),
-            "mmm_text": self.mmm_text_head(self._words(x[:, first:], word_mask)),
+            "mmm_image": self.mmm_image_head(self._patches(x[:, 2:first], patch_places)),
+            "mmm_text": self.mmm_text_head(self._words(x[:, first:], word_places)),
             "itm": self.itm_head(x[:, 0]),
         }
 
     def vectors(
-        self, pixels: Tensor | None, ids: Tensor | None, text_mask: Tensor | None
+        self,
+        pixels: Tensor | None = None,
+        ids: Tensor | None = None,
+        text_mask: Tensor | None = None,
     ) -> dict[str, Tensor]:
         """Unit vectors `image` and `text` [B, E] of what is given, and the temperature's factor
         `scale` [1]."""

@@ -85,9 +85,7 @@ class FlavaSettings(Settings):
     @model_validator(mode="after")
     def _fit(self) -> "FlavaSettings":
         if self.image_size % self.patch:
-            raise ValueError(
-                f"image_size {self.image_size} is no multiple of patch {self.patch}"
-            )
+            raise ValueError(f"image_size {self.image_size} is no multiple of patch {self.patch}")
         if not self.least_block <= self.masked_patches < self.grid**2:
             raise ValueError(
                 f"masked_patches must be at least least_block {self.least_block} and less than "

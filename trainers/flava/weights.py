@@ -153,7 +153,9 @@ def from_torchmultimodal(state: Mapping[str, Tensor], s: FlavaSettings) -> dict[
         if name.startswith("image_codebook."):
             continue
         new = name.replace("embeddings.LayerNorm.", "embeddings.layer_norm.")
-        new = new.replace(".feedforward.model.3.", ".feedforward.model.2.")  # where there is dropout
+        new = new.replace(
+            ".feedforward.model.3.", ".feedforward.model.2."
+        )  # where there is dropout
         for theirs, ours in _MODULES_OF_TORCHMULTIMODAL.items():
             if new.startswith(theirs):
                 new = ours + new.removeprefix(theirs)
@@ -192,9 +194,7 @@ _ROBERTA = {
 _LM_HEAD = {"dense": "transform.dense", "layer_norm": "transform.LayerNorm", "decoder": "decoder"}
 
 
-def from_masked_language_model(
-    state: Mapping[str, Tensor], s: FlavaSettings
-) -> dict[str, Tensor]:
+def from_masked_language_model(state: Mapping[str, Tensor], s: FlavaSettings) -> dict[str, Tensor]:
     """The text encoder, and where there is one the MLM head, from Hugging Face's
     `RobertaPreLayerNormForMaskedLM`: the same architecture, but for positions, which begin behind
     the pad's."""
