@@ -33,7 +33,8 @@ def block_mask(draw: np.random.Generator, grid: int, most: int, least: int) -> M
     count = 0
     while count < most:
         for _ in range(10):
-            area = draw.uniform(least, most - count)
+            # Near the end the range is upside down; then larger blocks fit where they overlap.
+            area = least + (most - count - least) * draw.random()
             aspect = math.exp(draw.uniform(low, -low))
             h, w = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
             if h >= grid or w >= grid:

@@ -7,6 +7,7 @@ B batch, N patches, T tokens, W width of an encoder, E width of the shared space
 
 import math
 from collections.abc import Callable
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -204,7 +205,7 @@ class Flava(nn.Module):
         self.mmm_image_head = MaskedHead(wide, s.codes, s.head_norm_eps)
         self.mmm_text_head = MaskedHead(wide, s.words, s.head_norm_eps)
         self.itm_head = MatchHead(wide)
-        self.apply(_initialise)
+        self.apply(partial(_initialise, s.initial_std))
 
     def forward(self, kind: str, **inputs: Tensor) -> dict[str, Tensor]:
         """Outputs of one of the methods below, by its name."""
@@ -289,10 +290,10 @@ class Flava(nn.Module):
         return at(x, mask, self.settings.masked_words)
 
 
-def _initialise(module: nn.Module) -> None:
-    """As Hugging Face: N(0, 0.02), biases zero; tokens and image positions stay zero."""
+def _initialise(std: float, module: nn.Module) -> None:
+    """As Hugging Face: N(0, std²), biases zero; tokens and image positions stay zero."""
     if isinstance(module, nn.Linear | nn.Conv2d | nn.Embedding):
-        nn.init.normal_(module.weight, std=0.02)
+        nn.init.normal_(module.weight, std=std)
     if isinstance(module, nn.Linear | nn.Conv2d):
         assert module.bias is not None
         nn.init.zeros_(module.bias)

@@ -51,6 +51,8 @@ class FlavaSettings(Settings):
     """Size of the vocabulary."""
     positions: int = Field(default=512, gt=2)
     """Longest text."""
+    initial_std: float = Field(default=0.02, gt=0)
+    """Deviation of weights at the start."""
     head_norm_eps: float = 1e-12
     """Of the prediction heads' layer norm; torchmultimodal's is 1e-5."""
     fusion_sees_pads: bool = False
