@@ -29,8 +29,8 @@ class Needs:
     forward_flops: dict[str, int]
     """A sample of each stream, forward."""
     step_flops: int
-    """A step on all ranks, in the mean: forward, backward, and forward once more where pooled losses are
-    accumulated over micro-batches."""
+    """A step on all ranks, in the mean: forward, backward, and forward once more where pooled
+    losses are accumulated over micro-batches."""
     rows_per_rank: dict[str, int]
     """By stream."""
     micro_batches: dict[str, int]

@@ -3,14 +3,16 @@
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from itertools import islice
 
 import torch
 from torch import Tensor, nn
 
 from preprocess.shards.reader import Corpus
+from trainers.loader.kept import Kept
 from trainers.loader.order import generator
 from trainers.loader.source import Members, stack
-from trainers.task import Batch, SampleError, Stream, Task
+from trainers.task import Batch, Row, SampleError, Stream, Task
 
 
 class Retrieval:
@@ -26,16 +28,7 @@ class Retrieval:
         self, task: Task, stream: str, corpus: Corpus, samples: int = 1000, batch: int = 64
     ):
         self._task, self._stream, self._batch = task, stream, batch
-        members = Members(corpus, task.streams[stream])
-        rows = []
-        for index in range(min(samples, len(corpus))):
-            try:
-                rows.append(task.read(stream, members.read(*corpus.locate(index)), None))
-            except (SampleError, OSError):
-                continue  # Told of by `septet check`; a measure needs no full batch.
-        if not rows:
-            raise ValueError(f"{corpus.path} has no sample to measure retrieval on")
-        self._rows = rows
+        self._rows = _rows(task, stream, corpus, samples)
 
     def __call__(self, module: nn.Module, device: torch.device) -> dict[str, float]:
         """See `trainers.task.Evaluator`."""
@@ -159,13 +152,7 @@ class Predictions:
         self._task, self._labels = task, labels
         self._batches: list[Batch] = []
         for stream in streams:
-            members, rows = Members(corpus, task.streams[stream]), []
-            for index in range(min(samples, len(corpus))):
-                draw = partial(generator, "predictions", corpus.key(index))
-                try:
-                    rows.append(task.read(stream, members.read(*corpus.locate(index)), draw))
-                except (SampleError, OSError):
-                    continue
+            rows = _rows(task, stream, corpus, samples, drawn=True)
             for i in range(0, len(rows) - 1, batch):
                 part = rows[i : i + batch]
                 arrays = stack(part[: len(part) // 2 * 2])
@@ -189,6 +176,29 @@ class Predictions:
                     right[name + view] += int(hits.sum())
                     count[name + view] += len(expected)
         return {name: right[name] / n for name, n in count.items() if n}
+
+
+def _rows(task: Task, stream: str, corpus: Corpus, most: int, drawn: bool = False) -> list[Row]:
+    """The first usable samples as model inputs; `drawn` with randomness of the key.
+
+    Raises:
+        ValueError: there is none, or a column is missing.
+    """
+    members, kept = (
+        Members(corpus, task.streams[stream]),
+        Kept(corpus, task.streams[stream].columns),
+    )
+    places = ((s, kept.row(s, i)) for s, count in enumerate(kept.counts) for i in range(count))
+    rows = []
+    for shard, row in islice(places, most):
+        draw = partial(generator, "measure", members.key(shard, row)) if drawn else None
+        try:
+            rows.append(task.read(stream, members.read(shard, row), draw))
+        except (SampleError, OSError):
+            continue  # Told of by `septet check`; a measure needs no full batch.
+    if not rows:
+        raise ValueError(f"{corpus.path} has no sample of {stream} to measure on")
+    return rows
 
 
 def _recalls(name: str, scores: Tensor) -> dict[str, float]:

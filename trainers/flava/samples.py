@@ -101,6 +101,8 @@ def picture_row(sample: Sample, s: FlavaSettings, draw: np.random.Generator | No
     stored = sample.get(s.column, b"") if s.column else b""
     if stored:
         return _stored_view(data, stored, s, draw)
+    if s.column and draw:
+        raise SampleError(f"column {s.column} has no value")
     picture = images.decode(data, shortest=s.image_size)
     height, width = picture.shape[:2]
     box = (0, 0, width, height) if draw is None else images.random_box(height, width, draw)

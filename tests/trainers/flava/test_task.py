@@ -174,7 +174,7 @@ def test_codes_are_made_while_training(tmp_path):
     row = t.read("images", sample(1), draw("1"))
     assert abs(row["pixels"].astype(int) - row["code_pixels"]).mean() < 12
     small = SMALL.model_copy(update={"codes": 100})
-    with pytest.raises(ValueError, match="512 codes, but model.codes is 100"):
+    with pytest.raises(ValueError, match=r"512 codes, but model\.codes is 100"):
         make_tokenizer("colours", small.codes, torch.device("cpu"))
 
 
@@ -244,7 +244,7 @@ def test_settings_that_cannot_be(change, message):
 def test_a_vocabulary_is_needed_and_must_fit(tmp_path):
     with pytest.raises(ValueError, match=r"--set model\.vocabulary=PATH"):
         task(SMALL.model_copy(update={"vocabulary": None})).texts("pairs", ["a"])
-    with pytest.raises(ValueError, match="at most model.words=3"):
+    with pytest.raises(ValueError, match=r"at most model\.words=3"):
         (tmp_path / "vocab.txt").write_text("[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\na\n")
         tokenizer(str(tmp_path / "vocab.txt"), 3)
 
