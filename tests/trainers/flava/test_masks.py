@@ -17,7 +17,7 @@ def test_block_masks_are_distributed_as_flavas():
     assert counts.mean() == pytest.approx(expected.mean(), abs=0.3)
     assert (counts == 75).mean() == pytest.approx((expected == 75).mean(), abs=0.08)
     where = np.mean([block_mask(draw(i), 14, 75, 16) for i in range(2000)], 0).reshape(14, 14)
-    assert where[7, 7] > where[0, 0] > 0.1  # Blocks lie more often in the middle.
+    assert where[7, 7] > where[0, 0] > 0.01  # Blocks lie more often in the middle.
 
 
 @pytest.mark.parametrize("grid,most,least", [(4, 6, 2), (2, 1, 1), (14, 75, 16), (30, 400, 16)])
