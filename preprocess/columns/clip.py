@@ -46,7 +46,6 @@ class ClipEmbeddings(PictureColumn):
     `not_finite`: the network's answer is no number.
     """
 
-    kind: ClassVar[str] = "clip"
     version: ClassVar[int] = 1
     Settings: ClassVar[type[ColumnSettings]] = ClipSettings
     facts: ClassVar[pa.Schema] = pa.schema([("similarity", pa.float32())])
