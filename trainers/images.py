@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from preprocess.images.crops import Box
+from preprocess.images.crops import random_box as random_box  # stands beside `crop`
 from trainers.task import SampleError
 
 Pixels = NDArray[np.uint8]

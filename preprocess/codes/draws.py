@@ -6,7 +6,7 @@ from typing import Literal
 
 import numpy as np
 
-from preprocess.codes.views import Box, Colour, View
+from preprocess.codes.views import Colour, View
 from preprocess.images.crops import random_box
 
 Augmentation = Literal["resize", "center", "flava", "beit", "ofa"]
@@ -65,16 +65,14 @@ def draw_view(
     if jitter:
         drawn = draw.uniform(max(0.0, 1 - jitter), 1 + jitter, 3).astype(np.float32)
         colour = (float(drawn[0]), float(drawn[1]), float(drawn[2]))
-    return View(size, box, flip, colour, drawn=True)
+    return View(box, flip, colour, drawn=True)
 
 
 def fixed_view(size: tuple[int, int], recipe: Recipe) -> View:
     """The view without randomness, for evaluation: the whole picture, or the recipe's square."""
     width, height = size
     if not recipe.square:
-        box: Box = (0, 0, width, height)
-    else:
-        side = min(size)
-        x, y = (width - side) // 2, (height - side) // 2
-        box = (x, y, x + side, y + side)
-    return View(size, box)
+        return View((0, 0, width, height))
+    side = min(size)
+    x, y = (width - side) // 2, (height - side) // 2
+    return View((x, y, x + side, y + side))

@@ -5,7 +5,7 @@ takes one an epoch, and cuts the pixels of the same view out of the picture:
 
     found = view_codes(sample["codes"], epoch)             # None: the view for evaluation
     picture = read_picture(sample["jpg"])                  # whole and upright
-    pixels = look(picture, found.view, 224)                # uint8 [224, 224, 3], what it sees
+    pixels = found.pixels(picture, 224)                    # uint8 [224, 224, 3], what it sees
     targets = found.codes                                  # uint16 [rows, columns]
 
 Everything here is a pure function. How views are drawn is in `draws`.
@@ -32,8 +32,6 @@ _FILTERS = {"bicubic": Image.Resampling.BICUBIC, "lanczos": Image.Resampling.LAN
 class View:
     """One view of one picture."""
 
-    size: tuple[int, int]
-    """Width and height of the upright picture that `box` refers to, pixels."""
     box: Box
     """x0, y0, x1, y1 in whole pixels; the right and bottom edges are outside."""
     flip: bool = False
@@ -47,12 +45,29 @@ class View:
 
 @dataclass(frozen=True)
 class ViewCodes:
-    """One view with its codes."""
+    """One stored view with its codes."""
 
     view: View
     codes: NDArray[np.uint16]
-    """[rows, columns], row-major from the top left of the view: `codes[i, j]` stands for the
-    pixels of row i and column j of an equal grid over the view, flipped if the view is."""
+    """[rows, columns], row-major from the top left of the view as it is seen: flipped where the
+    view is."""
+    size: tuple[int, int]
+    """Width and height of the upright picture that the view was drawn for, pixels."""
+
+    def pixels(
+        self, picture: NDArray[np.uint8], side: int, resample: Resample = "bicubic"
+    ) -> NDArray[np.uint8]:
+        """The view's pixels, see `look`.
+
+        Raises:
+            ValueError: the picture is of another size than the one that was encoded.
+        """
+        if picture.shape[1::-1] != self.size:
+            raise ValueError(
+                f"the picture has {picture.shape[1]} x {picture.shape[0]} pixels, codes were made "
+                f"of one of {self.size[0]} x {self.size[1]}: decode it whole and upright"
+            )
+        return look(picture, self.view, side, resample)
 
 
 def view_codes(value: bytes, epoch: int | None) -> ViewCodes:
@@ -79,7 +94,8 @@ def view_codes(value: bytes, epoch: int | None) -> ViewCodes:
     if not len(wanted):
         wanted = np.arange(len(drawn))
     i = int(wanted[(epoch or 0) % len(wanted)])
-    return ViewCodes(unpack_view(arrays, i), arrays["codes"][i])
+    width, height = arrays["size"].tolist()
+    return ViewCodes(unpack_view(arrays, i), arrays["codes"][i], (width, height))
 
 
 def look(
@@ -101,14 +117,14 @@ def look(
         uint8 [side, side, 3].
 
     Raises:
-        ValueError: the view is of a picture of another size.
+        ValueError: the box does not lie within the picture.
     """
     image = picture if isinstance(picture, Image.Image) else Image.fromarray(picture)
-    if image.size != view.size:
+    x0, y0, x1, y1 = view.box
+    if not (0 <= x0 < x1 <= image.width and 0 <= y0 < y1 <= image.height):
         raise ValueError(
-            f"the picture has {image.width} x {image.height} pixels, its view is of one of "
-            f"{view.size[0]} x {view.size[1]}: decode it whole and upright, as when the codes "
-            "were made"
+            f"the view's box {view.box} does not lie within {image.width} x {image.height} pixels: "
+            "decode the picture whole and upright, as when the view was drawn"
         )
     part = image.crop(view.box).resize((side, side), _FILTERS[resample])
     if view.flip:
@@ -142,7 +158,7 @@ def code_pixels(
     return pixels
 
 
-def pack_views(views: Sequence[View]) -> dict[str, NDArray[Any]]:
+def pack_views(views: Sequence[View], size: tuple[int, int]) -> dict[str, NDArray[Any]]:
     """Views of one picture as arrays.
 
     Returns:
@@ -154,14 +170,13 @@ def pack_views(views: Sequence[View]) -> dict[str, NDArray[Any]]:
         "flips": np.array([view.flip for view in views], np.uint8),
         "colours": np.array([view.colour for view in views], np.float32),
         "drawn": np.array([view.drawn for view in views], np.uint8),
-        "size": np.array(views[0].size, np.int32),
+        "size": np.array(size, np.int32),
     }
 
 
 def unpack_view(arrays: Arrays, number: int) -> View:
     """View `number` of what `pack_views` made."""
-    width, height = arrays["size"].tolist()
     x0, y0, x1, y1 = arrays["boxes"][number].tolist()
     b, c, s = arrays["colours"][number].tolist()
     flip, drawn = bool(arrays["flips"][number]), bool(arrays["drawn"][number])
-    return View((width, height), (x0, y0, x1, y1), flip, (b, c, s), drawn)
+    return View((x0, y0, x1, y1), flip, (b, c, s), drawn)

@@ -90,6 +90,7 @@ class CodesSettings(PictureSettings):
 @dataclass(frozen=True)
 class _Prepared:
     views: list[View]
+    size: tuple[int, int]
     pixels: NDArray[np.uint8]
     """[views, side, side, 3]."""
 
@@ -207,7 +208,7 @@ class Codes(PictureColumn):
         ]
         resample = PUBLISHED[s.tokenizer].resample
         seen = [code_pixels(picture, view, self.size, resample, recipe.middle) for view in views]
-        return _Prepared(views, np.stack(seen))
+        return _Prepared(views, picture.size, np.stack(seen))
 
     def values(self, prepared: Sequence[Any]) -> list[Value | NoValue]:
         """The codes of all views."""
@@ -226,7 +227,7 @@ class Codes(PictureColumn):
         codes = found.numpy().astype(np.uint16)
         values: list[Value | NoValue] = []
         for one, grids in zip(prepared, np.split(codes, len(prepared)), strict=True):
-            arrays = {"codes": grids, **pack_views(one.views)}
+            arrays = {"codes": grids, **pack_views(one.views, one.size)}
             facts = {"distinct_codes": len(np.unique(grids[0]))}
             values.append(Value(pack_arrays(arrays), facts))
         return values

@@ -57,15 +57,16 @@ class PictureColumn(Column):
         """See `Column.annotate`."""
         from preprocess.regions.threads import cpu_threads
 
-        if self.settings.device == "cpu":  # the network takes nearly all of the time
-            found = [self._open(item) for item in items]
-        else:
-            with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-                found = list(pool.map(self._open, items))
-        good = [x for x in found if not isinstance(x, NoValue)]
         with cpu_threads(self.settings.threads):
-            values = iter(self.values(good) if good else [])
-        return [x if isinstance(x, NoValue) else next(values) for x in found]
+            if self.settings.device == "cpu":  # one picture's pixels at a time
+                return [value for item in items for value in self._run([self._open(item)])]
+            with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+                return self._run(list(pool.map(self._open, items)))
+
+    def _run(self, opened: Sequence[Any]) -> list[Value | NoValue]:
+        good = [one for one in opened if not isinstance(one, NoValue)]
+        values = iter(self.values(good) if good else [])
+        return [one if isinstance(one, NoValue) else next(values) for one in opened]
 
     def _open(self, item: Item) -> Any:
         pixels = picture_of(item)

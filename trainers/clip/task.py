@@ -8,7 +8,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from preprocess.images.crops import random_box
 from preprocess.shards.reader import Corpus, Sample
 from preprocess.text.clip_tokenizer import clip_tokenizer
 from trainers import images
@@ -50,7 +49,7 @@ class ClipTask(Task):
         if draw is None:
             pixels = images.centre(picture, size)
         else:
-            box = random_box(picture.shape[0], picture.shape[1], draw())
+            box = images.random_box(picture.shape[0], picture.shape[1], draw())
             pixels = images.crop(picture, box, size)
         try:
             caption = sample["txt"].decode()

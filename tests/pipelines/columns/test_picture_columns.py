@@ -14,7 +14,7 @@ from pipelines.columns.check import check_columns
 from pipelines.report.columns import column_views
 from preprocess.codes.dvae import Dvae, DvaeSettings
 from preprocess.codes.load import load_tokenizer
-from preprocess.codes.views import look, view_codes
+from preprocess.codes.views import view_codes
 from preprocess.columns.codes import decoded
 from preprocess.columns.pictures import read_picture
 from preprocess.columns.reader import ColumnShardReader
@@ -95,12 +95,11 @@ class Views(Texts):
         epoch = None if draw is None else int(draw().integers(1000))
         found = view_codes(sample["codes"], epoch)
         picture = read_picture(sample["png"])
-        again = look(picture, found.view, 112, "lanczos")
-        pixels = torch.from_numpy(again).permute(2, 0, 1)[None] / 255
+        pixels = torch.from_numpy(found.pixels(picture, 112, "lanczos")).permute(2, 0, 1)
         return {
-            "pixels": look(picture, found.view, 224),
+            "pixels": found.pixels(picture, 224),
             "codes": found.codes.astype(np.int64),
-            "online": self.tokenizer.codes(pixels)[0].numpy(),
+            "online": self.tokenizer.codes(pixels[None] / 255)[0].numpy(),
             "box": np.array([*found.view.box, found.view.drawn]),
         }
 
