@@ -1,5 +1,6 @@
 """Files of published weights: safetensors, or what `torch.save` wrote."""
 
+import argparse
 import io
 import pickle
 import re
@@ -20,8 +21,8 @@ _WRAPPERS = ("state_dict", "model")
 def read_state(path: str) -> dict[str, Tensor]:
     """Weights by name, from a local or remote file; those of a local file are mapped, not read.
 
-    What trainers wrap around them (`state_dict`, `model`) is taken off. Nothing but tensors and
-    plain values is unpickled.
+    What trainers wrap around them (`state_dict`, `model`) is taken off. Nothing but tensors,
+    plain values and `argparse.Namespace` is unpickled.
 
     Raises:
         ValueError: there is no such file, it holds no weights, or objects of foreign classes.
@@ -41,12 +42,13 @@ def read_state(path: str) -> dict[str, Tensor]:
         return dict(state)
     source: Any = files.local_path(path) if local else io.BytesIO(files.read_bytes(path))
     try:
-        found = torch.load(
-            source,
-            map_location="cpu",
-            weights_only=True,
-            mmap=True if local and zipfile.is_zipfile(source) else None,
-        )
+        with torch.serialization.safe_globals([argparse.Namespace]):
+            found = torch.load(
+                source,
+                map_location="cpu",
+                weights_only=True,
+                mmap=True if local and zipfile.is_zipfile(source) else None,
+            )
     except pickle.UnpicklingError as error:
         foreign = re.search(r"GLOBAL (\S+)", str(error))
         what = f"objects of {foreign[1]}" if foreign else "what is no plain tensor"

@@ -30,8 +30,8 @@ class ClipSettings(PictureSettings):
     model: str = Field(
         default="ViT-B-32",
         description="One of open_clip's models by name (`ViT-B-32-quickgelu` for OpenAI's "
-        "weights), or `local-dir:FOLDER` with an `open_clip_config.json`, as `septet train` "
-        "exports it.",
+        "weights), or `local-dir:FOLDER` with an `open_clip_config.json`, as `trainers.export` "
+        "writes it.",
     )
     text: bool = Field(default=False, description="Embed the caption too.")
 
@@ -46,7 +46,6 @@ class ClipEmbeddings(PictureColumn):
     `not_finite`: the network's answer is no number.
     """
 
-    kind: ClassVar[str] = "clip"
     version: ClassVar[int] = 1
     Settings: ClassVar[type[ColumnSettings]] = ClipSettings
     facts: ClassVar[pa.Schema] = pa.schema([("similarity", pa.float32())])

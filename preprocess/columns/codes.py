@@ -4,7 +4,7 @@ import dataclasses
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import numpy as np
 import pyarrow as pa
@@ -12,17 +12,16 @@ from numpy.typing import NDArray
 from PIL import Image
 from pydantic import Field, model_validator
 
-from preprocess.codes.published import PUBLISHED
-from preprocess.codes.views import (
+from preprocess.codes.draws import (
     RECIPES,
     Augmentation,
     Recipe,
-    View,
-    code_pixels,
     draw_view,
-    evaluation_view,
-    pack_views,
+    fixed_view,
+    view_generator,
 )
+from preprocess.codes.published import PUBLISHED
+from preprocess.codes.views import View, code_pixels, pack_views
 from preprocess.columns.base import Drawing, Item, Mark, NoValue, Value
 from preprocess.columns.base import Settings as ColumnSettings
 from preprocess.columns.members import pack_arrays, unpack_arrays
@@ -32,9 +31,7 @@ from schemas.columns import ArrayFormat, MemberFormat
 
 if TYPE_CHECKING:  # torch is an extra, whose absence `models` tells
     from preprocess.codes.tokenizer import ImageTokenizer
-
-_LONGEST = 2**24
-"""Coordinates up to this are exact in float32."""
+    from preprocess.codes.vqgan import Vqgan
 
 
 class CodesSettings(PictureSettings):
@@ -95,6 +92,7 @@ class _Prepared:
     views: list[View]
     size: tuple[int, int]
     pixels: NDArray[np.uint8]
+    """[views, side, side, 3]."""
 
 
 class Codes(PictureColumn):
@@ -106,7 +104,6 @@ class Codes(PictureColumn):
     of more than 16,777,216.
     """
 
-    kind: ClassVar[str] = "codes"
     version: ClassVar[int] = 1
     Settings: ClassVar[type[ColumnSettings]] = CodesSettings
     facts: ClassVar[pa.Schema] = pa.schema([("distinct_codes", pa.int32())])
@@ -117,7 +114,8 @@ class Codes(PictureColumn):
     def __init__(self, settings: CodesSettings):
         super().__init__(settings)
         self._tokenizer: ImageTokenizer | None = None
-        self._decoder: ImageTokenizer | None = None
+        self._decoder: Vqgan | None = None
+        self._has_no_decoder = False
 
     @property
     def recipe(self) -> Recipe:
@@ -165,11 +163,12 @@ class Codes(PictureColumn):
                     least=0,
                     greatest=form.codebook_size - 1,
                 ),
-                "boxes": ArrayFormat(dtype="float32", shape=(s.views, 4), least=0),
+                "boxes": ArrayFormat(dtype="int32", shape=(s.views, 4), least=0),
                 "flips": ArrayFormat(dtype="uint8", shape=(s.views,), least=0, greatest=1),
                 "colours": ArrayFormat(
                     dtype="float32", shape=(s.views, 3), least=0, greatest=1 + s.jitter
                 ),
+                "drawn": ArrayFormat(dtype="uint8", shape=(s.views,), least=0, greatest=1),
                 "size": ArrayFormat(dtype="int32", shape=(2,), least=1),
             },
             notes={
@@ -179,13 +178,13 @@ class Codes(PictureColumn):
                 "grid": [rows, rows],
                 "order": "row-major from the top left",
                 "augmentation": s.augmentation,
-                "evaluation_view": s.evaluation_view,
                 "view_pixels": self.size,
                 "encoded_pixels": encoded,
                 "resample": PUBLISHED[s.tokenizer].resample,
-                "boxes": "x0, y0, x1, y1 in whole pixels of the upright picture",
+                "boxes": "x0, y0, x1, y1 in pixels of the upright picture, y downwards",
                 "flips": "1: left and right exchanged after the crop",
                 "colours": "factors of brightness, contrast, saturation, after crop and resize",
+                "drawn": "1: drawn at random; 0: the view for evaluation",
                 "size": "width, height of the upright picture",
             },
         )
@@ -198,15 +197,13 @@ class Codes(PictureColumn):
         s = self.settings
         self._tokenizer = load_tokenizer(s.tokenizer, s.weights, usable_device(s.device))
 
-    def prepare(self, item: Item, picture: Image.Image) -> _Prepared | NoValue:
-        """The views of a picture, and their pixels uint8 [views, side, side, 3]."""
-        if max(picture.size) > _LONGEST:
-            return NoValue("image_broken", f"{picture.width} x {picture.height} pixels")
+    def prepare(self, item: Item, picture: Image.Image) -> _Prepared:
+        """The views of a picture, and their pixels."""
         s, recipe = self.settings, self.recipe
         views = [
-            evaluation_view(picture.size, recipe)
+            fixed_view(picture.size, recipe)
             if number == 0 and s.evaluation_view
-            else draw_view(s.seed, item.key, number, picture.size, recipe, s.jitter)
+            else draw_view(view_generator(s.seed, item.key, number), picture.size, recipe, s.jitter)
             for number in range(s.views)
         ]
         resample = PUBLISHED[s.tokenizer].resample
@@ -248,8 +245,8 @@ class Codes(PictureColumn):
             raise ValueError(f"boxes {arrays['boxes'].tolist()} outside {width} x {height} pixels")
 
     def drawing(self, data: bytes) -> Drawing:
-        """The boxes of the views, and the first view's codes as a picture: decoded by a VQGAN
-        that was set up, else in false colours."""
+        """The boxes of the views, and the first view's codes as a picture: decoded where the
+        weights are those of a VQGAN with its decoder, else in false colours."""
         arrays = unpack_arrays(data)
         width, height = (int(side) for side in arrays["size"])
         marks = []
@@ -261,25 +258,34 @@ class Codes(PictureColumn):
             f"{self.settings.tokenizer}: {codes.shape[0]} x {codes.shape[1]} codes, "
             f"{len(np.unique(codes))} of them different"
         ]
-        if self._tokenizer is not None and self.settings.tokenizer == "vqgan":
-            picture = self._decoded(codes)
-        else:
-            picture = false_colours(codes)
+        decoder = self._loaded_decoder()
+        picture = false_colours(codes) if decoder is None else decoded(decoder, codes)
         return Drawing(marks=marks, picture=_png(picture), lines=lines)
 
-    def _decoded(self, codes: NDArray[np.uint16]) -> NDArray[np.uint8]:
-        import torch
-
-        from preprocess.codes.load import load_tokenizer
-
+    def _loaded_decoder(self) -> "Vqgan | None":
         s = self.settings
+        if s.tokenizer != "vqgan" or not s.weights or self._has_no_decoder:
+            return None
         if self._decoder is None:
-            self._decoder = load_tokenizer(s.tokenizer, s.weights, s.device, decoder=True)
-        vqgan = cast(Any, self._decoder)
-        grid = torch.from_numpy(codes.astype(np.int64))[None].to(s.device)
-        with torch.inference_mode():
-            pixels = vqgan.decode(grid)[0].clamp(0, 1).mul(255).round()
-        return pixels.permute(1, 2, 0).to("cpu", torch.uint8).numpy()
+            from preprocess.codes.vqgan import Vqgan
+            from preprocess.codes.weights import read_state
+
+            try:
+                self._decoder = Vqgan.from_state(read_state(s.weights), decoder=True).to(s.device)
+            except ValueError:
+                self._has_no_decoder = True
+        return self._decoder
+
+
+def decoded(vqgan: "Vqgan", codes: NDArray[np.uint16]) -> NDArray[np.uint8]:
+    """The picture that codes [rows, columns] stand for, uint8 [height, width, 3]."""
+    import torch
+
+    device = vqgan.quant_conv.weight.device
+    grid = torch.from_numpy(codes.astype(np.int64))[None].to(device)
+    with torch.inference_mode():
+        pixels = vqgan.decode(grid)[0].clamp(0, 1).mul(255).round()
+    return pixels.permute(1, 2, 0).to("cpu", torch.uint8).numpy()
 
 
 def false_colours(codes: NDArray[np.uint16], side: int = 224) -> NDArray[np.uint8]:

@@ -23,6 +23,9 @@ class PictureSettings(Settings):
         description="Where the network runs, always in fp32. Values are the same whenever the "
         "device and, on cuda, the batch size are.",
     )
+    threads: int = Field(
+        default=1, ge=1, description="CPU threads a worker; they decide the last bits."
+    )
 
 
 class PictureColumn(Column):
@@ -35,6 +38,8 @@ class PictureColumn(Column):
 
     Settings: ClassVar[type[Settings]] = PictureSettings
     members: ClassVar[tuple[str, ...]] = (IMAGE,)
+
+    settings: PictureSettings
 
     @abstractmethod
     def prepare(self, item: Item, picture: Image.Image) -> Any:
@@ -50,14 +55,18 @@ class PictureColumn(Column):
 
     def annotate(self, items: Sequence[Item]) -> list[Value | NoValue]:
         """See `Column.annotate`."""
-        if self.settings.device == "cpu":  # the network takes nearly all of the time
-            found = [self._open(item) for item in items]
-        else:
+        from preprocess.regions.threads import cpu_threads
+
+        with cpu_threads(self.settings.threads):
+            if self.settings.device == "cpu":  # one picture's pixels at a time
+                return [value for item in items for value in self._run([self._open(item)])]
             with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-                found = list(pool.map(self._open, items))
-        good = [x for x in found if not isinstance(x, NoValue)]
+                return self._run(list(pool.map(self._open, items)))
+
+    def _run(self, opened: Sequence[Any]) -> list[Value | NoValue]:
+        good = [one for one in opened if not isinstance(one, NoValue)]
         values = iter(self.values(good) if good else [])
-        return [x if isinstance(x, NoValue) else next(values) for x in found]
+        return [one if isinstance(one, NoValue) else next(values) for one in opened]
 
     def _open(self, item: Item) -> Any:
         pixels = picture_of(item)

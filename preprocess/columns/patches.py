@@ -95,7 +95,6 @@ class Patches(PictureColumn):
     `not_finite`: the network's answer does not fit float16.
     """
 
-    kind: ClassVar[str] = "patches"
     version: ClassVar[int] = 1
     Settings: ClassVar[type[ColumnSettings]] = PatchesSettings
     settings: PatchesSettings

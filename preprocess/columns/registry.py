@@ -13,6 +13,9 @@ GROUP = "septet.columns"
 EXTRAS = {
     "regions": "vision",
     "ocr": "ocr",
+    "codes": "vision",
+    "patches": "vision",
+    "clip": "vision",
 }
 """What to install for our own kinds."""
 

@@ -7,8 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from preprocess.codes.views import View, look, unpack_view
-from preprocess.columns.members import unpack_arrays
+from preprocess.codes.views import View, look, view_codes
 from preprocess.columns.pictures import read_picture
 from preprocess.scenes import captions, make_scene
 from preprocess.shards.reader import Sample
@@ -91,7 +90,7 @@ def picture_row(sample: Sample, s: FlavaSettings, draw: np.random.Generator | No
     """`pixels` uint8 [P, P, 3], and where codes are wanted `codes` int64 [N] of the same view, or
     the view's `code_pixels` uint8 [8 grid, 8 grid, 3].
 
-    With a column a view is drawn from those that it has (the first, without `draw`). Else it is a
+    With a column one of its views is drawn (without `draw`: the one for evaluation). Else it is a
     random crop of 90 to 100 % of the area, or without `draw` the whole picture, made square.
 
     Raises:
@@ -115,9 +114,8 @@ def picture_row(sample: Sample, s: FlavaSettings, draw: np.random.Generator | No
 def _stored_view(
     data: bytes, stored: bytes, s: FlavaSettings, draw: np.random.Generator | None
 ) -> Row:
-    arrays = unpack_arrays(stored)
-    number = 0 if draw is None else int(draw.integers(len(arrays["boxes"])))
-    codes = arrays["codes"][number].astype(np.int64)
+    found = view_codes(stored, None if draw is None else int(draw.integers(2**31)))
+    codes = found.codes.astype(np.int64)
     if codes.shape != (s.grid, s.grid) or codes.max() >= s.codes:
         raise ValueError(
             f"column {s.column!r} has {codes.shape} codes up to {codes.max()}; the model needs "
@@ -125,9 +123,9 @@ def _stored_view(
         )
     picture = images.decode(data)
     try:
-        if picture.shape[1::-1] != tuple(arrays["size"]):
+        if picture.shape[1::-1] != found.size:
             picture = read_picture(data)  # Slower, but turns what is to be turned.
-        pixels = look(picture, unpack_view(arrays, number), s.image_size)
+        pixels = found.pixels(picture, s.image_size)
     except ValueError as error:
         raise SampleError(f"column {s.column}: {error}") from error
     return {"pixels": pixels, "codes": codes.reshape(-1)}

@@ -1,27 +1,34 @@
-import re
+import sys
+from pathlib import Path
 
 import pytest
 import torch
 from transformers import FlavaImageCodebook, FlavaImageCodebookConfig
 
 from preprocess.codes.dvae import Dvae, DvaeSettings
+from preprocess.codes.load import load_tokenizer
 from tests.preprocess.codes.oracles import count, near
 
 
-def codebook(width=16, blocks=2, codes=64, seed=0):
-    """transformers' module with weights that spread codes."""
-    config = FlavaImageCodebookConfig(
-        hidden_size=width, num_blocks_per_group=blocks, vocab_size=codes
-    )
-    module = FlavaImageCodebook(config).eval()
+def spread(module, last_bias, seed=0):
+    """Give a module weights that spread codes."""
     draw = torch.Generator().manual_seed(seed)
     for x in module.parameters():
         fan = x[0].numel() if x.ndim > 1 else 4
         x.data.copy_(torch.randn(x.shape, generator=draw) * (2 / fan) ** 0.5)
     with torch.no_grad():
         logits = module(torch.rand(4, 3, 64, 64, generator=draw))
-        module.blocks.output.conv.bias -= logits.mean((0, 2, 3))
-    return module
+    last_bias.data -= logits.mean((0, 2, 3))
+    return module.eval()
+
+
+def codebook(width=16, blocks=2, codes=64, seed=0):
+    """transformers' module."""
+    config = FlavaImageCodebookConfig(
+        hidden_size=width, num_blocks_per_group=blocks, vocab_size=codes
+    )
+    module = FlavaImageCodebook(config)
+    return spread(module, module.blocks.output.conv.bias, seed)
 
 
 @pytest.mark.parametrize("blocks", [1, 2, 3])
@@ -55,29 +62,40 @@ def test_input_is_the_image_processors():
     assert torch.equal(codes, theirs.get_codebook_indices(processed))
 
 
-def openai_names(state):
-    """The names of OpenAI's `encoder.pkl`."""
-    out = {}
-    for name, x in state.items():
-        name = re.sub(r"(group_\d)\.group\.", r"\1.", name).replace("res_path.path.", "res_path.")
-        out[name.replace(".weight", ".w").replace(".bias", ".b")] = x
-    return out
+@pytest.fixture
+def openai_encoder(monkeypatch):
+    """OpenAI's own module, small."""
+    monkeypatch.syspath_prepend(Path(sys.prefix) / "peers/dall-e-0.1")
+    from dall_e.encoder import Encoder
+
+    module = Encoder(n_hid=64, n_blk_per_group=1, vocab_size=512, use_mixed_precision=False)
+    return spread(module, module.blocks.output.conv.b)
 
 
-def test_loads_all_published_names():
+def test_equals_openais_own_module(openai_encoder, tmp_path):
+    """Which is published pickled whole; its tensors alone are read."""
+    torch.save(openai_encoder, tmp_path / "encoder.pkl")
+    with pytest.raises(ValueError, match=r"objects of dall_e\.encoder\.Encoder"):
+        load_tokenizer("dvae", str(tmp_path / "encoder.pkl"))
+    torch.save(openai_encoder.state_dict(), tmp_path / "encoder.pt")
+    mine = load_tokenizer("dvae", str(tmp_path / "encoder.pt"))
+    pixels = torch.rand(2, 3, 112, 112, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        expected = openai_encoder(pixels * 0.8 + 0.1)
+        assert near(mine.logits(pixels), expected, 1e-5)
+    assert torch.equal(mine.codes(pixels), expected.argmax(1))
+    assert len(expected.argmax(1).unique()) > 20
+
+
+def test_loads_all_of_hugging_faces_names():
     state = codebook().state_dict()
     expected = Dvae.from_state(state).state_dict()
     assert expected.keys() == state.keys()
-    original = openai_names(state)
-    assert "blocks.group_2.block_1.id_path.w" in original
-    assert "blocks.group_4.block_2.res_path.conv_4.b" in original
-    assert {"blocks.input.w", "blocks.output.conv.b"} < original.keys()
     whole = {f"image_codebook.{n}": x for n, x in state.items()}
     whole["flava.image_model.embeddings.cls_token"] = torch.zeros(1, 1, 8)
-    for published in (original, whole):
-        found = Dvae.from_state(published).state_dict()
-        assert found.keys() == expected.keys()
-        assert all(torch.equal(found[n], expected[n]) for n in found)
+    found = Dvae.from_state(whole).state_dict()
+    assert found.keys() == expected.keys()
+    assert all(torch.equal(found[n], expected[n]) for n in found)
 
 
 def test_has_the_published_count():

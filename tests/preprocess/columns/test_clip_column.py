@@ -6,10 +6,14 @@ import open_clip
 import pytest
 import torch
 from PIL import Image
+from transformers import CLIPModel
 
 from preprocess.columns.base import Item, NoValue
 from preprocess.columns.clip import ClipEmbeddings, ClipSettings
 from preprocess.columns.members import check_member, unpack_arrays
+from tests.trainers.test_clip import SIZES, randomised
+from trainers.clip.model import Clip
+from trainers.clip.weights import export
 
 CONFIG = {
     "embed_dim": 32,
@@ -106,19 +110,27 @@ def test_models_and_errors(model, tmp_path):
         _ = lost.member
 
 
-def test_a_model_trained_here_is_read(tmp_path):
-    """What `septet train`'s export writes."""
-    from tests.trainers.test_clip import SIZES, randomised
-    from trainers.clip.model import Clip
-    from trainers.clip.weights import export
-
+def test_a_model_trained_here_equals_transformers(tmp_path):
+    """What a run exports for open_clip, beside what it exports for transformers."""
     mine = randomised(Clip(SIZES["vit"]), 1).eval()
     export(mine.state_dict(), SIZES["vit"], tmp_path, "open_clip")
+    export(mine.state_dict(), SIZES["vit"], tmp_path / "hf", "hf")
     path = str(tmp_path / "open_clip_model.safetensors")
-    made = ClipEmbeddings(ClipSettings(model=f"local-dir:{tmp_path}", weights=path))
+    settings = ClipSettings(model=f"local-dir:{tmp_path}", weights=path, text=True)
+    made = ClipEmbeddings(settings)
     made.setup()
-    value = made.annotate([item(3)])[0]
-    pixels = made.prepare(item(3), Image.open(io.BytesIO(item(3).image)))[0]
-    with torch.no_grad():
-        expected = mine(pixels[None], None)[0][0].numpy()
-    assert abs(unpack_arrays(value.data)["image"] - expected).max() <= 5e-4
+    theirs = CLIPModel.from_pretrained(tmp_path / "hf").eval()
+    items = [item(i, f"caption number {i}") for i in range(3)]
+    for one, value in zip(items, made.annotate(items), strict=True):
+        found = unpack_arrays(value.data)
+        pixels, ids = made.prepare(one, Image.open(io.BytesIO(one.image)))
+        with torch.no_grad():
+            out = theirs(pixel_values=pixels[None], input_ids=ids[None])
+            ours = mine(pixels[None], ids[None])
+        for name, expected, own in (
+            ("image", out.image_embeds, ours[0]), ("text", out.text_embeds, ours[1]),
+        ):  # fmt: skip
+            assert abs(found[name] - expected[0].numpy()).max() <= 5e-4
+            assert abs(found[name] - own[0].numpy()).max() <= 5e-4
+        cosine = float(out.image_embeds[0] @ out.text_embeds[0])
+        assert abs(value.facts["similarity"] - cosine) < 1e-5

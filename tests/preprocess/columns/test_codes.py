@@ -6,11 +6,12 @@ import torch
 from PIL import Image
 from pydantic import ValidationError
 
+from preprocess.codes.draws import RECIPES, fixed_view
 from preprocess.codes.load import load_tokenizer
-from preprocess.codes.views import RECIPES, code_pixels, evaluation_view, look, unpack_view
+from preprocess.codes.views import code_pixels, look, unpack_view
 from preprocess.columns.base import Item, NoValue
 from preprocess.columns.codes import Codes, CodesSettings, false_colours
-from preprocess.columns.members import check_member, unpack_arrays
+from preprocess.columns.members import check_member, pack_arrays, unpack_arrays
 from preprocess.columns.pictures import read_picture
 from preprocess.scenes import make_scene, render
 from tests.preprocess.codes.oracles import FOLDER, Oracle
@@ -170,7 +171,7 @@ def test_view_0_may_be_the_evaluation_view(weights):
     made = column(weights, augmentation="beit", views=3, evaluation_view=True)
     plain = column(weights, augmentation="beit", views=3)
     with_it, without = (unpack_arrays(m.annotate(items(1))[0].data) for m in (made, plain))
-    assert unpack_view(with_it, 0) == evaluation_view((80, 80), RECIPES["beit"])
+    assert unpack_view(with_it, 0) == fixed_view((80, 80), RECIPES["beit"])
     assert np.array_equal(with_it["boxes"][1:], without["boxes"][1:])
     squashed = column(weights).annotate(items(1))[0]
     assert np.array_equal(unpack_arrays(squashed.data)["codes"][0], with_it["codes"][0])
@@ -240,9 +241,7 @@ def test_published_grids(weights, settings, grid):
 def test_boxes_outside_are_found(weights):
     made = column(weights)
     arrays = unpack_arrays(made.annotate(items(1))[0].data)
-    arrays["boxes"] = arrays["boxes"] + 1
-    from preprocess.columns.members import pack_arrays
-
+    arrays["boxes"] = arrays["boxes"] + np.int32(1)
     with pytest.raises(ValueError, match="outside 80 x 80"):
         made.check(pack_arrays(arrays))
 

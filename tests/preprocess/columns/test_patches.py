@@ -58,7 +58,7 @@ def test_equals_torchvision(network, weights):
         assert len(value.data) == 16 * 2048 * 2
         with Image.open(io.BytesIO(item.image)) as picture:
             square = picture.convert("RGB").resize((128, 128), Image.Resampling.BICUBIC)
-        x = torch.from_numpy(np.asarray(square)).permute(2, 0, 1) / 255
+        x = torch.from_numpy(np.array(square)).permute(2, 0, 1) / 255
         x = normalize(x, MEAN, STD)
         grid = torch.stack(
             [x[:, i : i + 32, j : j + 32] for i in range(0, 128, 32) for j in range(0, 128, 32)]
