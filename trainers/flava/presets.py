@@ -34,7 +34,17 @@ class FlavaPreset(Settings):
     optimizer: OptimizerSettings
 
     def task(self) -> FlavaTask:
-        """The task of these settings."""
+        """The task of these settings.
+
+        Raises:
+            ValueError: an odd number of rows, of which pairs cannot exchange texts.
+        """
+        for name in ("global_batch", "micro_batch"):
+            if (getattr(self.train, name) or 0) % 2:
+                raise ValueError(
+                    f"train.{name} must be even, as pairs exchange texts with their neighbours; "
+                    f"found {getattr(self.train, name)}"
+                )
         return FlavaTask(self.model, self.train.global_batch)
 
 

@@ -2,7 +2,6 @@ import random
 from pathlib import Path
 
 import pytest
-import torch
 
 from tests.trainers.conftest import train
 from tests.trainers.ranks import run_ranks
@@ -43,24 +42,26 @@ def alone(scenes, tmp_path_factory) -> Path:
     "ranks,changes",
     [
         (1, ("train.micro_batch=4",)),
-        (2, ()),
         (2, ("train.micro_batch=4",)),
         (2, ("train.shard=2",)),
         (2, ("train.shard=2", "train.micro_batch=2", "train.activation_checkpointing=true")),
     ],
-    ids=["accumulated", "ddp", "ddp-accumulated", "fsdp", "fsdp-accumulated-checkpointed"],
+    ids=["accumulated", "ddp-accumulated", "fsdp", "fsdp-accumulated-checkpointed"],
 )
 def test_many_ranks_and_micro_batches_equal_one(alone, scenes, tmp_path, ranks, changes):
-    assert run_ranks(ranks, run, scenes, tmp_path, *changes) == [0] * ranks
+    if ranks == 1:
+        assert run(scenes, tmp_path, *changes) == 0
+    else:
+        assert run_ranks(ranks, run, scenes, tmp_path, *changes) == [0] * ranks
     assert_equal_up_to_rounding(tmp_path, alone)
     for name in preset().task().weights:
         mine, theirs = (figures(out, f"loss/{name}") for out in (tmp_path, alone))
         assert theirs and mine == pytest.approx(theirs, rel=2e-5), name
     mine, theirs = weights(tmp_path), weights(alone)
     # What a step does not use is left alone: no update, no decay, no step of the optimizer.
-    steps = {name: x for name, x in theirs.items() if name.endswith(".step")}
-    assert {float(x) for x in steps.values()} > {6.0} or len(set(map(float, steps.values()))) > 1
-    assert all(torch.equal(mine[name], x) for name, x in steps.items())
+    steps = {name: float(x) for name, x in theirs.items() if name.endswith(".step")}
+    assert len(set(steps.values())) > 1 and max(steps.values()) < 6
+    assert {name: float(mine[name]) for name in steps} == steps
 
 
 def test_resumes_bit_for_bit_at_any_step(alone, scenes, tmp_path):
