@@ -3,7 +3,8 @@
     python -m benchmarks.columns [--quick] [--only NAME ...]
 
 Each column annotates the same samples (640 x 480 JPEGs with captions and boxes) of one shard, in
-one process, on one thread, with random weights of the published shapes. Timed in turns are
+one process, on one thread, with random weights: of the published shapes, or with --quick of smaller
+networks of the same kinds. Timed in turns are
 
 - engine: what a worker does for a shard (`AnnotateWork.run`): read the samples from the shard,
   batch them, call the column, write tar and sidecar. Beam and the start of processes are left out.
@@ -18,6 +19,7 @@ objects). `vs_peer` is peer / engine: above 1 where Septet is the faster.
 """
 
 import argparse
+import functools
 import io
 import json
 import statistics
@@ -60,8 +62,8 @@ class Row:
 
     name: str
     kind: str
-    make: Callable[[Path], Made]
-    """Writes weights into a folder."""
+    make: Callable[[Path, bool], Made]
+    """Writes weights into a folder; small ones if so told."""
     peer: str
     samples: tuple[int, int]
     """How many, quick and else."""
@@ -90,7 +92,7 @@ def unit(image: Image.Image) -> Tensor:
     return torch.from_numpy(np.array(image)).permute(2, 0, 1)[None] / 255
 
 
-def ocr(folder: Path) -> Made:
+def ocr(folder: Path, quick: bool) -> Made:
     from rapidocr import RapidOCR
 
     threads = {
@@ -101,7 +103,7 @@ def ocr(folder: Path) -> Made:
     return {}, lambda data: engine(data)
 
 
-def regions(folder: Path) -> Made:
+def regions(folder: Path, quick: bool) -> Made:
     from safetensors.torch import save_file
 
     from preprocess.regions.c4 import C4Detector
@@ -109,21 +111,22 @@ def regions(folder: Path) -> Made:
     from tests.preprocess.regions.reference import random_state
 
     path = str(folder / "c4.safetensors")
-    save_file(random_state(classes=1600), path)
-    small = {"shortest": 320, "longest": 448, "proposals": 50}
-    detector = C4Detector(path, C4Options(proposals=50), 320, 448)
+    save_file(random_state(classes=80 if quick else 1600), path)
+    shortest, proposals = (160, 10) if quick else (480, 100)
+    sizes = {"shortest": shortest, "proposals": proposals}
+    detector = C4Detector(path, C4Options(proposals=proposals), shortest)
 
     def one(data: bytes) -> Any:
         with Image.open(io.BytesIO(data)) as image:
             return detector.detect([np.array(image.convert("RGB"))])
 
-    return {"weights": path, **small}, one
+    return {"weights": path, **sizes}, one
 
 
-def vqgan(folder: Path) -> Made:
+def vqgan(folder: Path, quick: bool) -> Made:
     from preprocess.codes.vqgan import Vqgan, VqganSettings
 
-    module = Vqgan(VqganSettings(), decoder=False)
+    module = Vqgan(VqganSettings(channels=32 if quick else 128), decoder=False)
 
     def look(image: Image.Image) -> Tensor:
         edge = (image.width - image.height) // 2
@@ -134,10 +137,10 @@ def vqgan(folder: Path) -> Made:
     return settings, loop(module.codes, look)
 
 
-def dvae(folder: Path) -> Made:
+def dvae(folder: Path, quick: bool) -> Made:
     from transformers import FlavaImageCodebook, FlavaImageCodebookConfig
 
-    module = FlavaImageCodebook(FlavaImageCodebookConfig()).eval()
+    module = FlavaImageCodebook(FlavaImageCodebookConfig(hidden_size=64 if quick else 256)).eval()
 
     def look(image: Image.Image) -> Tensor:
         return unit(image.resize((112, 112), Image.Resampling.LANCZOS)) * 0.8 + 0.1
@@ -146,13 +149,17 @@ def dvae(folder: Path) -> Made:
     return settings, loop(module.get_codebook_indices, look)
 
 
-def vqkd(folder: Path) -> Made:
+def vqkd(folder: Path, quick: bool) -> Made:
     from timm.models.vision_transformer import VisionTransformer
 
     from preprocess.codes.vqkd import Vqkd, VqkdSettings
 
-    module = Vqkd(VqkdSettings())
-    trunk = VisionTransformer(num_classes=0, global_pool="").eval()
+    sizes = {"width": 192 if quick else 768, "depth": 12}
+    heads = sizes["width"] // 64
+    module = Vqkd(VqkdSettings(**sizes, heads=heads, mlp=4 * sizes["width"])).eval()
+    trunk = VisionTransformer(
+        embed_dim=sizes["width"], depth=12, num_heads=heads, num_classes=0, global_pool=""
+    ).eval()
 
     def codes(x: Tensor) -> Tensor:
         features = module.encode_task_layer(trunk(2 * x - 1)[:, 1:])
@@ -165,28 +172,30 @@ def vqkd(folder: Path) -> Made:
     return settings, loop(codes, look)
 
 
-def patches(folder: Path) -> Made:
+def patches(folder: Path, quick: bool) -> Made:
     from torchvision.models import resnet50
     from torchvision.transforms.v2.functional import normalize
 
     network = resnet50().eval()
-    settings = {"weights": save(network, folder)}
+    side = 192 if quick else 448
+    settings = {"weights": save(network, folder), "size": side}
     trunk = nn.Sequential(*list(network.children())[:-1])
 
     def look(image: Image.Image) -> Tensor:
-        x = unit(image.resize((448, 448), Image.Resampling.BICUBIC))
+        x = unit(image.resize((side, side), Image.Resampling.BICUBIC))
         x = normalize(x, [0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
-        rows = x.unflatten(3, (4, 112)).unflatten(2, (4, 112)).permute(0, 2, 4, 1, 3, 5)
+        rows = x.unflatten(3, (4, side // 4)).unflatten(2, (4, side // 4)).permute(0, 2, 4, 1, 3, 5)
         return rows.flatten(0, 2)
 
     return settings, loop(trunk, look)
 
 
-def clip(folder: Path) -> Made:
+def clip(folder: Path, quick: bool) -> Made:
     import open_clip
 
-    model, _, transform = open_clip.create_model_and_transforms("ViT-B-32", load_weights=False)
-    settings = {"weights": save(model, folder), "model": "ViT-B-32"}
+    name = "ViT-S-32" if quick else "ViT-B-32"
+    model, _, transform = open_clip.create_model_and_transforms(name, load_weights=False)
+    settings = {"weights": save(model, folder), "model": name}
     model.eval()
     return settings, loop(
         lambda x: model.encode_image(x, normalize=True), lambda image: transform(image)[None]
@@ -194,23 +203,28 @@ def clip(folder: Path) -> Made:
 
 
 ROWS = (
-    Row("ocr", "ocr", ocr, "rapidocr", (3, 12)),
-    Row("regions", "regions", regions, "the detector's network", (2, 8)),
-    Row("codes_vqgan", "codes", vqgan, "the module alone", (3, 12)),
-    Row("codes_dvae", "codes", dvae, "transformers' FlavaImageCodebook", (3, 12)),
-    Row("codes_vqkd", "codes", vqkd, "timm's ViT-B/16 and a codebook", (4, 16)),
-    Row("patches", "patches", patches, "torchvision's resnet50", (3, 12)),
-    Row("clip", "clip", clip, "open_clip's encode_image", (8, 32)),
-    Row("boxes", "boxes", lambda _: ({}, None), "-", (128, 512)),
-    Row("objects", "objects", lambda _: ({"source": "boxes", "form": "boxes"}, None), "-",
+    Row("ocr", "ocr", ocr, "rapidocr", (2, 8)),
+    Row("regions", "regions", regions, "the detector's network", (2, 4)),
+    Row("codes_vqgan", "codes", vqgan, "the module alone", (4, 6)),
+    Row("codes_dvae", "codes", dvae, "transformers' FlavaImageCodebook", (4, 6)),
+    Row("codes_vqkd", "codes", vqkd, "timm's ViT and a codebook", (4, 6)),
+    Row("patches", "patches", patches, "torchvision's resnet50", (4, 6)),
+    Row("clip", "clip", clip, "open_clip's encode_image", (6, 16)),
+    Row("boxes", "boxes", lambda _, __: ({}, None), "-", (128, 512)),
+    Row("objects", "objects", lambda _, __: ({"source": "boxes", "form": "boxes"}, None), "-",
         (128, 512)),
 )  # fmt: skip
 """A further column is a row here, and a function that gives its settings and its peer."""
 
 
+@functools.cache
+def photographs() -> list[bytes]:
+    return [picture(640, 480, seed) for seed in range(16)]
+
+
 def make_corpus(folder: Path, samples: int) -> Corpus:
     """One shard of pictures with captions and boxes; pictures repeat after 16."""
-    pictures = [picture(640, 480, seed) for seed in range(min(samples, 16))]
+    pictures = photographs()
     boxes = {"boxes": [[0.1, 0.2, 0.5, 0.6], [0.3, 0.3, 0.9, 0.8]], "labels": ["dog", "cat"]}
     tar, sidecar = "shards/00000.tar", "shards/00000.parquet"
     with files.open_atomic(str(folder / tar)) as out:
@@ -239,12 +253,12 @@ def cpu_seconds(work: Callable[[], object]) -> float:
     return time.process_time() - start
 
 
-def measure(row: Row, folder: Path, samples: int, rounds: int) -> dict[str, list[float]]:
+def measure(row: Row, folder: Path, quick: bool, rounds: int) -> dict[str, list[float]]:
     """CPU seconds of each way, a figure a round."""
     (folder / "weights").mkdir(parents=True)
-    settings, peer = row.make(folder / "weights")
+    settings, peer = row.make(folder / "weights", quick)
     path = str(folder / "corpus")
-    corpus = make_corpus(folder / "corpus", samples)
+    corpus = make_corpus(folder / "corpus", row.samples[0 if quick else 1])
     for other in make_column(row.kind, settings).columns():
         run_annotation(folder / "corpus", other)
     work = engine(path, row.name, row.kind, settings)
@@ -287,7 +301,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=[row.name for row in ROWS], metavar="NAME")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    rounds = 3 if options.quick else 7
+    rounds = 3 if options.quick else 5
     print(f"{'column':<12}{'a second':>9}{'engine':>9}{'column':>9}{'peer':>9}   CPU ms a sample")
     ratios = []
     for row in ROWS:
@@ -295,7 +309,7 @@ def main() -> None:
             continue
         samples = row.samples[0 if options.quick else 1]
         with tempfile.TemporaryDirectory() as folder:
-            found = measure(row, Path(folder), samples, rounds)
+            found = measure(row, Path(folder), options.quick, rounds)
         each = {name: statistics.median(times) / samples for name, times in found.items()}
         cells = [f"{each[n] * 1e3:9.2f}" if n in each else f"{'-':>9}" for n in WAYS]
         print(f"{row.name:<12}{1 / each['engine']:9.1f}{''.join(cells)}   {row.unit}; {row.peer}")

@@ -37,13 +37,11 @@ class ClipSettings(PictureSettings):
 
 
 class ClipEmbeddings(PictureColumn):
-    """Embeddings of the picture, and of the caption if asked for.
+    """CLIP embeddings of the picture, and of the caption if asked for.
 
-    A sample has no value for one of the reasons
-    `no_image`: it has no picture;
-    `picture`: its picture cannot be decoded, or has more than 100 million pixels;
-    `no_caption`: its caption is empty or missing, where it is asked for;
-    `not_finite`: the network's answer is no number.
+    Reasons for no value: `no_image`, `picture` (it cannot be decoded, or has more than 100 million
+    pixels), `no_caption` (it is empty or missing, where it is asked for), `not_finite` (the
+    network's answer is no number).
     """
 
     version: ClassVar[int] = 1

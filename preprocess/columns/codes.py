@@ -96,12 +96,10 @@ class _Prepared:
 
 
 class Codes(PictureColumn):
-    """Codes, row-major, of one or more views a sample, with the views themselves.
+    """Image codes of one or more views of a sample's picture, with the views themselves.
 
-    A sample has no value for one of the reasons
-    `no_image`: it has no picture;
-    `image_broken`: its picture cannot be decoded, has more than 100 million pixels, or a side
-    of more than 16,777,216.
+    Reasons for no value: `no_image`, `picture` (it cannot be decoded, or has more than 100 million
+    pixels).
     """
 
     version: ClassVar[int] = 1

@@ -29,11 +29,9 @@ class PictureSettings(Settings):
 
 
 class PictureColumn(Column):
-    """A column that sees pictures only.
+    """A column that runs a network over pictures.
 
-    A sample has no value for one of the reasons
-    `no_image`: it has no picture;
-    `picture`: its picture cannot be decoded, or has more than 100 million pixels.
+    A sample has no value for `no_image` or `picture`, see `picture_of`.
     """
 
     Settings: ClassVar[type[Settings]] = PictureSettings

@@ -87,12 +87,10 @@ def resnet_trunk(state: "dict[str, Tensor]") -> "nn.Module":
 
 
 class Patches(PictureColumn):
-    """ResNet-50 vectors of 4 x 4 pieces, row-major.
+    """ResNet-50 vectors of a picture's 4 x 4 pieces, row-major, as M6 reads it.
 
-    A sample has no value for one of the reasons
-    `no_image`: it has no picture;
-    `picture`: its picture cannot be decoded, or has more than 100 million pixels;
-    `not_finite`: the network's answer does not fit float16.
+    Reasons for no value: `no_image`, `picture` (it cannot be decoded, or has more than 100 million
+    pixels), `not_finite` (the network's answer does not fit float16).
     """
 
     version: ClassVar[int] = 1
