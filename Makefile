@@ -22,6 +22,8 @@ setup: .venv/installed  ## Make .venv with everything that demo, test and check 
 	$(UV) --no-deps --require-hashes --requirements infra/models.txt
 	@# open_clip's own loader runs with webdataset up to 0.2.86; a test feeds it our shards.
 	$(UV) --target .venv/peers/webdataset-0.2.86 --no-deps webdataset==0.2.86
+	@# OpenAI's own dVAE encoder, which a test compares ours with; its pins are old.
+	$(UV) --target .venv/peers/dall-e-0.1 --no-deps dall-e==0.1
 	@touch $@
 
 demo: setup  ## Build the demo corpus from real pages, report on it, train CLIP on it for a minute

@@ -1,21 +1,25 @@
 """From image bytes to a model's square of pixels."""
 
 import io
-import math
 
 import cv2
 import numpy as np
 import simplejpeg
+import torch
 from numpy.typing import NDArray
 from PIL import Image
+from torch import Tensor
 
+from preprocess.images.crops import Box
+from preprocess.images.crops import random_box as random_box  # stands beside `crop`
 from trainers.task import SampleError
 
 Pixels = NDArray[np.uint8]
 """uint8 [height, width, 3], RGB."""
 
-Box = tuple[int, int, int, int]
-"""x0, y0, x1, y1 in pixels."""
+MEAN = (0.48145466, 0.4578275, 0.40821073)
+STD = (0.26862954, 0.26130258, 0.27577711)
+"""Of RGB in [0, 1], over CLIP's training pictures; FLAVA takes the same."""
 
 
 def decode(data: bytes, shortest: int = 0) -> Pixels:
@@ -51,36 +55,6 @@ def decode(data: bytes, shortest: int = 0) -> Pixels:
     return found
 
 
-def random_box(
-    height: int,
-    width: int,
-    draw: np.random.Generator,
-    scale: tuple[float, float] = (0.9, 1.0),
-    ratio: tuple[float, float] = (3 / 4, 4 / 3),
-) -> Box:
-    """A random part of a picture, as in "random resized crop".
-
-    Args:
-        height: Of the picture, pixels.
-        width: Of the picture, pixels.
-        draw: Source of randomness.
-        scale: Range of the part's area, as a share of the whole.
-        ratio: Range of width / height, drawn evenly on a log scale. When ten draws do not fit,
-            the largest centred part within the range is taken.
-    """
-    for _ in range(10):
-        area = height * width * draw.uniform(*scale)
-        aspect = math.exp(draw.uniform(math.log(ratio[0]), math.log(ratio[1])))
-        w, h = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
-        if 0 < w <= width and 0 < h <= height:
-            x, y = int(draw.integers(width - w + 1)), int(draw.integers(height - h + 1))
-            return x, y, x + w, y + h
-    w = min(width, round(height * ratio[1]))
-    h = min(height, round(width / ratio[0]))
-    x, y = (width - w) // 2, (height - h) // 2
-    return x, y, x + w, y + h
-
-
 def crop(picture: Pixels, box: Box, side: int) -> Pixels:
     """A part of a picture, resized to `side` x `side`: by area when it shrinks on both axes,
     else bicubic."""
@@ -107,3 +81,10 @@ def centre(picture: Pixels, side: int) -> Pixels:
         height, width = picture.shape[:2]
     y, x = round((height - side) / 2), round((width - side) / 2)
     return np.ascontiguousarray(picture[y : y + side, x : x + side])
+
+
+def normalise(pixels: Tensor) -> Tensor:
+    """uint8 [B, P, P, 3] to float [B, 3, P, P] with CLIP's mean and deviation."""
+    mean = torch.tensor(MEAN, device=pixels.device) * 255
+    std = torch.tensor(STD, device=pixels.device) * 255
+    return ((pixels.float() - mean) / std).permute(0, 3, 1, 2)

@@ -48,7 +48,7 @@ class Plan:
 
 
 def plan_column(path: str, name: str, kind: str, settings: Mapping[str, Any]) -> Plan:
-    """Resolve a column of a corpus; loads no model and writes nothing.
+    """Resolve a column of a corpus; runs no model and writes nothing.
 
     Args:
         path: The corpus folder.
@@ -58,13 +58,15 @@ def plan_column(path: str, name: str, kind: str, settings: Mapping[str, Any]) ->
 
     Raises:
         ColumnError: no such kind, or settings that do not fit.
-        ValueError: a model, a column that it reads or the corpus is missing.
+        ValueError: a model, a column that it reads or the corpus is missing, or the settings do
+            not fit the model.
     """
     if not name or "/" in name or name.startswith("."):
         raise ColumnError(f"{name!r} cannot be the name of a column: it is the name of a folder")
     corpus = Corpus(path)
     column = make_column(kind, settings)
     models = column.models()
+    _ = column.member  # raises where settings do not fit the weights, before any work
     reads = {other: read_manifest(path, other).fingerprint for other in column.columns()}
     if name in reads:
         raise ColumnError(f"column {name!r} cannot be made from itself")

@@ -30,6 +30,7 @@ def recipe_columns(recipe: Recipe, folder: str) -> dict[str, Column]:
         try:
             column = make_column(annotation.column, column_settings(annotation, folder))
             column.models()
+            _ = column.member  # raises where settings do not fit the weights
             first = next((name for name in column.columns() if name in later), None)
             if first is not None:
                 raise ColumnError(f"column {annotation.title!r} is made from {first!r}: list it "

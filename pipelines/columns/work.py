@@ -76,6 +76,7 @@ class AnnotateWork:
         column = _loaded(self.kind, self.settings)
         corpus = _corpus(self.corpus, self.manifest_sha256)
         shard = corpus.shards[number]
+        ext = column.member.ext
         rows: list[dict[str, Any]] = []
         counts = Counts()
         with files.open_atomic(self.path(number).removesuffix("parquet") + "tar") as out:
@@ -84,7 +85,7 @@ class AnnotateWork:
             while batch := list(itertools.islice(items, column.settings.batch_size)):
                 for item, found in zip(batch, annotate_batch(column, batch), strict=True):
                     data = found.data if isinstance(found, Value) else b""
-                    members = writer.add(item.key, {column.member.ext: data})
+                    members = writer.add(item.key, {ext: data})
                     row: dict[str, Any] = {"key": item.key, "members": members}
                     if isinstance(found, Value):
                         row |= found.facts

@@ -15,6 +15,9 @@ EXTRAS = {
     "ocr": "ocr",
     "scene-graphs": "scene-graphs",
     "questions": "scene-graphs",
+    "codes": "vision",
+    "patches": "vision",
+    "clip": "vision",
 }
 """What to install for our own kinds."""
 

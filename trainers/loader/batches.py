@@ -75,14 +75,22 @@ class Loader:
         """One micro-batch, or the promise of it."""
         source = self._sources[stream]
         if self._pool is None or self._assembler is None:
-            return _assemble(stream, [source.rows(positions)])
+            return self._assemble(stream, [source.rows(positions)])
         chunks = [
             self._pool.submit(source.rows, positions[i : i + _CHUNK])
             for i in range(0, len(positions), _CHUNK)
         ]
         return self._assembler.submit(
-            lambda: _assemble(stream, [chunk.result() for chunk in chunks])
+            lambda: self._assemble(stream, [chunk.result() for chunk in chunks])
         )
+
+    def _assemble(self, stream: str, chunks: list[list[Row]]) -> Batch:
+        arrays = stack([row for chunk in chunks for row in chunk])
+        tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
+        batch = self._task.exchange(Batch(stream, tensors))
+        if torch.cuda.is_available():
+            batch = Batch(stream, {name: x.pin_memory() for name, x in batch.data.items()})
+        return batch
 
     def _start(self) -> None:
         """Start to read the next step."""
@@ -128,11 +136,3 @@ class Loader:
         for pool in (self._pool, self._assembler):
             if pool is not None:
                 pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _assemble(stream: str, chunks: list[list[Row]]) -> Batch:
-    arrays = stack([row for chunk in chunks for row in chunk])
-    tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
-    if torch.cuda.is_available():
-        tensors = {name: tensor.pin_memory() for name, tensor in tensors.items()}
-    return Batch(stream, tensors)

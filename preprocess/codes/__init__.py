@@ -1,0 +1,1 @@
+"""Image codes: pictures as grids of words from a learnt codebook (see `docs/codes.md`)."""

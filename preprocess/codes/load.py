@@ -1,0 +1,58 @@
+"""Tokenizers by name, with weights from a file."""
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import torch
+
+from preprocess.codes.dvae import Dvae
+from preprocess.codes.tokenizer import ImageTokenizer
+from preprocess.codes.vqgan import Vqgan
+from preprocess.codes.vqkd import Vqkd
+from preprocess.codes.weights import read_state
+
+TOKENIZERS: dict[str, type[ImageTokenizer]] = {"vqgan": Vqgan, "dvae": Dvae, "vqkd": Vqkd}
+
+
+def load_tokenizer(
+    name: str, path: str, device: str | torch.device = "cpu", decoder: bool = False
+) -> ImageTokenizer:
+    """A tokenizer with published weights, on a device.
+
+    Args:
+        name: vqgan, dvae or vqkd.
+        path: See `read_state`.
+        device: Where it shall live.
+        decoder: Whether a VQGAN's `decode` will be needed.
+
+    Raises:
+        ValueError: there is no such tokenizer, or the file does not hold its weights.
+    """
+    if name not in TOKENIZERS:
+        raise ValueError(f"expected a tokenizer of {', '.join(TOKENIZERS)}; found {name!r}")
+    state = read_state(path)
+    try:
+        if name == "vqgan":
+            return Vqgan.from_state(state, decoder).to(device)
+        return TOKENIZERS[name].from_state(state).to(device)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
+@dataclass(frozen=True)
+class Form:
+    """What codes a tokenizer gives."""
+
+    codebook_size: int
+    stride: int
+
+
+@lru_cache(4)
+def tokenizer_form(name: str, path: str) -> Form:
+    """The form of the codes that a file of weights gives, from its shapes alone.
+
+    Raises:
+        ValueError: as `load_tokenizer`.
+    """
+    tokenizer = load_tokenizer(name, path)
+    return Form(tokenizer.codebook_size, tokenizer.stride)

@@ -1,0 +1,75 @@
+"""Files of published weights: safetensors, or what `torch.save` wrote."""
+
+import argparse
+import io
+import pickle
+import re
+import zipfile
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from safetensors.torch import load as load_safetensors
+from safetensors.torch import load_file
+from torch import Tensor
+
+from preprocess import files
+
+_WRAPPERS = ("state_dict", "model")
+
+
+def read_state(path: str) -> dict[str, Tensor]:
+    """Weights by name, from a local or remote file; those of a local file are mapped, not read.
+
+    What trainers wrap around them (`state_dict`, `model`) is taken off. Nothing but tensors,
+    plain values and `argparse.Namespace` is unpickled.
+
+    Raises:
+        ValueError: there is no such file, it holds no weights, or objects of foreign classes.
+    """
+    if not files.exists(path):
+        raise ValueError(f"no such file of weights: {path}")
+    local = files.is_local(path)
+    if path.endswith(".safetensors"):
+        try:
+            state = (
+                load_file(files.local_path(path))
+                if local
+                else load_safetensors(files.read_bytes(path))
+            )
+        except Exception as error:  # safetensors raises a class of its own, without a common base
+            raise ValueError(f"{path} is no safetensors file: {error}") from error
+        return dict(state)
+    source: Any = files.local_path(path) if local else io.BytesIO(files.read_bytes(path))
+    try:
+        with torch.serialization.safe_globals([argparse.Namespace]):
+            found = torch.load(
+                source,
+                map_location="cpu",
+                weights_only=True,
+                mmap=True if local and zipfile.is_zipfile(source) else None,
+            )
+    except pickle.UnpicklingError as error:
+        foreign = re.search(r"GLOBAL (\S+)", str(error))
+        what = f"objects of {foreign[1]}" if foreign else "what is no plain tensor"
+        raise ValueError(
+            f"{path} holds {what} besides weights, and unpickling those could run any code. Where "
+            "you trust the file, save its tensors alone:\n"
+            f'  found = torch.load({path!r}, weights_only=False, map_location="cpu")\n'
+            '  torch.save(found["state_dict"], "weights.pt")  '
+            "# or found.state_dict(), where a whole module was saved"
+        ) from error
+    except Exception as error:  # damaged bytes can end anywhere in the unpickler
+        raise ValueError(f"{path} cannot be read as a file of weights: {error}") from error
+    for wrapper in _WRAPPERS:
+        if isinstance(found, Mapping) and isinstance(found.get(wrapper), Mapping):
+            found = found[wrapper]
+            break
+    state = {
+        str(name): x.detach()
+        for name, x in (found.items() if isinstance(found, Mapping) else ())
+        if isinstance(x, Tensor)
+    }
+    if not state:
+        raise ValueError(f"{path} holds no weights by name, but {type(found).__name__}")
+    return state
