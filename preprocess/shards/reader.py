@@ -13,6 +13,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from preprocess import files
+from preprocess.shards.blocks import BlockCache
 from schemas.manifest import MANIFEST_NAME, Manifest, ManifestError, Shard
 
 Sample = dict[str, bytes]
@@ -23,11 +24,18 @@ class ShardReader:
     """Reads samples of one tar by row number.
 
     Local tars are read with `os.pread` (no seek, safe across threads and after a fork); others
-    with one ranged request a sample.
+    through a cache of blocks, or without one with a ranged request a sample.
+
+    Args:
+        tar: The tar.
+        sidecar: Its table.
+        cache: For a tar that is not local.
+        version: Digest of the tar, for the cache.
     """
 
-    def __init__(self, tar: str, sidecar: str):
+    def __init__(self, tar: str, sidecar: str, cache: BlockCache | None = None, version: str = ""):
         self.tar, self.sidecar = tar, sidecar
+        self._cache, self._version = None if files.is_local(tar) else cache, version
         table = files.read_table(sidecar, ["key", "members"])
         keys = table["key"].combine_chunks()
         self._keys: pa.Array = pa.array([], pa.string()) if len(keys) == 0 else keys
@@ -81,6 +89,8 @@ class ShardReader:
 
     def _pread(self, size: int, offset: int) -> bytes:
         if self._fd is None:
+            if self._cache is not None:
+                return self._cache.read(self.tar, self._version, offset, size)
             if not files.is_local(self.tar):
                 fs, plain = fsspec.url_to_fs(self.tar)
                 data: bytes = fs.cat_file(plain, start=offset, end=offset + size)
@@ -115,6 +125,12 @@ class ShardReader:
             raise OSError(f"{self.tar} ends before sample {row}: the tar or its sidecar is damaged")
         return {ext: data[start:stop] for ext, start, stop in parts}
 
+    def read_ahead(self, row: int) -> None:
+        """Let the cache, if there is one, fetch what `read` will ask for."""
+        if self._cache is not None:
+            offset, size = self._starts[row], self._sizes[row]
+            self._cache.prefetch(self.tar, self._version, offset, size)
+
     def close(self) -> None:
         """Close the tar; a later read opens it again."""
         if self._fd is not None:
@@ -146,11 +162,11 @@ class Corpus:
     """A corpus folder as a sequence of samples.
 
     `corpus[i]` is the i-th sample of the manifest's order. Sidecars are read when first needed;
-    at most `open_shards` of them stay open.
+    at most `open_shards` of them stay open. `cache` holds blocks of remote tars.
     """
 
-    def __init__(self, path: str, open_shards: int = 64):
-        self.path = path
+    def __init__(self, path: str, open_shards: int = 64, cache: BlockCache | None = None):
+        self.path, self.cache = path, cache
         where = files.join(path, MANIFEST_NAME)
         if not files.exists(where):
             raise ManifestError(
@@ -169,7 +185,8 @@ class Corpus:
 
     def _open_shard(self, number: int) -> ShardReader:
         shard = self.shards[number]
-        return ShardReader(files.join(self.path, shard.tar), files.join(self.path, shard.sidecar))
+        tar, sidecar = (files.join(self.path, name) for name in (shard.tar, shard.sidecar))
+        return ShardReader(tar, sidecar, self.cache, shard.tar_sha256)
 
     def shard(self, number: int) -> ShardReader:
         """The reader of the manifest's `number`-th shard."""
