@@ -118,6 +118,10 @@ class WordPiece:
                 out.starts.append(begins)
         return Encoding(out.ids[:most], out.offsets[:most], out.starts[:most])
 
+    def offsets(self, text: str) -> list[Span]:
+        """[start, end) characters of each piece, without special ones."""
+        return self.encode(text).offsets
+
     def decode(self, ids: Iterable[int]) -> str:
         """Pieces as text: words apart, special ones and what is no id left out."""
         pieces = [self.pieces[i] for i in ids if 0 <= i < len(self.pieces)]

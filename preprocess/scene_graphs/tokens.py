@@ -6,15 +6,13 @@ instance those of the `tokenizers` library.
 """
 
 import bisect
-import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from difflib import SequenceMatcher
-from functools import lru_cache
 from typing import Protocol, TypeVar
 
-from preprocess import files
 from preprocess.scene_graphs.graph import Node, SceneGraph, Span, Spans
+from preprocess.wordpiece import WordPiece
 
 _Node = TypeVar("_Node", bound=Node)
 
@@ -67,119 +65,6 @@ def with_tokens(graph: SceneGraph, offsets: Sequence[Span]) -> SceneGraph:
         given(graph.numbers),
         given(graph.relations),
     )
-
-
-class WordPiece:
-    """BERT's uncased tokenizer with offsets (Devlin et al. 2019; google-research/bert,
-    `tokenization.py`: lower case, accents off, punctuation and CJK apart, then the longest pieces
-    from the left)."""
-
-    _LONGEST_WORD = 100
-
-    def __init__(self, vocabulary: Sequence[str], name: str, unknown: str = "[UNK]"):
-        self.name = name
-        self._vocabulary = frozenset(vocabulary)
-        if unknown not in self._vocabulary:
-            raise ValueError(f"{name} has no {unknown}: expected a WordPiece vocab.txt of BERT")
-        self._unknown = unknown
-        self._pieces = lru_cache(maxsize=200_000)(self._split)
-
-    @classmethod
-    def load(cls, path: str) -> "WordPiece":
-        """Read a vocab.txt, a piece a line.
-
-        Raises:
-            ValueError: there is no such file, or it is no WordPiece vocabulary.
-        """
-        if not files.exists(path):
-            raise ValueError(
-                f"no vocabulary {path!r}: set tokenizer to the path of a BERT vocab.txt, or to "
-                "`clip`"
-            )
-        data = files.read_bytes(path)
-        digest = files.content_digest(path)[1]
-        return cls(data.decode().split("\n"), f"wordpiece:{digest}")
-
-    def _split(self, word: str) -> tuple[str, ...]:
-        if len(word) > self._LONGEST_WORD:
-            return (self._unknown,)
-        pieces, start = [], 0
-        while start < len(word):
-            mark = "##" if start else ""
-            end = len(word)
-            while end > start and mark + word[start:end] not in self._vocabulary:
-                end -= 1
-            if end == start:
-                return (self._unknown,)
-            pieces.append(mark + word[start:end])
-            start = end
-        return tuple(pieces)
-
-    def encode(self, text: str) -> list[tuple[str, Span]]:
-        """Pieces of a text with their characters, without [CLS] and [SEP]."""
-        found = []
-        for word, places in _basic_words(text):
-            pieces = self._pieces(word)
-            if pieces == (self._unknown,):
-                found.append((self._unknown, (places[0], places[-1] + 1)))
-                continue
-            at = 0
-            for piece in pieces:
-                length = len(piece.removeprefix("##") if at else piece)
-                found.append((piece, (places[at], places[at + length - 1] + 1)))
-                at += length
-        return found
-
-    def offsets(self, text: str) -> list[Span]:
-        """See `Tokenizer`."""
-        return [span for _, span in self.encode(text)]
-
-
-def _basic_words(text: str) -> Iterator[tuple[str, list[int]]]:
-    """Words of BERT's basic tokenizer: normalised letters and the place of each in the text."""
-    word: list[str] = []
-    places: list[int] = []
-    for place, raw in enumerate(text):
-        if raw in "\0\ufffd" or _is_control(raw):
-            continue
-        if raw.isspace():
-            if word:
-                yield "".join(word), places
-                word, places = [], []
-            continue
-        cjk = _is_cjk(ord(raw))
-        for letter in raw.lower() if raw.isascii() else unicodedata.normalize("NFD", raw.lower()):
-            if unicodedata.category(letter) == "Mn":
-                continue
-            if cjk or _is_punctuation(letter):
-                if word:
-                    yield "".join(word), places
-                    word, places = [], []
-                yield letter, [place]
-            else:
-                word.append(letter)
-                places.append(place)
-    if word:
-        yield "".join(word), places
-
-
-def _is_control(letter: str) -> bool:
-    return letter not in "\t\n\r" and unicodedata.category(letter).startswith("C")
-
-
-def _is_punctuation(letter: str) -> bool:
-    ascii_mark = letter.isascii() and not letter.isalnum() and letter > " "
-    return ascii_mark or unicodedata.category(letter).startswith("P")
-
-
-_CJK = (
-    (0x3400, 0x4DBF), (0x4E00, 0x9FFF), (0xF900, 0xFAFF), (0x20000, 0x2A6DF), (0x2A700, 0x2B73F),
-    (0x2B740, 0x2B81F), (0x2B820, 0x2CEAF), (0x2F800, 0x2FA1F),
-)  # fmt: skip
-
-
-def _is_cjk(code: int) -> bool:
-    return any(low <= code <= high for low, high in _CJK)
 
 
 class ClipPieces:

@@ -92,7 +92,7 @@ def test_tokens(tmp_path: Path) -> None:
     graph = json.loads(found.data)
     assert [node["tokens"] for node in graph["objects"]] == [[[1, 2]], [[5, 6]]]
     assert graph["relations"][0]["tokens"] == [[2, 3]]
-    (tmp_path / "vocab.txt").write_text("[UNK]\na\ndog\n")
+    (tmp_path / "vocab.txt").write_text("[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\na\ndog\n")
     other = SceneGraphs(SceneGraphs.Settings(tokenizer=str(tmp_path / "vocab.txt")))
     assert other.models()["tokenizer"].startswith("wordpiece:")
     with pytest.raises(ValueError, match="no vocabulary"):

@@ -9,12 +9,12 @@ from preprocess.scene_graphs.graph import Attribute, Object, SceneGraph
 from preprocess.scene_graphs.parsers import SeptetParser
 from preprocess.scene_graphs.tokens import (
     ClipPieces,
-    WordPiece,
     load_tokenizer,
     token_spans,
     with_tokens,
 )
 from preprocess.text.clip_tokenizer import clip_tokenizer
+from preprocess.wordpiece import WordPiece
 
 transformers = pytest.importorskip("transformers")
 
@@ -66,21 +66,6 @@ def theirs(tokenizer, text: str) -> tuple[list[str], list[tuple[int, int]]]:  # 
 
 
 @pytest.mark.parametrize("caption", CAPTIONS)
-def test_word_pieces_are_those_of_transformers(word_piece: WordPiece, bert, caption: str) -> None:  # type: ignore[no-untyped-def]
-    pieces, offsets = theirs(bert, caption)
-    assert [piece for piece, _ in word_piece.encode(caption)] == pieces
-    assert word_piece.offsets(caption) == offsets
-
-
-@settings(max_examples=150, deadline=None)
-@given(text=TEXTS)
-def test_word_pieces_of_any_text(word_piece: WordPiece, bert, text: str) -> None:  # type: ignore[no-untyped-def]
-    pieces, offsets = theirs(bert, text)
-    assert [piece for piece, _ in word_piece.encode(text)] == pieces
-    assert [(a, b) for a, b in word_piece.offsets(text)] == offsets
-
-
-@pytest.mark.parametrize("caption", CAPTIONS)
 def test_clip_pieces_are_those_of_transformers(clip, caption: str) -> None:  # type: ignore[no-untyped-def]
     _, offsets = theirs(clip, caption)
     assert ClipPieces().offsets(caption) == offsets
@@ -127,7 +112,7 @@ def test_nodes_select_exactly_their_tokens(
 def test_a_discontiguous_relation(septet: SeptetParser, word_piece: WordPiece) -> None:
     caption = "A dog holds the cup up."
     (graph,) = septet.graphs([caption])
-    pieces = [piece for piece, _ in word_piece.encode(caption)]
+    pieces = [word_piece.pieces[i] for i in word_piece.encode(caption).ids]
     (relation,) = with_tokens(graph, word_piece.offsets(caption)).relations
     assert relation.lemma == "hold up" and len(relation.tokens) == 2
     assert ["".join(pieces[a:b]).replace("##", "") for a, b in relation.tokens] == ["holds", "up"]
@@ -160,8 +145,8 @@ def test_graphs_check_themselves() -> None:
 
 
 def test_vocabularies_that_are_none(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"no vocabulary '/none': set tokenizer to"):
+    with pytest.raises(ValueError, match=r"no vocabulary '/none': give the path of a BERT"):
         load_tokenizer("/none")
     (tmp_path / "words.txt").write_text("a\nb\n")
-    with pytest.raises(ValueError, match=r"has no \[UNK\]: expected a WordPiece"):
+    with pytest.raises(ValueError, match=r"\[UNK\].*: expected a WordPiece"):
         load_tokenizer(str(tmp_path / "words.txt"))
