@@ -33,10 +33,10 @@ CAPTIONS = [
 ]
 TEXTS = st.text(
     st.characters(
-        codec="utf-8", max_codepoint=0x2FFF,
+        max_codepoint=0x24F,
         categories=("Lu", "Ll", "Nd", "Po", "Pd", "Zs", "Sc"),
     ), max_size=40,
-) | st.text("abDOG .,'-é狗 \t0\u0301", max_size=60)  # fmt: skip
+) | st.text("abDOG .,'-é狗—’“”€İß \t0\u0301", max_size=60)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
