@@ -1,9 +1,10 @@
-"""A build: the stages of a recipe one after another, each skipped when it is whole."""
+"""A build: the stages of a recipe one after another, then its columns; what is whole is skipped."""
 
 import json
 import time
 from dataclasses import dataclass
 
+from pipelines.columns.of_recipe import annotate_corpus, recipe_columns
 from pipelines.inputs import find_inputs, with_absolute_roots
 from pipelines.lock import locked
 from pipelines.progress import BuildProgress
@@ -18,6 +19,7 @@ from pipelines.stages.report import ReportStage
 from pipelines.stages.source import SourceStage
 from pipelines.stages.write import WriteStage
 from preprocess import files
+from schemas.columns import ColumnManifest
 from schemas.manifest import MANIFEST_NAME, Manifest
 from schemas.recipe import Recipe
 
@@ -44,11 +46,9 @@ class BuildResult:
 
     manifest: Manifest
     stages: list[StageResult]
-
-    @property
-    def nothing_to_do(self) -> bool:
-        """Whether every stage was whole already."""
-        return all(stage.skipped for stage in self.stages)
+    columns: list[ColumnManifest]
+    nothing_to_do: bool
+    """Whether every stage and every column was whole already."""
 
 
 def resolve(recipe: Recipe, folder: str, corpus: str) -> list[Stage]:
@@ -82,10 +82,11 @@ def build(
         progress: Told what happens.
 
     Raises:
-        RecipeError: an input that is not there.
+        RecipeError: an input that is not there, or a column that cannot be made.
         FolderBusyError: another build or an annotation is at work in the same folder.
         StageFailed: a stage failed; what it finished is kept.
     """
+    recipe_columns(recipe, folder)  # before anything is run
     with locked(corpus, alone=True, busy=f"another build or annotation is at work in {corpus}"):
         files.remove_temporaries(corpus)
         stages = resolve(recipe, folder, corpus)
@@ -96,8 +97,15 @@ def build(
         if not results[-1].skipped:
             _remove_old_stages(corpus, stages)
         files.remove_temporaries(corpus)
-        where = files.join(corpus, MANIFEST_NAME)
-        return BuildResult(Manifest.from_json(files.read_bytes(where), where), results)
+    columns, worked = annotate_corpus(recipe, folder, corpus, runner, progress)
+    if worked:
+        from pipelines.report.page import refresh_report  # only here: plotting and templates
+
+        refresh_report(corpus, worked)
+    where = files.join(corpus, MANIFEST_NAME)
+    manifest = Manifest.from_json(files.read_bytes(where), where)
+    nothing = not worked and all(result.skipped for result in results)
+    return BuildResult(manifest, results, columns, nothing)
 
 
 def _run_stage(stage: Stage, runner: Runner, progress: BuildProgress) -> StageResult:

@@ -74,6 +74,7 @@ def build(
     """
     from pipelines.build import build as run_build
     from pipelines.build import resolve
+    from pipelines.columns.of_recipe import recipe_columns
     from pipelines.dry_run import dry_run as run_dry
     from pipelines.explain import explain_stages
     from pipelines.progress import BuildProgress
@@ -88,7 +89,8 @@ def build(
     folder = str(recipe.resolve().parent)
     corpus = out or str(Path("corpora") / parsed.name)
     if explain:
-        explain_stages(parsed, resolve(parsed, folder, corpus), Console())
+        columns = recipe_columns(parsed, folder)
+        explain_stages(parsed, resolve(parsed, folder, corpus), columns, Console())
         return
     inputs = [str(path) for source in parsed.sources for path in source.paths]
     chosen = make_runner(runner, workers, beam or [], corpus, inputs)
@@ -102,6 +104,8 @@ def build(
     result = run_build(parsed, folder, corpus, chosen, BuildProgress(_console))
     if result.nothing_to_do:
         _console.print(f"{corpus} is whole already: nothing to do")
+    for column in result.columns:
+        _console.print(f"column {column.name}: {column.values:,} values")
     _console.print(
         f"[bold]{result.manifest.samples:,}[/] samples in {len(result.manifest.shards):,} shards: "
         f"{corpus}\nreport: {corpus.rstrip('/')}/stats/report.html"

@@ -1,22 +1,31 @@
 """`septet build --explain`: what a build would do, without doing it."""
 
+from collections.abc import Mapping
+
 from rich.console import Console
 from rich.table import Table
 
+from pipelines.columns.annotate import plan_column
 from pipelines.stages.base import Stage
+from preprocess.columns.base import Column
 from schemas.recipe import Recipe
 
 
-def explain_stages(recipe: Recipe, stages: list[Stage], console: Console) -> None:
-    """Print each stage with its fingerprint, whether it is whole, and its settings."""
+def explain_stages(
+    recipe: Recipe, stages: list[Stage], columns: Mapping[str, Column], console: Console
+) -> None:
+    """Print each stage and column with its fingerprint, whether it is whole, and its settings."""
     inputs = stages[0].inputs
-    table = Table(title=f"{recipe.name}: {len(stages)} stages", title_justify="left")
+    title = f"{recipe.name}: {len(stages)} stages" + f", {len(columns)} columns" * bool(columns)
+    table = Table(title=title, title_justify="left")
     for heading in ("stage", "fingerprint", "state", "settings"):
         table.add_column(heading, overflow="fold")
     for stage in stages:
         counts = stage.done()
         state = "whole" if counts else "to do"
         table.add_row(stage.name, stage.fingerprint, state, _settings(stage))
+    for name, column in columns.items():
+        table.add_row(*_column_row(stages[0].corpus, name, column))
     console.print(table)
     total = sum(item.bytes for item in inputs)
     console.print(f"{len(inputs):,} input files, {total:,} bytes")
@@ -24,6 +33,17 @@ def explain_stages(recipe: Recipe, stages: list[Stage], console: Console) -> Non
         console.print(f"  {item.label}  {item.bytes:,} bytes  {item.digest}", highlight=False)
     if len(inputs) > 20:
         console.print(f"  … and {len(inputs) - 20:,} more")
+
+
+def _column_row(corpus: str, name: str, column: Column) -> tuple[str, str, str, str]:
+    settings = column.settings.model_dump(mode="json")
+    lines = [f"column: {column.kind}", *(f"{key}: {value}" for key, value in settings.items())]
+    try:
+        plan = plan_column(corpus, name, column.kind, settings)
+    except ValueError:  # no corpus yet, or not the columns that it is made from
+        return name, "", "to do", "\n".join(lines)
+    whole = not plan.missing and not plan.foreign
+    return name, plan.fingerprint, "whole" if whole else "to do", "\n".join(lines)
 
 
 def _settings(stage: Stage) -> str:

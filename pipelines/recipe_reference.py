@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
-from schemas.recipe import ListSource, Recipe, WarcSource
+from schemas.recipe import Annotation, ListSource, Recipe, WarcSource
 
 _HEAD = """# Recipe reference
 
@@ -28,6 +28,7 @@ def reference() -> str:
         model = field.annotation
         if isinstance(model, type) and issubclass(model, BaseModel):
             parts += _section(name, model, [])
+    parts += _section("annotate", Annotation, [])
     return "\n".join(parts)
 
 

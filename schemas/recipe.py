@@ -5,7 +5,7 @@ Field descriptions here are the recipe reference; `docs/recipe.md` is generated 
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 
 class _Section(BaseModel):
@@ -216,6 +216,28 @@ class Write(_Section):
     )
 
 
+class Annotation(_Section):
+    """A column of annotations, made when the shards are whole, in the order of the list.
+
+    Changing it touches no shard. `septet columns` lists the kinds, `septet columns KIND` the
+    settings of one. Settings that begin with `./` or `../` are paths that start at the recipe's
+    folder.
+    """
+
+    column: str = Field(
+        min_length=1, description="Kind of column, or `module:Class` of a kind of your own."
+    )
+    name: str | None = Field(
+        default=None, description="What to call it in the corpus; the kind when absent."
+    )
+    settings: dict[str, Any] = Field(default={}, description="The kind's settings.")
+
+    @property
+    def title(self) -> str:
+        """What the column is called in the corpus."""
+        return self.name or self.column
+
+
 class Recipe(_Section):
     """A whole recipe."""
 
@@ -229,7 +251,20 @@ class Recipe(_Section):
     image: Image = Image()
     curate: Curate = Curate()
     write: Write = Write()
+    annotate: list[Annotation] = Field(
+        default=[], description="Columns of annotations, see `annotate` below."
+    )
+
+    @field_validator("annotate")
+    @classmethod
+    def _no_name_twice(cls, annotations: list[Annotation]) -> list[Annotation]:
+        titles = [one.title for one in annotations]
+        twice = sorted({title for title in titles if titles.count(title) > 1})
+        if twice:
+            raise ValueError(f"column {twice[0]!r} twice; give one of them another `name`")
+        return annotations
 
     def resolved(self) -> dict[str, Any]:
-        """The recipe with every default filled in, as plain data."""
-        return self.model_dump(mode="json")
+        """The recipe of the shards, with every default filled in, as plain data. Columns hold
+        their own settings in their manifests."""
+        return self.model_dump(mode="json", exclude={"annotate"})

@@ -113,9 +113,10 @@ def _known_keys(path: Sequence[int | str], data: Any) -> list[str]:
         data = data[part]
         if isinstance(part, int):
             continue
-        model = _model_of(model.model_fields[str(part)], data)
+        field = model.model_fields[str(part)]
+        model = _model_of(field, data)
     if isinstance(data, dict) and isinstance(path[-1] if path else "", int):
-        model = _pick(_models_in(Recipe.model_fields["sources"].annotation), data)
+        model = _pick(_models_in(field.annotation), data)
     return list(model.model_fields)
 
 

@@ -60,13 +60,14 @@ def _bomb() -> bytes:
 class HostileServer:
     """Runs in a thread of its own on a free port of 127.0.0.1 until the `with` block ends.
 
-    `hits` counts requests by path, `headers` keeps the last request's headers by path, `busiest`
+    `pause` is how many seconds a file takes; `hits` counts requests by path, `headers` keeps the last request's headers by path, `busiest`
     is the largest number of requests that were being answered at once, and `connections` counts
     the client ports seen.
     """
 
     def __init__(self, files: Mapping[str, bytes] | None = None, tls: ssl.SSLContext | None = None):
         self.files = dict(files or {})
+        self.pause = 0.0
         self.hits: Counter[str] = Counter()
         self.headers: dict[str, Mapping[str, str]] = {}
         self.busiest = 0
@@ -192,6 +193,7 @@ class HostileServer:
         return self.files[request.query["to"]]
 
     async def _file(self, request: web.Request) -> web.StreamResponse:
+        await asyncio.sleep(self.pause)
         return self._answer(request.path)
 
     async def _html(self, request: web.Request) -> web.StreamResponse:

@@ -138,10 +138,13 @@ start() {
   launch worker "${java[@]}" -Xmx512m org.apache.spark.deploy.worker.Worker \
     --host 127.0.0.1 --webui-port "$((base + 5))" --cores "$cores" --memory 1024g \
     -d "$state/work" "spark://127.0.0.1:$base"
+  # Beam would end its Spark application, and with it the executors, after each pipeline, of which
+  # a build has seven; this keeps them until the job server ends.
   # One core an executor: an executor that has several goes on sending bundles to a Python worker
   # that has died for as long as one of its others is busy.
   launch jobserver "${java[@]}" -Xmx1g \
-    -Dspark.driver.host=127.0.0.1 -Dspark.ui.enabled=false \
+    -Dbeam.spark.test.reuseSparkContext=true -Dspark.driver.host=127.0.0.1 \
+    -Dspark.ui.enabled=false \
     "-Dspark.executor.extraJavaOptions=$brief" \
     "-Dspark.executor.memory=$memory" -Dspark.executor.cores=1 \
     "-Dspark.default.parallelism=$((4 * cores))" -Dspark.task.maxFailures=8 \

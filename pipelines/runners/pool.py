@@ -25,8 +25,12 @@ _LOGGER = logging.getLogger(__name__)
 
 
 @dataclass
-class _Worker:
+class Worker:
+    """A worker process, and who asked for it."""
+
     wanted: workers.WorkerRequest
+    executor: str
+    """The connection that it was asked for over; an executor stops it over the same."""
     process: ForkServerProcess
 
 
@@ -40,15 +44,20 @@ class WorkerPool(beam_fn_api_pb2_grpc.BeamFnExternalWorkerPoolServicer):
 
     def __init__(self) -> None:
         # By control address: the ids of two executors may be the same.
-        self._workers: dict[str, _Worker] = {}
+        self._workers: dict[str, Worker] = {}
         self._lock = threading.Lock()
+
+    def running(self) -> list[Worker]:
+        """The workers that executors have not given up."""
+        with self._lock:
+            return list(self._workers.values())
 
     def StartWorker(self, request: Any, context: Any) -> Any:
         """Start the worker that an executor names, connected to that executor."""
         try:
             wanted = workers.WorkerRequest(request.control_endpoint.url, request.worker_id)
             with self._lock:
-                worker = _Worker(wanted, workers.start(wanted))
+                worker = Worker(wanted, context.peer(), workers.start(wanted))
                 self._workers[wanted.control_address] = worker
             threading.Thread(target=self._keep, args=(worker,), daemon=True).start()
             return beam_fn_api_pb2.StartWorkerResponse()
@@ -56,19 +65,21 @@ class WorkerPool(beam_fn_api_pb2_grpc.BeamFnExternalWorkerPoolServicer):
             return beam_fn_api_pb2.StartWorkerResponse(error=traceback.format_exc())
 
     def StopWorker(self, request: Any, context: Any) -> Any:
-        """Stop a worker. One whose name is not unique ends when its executor hangs up."""
+        """Stop the worker that this executor started under this name.
+
+        Executors count their workers alike, so that the same name is another's worker, too: were
+        that one ended before it had connected, its executor would wait without end. A worker that
+        is not found here has ended, or ends when its executor hangs up.
+        """
         with self._lock:
-            named = [
-                worker
-                for worker in self._workers.values()
-                if worker.wanted.worker_id == request.worker_id
-            ]
-            if len(named) == 1:
-                del self._workers[named[0].wanted.control_address]
-                named[0].process.terminate()
+            for address, worker in list(self._workers.items()):
+                asked = (worker.wanted.worker_id, worker.executor)
+                if asked == (request.worker_id, context.peer()):
+                    del self._workers[address]
+                    worker.process.terminate()
         return beam_fn_api_pb2.StopWorkerResponse()
 
-    def _keep(self, worker: _Worker) -> None:
+    def _keep(self, worker: Worker) -> None:
         """Watch one worker until it ends of itself or is stopped."""
         address = worker.wanted.control_address
         while True:
@@ -83,15 +94,15 @@ class WorkerPool(beam_fn_api_pb2_grpc.BeamFnExternalWorkerPoolServicer):
                 worker.process = workers.start(worker.wanted)
 
 
-def serve(address: str) -> grpc.Server:
-    """Start a pool at `address` (host:port) and return its server.
+def serve(address: str, pool: WorkerPool) -> grpc.Server:
+    """Serve a pool at `address` (host:port); returns its server.
 
     Raises:
         ValueError: the address cannot be bound.
     """
     workers.warm_up()
     server = grpc.server(ThreadPoolExecutor(max_workers=4), options=[("grpc.so_reuseport", 0)])
-    beam_fn_api_pb2_grpc.add_BeamFnExternalWorkerPoolServicer_to_server(WorkerPool(), server)
+    beam_fn_api_pb2_grpc.add_BeamFnExternalWorkerPoolServicer_to_server(pool, server)
     try:
         server.add_insecure_port(address)
     except RuntimeError as error:
@@ -108,7 +119,7 @@ def main(arguments: Sequence[str]) -> None:
     chosen = parser.parse_args(arguments)
     logging.basicConfig(level=logging.WARNING)
     try:
-        server = serve(f"{chosen.host}:{chosen.port}")
+        server = serve(f"{chosen.host}:{chosen.port}", WorkerPool())
     except ValueError as error:
         parser.error(str(error))
     server.wait_for_termination()

@@ -1,16 +1,16 @@
 """Random access to a corpus: any sample is one `pread` away."""
 
 import bisect
-import itertools
 import os
 import threading
 from collections.abc import Container, Iterator, Sequence
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Self
 
 import fsspec
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from preprocess import files
 from schemas.manifest import MANIFEST_NAME, Manifest, ManifestError, Shard
@@ -29,41 +29,55 @@ class ShardReader:
     def __init__(self, tar: str, sidecar: str):
         self.tar, self.sidecar = tar, sidecar
         table = files.read_table(sidecar, ["key", "members"])
-        self._keys = table["key"]
+        keys = table["key"].combine_chunks()
+        self._keys: pa.Array = pa.array([], pa.string()) if len(keys) == 0 else keys
         members = table["members"].combine_chunks()
         if isinstance(members, pa.ChunkedArray):  # an empty table has no chunk to combine
             members = pa.array([], members.type)
-        ends = members.offsets.to_pylist()
         entries = members.values
-        exts = entries.field("ext").to_pylist()
-        offsets = entries.field("offset").to_pylist()
-        sizes = entries.field("size").to_pylist()
-        self._crc32 = entries.field("crc32")
-        self._row_ends: list[int] = ends
-        # Per row: where to start, how much to read, and what to cut out of it.
-        self._spans: list[tuple[int, int, list[tuple[str, int, int]]]] = []
-        for first, last in itertools.pairwise(ends):
-            rows = range(first, last)
-            start = min((offsets[j] for j in rows), default=0)
-            stop = max((offsets[j] + sizes[j] for j in rows), default=0)
-            cuts = [(exts[j], offsets[j] - start, offsets[j] - start + sizes[j]) for j in rows]
-            self._spans.append((start, stop - start, cuts))
+        self._exts: list[str] = entries.field("ext").to_pylist()
+        offsets, sizes, crc32s = (
+            entries.field(name).to_numpy(zero_copy_only=False)
+            for name in ("offset", "size", "crc32")
+        )
+        self._crc32s = crc32s
+        # Per row: its members, where to start, how much to read.
+        ends = members.offsets.to_numpy()
+        self._ends: list[int] = ends.tolist()
+        filled = np.flatnonzero(np.diff(ends))
+        starts, stops = np.zeros((2, len(members)), np.int64)
+        if len(filled):
+            starts[filled] = np.minimum.reduceat(offsets, ends[filled])
+            stops[filled] = np.maximum.reduceat(offsets + sizes, ends[filled])
+        self._starts: list[int] = starts.tolist()
+        self._sizes: list[int] = (stops - starts).tolist()
+        # Per member: what to cut out of it.
+        self._begins = offsets - np.repeat(starts, np.diff(ends))
+        self._stops = self._begins + sizes
         self._fd: int | None = None
         self._opening = threading.Lock()
 
     def __len__(self) -> int:
-        return len(self._spans)
+        return len(self._starts)
 
     @property
-    def keys(self) -> pa.ChunkedArray:
+    def keys(self) -> pa.Array:
         """Keys in row order, as an Arrow string array."""
         return self._keys
 
+    @cached_property
+    def _key_list(self) -> list[str]:
+        found: list[str] = self._keys.to_pylist()
+        return found
+
+    def key(self, row: int) -> str:
+        """The key of a row."""
+        return self._key_list[row]
+
     def crc32s(self, row: int) -> dict[str, int]:
         """The CRC-32 that each member of a row should have, by extension."""
-        first, last = self._row_ends[row], self._row_ends[row + 1]
-        values = self._crc32.slice(first, last - first).to_pylist()
-        return dict(zip((ext for ext, _, _ in self._spans[row][2]), values, strict=True))
+        first, last = self._ends[row], self._ends[row + 1]
+        return dict(zip(self._exts[first:last], self._crc32s[first:last].tolist(), strict=True))
 
     def _pread(self, size: int, offset: int) -> bytes:
         if self._fd is None:
@@ -83,18 +97,23 @@ class ShardReader:
             IndexError: no such row.
             OSError: the tar is shorter than its sidecar says.
         """
-        offset, size, cuts = self._spans[row]
+        if row < 0:
+            raise IndexError(f"row {row} of {self.tar}")
+        first, last = self._ends[row], self._ends[row + 1]
+        begins, stops = self._begins[first:last].tolist(), self._stops[first:last].tolist()
+        parts = list(zip(self._exts[first:last], begins, stops, strict=True))
+        offset, size = self._starts[row], self._sizes[row]
         if only is not None:
-            cuts = [cut for cut in cuts if cut[0] in only]
-            if not cuts:
+            parts = [part for part in parts if part[0] in only]
+            if not parts:
                 return {}
-            start, stop = cuts[0][1], cuts[-1][2]
+            start, stop = parts[0][1], parts[-1][2]
             offset, size = offset + start, stop - start
-            cuts = [(ext, begin - start, end - start) for ext, begin, end in cuts]
+            parts = [(ext, begin - start, end - start) for ext, begin, end in parts]
         data = self._pread(size, offset)
         if len(data) != size:
             raise OSError(f"{self.tar} ends before sample {row}: the tar or its sidecar is damaged")
-        return {ext: data[start:stop] for ext, start, stop in cuts}
+        return {ext: data[start:stop] for ext, start, stop in parts}
 
     def close(self) -> None:
         """Close the tar; a later read opens it again."""
@@ -117,6 +136,10 @@ class ShardReader:
 
     def __setstate__(self, state: dict[str, object]) -> None:
         self.__dict__.update(state, _fd=None, _opening=threading.Lock())
+
+
+def _numbers(array: pa.Array) -> NDArray[np.int64]:
+    return array.to_numpy(zero_copy_only=False).astype(np.int64, copy=False)
 
 
 class Corpus:
@@ -179,8 +202,7 @@ class Corpus:
     def key(self, index: int) -> str:
         """The key of a sample."""
         number, row = self.locate(index)
-        key: str = self.shard(number).keys[row].as_py()
-        return key
+        return self.shard(number).key(row)
 
     def find(self, key: str) -> int:
         """The index of a key.

@@ -70,13 +70,17 @@ def _free_ports(count: int) -> int:
 
 
 @contextmanager
-def started_cluster(state: Path, cores: int) -> Iterator[SparkCluster]:
-    """A cluster that runs while the block does."""
+def started_cluster(
+    state: Path, cores: int, settings: tuple[str, ...] = ("spark.default.parallelism=16",)
+) -> Iterator[SparkCluster]:
+    """A cluster that runs while the block does.
+
+    Bundles are short beside the time between two kills, or none would ever end.
+    """
     base = _free_ports(6)
     script = [str(SPARK / "cluster.sh")]
     where = ["--state", str(state), "--port", str(base)]
-    # Bundles that are short beside the time between two kills, or none would ever end.
-    settings = ["--conf", "spark.default.parallelism=16"]
+    conf = [word for setting in settings for word in ("--conf", setting)]
     environment = {
         **os.environ,
         "PYTHON": sys.executable,
@@ -85,7 +89,7 @@ def started_cluster(state: Path, cores: int) -> Iterator[SparkCluster]:
         ),
     }
     started = subprocess.run(
-        [*script, "start", *where, "--cores", str(cores), *settings],
+        [*script, "start", *where, "--cores", str(cores), *conf],
         env=environment,
         capture_output=True,
         text=True,

@@ -8,8 +8,9 @@ import pytest
 
 from pipelines.runners import make_runner
 from preprocess.files import TEMPORARY_SUFFIX
-from tests.corpora import digests, run_build
+from tests.corpora import digests, run_annotation, run_build, write_site
 from tests.distributed.conftest import SparkCluster, started_cluster
+from tests.pipelines.columns.columns_to_test import HERE
 
 pytestmark = pytest.mark.slow
 
@@ -43,6 +44,21 @@ def test_spark_with_two_cores(
     run_build(DEMO, corpus, runner=spark_cluster.runner(str(corpus)))
     assert digests(corpus) == embedded
     assert not list(corpus.rglob(f"*{TEMPORARY_SUFFIX}"))
+
+
+def test_a_column_on_spark(spark_cluster: SparkCluster, tmp_path: Path) -> None:
+    recipe = write_site(tmp_path / "in", pages=48, pictures=40)
+    for name in ("local", "spark"):
+        run_build(recipe, tmp_path / name)
+    for kind in ("Words", "Hashes"):
+        runner = spark_cluster.runner(str(tmp_path / "spark"))
+        ours = run_annotation(tmp_path / "local", f"{HERE}:{kind}", name=kind.lower(), workers=2)
+        theirs = run_annotation(
+            tmp_path / "spark", f"{HERE}:{kind}", name=kind.lower(), runner=runner
+        )
+        assert ours == theirs and ours.values
+    assert digests(tmp_path / "spark") == digests(tmp_path / "local")
+    assert not list(tmp_path.rglob(f"*{TEMPORARY_SUFFIX}"))
 
 
 def test_prism(embedded: dict[str, str], tmp_path: Path) -> None:

@@ -47,8 +47,7 @@ class Members:
 
     def key(self, shard: int, row: int) -> str:
         """The key of a sample."""
-        key: str = self.corpus.shard(shard).keys[row].as_py()
-        return key
+        return self.corpus.shard(shard).key(row)
 
     def read(self, shard: int, row: int) -> Sample:
         """A sample's members under their extensions and columns under their names.
@@ -57,13 +56,14 @@ class Members:
             SampleError: a member is missing or its checksum is wrong.
             OSError: the tar cannot be read.
         """
-        sample = _checked(self.corpus.shard(shard), row)
+        base = self.corpus.shard(shard)
+        sample = _checked(base, row)
         for choices in self._wanted:
-            if not any(ext in sample for ext in choices):
+            if sample.keys().isdisjoint(choices):
                 raise SampleError(f"no member {' or '.join(choices)}; it has {sorted(sample)}")
         for name in (*self.stream.columns, *self.stream.optional):
             reader = self._column(name, shard)
-            if reader.keys[row].as_py() != self.key(shard, row):
+            if reader.key(row) != base.key(row):
                 raise SampleError(f"column {name} has another key in this row")
             (sample[name],) = _checked(reader, row).values()
         return sample
