@@ -3,12 +3,13 @@
 import importlib
 import json
 import re
+from contextlib import closing, nullcontext
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-MODELS = {"clip": "trainers.clip.presets"}
+MODELS = {"clip": "trainers.clip.presets", "flava": "trainers.flava.presets"}
 """Each model's presets."""
 
 _CORPUS = re.compile(r"^(?:(?P<stream>\w+)=)?(?P<path>.+?)(?:@(?P<weight>[0-9.]+))?$")
@@ -19,8 +20,9 @@ def train(
     corpus: Annotated[
         list[str],
         typer.Argument(
-            help="Corpus folder. Several are mixed by weight, PATH@WEIGHT; where a model reads "
-            "several kinds of data, STREAM=PATH names the kind."
+            help="Corpus folder. Several are mixed by weight, PATH@WEIGHT. Where a model reads "
+            "several kinds of data, STREAM=PATH names the kind; a PATH alone is for all kinds that "
+            "are not named."
         ),
     ],
     preset: Annotated[str, typer.Option(help="Size and recipe; `debug` runs on a laptop.")] = (
@@ -43,8 +45,11 @@ def train(
         Path | None, typer.Option(help="Folder of the run. Default: runs/MODEL-PRESET.")
     ] = None,
     initial: Annotated[
-        Path | None,
-        typer.Option(help="File of weights to start from, in a form that the model reads."),
+        list[Path] | None,
+        typer.Option(
+            help="File of weights to start from, in a form that the model reads; several may "
+            "each hold a part. What no file holds starts at random."
+        ),
     ] = None,
     steps: Annotated[int | None, typer.Option(help="Updates to do in all (train.steps).")] = None,
     seed: Annotated[int | None, typer.Option(help="Of everything random (train.seed).")] = None,
@@ -85,6 +90,9 @@ def train(
       septet train clip corpora/web --preset vit-l-14 --dry-run --ranks 256
 
       septet train clip corpora/web@0.8 corpora/docs@0.2 --preset rn50
+
+      septet train flava corpora/pairs texts=corpora/news --preset base
+      --initial dino_vitbase16_pretrain.pth
     """
     try:
         flags = {"steps": steps, "seed": seed, "workers": workers}
@@ -92,7 +100,8 @@ def train(
         settings = (changes or []) + given
         measures = (held_out, zero_shot, classes)
         dry = ranks if dry_run else None
-        code = _train(model, corpus, preset, measures, out, initial, resume, settings, dry)
+        parts = tuple(initial or ())
+        code = _train(model, corpus, preset, measures, out, parts, resume, settings, dry)
     except _user_errors() as error:
         typer.secho(f"septet train: {error}", fg="red", err=True)
         raise typer.Exit(1) from error
@@ -130,7 +139,7 @@ def _train(
     preset: str,
     measures: tuple[str | None, str | None, Path | None],
     out: Path | None,
-    initial: Path | None,
+    initial: tuple[Path, ...],
     resume: bool,
     changes: list[str],
     reckon_with: int | None,
@@ -145,10 +154,12 @@ def _train(
 
     settings = override(presets[preset], changes)
     task = settings.task()
-    streams: dict[str, list[tuple[Corpus, float]]] = {name: [] for name in task.streams}
+    cache = _cache(settings.train) if reckon_with is None else None
+    given: dict[str | None, list[tuple[Corpus, float]]] = {}
     for text in corpora:
-        stream, path, weight = _parse(text, list(streams))
-        streams[stream].append((Corpus(path), weight))
+        stream, path, weight = _parse(text, list(task.streams))
+        given.setdefault(stream, []).append((Corpus(path, cache=cache), weight))
+    streams = {name: given.get(name, given.get(None, [])) for name in task.streams}
     missing = [name for name, found in streams.items() if not found]
     if missing:
         raise ValueError(
@@ -164,7 +175,7 @@ def _train(
         show(needs, settings.train, reckon_with, Console(soft_wrap=True))
         return 0
     folder = out or Path("runs") / f"{model}-{preset}"
-    with world() as ranks:
+    with closing(cache) if cache else nullcontext(), world() as ranks:
         if not resume and ranks.main:
             _set_aside(folder)
         ranks.barrier()
@@ -174,7 +185,7 @@ def _train(
             optimizer=settings.optimizer,
             corpora=streams,
             out=folder,
-            held_out=Corpus(measures[0]) if measures[0] else None,
+            held_out=Corpus(measures[0], cache=cache) if measures[0] else None,
             evaluators=_zero_shot(task, *measures[1:]),
             initial=initial,
             record={"model": model, "preset": preset, "settings": settings.model_dump()},
@@ -182,13 +193,19 @@ def _train(
         return fit(run, ranks)
 
 
-def _parse(text: str, streams: list[str]) -> tuple[str, str, float]:
+def _parse(text: str, streams: list[str]) -> tuple[str | None, str, float]:
     found = _CORPUS.match(text)
     assert found is not None
-    stream = found["stream"] or streams[0]
-    if stream not in streams:
+    stream = found["stream"]
+    if stream is not None and stream not in streams:
         raise ValueError(f"{text}: there is no stream {stream!r}; there are: {', '.join(streams)}")
     return stream, found["path"], float(found["weight"] or 1.0)
+
+
+def _cache(train: Any) -> Any:
+    from preprocess.shards.blocks import BlockCache
+
+    return BlockCache(train.cache, train.cache_bytes) if train.cache else None
 
 
 def _zero_shot(task: Any, corpus: str | None, classes: Path | None) -> list[Any]:

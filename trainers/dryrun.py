@@ -1,5 +1,6 @@
 """What a run will ask of its machines, reckoned without them: on modules without memory."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -15,6 +16,8 @@ from trainers.engine.metrics import DENSE_BF16_PEAK, forward_flops
 from trainers.task import Task
 
 ASSUMED_DEVICE, ASSUMED_MFU = "H100", 0.4
+PLANNED = 1000
+"""So many steps are looked at where steps differ."""
 
 
 @dataclass(frozen=True)
@@ -26,10 +29,10 @@ class Needs:
     forward_flops: dict[str, int]
     """A sample of each stream, forward."""
     step_flops: int
-    """A whole step on all ranks: forward, backward, and forward once more where pooled losses are
-    accumulated over micro-batches."""
+    """A step on all ranks, in the mean: forward, backward, and forward once more where pooled
+    losses are accumulated over micro-batches."""
     rows_per_rank: dict[str, int]
-    """Of the first step's streams."""
+    """By stream."""
     micro_batches: dict[str, int]
     state_bytes: int
     """On each rank: fp32 weights, gradients, two moments, and the moving average."""
@@ -81,22 +84,25 @@ def reckon(
     parameters["directly"] = sum(p.numel() for p in module.parameters(recurse=False))
     parameters["all"] = _count(module)
     forward = forward_flops(task)
-    rows, micros, step, kept = {}, {}, 0, 0
-    for sub in task.plan(train.seed, 0):
-        if sub.rows % ranks:
-            raise ValueError(f"{sub.rows} rows of {sub.stream} cannot be shared by {ranks} ranks")
-        share = sub.rows // ranks
+    plans = [task.plan(train.seed, step) for step in range(min(train.steps, PLANNED))]
+    subs = Counter((sub.stream, sub.rows) for plan in plans for sub in plan)
+    rows, micros, total, kept = {}, {}, 0, 0
+    for (stream, count), times in subs.items():
+        if count % ranks:
+            raise ValueError(f"{count} rows of {stream} cannot be shared by {ranks} ranks")
+        share = count // ranks
         micro = min(train.micro_batch or share, share)
         if share % micro:
             raise ValueError(f"a rank's {share} rows are no multiple of train.micro_batch {micro}")
-        rows[sub.stream], micros[sub.stream] = share, share // micro
+        rows[stream], micros[stream] = share, share // micro
         passes = 4 if task.pooled and share > micro else 3
         passes += 1 if train.activation_checkpointing else 0
-        step += passes * forward[sub.stream] * sub.rows
-        kept = max(kept, activation_bytes(task, train, sub.stream, micro))
+        total += times * passes * forward[stream] * count
+        kept = max(kept, activation_bytes(task, train, stream, micro))
+    step = total // len(plans)
     copies = 5 if train.ema else 4
-    total_rows = sum(rows.values()) * ranks
-    rate = DENSE_BF16_PEAK[ASSUMED_DEVICE] * ASSUMED_MFU * ranks / (step / total_rows)
+    step_rows = sum(times * count for (_, count), times in subs.items()) / len(plans)
+    rate = DENSE_BF16_PEAK[ASSUMED_DEVICE] * ASSUMED_MFU * ranks / (step / step_rows)
     found = [corpus for parts in corpora.values() for corpus, _ in parts]
     size = sum(s.bytes for c in found for s in c.shards) / max(1, sum(len(c) for c in found))
     return Needs(

@@ -1,13 +1,18 @@
 """Measures that several models share."""
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from itertools import islice
 
 import torch
 from torch import Tensor, nn
 
 from preprocess.shards.reader import Corpus
+from trainers.loader.kept import Kept
+from trainers.loader.order import generator
 from trainers.loader.source import Members, stack
-from trainers.task import Batch, SampleError, Stream, Task
+from trainers.task import Batch, Row, SampleError, Stream, Task
 
 
 class Retrieval:
@@ -23,16 +28,7 @@ class Retrieval:
         self, task: Task, stream: str, corpus: Corpus, samples: int = 1000, batch: int = 64
     ):
         self._task, self._stream, self._batch = task, stream, batch
-        members = Members(corpus, task.streams[stream])
-        rows = []
-        for index in range(min(samples, len(corpus))):
-            try:
-                rows.append(task.read(stream, members.read(*corpus.locate(index)), None))
-            except (SampleError, OSError):
-                continue  # Told of by `septet check`; a measure needs no full batch.
-        if not rows:
-            raise ValueError(f"{corpus.path} has no sample to measure retrieval on")
-        self._rows = rows
+        self._rows = _rows(task, stream, corpus, samples)
 
     def __call__(self, module: nn.Module, device: torch.device) -> dict[str, float]:
         """See `trainers.task.Evaluator`."""
@@ -122,6 +118,87 @@ class ZeroShot:
             for k in right:
                 right[k] += int(hits[:, :k].sum())
         return {f"accuracy_{k}": n / len(self._rows) for k, n in right.items()}
+
+
+class Predictions:
+    """How often what a task predicts of a row (masked words, matching) is right.
+
+    Rows are read as for training, with randomness that is a function of the key. Figures: the
+    share of right predictions by name, in [0, 1]; and for rows with pictures, under
+    `NAME_other_picture`, the same with each row seeing its neighbour's picture: what is known
+    without the picture.
+    """
+
+    name = "predictions"
+
+    def __init__(
+        self,
+        task: Task,
+        streams: Sequence[str],
+        corpus: Corpus,
+        labels: Callable[[Batch], Mapping[str, Tensor]],
+        samples: int = 512,
+        batch: int = 64,
+    ):
+        """
+        Args:
+            task: Its outputs are scores [n, classes].
+            streams: Kinds of rows to predict for.
+            corpus: Whose samples are read.
+            labels: From a batch to int64 [n] for each of the outputs to compare.
+            samples: How many rows of each kind at most.
+            batch: Rows at once; even, as tasks may join rows in pairs.
+        """
+        self._task, self._labels = task, labels
+        self._batches: list[Batch] = []
+        for stream in streams:
+            rows = _rows(task, stream, corpus, samples, drawn=True)
+            for i in range(0, len(rows) - 1, batch):
+                part = rows[i : i + batch]
+                arrays = stack(part[: len(part) // 2 * 2])
+                data = {name: torch.from_numpy(array) for name, array in arrays.items()}
+                self._batches.append(task.exchange(Batch(stream, data)))
+
+    def __call__(self, module: nn.Module, device: torch.device) -> dict[str, float]:
+        """See `trainers.task.Evaluator`."""
+        right: Counter[str] = Counter()
+        count: Counter[str] = Counter()
+        for batch in (b.to(device) for b in self._batches):
+            views = {"": batch}
+            if "pixels" in batch.data:
+                other = {**batch.data, "pixels": batch.data["pixels"].roll(1, 0)}
+                views["_other_picture"] = Batch(batch.stream, other)
+            labels = self._labels(batch)
+            for view, seen in views.items():
+                outputs = self._task.forward(module, seen)
+                for name, expected in labels.items():
+                    hits = outputs[name].argmax(1) == expected
+                    right[name + view] += int(hits.sum())
+                    count[name + view] += len(expected)
+        return {name: right[name] / n for name, n in count.items() if n}
+
+
+def _rows(task: Task, stream: str, corpus: Corpus, most: int, drawn: bool = False) -> list[Row]:
+    """The first usable samples as model inputs; `drawn` with randomness of the key.
+
+    Raises:
+        ValueError: there is none, or a column is missing.
+    """
+    members, kept = (
+        Members(corpus, task.streams[stream]),
+        Kept(corpus, task.streams[stream].columns),
+    )
+    places = ((s, kept.row(s, i)) for s, count in enumerate(kept.counts) for i in range(count))
+    rows = []
+    for shard, row in islice(places, most):
+        draw = partial(generator, "measure", members.key(shard, row)) if drawn else None
+        try:
+            rows.append(task.read(stream, members.read(shard, row), draw))
+        except (SampleError, OSError):
+            continue  # Told of by `septet check`; a measure needs no full batch.
+    if not rows:
+        raise ValueError(f"{corpus.path} has no sample of {stream} to measure on")
+    return rows
 
 
 def _recalls(name: str, scores: Tensor) -> dict[str, float]:

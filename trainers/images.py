@@ -5,8 +5,10 @@ import io
 import cv2
 import numpy as np
 import simplejpeg
+import torch
 from numpy.typing import NDArray
 from PIL import Image
+from torch import Tensor
 
 from preprocess.images.crops import Box
 from preprocess.images.crops import random_box as random_box  # stands beside `crop`
@@ -14,6 +16,10 @@ from trainers.task import SampleError
 
 Pixels = NDArray[np.uint8]
 """uint8 [height, width, 3], RGB."""
+
+MEAN = (0.48145466, 0.4578275, 0.40821073)
+STD = (0.26862954, 0.26130258, 0.27577711)
+"""Of RGB in [0, 1], over CLIP's training pictures; FLAVA takes the same."""
 
 
 def decode(data: bytes, shortest: int = 0) -> Pixels:
@@ -75,3 +81,10 @@ def centre(picture: Pixels, side: int) -> Pixels:
         height, width = picture.shape[:2]
     y, x = round((height - side) / 2), round((width - side) / 2)
     return np.ascontiguousarray(picture[y : y + side, x : x + side])
+
+
+def normalise(pixels: Tensor) -> Tensor:
+    """uint8 [B, P, P, 3] to float [B, 3, P, P] with CLIP's mean and deviation."""
+    mean = torch.tensor(MEAN, device=pixels.device) * 255
+    std = torch.tensor(STD, device=pixels.device) * 255
+    return ((pixels.float() - mean) / std).permute(0, 3, 1, 2)

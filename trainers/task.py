@@ -90,9 +90,10 @@ class Evaluator(Protocol):
 class Task(ABC):
     """One model's way to be trained.
 
-    The engine calls `plan`, `read`, `counts`, `forward`, `losses` and `pooled_losses`, in this
-    order, for each step. Loss `x` adds `weights[x] * (sum of x) / (count of x)` to the objective,
-    with sum and count taken over all ranks and micro-batches.
+    The engine calls `plan`, `read`, `exchange`, `counts`, `forward`, `losses` and
+    `pooled_losses`, in this order, for each step. Loss `x` adds
+    `weights[x] * (sum of x) / (count of x)` to the objective, with sum and count taken over all
+    ranks and micro-batches.
     """
 
     streams: Mapping[str, Stream]
@@ -122,6 +123,12 @@ class Task(ABC):
             SampleError: the sample cannot be used.
         """
 
+    def exchange(self, batch: Batch) -> Batch:
+        """A micro-batch as it was read, with what its rows take from each other (negatives); runs
+        in a thread. It must not matter how a global batch is cut into micro-batches: take from
+        near rows, and refuse sizes that part them."""
+        return batch
+
     @abstractmethod
     def build(self) -> nn.Module:
         """The module, initialised from torch's global generator."""
@@ -141,6 +148,12 @@ class Task(ABC):
     @abstractmethod
     def forward(self, module: nn.Module, batch: Batch) -> dict[str, Tensor]:
         """Run the module (through its `forward`, which sharding hooks into); outputs by name."""
+
+    def pooled_outputs(self, module: nn.Module, batch: Batch) -> dict[str, Tensor]:
+        """The `pooled` outputs alone, as `forward` gives them; none where a batch has none. The
+        first of accumulation's two passes asks for them: override it where `forward` does more."""
+        outputs = self.forward(module, batch)
+        return {name: outputs[name] for name in self.pooled if name in outputs}
 
     def losses(self, outputs: dict[str, Tensor], batch: Batch) -> dict[str, Tensor]:
         """Sums of the losses that each row has by itself."""
@@ -174,7 +187,8 @@ class Task(ABC):
         raise NotImplementedError
 
     def initial(self, path: Path) -> dict[str, Tensor]:
-        """Weights to start from, under the module's names, out of a file that others wrote.
+        """Weights to start from, under the module's names, out of a file that others wrote; those
+        that it lacks start at random.
 
         Raises:
             ValueError: the file does not fit.

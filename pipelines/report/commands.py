@@ -12,9 +12,8 @@ from pipelines.report.figures import Statistics
 from pipelines.report.page import report_page
 from pipelines.report.readable import size
 from pipelines.report.show import print_sample, resolve_key, write_image
-from pipelines.report.statistics import corpus_statistics
+from pipelines.report.statistics import column_figures, corpus_statistics
 from preprocess import files
-from preprocess.columns.reader import column_names, read_manifest
 from preprocess.shards.reader import Corpus
 
 _CORPUS = typer.Argument(
@@ -57,6 +56,7 @@ def stats(
     septet stats corpora/demo-2 --against demo.json --html changes.html
     """
     found = _measured(corpus)
+    found = found.model_copy(update={"columns": column_figures(corpus) or None})
     changes = compare(_other(against), found) if against else None
     if html is not None:
         page = report_page(corpus, found, changes)
@@ -68,8 +68,8 @@ def stats(
         sys.stdout.flush()
     elif html is None:
         _print(found, changes)
-        names = [] if changes else column_names(corpus)
-        terminal.print_columns((read_manifest(corpus, n) for n in names), Console())
+        if not changes:
+            terminal.print_columns(found.columns or [], Console())
 
 
 def show(
@@ -126,7 +126,8 @@ def _other(against: str) -> Statistics:
                 "`septet stats --json` printed"
             )
         return Statistics.from_json(files.read_bytes(against), against)
-    return corpus_statistics(against)
+    found = corpus_statistics(against)
+    return found.model_copy(update={"columns": column_figures(against) or None})
 
 
 def _print(found: Statistics, changes: Comparison | None) -> None:

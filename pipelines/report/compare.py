@@ -74,6 +74,9 @@ def _figures(stats: Statistics) -> Iterator[tuple[tuple[str, str], float]]:
     yield ("total", "samples"), stats.samples
     yield ("total", "shards"), stats.shards
     yield ("total", "bytes"), stats.bytes
+    for column in stats.columns or []:
+        yield ("columns", f"{column.name} values"), column.values
+        yield ("columns", f"{column.name} bytes"), column.bytes
     for stage in stats.funnel:
         yield ("funnel", f"{stage.stage} in"), stage.rows_in
         yield ("funnel", f"{stage.stage} out"), stage.rows_out

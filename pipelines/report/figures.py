@@ -144,6 +144,18 @@ class FailureClass(_Figures):
     reasons: dict[str, int]
 
 
+class ColumnFigures(_Figures):
+    """A column: its samples with and without a value, and the size of its tars."""
+
+    name: str
+    kind: str
+    samples: int
+    values: int
+    bytes: int
+    without: dict[str, int]
+    """Samples without a value, by reason."""
+
+
 class Statistics(_Figures):
     """All figures of a corpus. Equal corpora give equal JSON."""
 
@@ -169,6 +181,8 @@ class Statistics(_Figures):
     """By name, see `pipelines.report.measures.MEASURES`; only those that any sample has."""
     notes: list[str]
     """What does not add up, in words."""
+    columns: list[ColumnFigures] | None = None
+    """By name; None in `stats/statistics.json`, which is of the build: columns come and go."""
 
     @property
     def candidates(self) -> int | None:
@@ -177,7 +191,8 @@ class Statistics(_Figures):
 
     def to_json(self) -> str:
         """Canonical text: equal statistics give equal bytes."""
-        data = self.model_dump(mode="json", by_alias=True)
+        without = {"columns"} if self.columns is None else None
+        data = self.model_dump(mode="json", by_alias=True, exclude=without)
         return json.dumps(data, indent=1, ensure_ascii=False) + "\n"
 
     @classmethod

@@ -12,9 +12,10 @@ import pyarrow.parquet as pq
 
 from pipelines.report import funnel, rejects
 from pipelines.report.domains import count_domains
-from pipelines.report.figures import Category, Histogram, Members, Statistics
+from pipelines.report.figures import Category, ColumnFigures, Histogram, Members, Statistics
 from pipelines.report.measures import MEASURES, Distribution, tally
 from preprocess import files
+from preprocess.columns.reader import column_names, read_manifest
 from preprocess.shards.reader import Corpus
 from preprocess.text.words import count_words
 
@@ -178,6 +179,18 @@ def sidecar_statistics(path: str) -> ShardStatistics:
     except pa.ArrowInvalid as error:
         raise ValueError(f"{path} is no Parquet file ({error}): run `septet check`") from error
     return total
+
+
+def column_figures(path: str) -> list[ColumnFigures]:
+    """Figures of a corpus's columns, by name, from their manifests."""
+    manifests = [read_manifest(path, name) for name in column_names(path)]
+    return [
+        ColumnFigures(
+            name=m.name, kind=m.kind, samples=m.samples, values=m.values, bytes=m.size,
+            without=dict(m.reasons),
+        )
+        for m in manifests
+    ]  # fmt: skip
 
 
 def corpus_statistics(path: str, progress: Callable[[int, int], None] | None = None) -> Statistics:

@@ -11,10 +11,9 @@ from rich.text import Text
 
 from pipelines.report.charts import value_text
 from pipelines.report.compare import Comparison
-from pipelines.report.figures import Category, Histogram, Statistics
+from pipelines.report.figures import Category, ColumnFigures, Histogram, Statistics
 from pipelines.report.measures import MEASURES
 from pipelines.report.readable import counted, label, number, one_line, share, size, value_name
-from schemas.columns import ColumnManifest
 
 KEPT, LOST, SOFT = "cyan", "red", "dim"
 _BLOCKS = " ▁▂▃▄▅▆▇█"
@@ -175,17 +174,17 @@ def print_statistics(stats: Statistics, console: Console) -> None:
         console.print(table)
 
 
-def print_columns(manifests: Iterable[ColumnManifest], console: Console) -> None:
+def print_columns(columns: Iterable[ColumnFigures], console: Console) -> None:
     """Print a corpus's columns, if it has any."""
     table = _table("Columns", "name", "values", "share", "bytes", "without")
-    for manifest in manifests:
+    for column in columns:
         table.add_row(
-            one_line(manifest.name, 40),
-            number(manifest.values),
-            share(manifest.values, manifest.samples),
-            size(manifest.size),
+            one_line(column.name, 40),
+            number(column.values),
+            share(column.values, column.samples),
+            size(column.bytes),
             ", ".join(
-                f"{label(reason)} {number(count)}" for reason, count in manifest.reasons.items()
+                f"{label(reason)} {number(count)}" for reason, count in column.without.items()
             ),
         )
     if table.rows:

@@ -1,6 +1,7 @@
 """The backend that runs Faster R-CNN C4 on torchvision's parts."""
 
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -93,22 +94,28 @@ class C4Detector:
             else:
                 boxes = torch.from_numpy(given).to(self.device) * sides
             if not len(boxes):
-                return empty(network.classes)
+                return empty(network.classes, network.attributes is not None)
             vectors, probs, deltas = network.describe(features, boxes)
             labels = probs[:, 1:].argmax(dim=1)
             scores = probs[:, 1:].amax(dim=1)
             if self.refined and given is None:
                 boxes = network.refine(boxes, deltas, labels)
             corners = np.clip((boxes / sides).cpu().numpy(), 0, 1)
-            return Detections(
+            found = Detections(
                 vectors.cpu().numpy(), corners if given is None else given, probs.cpu().numpy(),
                 labels.int().cpu().numpy(), scores.cpu().numpy(),
             )  # fmt: skip
+            if network.attributes is None:
+                return found
+            named, sure = (x.cpu().numpy() for x in network.attributes(vectors, probs))
+            return replace(found, attributes=named.astype(np.int32), attribute_scores=sure)
 
 
-def empty(classes: int) -> Detections:
+def empty(classes: int, attributes: bool = False) -> Detections:
     """No regions."""
+    labels, scores = np.zeros(0, np.int32), np.zeros(0, np.float32)
     return Detections(
         np.zeros((0, 2048), np.float32), np.zeros((0, 4), np.float32),
-        np.zeros((0, 1 + classes), np.float32), np.zeros(0, np.int32), np.zeros(0, np.float32),
+        np.zeros((0, 1 + classes), np.float32), labels, scores,
+        labels if attributes else None, scores if attributes else None,
     )  # fmt: skip

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torchvision.models.resnet import Bottleneck, ResNet
 from torchvision.ops import FrozenBatchNorm2d, clip_boxes_to_image, nms, roi_align, roi_pool
 
+from preprocess.regions.attributes import AttributeHead
 from preprocess.regions.checkpoint import CELL_ANCHORS, State, split_state
 
 STRIDE = 16
@@ -55,6 +56,8 @@ class C4Options:
     """Square roots of the anchors' areas, pixels; None: those of the checkpoint, see `anchors`."""
     anchor_ratios: tuple[float, ...] = (0.5, 1.0, 2.0)
     """Height / width."""
+    attributes: bool = False
+    """Run the attribute head."""
 
 
 def cell_anchors(sizes: Sequence[float], ratios: Sequence[float]) -> Tensor:
@@ -185,6 +188,7 @@ class FasterRcnnC4(nn.Module):
                 part.load_state_dict({n: rest[f"{name}.{n}"] for n in ("weight", "bias")})
         except RuntimeError as error:
             raise ValueError(f"weights do not fit a Faster R-CNN C4: {error}") from error
+        self.attributes = AttributeHead(rest, 2048, self.classes) if options.attributes else None
         self.eval()
 
     def _arrange(self, body: ResNet) -> None:

@@ -97,7 +97,9 @@ class RegionsSettings(base.Settings):
         default=False, description="backend lmdb: records hold `cls_prob`; without it, no value."
     )
     attributes: bool = Field(
-        default=False, description="backends tsv (lxmert), npz: keep attributes and their scores."
+        default=False,
+        description="Attributes and their scores: backends c4 and given from the checkpoint's "
+        "attribute head, tsv (lxmert) and npz from the files.",
     )
 
     @model_validator(mode="after")
@@ -106,10 +108,13 @@ class RegionsSettings(base.Settings):
             raise ValueError(f"min_regions {self.min_regions} > max_regions {self.max_regions}")
         if self.shortest > self.longest:
             raise ValueError(f"shortest {self.shortest} > longest {self.longest}")
-        if self.attributes and not (
-            self.backend == "npz" or (self.backend == "tsv" and self.layout == "lxmert")
-        ):
-            raise ValueError("attributes are in files of tsv (layout lxmert) and npz only")
+        has_attributes = self.backend in ("c4", "given", "npz") or (
+            self.backend == "tsv" and self.layout == "lxmert"
+        )
+        if self.attributes and not has_attributes:
+            raise ValueError(
+                "attributes come from backends c4, given, tsv (layout lxmert) and npz only"
+            )
         return self
 
     @property

@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -39,13 +40,14 @@ def settings(*changes: str) -> ClipPreset:
     return override(PRESETS["debug"], [*TINY, *changes])
 
 
-def train(preset: ClipPreset, corpus: Path, out: Path, held_out: Path | None = None) -> int:
-    """Train with the ranks that this process is one of."""
+def train(preset: Any, corpus: Path, out: Path, held_out: Path | None = None) -> int:
+    """Train with the ranks that this process is one of; all streams read the corpus."""
+    task = preset.task()
     run = Run(
-        task=preset.task(),
+        task=task,
         train=preset.train,
         optimizer=preset.optimizer,
-        corpora={"pairs": [(Corpus(str(corpus)), 1.0)]},
+        corpora={stream: [(Corpus(str(corpus)), 1.0)] for stream in task.streams},
         out=out,
         held_out=Corpus(str(held_out)) if held_out else None,
     )

@@ -1,5 +1,6 @@
 """What runs left behind, and how to cut one short."""
 
+import itertools
 import json
 import os
 import signal
@@ -10,7 +11,6 @@ from torch import nn
 from torch.distributed.checkpoint.format_utils import dcp_to_torch_save
 
 from tests.trainers.conftest import train
-from trainers.clip.task import ClipTask
 from trainers.engine.checkpoint import completed
 
 
@@ -39,15 +39,14 @@ def same(a: Path, b: Path) -> bool:
 def stop_after(step: int, preset, corpus: Path, out: Path) -> None:
     """Train in this process and send it SIGTERM during update `step`."""
 
-    class Stopping(ClipTask):
-        updates = 0
+    task, updates = preset.task(), itertools.count(1)
+    constrain = task.after_step
 
-        def after_step(self, module: nn.Module) -> None:
-            super().after_step(module)
-            self.updates += 1
-            if self.updates == step:
-                os.kill(os.getpid(), signal.SIGTERM)
+    def after_step(module: nn.Module) -> None:
+        constrain(module)
+        if next(updates) == step:
+            os.kill(os.getpid(), signal.SIGTERM)
 
-    task = Stopping(preset.model, preset.train.global_batch)
+    task.after_step = after_step
     object.__setattr__(preset, "task", lambda: task)
     assert train(preset, corpus, out) == 128 + signal.SIGTERM

@@ -15,6 +15,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from preprocess.text.clip_tokenizer import VOCABULARY
+from trainers.layers import LayerNorm
 from trainers.settings import Settings
 
 HEAD_WIDTH = 64
@@ -38,15 +39,6 @@ class ClipSettings(Settings):
     vocabulary: int = VOCABULARY
     activation: Literal["quick_gelu", "gelu"] = "quick_gelu"
     """OpenAI's weights need quick_gelu; many of open_clip's need gelu."""
-
-
-class LayerNorm(nn.LayerNorm):
-    """Layer norm in fp32 whatever comes in, its result in what came in."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        """[..., W] to [..., W]."""
-        weight, bias = self.weight.float(), self.bias.float()
-        return F.layer_norm(x.float(), self.normalized_shape, weight, bias, self.eps).to(x.dtype)
 
 
 class QuickGELU(nn.Module):

@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from preprocess.shards.reader import Corpus, Sample
@@ -14,11 +13,9 @@ from trainers import images
 from trainers.clip import weights
 from trainers.clip.model import Bottleneck, Clip, ClipSettings, Transformer
 from trainers.evaluate import Retrieval
+from trainers.images import normalise
+from trainers.losses import contrastive
 from trainers.task import Batch, Draw, Evaluator, Gather, Row, SampleError, Stream, SubBatch, Task
-
-MEAN = (0.48145466, 0.4578275, 0.40821073)
-STD = (0.26862954, 0.26130258, 0.27577711)
-"""Of RGB in [0, 1], over OpenAI's training pictures."""
 
 MAX_LOGIT_SCALE = math.log(100)
 """The temperature's factor is kept at most 100 (paper, section 2.5). The lower bound, 1, is
@@ -96,14 +93,9 @@ class ClipTask(Task):
     def pooled_losses(
         self, outputs: dict[str, Tensor], batch: Batch, gather: Gather
     ) -> dict[str, Tensor]:
-        """Half the cross-entropy of each picture among all texts, half that of each text among
-        all pictures (paper, figure 3)."""
+        """See `losses.contrastive`."""
         image, text, scale = outputs["image"], outputs["text"], outputs["scale"]
-        (images, first), (texts, _) = gather(image), gather(text)
-        right = first + torch.arange(len(image), device=image.device)
-        by_image = F.cross_entropy(scale * image @ texts.T, right, reduction="sum")
-        by_text = F.cross_entropy(scale * text @ images.T, right, reduction="sum")
-        return {"contrastive": (by_image + by_text) / 2}
+        return {"contrastive": contrastive(image, text, scale, gather)}
 
     def after_step(self, module: nn.Module) -> None:
         """Clamp the temperature; after the update, so that its gradient never dies."""
@@ -132,10 +124,3 @@ class ClipTask(Task):
     def evaluators(self, held_out: Corpus) -> list[Evaluator]:
         """Retrieval in both directions."""
         return [Retrieval(self, "pairs", held_out)]
-
-
-def normalise(pixels: Tensor) -> Tensor:
-    """uint8 [B, P, P, 3] to float [B, 3, P, P] with CLIP's mean and deviation."""
-    mean = torch.tensor(MEAN, device=pixels.device) * 255
-    std = torch.tensor(STD, device=pixels.device) * 255
-    return ((pixels.float() - mean) / std).permute(0, 3, 1, 2)

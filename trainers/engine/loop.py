@@ -42,8 +42,8 @@ class Run:
     held_out: Corpus | None = None
     evaluators: Sequence[Evaluator] = ()
     """Measures beside the task's own."""
-    initial: Path | None = None
-    """A file of weights to start from (`Task.initial`); a resumed run does not look at it."""
+    initial: Sequence[Path] = ()
+    """Files of weights to start from (`Task.initial`); a resumed run does not look at them."""
     record: Mapping[str, Any] | None = None
     """What `run.json` should say of how the run was started."""
 
@@ -87,8 +87,12 @@ def fit(run: Run, world: World, console: Console | None = None) -> int:
 
     torch.manual_seed(int(generator("init", train.seed).integers(2**63)))
     module = task.build()
-    if run.initial is not None and not completed(run.out / "checkpoints"):
-        module.load_state_dict(task.initial(run.initial))
+    begun: dict[str, torch.Tensor] = {}
+    if not completed(run.out / "checkpoints"):
+        for path in run.initial:
+            begun |= task.initial(path)
+        fresh = module.load_state_dict(begun, strict=False)
+        assert not fresh.unexpected_keys, fresh.unexpected_keys
     module = module.to(world.device)
     parallel = Parallel(module, task, train, world)
     optimizer = make_optimizer(parallel.raw, task, run.optimizer)
@@ -133,6 +137,8 @@ def fit(run: Run, world: World, console: Console | None = None) -> int:
         f"{start}: {parameters:,} parameters, {world.size} x {world.device.type}, "
         f"{train.global_batch} samples a step, results in {run.out}"
     )
+    if begun:
+        reporter.say(f"weights from files; at random: {', '.join(fresh.missing_keys) or 'none'}")
     for name, source in sources.items():
         if left_out := sum(kept.dropped for kept in source.kept):
             reporter.say(f"{name}: {left_out:,} samples lack a column or are tombstones: left out")
@@ -147,6 +153,7 @@ def fit(run: Run, world: World, console: Console | None = None) -> int:
         micro_batch=train.micro_batch,
         workers=train.workers,
         prefetch=train.prefetch,
+        readahead=train.readahead if train.cache else 0,
     )
 
     def evaluate() -> None:
@@ -239,7 +246,7 @@ def _write_record(
             name: [{"path": corpus.path, "weight": weight} for corpus, weight in corpora]
             for name, corpora in run.corpora.items()
         },
-        "initial": str(run.initial) if run.initial else None,
+        "initial": [str(path) for path in run.initial],
         "held_out": run.held_out.path if run.held_out else None,
         "identity": dict(identity),
         "parameters": parameters,

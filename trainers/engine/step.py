@@ -53,12 +53,16 @@ class Updater:
         stacked = torch.stack([values.get(name, zero).double() for name in names])
         return dict(zip(names, self._world.sum(stacked), strict=True))
 
-    def _forward(self, batch: Batch, step: int, sub: int, micro: int) -> dict[str, Tensor]:
-        """Outputs, with torch's randomness (dropout) a pure function of seed, step and place."""
+    def _forward(
+        self, batch: Batch, step: int, sub: int, micro: int, pooled: bool = False
+    ) -> dict[str, Tensor]:
+        """Outputs (or the pooled ones alone), with torch's randomness (dropout) a pure function
+        of seed, step and place."""
         draw = generator("torch", self._seed, step, sub, micro, self._world.rank)
         torch.manual_seed(int(draw.integers(2**63)))
         with self._parallel.precision():
-            return self._task.forward(self._parallel.module, batch)
+            way = self._task.pooled_outputs if pooled else self._task.forward
+            return way(self._parallel.module, batch)
 
     def _objective(self, sums: dict[str, Tensor], counts: dict[str, Tensor]) -> Tensor:
         """This pass's part of the objective. Ranks' gradients are averaged later, so it is scaled
@@ -156,10 +160,10 @@ class Updater:
         task, raw = self._task, self._parallel.raw
         buffers = [buffer.clone() for buffer in raw.buffers()]
         with torch.no_grad():
-            cached = [self._forward(batch, step, number, i) for i, batch in enumerate(sub)]
+            cached = [self._forward(b, step, number, i, True) for i, b in enumerate(sub)]
         for buffer, before in zip(raw.buffers(), buffers, strict=True):
             buffer.copy_(before)  # Running statistics advance in the second pass alone.
-        if not all(name in cached[0] for name in task.pooled):
+        if len(cached[0]) < len(task.pooled):  # Rows of a kind that has no pooled losses.
             return self._accumulate(sub, counts, step, number, last)
         leaves = {}
         for name in task.pooled:

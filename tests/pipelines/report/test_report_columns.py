@@ -1,3 +1,4 @@
+import json
 import re
 import shutil
 from pathlib import Path
@@ -90,3 +91,23 @@ def test_stats_lists_columns(corpus: Path, capsys: pytest.CaptureFixture[str]) -
         main(["stats", str(corpus)])
     out = capsys.readouterr().out
     assert "Columns" in out and "language not supported" in out
+
+
+def test_stats_compares_columns(
+    corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(corpus, tmp_path / "less")
+    shutil.rmtree(tmp_path / "less/columns/drawn")
+    with pytest.raises(SystemExit):
+        main(["stats", str(tmp_path / "less"), "--json"])
+    less = capsys.readouterr().out
+    (words,) = json.loads(less)["columns"]
+    assert words["name"] == "words" and words["without"]["language_not_supported"] > 0
+    assert words["values"] + sum(words["without"].values()) == words["samples"]
+    (tmp_path / "less.json").write_text(less)
+    with pytest.raises(SystemExit):
+        main(["stats", str(corpus), "--against", str(tmp_path / "less.json"), "--json"])
+    changed = json.loads(capsys.readouterr().out)["changes"]
+    assert {(c["group"], c["name"]) for c in changed} == {
+        ("columns", "drawn values"), ("columns", "drawn bytes"),
+    }  # fmt: skip

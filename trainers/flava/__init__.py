@@ -1,0 +1,1 @@
+"""FLAVA; see the README."""

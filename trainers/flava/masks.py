@@ -1,0 +1,91 @@
+"""What is hidden from the model: blocks of patches, words of texts. All drawn from a generator."""
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+Mask = NDArray[np.bool_]
+Ids = NDArray[np.int64]
+
+LEAST_ASPECT = 0.3
+"""Least height / width of a block; the greatest is its inverse."""
+
+
+def block_mask(draw: np.random.Generator, grid: int, most: int, least: int) -> Mask:
+    """Blocks of patches as BEiT draws them (Bao et al., arXiv 2106.08254, algorithm 1, in the form
+    that FLAVA's code has).
+
+    Blocks are added until `most` patches are masked or ten tries in a row fail; so it is at most
+    `most`.
+
+    Args:
+        draw: Source of randomness.
+        grid: Patches on each axis.
+        most: Patches to mask.
+        least: Fewest patches of a block, as drawn; it may overlap others.
+
+    Returns:
+        [grid * grid], row by row.
+    """
+    mask = np.zeros((grid, grid), np.bool_)
+    low = math.log(LEAST_ASPECT)
+    count = 0
+    while count < most:
+        for _ in range(10):
+            # Near the end the range is upside down; then larger blocks fit where they overlap.
+            area = least + (most - count - least) * draw.random()
+            aspect = math.exp(draw.uniform(low, -low))
+            h, w = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
+            if h >= grid or w >= grid:
+                continue
+            y, x = int(draw.integers(grid - h + 1)), int(draw.integers(grid - w + 1))
+            block = mask[y : y + h, x : x + w]
+            new = h * w - int(block.sum())
+            if 0 < new <= most - count:
+                block[:] = True
+                count += new
+                break
+        else:
+            break
+    return mask.reshape(-1)
+
+
+def choose_words(
+    draw: np.random.Generator, count: int, share: float, starts: list[bool] | None = None
+) -> Mask:
+    """Tokens to predict: max(1, round(share * count)) of them (BERT's `create_pretraining_data`).
+
+    Args:
+        draw: Source of randomness.
+        count: Tokens of the text, special ones left out.
+        share: Of the tokens.
+        starts: Which tokens begin a word: words are then chosen whole, those left out that would
+            make too many.
+
+    Returns:
+        bool [count].
+    """
+    chosen = np.zeros(count, np.bool_)
+    wanted = max(1, round(share * count))
+    if starts is None:
+        chosen[draw.permutation(count)[:wanted]] = True
+        return chosen
+    firsts = np.flatnonzero(np.asarray(starts, np.bool_))
+    ends = np.append(firsts[1:], count)
+    taken = 0
+    for word in draw.permutation(len(firsts)):
+        size = int(ends[word] - firsts[word])
+        if taken + size <= wanted:
+            chosen[firsts[word] : ends[word]] = True
+            taken += size
+    return chosen
+
+
+def hide_words(draw: np.random.Generator, ids: Ids, chosen: Mask, mask: int, words: int) -> Ids:
+    """Ids with those chosen replaced: 80 % by the mask token, 10 % by any token, 10 % not (BERT,
+    section 3.1)."""
+    dice = draw.random(len(ids))
+    anything = draw.integers(words, size=len(ids))
+    hidden = np.where(dice < 0.8, mask, np.where(dice < 0.9, anything, ids))
+    return np.where(chosen, hidden, ids)

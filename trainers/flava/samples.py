@@ -1,0 +1,187 @@
+"""From a sample's bytes to the arrays that FLAVA sees. Everything random comes from a generator
+that is a pure function of (seed, stream, key, epoch)."""
+
+from functools import lru_cache
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from preprocess.codes.views import View, look, view_codes
+from preprocess.columns.pictures import read_picture
+from preprocess.scenes import captions, make_scene
+from preprocess.shards.reader import Sample
+from preprocess.wordpiece import WordPiece, build_vocabulary
+from trainers import images
+from trainers.flava.codes import STRIDE
+from trainers.flava.masks import block_mask, choose_words, hide_words
+from trainers.flava.model import CHANNELS
+from trainers.flava.settings import FlavaSettings
+from trainers.task import Batch, Row, SampleError
+
+PICTURES = ("jpg", "jpeg", "png", "webp")
+SCENES = "scenes"
+_PRINTABLE = "".join(map(chr, range(0x21, 0x7F))).lower()
+
+
+@lru_cache(4)
+def tokenizer(vocabulary: str | None, words: int) -> WordPiece:
+    """The WordPiece of a vocab.txt, or of scenes' captions.
+
+    Raises:
+        ValueError: there is none, or it has more than `words` pieces, or no [PAD] at 0.
+    """
+    if vocabulary is None:
+        raise ValueError("texts need a vocabulary: --set model.vocabulary=PATH of BERT's vocab.txt")
+    if vocabulary == SCENES:
+        texts = (text for i in range(300) for text in captions(make_scene(0, i)))
+        found = WordPiece(build_vocabulary(texts, words, _PRINTABLE), SCENES)
+    else:
+        found = WordPiece.load(vocabulary)
+    if len(found) > words or found.pad != 0:
+        raise ValueError(
+            f"vocabulary {vocabulary} has {len(found)} pieces, [PAD] is {found.pad}: expected at "
+            f"most model.words={words}, and [PAD] first"
+        )
+    return found
+
+
+def text_row(
+    text: str, length: int, s: FlavaSettings, draw: np.random.Generator | None, whole: bool = False
+) -> Row:
+    """`ids` int64 [length]: [CLS], pieces, [SEP], pads; and with `draw` `ids_masked` int64
+    [length] and `word_places` bool [length], what to predict.
+
+    Args:
+        text: The text.
+        length: Of the row; longer texts are cut.
+        s: Settings.
+        draw: Source of randomness; None masks nothing.
+        whole: Mask whole words.
+    """
+    words = tokenizer(s.vocabulary, s.words)
+    pieces = words.encode(text, length - 2)
+    count = len(pieces.ids)
+    ids = np.full(length, words.pad, np.int64)
+    ids[: count + 2] = [words.start, *pieces.ids, words.end]
+    if draw is None:
+        return {"ids": ids}
+    places = np.zeros(length, np.bool_)
+    if count:
+        starts = pieces.starts if whole else None
+        places[1 : count + 1] = choose_words(draw, count, s.masked_words, starts)
+    masked = hide_words(draw, ids, places, words.mask, len(words))
+    return {"ids": ids, "ids_masked": masked, "word_places": places}
+
+
+def caption(sample: Sample) -> str:
+    """The sample's text.
+
+    Raises:
+        SampleError: it is not UTF-8.
+    """
+    try:
+        return sample["txt"].decode()
+    except UnicodeDecodeError as error:
+        raise SampleError(f"caption is not UTF-8: {error}") from error
+
+
+def picture_row(sample: Sample, s: FlavaSettings, draw: np.random.Generator | None) -> Row:
+    """`pixels` uint8 [P, P, 3], and where codes are wanted `codes` int64 [N] of the same view, or
+    the view's `code_pixels` uint8 [8 grid, 8 grid, 3].
+
+    With a column one of its views is drawn (without `draw`: the one for evaluation). Else it is a
+    random crop of 90 to 100 % of the area, or without `draw` the whole picture, made square.
+
+    Raises:
+        SampleError: the picture cannot be decoded, or the column is another picture's.
+    """
+    data = next(sample[ext] for ext in PICTURES if ext in sample)
+    stored = sample.get(s.column, b"") if s.column else b""
+    if stored:
+        return _stored_view(data, stored, s, draw)
+    if s.column and draw:
+        raise SampleError(f"column {s.column} has no value")
+    picture = images.decode(data, shortest=s.image_size)
+    height, width = picture.shape[:2]
+    box = (0, 0, width, height) if draw is None else images.random_box(height, width, draw)
+    row: Row = {"pixels": look(picture, View(box), s.image_size)}
+    if draw is not None:
+        row["code_pixels"] = look(picture, View(box), STRIDE * s.grid, "lanczos")
+    return row
+
+
+def _stored_view(
+    data: bytes, stored: bytes, s: FlavaSettings, draw: np.random.Generator | None
+) -> Row:
+    found = view_codes(stored, None if draw is None else int(draw.integers(2**31)))
+    codes = found.codes.astype(np.int64)
+    if codes.shape != (s.grid, s.grid) or codes.max() >= s.codes:
+        raise ValueError(
+            f"column {s.column!r} has {codes.shape} codes up to {codes.max()}; the model needs "
+            f"{s.grid} x {s.grid} below model.codes={s.codes}: annotate with size={STRIDE * s.grid}"
+        )
+    picture = images.decode(data)
+    try:
+        if picture.shape[1::-1] != found.size:
+            picture = read_picture(data)  # Slower, but turns what is to be turned.
+        pixels = found.pixels(picture, s.image_size)
+    except ValueError as error:
+        raise SampleError(f"column {s.column}: {error}") from error
+    return {"pixels": pixels, "codes": codes.reshape(-1)}
+
+
+def read(stream: str, sample: Sample, s: FlavaSettings, draw: np.random.Generator | None) -> Row:
+    """A sample as model inputs: `picture_row` and `text_row`, as far as the stream has them.
+
+    With `draw` there is `patch_mask` bool [N], too, and for pairs `swap` bool [], see
+    `negatives`.
+    """
+    row = Row()
+    if stream != "texts":
+        row |= picture_row(sample, s, draw)
+        if draw:
+            mask = block_mask(draw, s.grid, s.masked_patches, s.least_block)
+            row["patch_mask"] = mask
+    if stream != "images":
+        text, alone = caption(sample), stream == "texts"
+        if alone and not text.strip():
+            raise SampleError("text is empty")
+        length = s.text_tokens if alone else s.pair_tokens
+        row |= text_row(text, length, s, draw, whole=not alone)
+    if stream == "pairs" and draw:
+        row["swap"] = np.asarray(draw.random() < s.mismatched)
+    return row
+
+
+def example(stream: str, rows: int, s: FlavaSettings) -> Batch:
+    """An empty batch of the shapes and types that `read` and `negatives` give."""
+    pixels = torch.empty(rows, s.image_size, s.image_size, CHANNELS, dtype=torch.uint8)
+    patches = torch.zeros(rows, s.grid**2).bool()
+    ids = torch.zeros(rows, s.pair_tokens if stream == "pairs" else s.text_tokens).long()
+    picture = {"pixels": pixels, "patch_mask": patches, "patch_places": patches}
+    text = {"ids": ids, "ids_masked": ids, "word_places": ids.bool()}
+    data = {"pairs": {**picture, **text}, "images": picture, "texts": text}
+    return Batch(stream, data[stream])
+
+
+_INPUTS = {
+    "pairs": ("patch_mask", "patch_places", "ids", "ids_masked", "word_places"),
+    "images": ("patch_mask",),
+    "texts": ("ids_masked", "word_places"),
+    "vectors": ("ids",),
+}
+
+
+def model_inputs(batch: Batch) -> tuple[str, dict[str, Tensor]]:
+    """The method of `model.Flava` that a batch is for, and its arguments. Rows without masks are
+    for `vectors`."""
+    data = batch.data
+    masked = "patch_mask" in data or "word_places" in data
+    kind = batch.stream if masked else "vectors"
+    inputs = {name: data[name] for name in _INPUTS[kind] if name in data}
+    if "pixels" in data:
+        inputs["pixels"] = images.normalise(data["pixels"])
+    if "ids" in data:
+        inputs["text_mask"] = data["ids"] != 0
+    return kind, inputs

@@ -1,0 +1,150 @@
+"""FLAVA's training: steps of one kind each, pairs, images or texts (paper, section 3)."""
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from preprocess.shards.reader import Corpus, Sample
+from trainers.evaluate import Predictions, Retrieval
+from trainers.flava import samples, weights
+from trainers.flava.codes import Tokenizer, codes_of, make_tokenizer
+from trainers.flava.model import Encoder, Flava
+from trainers.flava.negatives import exchange_texts
+from trainers.flava.settings import FlavaSettings
+from trainers.loader.order import generator
+from trainers.losses import contrastive
+from trainers.task import Batch, Draw, Evaluator, Gather, Row, Stream, SubBatch, Task
+
+LOSSES = ("contrastive", "itm", "mmm_image", "mmm_text", "mim", "mlm")
+
+
+class FlavaTask(Task):
+    """See `trainers.task.Task`."""
+
+    weights = dict.fromkeys(LOSSES, 1.0)
+    pooled = ("image", "text", "scale")
+    shared = ("scale",)
+    unused_parameters = True
+
+    def __init__(self, settings: FlavaSettings, global_batch: int):
+        self.settings, self.global_batch = settings, global_batch
+        self._shares = {kind: share for kind, share in settings.shares if share > 0}
+        picture, columns = "|".join(samples.PICTURES), (settings.column,) if settings.column else ()
+        streams = {
+            "pairs": Stream((picture, "txt"), columns, drop_tail=True),
+            "images": Stream((picture,), columns),
+            "texts": Stream(("txt",)),
+        }
+        self.streams = {kind: streams[kind] for kind in self._shares}
+        self._tokenizer: Tokenizer | None = None
+
+    def plan(self, seed: int, step: int) -> list[SubBatch]:
+        """A whole batch of one kind, drawn by its share (paper, appendix B.1)."""
+        total = sum(self._shares.values())
+        shares = [share / total for share in self._shares.values()]
+        kind = generator("kind", seed, step).choice(list(self._shares), p=shares)
+        return [SubBatch(str(kind), self.global_batch)]
+
+    def read(self, stream: str, sample: Sample, draw: Draw | None) -> Row:
+        """See `samples.read`."""
+        return samples.read(stream, sample, self.settings, draw() if draw else None)
+
+    def exchange(self, batch: Batch) -> Batch:
+        """Some pairs get each other's text."""
+        return exchange_texts(batch) if "swap" in batch.data else batch
+
+    def build(self) -> nn.Module:
+        """All encoders and heads."""
+        return Flava(self.settings)
+
+    def blocks(self, module: nn.Module) -> list[nn.Module]:
+        """Transformer blocks."""
+        return [b for m in module.modules() if isinstance(m, Encoder) for b in m.blocks]
+
+    def example(self, stream: str, rows: int) -> Batch:
+        """See `trainers.task.Task`."""
+        return samples.example(stream, rows, self.settings)
+
+    def texts(self, stream: str, texts: Sequence[str]) -> Batch:
+        """See `trainers.task.Task`."""
+        s = self.settings
+        rows = [samples.text_row(text, s.pair_tokens, s, None) for text in texts]
+        return Batch(stream, {"ids": torch.from_numpy(np.stack([row["ids"] for row in rows]))})
+
+    def counts(self, batch: Batch) -> dict[str, Tensor]:
+        """Matching pairs, pairs, masked patches and words."""
+        data = batch.data
+        if batch.stream == "texts":
+            return {"mlm": data["word_places"].sum()}
+        if batch.stream == "images":
+            return {"mim": data["patch_mask"].sum()}
+        sums = {"contrastive": "match", "mmm_image": "patch_places", "mmm_text": "word_places"}
+        return {
+            "itm": torch.tensor(len(batch), device=data["ids"].device),
+            **{name: data[of].sum() for name, of in sums.items()},
+        }
+
+    def forward(self, module: nn.Module, batch: Batch) -> dict[str, Tensor]:
+        """See the model's methods; rows without masks give vectors."""
+        kind, inputs = samples.model_inputs(batch)
+        found: dict[str, Tensor] = module(kind, **inputs)
+        return found
+
+    def pooled_outputs(self, module: nn.Module, batch: Batch) -> dict[str, Tensor]:
+        """Vectors of pairs, for which nothing has to be masked or fused."""
+        if batch.stream != "pairs":
+            return {}
+        return self.forward(module, Batch("pairs", {n: batch.data[n] for n in ("pixels", "ids")}))
+
+    def labels(self, batch: Batch) -> dict[str, Tensor]:
+        """What each row's own losses predict, int64 [n], in the order of the outputs."""
+        data = batch.data
+        if batch.stream == "texts":
+            return {"mlm": data["ids"][data["word_places"]]}
+        if "code_pixels" in data and self._tokenizer is None:
+            s, device = self.settings, data["code_pixels"].device
+            self._tokenizer = make_tokenizer(s.tokenizer or "", s.codes, device)
+        codes = codes_of(data, self._tokenizer)
+        if batch.stream == "images":
+            return {"mim": codes[data["patch_mask"]]}
+        words, patches = data["ids"][data["word_places"]], codes[data["patch_places"]]
+        return {"itm": data["match"], "mmm_image": patches, "mmm_text": words}
+
+    def losses(self, outputs: dict[str, Tensor], batch: Batch) -> dict[str, Tensor]:
+        """Cross-entropy of what was masked, and of matching."""
+        return {
+            name: F.cross_entropy(outputs[name].float(), labels, reduction="sum")
+            for name, labels in self.labels(batch).items()
+        }
+
+    def pooled_losses(
+        self, outputs: dict[str, Tensor], batch: Batch, gather: Gather
+    ) -> dict[str, Tensor]:
+        """CLIP's loss over the rows of matching pairs; all pairs are columns."""
+        image, text, scale = outputs["image"], outputs["text"], outputs["scale"]
+        kept = batch.data["match"].bool()
+        return {"contrastive": contrastive(image, text, scale, gather, kept)}
+
+    def after_step(self, module: nn.Module) -> None:
+        """Clamp the temperature."""
+        assert isinstance(module, Flava)
+        module.logit_scale.clamp_(0, math.log(100))
+
+    def initial(self, path: Path) -> dict[str, Tensor]:
+        """A whole FLAVA, a text encoder or an image encoder; see `weights.read`."""
+        return weights.read(path, self.settings)
+
+    def export(self, state: Mapping[str, Tensor], folder: Path, form: str) -> list[Path]:
+        """Form `hf`."""
+        return weights.export(state, self.settings, folder, form)
+
+    def evaluators(self, held_out: Corpus) -> list[Evaluator]:
+        """Retrieval, and shares of right predictions, half of the pairs not matching."""
+        even = FlavaTask(self.settings.model_copy(update={"mismatched": 0.5}), self.global_batch)
+        retrieval = [Retrieval(self, "pairs", held_out)] if "pairs" in self.streams else []
+        return [*retrieval, Predictions(even, list(self.streams), held_out, even.labels)]

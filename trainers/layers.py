@@ -1,0 +1,13 @@
+"""Layers that several models share."""
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class LayerNorm(nn.LayerNorm):
+    """Layer norm in fp32 whatever comes in, its result in what came in."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[..., W] to [..., W]."""
+        weight, bias = self.weight.float(), self.bias.float()
+        return F.layer_norm(x.float(), self.normalized_shape, weight, bias, self.eps).to(x.dtype)
