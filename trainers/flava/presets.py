@@ -94,13 +94,14 @@ PRESETS = {
         model=FlavaSettings(
             image=_SMALL, text=_SMALL, fusion=_SMALL, shared=64, image_size=64, codes=512,
             words=256, positions=32, vocabulary="scenes", pair_tokens=24, text_tokens=24,
-            column=None, tokenizer="colours", masked_patches=6, least_block=2,
+            column=None, tokenizer="colours", masked_patches=6, least_block=2, mismatched=0.3,
+            initial_std=0.1,
         ),
         train=TrainSettings(
-            steps=400, global_batch=64, save_every=100, eval_every=200, log_every=20
+            steps=800, global_batch=64, save_every=100, eval_every=200, log_every=20
         ),
         optimizer=OptimizerSettings(
-            lr=2e-3, betas=(0.9, 0.98), weight_decay=0.1, warmup_steps=40, clip_norm=1.0
+            lr=3e-3, betas=(0.9, 0.98), weight_decay=0.1, warmup_steps=40, clip_norm=1.0
         ),
     ),
 }  # fmt: skip
