@@ -3,6 +3,7 @@
 import importlib
 import json
 import re
+from contextlib import closing, nullcontext
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -153,10 +154,11 @@ def _train(
 
     settings = override(presets[preset], changes)
     task = settings.task()
+    cache = _cache(settings.train) if reckon_with is None else None
     given: dict[str | None, list[tuple[Corpus, float]]] = {}
     for text in corpora:
         stream, path, weight = _parse(text, list(task.streams))
-        given.setdefault(stream, []).append((Corpus(path), weight))
+        given.setdefault(stream, []).append((Corpus(path, cache=cache), weight))
     streams = {name: given.get(name, given.get(None, [])) for name in task.streams}
     missing = [name for name, found in streams.items() if not found]
     if missing:
@@ -173,7 +175,7 @@ def _train(
         show(needs, settings.train, reckon_with, Console(soft_wrap=True))
         return 0
     folder = out or Path("runs") / f"{model}-{preset}"
-    with world() as ranks:
+    with closing(cache) if cache else nullcontext(), world() as ranks:
         if not resume and ranks.main:
             _set_aside(folder)
         ranks.barrier()
@@ -183,7 +185,7 @@ def _train(
             optimizer=settings.optimizer,
             corpora=streams,
             out=folder,
-            held_out=Corpus(measures[0]) if measures[0] else None,
+            held_out=Corpus(measures[0], cache=cache) if measures[0] else None,
             evaluators=_zero_shot(task, *measures[1:]),
             initial=initial,
             record={"model": model, "preset": preset, "settings": settings.model_dump()},
@@ -198,6 +200,12 @@ def _parse(text: str, streams: list[str]) -> tuple[str | None, str, float]:
     if stream is not None and stream not in streams:
         raise ValueError(f"{text}: there is no stream {stream!r}; there are: {', '.join(streams)}")
     return stream, found["path"], float(found["weight"] or 1.0)
+
+
+def _cache(train: Any) -> Any:
+    from preprocess.shards.blocks import BlockCache
+
+    return BlockCache(train.cache, train.cache_bytes) if train.cache else None
 
 
 def _zero_shot(task: Any, corpus: str | None, classes: Path | None) -> list[Any]:

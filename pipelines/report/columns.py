@@ -163,7 +163,7 @@ def _view(
     picture, width, height = _picture(sample)
     nodes, edges = _graph(drawing)
     return ValueView(
-        key=corpus.shard(number).keys[row].as_py(),
+        key=corpus.shard(number).key(row),
         caption=one_line(caption_of({}, sample)),
         picture=picture,
         width=width,

@@ -1,6 +1,7 @@
 """Reading columns: which a corpus has, and values by row."""
 
 from preprocess import files
+from preprocess.shards.blocks import BlockCache
 from preprocess.shards.reader import ShardReader
 from schemas.columns import COLUMN_NAME, COLUMNS, ColumnManifest
 from schemas.manifest import ManifestError, Shard
@@ -39,11 +40,18 @@ def read_manifest(corpus: str, name: str) -> ColumnManifest:
 
 
 class ColumnShardReader(ShardReader):
-    """One shard of a column: the value of each row."""
+    """One shard of a column: the value of each row. `cache` and `version` as of `ShardReader`."""
 
-    def __init__(self, corpus: str, name: str, base: Shard):
+    def __init__(
+        self,
+        corpus: str,
+        name: str,
+        base: Shard,
+        cache: BlockCache | None = None,
+        version: str = "",
+    ):
         path = files.join(column_folder(corpus, name), stem(base))
-        super().__init__(f"{path}.tar", f"{path}.parquet")
+        super().__init__(f"{path}.tar", f"{path}.parquet", cache, version)
 
     def value(self, row: int) -> bytes:
         """A row's value; empty where it has none.

@@ -13,6 +13,8 @@ GROUP = "septet.columns"
 EXTRAS = {
     "regions": "vision",
     "ocr": "ocr",
+    "scene-graphs": "scene-graphs",
+    "questions": "scene-graphs",
     "codes": "vision",
     "patches": "vision",
     "clip": "vision",

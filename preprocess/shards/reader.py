@@ -1,18 +1,19 @@
 """Random access to a corpus: any sample is one `pread` away."""
 
 import bisect
-import itertools
 import os
 import threading
 from collections.abc import Container, Iterator, Sequence
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Self
 
 import fsspec
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from preprocess import files
+from preprocess.shards.blocks import BlockCache
 from schemas.manifest import MANIFEST_NAME, Manifest, ManifestError, Shard
 
 Sample = dict[str, bytes]
@@ -23,50 +24,73 @@ class ShardReader:
     """Reads samples of one tar by row number.
 
     Local tars are read with `os.pread` (no seek, safe across threads and after a fork); others
-    with one ranged request a sample.
+    through a cache of blocks, or without one with a ranged request a sample.
+
+    Args:
+        tar: The tar.
+        sidecar: Its table.
+        cache: For a tar that is not local.
+        version: Digest of the tar, for the cache.
     """
 
-    def __init__(self, tar: str, sidecar: str):
+    def __init__(self, tar: str, sidecar: str, cache: BlockCache | None = None, version: str = ""):
         self.tar, self.sidecar = tar, sidecar
+        self._cache, self._version = None if files.is_local(tar) else cache, version
         table = files.read_table(sidecar, ["key", "members"])
-        self._keys = table["key"]
+        keys = table["key"].combine_chunks()
+        self._keys: pa.Array = pa.array([], pa.string()) if len(keys) == 0 else keys
         members = table["members"].combine_chunks()
         if isinstance(members, pa.ChunkedArray):  # an empty table has no chunk to combine
             members = pa.array([], members.type)
-        ends = members.offsets.to_pylist()
         entries = members.values
-        exts = entries.field("ext").to_pylist()
-        offsets = entries.field("offset").to_pylist()
-        sizes = entries.field("size").to_pylist()
-        self._crc32 = entries.field("crc32")
-        self._row_ends: list[int] = ends
-        # Per row: where to start, how much to read, and what to cut out of it.
-        self._spans: list[tuple[int, int, list[tuple[str, int, int]]]] = []
-        for first, last in itertools.pairwise(ends):
-            rows = range(first, last)
-            start = min((offsets[j] for j in rows), default=0)
-            stop = max((offsets[j] + sizes[j] for j in rows), default=0)
-            cuts = [(exts[j], offsets[j] - start, offsets[j] - start + sizes[j]) for j in rows]
-            self._spans.append((start, stop - start, cuts))
+        self._exts: list[str] = entries.field("ext").to_pylist()
+        offsets, sizes, crc32s = (
+            entries.field(name).to_numpy(zero_copy_only=False)
+            for name in ("offset", "size", "crc32")
+        )
+        self._crc32s = crc32s
+        # Per row: its members, where to start, how much to read.
+        ends = members.offsets.to_numpy()
+        self._ends: list[int] = ends.tolist()
+        filled = np.flatnonzero(np.diff(ends))
+        starts, stops = np.zeros((2, len(members)), np.int64)
+        if len(filled):
+            starts[filled] = np.minimum.reduceat(offsets, ends[filled])
+            stops[filled] = np.maximum.reduceat(offsets + sizes, ends[filled])
+        self._starts: list[int] = starts.tolist()
+        self._sizes: list[int] = (stops - starts).tolist()
+        # Per member: what to cut out of it.
+        self._begins = offsets - np.repeat(starts, np.diff(ends))
+        self._stops = self._begins + sizes
         self._fd: int | None = None
         self._opening = threading.Lock()
 
     def __len__(self) -> int:
-        return len(self._spans)
+        return len(self._starts)
 
     @property
-    def keys(self) -> pa.ChunkedArray:
+    def keys(self) -> pa.Array:
         """Keys in row order, as an Arrow string array."""
         return self._keys
 
+    @cached_property
+    def _key_list(self) -> list[str]:
+        found: list[str] = self._keys.to_pylist()
+        return found
+
+    def key(self, row: int) -> str:
+        """The key of a row."""
+        return self._key_list[row]
+
     def crc32s(self, row: int) -> dict[str, int]:
         """The CRC-32 that each member of a row should have, by extension."""
-        first, last = self._row_ends[row], self._row_ends[row + 1]
-        values = self._crc32.slice(first, last - first).to_pylist()
-        return dict(zip((ext for ext, _, _ in self._spans[row][2]), values, strict=True))
+        first, last = self._ends[row], self._ends[row + 1]
+        return dict(zip(self._exts[first:last], self._crc32s[first:last].tolist(), strict=True))
 
     def _pread(self, size: int, offset: int) -> bytes:
         if self._fd is None:
+            if self._cache is not None:
+                return self._cache.read(self.tar, self._version, offset, size)
             if not files.is_local(self.tar):
                 fs, plain = fsspec.url_to_fs(self.tar)
                 data: bytes = fs.cat_file(plain, start=offset, end=offset + size)
@@ -83,18 +107,29 @@ class ShardReader:
             IndexError: no such row.
             OSError: the tar is shorter than its sidecar says.
         """
-        offset, size, cuts = self._spans[row]
+        if row < 0:
+            raise IndexError(f"row {row} of {self.tar}")
+        first, last = self._ends[row], self._ends[row + 1]
+        begins, stops = self._begins[first:last].tolist(), self._stops[first:last].tolist()
+        parts = list(zip(self._exts[first:last], begins, stops, strict=True))
+        offset, size = self._starts[row], self._sizes[row]
         if only is not None:
-            cuts = [cut for cut in cuts if cut[0] in only]
-            if not cuts:
+            parts = [part for part in parts if part[0] in only]
+            if not parts:
                 return {}
-            start, stop = cuts[0][1], cuts[-1][2]
+            start, stop = parts[0][1], parts[-1][2]
             offset, size = offset + start, stop - start
-            cuts = [(ext, begin - start, end - start) for ext, begin, end in cuts]
+            parts = [(ext, begin - start, end - start) for ext, begin, end in parts]
         data = self._pread(size, offset)
         if len(data) != size:
             raise OSError(f"{self.tar} ends before sample {row}: the tar or its sidecar is damaged")
-        return {ext: data[start:stop] for ext, start, stop in cuts}
+        return {ext: data[start:stop] for ext, start, stop in parts}
+
+    def read_ahead(self, row: int) -> None:
+        """Let the cache, if there is one, fetch what `read` will ask for."""
+        if self._cache is not None:
+            offset, size = self._starts[row], self._sizes[row]
+            self._cache.prefetch(self.tar, self._version, offset, size)
 
     def close(self) -> None:
         """Close the tar; a later read opens it again."""
@@ -119,15 +154,19 @@ class ShardReader:
         self.__dict__.update(state, _fd=None, _opening=threading.Lock())
 
 
+def _numbers(array: pa.Array) -> NDArray[np.int64]:
+    return array.to_numpy(zero_copy_only=False).astype(np.int64, copy=False)
+
+
 class Corpus:
     """A corpus folder as a sequence of samples.
 
     `corpus[i]` is the i-th sample of the manifest's order. Sidecars are read when first needed;
-    at most `open_shards` of them stay open.
+    at most `open_shards` of them stay open. `cache` holds blocks of remote tars.
     """
 
-    def __init__(self, path: str, open_shards: int = 64):
-        self.path = path
+    def __init__(self, path: str, open_shards: int = 64, cache: BlockCache | None = None):
+        self.path, self.cache = path, cache
         where = files.join(path, MANIFEST_NAME)
         if not files.exists(where):
             raise ManifestError(
@@ -146,7 +185,8 @@ class Corpus:
 
     def _open_shard(self, number: int) -> ShardReader:
         shard = self.shards[number]
-        return ShardReader(files.join(self.path, shard.tar), files.join(self.path, shard.sidecar))
+        tar, sidecar = (files.join(self.path, name) for name in (shard.tar, shard.sidecar))
+        return ShardReader(tar, sidecar, self.cache, shard.tar_sha256)
 
     def shard(self, number: int) -> ShardReader:
         """The reader of the manifest's `number`-th shard."""
@@ -179,8 +219,7 @@ class Corpus:
     def key(self, index: int) -> str:
         """The key of a sample."""
         number, row = self.locate(index)
-        key: str = self.shard(number).keys[row].as_py()
-        return key
+        return self.shard(number).key(row)
 
     def find(self, key: str) -> int:
         """The index of a key.

@@ -81,17 +81,24 @@ class ClipTokenizer:
             parts = list(_join(parts, best))
         return [self._ids[part] for part in parts]
 
-    def encode(self, text: str) -> list[int]:
-        """Ids of a text, without start and end."""
-        ids: list[int] = []
-        for word in self._split.findall(clean(text)):
+    def words(self, cleaned: str) -> Iterator[tuple[int, str, list[int]]]:
+        """The words of a text that `clean` made: where each starts, itself, its ids."""
+        for match in self._split.finditer(cleaned):
+            word = match.group()
             known = self._words.get(word)
             if known is None:
                 known = self._merge(word)
                 if len(self._words) < _CACHED_WORDS:
                     self._words[word] = known
-            ids += known
-        return ids
+            yield match.start(), word, known
+
+    def size(self, token: int) -> int:
+        """How many bytes of UTF-8 an id stands for."""
+        return len(self._symbols[token].removesuffix(_WORD_END))
+
+    def encode(self, text: str) -> list[int]:
+        """Ids of a text, without start and end."""
+        return [token for _, _, ids in self.words(clean(text)) for token in ids]
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text of ids, lower-cased, with a space after each word; special tokens are left

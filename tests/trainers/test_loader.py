@@ -8,8 +8,10 @@ import pytest
 import torch
 from torch import nn
 
+from preprocess.shards.blocks import BlockCache
 from preprocess.shards.reader import Corpus
 from tests.corpora import run_annotation
+from tests.object_store import object_store, upload
 from tests.pipelines.columns.columns_to_test import HERE
 from tests.trainers.corpora import scenes_corpus, write_corpus
 from trainers.loader.batches import Loader, Progress
@@ -49,6 +51,12 @@ class Texts(Task):
 
     def forward(self, module, batch):
         return {}
+
+
+@pytest.fixture(scope="module")
+def store():
+    with object_store() as url:
+        yield url
 
 
 def numbers(folder, n=100, broken=(), per_shard=30):
@@ -276,3 +284,29 @@ def test_a_missing_or_stale_column_is_refused(tmp_path):
 def test_scene_corpora_read_back(tmp_path):
     corpus = Corpus(str(scenes_corpus(tmp_path, 3, 10)))
     assert len(corpus) == 10 and set(corpus[0]) == {"png", "txt", "json"}
+
+
+def test_a_corpus_in_an_object_store(tmp_path, store):
+    samples = [(f"{i:032x}", {"txt": str(i).encode()}) for i in range(100)]
+    folder = write_corpus(tmp_path / "corpus", samples, 30)
+    run_annotation(folder, f"{HERE}:Bytes", name="bytes")
+    url = upload(folder, f"{store}/numbers")
+    cache = BlockCache(tmp_path / "cache", 16 * 2**14, 2**14)
+
+    class WithColumn(Texts):
+        def __init__(self):
+            super().__init__()
+            self.streams = {"texts": Stream(("txt",), ("bytes",))}
+
+        def read(self, stream, sample, draw):
+            return super().read(stream, sample, draw) | {"twice": np.int64(sample["bytes"][0])}
+
+    local = load(WithColumn(), Corpus(str(folder)), 12)
+    remote = load(WithColumn(), Corpus(url, cache=cache), 12, readahead=4)
+    assert rows(remote) == rows(local) and rows(remote, "twice") == rows(local, "twice")
+    assert rows(remote, "noise") == rows(local, "noise")
+    middle = load(WithColumn(), Corpus(url, cache=cache), 5, progress=local[6].after, readahead=4)
+    assert rows(middle) == rows(local[7:])
+    cache.close()
+    # Without a cache each sample is a request.
+    assert rows(load(WithColumn(), Corpus(url), 1)) == rows(local[:1])

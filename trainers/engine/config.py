@@ -46,7 +46,13 @@ class TrainSettings(Settings):
     workers: int = Field(default=2, ge=0)
     """Threads that read and decode; 0 decodes in the loop."""
     prefetch: int = Field(default=2, ge=1)
-    """Steps that are read ahead."""
+    """Steps that are decoded ahead."""
+    cache: str | None = None
+    """A local folder for blocks of remote corpora, shared by a machine's ranks and by runs."""
+    cache_bytes: int = Field(default=64 * 2**30, gt=0)
+    """Most that it holds; a shuffle window should fit."""
+    readahead: int = Field(default=16, ge=0)
+    """Further steps of which the cache fetches bytes ahead."""
     shuffle_window: int = Field(default=2**17, gt=0)
     """Samples that are shuffled together; shards are always shuffled. See `loader.order`."""
     max_bad_samples: float = Field(default=0.01, ge=0, lt=1)

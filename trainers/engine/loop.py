@@ -153,6 +153,7 @@ def fit(run: Run, world: World, console: Console | None = None) -> int:
         micro_batch=train.micro_batch,
         workers=train.workers,
         prefetch=train.prefetch,
+        readahead=train.readahead if train.cache else 0,
     )
 
     def evaluate() -> None:

@@ -61,14 +61,31 @@ class Loader:
         micro_batch: int | None = None,
         workers: int = 2,
         prefetch: int = 2,
+        readahead: int = 0,
     ):
+        """
+        Args:
+            task: Says what a step holds and how samples are read.
+            sources: By stream.
+            seed: Of the run.
+            progress: Where to begin.
+            rank: This process's, of `world`.
+            world: How many share each step.
+            micro_batch: Rows at once; all of a rank's share when absent.
+            workers: Threads that decode; 0 decodes when asked.
+            prefetch: Steps that are decoded ahead.
+            readahead: Further steps whose bytes caches of remote corpora fetch.
+        """
         self._task, self._sources, self._seed = task, sources, seed
         self._rank, self._world, self._micro = rank, world, micro_batch
         self._next, self._depth = progress, prefetch
+        self._far, self._ahead = progress, readahead
         self._queue: deque[tuple[list[list[Any]], Progress]] = deque()
         # More threads than cores only take turns: decoding holds a core the whole time.
         self._pool = ThreadPoolExecutor(workers, "decode") if workers else None
         self._assembler = ThreadPoolExecutor(1, "assemble") if workers else None
+        # It finds out where the samples of coming steps lie.
+        self._scout = ThreadPoolExecutor(1, "scout") if readahead else None
         cv2.setNumThreads(1 if workers else (os.cpu_count() or 1))
 
     def _batch(self, stream: str, positions: range) -> "Batch | Future[Batch]":
@@ -92,12 +109,13 @@ class Loader:
             batch = Batch(stream, {name: x.pin_memory() for name, x in batch.data.items()})
         return batch
 
-    def _start(self) -> None:
-        """Start to read the next step."""
+    def _plan(self, progress: Progress) -> tuple[list[tuple[str, list[range]]], Progress]:
+        """A step's sub-batches on this rank, as positions of their streams by micro-batch, and
+        the progress after it."""
         rows: dict[str, int] = {}
         parts = []
-        for sub in self._task.plan(self._seed, self._next.step):
-            begin = self._next.consumed.get(sub.stream, 0) + rows.get(sub.stream, 0)
+        for sub in self._task.plan(self._seed, progress.step):
+            begin = progress.consumed.get(sub.stream, 0) + rows.get(sub.stream, 0)
             if sub.rows % self._world:
                 raise ValueError(
                     f"a sub-batch of {sub.rows} rows ({sub.stream}) cannot be shared evenly by "
@@ -111,15 +129,21 @@ class Loader:
                     f"train.micro_batch {micro}"
                 )
             first = begin + self._rank * share
-            parts.append(
-                [
-                    self._batch(sub.stream, range(first + i, first + i + micro))
-                    for i in range(0, share, micro)
-                ]
-            )
+            cuts = [range(first + i, first + i + micro) for i in range(0, share, micro)]
+            parts.append((sub.stream, cuts))
             rows[sub.stream] = rows.get(sub.stream, 0) + sub.rows
-        self._next = self._next.advance(rows)
+        return parts, progress.advance(rows)
+
+    def _start(self) -> None:
+        """Start to read the next step."""
+        plan, self._next = self._plan(self._next)
+        parts = [[self._batch(stream, cut) for cut in cuts] for stream, cuts in plan]
         self._queue.append((parts, self._next))
+        while self._scout and self._far.step < self._next.step + self._ahead:
+            plan, self._far = self._plan(self._far)
+            for stream, cuts in plan:
+                for cut in cuts:
+                    self._scout.submit(self._sources[stream].read_ahead, cut)
 
     def __next__(self) -> Step:
         while len(self._queue) < (1 + self._depth if self._pool else 1):
@@ -133,6 +157,6 @@ class Loader:
 
     def close(self) -> None:
         """Stop the threads; what was read ahead is dropped."""
-        for pool in (self._pool, self._assembler):
+        for pool in (self._scout, self._pool, self._assembler):
             if pool is not None:
                 pool.shutdown(wait=True, cancel_futures=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from preprocess.columns.reader import ColumnShardReader
+from preprocess.columns.reader import ColumnShardReader, read_manifest
 from preprocess.shards.reader import Corpus, Sample, ShardReader
 from trainers.loader.kept import Kept
 from trainers.loader.order import Mix, ShardOrder, corpus_digest, generator
@@ -34,6 +34,9 @@ class Members:
 
     def __init__(self, corpus: Corpus, stream: Stream):
         self.corpus, self.stream = corpus, stream
+        self._manifests = {
+            name: read_manifest(corpus.path, name) for name in (*stream.columns, *stream.optional)
+        }
         self._columns: dict[tuple[str, int], ShardReader] = {}
         self._wanted = [tuple(member.split("|")) for member in stream.members]
 
@@ -41,14 +44,14 @@ class Members:
         reader = self._columns.get((name, shard))
         if reader is None:
             base = self.corpus.shards[shard]
-            reader = ColumnShardReader(self.corpus.path, name, base)
+            version = f"{self._manifests[name].fingerprint} {base.tar_sha256}"
+            reader = ColumnShardReader(self.corpus.path, name, base, self.corpus.cache, version)
             self._columns[name, shard] = reader
         return reader
 
     def key(self, shard: int, row: int) -> str:
         """The key of a sample."""
-        key: str = self.corpus.shard(shard).keys[row].as_py()
-        return key
+        return self.corpus.shard(shard).key(row)
 
     def read(self, shard: int, row: int) -> Sample:
         """A sample's members under their extensions and columns under their names.
@@ -57,16 +60,23 @@ class Members:
             SampleError: a member is missing or its checksum is wrong.
             OSError: the tar cannot be read.
         """
-        sample = _checked(self.corpus.shard(shard), row)
+        base = self.corpus.shard(shard)
+        sample = _checked(base, row)
         for choices in self._wanted:
-            if not any(ext in sample for ext in choices):
+            if sample.keys().isdisjoint(choices):
                 raise SampleError(f"no member {' or '.join(choices)}; it has {sorted(sample)}")
         for name in (*self.stream.columns, *self.stream.optional):
             reader = self._column(name, shard)
-            if reader.keys[row].as_py() != self.key(shard, row):
+            if reader.key(row) != base.key(row):
                 raise SampleError(f"column {name} has another key in this row")
             (sample[name],) = _checked(reader, row).values()
         return sample
+
+    def read_ahead(self, shard: int, row: int) -> None:
+        """Let the corpus's cache fetch a sample that `read` will ask for."""
+        self.corpus.shard(shard).read_ahead(row)
+        for name in self._manifests:
+            self._column(name, shard).read_ahead(row)
 
 
 def _checked(reader: ShardReader, row: int) -> Sample:
@@ -186,19 +196,29 @@ class Source:
         One that cannot be used is skipped: another sample of the corpus, drawn by position,
         takes its place, so that batches stay full and every rank stays in step.
         """
-        if len(self.orders) > 1:
-            places = [self.locate(position) for position in positions]
-        else:
-            places, at = [], positions.start
-            while at < positions.stop:
-                epoch, i = divmod(at, self.usable[0])
-                count = min(positions.stop - at, self.usable[0] - i)
-                places += [
-                    (0, epoch, shard, self.kept[0].row(shard, place))
-                    for shard, place in self.orders[0].locate_run(epoch, i, count)
-                ]
-                at += count
+        places = self._places(positions)
         return [self._row(p, *place) for p, place in zip(positions, places, strict=True)]
+
+    def read_ahead(self, positions: range) -> None:
+        """Let the caches of remote corpora fetch what `rows` will ask for."""
+        if any(members.corpus.cache for members in self.members):
+            for which, _, shard, row in self._places(positions):
+                self.members[which].read_ahead(shard, row)
+
+    def _places(self, positions: range) -> list[tuple[int, int, int, int]]:
+        """`locate` of consecutive positions."""
+        if len(self.orders) > 1:
+            return [self.locate(position) for position in positions]
+        places, at = [], positions.start
+        while at < positions.stop:
+            epoch, i = divmod(at, self.usable[0])
+            count = min(positions.stop - at, self.usable[0] - i)
+            places += [
+                (0, epoch, shard, self.kept[0].row(shard, place))
+                for shard, place in self.orders[0].locate_run(epoch, i, count)
+            ]
+            at += count
+        return places
 
     def _row(self, position: int, which: int, epoch: int, shard: int, row: int) -> Row:
         members = self.members[which]

@@ -1,0 +1,2 @@
+"""Question-answer pairs of pictures: from VQA sets (`sources`), and made from captions
+(`captions`)."""

@@ -1,0 +1,49 @@
+"""The two parsers behind one schema."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from preprocess.scene_graphs.graph import SceneGraph
+from preprocess.scene_graphs.pipeline import PIPELINE, CaptionParser
+from preprocess.scene_graphs.rules import scene_graph
+from preprocess.scene_graphs.sng import SngParser
+
+
+class GraphParser(Protocol):
+    """Makes graphs of captions."""
+
+    def __init__(self, pipeline: str = PIPELINE, batch_size: int = 256):
+        """Load the spaCy pipeline.
+
+        Raises:
+            ValueError: something is not installed; says how to install it.
+        """
+
+    def graphs(self, captions: Sequence[str]) -> list[SceneGraph]:
+        """A graph for each caption; a caption's graph does not depend on the others."""
+        ...
+
+    @staticmethod
+    def models() -> dict[str, str]:
+        """Versions of other people's rules that decide the graphs, by name."""
+        ...
+
+
+class SeptetParser:
+    """Septet's rules (see `rules`)."""
+
+    def __init__(self, pipeline: str = PIPELINE, batch_size: int = 256):
+        self._parser = CaptionParser(pipeline, batch_size)
+
+    def graphs(self, captions: Sequence[str]) -> list[SceneGraph]:
+        """See `GraphParser`."""
+        lemma = self._parser.lemmas
+        return [scene_graph(sentence, lemma) for sentence in self._parser.parse(captions)]
+
+    @staticmethod
+    def models() -> dict[str, str]:
+        """None: the rules are of the column's version."""
+        return {}
+
+
+PARSERS: dict[str, type[GraphParser]] = {"septet": SeptetParser, "sng": SngParser}

