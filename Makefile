@@ -6,7 +6,7 @@ UV := $(BIN)/uv pip install --quiet --python $(BIN)/python
 ENV := OMP_NUM_THREADS=2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check setup constraints docs bench clean
+.PHONY: help demo test check setup constraints docs learn bench clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -40,8 +40,12 @@ check: setup  ## Lint, types, import rule, size budgets
 	$(BIN)/lint-imports
 	$(BIN)/python tests/budgets.py
 
-docs: setup  ## Write docs/recipe.md anew from the recipe's schema
+docs: setup  ## Write docs/recipe.md and docs/models.md anew from the code
 	$(BIN)/python -m pipelines.recipe_reference > docs/recipe.md
+	$(BIN)/python -m trainers.sizes > docs/models.md
+
+learn: setup  ## Whole runs of debug presets, held to bounds; minutes each, resumes in runs/learning
+	$(ENV) $(BIN)/python -m benchmarks.learning
 
 bench: setup  ## Quick form of the benchmarks
 	$(BIN)/python -m benchmarks.read --quick

@@ -1,11 +1,16 @@
+import json
 import random
 from pathlib import Path
 
+import cv2
 import pytest
 
+from preprocess.scenes import captions, make_scene, render
 from tests.trainers.conftest import train
+from tests.trainers.corpora import write_corpus
 from tests.trainers.ranks import run_ranks
 from tests.trainers.runs import figures, same, stop_after, weights
+from tests.trainers.test_cli import call
 from tests.trainers.test_distributed import assert_equal_up_to_rounding
 from trainers.flava.presets import PRESETS, FlavaPreset
 from trainers.settings import override
@@ -70,3 +75,55 @@ def test_resumes_bit_for_bit_at_any_step(alone, scenes, tmp_path):
     assert run(scenes, tmp_path) == 0
     assert figures(alone) == figures(tmp_path)
     assert same(alone, tmp_path)
+
+
+def one_thing_corpus(folder: Path, first: int, count: int) -> Path:
+    """Scenes of one thing each, with what can be said of it."""
+    samples = []
+    for index in range(first, first + count):
+        scene = make_scene(5, index, things=(1, 1))
+        png = cv2.imencode(".png", render(scene)[:, :, ::-1])[1].tobytes()
+        members = {"png": png, "txt": captions(scene)[0].encode()}
+        samples.append((f"{index:032x}", members))
+    return write_corpus(folder, samples)
+
+
+QUICK = ["model.pair_tokens=12", "model.text_tokens=12", "model.masked_patches=3",
+         "train.log_every=5", "train.eval_every=1000"]  # fmt: skip
+
+
+def learn(folder: Path, steps: int, *changes: str) -> dict[str, float]:
+    """Train on scenes of one thing; losses are means of their last four lines."""
+    corpus = one_thing_corpus(folder / "corpus", 0, 2000)
+    held_out = one_thing_corpus(folder / "held", 10**6, 256)
+    arguments = ["flava", corpus, "--held-out", held_out, "--out", folder / "run", "--steps", steps]
+    more = [part for change in [*QUICK, *changes] for part in ("--set", change)]
+    found = call(*arguments, *more)
+    assert found.exit_code == 0, found.output
+    names = {name for line in (folder / "run/metrics.jsonl").read_text().splitlines()
+             for name in json.loads(line)}  # fmt: skip
+    last = {name: list(figures(folder / "run", name).values())[-4:] for name in names}
+    return {name: sum(v) / len(v) if "loss/" in name else v[-1] for name, v in last.items()}
+
+
+def test_pairs_are_learnt(tmp_path):
+    found = learn(tmp_path, 240, "model.shares.images=0", "model.shares.texts=0")
+    # Chance is ln 64 = 4.16; three rows of ten are left out, and captions come more than once.
+    assert found["loss/contrastive"] < 1.8
+    assert found["loss/itm"] < 0.5  # 0.61 for the share of mismatches alone
+    assert found["loss/mmm_image"] < 1.5  # ln 512 = 6.24
+    assert found["loss/mmm_text"] < 0.8  # ln 256 = 5.55
+    assert found["retrieval/image_to_text_r10"] > 0.5  # 0.04; some 2.7 captions are the same
+    assert found["retrieval/text_to_image_r10"] > 0.5
+    assert found["predictions/itm"] > 0.65 > 0.55 > found["predictions/itm_other_picture"]
+    assert found["predictions/mmm_image"] > 0.6
+    # Words are told by the picture, not by the text alone.
+    assert found["predictions/mmm_text"] > found["predictions/mmm_text_other_picture"] + 0.1
+
+
+def test_pictures_and_texts_alone_are_learnt(tmp_path):
+    found = learn(tmp_path, 90, "model.shares.pairs=0")
+    assert found["loss/mim"] < 2.5  # ln 512 = 6.24
+    assert found["loss/mlm"] < 2.0  # ln 256 = 5.55
+    assert found["predictions/mim"] > 0.6 > 0.4 > found["predictions/mim_other_picture"]
+    assert found["predictions/mlm"] > 0.5

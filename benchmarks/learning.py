@@ -1,0 +1,94 @@
+"""How well the debug presets learn scenes: whole runs of theirs, minutes each, that resume.
+
+    python -m benchmarks.learning [MODEL…] [--out FOLDER]
+
+Scenes have two or three things each; those that are measured were never trained on. A model has
+learnt when each of its losses and measures is beyond its bound; chance and what was seen when the
+bound was set stand beside it. Ends with an error where one is not.
+"""
+
+import argparse
+import json
+from pathlib import Path
+from typing import NamedTuple
+
+import typer
+from typer.testing import CliRunner
+
+from tests.trainers.corpora import scenes_corpus
+from trainers import cli
+
+
+class Bound(NamedTuple):
+    """Of a figure: losses must be below, measures above."""
+
+    chance: float
+    bound: float
+    seen: float
+
+
+BOUNDS = {
+    "flava": {
+        "loss/contrastive": Bound(4.16, 1.0, 0.48),
+        "loss/itm": Bound(0.61, 0.50, 0.35),
+        "loss/mmm_image": Bound(6.24, 2.2, 1.8),
+        "loss/mmm_text": Bound(5.55, 0.95, 0.71),
+        "loss/mim": Bound(6.24, 2.5, 2.24),
+        "loss/mlm": Bound(5.55, 1.1, 0.79),
+        "retrieval/image_to_text_r1": Bound(1 / 256, 0.25, 0.46),
+        "retrieval/text_to_image_r1": Bound(1 / 256, 0.25, 0.43),
+        "predictions/itm": Bound(0.5, 0.65, 0.74),
+        "predictions/mmm_image": Bound(1 / 512, 0.45, 0.55),
+        "predictions/mmm_text": Bound(1 / 256, 0.63, 0.69),
+        "predictions/mim": Bound(1 / 512, 0.45, 0.56),
+        "predictions/mlm": Bound(1 / 256, 0.5, 0.57),
+    },
+}
+LAST = 5
+"""Losses are the mean of so many of their last lines: a batch says little."""
+
+
+def figures(run: Path) -> dict[str, float]:
+    found: dict[str, list[float]] = {}
+    for line in (run / "metrics.jsonl").read_text().splitlines():
+        for name, value in json.loads(line).items():
+            found.setdefault(name, []).append(value)
+    return {
+        name: sum(v[-LAST:]) / len(v[-LAST:]) if name.startswith("loss/") else v[-1]
+        for name, v in found.items()
+    }
+
+
+def learn(model: str, out: Path) -> bool:
+    if not (out / "scenes").exists():
+        scenes_corpus(out / "scenes", seed=1, count=3000)
+        scenes_corpus(out / "held", seed=1, count=256, first=10**6)
+    app = typer.Typer()
+    app.command()(cli.train)
+    arguments = [model, out / "scenes", "--held-out", out / "held", "--out", out / model]
+    done = CliRunner().invoke(app, [str(a) for a in arguments])
+    if done.exit_code:
+        raise SystemExit(f"{done.output}\n{model}: the run ended with {done.exit_code}")
+    found, right = figures(out / model), True
+    print(f"{model}\n{'':32}{'found':>8}{'bound':>8}{'chance':>8}{'seen':>8}")
+    for name, (chance, bound, seen) in BOUNDS[model].items():
+        value = found[name]
+        good = value < bound if name.startswith("loss/") else value > bound
+        mark = "" if good else "  not reached"
+        print(f"{name:32}{value:8.3f}{bound:8.3f}{chance:8.3f}{seen:8.3f}{mark}")
+        right &= good
+    return right
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("models", nargs="*", choices=[*BOUNDS, []], help="all without")
+    parser.add_argument("--out", type=Path, default=Path("runs/learning"))
+    given = parser.parse_args()
+    results = [learn(model, given.out) for model in given.models or BOUNDS]
+    if not all(results):
+        raise SystemExit(1)
+
+
+if __name__ == "__main__":
+    main()
