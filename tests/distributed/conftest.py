@@ -1,10 +1,14 @@
 """A real Spark cluster on this machine, for the tests of this folder."""
 
 import os
+import random
 import shutil
+import signal
 import socket
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -42,6 +46,45 @@ class SparkCluster:
         pool = int((self.state / "pool.pid").read_text().split()[0])
         # pool -> fork server -> workers
         return [pid for server in _children(pool) for pid in _children(server)]
+
+
+def age(pid: int) -> float:
+    """Seconds since the process started; 0 when it has ended."""
+    try:
+        started = int(Path(f"/proc/{pid}/stat").read_text().rsplit(") ", 1)[1].split()[19])
+    except (FileNotFoundError, ProcessLookupError):
+        return 0.0
+    return time.clock_gettime(time.CLOCK_BOOTTIME) - started / os.sysconf("SC_CLK_TCK")
+
+
+@contextmanager
+def killing_workers(
+    cluster: SparkCluster, most: int, seed: int, pauses: tuple[float, float]
+) -> Iterator[list[int]]:
+    """Kills Python workers (SIGKILL) at random moments while the block runs, at most `most`; gives
+    the list of those that it killed.
+
+    Workers of the first two seconds are spared: one that dies between its first and its second
+    connection is awaited by its executor for three minutes before the task is tried again.
+    """
+    draw = random.Random(seed)
+    killed: list[int] = []
+    ended = threading.Event()
+
+    def kill() -> None:
+        while len(killed) < most and not ended.wait(draw.uniform(*pauses)):
+            workers = [pid for pid in cluster.python_workers() if age(pid) > 2]
+            if workers:
+                killed.append(draw.choice(workers))
+                os.kill(killed[-1], signal.SIGKILL)
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    try:
+        yield killed
+    finally:
+        ended.set()
+        killer.join()
 
 
 def _children(parent: int) -> list[int]:

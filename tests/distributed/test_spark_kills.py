@@ -1,18 +1,13 @@
 """A build on Spark whose Python workers are killed again and again."""
 
 import json
-import os
-import random
-import signal
-import threading
 from pathlib import Path
 
 import pytest
 
 from preprocess.files import TEMPORARY_SUFFIX
 from tests.corpora import digests, picture, run_build
-from tests.distributed.conftest import started_cluster
-from tests.distributed.test_spark_cluster import age
+from tests.distributed.conftest import killing_workers, started_cluster
 from tests.http_server import HostileServer
 
 pytestmark = pytest.mark.slow
@@ -40,36 +35,20 @@ def write_list(folder: Path, server: HostileServer) -> Path:
 def test_a_build_survives_the_death_of_its_workers(spark_parts: None, tmp_path: Path) -> None:
     """Ten are killed (SIGKILL) at random moments; the corpus is the embedded runner's.
 
-    The server takes its time over pictures, so that there is a build to be killed in. Workers of
-    the first two seconds are spared: one that dies between its first and its second connection is
-    awaited by its executor for three minutes before the task is tried again.
+    The server takes its time over pictures, so that there is a build to be killed in.
     """
-    random_ = random.Random(23)
-    killed: list[int] = []
-    ended = threading.Event()
     pictures = {f"/{n}.jpg": picture(n) for n in range(PICTURES)}
     settings = ("spark.default.parallelism=4", f"spark.task.maxFailures={KILLS + 2}")
+    corpus = tmp_path / "spark"
     with HostileServer(pictures) as server:
         recipe = write_list(tmp_path / "in", server)
         run_build(recipe, tmp_path / "embedded")
         server.pause = 0.2
-        with started_cluster(tmp_path / "state", 2, settings) as cluster:
-
-            def kill() -> None:
-                while len(killed) < KILLS and not ended.wait(random_.uniform(0.1, 1.5)):
-                    workers = [pid for pid in cluster.python_workers() if age(pid) > 2]
-                    if workers:
-                        killed.append(random_.choice(workers))
-                        os.kill(killed[-1], signal.SIGKILL)
-
-            killer = threading.Thread(target=kill)
-            killer.start()
-            try:
-                corpus = tmp_path / "spark"
-                run_build(recipe, corpus, runner=cluster.runner(str(corpus)))
-            finally:
-                ended.set()
-                killer.join()
+        with (
+            started_cluster(tmp_path / "state", 2, settings) as cluster,
+            killing_workers(cluster, KILLS, seed=23, pauses=(0.1, 1.5)) as killed,
+        ):
+            run_build(recipe, corpus, runner=cluster.runner(str(corpus)))
     assert len(killed) == KILLS
     assert digests(corpus) == digests(tmp_path / "embedded")
     assert not list(corpus.rglob(f"*{TEMPORARY_SUFFIX}"))
