@@ -2,8 +2,8 @@
 
     python -m benchmarks.scaling [--quick] [--spark] [--pictures N] [--rounds N]
 
-Builds a corpus whose cost is decoding and resizing large JPEGs that lie in a WARC, with one worker
-and with two, interleaved; with --spark also on one-machine standalone clusters of one and two
+Builds a corpus whose cost is decoding and resizing large JPEGs of a list, with one worker and with
+two, interleaved; with --spark also on one-machine standalone clusters of one and two
 cores (needs Java, Maven and `make spark-parts`). Prints the machine's load, the fetch stage's wall
 times, and their ratios, which are medians of the rounds'. Overhead is whole build beside whole
 build.

@@ -184,10 +184,8 @@ def _rows(task: Task, stream: str, corpus: Corpus, most: int, drawn: bool = Fals
     Raises:
         ValueError: there is none, or a column is missing.
     """
-    members, kept = (
-        Members(corpus, task.streams[stream]),
-        Kept(corpus, task.streams[stream].columns),
-    )
+    wanted = task.streams[stream]
+    members, kept = Members(corpus, wanted), Kept(corpus, wanted.columns)
     places = ((s, kept.row(s, i)) for s, count in enumerate(kept.counts) for i in range(count))
     rows = []
     for shard, row in islice(places, most):

@@ -11,7 +11,6 @@ from PIL import Image
 from torch import Tensor
 
 from preprocess.images.crops import Box
-from preprocess.images.crops import random_box as random_box  # stands beside `crop`
 from trainers.task import SampleError
 
 Pixels = NDArray[np.uint8]

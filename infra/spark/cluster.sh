@@ -102,6 +102,10 @@ start() {
     echo "no Spark parts in $parts: run 'make spark-parts' first" >&2
     exit 2
   }
+  command -v java >/dev/null || {
+    echo "java is not on PATH: install a Java 17 runtime" >&2
+    exit 2
+  }
   for member in "${members[@]}"; do
     if running "$member"; then
       echo "a cluster runs already (state: $state); stop it first" >&2

@@ -47,6 +47,19 @@ class Plan:
         return column_folder(self.corpus.path, self.name)
 
 
+def resolve_column(kind: str, settings: Mapping[str, Any]) -> tuple[Column, dict[str, str]]:
+    """A column with the digests of its models; runs no model.
+
+    Raises:
+        ColumnError: no such kind, or settings that do not fit.
+        ValueError: a model is missing, or the settings do not fit it.
+    """
+    column = make_column(kind, settings)
+    models = column.models()
+    _ = column.member  # raises where settings do not fit the weights, before any work
+    return column, models
+
+
 def plan_column(path: str, name: str, kind: str, settings: Mapping[str, Any]) -> Plan:
     """Resolve a column of a corpus; runs no model and writes nothing.
 
@@ -64,9 +77,7 @@ def plan_column(path: str, name: str, kind: str, settings: Mapping[str, Any]) ->
     if not name or "/" in name or name.startswith("."):
         raise ColumnError(f"{name!r} cannot be the name of a column: it is the name of a folder")
     corpus = Corpus(path)
-    column = make_column(kind, settings)
-    models = column.models()
-    _ = column.member  # raises where settings do not fit the weights, before any work
+    column, models = resolve_column(kind, settings)
     reads = {other: read_manifest(path, other).fingerprint for other in column.columns()}
     if name in reads:
         raise ColumnError(f"column {name!r} cannot be made from itself")

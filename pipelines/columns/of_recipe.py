@@ -3,11 +3,11 @@
 from pathlib import Path
 from typing import Any
 
-from pipelines.columns.annotate import annotate, plan_column
+from pipelines.columns.annotate import annotate, plan_column, resolve_column
 from pipelines.progress import BuildProgress
 from pipelines.runners import Runner
 from preprocess.columns.base import Column
-from preprocess.columns.registry import ColumnError, make_column
+from preprocess.columns.registry import ColumnError
 from schemas.columns import ColumnManifest
 from schemas.recipe import Annotation, Recipe
 from schemas.recipe_file import RecipeError
@@ -28,9 +28,7 @@ def recipe_columns(recipe: Recipe, folder: str) -> dict[str, Column]:
     later = [annotation.title for annotation in recipe.annotate]
     for number, annotation in enumerate(recipe.annotate):
         try:
-            column = make_column(annotation.column, column_settings(annotation, folder))
-            column.models()
-            _ = column.member  # raises where settings do not fit the weights
+            column, _ = resolve_column(annotation.column, column_settings(annotation, folder))
             first = next((name for name in column.columns() if name in later), None)
             if first is not None:
                 raise ColumnError(f"column {annotation.title!r} is made from {first!r}: list it "

@@ -23,19 +23,19 @@ Sample = dict[str, bytes]
 class ShardReader:
     """Reads samples of one tar by row number.
 
-    Local tars are read with `os.pread` (no seek, safe across threads and after a fork); others
-    through a cache of blocks, or without one with a ranged request a sample.
+    Local tars are read with `os.pread` (no seek, safe across threads and after a fork), those that
+    are given a cache through its blocks, others with a ranged request a sample.
 
     Args:
         tar: The tar.
         sidecar: Its table.
-        cache: For a tar that is not local.
+        cache: Holds blocks of a tar that is not local.
         version: Digest of the tar, for the cache.
     """
 
     def __init__(self, tar: str, sidecar: str, cache: BlockCache | None = None, version: str = ""):
         self.tar, self.sidecar = tar, sidecar
-        self._cache, self._version = None if files.is_local(tar) else cache, version
+        self._cache, self._version = cache, version
         table = files.read_table(sidecar, ["key", "members"])
         keys = table["key"].combine_chunks()
         self._keys: pa.Array = pa.array([], pa.string()) if len(keys) == 0 else keys
@@ -166,7 +166,9 @@ class Corpus:
     """
 
     def __init__(self, path: str, open_shards: int = 64, cache: BlockCache | None = None):
-        self.path, self.cache = path, cache
+        self.path = path
+        self.cache = None if files.is_local(path) else cache
+        """For its columns, too."""
         where = files.join(path, MANIFEST_NAME)
         if not files.exists(where):
             raise ManifestError(

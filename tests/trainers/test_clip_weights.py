@@ -1,6 +1,7 @@
 import open_clip
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import nn
 
 from tests.trainers.test_clip import (
@@ -163,3 +164,14 @@ def test_what_is_no_clip_is_told(tmp_path):
         read(tmp_path / "text.pt")
     with pytest.raises(ValueError, match="no weight of"):
         from_hugging_face({"text_model.unknown": torch.zeros(1)})
+
+
+def test_weights_of_a_part_are_no_start(tmp_path):
+    s = SIZES["vit"]
+    state = randomised(Clip(s), 1).state_dict()
+    for name, odd in (("ln_final.bias", {}), ("visual.proj", {"visual.extra": torch.ones(1)})):
+        part = {n: x for n, x in state.items() if n != name or odd} | odd
+        save_file(part, tmp_path / "part.safetensors")
+        with pytest.raises(ValueError, match="no whole CLIP") as error:
+            ClipTask(s, 4).initial(tmp_path / "part.safetensors")
+        assert str(error.value).endswith(next(iter(odd), name))

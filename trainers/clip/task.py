@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from preprocess.images.crops import random_box
 from preprocess.shards.reader import Corpus, Sample
 from preprocess.text.clip_tokenizer import clip_tokenizer
 from trainers import images
@@ -46,7 +47,7 @@ class ClipTask(Task):
         if draw is None:
             pixels = images.centre(picture, size)
         else:
-            box = images.random_box(picture.shape[0], picture.shape[1], draw())
+            box = random_box(picture.shape[0], picture.shape[1], draw())
             pixels = images.crop(picture, box, size)
         try:
             caption = sample["txt"].decode()
@@ -115,6 +116,10 @@ class ClipTask(Task):
         found = weights.sizes(state, s.activation)
         if found != s:
             raise ValueError(f"{path} is a CLIP of other sizes: {found}; the preset's are {s}")
+        with torch.device("meta"):
+            odd = sorted(self.build().state_dict().keys() ^ state.keys())
+        if odd:
+            raise ValueError(f"{path} is no whole CLIP of these sizes; it lacks or adds {odd[0]}")
         return state
 
     def export(self, state: Mapping[str, Tensor], folder: Path, form: str) -> list[Path]:

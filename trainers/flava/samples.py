@@ -9,6 +9,7 @@ from torch import Tensor
 
 from preprocess.codes.views import View, look, view_codes
 from preprocess.columns.pictures import read_picture
+from preprocess.images.crops import random_box
 from preprocess.scenes import captions, make_scene
 from preprocess.shards.reader import Sample
 from preprocess.wordpiece import WordPiece, build_vocabulary
@@ -104,7 +105,7 @@ def picture_row(sample: Sample, s: FlavaSettings, draw: np.random.Generator | No
         raise SampleError(f"column {s.column} has no value")
     picture = images.decode(data, shortest=s.image_size)
     height, width = picture.shape[:2]
-    box = (0, 0, width, height) if draw is None else images.random_box(height, width, draw)
+    box = (0, 0, width, height) if draw is None else random_box(height, width, draw)
     row: Row = {"pixels": look(picture, View(box), s.image_size)}
     if draw is not None:
         row["code_pixels"] = look(picture, View(box), STRIDE * s.grid, "lanczos")

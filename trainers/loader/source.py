@@ -4,7 +4,7 @@ import json
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +21,8 @@ except ImportError:
     from zlib import crc32
 
 MAX_CONSECUTIVE_BAD = 100
+_OPEN_SHARDS = 64
+"""Of each column; as many as a corpus keeps open."""
 FEWEST_BAD = 10
 """So many unreadable samples are always forgiven, whatever share of a small corpus they are."""
 
@@ -37,17 +39,14 @@ class Members:
         self._manifests = {
             name: read_manifest(corpus.path, name) for name in (*stream.columns, *stream.optional)
         }
-        self._columns: dict[tuple[str, int], ShardReader] = {}
+        columns = len(self._manifests)
+        self._column = lru_cache(maxsize=_OPEN_SHARDS * columns)(self._open_column)
         self._wanted = [tuple(member.split("|")) for member in stream.members]
 
-    def _column(self, name: str, shard: int) -> ShardReader:
-        reader = self._columns.get((name, shard))
-        if reader is None:
-            base = self.corpus.shards[shard]
-            version = f"{self._manifests[name].fingerprint} {base.tar_sha256}"
-            reader = ColumnShardReader(self.corpus.path, name, base, self.corpus.cache, version)
-            self._columns[name, shard] = reader
-        return reader
+    def _open_column(self, name: str, shard: int) -> ShardReader:
+        base = self.corpus.shards[shard]
+        version = f"{self._manifests[name].fingerprint} {base.tar_sha256}"
+        return ColumnShardReader(self.corpus.path, name, base, self.corpus.cache, version)
 
     def key(self, shard: int, row: int) -> str:
         """The key of a sample."""
