@@ -14,8 +14,8 @@ from preprocess.scenes import captions, make_scene
 from preprocess.shards.reader import Sample
 from preprocess.wordpiece import WordPiece, build_vocabulary
 from trainers import images
-from trainers.flava.codes import STRIDE
-from trainers.flava.masks import block_mask, choose_words, hide_words
+from trainers.codes import STRIDE
+from trainers.masks import block_mask, choose_words, hide_words
 from trainers.flava.model import CHANNELS
 from trainers.flava.settings import FlavaSettings
 from trainers.task import Batch, Row, SampleError

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from preprocess.shards.reader import Corpus, Sample
 from trainers.evaluate import Predictions, Retrieval
 from trainers.flava import samples, weights
-from trainers.flava.codes import Tokenizer, codes_of, make_tokenizer
+from trainers.codes import Tokenizer, codes_of, make_tokenizer
 from trainers.flava.model import Encoder, Flava
 from trainers.flava.negatives import exchange_texts
 from trainers.flava.settings import FlavaSettings

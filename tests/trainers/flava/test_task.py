@@ -11,7 +11,7 @@ from preprocess.columns.members import pack_arrays
 from preprocess.scenes import captions, make_scene, render
 from tests.trainers.flava.small import SMALL, batch, module, task
 from trainers.engine.metrics import forward_flops
-from trainers.flava.codes import MeanColours, make_tokenizer
+from trainers.codes import MeanColours, make_tokenizer
 from trainers.flava.presets import PRESETS
 from trainers.flava.samples import tokenizer
 from trainers.flava.settings import FlavaSettings, Shares
