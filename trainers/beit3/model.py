@@ -207,6 +207,7 @@ class Encoder(nn.Module):
 
     def _positions(self, name: str, x: Tensor) -> Tensor:
         rows = self.embed_positions[name].weight
+        assert isinstance(rows, Tensor)
         return rows[UNUSED_ROWS : UNUSED_ROWS + x.shape[1]].to(x.dtype)
 
     def _draw(self, x: Tensor) -> Tensor:

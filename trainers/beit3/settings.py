@@ -4,6 +4,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
+from trainers.codes import CodeGrid
 from trainers.settings import Settings
 
 Kind = Literal["images", "texts", "pairs"]
@@ -71,6 +72,12 @@ class Beit3Settings(Settings):
     def grid(self) -> int:
         """Patches on each axis."""
         return self.image_size // self.patch
+
+    @property
+    def code_grid(self) -> CodeGrid:
+        """VQ-KD's codes, a code for 16 x 16 pixels of the same view; so for patches of 14 pixels it
+        sees the view at 256 pixels where the model sees it at 224."""
+        return CodeGrid("vqkd", 16, self.grid, self.codes)
 
     @model_validator(mode="after")
     def _fit(self) -> "Beit3Settings":
