@@ -91,7 +91,7 @@ _DEBUG = Beit3Settings(
 )  # fmt: skip
 _LAPTOP = TrainSettings(steps=800, global_batch=192, save_every=100, eval_every=200, log_every=20)
 _QUICK = OptimizerSettings(
-    lr=2e-3, betas=(0.9, 0.98), weight_decay=0.05, warmup_steps=40, clip_norm=3.0
+    lr=4e-3, betas=(0.9, 0.98), weight_decay=0.05, warmup_steps=40, clip_norm=3.0
 )
 
 PRESETS = {
