@@ -6,10 +6,10 @@ All read the same eight shards of 512 x 384 JPEGs (about 40 kB each, with txt an
 hot, batches of 64. "read" hands out raw bytes on one thread, webdataset beside it; "decode" decodes
 with simplejpeg and resizes to 224 px with the same function in all, Septet with two threads, the
 others with two processes: webdataset, and those of litdata, MosaicML streaming and energon that
-`make peers` has installed, each from its own format. Clocks start at the first batch. Septet shuffles the whole corpus and checks
-every member's CRC-32; the others read in stored order. Rounds are interleaved, ratios are medians
-of the rounds' paired ratios. "resume" is the time to the first batch in the middle of the tenth
-epoch over that of a fresh start.
+`make peers` has installed, each from its own format. Clocks start at the first batch. Septet
+shuffles the whole corpus and checks every member's CRC-32; the others read in stored order. Rounds
+are interleaved, ratios are medians of the rounds' paired ratios. "resume" is the time to the first
+batch in the middle of the tenth epoch over that of a fresh start.
 """
 
 import argparse
