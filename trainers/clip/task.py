@@ -27,13 +27,14 @@ open_clip's."""
 class ClipTask(Task):
     """See `trainers.task.Task`."""
 
-    streams = {"pairs": Stream((PICTURE, "txt"), drop_tail=True)}  # noqa: RUF012
     weights = {"contrastive": 1.0}  # noqa: RUF012
     pooled = ("image", "text", "scale")
     shared = ("scale",)
 
     def __init__(self, settings: ClipSettings, global_batch: int):
         self.settings, self.global_batch = settings, global_batch
+        tokens = settings.grid**2 + settings.context
+        self.streams = {"pairs": Stream((PICTURE, "txt"), drop_tail=True, tokens=tokens)}
 
     def plan(self, seed: int, step: int) -> list[SubBatch]:
         """One batch of pairs."""
