@@ -10,6 +10,7 @@ from preprocess.columns.members import pack_arrays
 from preprocess.scenes import captions, make_scene, render
 from preprocess.text.xlmr_tokenizer import END, PAD, START
 from tests.trainers.beit3.small import PAPER, SMALL, batch, module, task
+from tests.trainers.test_cli import call
 from trainers.beit3.presets import PRESETS
 from trainers.beit3.samples import tokenizer
 from trainers.beit3.settings import Beit3Settings
@@ -318,3 +319,19 @@ def test_flops_of_the_released_base():
     assert found["images"] == pytest.approx(flops(197, 196, 0), rel=0.005)
     assert found["texts"] == pytest.approx(flops(512, 0, 77), rel=0.005)
     assert found["pairs"] == pytest.approx(flops(197 + 64, 196, 32), rel=0.005)
+
+
+def test_dry_run_reckons_a_step_of_all_kinds(scenes):
+    found = call("beit3", scenes, "--preset", "base", "--dry-run", "--ranks", "8",
+                 "--set", "train.micro_batch=64", "--set", "train.shard=8")  # fmt: skip
+    assert found.exit_code == 0, found.output
+    text = " ".join(found.output.split())
+    assert "276,510,730" in text
+    for kind in ("images", "texts", "pairs"):
+        assert f"batch of {kind} 2,048 = 8 ranks x 256, 4 micro-batches of 64" in text
+    t = PRESETS["base"].task()
+    flops = forward_flops(t)
+    assert f"{3 * 2048 * sum(flops.values()) / 1e12:,.3f} TFLOP" in text
+    assert {n: stream.tokens for n, stream in t.streams.items()} == {
+        "images": 196, "texts": 512, "pairs": 196 + 64,
+    }  # fmt: skip
