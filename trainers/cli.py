@@ -9,7 +9,11 @@ from typing import Annotated, Any
 
 import typer
 
-MODELS = {"clip": "trainers.clip.presets", "flava": "trainers.flava.presets"}
+MODELS = {
+    "clip": "trainers.clip.presets",
+    "flava": "trainers.flava.presets",
+    "beit3": "trainers.beit3.presets",
+}
 """Each model's presets."""
 
 _CORPUS = re.compile(r"^(?:(?P<stream>\w+)=)?(?P<path>.+?)(?:@(?P<weight>[0-9.]+))?$")

@@ -10,14 +10,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from preprocess.shards.reader import Corpus, Sample
+from trainers.codes import Targets
 from trainers.evaluate import Predictions, Retrieval
 from trainers.flava import samples, weights
-from trainers.flava.codes import Tokenizer, codes_of, make_tokenizer
 from trainers.flava.model import Encoder, Flava
 from trainers.flava.negatives import exchange_texts
 from trainers.flava.settings import FlavaSettings
 from trainers.loader.order import generator
 from trainers.losses import contrastive
+from trainers.members import PICTURE
 from trainers.task import Batch, Draw, Evaluator, Gather, Row, Stream, SubBatch, Task
 
 LOSSES = ("contrastive", "itm", "mmm_image", "mmm_text", "mim", "mlm")
@@ -34,15 +35,15 @@ class FlavaTask(Task):
     def __init__(self, settings: FlavaSettings, global_batch: int):
         self.settings, self.global_batch = settings, global_batch
         self._shares = {kind: share for kind, share in settings.shares if share > 0}
-        picture, columns = "|".join(samples.PICTURES), (settings.column,) if settings.column else ()
         s, patches = settings, settings.grid**2
+        columns = (s.column,) if s.column else ()
         streams = {
-            "pairs": Stream((picture, "txt"), columns, (), patches + s.pair_tokens, drop_tail=True),
-            "images": Stream((picture,), columns, tokens=patches),
+            "pairs": Stream((PICTURE, "txt"), columns, (), patches + s.pair_tokens, drop_tail=True),
+            "images": Stream((PICTURE,), columns, tokens=patches),
             "texts": Stream(("txt",), tokens=s.text_tokens),
         }
         self.streams = {kind: streams[kind] for kind in self._shares}
-        self._tokenizer: Tokenizer | None = None
+        self._codes = Targets(settings.code_grid, settings.tokenizer)
 
     def plan(self, seed: int, step: int) -> list[SubBatch]:
         """A whole batch of one kind, drawn by its share (paper, appendix B.1)."""
@@ -106,10 +107,7 @@ class FlavaTask(Task):
         data = batch.data
         if batch.stream == "texts":
             return {"mlm": data["ids"][data["word_places"]]}
-        if "code_pixels" in data and self._tokenizer is None:
-            s, device = self.settings, data["code_pixels"].device
-            self._tokenizer = make_tokenizer(s.tokenizer or "", s.codes, device)
-        codes = codes_of(data, self._tokenizer)
+        codes = self._codes(data)
         if batch.stream == "images":
             return {"mim": codes[data["patch_mask"]]}
         words, patches = data["ids"][data["word_places"]], codes[data["patch_places"]]
