@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from trainers.flava.settings import EncoderSettings, FlavaSettings
-from trainers.layers import LayerNorm
+from trainers.layers import LayerNorm, at
 
 EPS = 1e-12
 """Of the encoders' layer norms."""
@@ -175,16 +175,6 @@ class MatchHead(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """The multimodal class token [B, W] to scores [B, 2] of "no" and "yes"."""
         return self.decoder(torch.tanh(self.dense(x)))
-
-
-def at(x: Tensor, mask: Tensor, share: float) -> Tensor:
-    """States [B, T, W] at the places of a bool mask [B, T], row by row: [n, W].
-
-    Where there is no memory (device meta) nobody knows how many they are; then `share` of all.
-    """
-    if x.is_meta:
-        return x.flatten(0, 1)[: math.ceil(share * mask.numel())]
-    return x[mask]
 
 
 class Flava(nn.Module):
