@@ -9,7 +9,11 @@ from typing import Annotated, Any
 
 import typer
 
-MODELS = {"clip": "trainers.clip.presets", "flava": "trainers.flava.presets"}
+MODELS = {
+    "clip": "trainers.clip.presets",
+    "ernie_vil": "trainers.ernie_vil.presets",
+    "flava": "trainers.flava.presets",
+}
 """Each model's presets."""
 
 _CORPUS = re.compile(r"^(?:(?P<stream>\w+)=)?(?P<path>.+?)(?:@(?P<weight>[0-9.]+))?$")

@@ -1,13 +1,13 @@
 """What is hidden from the model: words, nodes of the scene graph, regions (paper, section 3.2).
 All of it is drawn from a generator that is a pure function of (seed, stream, key, epoch)."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from preprocess.scene_graphs.graph import Node, SceneGraph, Span, Spans
+from preprocess.scene_graphs.graph import Node, SceneGraph, Span
 from preprocess.scene_graphs.tokens import token_spans
 
 NONE, WORD, OBJECT, ATTRIBUTE, RELATION = -1, 0, 1, 2, 3
@@ -16,8 +16,6 @@ NONE, WORD, OBJECT, ATTRIBUTE, RELATION = -1, 0, 1, 2, 3
 MASKED, RANDOM = 0.8, 0.9
 """Below the first a die masks, below the second it gives a random token, else it changes nothing
 (BERT, section 3.1)."""
-
-Pieces = Callable[[Node], Spans]
 
 
 @dataclass(frozen=True)
@@ -44,10 +42,9 @@ class Parts:
     """Nodes that are left out, because the text ends before they do."""
 
 
-def parts_of(
-    graph: SceneGraph, offsets: Sequence[Span], most: int, own_tokens: bool
-) -> Parts:
-    """Nodes as pieces of a text.
+def parts_of(graph: SceneGraph, offsets: Sequence[Span], most: int) -> Parts:
+    """Nodes as pieces of a text. The graph says which characters a node is, which holds for every
+    tokenizer.
 
     A node that no piece says is left out; one that the length limit cuts is, too, and counted.
 
@@ -55,13 +52,12 @@ def parts_of(
         graph: The caption's.
         offsets: Characters of each of its pieces, all of them.
         most: How many pieces the model sees.
-        own_tokens: The nodes' `tokens` are of this tokenizer; else pieces are found by characters.
     """
     cut = 0
 
     def part(kind: int, node: Node, objects: tuple[int, ...]) -> Part | None:
         nonlocal cut
-        spans = node.tokens if own_tokens else token_spans(node.spans, offsets)
+        spans = token_spans(node.spans, offsets)
         pieces = frozenset(i for start, end in spans for i in range(start, end))
         if pieces and max(pieces) >= most:
             cut += 1
@@ -89,9 +85,7 @@ class Hidden:
     """[n]: what replaces it, see `MASKED`; equal for all pieces of a node."""
 
 
-def hide(
-    draw: np.random.Generator, parts: Parts, count: int, nodes: float, words: float
-) -> Hidden:
+def hide(draw: np.random.Generator, parts: Parts, count: int, nodes: float, words: float) -> Hidden:
     """Choose the pieces to predict.
 
     First relations, then attributes, each with probability `nodes`; the objects that they belong to

@@ -190,7 +190,10 @@ class ErnieVil(nn.Module):
             text_mask: bool [B, T], false at pads.
             image_mask: bool [B, 1 + R], likewise.
         """
-        s, text_mask, image_mask = self.settings, *(m[:, None, None] for m in (text_mask, image_mask))
+        s, text_mask, image_mask = (
+            self.settings,
+            *(m[:, None, None] for m in (text_mask, image_mask)),
+        )
         done_text = done_image = 0
         ends = zip([*s.text_places, s.text.layers], [*s.image_places, s.image.layers], strict=True)
         for number, (text_end, image_end) in enumerate(ends):

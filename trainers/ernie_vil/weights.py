@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-import numpy as np
 import torch
 import typer
 from safetensors.torch import save_file
@@ -40,9 +39,12 @@ _STEMS: dict[str, tuple[str, str]] = {
     "word_head.dense": ("mask_lm_trans_fc", "cls.predictions.transform.dense"),
     "word_head.norm": ("mask_lm_trans_layer_norm", "cls.predictions.transform.LayerNorm"),
     "word_head": ("mask_lm_out_fc", "cls.predictions"),
-    # No name of these is known in the archives; these are what `export` writes.
+    # Under which names the archives hold these, if they do, nobody knows; `export` writes these.
     "region_head.dense": ("mask_region_trans_fc", "cls.imagePredictions.transform.dense"),
-    "region_head.norm": ("mask_region_trans_layer_norm", "cls.imagePredictions.transform.LayerNorm"),
+    "region_head.norm": (
+        "mask_region_trans_layer_norm",
+        "cls.imagePredictions.transform.LayerNorm",
+    ),
     "region_head.decoder": ("mask_region_out_fc", "cls.imagePredictions.decoder"),
     "match_head": ("image_text_match_fc", "cls.bi_seq_relationship"),
 }  # fmt: skip

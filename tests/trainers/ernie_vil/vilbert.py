@@ -43,7 +43,9 @@ class Plain:
     def norm(self, x, name):
         mean = x.mean(-1, keepdim=True)
         variance = ((x - mean) ** 2).mean(-1, keepdim=True)
-        return (x - mean) / (variance + EPS).sqrt() * self.w[f"{name}.weight"] + self.w[f"{name}.bias"]
+        return (x - mean) / (variance + EPS).sqrt() * self.w[f"{name}.weight"] + self.w[
+            f"{name}.bias"
+        ]
 
     @staticmethod
     def gelu(x):
@@ -76,12 +78,21 @@ class Plain:
         )
         to_text = self.mix(of_text[0], of_image[1], of_image[2], image_mask, heads)
         to_image = self.mix(of_image[0], of_text[1], of_text[2], text_mask, heads)
-        image = self.norm(image + self.linear(to_image, f"{name}.biOutput.dense1"), f"{name}.biOutput.LayerNorm1")
-        text = self.norm(text + self.linear(to_text, f"{name}.biOutput.dense2"), f"{name}.biOutput.LayerNorm2")
+        image = self.norm(
+            image + self.linear(to_image, f"{name}.biOutput.dense1"), f"{name}.biOutput.LayerNorm1"
+        )
+        text = self.norm(
+            text + self.linear(to_text, f"{name}.biOutput.dense2"), f"{name}.biOutput.LayerNorm2"
+        )
         after = []
         for x, s in ((text, "t"), (image, "v")):
             inner = self.gelu(self.linear(x, f"{name}.{s}_intermediate.dense"))
-            after.append(self.norm(x + self.linear(inner, f"{name}.{s}_output.dense"), f"{name}.{s}_output.LayerNorm"))
+            after.append(
+                self.norm(
+                    x + self.linear(inner, f"{name}.{s}_output.dense"),
+                    f"{name}.{s}_output.LayerNorm",
+                )
+            )
         return after
 
     def transform(self, x, name):
@@ -89,15 +100,23 @@ class Plain:
 
     def __call__(self, ids, segments, text_mask, features, locations, region_mask):
         c, w, e = self.c, self.w, "bert.embeddings"
-        text = w[f"{e}.word_embeddings.weight"][ids] + w[f"{e}.token_type_embeddings.weight"][segments]
-        text = self.norm(text + w[f"{e}.position_embeddings.weight"][: ids.shape[1]], f"{e}.LayerNorm")
+        text = (
+            w[f"{e}.word_embeddings.weight"][ids] + w[f"{e}.token_type_embeddings.weight"][segments]
+        )
+        text = self.norm(
+            text + w[f"{e}.position_embeddings.weight"][: ids.shape[1]], f"{e}.LayerNorm"
+        )
         v = "bert.v_embeddings"
         image = self.linear(features, f"{v}.image_embeddings")
-        image = self.norm(image + self.linear(locations, f"{v}.image_location_embeddings"), f"{v}.LayerNorm")
+        image = self.norm(
+            image + self.linear(locations, f"{v}.image_location_embeddings"), f"{v}.LayerNorm"
+        )
         order = []
         done_t = done_v = 0
         for n, (t, i) in enumerate(zip(c["t_biattention_id"], c["v_biattention_id"], strict=True)):
-            order += [("layer", k) for k in range(done_t, t)] + [("v_layer", k) for k in range(done_v, i)]
+            order += [("layer", k) for k in range(done_t, t)] + [
+                ("v_layer", k) for k in range(done_v, i)
+            ]
             order.append(("c_layer", n))
             done_t, done_v = t, i
         order += [("layer", k) for k in range(done_t, c["num_hidden_layers"])]
@@ -112,7 +131,9 @@ class Plain:
                 text, image = self.co_layer(text, image, text_mask, region_mask, name)
         text_pooled = self.linear(text[:, 0], "bert.t_pooler.dense").clamp(min=0)
         image_pooled = self.linear(image[:, 0], "bert.v_pooler.dense").clamp(min=0)
-        words = self.transform(text, "cls.predictions.transform") @ w[f"{e}.word_embeddings.weight"].T
+        words = (
+            self.transform(text, "cls.predictions.transform") @ w[f"{e}.word_embeddings.weight"].T
+        )
         return {
             "text_states": text,
             "image_states": image,
@@ -120,7 +141,8 @@ class Plain:
             "image_pooled": image_pooled,
             "mlm_logits": words + w["cls.predictions.bias"],
             "region_logits": self.linear(
-                self.transform(image, "cls.imagePredictions.transform"), "cls.imagePredictions.decoder"
+                self.transform(image, "cls.imagePredictions.transform"),
+                "cls.imagePredictions.decoder",
             ),
             "match_logits": self.linear(text_pooled * image_pooled, "cls.bi_seq_relationship"),
         }
