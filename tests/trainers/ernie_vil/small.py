@@ -78,10 +78,10 @@ def regions(seed: int, n: int = 4, s: ErnieVilSettings = SMALL) -> bytes:
 
 
 def sample(i: int = 0, n: int = 4, s: ErnieVilSettings = SMALL) -> dict[str, bytes]:
-    caption = CAPTION if i == 0 else f"{CAPTION} {i}"
+    caption = CAPTION if i == 0 else f"{i} {CAPTION}"
     return {
         "txt": caption.encode(),
-        "scene-graphs": pack_json(graph().to_json()),
+        "scene-graphs": pack_json(graph(caption).to_json()),
         "regions": regions(i, n, s),
     }
 
