@@ -110,6 +110,13 @@ def test_variables_are_read_as_paddle_writes_them():
             parse_variable(spoilt)
 
 
+def test_files_are_those_that_paddle_itself_writes(tmp_path):
+    """The beginning of a parameter [7, 300] that paddlepaddle 3.3.1 saved."""
+    theirs = bytes.fromhex("000000000000000000000000000000000700000008051007" + "10ac02")
+    write_variable(tmp_path / "x", np.zeros((7, 300), np.float32))
+    assert (tmp_path / "x").read_bytes() == theirs + bytes(4 * 2100)
+
+
 def test_dumped_variables(tmp_path):
     state = module().state_dict()
     np.savez(tmp_path / "dump.npz", **{n: x.numpy() for n, x in to_form(state, "paddle").items()})
