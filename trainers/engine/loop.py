@@ -143,6 +143,8 @@ def fit(run: Run, world: World, console: Console | None = None) -> int:
     for name, source in sources.items():
         if left_out := sum(kept.dropped for kept in source.kept):
             reporter.say(f"{name}: {left_out:,} samples lack a column or are tombstones: left out")
+        for column, lacking in source.lacking.items():
+            reporter.say(f"{name}: {lacking:,} samples have no value in {column}: kept")
     update = Updater(task, parallel, optimizer, train.seed, run.optimizer.clip_norm)
     loader = Loader(
         task,

@@ -39,6 +39,8 @@ def learning_rate(settings: OptimizerSettings, step: int, steps: int) -> float:
         return settings.lr * (step + 1) / settings.warmup_steps
     if settings.schedule == "constant":
         return settings.lr
+    if settings.schedule == "inverse_sqrt":
+        return settings.lr * math.sqrt(max(1, settings.warmup_steps) / (step + 1))
     done = min(1.0, (step - settings.warmup_steps) / max(1, steps - settings.warmup_steps))
     if settings.schedule == "cosine":
         left = (1 + math.cos(math.pi * done)) / 2
