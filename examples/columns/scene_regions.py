@@ -19,7 +19,7 @@ from preprocess.scenes import COLOURS, GROUNDS, SHAPES, Scene, Thing, render
 from schemas.columns import ArrayFormat, MemberFormat
 
 SIDE = 26
-"""Pixels of a region's square on each side: three channels of 26 x 26 are 2,028 of 2,048 numbers."""
+"""Pixels of a region's square on each side: 3 channels of 26 x 26 are 2,028 of 2,048 numbers."""
 UNLIKE = 40
 """Difference from the ground in some channel, of 255."""
 FEWEST = 12

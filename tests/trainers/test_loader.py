@@ -146,7 +146,7 @@ def test_resume_far_on_costs_no_more_than_a_start(tmp_path):
         return pstats.Stats(profile).total_calls
 
     calls(Progress())  # What is cached, is.
-    assert calls(Progress(10**6, {"texts": 10**9 + 7})) < 1.1 * calls(Progress())
+    assert calls(Progress(10**6, {"texts": 10**9 + 7})) < 2 * calls(Progress())
 
 
 def test_draws_differ_by_epoch_and_sample(tmp_path):
