@@ -5,12 +5,12 @@
 Both read the same eight shards of 512 x 384 JPEGs (about 40 kB each, with txt and json), page cache
 hot, batches of 64. "read" hands out raw bytes on one thread; "decode" decodes with simplejpeg and
 resizes to 224 px with the same function in both, Septet with two threads, webdataset with a
-DataLoader of two processes. Septet shuffles the whole corpus and checks every member's CRC-32;
-webdataset reads in the tars' order and checks nothing. Rounds are interleaved, ratios are medians
-of the rounds' paired ratios. "regions" is what ERNIE-ViL reads, the caption and a column of 36
-regions of 2,048 float16 each: Septet reads these and no picture; webdataset reads the shards' tars
-beside the column's, as it cannot leave members out. "resume" is the time to the first batch in the middle of the tenth
-epoch over that of a fresh start.
+DataLoader of two processes. "regions" is what ERNIE-ViL reads, on one thread: the caption, and a
+column of 36 regions of 2,048 float16 each. Septet reads these and no picture; webdataset reads the
+shards' tars beside the column's, as it cannot leave members out. Septet shuffles the whole corpus
+and checks every member's CRC-32; webdataset reads in the tars' order and checks nothing. Rounds are
+interleaved, ratios are medians of the rounds' paired ratios. "resume" is the time to the first
+batch in the middle of the tenth epoch over that of a fresh start.
 """
 
 import argparse
@@ -18,7 +18,7 @@ import itertools
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -27,7 +27,7 @@ import numpy as np
 import webdataset as wds
 from torch.utils.data import DataLoader
 
-from preprocess.columns.base import Column, Value
+from preprocess.columns.base import Column, Item, NoValue, Value
 from preprocess.shards.reader import Corpus, Sample
 from schemas.columns import ArrayFormat, ColumnManifest, MemberFormat
 from tests.corpora import run_annotation
@@ -72,11 +72,10 @@ class Regions(Column):
         arrays={"features": ArrayFormat(dtype="float16", shape=(36, 2048))},
     )
 
-    def annotate(self, items):
-        return [Value(self._noise(item.key).astype(np.float16).tobytes()) for item in items]
-
-    def _noise(self, key):
-        return np.random.default_rng(int(key, 16)).random((36, 2048), np.float32)
+    def annotate(self, items: Sequence[Item]) -> list[Value | NoValue]:
+        """Noise of the key."""
+        draws = [np.random.default_rng(int(item.key, 16)) for item in items]
+        return [Value(d.random((36, 2048), np.float32).astype("<f2").tobytes()) for d in draws]
 
 
 class Raw:

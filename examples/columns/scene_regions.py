@@ -102,9 +102,9 @@ class SceneRegions(Column):
     def _look(self, picture, mask):
         """Feature [2048] and class distribution [1 + CLASSES] of a thing."""
         outline = square(mask.astype(np.float32), mask)
-        colours = (cv2.resize(square(picture, mask), (SMALL, SMALL)) - 128.0) / 512
+        colours = (cv2.resize(square(picture, mask), (SMALL, SMALL)) - 128.0) / 1024
         feature = np.zeros(FEATURES)
-        whole = np.concatenate([(outline - 0.5).reshape(-1) / 2, colours.reshape(-1)])
+        whole = np.concatenate([(outline - 0.5).reshape(-1) / 4, colours.reshape(-1)])
         feature[: len(whole)] = whole
         colour = np.median(picture[mask > 0], 0)
         off = np.array([np.linalg.norm(colour - rgb) for rgb in COLOURS.values()]) / 20
