@@ -6,7 +6,7 @@ UV := $(BIN)/uv pip install --quiet --python $(BIN)/python
 ENV := OMP_NUM_THREADS=2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check setup constraints docs learn bench clean
+.PHONY: help demo test check setup constraints docs learn bench peers clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,7 +31,7 @@ demo: setup  ## Build the demo corpus from real pages, report on it, train CLIP 
 
 test: setup  ## All tests
 	@bash infra/browser.sh
-	$(ENV) $(BIN)/pytest --durations=15
+	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 --dist loadgroup --durations=15
 
 check: setup  ## Lint, types, import rule, size budgets
 	$(BIN)/ruff check .
@@ -52,6 +52,14 @@ bench: setup  ## Quick form of the benchmarks
 
 spark-parts:  ## Copy Spark and Beam's job server into .cache (needs Java and Maven)
 	infra/spark/parts.sh
+
+peers: setup  ## Install other projects' loaders, for benchmarks.loader to run beside
+	$(UV) --target .venv/peers/litdata --no-deps litdata==0.2.76 lightning-utilities==0.15.3
+	$(UV) --target .venv/peers/mosaicml-streaming --no-deps mosaicml-streaming==0.13.0 \
+	  cramjam==2.14.0 python-snappy==0.7.3 zstd==1.5.7.2
+	$(UV) --target .venv/peers/megatron-energon --no-deps megatron-energon==7.4.1 \
+	  braceexpand==0.1.7 bracex==3.2.3 deprecation==2.1.0 filetype==1.2.0 lark==1.3.1 mfusepy==3.1.1 \
+	  multi-storage-client==1.3.1 psutil==7.2.2 rapidyaml==0.15.2 wcmatch==12.0.1 xattr==1.3.0
 
 constraints: .venv/bin/uv  ## Pin all dependencies anew
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --all-extras --no-annotate \

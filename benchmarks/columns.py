@@ -2,9 +2,9 @@
 
     python -m benchmarks.columns [--quick] [--only NAME ...]
 
-Each column annotates the same samples (640 x 480 JPEGs with captions and boxes) of one shard, in
-one process, on one thread, with random weights: of the published shapes, or with --quick of smaller
-networks of the same kinds. Timed in turns are
+Each column annotates the same samples (640 x 480 JPEGs with boxes and captions, those of
+`benchmarks.scene_graphs`) of one shard, in one process, on one thread, with random weights: of the
+published shapes, or with --quick of smaller networks of the same kinds. Timed in turns are
 
 - engine: what a worker does for a shard (`AnnotateWork.run`): read the samples from the shard,
   batch them, call the column, write tar and sidecar. Beam and the start of processes are left out.
@@ -25,7 +25,7 @@ import json
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,18 +37,21 @@ from PIL import Image
 from torch import Tensor, nn
 
 from benchmarks.images import picture
+from benchmarks.scene_graphs import captions
 from pipelines.columns.annotate import plan_column
 from pipelines.columns.work import AnnotateWork, read_items
 from preprocess import files
+from preprocess.columns.base import Item
 from preprocess.columns.registry import make_column
+from preprocess.scene_graphs.pipeline import PIPELINE, load_pipeline
 from preprocess.shards.reader import Corpus
 from preprocess.shards.tar import ShardWriter
 from schemas.manifest import MANIFEST_NAME, Manifest, Shard
 from schemas.tables import SHARD_INDEX
 from tests.corpora import run_annotation
 
-Peer = Callable[[bytes], Any]
-"""A sample's work from its JPEG, without Septet's column."""
+Peer = Callable[[Sequence[Item]], Any]
+"""The samples' work without Septet's column."""
 Made = tuple[dict[str, Any], Peer | None]
 """Settings of a column, and its peer."""
 
@@ -77,6 +80,11 @@ def save(module: nn.Module, folder: Path) -> str:
     return path
 
 
+def one_by_one(one: Callable[[bytes], Any]) -> Peer:
+    """One JPEG at a time."""
+    return lambda items: [one(item.members["jpg"]) for item in items]
+
+
 def loop(module: Callable[[Tensor], Tensor], look: Callable[[Image.Image], Tensor]) -> Peer:
     """Decode with Pillow, transform, run: one picture at a time."""
 
@@ -84,7 +92,7 @@ def loop(module: Callable[[Tensor], Tensor], look: Callable[[Image.Image], Tenso
         with Image.open(io.BytesIO(data)) as image, torch.inference_mode():
             return module(look(image.convert("RGB")))
 
-    return one
+    return one_by_one(one)
 
 
 def unit(image: Image.Image) -> Tensor:
@@ -100,7 +108,7 @@ def ocr(folder: Path, quick: bool) -> Made:
         "EngineConfig.onnxruntime.inter_op_num_threads": 1,
     }
     engine = RapidOCR(params=threads | {"Global.log_level": "critical"})
-    return {}, lambda data: engine(data)
+    return {}, one_by_one(engine)
 
 
 def regions(folder: Path, quick: bool) -> Made:
@@ -120,7 +128,7 @@ def regions(folder: Path, quick: bool) -> Made:
         with Image.open(io.BytesIO(data)) as image:
             return detector.detect([np.array(image.convert("RGB"))])
 
-    return {"weights": path, **sizes}, one
+    return {"weights": path, **sizes}, one_by_one(one)
 
 
 def vqgan(folder: Path, quick: bool) -> Made:
@@ -202,7 +210,15 @@ def clip(folder: Path, quick: bool) -> Made:
     )
 
 
+def spacy_alone(folder: Path, quick: bool) -> Made:
+    """Tags and dependencies, by which both columns of captions begin."""
+    nlp = load_pipeline(PIPELINE, exclude=["ner"])
+    return {}, lambda items: list(nlp.pipe([item.caption for item in items], batch_size=256))
+
+
 ROWS = (
+    Row("scene_graphs", "scene-graphs", spacy_alone, "spaCy without NER", (256, 1024), "captions"),
+    Row("questions", "questions", spacy_alone, "spaCy without NER", (256, 1024), "captions"),
     Row("ocr", "ocr", ocr, "rapidocr", (2, 8)),
     Row("regions", "regions", regions, "the detector's network", (2, 4)),
     Row("codes_vqgan", "codes", vqgan, "the module alone", (4, 6)),
@@ -225,13 +241,14 @@ def photographs() -> list[bytes]:
 def make_corpus(folder: Path, samples: int) -> Corpus:
     """One shard of pictures with captions and boxes; pictures repeat after 16."""
     pictures = photographs()
+    texts = captions(samples)
     boxes = {"boxes": [[0.1, 0.2, 0.5, 0.6], [0.3, 0.3, 0.9, 0.8]], "labels": ["dog", "cat"]}
     tar, sidecar = "shards/00000.tar", "shards/00000.parquet"
     with files.open_atomic(str(folder / tar)) as out:
         writer = ShardWriter(out)
         rows = []
         for i in range(samples):
-            members = {"jpg": pictures[i % 16], "txt": f"a caption, the {i}th".encode()}
+            members = {"jpg": pictures[i % 16], "txt": texts[i].encode()}
             key = f"{i:032x}"
             rows.append(
                 {"key": key, "members": writer.add(key, members), "extra": json.dumps(boxes)}
@@ -272,7 +289,7 @@ def measure(row: Row, folder: Path, quick: bool, rounds: int) -> dict[str, list[
         "column": lambda: [column.annotate(batch) for batch in batches],
     }
     if peer is not None:
-        ways["peer"] = lambda: [peer(item.members["jpg"]) for item in items]
+        ways["peer"] = lambda: peer(items)
     found: dict[str, list[float]] = {name: [] for name in ways}
     for way in ways.values():
         way()  # warm

@@ -1,21 +1,26 @@
-"""Batches for training: Septet's loader beside webdataset.
+"""Batches for training: Septet's loader beside others.
 
     python -m benchmarks.loader [--quick]
 
-Both read the same eight shards of 512 x 384 JPEGs (about 40 kB each, with txt and json), page cache
-hot, batches of 64. "read" hands out raw bytes on one thread; "decode" decodes with simplejpeg and
-resizes to 224 px with the same function in both, Septet with two threads, webdataset with a
-DataLoader of two processes. "regions" is what ERNIE-ViL reads, on one thread: the caption, and a
-column of 36 regions of 2,048 float16 each. Septet reads these and no picture; webdataset reads the
-shards' tars beside the column's, as it cannot leave members out. Septet shuffles the whole corpus
-and checks every member's CRC-32; webdataset reads in the tars' order and checks nothing. Rounds are
-interleaved, ratios are medians of the rounds' paired ratios. "resume" is the time to the first
-batch in the middle of the tenth epoch over that of a fresh start.
+All read the same eight shards of 512 x 384 JPEGs (about 40 kB each, with txt and json), page cache
+hot, batches of 64. "read" hands out raw bytes on one thread, webdataset beside it; "decode" decodes
+with simplejpeg and resizes to 224 px with the same function in all, Septet with two threads, the
+others with two processes: webdataset, and those of litdata, MosaicML streaming and energon that
+`make peers` has installed, each from its own format. "regions" is what ERNIE-ViL reads, on one
+thread: the caption, and a column of 36 regions of 2,048 float16 each; Septet reads these and no
+picture, webdataset the shards' tars beside the column's, as it cannot leave members out. Clocks
+start at the first batch. Septet shuffles the whole corpus and checks every member's CRC-32; the
+others read in stored order. Rounds are interleaved, ratios are medians of the rounds' paired
+ratios. "resume" is the time to the first batch in the middle of the tenth epoch over that of a
+fresh start.
 """
 
 import argparse
 import itertools
+import os
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -38,6 +43,10 @@ from trainers.loader.source import Health, Source
 from trainers.task import Draw, Row, Stream, SubBatch
 
 BATCH = 64
+WORKERS = 2
+INSTALLED = Path(__file__).parents[1] / ".venv" / "peers"
+PEERS = {"litdata": "litdata", "mosaicml-streaming": "streaming", "megatron-energon": "energon"}
+"""Packages, and their modules in `benchmarks.loader_peers`."""
 SIDE = 224
 
 
@@ -141,14 +150,80 @@ def webdataset_regions(folder: Path) -> Iterator[int]:
 
 
 def rate(source: Callable[[], Iterator[int]]) -> float:
+    """Samples a second after the first batch, so that the start of processes is left out."""
+    batches = source()
+    next(batches)
     begin = time.perf_counter()
-    samples = sum(source())
+    samples = sum(batches)
     return samples / (time.perf_counter() - begin)
+
+
+class Peer:
+    """A loader in a process of its own; see `benchmarks.loader_peers`."""
+
+    def __init__(self, name: str, corpus: Path, store: Path):
+        path = os.pathsep.join([str(INSTALLED / name), os.environ.get("PYTHONPATH", "")])
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "benchmarks.loader_peers", name, str(corpus), str(store)],
+            env=os.environ | {"PYTHONPATH": path},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+        self._answer()
+
+    def _answer(self) -> str:
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        if not line:
+            raise SystemExit(f"{' '.join(self._process.args)} ended: {self._process.wait()}")  # type: ignore[arg-type]
+        return line
+
+    def rate(self) -> float:
+        """Samples a second of an epoch."""
+        assert self._process.stdin is not None
+        print(file=self._process.stdin, flush=True)
+        return float(self._answer())
+
+    def close(self) -> None:
+        """End the process."""
+        self._process.communicate()
+
+
+class Compared:
+    """Ways to do the same, the first of which is Septet's; rates of rounds in turns."""
+
+    def __init__(self, ways: dict[str, Callable[[], float]]):
+        self._ways = ways
+        self._found: dict[str, list[float]] = {name: [] for name in ways}
+
+    def run(self, rounds: int) -> None:
+        """Do all rounds."""
+        for _ in range(rounds):
+            for name, way in self._ways.items():
+                self._found[name].append(way())
+
+    @property
+    def medians(self) -> dict[str, float]:
+        """Of each way's rates."""
+        return {name: statistics.median(found) for name, found in self._found.items()}
+
+    @property
+    def ratios(self) -> dict[str, float]:
+        """Medians of Septet's rate over another's, round by round."""
+        ours, *others = self._found
+        return {
+            name: statistics.median(
+                a / b for a, b in zip(self._found[ours], self._found[name], strict=True)
+            )
+            for name in others
+        }
 
 
 def first_batch(folder: Path, progress: Progress) -> float:
     begin = time.perf_counter()
-    next(septet(folder, True, 2, progress))
+    next(septet(folder, True, WORKERS, progress))
     return time.perf_counter() - begin
 
 
@@ -168,34 +243,45 @@ def main() -> None:
         size = sum(map(len, jpegs)) / len(jpegs)
         print(f"{samples} samples, {size / 1000:.0f} kB a JPEG, {rounds} rounds")
         start = Progress()
-        runs = {
-            "read": (
-                lambda: septet(folder, False, 0, start),
-                lambda: webdataset(folder, False, 0),
-            ),
-            "decode": (
-                lambda: septet(folder, True, 2, start),
-                lambda: webdataset(folder, True, 2),
-            ),
-            "regions": (
-                lambda: septet(folder, False, 0, start, regions=True),
-                lambda: webdataset_regions(folder),
-            ),
+        reading = Compared(
+            {
+                "septet": lambda: rate(lambda: septet(folder, False, 0, start)),
+                "webdataset": lambda: rate(lambda: webdataset(folder, False, 0)),
+            }
+        )
+        regions = Compared(
+            {
+                "septet": lambda: rate(lambda: septet(folder, False, 0, start, regions=True)),
+                "webdataset": lambda: rate(lambda: webdataset_regions(folder)),
+            }
+        )
+        peers = {
+            name: Peer(name, folder, Path(place) / name)
+            for name in PEERS
+            if (INSTALLED / name).exists()
         }
-        ratios = {}
-        for name, (ours, theirs) in runs.items():
-            found = [(rate(ours), rate(theirs)) for _ in range(rounds)]
-            mine, peer = (statistics.median(side) for side in zip(*found, strict=True))
-            ratios[name] = statistics.median(a / b for a, b in found)
-            print(f"{name:<8} septet {mine:>9,.0f}/s   webdataset {peer:>9,.0f}/s")
+        decoding = Compared(
+            {
+                "septet": lambda: rate(lambda: septet(folder, True, WORKERS, start)),
+                "webdataset": lambda: rate(lambda: webdataset(folder, True, WORKERS)),
+                **{name: peer.rate for name, peer in peers.items()},
+            }
+        )
+        for name, compared in (("read", reading), ("regions", regions), ("decode", decoding)):
+            compared.run(rounds)
+            rates = (f"{who} {speed:,.0f}/s" for who, speed in compared.medians.items())
+            print(f"{name:<8}" + "   ".join(rates))
+        for peer in peers.values():
+            peer.close()
         far = Progress(10**4, {"pairs": 9 * samples + samples // 2})
         first_batch(folder, start)
         found = [(first_batch(folder, far), first_batch(folder, start)) for _ in range(2 * rounds)]
         late, cold = (statistics.median(side) for side in zip(*found, strict=True))
         print(f"first batch: resumed {late * 1000:.0f} ms, cold {cold * 1000:.0f} ms")
-        print(f"ratio loader_read_vs_webdataset {ratios['read']:.2f}")
-        print(f"ratio loader_decode_vs_webdataset {ratios['decode']:.2f}")
-        print(f"ratio regions_read_vs_webdataset {ratios['regions']:.2f}")
+        for name, compared in (("read", reading), ("decode", decoding)):
+            for peer_name, ratio in compared.ratios.items():
+                print(f"ratio loader_{name}_vs_{peer_name.replace('-', '_')} {ratio:.2f}")
+        print(f"ratio regions_read_vs_webdataset {regions.ratios['webdataset']:.2f}")
         print(f"ratio resume_vs_cold {statistics.median(a / b for a, b in found):.2f}")
 
 

@@ -67,6 +67,9 @@ def train(
             "keeps the old folder under another name."
         ),
     ] = True,
+    wandb: Annotated[
+        str | None, typer.Option(help="Log to this Weights & Biases project as well.")
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Reckon memory, FLOPs and reading; train nothing.")
     ] = False,
@@ -105,7 +108,7 @@ def train(
         measures = (held_out, zero_shot, classes)
         dry = ranks if dry_run else None
         parts = tuple(initial or ())
-        code = _train(model, corpus, preset, measures, out, parts, resume, settings, dry)
+        code = _train(model, corpus, preset, measures, out, parts, resume, wandb, settings, dry)
     except _user_errors() as error:
         typer.secho(f"septet train: {error}", fg="red", err=True)
         raise typer.Exit(1) from error
@@ -145,6 +148,7 @@ def _train(
     out: Path | None,
     initial: tuple[Path, ...],
     resume: bool,
+    wandb: str | None,
     changes: list[str],
     reckon_with: int | None,
 ) -> int:
@@ -191,6 +195,7 @@ def _train(
             out=folder,
             held_out=Corpus(measures[0], cache=cache) if measures[0] else None,
             evaluators=_zero_shot(task, *measures[1:]),
+            trackers=_trackers(wandb, folder),
             initial=initial,
             record={"model": model, "preset": preset, "settings": settings.model_dump()},
         )
@@ -210,6 +215,12 @@ def _cache(train: Any) -> Any:
     from preprocess.shards.blocks import BlockCache
 
     return BlockCache(train.cache, train.cache_bytes) if train.cache else None
+
+
+def _trackers(wandb: str | None, out: Path) -> list[Any]:
+    from trainers.tracking import Wandb
+
+    return [Wandb(wandb, out)] if wandb else []
 
 
 def _zero_shot(task: Any, corpus: str | None, classes: Path | None) -> list[Any]:

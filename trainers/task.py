@@ -40,6 +40,8 @@ class Stream:
     """Columns it needs, joined by key. Samples without a value take no part in the run."""
     optional: tuple[str, ...] = ()
     """Columns that it reads where a sample has a value; where it has none, empty bytes."""
+    tokens: int = 0
+    """Patches and word pieces that the encoders take of a sample, with padding; for tokens/s."""
     drop_tail: bool = False
     """Leave out an epoch's last samples that do not fill a batch, so that no batch holds a
     sample twice."""
@@ -86,6 +88,16 @@ class Evaluator(Protocol):
         """Measure. Called on every rank with the module in evaluation mode; returns figures by
         name, equal on all ranks."""
         ...
+
+
+class Tracker(Protocol):
+    """Another place that a run's figures go to; only the main rank calls it."""
+
+    def log(self, step: int, figures: dict[str, float]) -> None:
+        """Record figures of a step."""
+
+    def close(self) -> None:
+        """The run has ended, or failed."""
 
 
 class Task(ABC):

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,10 +59,14 @@ def age(pid: int) -> float:
 
 @contextmanager
 def killing_workers(
-    cluster: SparkCluster, most: int, seed: int, pauses: tuple[float, float]
+    cluster: SparkCluster,
+    most: int,
+    seed: int,
+    pauses: tuple[float, float],
+    afterwards: Callable[[], None],
 ) -> Iterator[list[int]]:
     """Kills Python workers (SIGKILL) at random moments while the block runs, at most `most`; gives
-    the list of those that it killed.
+    the list of those that it killed. Calls `afterwards` once the last one is dead.
 
     Workers of the first two seconds are spared: one that dies between its first and its second
     connection is awaited by its executor for three minutes before the task is tried again.
@@ -77,6 +81,7 @@ def killing_workers(
             if workers:
                 killed.append(draw.choice(workers))
                 os.kill(killed[-1], signal.SIGKILL)
+        afterwards()
 
     killer = threading.Thread(target=kill)
     killer.start()

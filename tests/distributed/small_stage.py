@@ -1,6 +1,5 @@
 """One small pipeline of the shape of a stage: tasks, files written whole, tables grouped."""
 
-import time
 from collections.abc import Iterable, Iterator
 
 import apache_beam as beam
@@ -26,11 +25,10 @@ def bytes_table(data: bytes) -> pa.Table:
 class ReadTask(beam.DoFn):
     """A task's rows, cut into one table a bucket; the rows are written whole besides."""
 
-    def __init__(self, folder: str, seconds: float) -> None:
-        self.folder, self.seconds = folder, seconds
+    def __init__(self, folder: str) -> None:
+        self.folder = folder
 
     def process(self, task: str) -> Iterator[tuple[str, bytes]]:
-        time.sleep(self.seconds)
         ids = [f"{task}-{row:03d}" for row in range(ROWS)]
         path = files.join(self.folder, "tasks", f"{task}.parquet")
         files.write_table(path, pa.table({"id": ids}))
@@ -49,14 +47,14 @@ class WriteBucket(beam.DoFn):
         files.write_table(files.join(self.folder, "buckets", f"{bucket}.parquet"), table)
 
 
-def small_stage(folder: str, tasks: int, seconds: float = 0.0):
+def small_stage(folder: str, tasks: int):
     """Writes `tasks` task files and BUCKETS bucket files below `folder`."""
 
     def build(pipeline: beam.Pipeline) -> None:
         _ = (
             pipeline
             | "tasks" >> beam.Create([f"{task:05d}" for task in range(tasks)])
-            | "read" >> beam.ParDo(ReadTask(folder, seconds))
+            | "read" >> beam.ParDo(ReadTask(folder))
             | "bucket" >> beam.GroupByKey()
             | "write" >> beam.ParDo(WriteBucket(folder))
         )

@@ -6,10 +6,9 @@ import pytest
 
 from pipelines.runners import RunnerError, StageFailed, make_runner
 from preprocess import files
-from tests.distributed.conftest import killing_workers
 from tests.distributed.small_stage import BUCKETS, ROWS, refusing_stage, small_stage
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("spark")]
 
 
 def digests(folder: Path) -> dict[str, str]:
@@ -27,17 +26,6 @@ def test_spark_writes_what_the_embedded_runner_writes(spark_cluster, tmp_path: P
     rows = sum(pq.read_metadata(path).num_rows for path in (tmp_path / "spark/buckets").iterdir())
     assert rows == 12 * ROWS
     assert len(digests(tmp_path / "spark")) == 12 + BUCKETS
-
-
-def test_killed_workers_are_replaced(spark_cluster, tmp_path: Path) -> None:
-    """Ten Python workers are killed (SIGKILL) at random moments of one stage."""
-    tasks = 96
-    make_runner("local").run("small", small_stage(str(tmp_path / "local"), tasks))
-    with killing_workers(spark_cluster, 10, seed=17, pauses=(0.5, 3.0)) as killed:
-        spark_cluster.runner().run("small", small_stage(str(tmp_path / "spark"), tasks, 0.4))
-    assert len(killed) == 10
-    files.remove_temporaries(str(tmp_path / "spark"))
-    assert digests(tmp_path / "spark") == digests(tmp_path / "local")
 
 
 def test_a_failure_on_spark_is_told_with_its_step(spark_cluster) -> None:

@@ -10,7 +10,7 @@ from tests.corpora import digests, picture, run_build
 from tests.distributed.conftest import killing_workers, started_cluster
 from tests.http_server import HostileServer
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("spark")]
 
 PICTURES, KILLS = 400, 10
 
@@ -35,7 +35,8 @@ def write_list(folder: Path, server: HostileServer) -> Path:
 def test_a_build_survives_the_death_of_its_workers(spark_parts: None, tmp_path: Path) -> None:
     """Ten are killed (SIGKILL) at random moments; the corpus is the embedded runner's.
 
-    The server takes its time over pictures, so that there is a build to be killed in.
+    The server takes its time over pictures until the last one is dead, so that there is a build to
+    be killed in.
     """
     pictures = {f"/{n}.jpg": picture(n) for n in range(PICTURES)}
     settings = ("spark.default.parallelism=4", f"spark.task.maxFailures={KILLS + 2}")
@@ -43,10 +44,12 @@ def test_a_build_survives_the_death_of_its_workers(spark_parts: None, tmp_path: 
     with HostileServer(pictures) as server:
         recipe = write_list(tmp_path / "in", server)
         run_build(recipe, tmp_path / "embedded")
-        server.pause = 0.2
+        server.pause = 0.5
         with (
             started_cluster(tmp_path / "state", 2, settings) as cluster,
-            killing_workers(cluster, KILLS, seed=23, pauses=(0.1, 1.5)) as killed,
+            killing_workers(
+                cluster, KILLS, 23, (0.1, 1.5), lambda: setattr(server, "pause", 0.0)
+            ) as killed,
         ):
             run_build(recipe, corpus, runner=cluster.runner(str(corpus)))
     assert len(killed) == KILLS

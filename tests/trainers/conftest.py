@@ -1,3 +1,4 @@
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from trainers.clip.presets import PRESETS, ClipPreset
 from trainers.engine.distributed import world
 from trainers.engine.loop import Run, fit
 from trainers.settings import override
+from trainers.task import Tracker
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -40,7 +42,13 @@ def settings(*changes: str) -> ClipPreset:
     return override(PRESETS["debug"], [*TINY, *changes])
 
 
-def train(preset: Any, corpus: Path, out: Path, held_out: Path | None = None) -> int:
+def train(
+    preset: Any,
+    corpus: Path,
+    out: Path,
+    held_out: Path | None = None,
+    trackers: Sequence[Tracker] = (),
+) -> int:
     """Train with the ranks that this process is one of; all streams read the corpus."""
     task = preset.task()
     run = Run(
@@ -50,6 +58,7 @@ def train(preset: Any, corpus: Path, out: Path, held_out: Path | None = None) ->
         corpora={stream: [(Corpus(str(corpus)), 1.0)] for stream in task.streams},
         out=out,
         held_out=Corpus(str(held_out)) if held_out else None,
+        trackers=trackers,
     )
     with world() as ranks:
         return fit(run, ranks)

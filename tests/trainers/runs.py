@@ -4,6 +4,7 @@ import itertools
 import json
 import os
 import signal
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -12,6 +13,7 @@ from torch.distributed.checkpoint.format_utils import dcp_to_torch_save
 
 from tests.trainers.conftest import train
 from trainers.engine.checkpoint import completed
+from trainers.task import Tracker
 
 
 def figures(out: Path, name: str = "loss") -> dict[int, float]:
@@ -36,7 +38,9 @@ def same(a: Path, b: Path) -> bool:
     return first.keys() == second.keys() and all(torch.equal(first[n], second[n]) for n in first)
 
 
-def stop_after(step: int, preset, corpus: Path, out: Path) -> None:
+def stop_after(
+    step: int, preset, corpus: Path, out: Path, trackers: Sequence[Tracker] = ()
+) -> None:
     """Train in this process and send it SIGTERM during update `step`."""
 
     task, updates = preset.task(), itertools.count(1)
@@ -49,4 +53,4 @@ def stop_after(step: int, preset, corpus: Path, out: Path) -> None:
 
     task.after_step = after_step
     object.__setattr__(preset, "task", lambda: task)
-    assert train(preset, corpus, out) == 128 + signal.SIGTERM
+    assert train(preset, corpus, out, trackers=trackers) == 128 + signal.SIGTERM

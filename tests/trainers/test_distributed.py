@@ -1,9 +1,14 @@
+import json
+import os
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import torch
 
-from tests.trainers.conftest import settings, train
+from tests.trainers.conftest import TINY, settings, train
 from tests.trainers.ranks import run_ranks
 from tests.trainers.runs import figures, same, stop_after, weights
 
@@ -69,6 +74,27 @@ def test_accumulation_and_checkpointing_equal_the_whole_batch(alone, scenes, tmp
 )
 def test_many_ranks_equal_one(alone, scenes, tmp_path, ranks, changes):
     assert run_ranks(ranks, run, scenes, tmp_path, *changes) == [0] * ranks
+    assert_equal_up_to_rounding(tmp_path, alone)
+
+
+def test_torchrun_starts_the_ranks(alone, scenes, tmp_path):
+    """The command that the pages name, sharded over two processes."""
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    command = [*torchrun, "--nproc-per-node", "2", "-m", "trainers.cli", "clip", str(scenes)]
+    for change in (*TINY, *SIZE, "train.shard=2"):
+        command += ["--set", change]
+    command += ["--out", str(tmp_path)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert_equal_up_to_rounding(tmp_path, alone)
+    assert json.loads((tmp_path / "run.json").read_text())["world"] == 2
+
+
+@pytest.mark.skipif(not shutil.which("g++"), reason="torch.compile needs a C++ compiler on PATH")
+def test_compiled_blocks_equal_plain_ones(alone, scenes, tmp_path):
+    assert run(scenes, tmp_path, "train.compile=true") == 0
+    assert sum(torch._dynamo.utils.counters["stats"].values()) > 0
     assert_equal_up_to_rounding(tmp_path, alone)
 
 

@@ -19,6 +19,7 @@ from trainers.layers import LayerNorm
 from trainers.settings import Settings
 
 HEAD_WIDTH = 64
+RESNET_STRIDE = 32
 
 
 class ClipSettings(Settings):
@@ -39,6 +40,11 @@ class ClipSettings(Settings):
     vocabulary: int = VOCABULARY
     activation: Literal["quick_gelu", "gelu"] = "quick_gelu"
     """OpenAI's weights need quick_gelu; many of open_clip's need gelu."""
+
+    @property
+    def grid(self) -> int:
+        """Patches, or positions of a ResNet's last stage, on each axis."""
+        return self.image_size // (self.patch or RESNET_STRIDE)
 
 
 class QuickGELU(nn.Module):
@@ -208,7 +214,7 @@ class ModifiedResNet(nn.Module):
                 parts.append(Bottleneck(inside, width, 2 if stage and i == 0 else 1))
                 inside = 4 * width
             self.add_module(f"layer{stage + 1}", nn.Sequential(*parts))
-        self.attnpool = AttentionPool(s.image_size // 32, 32 * w, 32 * w // HEAD_WIDTH, s.embed)
+        self.attnpool = AttentionPool(s.grid, 32 * w, 32 * w // HEAD_WIDTH, s.embed)
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalised pictures [B, 3, P, P] to [B, E]."""
@@ -228,7 +234,7 @@ class Clip(nn.Module):
         for name, width in (("width", s.width if s.patch else 64), ("text_width", s.text_width)):
             if width % HEAD_WIDTH:
                 raise ValueError(f"model.{name} must be a multiple of {HEAD_WIDTH}; found {width}")
-        divisor = s.patch or 32
+        divisor = s.patch or RESNET_STRIDE
         if s.image_size % divisor or isinstance(s.layers, int) != (s.patch is not None):
             raise ValueError(
                 f"model.image_size must be a multiple of {divisor}, and model.layers one number "

@@ -26,13 +26,15 @@ open_clip's."""
 class ClipTask(Task):
     """See `trainers.task.Task`."""
 
-    streams = {"pairs": Stream(("jpg|jpeg|png|webp", "txt"), drop_tail=True)}  # noqa: RUF012
     weights = {"contrastive": 1.0}  # noqa: RUF012
     pooled = ("image", "text", "scale")
     shared = ("scale",)
 
     def __init__(self, settings: ClipSettings, global_batch: int):
         self.settings, self.global_batch = settings, global_batch
+        members = ("jpg|jpeg|png|webp", "txt")
+        tokens = settings.grid**2 + settings.context
+        self.streams = {"pairs": Stream(members, drop_tail=True, tokens=tokens)}
 
     def plan(self, seed: int, step: int) -> list[SubBatch]:
         """One batch of pairs."""

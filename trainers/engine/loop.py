@@ -24,7 +24,7 @@ from trainers.loader.batches import Loader, Progress
 from trainers.loader.kept import read_tombstones
 from trainers.loader.order import generator
 from trainers.loader.source import Health, Source
-from trainers.task import Evaluator, Task
+from trainers.task import Evaluator, Task, Tracker
 
 LEAVE_ON = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 
@@ -42,6 +42,7 @@ class Run:
     held_out: Corpus | None = None
     evaluators: Sequence[Evaluator] = ()
     """Measures beside the task's own."""
+    trackers: Sequence[Tracker] = ()
     initial: Sequence[Path] = ()
     """Files of weights to start from (`Task.initial`); a resumed run does not look at them."""
     record: Mapping[str, Any] | None = None
@@ -130,7 +131,7 @@ def fit(run: Run, world: World, console: Console | None = None) -> int:
     if world.main:
         _write_record(run, identity, parameters, flops, world)
 
-    reporter = Reporter(run.out, world, train.steps, progress.step, console)
+    reporter = Reporter(run.out, world, train.steps, progress.step, console, run.trackers)
     evaluators = [*(task.evaluators(run.held_out) if run.held_out else []), *run.evaluators]
     start = f"resuming after step {progress.step}" if progress.step else "starting"
     reporter.say(
@@ -192,6 +193,7 @@ def fit(run: Run, world: World, console: Console | None = None) -> int:
                 for sub in batches:
                     rows = world.size * sum(len(batch) for batch in sub)
                     clock.samples += rows
+                    clock.tokens += rows * task.streams[sub[0].stream].tokens
                     clock.flops += rows * flops[sub[0].stream]
 
                 last = progress.step == train.steps

@@ -1,7 +1,8 @@
-"""What a run tells: a line a person can read, `metrics.jsonl` and TensorBoard."""
+"""What a run tells: a line a person can read, `metrics.jsonl`, TensorBoard and other trackers."""
 
 import json
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from rich.console import Console
 from torch.utils.tensorboard import SummaryWriter
 
 from trainers.engine.distributed import World
-from trainers.task import Task
+from trainers.task import Task, Tracker
 
 DENSE_BF16_PEAK = {
     "H200": 989e12,
@@ -60,7 +61,7 @@ class Clock:
         """Begin a new stretch."""
         self._begin = time.perf_counter()
         self._paused = self.waited = 0.0
-        self.samples = self.steps = 0
+        self.samples = self.tokens = self.steps = 0
         self.flops = 0.0
 
     def waiting(self, since: float) -> None:
@@ -80,8 +81,17 @@ class Clock:
 class Reporter:
     """Writes a run's figures; only the main rank does."""
 
-    def __init__(self, out: Path, world: World, steps: int, start: int, console: Console):
+    def __init__(
+        self,
+        out: Path,
+        world: World,
+        steps: int,
+        start: int,
+        console: Console,
+        trackers: Sequence[Tracker] = (),
+    ):
         self._world, self._steps, self._console = world, steps, console
+        self._trackers = trackers
         self._peak = peak_flops(world.device)
         self._file: Any = None
         if world.main:
@@ -92,13 +102,17 @@ class Reporter:
 
     def rates(self, clock: Clock) -> dict[str, float]:
         """Throughput of a stretch over all ranks, and the waiting of the slowest."""
-        wait = torch.tensor(clock.waited / max(clock.seconds, 1e-9), dtype=torch.float64)
+        seconds = max(clock.seconds, 1e-9)
+        wait = torch.tensor(clock.waited / seconds, dtype=torch.float64)
         wait = self._world.most(wait.to(self._world.device))
-        samples = clock.samples / max(clock.seconds, 1e-9)
-        found = {"samples_per_second": samples, "data_wait_percent": 100 * float(wait)}
+        found = {
+            "samples_per_second": clock.samples / seconds,
+            "tokens_per_second": clock.tokens / seconds,
+            "data_wait_percent": 100 * float(wait),
+        }
         if self._peak:
             # A backward pass costs twice its forward pass.
-            done = 3 * clock.flops / clock.seconds
+            done = 3 * clock.flops / seconds
             found["mfu_percent"] = 100 * done / (self._peak * self._world.size)
         return found
 
@@ -110,14 +124,17 @@ class Reporter:
         self._file.flush()
         for name, value in figures.items():
             self._board.add_scalar(name, value, step)
+        for tracker in self._trackers:
+            tracker.log(step, figures)
 
     def show(self, step: int, losses: dict[str, float], rates: dict[str, float]) -> None:
         """One line on the terminal."""
         if not self._world.main:
             return
         parts = [f"{name} {value:.4f}" for name, value in losses.items()]
-        speed = rates["samples_per_second"]
-        parts += [f"{speed:,.0f} samples/s", f"data wait {rates['data_wait_percent']:.0f} %"]
+        speed, tokens = rates["samples_per_second"], rates["tokens_per_second"]
+        parts += [f"{speed:,.0f} samples/s", f"{tokens:,.0f} tokens/s"]
+        parts.append(f"data wait {rates['data_wait_percent']:.0f} %")
         if "mfu_percent" in rates:
             parts.append(f"MFU {rates['mfu_percent']:.1f} %")
         if rates.get("seconds_left") is not None:
@@ -135,6 +152,8 @@ class Reporter:
         if self._file is not None:
             self._file.close()
             self._board.close()
+            for tracker in self._trackers:
+                tracker.close()
 
 
 def _truncate(path: Path, step: int) -> None:

@@ -35,19 +35,19 @@ class FlavaTask(Task):
         self.settings, self.global_batch = settings, global_batch
         self._shares = {kind: share for kind, share in settings.shares if share > 0}
         picture, columns = "|".join(samples.PICTURES), (settings.column,) if settings.column else ()
+        s, patches = settings, settings.grid**2
         streams = {
-            "pairs": Stream((picture, "txt"), columns, drop_tail=True),
-            "images": Stream((picture,), columns),
-            "texts": Stream(("txt",)),
+            "pairs": Stream((picture, "txt"), columns, (), patches + s.pair_tokens, drop_tail=True),
+            "images": Stream((picture,), columns, tokens=patches),
+            "texts": Stream(("txt",), tokens=s.text_tokens),
         }
         self.streams = {kind: streams[kind] for kind in self._shares}
         self._tokenizer: Tokenizer | None = None
 
     def plan(self, seed: int, step: int) -> list[SubBatch]:
         """A whole batch of one kind, drawn by its share (paper, appendix B.1)."""
-        total = sum(self._shares.values())
-        shares = [share / total for share in self._shares.values()]
-        kind = generator("kind", seed, step).choice(list(self._shares), p=shares)
+        shares = np.array(list(self._shares.values()))
+        kind = generator("kind", seed, step).choice(list(self._shares), p=shares / shares.sum())
         return [SubBatch(str(kind), self.global_batch)]
 
     def read(self, stream: str, sample: Sample, draw: Draw | None) -> Row:

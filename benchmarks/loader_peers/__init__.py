@@ -1,0 +1,1 @@
+"""Other loaders, each with its own format; see `__main__`."""

@@ -1,0 +1,32 @@
+"""litdata's own chunks."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from litdata import StreamingDataLoader, StreamingDataset, optimize
+
+from benchmarks.loader import BATCH, WORKERS, view
+from benchmarks.loader_peers.pictures import Epoch, members
+
+
+class Pictures(StreamingDataset):  # type: ignore[misc]
+    """Decoded ones."""
+
+    def __getitem__(self, index: Any) -> Any:
+        return view(super().__getitem__(index)["jpg"])
+
+
+def same(sample: dict[str, bytes]) -> dict[str, bytes]:
+    return sample
+
+
+def make(corpus: Path, store: Path) -> Epoch:
+    optimize(same, list(members(corpus)), str(store), chunk_bytes="64MB", num_workers=1)
+
+    def epoch() -> Iterator[int]:
+        pictures = Pictures(str(store))
+        for batch in StreamingDataLoader(pictures, batch_size=BATCH, num_workers=WORKERS):
+            yield len(batch)
+
+    return epoch
