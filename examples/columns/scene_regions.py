@@ -3,8 +3,8 @@
 PYTHONPATH=examples/columns septet annotate corpora/scenes --column scene_regions:SceneRegions --name regions
 
 Scenes (`preprocess.scenes`) are plain shapes on a plain ground, so their things are the connected
-stretches of pixels that are unlike the ground. A region's feature is its pixels; its class
-distribution compares them with each colour and each shape. Nothing but the picture is looked at.
+stretches of pixels that are unlike the ground. A region's feature is its outline and its pixels;
+its class distribution compares them with each colour and each shape. Nothing but the picture is looked at.
 """  # noqa: E501 (a command)
 
 import cv2
@@ -18,8 +18,8 @@ from preprocess.regions.detections import FEATURES, locations
 from preprocess.scenes import COLOURS, GROUNDS, SHAPES, Scene, Thing, render
 from schemas.columns import ArrayFormat, MemberFormat
 
-SIDE = 26
-"""Pixels of a region's square on each side: 3 channels of 26 x 26 are 2,028 of 2,048 numbers."""
+SIDE, SMALL = 32, 18
+"""Pixels on each side: of a region's outline, and of its colours."""
 UNLIKE = 40
 """Difference from the ground in some channel, of 255."""
 FEWEST = 12
@@ -101,11 +101,14 @@ class SceneRegions(Column):
 
     def _look(self, picture, mask):
         """Feature [2048] and class distribution [1 + CLASSES] of a thing."""
+        outline = square(mask.astype(np.float32), mask)
+        colours = (cv2.resize(square(picture, mask), (SMALL, SMALL)) - 128.0) / 1024
         feature = np.zeros(FEATURES)
-        feature[: 3 * SIDE * SIDE] = (square(picture, mask).reshape(-1) - 128.0) / 512
+        whole = np.concatenate([(outline - 0.5).reshape(-1) / 4, colours.reshape(-1)])
+        feature[: len(whole)] = whole
         colour = np.median(picture[mask > 0], 0)
         off = np.array([np.linalg.norm(colour - rgb) for rgb in COLOURS.values()]) / 20
-        shape = square(mask.astype(np.float32), mask) > 0.5
+        shape = outline > 0.5
         common = (self._templates & shape).sum((1, 2)) / (self._templates | shape).sum((1, 2))
         odds = -off[:, None] + 20 * common[None]
         likely = np.exp(odds - odds.max()).reshape(-1)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from preprocess.scene_graphs.graph import Node, SceneGraph, Span
+from preprocess.scene_graphs.graph import Attribute, Node, Number, SceneGraph, Span
 from preprocess.scene_graphs.tokens import token_spans
 
 NONE, WORD, OBJECT, ATTRIBUTE, RELATION = -1, 0, 1, 2, 3
@@ -65,7 +65,8 @@ def parts_of(graph: SceneGraph, offsets: Sequence[Span], most: int) -> Parts:
         return Part(kind, pieces, objects) if pieces else None
 
     objects = tuple(part(OBJECT, o, ()) for o in graph.objects)
-    described = [part(ATTRIBUTE, a, (a.object,)) for a in (*graph.attributes, *graph.numbers)]
+    descriptions: list[Attribute | Number] = [*graph.attributes, *graph.numbers]
+    described = [part(ATTRIBUTE, a, (a.object,)) for a in descriptions]
     relations = [part(RELATION, r, (r.subject, r.object)) for r in graph.relations]
     return Parts(
         objects,

@@ -174,7 +174,6 @@ class ErnieVil(nn.Module):
         self.word_head = WordHead(s.text.width, s)
         self.region_head = RegionHead(s.image.width, s)
         self.match_head = nn.Linear(s.co_width, 2)
-        self.drop = nn.Dropout(s.dropout)
         self.apply(partial(_initialise, s.initial_std))
 
     def states(
@@ -241,7 +240,8 @@ class ErnieVil(nn.Module):
         text, image = self.states(text, image, text_mask, region_mask)
         a, b = self.pooled(text, image)
         both = a * b if self.settings.pooling == "mul" else a + b
-        found = {"match": self.match_head(self.drop(both))}
+        both = F.dropout(both, self.settings.dropout, self.training)
+        found = {"match": self.match_head(both)}
         if kinds is not None:
             for number, name in enumerate(KINDS):
                 share = NODE_SHARE if number else self.settings.masked_words

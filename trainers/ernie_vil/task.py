@@ -25,8 +25,8 @@ class ErnieVilTask(Task):
     def __init__(self, settings: ErnieVilSettings, global_batch: int):
         self.settings, self.global_batch = settings, global_batch
         optional = (settings.graphs,) if settings.graphs else ()
-        columns, tokens = (settings.regions,), settings.text_tokens + settings.most_regions
-        self.streams = {"pairs": Stream(("txt",), columns, optional, tokens, drop_tail=True)}
+        places = settings.text_tokens + 1 + settings.most_regions
+        self.streams = {"pairs": Stream(("txt",), (settings.regions,), optional, places, True)}
 
     def plan(self, seed: int, step: int) -> list[SubBatch]:
         """One batch of pairs."""
