@@ -17,7 +17,7 @@ def initialise(module: nn.Module, s: Beit3Settings) -> None:
             continue
         if kind == "bias" and "_head." in name:
             x.zero_()
-        elif "embed_positions." in name or "_head." in name:
+        elif "_head." in name:
             _small(x)
         elif s.sub_norm:
             _magneto(name, kind, x, s)
@@ -31,7 +31,8 @@ def _small(x: Tensor, std: float = 0.02) -> None:
 
 def _magneto(name: str, kind: str, x: Tensor, s: Beit3Settings) -> None:
     """As torchscale does it, its gain last (Wang et al., arXiv 2210.06423); what is not named
-    starts as torch has it, tokens at zero."""
+    starts as torch has it (positions with deviation 1: what normed branches add is about as
+    large), tokens at zero."""
     if "text_embed." in name:
         nn.init.normal_(x, std=s.width**-0.5)
     if "_proj." in name and kind == "weight":

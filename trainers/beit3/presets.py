@@ -15,8 +15,9 @@ published. `base-itc`, `large-itc` and `giant-itc` are the image-text contrastiv
     torchrun --nproc-per-node 8 -m trainers.cli beit3 corpora/pairs --preset base-itc \\
         --set model.vocabulary=beit3.spm --initial beit3_base_patch16_224.pth
 
-`debug` and `debug-itc` train on a laptop's CPU and need no other file: `septet train beit3 CORPUS
---preset debug`. The codes are patches' mean colours, the vocabulary the words of scenes' captions.
+`debug` (the paper's architecture), `debug-released` and `debug-itc` train on a laptop's CPU and
+need no other file: `septet train beit3 CORPUS --preset debug`. The codes are patches' mean colours,
+the vocabulary the words of scenes' captions.
 """
 
 from trainers.beit3.settings import Beit3Settings
@@ -85,13 +86,15 @@ _SIZES = {
 }  # fmt: skip
 
 _DEBUG = Beit3Settings(
-    width=96, layers=2, heads=4, inner=384, image_size=64, patch=16, codes=512, words=256,
+    width=96, layers=3, heads=4, inner=384, image_size=64, patch=16, codes=512, words=256,
     text_positions=34, drop_path=0.0, vocabulary="scenes", pair_tokens=24, text_tokens=24,
     column=None, tokenizer="colours", masked_patches=6, least_block=2, crop=(0.9, 1.0), jitter=0.0,
+    attention="shared", sub_norm=False, fusion_layers=1,
 )  # fmt: skip
-_LAPTOP = TrainSettings(steps=800, global_batch=192, save_every=100, eval_every=200, log_every=20)
+_RELEASED = {"attention": "decoupled", "sub_norm": True, "fusion_layers": 0}
+_LAPTOP = TrainSettings(steps=600, global_batch=192, save_every=100, eval_every=200, log_every=20)
 _QUICK = OptimizerSettings(
-    lr=2e-3, betas=(0.9, 0.98), weight_decay=0.05, warmup_steps=40, clip_norm=3.0
+    lr=3e-3, betas=(0.9, 0.98), weight_decay=0.05, warmup_steps=40, clip_norm=3.0
 )
 
 PRESETS = {
@@ -101,9 +104,12 @@ PRESETS = {
         for n, m in _SIZES.items()
     },
     "debug": Beit3Preset(model=_DEBUG, train=_LAPTOP, optimizer=_QUICK),
+    "debug-released": Beit3Preset(
+        model=_DEBUG.model_copy(update=_RELEASED), train=_LAPTOP, optimizer=_QUICK
+    ),
     "debug-itc": Beit3Preset(
         model=_contrastive(_DEBUG, 0.0),
         train=_LAPTOP.model_copy(update={"steps": 400, "global_batch": 64}),
-        optimizer=_QUICK,
+        optimizer=_QUICK.model_copy(update={"lr": 1e-3}),
     ),
 }

@@ -33,16 +33,15 @@ class Beit3Task(Task):
     def __init__(self, settings: Beit3Settings, global_batch: int):
         self.settings, self.global_batch = settings, global_batch
         self.masked = settings.stage == "masked"
-        columns = (settings.column,) if settings.column and self.masked else ()
         s, patches = settings, settings.grid**2
-        tokens = patches + s.pair_tokens
-        pairs = Stream((PICTURE, "txt"), columns, (), tokens, drop_tail=not self.masked)
+        columns = (s.column,) if s.column and self.masked else ()
+        pairs = Stream(
+            (PICTURE, "txt"), columns, tokens=patches + s.pair_tokens, drop_tail=not self.masked
+        )
         if self.masked:
-            alone = {
-                "images": Stream((PICTURE,), columns, tokens=patches),
-                "texts": Stream(("txt",), tokens=s.text_tokens),
-            }
-            self.streams = {**alone, "pairs": pairs}
+            images = Stream((PICTURE,), columns, tokens=patches)
+            texts = Stream(("txt",), tokens=s.text_tokens)
+            self.streams = {"images": images, "texts": texts, "pairs": pairs}
             self.weights = {name: 1.0 for names in LOSSES.values() for name in names}
             # Experts of language have no part in pictures, nor those of vision in texts.
             self.unused_parameters = True

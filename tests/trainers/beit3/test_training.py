@@ -13,15 +13,14 @@ from trainers.settings import override
 pytestmark = pytest.mark.slow
 
 TINY = [
-    "model.width=48", "model.inner=96", "train.steps=6", "train.save_every=3", "train.log_every=1",
+    "model.width=48", "model.inner=96", "model.layers=2", "train.steps=6", "train.save_every=3", "train.log_every=1",
     "optimizer.warmup_steps=2", "optimizer.lr=2e-4",
 ]  # fmt: skip
 FORMS = {
-    "released": ("debug", "train.global_batch=24"),
-    "paper": ("debug", "train.global_batch=24", "model.attention=shared", "model.sub_norm=false",
-              "model.fusion_layers=1"),
+    "released": ("debug-released", "train.global_batch=24"),
+    "paper": ("debug", "train.global_batch=24"),
     "itc": ("debug-itc", "train.global_batch=16"),
-}  # fmt: skip
+}
 
 
 def preset(form: str, *changes: str) -> Beit3Preset:

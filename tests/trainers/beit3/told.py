@@ -10,7 +10,8 @@ from preprocess.scenes import COLOURS
 from preprocess.shards.reader import Corpus
 from trainers.beit3.samples import tokenizer
 from trainers.beit3.task import Beit3Task
-from trainers.loader.source import Members, stack
+from trainers.evaluate import _rows
+from trainers.loader.source import stack
 from trainers.task import Batch
 
 
@@ -26,14 +27,12 @@ def colours_told(task: Beit3Task, module: nn.Module, corpus: Corpus) -> dict[str
     colours = {colour: pieces.encode(colour) for colour in COLOURS}
     assert all(len(ids) == 1 for ids in colours.values()), "a colour is one piece"
     wanted = [ids[0] for ids in colours.values()]
-    members, rows = Members(corpus, task.streams["pairs"]), []
-    for shard, info in enumerate(corpus.shards):
-        for i in range(info.samples):
-            row = task.read("pairs", members.read(shard, i), None)
-            places = np.isin(row["ids"], wanted)
-            masked = np.where(places, pieces.mask, row["ids"])
-            nothing = np.zeros(s.grid**2, np.bool_)
-            rows.append({**row, "ids_masked": masked, "word_places": places, "patch_mask": nothing})
+    rows = []
+    for row in _rows(task, "pairs", corpus, len(corpus)):
+        places = np.isin(row["ids"], wanted)
+        masked = np.where(places, pieces.mask, row["ids"])
+        nothing = np.zeros(s.grid**2, np.bool_)
+        rows.append({**row, "ids_masked": masked, "word_places": places, "patch_mask": nothing})
     data = {name: torch.from_numpy(x) for name, x in stack(rows).items()}
     expected = data["ids"][data["word_places"]]
     found = {"chance": Counter(expected.tolist()).most_common(1)[0][1] / len(expected)}
