@@ -29,8 +29,8 @@ class Bound(NamedTuple):
 
 
 BOUNDS = {
-    # Scenes told by colour, shape and relation. Of a relation the text tells how many pieces it has,
-    # and so "of": two of three pieces are right without looking.
+    # Scenes told by colour, shape and relation. Of a relation the text tells how many pieces it
+    # has, and so "of": two of three pieces are right without looking.
     "ernie_vil": {
         "loss/mlm": Bound(5.55, 0.6, 0.0),
         "loss/object": Bound(1.79, 0.5, 0.0),

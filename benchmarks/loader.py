@@ -34,13 +34,13 @@ from torch.utils.data import DataLoader
 
 from preprocess.columns.base import Column, Item, NoValue, Value
 from preprocess.shards.reader import Corpus, Sample
-from schemas.columns import ArrayFormat, ColumnManifest, MemberFormat
+from schemas.columns import ArrayFormat, MemberFormat
 from tests.corpora import run_annotation
 from tests.trainers.corpora import write_corpus
 from trainers import images
 from trainers.loader.batches import Loader, Progress
 from trainers.loader.source import Health, Source
-from trainers.task import Draw, Row, Stream, SubBatch
+from trainers.task import Draw, Row, Stream, SubBatch, Task
 
 BATCH = 64
 WORKERS = 2
@@ -95,8 +95,7 @@ class Raw:
         self.streams = {"pairs": replace(stream, drop_tail=True)}
         self._decodes, self._picture = decodes, "regions" if regions else "jpg"
 
-    def check_column(self, name: str, manifest: ColumnManifest) -> None:
-        """Nothing to check."""
+    exchange, check_column = Task.exchange, Task.check_column
 
     def plan(self, seed: int, step: int) -> list[SubBatch]:
         """One batch."""

@@ -102,18 +102,9 @@ def fit(run: Run, world: World, console: Console | None = None) -> int:
     health = Health(train.max_bad_samples, run.out / f"skipped-{world.rank}.jsonl")
     dead = read_tombstones(train.tombstones)
     first = {sub.stream: sub.rows for step in range(64) for sub in task.plan(train.seed, step)}
+    common = (train.seed, train.shuffle_window, health, train.complete_only, dead)
     sources = {
-        name: Source(
-            name,
-            task,
-            corpora,
-            first.get(name, 1),
-            train.seed,
-            train.shuffle_window,
-            health,
-            train.complete_only,
-            dead,
-        )
+        name: Source(name, task, corpora, first.get(name, 1), *common)
         for name, corpora in run.corpora.items()
     }
     identity = {
