@@ -9,15 +9,20 @@ bound was set stand beside it. Ends with an error where one is not.
 
 import argparse
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
 import typer
 from typer.testing import CliRunner
 
+from preprocess.shards.reader import Corpus
+from tests.trainers.beit3.told import colours_told
 from tests.trainers.corpora import scenes_corpus
 from tests.trainers.ernie_vil.corpora import annotated
 from trainers import cli
+from trainers.beit3.presets import PRESETS
+from trainers.engine.checkpoint import read_weights
 
 
 class Bound(NamedTuple):
@@ -81,6 +86,20 @@ def figures(run: Path) -> dict[str, float]:
     }
 
 
+def beit3_colours(out: Path) -> dict[str, float]:
+    """Colour words that only the picture can tell, all of a caption masked and nothing else."""
+    preset = PRESETS["debug"]
+    task = preset.task()
+    module = task.build()
+    read_weights(out / "beit3/checkpoints", module)
+    told = colours_told(task, module, Corpus(str(out / "held")))
+    return {"colours": told["right"], "colours_other_picture": told["wrong"]}
+
+
+MEASURED: dict[str, Callable[[Path], dict[str, float]]] = {"beit3": beit3_colours}
+"""What is measured on the weights at the end, beside the run's own figures."""
+
+
 def learn(model: str, out: Path) -> bool:
     scenes, held = (out / f"{part}{CORPORA.get(model, '')}" for part in ("scenes", "held"))
     if not held.exists():
@@ -93,7 +112,7 @@ def learn(model: str, out: Path) -> bool:
     done = CliRunner().invoke(app, [str(a) for a in arguments])
     if done.exit_code:
         raise SystemExit(f"{done.output}\n{model}: the run ended with {done.exit_code}")
-    found, right = figures(out / model), True
+    found, right = figures(out / model) | MEASURED.get(model, lambda _: {})(out), True
     print(f"{model}\n{'':32}{'found':>8}{'bound':>8}{'chance':>8}{'seen':>8}")
     for name, (chance, bound, seen) in BOUNDS[model].items():
         value = found[name]
