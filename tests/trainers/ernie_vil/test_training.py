@@ -9,6 +9,7 @@ from tests.trainers.conftest import train
 from tests.trainers.ernie_vil.corpora import annotated
 from tests.trainers.ranks import run_ranks
 from tests.trainers.runs import figures, same, stop_after
+from tests.trainers.test_cli import call
 from tests.trainers.test_distributed import assert_equal_up_to_rounding
 from trainers.dryrun import reckon
 from trainers.ernie_vil.presets import PRESETS, ErnieVilPreset
