@@ -6,10 +6,13 @@ All read the same eight shards of 512 x 384 JPEGs (about 40 kB each, with txt an
 hot, batches of 64. "read" hands out raw bytes on one thread, webdataset beside it; "decode" decodes
 with simplejpeg and resizes to 224 px with the same function in all, Septet with two threads, the
 others with two processes: webdataset, and those of litdata, MosaicML streaming and energon that
-`make peers` has installed, each from its own format. Clocks start at the first batch. Septet
-shuffles the whole corpus and checks every member's CRC-32; the others read in stored order. Rounds
-are interleaved, ratios are medians of the rounds' paired ratios. "resume" is the time to the first
-batch in the middle of the tenth epoch over that of a fresh start.
+`make peers` has installed, each from its own format. "regions" is what ERNIE-ViL reads, on one
+thread: the caption, and a column of 36 regions of 2,048 float16 each; Septet reads these and no
+picture, webdataset the shards' tars beside the column's, as it cannot leave members out. Clocks
+start at the first batch. Septet shuffles the whole corpus and checks every member's CRC-32; the
+others read in stored order. Rounds are interleaved, ratios are medians of the rounds' paired
+ratios. "resume" is the time to the first batch in the middle of the tenth epoch over that of a
+fresh start.
 """
 
 import argparse
@@ -20,7 +23,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -28,12 +32,15 @@ import numpy as np
 import webdataset as wds
 from torch.utils.data import DataLoader
 
+from preprocess.columns.base import Column, Item, NoValue, Value
 from preprocess.shards.reader import Corpus, Sample
+from schemas.columns import ArrayFormat, MemberFormat
+from tests.corpora import run_annotation
 from tests.trainers.corpora import write_corpus
 from trainers import images
 from trainers.loader.batches import Loader, Progress
 from trainers.loader.source import Health, Source
-from trainers.task import Draw, Row, Stream, SubBatch
+from trainers.task import Draw, Row, Stream, SubBatch, Task
 
 BATCH = 64
 WORKERS = 2
@@ -64,12 +71,31 @@ def view(data: bytes) -> np.ndarray:
     return images.crop(picture, (0, 0, picture.shape[1], picture.shape[0]), SIDE)
 
 
+class Regions(Column):
+    """Features of 36 regions, of noise: what ERNIE-ViL reads of a picture."""
+
+    version = 1
+    member = MemberFormat(
+        ext="regions.f16",
+        kind="raw",
+        arrays={"features": ArrayFormat(dtype="float16", shape=(36, 2048))},
+    )
+
+    def annotate(self, items: Sequence[Item]) -> list[Value | NoValue]:
+        """Noise of the key."""
+        draws = [np.random.default_rng(int(item.key, 16)) for item in items]
+        return [Value(d.random((36, 2048), np.float32).astype("<f2").tobytes()) for d in draws]
+
+
 class Raw:
     """A task that hands out sizes (nothing of a sample is touched) or decoded pictures."""
 
-    def __init__(self, decodes: bool):
-        self.streams = {"pairs": Stream(("jpg", "txt"), drop_tail=True)}
-        self._decodes = decodes
+    def __init__(self, decodes: bool, regions: bool = False):
+        stream = Stream(("txt",), ("regions",)) if regions else Stream(("jpg", "txt"))
+        self.streams = {"pairs": replace(stream, drop_tail=True)}
+        self._decodes, self._picture = decodes, "regions" if regions else "jpg"
+
+    exchange, check_column = Task.exchange, Task.check_column
 
     def plan(self, seed: int, step: int) -> list[SubBatch]:
         """One batch."""
@@ -79,11 +105,13 @@ class Raw:
         """Pixels, or the size alone."""
         if self._decodes:
             return {"pixels": view(sample["jpg"])}
-        return {"size": np.int64(len(sample["jpg"]) + len(sample["txt"]))}
+        return {"size": np.int64(len(sample[self._picture]) + len(sample["txt"]))}
 
 
-def septet(folder: Path, decodes: bool, workers: int, progress: Progress) -> Iterator[int]:
-    task = Raw(decodes)
+def septet(
+    folder: Path, decodes: bool, workers: int, progress: Progress, regions: bool = False
+) -> Iterator[int]:
+    task = Raw(decodes, regions)
     corpus = Corpus(str(folder))
     source = Source("pairs", task, [(corpus, 1.0)], BATCH, 0, 2**17, Health(0.0))  # type: ignore[arg-type]
     loader = Loader(task, {"pairs": source}, seed=0, progress=progress, workers=workers)  # type: ignore[arg-type]
@@ -105,6 +133,19 @@ def webdataset(folder: Path, decodes: bool, workers: int) -> Iterator[int]:
     batches = dataset.to_tuple("jpg").map_tuple(view).batched(BATCH, partial=False)
     for (pixels,) in DataLoader(batches, batch_size=None, num_workers=workers):
         yield len(pixels)
+
+
+def webdataset_regions(folder: Path) -> Iterator[int]:
+    base, column = (
+        wds.WebDataset(
+            sorted(str(path) for path in (folder / part).glob("*.tar")), shardshuffle=False
+        )
+        for part in ("shards", "columns/regions")
+    )
+    for sample, value in zip(base, column, strict=True):
+        assert sample["__key__"] == value["__key__"]
+        assert sample["txt"] and value["regions.f16"]
+        yield 1
 
 
 def rate(source: Callable[[], Iterator[int]]) -> float:
@@ -197,6 +238,7 @@ def main() -> None:
             for i in range(samples)
         ]
         folder = write_corpus(Path(place), pairs, samples // 8)
+        run_annotation(folder, "benchmarks.loader:Regions", name="regions")
         size = sum(map(len, jpegs)) / len(jpegs)
         print(f"{samples} samples, {size / 1000:.0f} kB a JPEG, {rounds} rounds")
         start = Progress()
@@ -204,6 +246,12 @@ def main() -> None:
             {
                 "septet": lambda: rate(lambda: septet(folder, False, 0, start)),
                 "webdataset": lambda: rate(lambda: webdataset(folder, False, 0)),
+            }
+        )
+        regions = Compared(
+            {
+                "septet": lambda: rate(lambda: septet(folder, False, 0, start, regions=True)),
+                "webdataset": lambda: rate(lambda: webdataset_regions(folder)),
             }
         )
         peers = {
@@ -218,7 +266,7 @@ def main() -> None:
                 **{name: peer.rate for name, peer in peers.items()},
             }
         )
-        for name, compared in (("read", reading), ("decode", decoding)):
+        for name, compared in (("read", reading), ("regions", regions), ("decode", decoding)):
             compared.run(rounds)
             rates = (f"{who} {speed:,.0f}/s" for who, speed in compared.medians.items())
             print(f"{name:<8}" + "   ".join(rates))
@@ -232,6 +280,7 @@ def main() -> None:
         for name, compared in (("read", reading), ("decode", decoding)):
             for peer_name, ratio in compared.ratios.items():
                 print(f"ratio loader_{name}_vs_{peer_name.replace('-', '_')} {ratio:.2f}")
+        print(f"ratio regions_read_vs_webdataset {regions.ratios['webdataset']:.2f}")
         print(f"ratio resume_vs_cold {statistics.median(a / b for a, b in found):.2f}")
 
 

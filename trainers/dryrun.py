@@ -13,6 +13,7 @@ from preprocess.shards.reader import Corpus
 from trainers.engine.config import TrainSettings
 from trainers.engine.distributed import checkpoint_blocks
 from trainers.engine.metrics import DENSE_BF16_PEAK, forward_flops
+from trainers.loader.source import Members
 from trainers.task import Task
 
 ASSUMED_DEVICE, ASSUMED_MFU = "H100", 0.4
@@ -103,8 +104,8 @@ def reckon(
     copies = 5 if train.ema else 4
     step_rows = sum(times * count for (_, count), times in subs.items()) / len(plans)
     rate = DENSE_BF16_PEAK[ASSUMED_DEVICE] * ASSUMED_MFU * ranks / (step / step_rows)
-    found = [corpus for parts in corpora.values() for corpus, _ in parts]
-    size = sum(s.bytes for c in found for s in c.shards) / max(1, sum(len(c) for c in found))
+    sizes = {name: _sample_bytes(task, name, parts) for name, parts in corpora.items()}
+    size = sum(sizes[name] * count * times for (name, count), times in subs.items())
     return Needs(
         parameters=parameters,
         forward_flops=forward,
@@ -114,8 +115,15 @@ def reckon(
         state_bytes=copies * 4 * parameters["all"] // train.shard,
         activation_bytes=kept,
         samples_per_second=rate,
-        bytes_per_second=rate * size,
+        bytes_per_second=rate * size / len(plans) / step_rows,
     )
+
+
+def _sample_bytes(task: Task, stream: str, parts: Sequence[tuple[Corpus, float]]) -> float:
+    """What a sample of a stream makes the loader read, in the mean of its corpora by weight."""
+    total = sum(weight for _, weight in parts)
+    read = [(Members(c, task.streams[stream], task).bytes_per_sample(), w) for c, w in parts]
+    return sum(size * weight for size, weight in read) / total
 
 
 def _count(module: nn.Module) -> int:

@@ -1,7 +1,7 @@
 """Measures that several models share."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import islice
 
@@ -87,7 +87,7 @@ class ZeroShot:
         self._task, self._stream, self._batch = task, stream, batch
         self._classes, self._templates = list(classes), list(templates)
         image = task.streams[stream].members[0]
-        members = Members(corpus, Stream((image, "cls")))
+        members = Members(corpus, Stream((image, "cls")), task)
         self._rows, self._labels = [], []
         for index in range(min(samples, len(corpus))):
             sample = members.read(*corpus.locate(index))
@@ -139,6 +139,7 @@ class Predictions:
         labels: Callable[[Batch], Mapping[str, Tensor]],
         samples: int = 512,
         batch: int = 64,
+        picture: Sequence[str] = ("pixels",),
     ):
         """
         Args:
@@ -148,8 +149,9 @@ class Predictions:
             labels: From a batch to int64 [n] for each of the outputs to compare.
             samples: How many rows of each kind at most.
             batch: Rows at once; even, as tasks may join rows in pairs.
+            picture: What a row has of its picture.
         """
-        self._task, self._labels = task, labels
+        self._task, self._labels, self._picture = task, labels, picture
         self._batches: list[Batch] = []
         for stream in streams:
             rows = _rows(task, stream, corpus, samples, drawn=True)
@@ -166,9 +168,9 @@ class Predictions:
         answers: dict[str, Counter[int]] = {}
         for batch in (b.to(device) for b in self._batches):
             views = {"": batch}
-            if "pixels" in batch.data:
-                other = {**batch.data, "pixels": batch.data["pixels"].roll(1, 0)}
-                views["_other_picture"] = Batch(batch.stream, other)
+            if all(name in batch.data for name in self._picture):
+                other = {name: batch.data[name].roll(1, 0) for name in self._picture}
+                views["_other_picture"] = Batch(batch.stream, {**batch.data, **other})
             labels = self._labels(batch)
             for name, expected in labels.items():
                 answers.setdefault(name, Counter()).update(expected.tolist())
@@ -184,6 +186,69 @@ class Predictions:
         return {name: right[name] / n for name, n in count.items() if n}
 
 
+class Matching:
+    """Whether a model that scores whole pairs tells which belong together.
+
+    In groups of `group` samples every caption is scored with every picture. Figures: `accuracy`,
+    the share of right answers to the pairs that match and as many that do not (chance 0.5); recall
+    at 1, 5 and 10 of both directions within the group, by the odds of a match (chance is
+    k / group).
+    """
+
+    name = "matching"
+
+    def __init__(
+        self,
+        task: Task,
+        stream: str,
+        corpus: Corpus,
+        picture: Sequence[str],
+        samples: int = 256,
+        group: int = 32,
+    ):
+        """
+        Args:
+            task: Its output `match` [B, 2] scores "they match" and "they do not".
+            stream: The stream of pairs.
+            corpus: Whose samples are read.
+            picture: What a row has of its picture.
+            samples: How many at most; the last group may lack some.
+            group: Captions that are scored with each picture.
+        """
+        self._task, self._stream, self._picture = task, stream, picture
+        rows = _rows(task, stream, corpus, samples)
+        groups = [stack(rows[i : i + group]) for i in range(0, len(rows), group)]
+        self._groups = [{n: torch.from_numpy(x) for n, x in g.items()} for g in groups]
+
+    def __call__(self, module: nn.Module, device: torch.device) -> dict[str, float]:
+        """See `trainers.task.Evaluator`."""
+        sums: Counter[str] = Counter()
+        count = 0
+        for group in self._groups:
+            odds = torch.stack([s[:, 0] - s[:, 1] for s in self._scores(module, group, device)])
+            n = len(odds)
+            right, wrong = odds.diagonal(), odds.roll(1, 1).diagonal()
+            figures = {"accuracy": float(((right > 0).double() + (wrong < 0)).mean() / 2)}
+            figures |= _recalls("text_to_image", odds) | _recalls("image_to_text", odds.T)
+            for name, value in figures.items():
+                sums[name] += value * n  # type: ignore[assignment]
+            count += n
+        return {name: value / count for name, value in sums.items()}
+
+    def _scores(
+        self, module: nn.Module, group: dict[str, Tensor], device: torch.device
+    ) -> Iterator[Tensor]:
+        """Scores [n, 2] of each caption with all pictures of its group."""
+        n = len(next(iter(group.values())))
+        for i in range(n):
+            data = {
+                name: x if name in self._picture else x[i : i + 1].expand_as(x)
+                for name, x in group.items()
+            }
+            outputs = self._task.forward(module, Batch(self._stream, data).to(device))
+            yield outputs["match"].float().cpu()
+
+
 def _rows(task: Task, stream: str, corpus: Corpus, most: int, drawn: bool = False) -> list[Row]:
     """The first usable samples as model inputs; `drawn` with randomness of the key.
 
@@ -191,7 +256,7 @@ def _rows(task: Task, stream: str, corpus: Corpus, most: int, drawn: bool = Fals
         ValueError: there is none, or a column is missing.
     """
     wanted = task.streams[stream]
-    members, kept = Members(corpus, wanted), Kept(corpus, wanted.columns)
+    members, kept = Members(corpus, wanted, task), Kept(corpus, wanted.columns)
     places = ((s, kept.row(s, i)) for s, count in enumerate(kept.counts) for i in range(count))
     rows = []
     for shard, row in islice(places, most):

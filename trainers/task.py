@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from preprocess.shards.reader import Corpus, Sample
+from schemas.columns import ColumnManifest
 
 Row = dict[str, NDArray[Any]]
 """One sample as model inputs; every row of a stream has the same names, shapes and types."""
@@ -133,6 +134,13 @@ class Task(ABC):
 
         Raises:
             SampleError: the sample cannot be used.
+        """
+
+    def check_column(self, name: str, manifest: ColumnManifest) -> None:  # noqa: B027 (optional)
+        """Whether `read` can take a column's values, judged by its manifest before any is read.
+
+        Raises:
+            ValueError: it cannot; says what is expected, what was found and what to do.
         """
 
     def exchange(self, batch: Batch) -> Batch:

@@ -109,26 +109,36 @@ class ShardReader:
         """
         if row < 0:
             raise IndexError(f"row {row} of {self.tar}")
-        first, last = self._ends[row], self._ends[row + 1]
-        begins, stops = self._begins[first:last].tolist(), self._stops[first:last].tolist()
-        parts = list(zip(self._exts[first:last], begins, stops, strict=True))
-        offset, size = self._starts[row], self._sizes[row]
-        if only is not None:
-            parts = [part for part in parts if part[0] in only]
-            if not parts:
-                return {}
-            start, stop = parts[0][1], parts[-1][2]
-            offset, size = offset + start, stop - start
-            parts = [(ext, begin - start, end - start) for ext, begin, end in parts]
+        offset, size, parts = self._span(row, only)
+        if not parts:
+            return {}
         data = self._pread(size, offset)
         if len(data) != size:
             raise OSError(f"{self.tar} ends before sample {row}: the tar or its sidecar is damaged")
         return {ext: data[start:stop] for ext, start, stop in parts}
 
-    def read_ahead(self, row: int) -> None:
+    def _span(
+        self, row: int, only: Container[str] | None
+    ) -> tuple[int, int, list[tuple[str, int, int]]]:
+        """Where the members of a row lie in the tar: offset and size of the whole, and of each its
+        extension, begin and end within that."""
+        first, last = self._ends[row], self._ends[row + 1]
+        begins, stops = self._begins[first:last].tolist(), self._stops[first:last].tolist()
+        parts = list(zip(self._exts[first:last], begins, stops, strict=True))
+        offset, size = self._starts[row], self._sizes[row]
+        if only is None:
+            return offset, size, parts
+        parts = [part for part in parts if part[0] in only]
+        if not parts:
+            return offset, 0, []
+        start, stop = parts[0][1], parts[-1][2]
+        parts = [(ext, begin - start, end - start) for ext, begin, end in parts]
+        return offset + start, stop - start, parts
+
+    def read_ahead(self, row: int, only: Container[str] | None = None) -> None:
         """Let the cache, if there is one, fetch what `read` will ask for."""
         if self._cache is not None:
-            offset, size = self._starts[row], self._sizes[row]
+            offset, size, _ = self._span(row, only)
             self._cache.prefetch(self.tar, self._version, offset, size)
 
     def close(self) -> None:

@@ -32,6 +32,14 @@ def test_schedules(changes, middle, last):
     assert all(a >= b for a, b in itertools.pairwise(found[4:]))
 
 
+def test_noams_schedule_falls_with_the_root_of_the_step():
+    found = rates(schedule="inverse_sqrt")
+    assert found[:4] == [0.5, 1.0, 1.5, 2.0]
+    assert found[4:] == pytest.approx([2.0 * math.sqrt(4 / n) for n in range(5, 14)])
+    without = OptimizerSettings(lr=2.0, warmup_steps=0, schedule="inverse_sqrt")
+    assert learning_rate(without, 0, 9) == 2.0 and learning_rate(without, 3, 9) == 1.0
+
+
 class Layered:
     """Two linear layers; the first is one layer further from the output."""
 

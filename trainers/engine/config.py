@@ -16,8 +16,9 @@ class OptimizerSettings(Settings):
     weight_decay: float = 0.2
     warmup_steps: int = Field(default=2000, ge=0)
     """Steps of linear rise from zero."""
-    schedule: Literal["cosine", "linear", "polynomial", "constant"] = "cosine"
-    """From the end of warm-up to the last step, down to `final_lr_ratio`."""
+    schedule: Literal["cosine", "linear", "polynomial", "constant", "inverse_sqrt"] = "cosine"
+    """From the end of warm-up to the last step, down to `final_lr_ratio`. `inverse_sqrt` (Noam's)
+    falls with the root of the step instead, from `lr` at the end of warm-up."""
     power: float = 1.0
     """Of the polynomial schedule."""
     final_lr_ratio: float = Field(default=0.0, ge=0, le=1)

@@ -102,18 +102,9 @@ def fit(run: Run, world: World, console: Console | None = None) -> int:
     health = Health(train.max_bad_samples, run.out / f"skipped-{world.rank}.jsonl")
     dead = read_tombstones(train.tombstones)
     first = {sub.stream: sub.rows for step in range(64) for sub in task.plan(train.seed, step)}
+    common = (train.seed, train.shuffle_window, health, train.complete_only, dead)
     sources = {
-        name: Source(
-            name,
-            task,
-            corpora,
-            first.get(name, 1),
-            train.seed,
-            train.shuffle_window,
-            health,
-            train.complete_only,
-            dead,
-        )
+        name: Source(name, task, corpora, first.get(name, 1), *common)
         for name, corpora in run.corpora.items()
     }
     identity = {
@@ -143,6 +134,8 @@ def fit(run: Run, world: World, console: Console | None = None) -> int:
     for name, source in sources.items():
         if left_out := sum(kept.dropped for kept in source.kept):
             reporter.say(f"{name}: {left_out:,} samples lack a column or are tombstones: left out")
+        for column, lacking in source.lacking.items():
+            reporter.say(f"{name}: {lacking:,} samples have no value in {column}: kept")
     update = Updater(task, parallel, optimizer, train.seed, run.optimizer.clip_norm)
     loader = Loader(
         task,

@@ -37,13 +37,14 @@ def learning_rate(settings: OptimizerSettings, step: int, steps: int) -> float:
     """The rate of update `step` (the first is 0) of `steps`."""
     if step < settings.warmup_steps:
         return settings.lr * (step + 1) / settings.warmup_steps
-    if settings.schedule == "constant":
-        return settings.lr
     done = min(1.0, (step - settings.warmup_steps) / max(1, steps - settings.warmup_steps))
-    if settings.schedule == "cosine":
-        left = (1 + math.cos(math.pi * done)) / 2
-    else:
-        left = (1 - done) ** (settings.power if settings.schedule == "polynomial" else 1.0)
+    left = {
+        "constant": 1.0,
+        "cosine": (1 + math.cos(math.pi * done)) / 2,
+        "linear": 1 - done,
+        "polynomial": (1 - done) ** settings.power,
+        "inverse_sqrt": math.sqrt(max(1, settings.warmup_steps) / (step + 1)),
+    }[settings.schedule]
     return settings.lr * (settings.final_lr_ratio + (1 - settings.final_lr_ratio) * left)
 
 

@@ -1,48 +1,20 @@
 """From a sample's bytes to the arrays that FLAVA sees. Everything random comes from a generator
 that is a pure function of (seed, stream, key, epoch)."""
 
-from functools import lru_cache
-
 import numpy as np
 import torch
 from torch import Tensor
 
 from preprocess.codes.views import View, look
 from preprocess.images.crops import random_box
-from preprocess.scenes import captions, make_scene
 from preprocess.shards.reader import Sample
-from preprocess.wordpiece import WordPiece, build_vocabulary
 from trainers import images
 from trainers.flava.model import CHANNELS
 from trainers.flava.settings import FlavaSettings
 from trainers.masks import block_mask, choose_words, hide_words
 from trainers.members import picture_file, text
 from trainers.task import Batch, Row, SampleError
-
-SCENES = "scenes"
-_PRINTABLE = "".join(map(chr, range(0x21, 0x7F))).lower()
-
-
-@lru_cache(4)
-def tokenizer(vocabulary: str | None, words: int) -> WordPiece:
-    """The WordPiece of a vocab.txt, or of scenes' captions.
-
-    Raises:
-        ValueError: there is none, or it has more than `words` pieces, or no [PAD] at 0.
-    """
-    if vocabulary is None:
-        raise ValueError("texts need a vocabulary: --set model.vocabulary=PATH of BERT's vocab.txt")
-    if vocabulary == SCENES:
-        texts = (text for i in range(300) for text in captions(make_scene(0, i)))
-        found = WordPiece(build_vocabulary(texts, words, _PRINTABLE), SCENES)
-    else:
-        found = WordPiece.load(vocabulary)
-    if len(found) > words or found.pad != 0:
-        raise ValueError(
-            f"vocabulary {vocabulary} has {len(found)} pieces, [PAD] is {found.pad}: expected at "
-            f"most model.words={words}, and [PAD] first"
-        )
-    return found
+from trainers.wordpieces import tokenizer
 
 
 def text_row(

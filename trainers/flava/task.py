@@ -35,11 +35,11 @@ class FlavaTask(Task):
     def __init__(self, settings: FlavaSettings, global_batch: int):
         self.settings, self.global_batch = settings, global_batch
         self._shares = {kind: share for kind, share in settings.shares if share > 0}
-        picture, columns = PICTURE, (settings.column,) if settings.column else ()
         s, patches = settings, settings.grid**2
+        columns = (s.column,) if s.column else ()
         streams = {
-            "pairs": Stream((picture, "txt"), columns, (), patches + s.pair_tokens, drop_tail=True),
-            "images": Stream((picture,), columns, tokens=patches),
+            "pairs": Stream((PICTURE, "txt"), columns, (), patches + s.pair_tokens, drop_tail=True),
+            "images": Stream((PICTURE,), columns, tokens=patches),
             "texts": Stream(("txt",), tokens=s.text_tokens),
         }
         self.streams = {kind: streams[kind] for kind in self._shares}

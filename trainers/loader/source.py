@@ -2,7 +2,8 @@
 
 import json
 import threading
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
@@ -32,16 +33,25 @@ class TooManyBadSamplesError(RuntimeError):
 
 
 class Members:
-    """Random access to the members and columns that a stream needs of one corpus."""
+    """Random access to the members and columns that a task's stream needs of one corpus. Others
+    are not read: who needs no picture touches none of its bytes.
 
-    def __init__(self, corpus: Corpus, stream: Stream):
+    Raises:
+        ManifestError: a column is missing, or not whole.
+        ValueError: the task cannot read a column (`Task.check_column`).
+    """
+
+    def __init__(self, corpus: Corpus, stream: Stream, task: Task):
         self.corpus, self.stream = corpus, stream
         self._manifests = {
             name: read_manifest(corpus.path, name) for name in (*stream.columns, *stream.optional)
         }
+        for name, manifest in self._manifests.items():
+            task.check_column(name, manifest)
         columns = len(self._manifests)
         self._column = lru_cache(maxsize=_OPEN_SHARDS * columns)(self._open_column)
         self._wanted = [tuple(member.split("|")) for member in stream.members]
+        self._only = frozenset(ext for choices in self._wanted for ext in choices)
 
     def _open_column(self, name: str, shard: int) -> ShardReader:
         base = self.corpus.shards[shard]
@@ -60,10 +70,11 @@ class Members:
             OSError: the tar cannot be read.
         """
         base = self.corpus.shard(shard)
-        sample = _checked(base, row)
+        sample = _checked(base, row, self._only)
         for choices in self._wanted:
             if sample.keys().isdisjoint(choices):
-                raise SampleError(f"no member {' or '.join(choices)}; it has {sorted(sample)}")
+                have = sorted(base.crc32s(row))
+                raise SampleError(f"no member {' or '.join(choices)}; it has {have}")
         for name in (*self.stream.columns, *self.stream.optional):
             reader = self._column(name, shard)
             if reader.key(row) != base.key(row):
@@ -71,17 +82,32 @@ class Members:
             (sample[name],) = _checked(reader, row).values()
         return sample
 
+    def lacking(self) -> dict[str, int]:
+        """How many samples have no value in each of the optional columns."""
+        manifests = {name: self._manifests[name] for name in self.stream.optional}
+        return {name: m.samples - m.values for name, m in manifests.items()}
+
+    def bytes_per_sample(self) -> float:
+        """What `read` reads of a sample in the mean, as the first shard has it."""
+        if not self.corpus.shards:
+            return 0.0
+        table = self.corpus.metadata(0, ["members"])["members"].combine_chunks()
+        exts, sizes = (table.values.field(name).to_pylist() for name in ("ext", "size"))
+        own = sum(size for ext, size in zip(exts, sizes, strict=True) if ext in self._only)
+        columns = sum(m.size / max(1, m.samples) for m in self._manifests.values())
+        return own / max(1, self.corpus.shards[0].samples) + columns
+
     def read_ahead(self, shard: int, row: int) -> None:
         """Let the corpus's cache fetch a sample that `read` will ask for."""
-        self.corpus.shard(shard).read_ahead(row)
+        self.corpus.shard(shard).read_ahead(row, self._only)
         for name in self._manifests:
             self._column(name, shard).read_ahead(row)
 
 
-def _checked(reader: ShardReader, row: int) -> Sample:
-    sample = reader.read(row)
-    for ext, expected in reader.crc32s(row).items():
-        if crc32(sample[ext]) != expected:
+def _checked(reader: ShardReader, row: int, only: Container[str] | None = None) -> Sample:
+    sample, expected = reader.read(row, only), reader.crc32s(row)
+    for ext, data in sample.items():
+        if crc32(data) != expected[ext]:
             raise SampleError(f"member {ext} does not have its checksum")
     return sample
 
@@ -153,7 +179,11 @@ class Source:
         self.name, self.task, self.seed, self.health = name, task, seed, health
         stream = task.streams[name]
         needed = [*stream.columns, *(stream.optional if complete_only else ())]
-        self.members = [Members(corpus, stream) for corpus, _ in corpora]
+        self.members = [Members(corpus, stream, task) for corpus, _ in corpora]
+        self.lacking: Counter[str] = Counter()
+        """Samples that have no value in an optional column."""
+        for members in () if complete_only else self.members:
+            self.lacking += Counter(members.lacking())
         self.kept = [Kept(corpus, needed, tombstones) for corpus, _ in corpora]
         self.digests = [
             kept.digest(corpus_digest(corpus))

@@ -13,12 +13,12 @@ from tests.trainers.flava.small import SMALL, batch, module, task
 from trainers.codes import MeanColours
 from trainers.engine.metrics import forward_flops
 from trainers.flava.presets import PRESETS
-from trainers.flava.samples import tokenizer
 from trainers.flava.settings import FlavaSettings, Shares
 from trainers.flava.task import FlavaTask
 from trainers.loader.order import generator
 from trainers.loader.source import stack
 from trainers.task import Batch, SampleError
+from trainers.wordpieces import tokenizer
 
 
 def sample(i: int) -> dict[str, bytes]:

@@ -1,0 +1,1 @@
+"""ERNIE-ViL; see the README."""

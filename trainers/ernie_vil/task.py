@@ -1,0 +1,124 @@
+"""ERNIE-ViL's training: pairs of captions and regions, with the caption's scene graph (paper,
+section 3)."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from preprocess.shards.reader import Corpus, Sample
+from schemas.columns import ColumnManifest
+from trainers.ernie_vil import samples, weights
+from trainers.ernie_vil.model import KINDS, ErnieVil
+from trainers.ernie_vil.settings import ErnieVilSettings
+from trainers.evaluate import Matching, Predictions
+from trainers.task import Batch, Draw, Evaluator, Row, Stream, SubBatch, Task
+
+
+class ErnieVilTask(Task):
+    """See `trainers.task.Task`."""
+
+    weights = dict.fromkeys((*KINDS, "region", "match"), 1.0)
+
+    def __init__(self, settings: ErnieVilSettings, global_batch: int):
+        self.settings, self.global_batch = settings, global_batch
+        optional = (settings.graphs,) if settings.graphs else ()
+        places = settings.text_tokens + 1 + settings.most_regions
+        self.streams = {"pairs": Stream(("txt",), (settings.regions,), optional, places, True)}
+
+    def plan(self, seed: int, step: int) -> list[SubBatch]:
+        """One batch of pairs."""
+        return [SubBatch("pairs", self.global_batch)]
+
+    def check_column(self, name: str, manifest: ColumnManifest) -> None:
+        """Sizes of regions and their distributions, and the graphs' tokenizer."""
+        samples.check_column(name, manifest, self.settings)
+
+    def read(self, stream: str, sample: Sample, draw: Draw | None) -> Row:
+        """See `samples.read`."""
+        return samples.read(sample, self.settings, draw() if draw else None)
+
+    def exchange(self, batch: Batch) -> Batch:
+        """Some pairs get another one's picture."""
+        return samples.exchange(batch, self.settings)
+
+    def build(self) -> nn.Module:
+        """Both streams and all heads."""
+        return ErnieVil(self.settings)
+
+    def blocks(self, module: nn.Module) -> list[nn.Module]:
+        """Layers of both streams, and co-layers."""
+        assert isinstance(module, ErnieVil)
+        return [*module.text.layers, *module.image.layers, *module.co]
+
+    def example(self, stream: str, rows: int) -> Batch:
+        """See `trainers.task.Task`."""
+        return samples.example(rows, self.settings)
+
+    def counts(self, batch: Batch) -> dict[str, Tensor]:
+        """Masked tokens of each kind, masked regions, pairs."""
+        data = batch.data
+        return {
+            **{name: (data["kinds"] == i).sum() for i, name in enumerate(KINDS)},
+            "region": data["region_places"].sum(),
+            "match": torch.tensor(len(batch), device=data["ids"].device),
+        }
+
+    def forward(self, module: nn.Module, batch: Batch) -> dict[str, Tensor]:
+        """See `ErnieVil.forward`; rows without masks give `match` alone."""
+        data = batch.data
+        names = (*samples.PICTURE, "kinds", "region_places")
+        inputs = {name: data[name] for name in names if name in data}
+        ids = data["ids_masked"] if "ids_masked" in data else data["ids"]
+        found: dict[str, Tensor] = module(ids, data["ids"] != 0, **inputs)
+        return found
+
+    def labels(self, batch: Batch) -> dict[str, Tensor]:
+        """What is predicted, int64 [n], in the order of the outputs; of regions the likeliest
+        class."""
+        data = batch.data
+        return {
+            **{name: data["ids"][data["kinds"] == i] for i, name in enumerate(KINDS)},
+            "match": (~data["match"]).long(),
+            **({"region": self._distributions(batch).argmax(1)} if "probs" in data else {}),
+        }
+
+    @staticmethod
+    def _distributions(batch: Batch) -> Tensor:
+        return batch.data["probs"][batch.data["region_places"]].float()
+
+    def losses(self, outputs: dict[str, Tensor], batch: Batch) -> dict[str, Tensor]:
+        """Cross-entropy of masked tokens and of matching; of masked regions the divergence from
+        the detector's distribution, KL(detector || model)."""
+        labels = self.labels(batch)
+        found = {
+            name: F.cross_entropy(outputs[name].float(), labels[name], reduction="sum")
+            for name in (*KINDS, "match")
+        }
+        scores = outputs["region"].float().log_softmax(-1)
+        if "probs" not in batch.data:
+            return {**found, "region": 0.0 * scores.sum()}
+        return {**found, "region": F.kl_div(scores, self._distributions(batch), reduction="sum")}
+
+    def initial(self, path: Path) -> dict[str, Tensor]:
+        """A whole ERNIE-ViL or ViLBERT, or a BERT or ERNIE 2.0 for the text; see `weights`."""
+        return weights.read(path, self.settings).weights
+
+    def export(self, state: Mapping[str, Tensor], folder: Path, form: str) -> list[Path]:
+        """Forms `paddle` and `vilbert`."""
+        return weights.export(state, folder, form)
+
+    def evaluators(self, held_out: Corpus) -> list[Evaluator]:
+        """Masked tokens and regions told right, matching, retrieval by matching."""
+        whole = {"mismatched": 0.0, "masked_nodes": self.settings.masked_nodes or 0.3}
+        pairs = ErnieVilTask(self.settings.model_copy(update=whole), self.global_batch)
+        return [
+            Predictions(pairs, ["pairs"], held_out, pairs.told, picture=samples.PICTURE),
+            Matching(self, "pairs", held_out, samples.PICTURE),
+        ]
+
+    def told(self, batch: Batch) -> dict[str, Tensor]:
+        """`labels` but for matching, which `Matching` measures."""
+        return {name: x for name, x in self.labels(batch).items() if name != "match"}
