@@ -1,3 +1,5 @@
+from types import SimpleNamespace
+
 import cv2
 import numpy as np
 import pytest
@@ -9,6 +11,7 @@ from preprocess.codes.vqkd import Vqkd, VqkdSettings
 from preprocess.columns.members import pack_arrays
 from preprocess.scenes import captions, make_scene, render
 from preprocess.text.xlmr_tokenizer import END, PAD, START
+from schemas.columns import ArrayFormat
 from tests.trainers.beit3.small import PAPER, SMALL, batch, module, task
 from tests.trainers.test_cli import call
 from trainers.beit3.presets import PRESETS
@@ -146,6 +149,16 @@ def test_codes_of_another_grid_are_refused():
         assert not isinstance(told.value, SampleError)
     giant = PRESETS["giant"].model.code_grid
     assert (giant.grid, giant.side) == (16, 256)  # Patches of 14: the tokenizer sees 256 pixels.
+    # And before any is read, by what the column's manifest says.
+    for grid, greatest, column in ((4, 511, "codes"), (14, 511, "codes"), (4, 8191, "codes"),
+                                   (4, 511, "boxes")):  # fmt: skip
+        arrays = {column: ArrayFormat(dtype="uint16", shape=(8, grid, grid), greatest=greatest)}
+        manifest = SimpleNamespace(member=SimpleNamespace(arrays=arrays))
+        if (grid, greatest, column) == (4, 511, "codes"):
+            t.check_column("vqkd", manifest)
+            continue
+        with pytest.raises(ValueError, match=r"needs 4 x 4 below model\.codes=512|holds no codes"):
+            t.check_column("vqkd", manifest)
     few = task(COLUMN.model_copy(update={"codes": 100}))
     with pytest.raises(ValueError, match=r"below model\.codes=100"):
         few.read("images", {**sample(2), "vqkd": stored(2, views)}, draw("2"))
@@ -323,7 +336,8 @@ def test_flops_of_the_released_base():
 
 def test_dry_run_reckons_a_step_of_all_kinds(scenes):
     found = call("beit3", scenes, "--preset", "base", "--dry-run", "--ranks", "8",
-                 "--set", "train.micro_batch=64", "--set", "train.shard=8")  # fmt: skip
+                 "--set", "train.micro_batch=64", "--set", "train.shard=8",
+                 "--set", "model.column=null", "--set", "model.tokenizer=colours")  # fmt: skip
     assert found.exit_code == 0, found.output
     text = " ".join(found.output.split())
     assert "276,510,730" in text
