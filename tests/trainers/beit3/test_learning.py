@@ -39,7 +39,6 @@ def test_masked_words_and_patches_are_told_by_the_picture(corpora, tmp_path):
             *QUICK,
             "train.steps=320",
             "train.global_batch=96",
-            "model.layers=2",
             "model.masked_patches=4",
         ],
     )

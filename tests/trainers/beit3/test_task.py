@@ -7,12 +7,11 @@ import sentencepiece
 import torch
 
 from preprocess.codes.views import View, look, pack_views
-from preprocess.codes.vqkd import Vqkd, VqkdSettings
 from preprocess.columns.members import pack_arrays
 from preprocess.scenes import captions, make_scene, render
 from preprocess.text.xlmr_tokenizer import END, PAD, START
 from schemas.columns import ArrayFormat
-from tests.trainers.beit3.small import PAPER, SMALL, batch, module, task
+from tests.trainers.beit3.small import PAPER, SMALL, batch, module, task, vqkd
 from tests.trainers.test_cli import call
 from trainers.beit3.presets import PRESETS
 from trainers.beit3.samples import tokenizer
@@ -171,15 +170,6 @@ def test_a_picture_that_is_not_the_columns_is_dropped():
         t.read("images", outside, draw("2"))
     with pytest.raises(SampleError, match="column vqkd has no value"):
         t.read("images", {**sample(2), "vqkd": b""}, draw("2"))
-
-
-def vqkd(**changes) -> Vqkd:
-    torch.manual_seed(0)
-    settings = {"width": 64, "depth": 1, "heads": 1, "mlp": 64, "grid": 4, "codes": 512}
-    found = Vqkd(VqkdSettings(**{**settings, **changes}))
-    for x in found.parameters():
-        torch.nn.init.normal_(x, std=0.3)
-    return found.eval()
 
 
 def test_codes_are_made_while_training(tmp_path):
