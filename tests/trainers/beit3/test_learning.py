@@ -64,6 +64,6 @@ def test_the_contrastive_stage_learns_to_retrieve(corpora, tmp_path):
     preset = override(PRESETS["debug-itc"], [*QUICK, "train.steps=120"])
     corpus, held = corpora
     assert train(preset, corpus, tmp_path, held) == 0
-    assert last(tmp_path, "loss/contrastive") < 3.2  # ln 64 = 4.16; captions come more than once
+    assert last(tmp_path, "loss/contrastive") < 3.0  # ln 64 = 4.16; captions come more than once
     for name in ("image_to_text", "text_to_image"):
-        assert last(tmp_path, f"retrieval/{name}_r10") > 0.3  # Chance is 0.04.
+        assert last(tmp_path, f"retrieval/{name}_r10") > 0.25  # Chance is 0.04.
