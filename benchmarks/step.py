@@ -7,9 +7,9 @@ Same sizes, same weights, same batch, fp32, two threads, fused AdamW with the sa
 nothing compiled. First losses must agree to 1e-4. Rounds are interleaved; the ratio is the median
 of the rounds' paired ratios, the peer's time over Septet's. The engine's update (counts, checks,
 schedule) is also beside a bare loop of forward, backward and optimizer on the same module, without
-and with the loader, whose decoding takes the same two cores that compute. FLAVA's step is the mean of its three kinds' by their
-published shares; BEiT-3's is one of pictures, texts and pairs, and torchscale's, too, predicts at
-masked places alone.
+and with the loader, whose decoding takes the same two cores that compute. FLAVA's step is the mean
+of its three kinds' by their published shares; BEiT-3's is one of pictures, texts and pairs, and
+torchscale's, too, predicts at masked places alone.
 """
 
 import argparse
