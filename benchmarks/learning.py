@@ -34,6 +34,22 @@ class Bound(NamedTuple):
 
 
 BOUNDS = {
+    # `colours`: three times chance with the right picture, near chance with another's.
+    "beit3": {
+        "loss/mim": Bound(6.24, 2.1, 1.81),
+        "loss/mlm": Bound(5.55, 1.1, 0.88),
+        "loss/mvlm_image": Bound(6.24, 2.1, 1.80),
+        "loss/mvlm_text": Bound(5.55, 0.85, 0.72),
+        "colours": Bound(0.139, 0.42, 0.47),
+        "colours_other_picture": Bound(0.139, 0.2, 0.12),
+        "predictions/mim": Bound(0.28, 0.45, 0.56),
+        "predictions/mim_other_picture": Bound(0.28, 0.3, 0.22),
+        "predictions/mvlm_image": Bound(0.28, 0.45, 0.56),
+        "predictions/mvlm_image_other_picture": Bound(0.28, 0.3, 0.22),
+        "predictions/mlm": Bound(0.17, 0.5, 0.58),
+        "predictions/mvlm_text": Bound(0.20, 0.65, 0.70),
+        "predictions/mvlm_text_other_picture": Bound(0.20, 0.63, 0.59),
+    },
     # Scenes told by colour, shape and relation. Of a relation the text tells how many pieces it
     # has, and so "of": two of three pieces are right without looking.
     "ernie_vil": {

@@ -1,7 +1,7 @@
 """Image codes that models predict of masked patches: those of a column's views, or made while
 training."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -13,6 +13,7 @@ from torch import Tensor
 from preprocess.codes.load import load_tokenizer
 from preprocess.codes.views import view_codes
 from preprocess.columns.pictures import read_picture
+from schemas.columns import ColumnManifest
 from trainers import images
 from trainers.task import Row, SampleError
 
@@ -86,6 +87,26 @@ class CodeGrid:
             )
         return found
 
+    def check(self, column: str, manifest: ColumnManifest) -> None:
+        """Whether a column's codes are the model's, by its manifest (`Task.check_column`).
+
+        Raises:
+            ValueError: they are not, by grid or size of the codebook.
+        """
+        form = manifest.member.arrays.get("codes")
+        if form is None:
+            raise ValueError(f"column {column!r} holds no codes: annotate with --column codes")
+        self._fits(column, form.shape[1:], form.greatest or 0)
+
+    def _fits(self, column: str, shape: Sequence[int | str], greatest: float) -> None:
+        if tuple(shape) != (self.grid, self.grid) or greatest >= self.codes:
+            found = " x ".join(map(str, shape))
+            raise ValueError(
+                f"column {column!r} has {found} codes up to {greatest:g}; the "
+                f"model needs {self.grid} x {self.grid} below model.codes={self.codes}: annotate "
+                f"with tokenizer={self.kind} size={self.side}"
+            )
+
     def stored_view(
         self,
         picture_file: bytes,
@@ -110,12 +131,7 @@ class CodeGrid:
         """
         found = view_codes(value, None if draw is None else int(draw.integers(2**31)))
         codes = found.codes.astype(np.int64)
-        if codes.shape != (self.grid, self.grid) or codes.max() >= self.codes:
-            raise ValueError(
-                f"column {column!r} has {codes.shape} codes up to {codes.max()}; the model needs "
-                f"{self.grid} x {self.grid} below model.codes={self.codes}: annotate with "
-                f"tokenizer={self.kind} size={self.side}"
-            )
+        self._fits(column, codes.shape, codes.max())
         picture = images.decode(picture_file)
         try:
             if picture.shape[1::-1] != found.size:

@@ -86,13 +86,13 @@ _SIZES = {
 }  # fmt: skip
 
 _DEBUG = Beit3Settings(
-    width=96, layers=3, heads=4, inner=384, image_size=64, patch=16, codes=512, words=256,
+    width=96, layers=2, heads=4, inner=384, image_size=64, patch=16, codes=512, words=256,
     text_positions=34, drop_path=0.0, vocabulary="scenes", pair_tokens=24, text_tokens=24,
     column=None, tokenizer="colours", masked_patches=6, least_block=2, crop=(0.9, 1.0), jitter=0.0,
     attention="shared", sub_norm=False, fusion_layers=1,
 )  # fmt: skip
 _RELEASED = {"attention": "decoupled", "sub_norm": True, "fusion_layers": 0}
-_LAPTOP = TrainSettings(steps=600, global_batch=192, save_every=100, eval_every=200, log_every=20)
+_LAPTOP = TrainSettings(steps=1600, global_batch=96, save_every=200, eval_every=400, log_every=20)
 _QUICK = OptimizerSettings(
     lr=3e-3, betas=(0.9, 0.98), weight_decay=0.05, warmup_steps=40, clip_norm=3.0
 )
@@ -109,7 +109,7 @@ PRESETS = {
     ),
     "debug-itc": Beit3Preset(
         model=_contrastive(_DEBUG, 0.0),
-        train=_LAPTOP.model_copy(update={"steps": 400, "global_batch": 64}),
+        train=_LAPTOP.model_copy(update={"steps": 400, "global_batch": 64, "save_every": 100}),
         optimizer=_QUICK.model_copy(update={"lr": 1e-3}),
     ),
 }

@@ -1,6 +1,7 @@
 """From a sample's bytes to the arrays that BEiT-3 sees. Everything random comes from a generator
 that is a pure function of (seed, stream, key, epoch)."""
 
+from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -37,8 +38,8 @@ def tokenizer(vocabulary: str | None, words: int) -> XlmrTokenizer:
     if vocabulary is None:
         raise ValueError("texts need a vocabulary: --set model.vocabulary=PATH of beit3.spm")
     if vocabulary == SCENES:
-        texts = (text for i in range(300) for text in captions(make_scene(0, i)))
-        return XlmrTokenizer.learn(texts, words, SCENES)
+        told = (caption for i in range(300) for caption in captions(make_scene(0, i)))
+        return XlmrTokenizer.learn(told, words, SCENES)
     found = XlmrTokenizer.load(vocabulary)
     if len(found) > words:
         raise ValueError(
@@ -120,6 +121,12 @@ def read(stream: str, sample: Sample, s: Beit3Settings, draw: np.random.Generato
         share = s.masked_words if alone else s.masked_pair_words
         row |= text_row(words, length, s, share, masking)
     return row
+
+
+def texts(given: Sequence[str], s: Beit3Settings) -> dict[str, Tensor]:
+    """`ids` int64 [n, T] of texts without pictures, nothing masked."""
+    rows = [text_row(caption, s.pair_tokens, s, 0.0, None)["ids"] for caption in given]
+    return {"ids": torch.from_numpy(np.stack(rows))}
 
 
 def example(stream: str, rows: int, s: Beit3Settings) -> Batch:

@@ -5,12 +5,12 @@ import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from preprocess.shards.reader import Corpus, Sample
+from schemas.columns import ColumnManifest
 from trainers.beit3 import samples, weights
 from trainers.beit3.model import Beit3
 from trainers.beit3.settings import Beit3Settings
@@ -55,6 +55,10 @@ class Beit3Task(Task):
         rows = self.global_batch // len(self.streams)
         return [SubBatch(kind, rows) for kind in self.streams]
 
+    def check_column(self, name: str, manifest: ColumnManifest) -> None:
+        """Its codes fit the patches."""
+        self.settings.code_grid.check(name, manifest)
+
     def read(self, stream: str, sample: Sample, draw: Draw | None) -> Row:
         """See `samples.read`."""
         return samples.read(stream, sample, self.settings, draw() if draw else None)
@@ -74,9 +78,7 @@ class Beit3Task(Task):
 
     def texts(self, stream: str, texts: Sequence[str]) -> Batch:
         """See `trainers.task.Task`."""
-        s = self.settings
-        rows = [samples.text_row(text, s.pair_tokens, s, 0.0, None) for text in texts]
-        return Batch(stream, {"ids": torch.from_numpy(np.stack([row["ids"] for row in rows]))})
+        return Batch(stream, samples.texts(texts, self.settings))
 
     def counts(self, batch: Batch) -> dict[str, Tensor]:
         """Masked patches and tokens of each kind, or pairs."""
@@ -119,8 +121,7 @@ class Beit3Task(Task):
 
     def after_step(self, module: nn.Module) -> None:
         """Clamp the temperature, where there is one."""
-        assert isinstance(module, Beit3)
-        if not self.masked:
+        if isinstance(module, Beit3) and not self.masked:
             module.logit_scale.clamp_(0, math.log(100))
 
     def decays(self, name: str, parameter: Tensor) -> bool:

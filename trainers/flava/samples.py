@@ -1,6 +1,8 @@
 """From a sample's bytes to the arrays that FLAVA sees. Everything random comes from a generator
 that is a pure function of (seed, stream, key, epoch)."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -91,6 +93,12 @@ def read(stream: str, sample: Sample, s: FlavaSettings, draw: np.random.Generato
     if stream == "pairs" and draw:
         row["swap"] = np.asarray(draw.random() < s.mismatched)
     return row
+
+
+def texts(given: Sequence[str], s: FlavaSettings) -> dict[str, Tensor]:
+    """`ids` int64 [n, T] of texts without pictures, nothing masked."""
+    rows = [text_row(caption, s.pair_tokens, s, None)["ids"] for caption in given]
+    return {"ids": torch.from_numpy(np.stack(rows))}
 
 
 def example(stream: str, rows: int, s: FlavaSettings) -> Batch:

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from preprocess.shards.reader import Corpus, Sample
+from schemas.columns import ColumnManifest
 from trainers.codes import Targets
 from trainers.evaluate import Predictions, Retrieval
 from trainers.flava import samples, weights
@@ -51,6 +52,10 @@ class FlavaTask(Task):
         kind = generator("kind", seed, step).choice(list(self._shares), p=shares / shares.sum())
         return [SubBatch(str(kind), self.global_batch)]
 
+    def check_column(self, name: str, manifest: ColumnManifest) -> None:
+        """Its codes fit the patches."""
+        self.settings.code_grid.check(name, manifest)
+
     def read(self, stream: str, sample: Sample, draw: Draw | None) -> Row:
         """See `samples.read`."""
         return samples.read(stream, sample, self.settings, draw() if draw else None)
@@ -73,9 +78,7 @@ class FlavaTask(Task):
 
     def texts(self, stream: str, texts: Sequence[str]) -> Batch:
         """See `trainers.task.Task`."""
-        s = self.settings
-        rows = [samples.text_row(text, s.pair_tokens, s, None) for text in texts]
-        return Batch(stream, {"ids": torch.from_numpy(np.stack([row["ids"] for row in rows]))})
+        return Batch(stream, samples.texts(texts, self.settings))
 
     def counts(self, batch: Batch) -> dict[str, Tensor]:
         """Matching pairs, pairs, masked patches and words."""
@@ -98,9 +101,8 @@ class FlavaTask(Task):
 
     def pooled_outputs(self, module: nn.Module, batch: Batch) -> dict[str, Tensor]:
         """Vectors of pairs, for which nothing has to be masked or fused."""
-        if batch.stream != "pairs":
-            return {}
-        return self.forward(module, Batch("pairs", {n: batch.data[n] for n in ("pixels", "ids")}))
+        plain = {n: x for n, x in batch.data.items() if n in ("pixels", "ids")}
+        return self.forward(module, Batch("pairs", plain)) if batch.stream == "pairs" else {}
 
     def labels(self, batch: Batch) -> dict[str, Tensor]:
         """What each row's own losses predict, int64 [n], in the order of the outputs."""

@@ -2,6 +2,7 @@
 
 import torch
 
+from preprocess.codes.vqkd import Vqkd, VqkdSettings
 from tests.trainers.test_clip import randomised
 from trainers.beit3.model import Beit3
 from trainers.beit3.settings import Beit3Settings
@@ -49,3 +50,13 @@ def batch(kind: str, settings: Beit3Settings = SMALL, rows: int = 4) -> Batch:
     words = {"ids": ids, "ids_masked": ids.masked_fill(places, s.words - 1), "word_places": places}
     data = {"images": picture, "texts": words, "pairs": {**picture, **words}}
     return Batch(kind, data[kind])
+
+
+def vqkd(**changes: int) -> Vqkd:
+    """A tokenizer of a few thousand weights whose codes differ from patch to patch."""
+    torch.manual_seed(0)
+    settings = {"width": 64, "depth": 1, "heads": 1, "mlp": 64, "grid": 4, "codes": 512}
+    found = Vqkd(VqkdSettings(**{**settings, **changes}))
+    for x in found.parameters():
+        torch.nn.init.normal_(x, std=0.3)
+    return found.eval()

@@ -35,7 +35,12 @@ def last(out: Path, name: str) -> float:
 def test_masked_words_and_patches_are_told_by_the_picture(corpora, tmp_path):
     preset = override(
         PRESETS["debug"],
-        [*QUICK, "train.steps=250", "train.global_batch=96", "model.masked_patches=4"],
+        [
+            *QUICK,
+            "train.steps=320",
+            "train.global_batch=96",
+            "model.masked_patches=4",
+        ],
     )
     corpus, held = corpora
     assert train(preset, corpus, tmp_path, held) == 0

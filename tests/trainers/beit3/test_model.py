@@ -2,6 +2,7 @@ import math
 
 import pytest
 import torch
+from torch._dynamo.utils import counters
 
 from tests.preprocess.codes.oracles import Oracle, count
 from tests.trainers.beit3.reference import mean_losses, states
@@ -256,3 +257,23 @@ def test_stochastic_depth_drops_branches_of_whole_rows():
     assert not close(one, two)
     mine.eval()
     assert close(t.forward(mine, data)["mvlm_text"], t.forward(module(s).eval(), data)["mvlm_text"])
+
+
+def test_blocks_compile_once_a_kind_however_many_they_are():
+    """Else the compiler would give up on deep models; rates of stochastic depth differ by layer."""
+    s = PAPER.model_copy(update={"layers": 5, "drop_path": 0.3, "fusion_layers": 2})
+    mine, t = module(s), task(s)
+
+    def outputs() -> dict[str, torch.Tensor]:
+        torch.manual_seed(5)
+        return {n: x for kind in t.streams for n, x in t.forward(mine, batch(kind, s)).items()}
+
+    plain = outputs()
+    torch._dynamo.reset()
+    counters.clear()
+    for block in t.blocks(mine):
+        block.compile(backend="eager", fullgraph=True)
+    for name, x in outputs().items():
+        assert close(x, plain[name]), name
+    assert counters["stats"]["unique_graphs"] == 3 * 2  # Plain blocks, and those that fuse.
+    assert torch._dynamo.config.recompile_limit > 3 * 2

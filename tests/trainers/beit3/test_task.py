@@ -1,3 +1,5 @@
+from types import SimpleNamespace
+
 import cv2
 import numpy as np
 import pytest
@@ -5,11 +7,12 @@ import sentencepiece
 import torch
 
 from preprocess.codes.views import View, look, pack_views
-from preprocess.codes.vqkd import Vqkd, VqkdSettings
 from preprocess.columns.members import pack_arrays
 from preprocess.scenes import captions, make_scene, render
 from preprocess.text.xlmr_tokenizer import END, PAD, START
-from tests.trainers.beit3.small import PAPER, SMALL, batch, module, task
+from schemas.columns import ArrayFormat
+from tests.trainers.beit3.small import PAPER, SMALL, batch, module, task, vqkd
+from tests.trainers.test_cli import call
 from trainers.beit3.presets import PRESETS
 from trainers.beit3.samples import tokenizer
 from trainers.beit3.settings import Beit3Settings
@@ -145,6 +148,16 @@ def test_codes_of_another_grid_are_refused():
         assert not isinstance(told.value, SampleError)
     giant = PRESETS["giant"].model.code_grid
     assert (giant.grid, giant.side) == (16, 256)  # Patches of 14: the tokenizer sees 256 pixels.
+    # And before any is read, by what the column's manifest says.
+    for grid, greatest, column in ((4, 511, "codes"), (14, 511, "codes"), (4, 8191, "codes"),
+                                   (4, 511, "boxes")):  # fmt: skip
+        arrays = {column: ArrayFormat(dtype="uint16", shape=(8, grid, grid), greatest=greatest)}
+        manifest = SimpleNamespace(member=SimpleNamespace(arrays=arrays))
+        if (grid, greatest, column) == (4, 511, "codes"):
+            t.check_column("vqkd", manifest)
+            continue
+        with pytest.raises(ValueError, match=r"needs 4 x 4 below model\.codes=512|holds no codes"):
+            t.check_column("vqkd", manifest)
     few = task(COLUMN.model_copy(update={"codes": 100}))
     with pytest.raises(ValueError, match=r"below model\.codes=100"):
         few.read("images", {**sample(2), "vqkd": stored(2, views)}, draw("2"))
@@ -157,15 +170,6 @@ def test_a_picture_that_is_not_the_columns_is_dropped():
         t.read("images", outside, draw("2"))
     with pytest.raises(SampleError, match="column vqkd has no value"):
         t.read("images", {**sample(2), "vqkd": b""}, draw("2"))
-
-
-def vqkd(**changes) -> Vqkd:
-    torch.manual_seed(0)
-    settings = {"width": 64, "depth": 1, "heads": 1, "mlp": 64, "grid": 4, "codes": 512}
-    found = Vqkd(VqkdSettings(**{**settings, **changes}))
-    for x in found.parameters():
-        torch.nn.init.normal_(x, std=0.3)
-    return found.eval()
 
 
 def test_codes_are_made_while_training(tmp_path):
@@ -318,3 +322,20 @@ def test_flops_of_the_released_base():
     assert found["images"] == pytest.approx(flops(197, 196, 0), rel=0.005)
     assert found["texts"] == pytest.approx(flops(512, 0, 77), rel=0.005)
     assert found["pairs"] == pytest.approx(flops(197 + 64, 196, 32), rel=0.005)
+
+
+def test_dry_run_reckons_a_step_of_all_kinds(scenes):
+    found = call("beit3", scenes, "--preset", "base", "--dry-run", "--ranks", "8",
+                 "--set", "train.micro_batch=64", "--set", "train.shard=8",
+                 "--set", "model.column=null", "--set", "model.tokenizer=colours")  # fmt: skip
+    assert found.exit_code == 0, found.output
+    text = " ".join(found.output.split())
+    assert "276,510,730" in text
+    for kind in ("images", "texts", "pairs"):
+        assert f"batch of {kind} 2,048 = 8 ranks x 256, 4 micro-batches of 64" in text
+    t = PRESETS["base"].task()
+    flops = forward_flops(t)
+    assert f"{3 * 2048 * sum(flops.values()) / 1e12:,.3f} TFLOP" in text
+    assert {n: stream.tokens for n, stream in t.streams.items()} == {
+        "images": 196, "texts": 512, "pairs": 196 + 64,
+    }  # fmt: skip

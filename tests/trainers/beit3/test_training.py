@@ -2,18 +2,24 @@ import random
 from pathlib import Path
 
 import pytest
+import torch
 
+from preprocess.shards.reader import Corpus
+from tests.corpora import run_annotation
+from tests.trainers.beit3.small import vqkd
 from tests.trainers.conftest import train
+from tests.trainers.corpora import scenes_corpus
 from tests.trainers.ranks import run_ranks
 from tests.trainers.runs import figures, same, stop_after
 from tests.trainers.test_distributed import assert_equal_up_to_rounding
 from trainers.beit3.presets import PRESETS, Beit3Preset
+from trainers.loader.source import Health, Source
 from trainers.settings import override
 
 pytestmark = pytest.mark.slow
 
 TINY = [
-    "model.width=48", "model.inner=96", "model.layers=2", "train.steps=6", "train.save_every=3", "train.log_every=1",
+    "model.width=48", "model.inner=96", "train.steps=6", "train.save_every=3", "train.log_every=1",
     "optimizer.warmup_steps=2", "optimizer.lr=2e-4",
 ]  # fmt: skip
 FORMS = {
@@ -84,3 +90,27 @@ def test_stochastic_depth_resumes_bit_for_bit(scenes, tmp_path):
     assert run("paper", scenes, tmp_path / "cut", *changes) == 0
     assert figures(tmp_path / "whole") == figures(tmp_path / "cut")
     assert same(tmp_path / "whole", tmp_path / "cut")
+
+
+def test_a_run_reads_codes_and_views_of_a_column(tmp_path):
+    """A real column, made by the tokenizer; encoding what the model sees again gives its codes."""
+    corpus = scenes_corpus(tmp_path / "scenes", seed=1, count=48)
+    tokenizer = vqkd()
+    torch.save(tokenizer.state_dict(), tmp_path / "vqkd.pth")
+    settings = {"tokenizer": "vqkd", "augmentation": "beit", "jitter": 0.4, "views": 3, "size": 64,
+                "weights": str(tmp_path / "vqkd.pth")}  # fmt: skip
+    run_annotation(corpus, "codes", settings)
+    stored = ("model.column=codes", "model.tokenizer=null", "train.steps=2")
+    assert run("paper", corpus, tmp_path / "run", *stored) == 0
+    assert len(figures(tmp_path / "run", "loss/mvlm_image")) == 2
+    task = preset("paper", *stored).task()
+    source = Source("pairs", task, [(Corpus(str(corpus)), 1.0)], 8, 0, 2**17, Health(0.0))
+    seen = set()
+    for epoch in range(4):
+        for row in source.rows(range(48 * epoch, 48 * epoch + 8)):
+            pixels = torch.from_numpy(row["pixels"]).permute(2, 0, 1)[None].float() / 255
+            assert torch.equal(tokenizer.codes(pixels).flatten(), torch.from_numpy(row["codes"]))
+            seen.add(row["codes"].tobytes())
+    assert len(seen) > 16
+    with pytest.raises(ValueError, match=r"has 4 x 4 codes up to 511; the model needs 8 x 8"):
+        run("paper", corpus, tmp_path / "other", *stored, "model.patch=8", "model.least_block=4")
