@@ -24,6 +24,8 @@ setup: .venv/installed  ## Make .venv with everything that demo, test and check 
 	$(UV) --target .venv/peers/webdataset-0.2.86 --no-deps webdataset==0.2.86
 	@# OpenAI's own dVAE encoder, which a test compares ours with; its pins are old.
 	$(UV) --target .venv/peers/dall-e-0.1 --no-deps dall-e==0.1
+	@# torchscale's BEiT-3 and what it imports, which the step benchmark runs beside ours.
+	$(UV) --target .venv/peers/torchscale-0.3.0 --no-deps torchscale==0.3.0 fairscale==0.4.13
 	@touch $@
 
 demo: setup  ## Build the demo corpus from real pages, report on it, train CLIP on it for a minute

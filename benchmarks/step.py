@@ -1,28 +1,38 @@
-"""One update on CPU: Septet's engine beside open_clip's CLIP and transformers' FLAVA.
+"""One update on CPU: Septet's engine beside open_clip's CLIP, transformers' FLAVA and torchscale's
+BEiT-3.
 
-    python -m benchmarks.step [--quick] [clip] [flava]
+    python -m benchmarks.step [--quick] [clip] [flava] [beit3]
 
 Same sizes, same weights, same batch, fp32, two threads, fused AdamW with the same parameter groups,
 nothing compiled. First losses must agree to 1e-4. Rounds are interleaved; the ratio is the median
-of the rounds' paired ratios, the peer's time over Septet's. "whole engine" is a whole step of
-the engine (loader with decoding in threads, counts, checks, schedule) over a bare loop of forward,
-backward and optimizer on the same module. FLAVA's step is the mean of its three kinds' by their
-published shares.
+of the rounds' paired ratios, the peer's time over Septet's. The engine's update (counts, checks,
+schedule) is also beside a bare loop of forward, backward and optimizer on the same module, without
+and with the loader, whose decoding takes the same two cores that compute. FLAVA's step is the mean
+of its three kinds' by their published shares; BEiT-3's is one of pictures, texts and pairs, and
+torchscale's, too, predicts at masked places alone.
 """
 
 import argparse
 import statistics
+import sys
 import tempfile
 import time
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import open_clip
 import torch
+import torch.nn.functional as F
 
 from preprocess.shards.reader import Corpus
+from tests.trainers.beit3 import small as beit3_small
 from tests.trainers.corpora import scenes_corpus
 from tests.trainers.flava.small import batch, reference, theirs_of
+from trainers.beit3.model import Beit3
+from trainers.beit3.samples import model_inputs
+from trainers.beit3.settings import Beit3Settings
 from trainers.clip.model import Clip, ClipSettings
 from trainers.clip.task import ClipTask
 from trainers.clip.weights import to_open_clip
@@ -41,6 +51,29 @@ from trainers.task import Task
 THREADS = 2
 OPTIMIZER = OptimizerSettings(lr=1e-5, warmup_steps=0, schedule="constant")
 WORLD = World(0, 1, torch.device("cpu"))
+TORCHSCALE = Path(sys.prefix) / "peers/torchscale-0.3.0"
+
+
+class Result(NamedTuple):
+    """Of one model; times are the median seconds of a step."""
+
+    model: str
+    parameters: int
+    batch: str
+    septet: float
+    peer: str
+    peers: float
+    ratios: dict[str, float]
+    note: str = ""
+
+
+def paired(ours: Sequence[float], theirs: Sequence[float]) -> float:
+    """The median over rounds of their time over ours."""
+    return statistics.median(b / a for a, b in zip(ours, theirs, strict=True))
+
+
+def count(module: torch.nn.Module) -> int:
+    return sum(p.numel() for p in module.parameters())
 
 
 def timed(step: Callable[[], object]) -> float:
@@ -54,7 +87,7 @@ def updater(module: torch.nn.Module, task: Task, train: TrainSettings) -> Update
     return Updater(task, parallel, make_optimizer(module, task, OPTIMIZER), 0, None)
 
 
-def clip(quick: bool) -> None:
+def clip(quick: bool) -> Result:
     layers, width, batch, rounds = (2, 128, 16, 5) if quick else (6, 256, 32, 9)
     s = ClipSettings(embed=256, image_size=224, layers=layers, width=width, patch=32,
                      text_width=width, text_layers=layers)  # fmt: skip
@@ -116,16 +149,21 @@ def clip(quick: bool) -> None:
         steps = (our_step, their_step, whole_step, bare_step)
         found = [tuple(timed(step) for step in steps) for _ in range(rounds)]
         loader.close()
-    ours, peer, whole, plain = (statistics.median(side) for side in zip(*found, strict=True))
-    parameters = sum(p.numel() for p in mine.parameters())
-    print(f"{parameters:,} parameters, batch {batch}, {THREADS} threads")
-    print(f"septet {ours * 1000:.0f} ms, open_clip {peer * 1000:.0f} ms a step")
-    print(f"whole engine {whole * 1000:.0f} ms, bare loop {plain * 1000:.0f} ms a step")
-    print(f"ratio clip_step_vs_open_clip {statistics.median(b / a for a, b, _, _ in found):.2f}")
-    print(f"ratio engine_step_vs_bare_loop {statistics.median(d / c for _, _, c, d in found):.2f}")
+    ours, theirs_all, whole, plain = zip(*found, strict=True)
+    ratios = {
+        "clip_step_vs_open_clip": paired(ours, theirs_all),
+        "engine_step_vs_bare_loop": paired(ours, plain),
+        "engine_and_loader_vs_bare_loop": paired(whole, plain),
+    }
+    middle = statistics.median
+    engine = f"with loader {middle(whole) * 1000:.0f} ms, bare loop {middle(plain) * 1000:.0f} ms"
+    return Result(
+        "CLIP", count(mine), f"{batch} pairs", middle(ours), "open_clip", middle(theirs_all),
+        ratios, engine,
+    )  # fmt: skip
 
 
-def flava(quick: bool) -> None:
+def flava(quick: bool) -> Result:
     layers, width, rows, rounds = (2, 128, 8, 5) if quick else (4, 256, 16, 9)
     size = EncoderSettings(width=width, layers=layers, heads=width // 64, inner=4 * width)
     s = FlavaSettings(
@@ -167,22 +205,118 @@ def flava(quick: bool) -> None:
             theirs_time += share * timed(lambda kind=kind: their_step(kind))
         if number >= 0:
             found.append((ours, theirs_time))
-    ours, peer = (statistics.median(side) for side in zip(*found, strict=True))
-    parameters = sum(p.numel() for p in mine.parameters())
-    print(f"FLAVA, {parameters:,} parameters, batch {rows}, {THREADS} threads")
-    print(f"septet {ours * 1000:.0f} ms, transformers {peer * 1000:.0f} ms a step")
-    print(f"ratio flava_step_vs_transformers {statistics.median(b / a for a, b in found):.2f}")
+    ours_all, theirs_all = zip(*found, strict=True)
+    ratios = {"flava_step_vs_transformers": paired(ours_all, theirs_all)}
+    middle = statistics.median
+    return Result(
+        "FLAVA", count(mine), f"{rows} of a kind", middle(ours_all), "transformers",
+        middle(theirs_all), ratios,
+    )  # fmt: skip
+
+
+def torchscale_beit3(s: Beit3Settings) -> torch.nn.Module:
+    """torchscale's encoder with the heads of the released files, under the same names."""
+    sys.path.insert(0, str(TORCHSCALE))
+    warnings.simplefilter("ignore")  # It asks for an old timm's modules.
+    from torchscale.architecture.config import EncoderConfig
+    from torchscale.model.BEiT3 import BEiT3
+
+    config = EncoderConfig(
+        img_size=s.image_size, patch_size=s.patch, vocab_size=s.words, multiway=True,
+        layernorm_embedding=False, normalize_output=True, no_output_layer=True, drop_path_rate=0.0,
+        encoder_embed_dim=s.width, encoder_attention_heads=s.heads, encoder_layers=s.layers,
+        encoder_ffn_embed_dim=s.inner, max_source_positions=s.text_positions,
+    )  # fmt: skip
+    parts = {
+        "beit3": BEiT3(config),
+        "mlm_head": torch.nn.Linear(s.width, s.words),
+        "mim_head": torch.nn.Linear(s.width, s.codes),
+    }
+    return torch.nn.ModuleDict(parts)
+
+
+def beit3(quick: bool) -> Result | None:
+    if not TORCHSCALE.exists():
+        print(f"beit3: left out, {TORCHSCALE} is missing; `make setup` installs it")
+        return None
+    layers, width, rows, rounds = (2, 128, 6, 5) if quick else (4, 256, 16, 9)
+    s = Beit3Settings(
+        width=width, layers=layers, heads=width // 64, inner=4 * width, words=16_000, drop_path=0.0,
+        text_tokens=128, column=None, tokenizer="colours",
+    )  # fmt: skip
+    task, train = beit3_small.task(s, 3 * rows), TrainSettings(steps=1000, global_batch=3 * rows)
+    torch.manual_seed(0)
+    mine = Beit3(s)
+    theirs = torchscale_beit3(s).train()
+    theirs.load_state_dict(mine.state_dict())
+    update = updater(mine, task, train)
+    their_optimizer = make_optimizer(theirs, task, OPTIMIZER)
+    batches = {kind: beit3_small.batch(kind, s, rows) for kind in task.streams}
+
+    def our_step() -> float:
+        return update([[batch] for batch in batches.values()], 0, 1e-5).total
+
+    def their_step() -> float:
+        total = 0.0
+        for rows_of_kind in batches.values():
+            _, x = model_inputs(rows_of_kind)
+            states = theirs["beit3"](
+                textual_tokens=x.get("ids"), visual_tokens=x.get("pixels"),
+                text_padding_position=x.get("padding"), vision_masked_position=x.get("patch_mask"),
+            )["encoder_out"]  # fmt: skip
+            losses, data = [], rows_of_kind.data
+            if "patch_mask" in x:
+                patches = states[:, 1 : 1 + s.grid**2][x["patch_mask"]]
+                labels = data["codes"][x["patch_mask"]]
+                losses.append(F.cross_entropy(theirs["mim_head"](patches), labels))
+            if "word_places" in x:
+                words = states[:, states.shape[1] - data["ids"].shape[1] :][x["word_places"]]
+                labels = data["ids"][x["word_places"]]
+                losses.append(F.cross_entropy(theirs["mlm_head"](words), labels))
+            loss = torch.stack(losses).sum()
+            loss.backward()
+            total += loss.item()
+        their_optimizer.step()
+        their_optimizer.zero_grad()
+        return total
+
+    first = our_step(), their_step()
+    if abs(first[0] - first[1]) > 1e-4 * first[1]:
+        raise SystemExit(f"the first losses differ: {first}")
+    found = [(timed(our_step), timed(their_step)) for _ in range(rounds)]
+    ours, peers = zip(*found, strict=True)
+    return Result(
+        "BEiT-3", count(mine), f"3 x {rows}", statistics.median(ours), "torchscale",
+        statistics.median(peers), {"beit3_step_vs_torchscale": paired(ours, peers)},
+    )  # fmt: skip
+
+
+def table(results: Sequence[Result]) -> None:
+    """Step times of all models, then their ratios."""
+    print(f"{THREADS} threads, fp32; milliseconds a step")
+    print(f"{'model':8}{'parameters':>13}  {'batch':14}{'septet':>8}{'peer':>8}")
+    for r in results:
+        times = f"{r.septet * 1000:8.0f}{r.peers * 1000:8.0f}  {r.peer}"
+        print(f"{r.model:8}{r.parameters:13,}  {r.batch:14}{times}")
+        if r.note:
+            print(f"{'':8}{r.note}")
+    for result in results:
+        for name, value in result.ratios.items():
+            print(f"ratio {name} {value:.2f}")
+
+
+MODELS = (clip, flava, beit3)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="smaller models, fewer rounds")
-    parser.add_argument("models", nargs="*", choices=["clip", "flava", []], help="all without")
+    names = [model.__name__ for model in MODELS]
+    parser.add_argument("models", nargs="*", choices=[*names, []], help="all without")
     given = parser.parse_args()
     torch.set_num_threads(THREADS)
-    for run in (clip, flava):
-        if not given.models or run.__name__ in given.models:
-            run(given.quick)
+    found = [run(given.quick) for run in MODELS if run.__name__ in (given.models or names)]
+    table([result for result in found if result])
 
 
 if __name__ == "__main__":

@@ -11,8 +11,9 @@ import typer
 
 MODELS = {
     "clip": "trainers.clip.presets",
-    "ernie_vil": "trainers.ernie_vil.presets",
     "flava": "trainers.flava.presets",
+    "ernie_vil": "trainers.ernie_vil.presets",
+    "beit3": "trainers.beit3.presets",
 }
 """Each model's presets."""
 

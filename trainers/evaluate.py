@@ -124,9 +124,9 @@ class Predictions:
     """How often what a task predicts of a row (masked words, matching) is right.
 
     Rows are read as for training, with randomness that is a function of the key. Figures: the
-    share of right predictions by name, in [0, 1]; and for rows with pictures, under
-    `NAME_other_picture`, the same with each row seeing its neighbour's picture: what is known
-    without the picture.
+    share of right predictions by name, in [0, 1]; under `NAME_commonest` that of always saying
+    the commonest answer; and for rows with pictures, under `NAME_other_picture`, the first with
+    each row seeing its neighbour's picture: what is known without the picture.
     """
 
     name = "predictions"
@@ -165,18 +165,24 @@ class Predictions:
         """See `trainers.task.Evaluator`."""
         right: Counter[str] = Counter()
         count: Counter[str] = Counter()
+        answers: dict[str, Counter[int]] = {}
         for batch in (b.to(device) for b in self._batches):
             views = {"": batch}
             if all(name in batch.data for name in self._picture):
                 other = {name: batch.data[name].roll(1, 0) for name in self._picture}
                 views["_other_picture"] = Batch(batch.stream, {**batch.data, **other})
             labels = self._labels(batch)
+            for name, expected in labels.items():
+                answers.setdefault(name, Counter()).update(expected.tolist())
             for view, seen in views.items():
                 outputs = self._task.forward(module, seen)
                 for name, expected in labels.items():
                     hits = outputs[name].argmax(1) == expected
                     right[name + view] += int(hits.sum())
                     count[name + view] += len(expected)
+        for name, found in answers.items():
+            right[f"{name}_commonest"] = max(found.values(), default=0)
+            count[f"{name}_commonest"] = found.total()
         return {name: right[name] / n for name, n in count.items() if n}
 
 

@@ -16,6 +16,8 @@ from trainers.task import SampleError
 Pixels = NDArray[np.uint8]
 """uint8 [height, width, 3], RGB."""
 
+Colour = tuple[float, float, float]
+
 MEAN = (0.48145466, 0.4578275, 0.40821073)
 STD = (0.26862954, 0.26130258, 0.27577711)
 """Of RGB in [0, 1], over CLIP's training pictures; FLAVA takes the same."""
@@ -82,8 +84,9 @@ def centre(picture: Pixels, side: int) -> Pixels:
     return np.ascontiguousarray(picture[y : y + side, x : x + side])
 
 
-def normalise(pixels: Tensor) -> Tensor:
-    """uint8 [B, P, P, 3] to float [B, 3, P, P] with CLIP's mean and deviation."""
-    mean = torch.tensor(MEAN, device=pixels.device) * 255
-    std = torch.tensor(STD, device=pixels.device) * 255
-    return ((pixels.float() - mean) / std).permute(0, 3, 1, 2)
+def normalise(pixels: Tensor, mean: Colour = MEAN, std: Colour = STD) -> Tensor:
+    """uint8 [B, P, P, 3] to float [B, 3, P, P] with a mean and deviation of RGB in [0, 1], by
+    default CLIP's."""
+    middle = torch.tensor(mean, device=pixels.device) * 255
+    spread = torch.tensor(std, device=pixels.device) * 255
+    return ((pixels.float() - middle) / spread).permute(0, 3, 1, 2)

@@ -5,10 +5,11 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import cv2
 import pyarrow as pa
 
 from preprocess import files
-from preprocess.scenes import caption_pairs
+from preprocess.scenes import caption_pairs, captions, make_scene, render
 from preprocess.shards.tar import ShardWriter
 from schemas.manifest import Manifest, Shard
 from schemas.tables import SHARD_INDEX
@@ -62,3 +63,14 @@ def scenes_corpus(
         key = hashlib.blake2b(f"{seed}/{scene.index}".encode(), digest_size=16).hexdigest()
         samples.append((key, change(i, members)))
     return write_corpus(folder, samples, per_shard)
+
+
+def one_thing_corpus(folder: Path, first: int, count: int) -> Path:
+    """Scenes of one thing each, with what can be said of it."""
+    samples = []
+    for index in range(first, first + count):
+        scene = make_scene(5, index, things=(1, 1))
+        png = cv2.imencode(".png", render(scene)[:, :, ::-1])[1].tobytes()
+        members = {"png": png, "txt": captions(scene)[0].encode()}
+        samples.append((f"{index:032x}", members))
+    return write_corpus(folder, samples)

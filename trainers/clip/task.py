@@ -16,7 +16,8 @@ from trainers.clip.model import Bottleneck, Clip, ClipSettings, Transformer
 from trainers.evaluate import Retrieval
 from trainers.images import normalise
 from trainers.losses import contrastive
-from trainers.task import Batch, Draw, Evaluator, Gather, Row, SampleError, Stream, SubBatch, Task
+from trainers.members import PICTURE, picture_file, text
+from trainers.task import Batch, Draw, Evaluator, Gather, Row, Stream, SubBatch, Task
 
 MAX_LOGIT_SCALE = math.log(100)
 """The temperature's factor is kept at most 100 (paper, section 2.5). The lower bound, 1, is
@@ -32,9 +33,8 @@ class ClipTask(Task):
 
     def __init__(self, settings: ClipSettings, global_batch: int):
         self.settings, self.global_batch = settings, global_batch
-        members = ("jpg|jpeg|png|webp", "txt")
         tokens = settings.grid**2 + settings.context
-        self.streams = {"pairs": Stream(members, drop_tail=True, tokens=tokens)}
+        self.streams = {"pairs": Stream((PICTURE, "txt"), drop_tail=True, tokens=tokens)}
 
     def plan(self, seed: int, step: int) -> list[SubBatch]:
         """One batch of pairs."""
@@ -44,18 +44,14 @@ class ClipTask(Task):
         """`pixels` uint8 [P, P, 3] and `ids` int64 [T]. In training the picture is a random
         crop of 90 to 100 % of its area (open_clip's form of the paper's random square crop)."""
         size = self.settings.image_size
-        data = next(sample[ext] for ext in ("jpg", "jpeg", "png", "webp") if ext in sample)
-        picture = images.decode(data, shortest=size)
+        picture = images.decode(picture_file(sample), shortest=size)
         if draw is None:
             pixels = images.centre(picture, size)
         else:
             box = random_box(picture.shape[0], picture.shape[1], draw())
             pixels = images.crop(picture, box, size)
-        try:
-            caption = sample["txt"].decode()
-        except UnicodeDecodeError as error:
-            raise SampleError(f"caption is not UTF-8: {error}") from error
-        return {"pixels": pixels, "ids": clip_tokenizer()([caption], self.settings.context)[0]}
+        ids = clip_tokenizer()([text(sample)], self.settings.context)[0]
+        return {"pixels": pixels, "ids": ids}
 
     def build(self) -> nn.Module:
         """Both towers."""

@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -138,7 +139,7 @@ class Reporter:
         if "mfu_percent" in rates:
             parts.append(f"MFU {rates['mfu_percent']:.1f} %")
         if rates.get("seconds_left") is not None:
-            parts.append(f"{_duration(rates['seconds_left'])} left")
+            parts.append(f"{timedelta(seconds=round(rates['seconds_left']))} left")
         width = len(str(self._steps))
         self._console.print(f"step {step:>{width}}/{self._steps}  " + "  ".join(parts))
 
@@ -169,9 +170,3 @@ def _step(line: str) -> float:
         return float(json.loads(line)["step"])
     except (ValueError, KeyError):
         return float("inf")  # A line that a kill cut short.
-
-
-def _duration(seconds: float) -> str:
-    minutes, whole = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{whole:02d}" if hours else f"{minutes}:{whole:02d}"

@@ -1,23 +1,22 @@
 """From a sample's bytes to the arrays that FLAVA sees. Everything random comes from a generator
 that is a pure function of (seed, stream, key, epoch)."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from torch import Tensor
 
-from preprocess.codes.views import View, look, view_codes
-from preprocess.columns.pictures import read_picture
+from preprocess.codes.views import View, look
 from preprocess.images.crops import random_box
 from preprocess.shards.reader import Sample
 from trainers import images
-from trainers.flava.codes import STRIDE
-from trainers.flava.masks import block_mask, choose_words, hide_words
 from trainers.flava.model import CHANNELS
 from trainers.flava.settings import FlavaSettings
+from trainers.masks import block_mask, choose_words, hide_words
+from trainers.members import picture_file, text
 from trainers.task import Batch, Row, SampleError
 from trainers.wordpieces import tokenizer
-
-PICTURES = ("jpg", "jpeg", "png", "webp")
 
 
 def text_row(
@@ -48,18 +47,6 @@ def text_row(
     return {"ids": ids, "ids_masked": masked, "word_places": places}
 
 
-def caption(sample: Sample) -> str:
-    """The sample's text.
-
-    Raises:
-        SampleError: it is not UTF-8.
-    """
-    try:
-        return sample["txt"].decode()
-    except UnicodeDecodeError as error:
-        raise SampleError(f"caption is not UTF-8: {error}") from error
-
-
 def picture_row(sample: Sample, s: FlavaSettings, draw: np.random.Generator | None) -> Row:
     """`pixels` uint8 [P, P, 3], and where codes are wanted `codes` int64 [N] of the same view, or
     the view's `code_pixels` uint8 [8 grid, 8 grid, 3].
@@ -70,10 +57,10 @@ def picture_row(sample: Sample, s: FlavaSettings, draw: np.random.Generator | No
     Raises:
         SampleError: the picture cannot be decoded, or the column is another picture's.
     """
-    data = next(sample[ext] for ext in PICTURES if ext in sample)
+    data = picture_file(sample)
     stored = sample.get(s.column, b"") if s.column else b""
-    if stored:
-        return _stored_view(data, stored, s, draw)
+    if s.column and stored:
+        return s.code_grid.stored_view(data, stored, s.column, s.image_size, draw)
     if s.column and draw:
         raise SampleError(f"column {s.column} has no value")
     picture = images.decode(data, shortest=s.image_size)
@@ -81,28 +68,8 @@ def picture_row(sample: Sample, s: FlavaSettings, draw: np.random.Generator | No
     box = (0, 0, width, height) if draw is None else random_box(height, width, draw)
     row: Row = {"pixels": look(picture, View(box), s.image_size)}
     if draw is not None:
-        row["code_pixels"] = look(picture, View(box), STRIDE * s.grid, "lanczos")
+        row["code_pixels"] = look(picture, View(box), s.code_grid.side, "lanczos")
     return row
-
-
-def _stored_view(
-    data: bytes, stored: bytes, s: FlavaSettings, draw: np.random.Generator | None
-) -> Row:
-    found = view_codes(stored, None if draw is None else int(draw.integers(2**31)))
-    codes = found.codes.astype(np.int64)
-    if codes.shape != (s.grid, s.grid) or codes.max() >= s.codes:
-        raise ValueError(
-            f"column {s.column!r} has {codes.shape} codes up to {codes.max()}; the model needs "
-            f"{s.grid} x {s.grid} below model.codes={s.codes}: annotate with size={STRIDE * s.grid}"
-        )
-    picture = images.decode(data)
-    try:
-        if picture.shape[1::-1] != found.size:
-            picture = read_picture(data)  # Slower, but turns what is to be turned.
-        pixels = found.pixels(picture, s.image_size)
-    except ValueError as error:
-        raise SampleError(f"column {s.column}: {error}") from error
-    return {"pixels": pixels, "codes": codes.reshape(-1)}
 
 
 def read(stream: str, sample: Sample, s: FlavaSettings, draw: np.random.Generator | None) -> Row:
@@ -118,14 +85,20 @@ def read(stream: str, sample: Sample, s: FlavaSettings, draw: np.random.Generato
             mask = block_mask(draw, s.grid, s.masked_patches, s.least_block)
             row["patch_mask"] = mask
     if stream != "images":
-        text, alone = caption(sample), stream == "texts"
-        if alone and not text.strip():
+        words, alone = text(sample), stream == "texts"
+        if alone and not words.strip():
             raise SampleError("text is empty")
         length = s.text_tokens if alone else s.pair_tokens
-        row |= text_row(text, length, s, draw, whole=not alone)
+        row |= text_row(words, length, s, draw, whole=not alone)
     if stream == "pairs" and draw:
         row["swap"] = np.asarray(draw.random() < s.mismatched)
     return row
+
+
+def texts(given: Sequence[str], s: FlavaSettings) -> dict[str, Tensor]:
+    """`ids` int64 [n, T] of texts without pictures, nothing masked."""
+    rows = [text_row(caption, s.pair_tokens, s, None)["ids"] for caption in given]
+    return {"ids": torch.from_numpy(np.stack(rows))}
 
 
 def example(stream: str, rows: int, s: FlavaSettings) -> Batch:

@@ -4,6 +4,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
+from trainers.codes import CodeGrid
 from trainers.settings import Settings
 
 Kind = Literal["pairs", "images", "texts"]
@@ -83,6 +84,11 @@ class FlavaSettings(Settings):
     def grid(self) -> int:
         """Patches on each axis."""
         return self.image_size // self.patch
+
+    @property
+    def code_grid(self) -> CodeGrid:
+        """The dVAE's codes, a code for 8 x 8 pixels of the same crop."""
+        return CodeGrid("dvae", 8, self.grid, self.codes)
 
     @model_validator(mode="after")
     def _fit(self) -> "FlavaSettings":

@@ -10,14 +10,16 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from preprocess.shards.reader import Corpus, Sample
+from schemas.columns import ColumnManifest
+from trainers.codes import Targets
 from trainers.evaluate import Predictions, Retrieval
 from trainers.flava import samples, weights
-from trainers.flava.codes import Tokenizer, codes_of, make_tokenizer
 from trainers.flava.model import Encoder, Flava
 from trainers.flava.negatives import exchange_texts
 from trainers.flava.settings import FlavaSettings
 from trainers.loader.order import generator
 from trainers.losses import contrastive
+from trainers.members import PICTURE
 from trainers.task import Batch, Draw, Evaluator, Gather, Row, Stream, SubBatch, Task
 
 LOSSES = ("contrastive", "itm", "mmm_image", "mmm_text", "mim", "mlm")
@@ -34,21 +36,25 @@ class FlavaTask(Task):
     def __init__(self, settings: FlavaSettings, global_batch: int):
         self.settings, self.global_batch = settings, global_batch
         self._shares = {kind: share for kind, share in settings.shares if share > 0}
-        picture, columns = "|".join(samples.PICTURES), (settings.column,) if settings.column else ()
         s, patches = settings, settings.grid**2
+        columns = (s.column,) if s.column else ()
         streams = {
-            "pairs": Stream((picture, "txt"), columns, (), patches + s.pair_tokens, drop_tail=True),
-            "images": Stream((picture,), columns, tokens=patches),
+            "pairs": Stream((PICTURE, "txt"), columns, (), patches + s.pair_tokens, drop_tail=True),
+            "images": Stream((PICTURE,), columns, tokens=patches),
             "texts": Stream(("txt",), tokens=s.text_tokens),
         }
         self.streams = {kind: streams[kind] for kind in self._shares}
-        self._tokenizer: Tokenizer | None = None
+        self._codes = Targets(settings.code_grid, settings.tokenizer)
 
     def plan(self, seed: int, step: int) -> list[SubBatch]:
         """A whole batch of one kind, drawn by its share (paper, appendix B.1)."""
         shares = np.array(list(self._shares.values()))
         kind = generator("kind", seed, step).choice(list(self._shares), p=shares / shares.sum())
         return [SubBatch(str(kind), self.global_batch)]
+
+    def check_column(self, name: str, manifest: ColumnManifest) -> None:
+        """Its codes fit the patches."""
+        self.settings.code_grid.check(name, manifest)
 
     def read(self, stream: str, sample: Sample, draw: Draw | None) -> Row:
         """See `samples.read`."""
@@ -72,9 +78,7 @@ class FlavaTask(Task):
 
     def texts(self, stream: str, texts: Sequence[str]) -> Batch:
         """See `trainers.task.Task`."""
-        s = self.settings
-        rows = [samples.text_row(text, s.pair_tokens, s, None) for text in texts]
-        return Batch(stream, {"ids": torch.from_numpy(np.stack([row["ids"] for row in rows]))})
+        return Batch(stream, samples.texts(texts, self.settings))
 
     def counts(self, batch: Batch) -> dict[str, Tensor]:
         """Matching pairs, pairs, masked patches and words."""
@@ -97,19 +101,15 @@ class FlavaTask(Task):
 
     def pooled_outputs(self, module: nn.Module, batch: Batch) -> dict[str, Tensor]:
         """Vectors of pairs, for which nothing has to be masked or fused."""
-        if batch.stream != "pairs":
-            return {}
-        return self.forward(module, Batch("pairs", {n: batch.data[n] for n in ("pixels", "ids")}))
+        plain = {n: x for n, x in batch.data.items() if n in ("pixels", "ids")}
+        return self.forward(module, Batch("pairs", plain)) if batch.stream == "pairs" else {}
 
     def labels(self, batch: Batch) -> dict[str, Tensor]:
         """What each row's own losses predict, int64 [n], in the order of the outputs."""
         data = batch.data
         if batch.stream == "texts":
             return {"mlm": data["ids"][data["word_places"]]}
-        if "code_pixels" in data and self._tokenizer is None:
-            s, device = self.settings, data["code_pixels"].device
-            self._tokenizer = make_tokenizer(s.tokenizer or "", s.codes, device)
-        codes = codes_of(data, self._tokenizer)
+        codes = self._codes(data)
         if batch.stream == "images":
             return {"mim": codes[data["patch_mask"]]}
         words, patches = data["ids"][data["word_places"]], codes[data["patch_places"]]

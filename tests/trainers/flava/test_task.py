@@ -10,15 +10,15 @@ from preprocess.codes.views import View, code_pixels, look, pack_views
 from preprocess.columns.members import pack_arrays
 from preprocess.scenes import captions, make_scene, render
 from tests.trainers.flava.small import SMALL, batch, module, task
+from trainers.codes import MeanColours
 from trainers.engine.metrics import forward_flops
-from trainers.flava.codes import MeanColours, make_tokenizer
 from trainers.flava.presets import PRESETS
-from trainers.flava.samples import tokenizer
 from trainers.flava.settings import FlavaSettings, Shares
 from trainers.flava.task import FlavaTask
 from trainers.loader.order import generator
 from trainers.loader.source import stack
 from trainers.task import Batch, SampleError
+from trainers.wordpieces import tokenizer
 
 
 def sample(i: int) -> dict[str, bytes]:
@@ -154,7 +154,7 @@ def test_codes_and_pixels_come_from_the_same_stored_view():
         t.read("images", outside, draw("2"))
     wrong = task(s.model_copy(update={"patch": 16, "masked_patches": 2}))
     with pytest.raises(
-        ValueError, match=r"needs 2 x 2 below model.codes=512: annotate with size=16"
+        ValueError, match=r"needs 2 x 2 below model.codes=512: annotate with tokenizer=dvae size=16"
     ):
         wrong.read("images", members, draw("2"))
 
@@ -176,14 +176,14 @@ def test_codes_are_made_while_training(tmp_path):
     assert abs(row["pixels"].astype(int) - row["code_pixels"]).mean() < 12
     small = SMALL.model_copy(update={"codes": 100})
     with pytest.raises(ValueError, match=r"512 codes, but model\.codes is 100"):
-        make_tokenizer("colours", small.codes, torch.device("cpu"))
+        small.code_grid.tokenizer("colours", torch.device("cpu"))
 
 
 def test_mean_colours():
     picture = torch.zeros(1, 3, 16, 16)
     picture[0, 0, :8, :8] = 1.0
     picture[0, :, 8:, 8:] = 0.5
-    assert MeanColours().codes(picture).tolist() == [[[7 * 64, 0], [0, 4 * 64 + 4 * 8 + 4]]]
+    assert MeanColours(8).codes(picture).tolist() == [[[7 * 64, 0], [0, 4 * 64 + 4 * 8 + 4]]]
     row = {"box": (0, 0, 16, 16)}
     assert code_pixels(np.zeros((16, 16, 3), np.uint8), View(row["box"]), 16, "lanczos").any() == 0
 

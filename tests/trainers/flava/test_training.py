@@ -2,12 +2,10 @@ import json
 import random
 from pathlib import Path
 
-import cv2
 import pytest
 
-from preprocess.scenes import captions, make_scene, render
 from tests.trainers.conftest import train
-from tests.trainers.corpora import write_corpus
+from tests.trainers.corpora import one_thing_corpus
 from tests.trainers.ranks import run_ranks
 from tests.trainers.runs import figures, same, stop_after, weights
 from tests.trainers.test_cli import call
@@ -75,17 +73,6 @@ def test_resumes_bit_for_bit_at_any_step(alone, scenes, tmp_path):
     assert run(scenes, tmp_path) == 0
     assert figures(alone) == figures(tmp_path)
     assert same(alone, tmp_path)
-
-
-def one_thing_corpus(folder: Path, first: int, count: int) -> Path:
-    """Scenes of one thing each, with what can be said of it."""
-    samples = []
-    for index in range(first, first + count):
-        scene = make_scene(5, index, things=(1, 1))
-        png = cv2.imencode(".png", render(scene)[:, :, ::-1])[1].tobytes()
-        members = {"png": png, "txt": captions(scene)[0].encode()}
-        samples.append((f"{index:032x}", members))
-    return write_corpus(folder, samples)
 
 
 QUICK = ["model.pair_tokens=12", "model.text_tokens=12", "model.masked_patches=3",

@@ -82,10 +82,12 @@ def choose_words(
     return chosen
 
 
-def hide_words(draw: np.random.Generator, ids: Ids, chosen: Mask, mask: int, words: int) -> Ids:
-    """Ids with those chosen replaced: 80 % by the mask token, 10 % by any token, 10 % not (BERT,
-    section 3.1)."""
+def hide_words(
+    draw: np.random.Generator, ids: Ids, chosen: Mask, mask: int, words: int, first: int = 0
+) -> Ids:
+    """Ids with those chosen replaced: 80 % by the mask token, 10 % by any token of [first, words),
+    10 % not (BERT, section 3.1)."""
     dice = draw.random(len(ids))
-    anything = draw.integers(words, size=len(ids))
+    anything = draw.integers(first, words, size=len(ids))
     hidden = np.where(dice < 0.8, mask, np.where(dice < 0.9, anything, ids))
     return np.where(chosen, hidden, ids)

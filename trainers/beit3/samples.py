@@ -1,0 +1,160 @@
+"""From a sample's bytes to the arrays that BEiT-3 sees. Everything random comes from a generator
+that is a pure function of (seed, stream, key, epoch)."""
+
+from collections.abc import Sequence
+from functools import lru_cache
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from preprocess.codes.draws import Recipe, draw_view
+from preprocess.codes.views import View, look
+from preprocess.scenes import captions, make_scene
+from preprocess.shards.reader import Sample
+from preprocess.text.xlmr_tokenizer import END, PAD, START, XlmrTokenizer
+from trainers import images
+from trainers.beit3.masks import mask_patches, mask_words
+from trainers.beit3.model import CHANNELS
+from trainers.beit3.settings import Beit3Settings
+from trainers.members import picture_file, text
+from trainers.task import Batch, Row, SampleError
+
+SCENES = "scenes"
+
+MEAN = STD = (0.5, 0.5, 0.5)
+"""Of RGB in [0, 1], as BEiT's and as the released code for pairs."""
+
+FLIP = 0.5
+
+
+@lru_cache(4)
+def tokenizer(vocabulary: str | None, words: int) -> XlmrTokenizer:
+    """The tokenizer of a SentencePiece model, or of scenes' captions.
+
+    Raises:
+        ValueError: there is none, or it has more than `words` pieces.
+    """
+    if vocabulary is None:
+        raise ValueError("texts need a vocabulary: --set model.vocabulary=PATH of beit3.spm")
+    if vocabulary == SCENES:
+        told = (caption for i in range(300) for caption in captions(make_scene(0, i)))
+        return XlmrTokenizer.learn(told, words, SCENES)
+    found = XlmrTokenizer.load(vocabulary)
+    if len(found) > words:
+        raise ValueError(
+            f"vocabulary {vocabulary} has {len(found)} pieces: expected at most model.words={words}"
+        )
+    return found
+
+
+def text_row(
+    words: str, length: int, s: Beit3Settings, share: float, draw: np.random.Generator | None
+) -> Row:
+    """`ids` int64 [length]: <s>, pieces, </s>, pads; and with `draw` `ids_masked` int64 [length]
+    and `word_places` bool [length], what to predict.
+
+    Args:
+        words: The text.
+        length: Of the row; longer texts are cut and still end with </s>.
+        s: Settings.
+        share: Of the pieces to predict.
+        draw: Source of randomness; None masks nothing.
+    """
+    pieces = tokenizer(s.vocabulary, s.words)
+    found = pieces.encode(words)[: length - 2]
+    ids = np.full(length, PAD, np.int64)
+    ids[: len(found) + 2] = [START, *found, END]
+    if draw is None:
+        return {"ids": ids}
+    masked, places = mask_words(draw, ids, len(found), share, pieces)
+    return {"ids": ids, "ids_masked": masked, "word_places": places}
+
+
+def picture_row(sample: Sample, s: Beit3Settings, draw: np.random.Generator | None) -> Row:
+    """`pixels` uint8 [P, P, 3]; and for masked data modelling `codes` int64 [N] of the same view,
+    or `code_pixels` uint8 [16 grid, 16 grid, 3] where the tokenizer sees it at another size.
+
+    With a column one of its views is drawn (without `draw`: the one for evaluation). Else it is a
+    random crop, flipped or not, its colours changed; without `draw` the whole picture, made square.
+
+    Raises:
+        SampleError: the picture cannot be decoded, or the column is another picture's.
+    """
+    data, masked = picture_file(sample), s.stage == "masked"
+    stored = sample.get(s.column, b"") if s.column and masked else b""
+    if s.column and stored:
+        return s.code_grid.stored_view(data, stored, s.column, s.image_size, draw)
+    if s.column and masked and draw:
+        raise SampleError(f"column {s.column} has no value")
+    # A crop of the least area still has about as many pixels as the model sees.
+    shortest = s.image_size if draw is None else round(s.image_size / s.crop[0] ** 0.5)
+    picture = images.decode(data, shortest=shortest)
+    height, width = picture.shape[:2]
+    view = View((0, 0, width, height))
+    if draw is not None:
+        view = draw_view(draw, (width, height), Recipe(s.crop, FLIP), s.jitter)
+    row: Row = {"pixels": look(picture, view, s.image_size)}
+    if masked and draw is not None and s.code_grid.side != s.image_size:
+        row["code_pixels"] = look(picture, view, s.code_grid.side)
+    return row
+
+
+def read(stream: str, sample: Sample, s: Beit3Settings, draw: np.random.Generator | None) -> Row:
+    """A sample as model inputs: `picture_row` and `text_row`, as far as the stream has them, and
+    `patch_mask` bool [N]. Without `draw`, and in the contrastive stage, nothing is masked.
+
+    Raises:
+        SampleError: see `picture_row`; or a text alone is empty, or a text is not UTF-8.
+    """
+    row = Row()
+    masking = draw if s.stage == "masked" else None
+    if stream != "texts":
+        row |= picture_row(sample, s, draw)
+        if masking:
+            row["patch_mask"] = mask_patches(masking, s.grid, s.masked_patches, s.least_block)
+    if stream != "images":
+        words, alone = text(sample), stream == "texts"
+        if alone and not words.strip():
+            raise SampleError("text is empty")
+        length = s.text_tokens if alone else s.pair_tokens
+        share = s.masked_words if alone else s.masked_pair_words
+        row |= text_row(words, length, s, share, masking)
+    return row
+
+
+def texts(given: Sequence[str], s: Beit3Settings) -> dict[str, Tensor]:
+    """`ids` int64 [n, T] of texts without pictures, nothing masked."""
+    rows = [text_row(caption, s.pair_tokens, s, 0.0, None)["ids"] for caption in given]
+    return {"ids": torch.from_numpy(np.stack(rows))}
+
+
+def example(stream: str, rows: int, s: Beit3Settings) -> Batch:
+    """An empty batch of the shapes and types that `read` gives."""
+    pixels = torch.empty(rows, s.image_size, s.image_size, CHANNELS, dtype=torch.uint8)
+    ids = torch.zeros(rows, s.pair_tokens if stream == "pairs" else s.text_tokens).long()
+    data: dict[str, Tensor] = {}
+    if stream != "texts":
+        data["pixels"] = pixels
+    if stream != "images":
+        data["ids"] = ids
+    if s.stage == "masked":
+        if stream != "texts":
+            data["patch_mask"] = torch.zeros(rows, s.grid**2).bool()
+        if stream != "images":
+            data |= {"ids_masked": ids, "word_places": ids.bool()}
+    return Batch(stream, data)
+
+
+def model_inputs(batch: Batch) -> tuple[str, dict[str, Tensor]]:
+    """The method of `model.Beit3` that a batch is for, and its arguments. Rows without masks are
+    for `vectors`."""
+    data = batch.data
+    masked = "patch_mask" in data or "word_places" in data
+    inputs: dict[str, Tensor] = {n: data[n] for n in ("patch_mask", "word_places") if n in data}
+    if "pixels" in data:
+        inputs["pixels"] = images.normalise(data["pixels"], MEAN, STD)
+    if "ids" in data:
+        inputs["ids"] = data["ids_masked"] if masked else data["ids"]
+        inputs["padding"] = data["ids"] == PAD
+    return batch.stream if masked else "vectors", inputs

@@ -1,0 +1,150 @@
+"""BEiT-3's training: every step has pictures, texts and pairs, a third each, and one loss, what was
+masked (paper, sections 2.2 and 2.3); and the image-text contrastive stage after it."""
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from preprocess.shards.reader import Corpus, Sample
+from schemas.columns import ColumnManifest
+from trainers.beit3 import samples, weights
+from trainers.beit3.model import Beit3
+from trainers.beit3.settings import Beit3Settings
+from trainers.codes import Targets
+from trainers.evaluate import Predictions, Retrieval
+from trainers.losses import contrastive
+from trainers.members import PICTURE
+from trainers.task import Batch, Draw, Evaluator, Gather, Row, Stream, SubBatch, Task
+
+LOSSES = {"images": ("mim",), "texts": ("mlm",), "pairs": ("mvlm_image", "mvlm_text")}
+"""Of each kind: masked image, language and vision-language modelling."""
+
+NOT_DECAYED = ("embed_positions.A.weight", "cls_token")
+"""Beside gains and biases (microsoft/unilm, `beit3`); text positions and the mask token decay."""
+
+
+class Beit3Task(Task):
+    """See `trainers.task.Task`."""
+
+    def __init__(self, settings: Beit3Settings, global_batch: int):
+        self.settings, self.global_batch = settings, global_batch
+        self.masked = settings.stage == "masked"
+        s, patches = settings, settings.grid**2
+        columns = (s.column,) if s.column and self.masked else ()
+        pairs = Stream(
+            (PICTURE, "txt"), columns, tokens=patches + s.pair_tokens, drop_tail=not self.masked
+        )
+        if self.masked:
+            images = Stream((PICTURE,), columns, tokens=patches)
+            texts = Stream(("txt",), tokens=s.text_tokens)
+            self.streams = {"images": images, "texts": texts, "pairs": pairs}
+            self.weights = {name: 1.0 for names in LOSSES.values() for name in names}
+            # Experts of language have no part in pictures, nor those of vision in texts.
+            self.unused_parameters = True
+        else:
+            self.streams, self.weights = {"pairs": pairs}, {"contrastive": 1.0}
+            self.pooled, self.shared = ("image", "text", "scale"), ("scale",)
+        self._codes = Targets(settings.code_grid, settings.tokenizer)
+
+    def plan(self, seed: int, step: int) -> list[SubBatch]:
+        """Equal shares of all kinds in every step."""
+        rows = self.global_batch // len(self.streams)
+        return [SubBatch(kind, rows) for kind in self.streams]
+
+    def check_column(self, name: str, manifest: ColumnManifest) -> None:
+        """Its codes fit the patches."""
+        self.settings.code_grid.check(name, manifest)
+
+    def read(self, stream: str, sample: Sample, draw: Draw | None) -> Row:
+        """See `samples.read`."""
+        return samples.read(stream, sample, self.settings, draw() if draw else None)
+
+    def build(self) -> nn.Module:
+        """The backbone with the heads of its stage."""
+        return Beit3(self.settings)
+
+    def blocks(self, module: nn.Module) -> list[nn.Module]:
+        """Transformer blocks."""
+        assert isinstance(module, Beit3)
+        return list(module.beit3.encoder.layers)
+
+    def example(self, stream: str, rows: int) -> Batch:
+        """See `trainers.task.Task`."""
+        return samples.example(stream, rows, self.settings)
+
+    def texts(self, stream: str, texts: Sequence[str]) -> Batch:
+        """See `trainers.task.Task`."""
+        return Batch(stream, samples.texts(texts, self.settings))
+
+    def counts(self, batch: Batch) -> dict[str, Tensor]:
+        """Masked patches and tokens of each kind, or pairs."""
+        data = batch.data
+        if not self.masked:
+            return {"contrastive": torch.tensor(len(batch), device=data["ids"].device)}
+        places = [data[name] for name in ("patch_mask", "word_places") if name in data]
+        return {n: p.sum() for n, p in zip(LOSSES[batch.stream], places, strict=True)}
+
+    def forward(self, module: nn.Module, batch: Batch) -> dict[str, Tensor]:
+        """See the model's methods; rows without masks give vectors."""
+        kind, inputs = samples.model_inputs(batch)
+        found: dict[str, Tensor] = module(kind, **inputs)
+        return found
+
+    def labels(self, batch: Batch) -> dict[str, Tensor]:
+        """What was masked, int64 [n], in the order of the outputs."""
+        data, found = batch.data, []
+        if "patch_mask" in data:
+            found.append(self._codes(data)[data["patch_mask"]])
+        if "word_places" in data:
+            found.append(data["ids"][data["word_places"]])
+        return dict(zip(LOSSES[batch.stream], found, strict=True))
+
+    def losses(self, outputs: dict[str, Tensor], batch: Batch) -> dict[str, Tensor]:
+        """Cross-entropy of what was masked."""
+        if not self.masked:
+            return {}
+        return {
+            name: F.cross_entropy(outputs[name].float(), labels, reduction="sum")
+            for name, labels in self.labels(batch).items()
+        }
+
+    def pooled_losses(
+        self, outputs: dict[str, Tensor], batch: Batch, gather: Gather
+    ) -> dict[str, Tensor]:
+        """CLIP's loss over all pairs."""
+        image, text, scale = outputs["image"], outputs["text"], outputs["scale"]
+        return {"contrastive": contrastive(image, text, scale, gather)}
+
+    def after_step(self, module: nn.Module) -> None:
+        """Clamp the temperature, where there is one."""
+        if isinstance(module, Beit3) and not self.masked:
+            module.logit_scale.clamp_(0, math.log(100))
+
+    def decays(self, name: str, parameter: Tensor) -> bool:
+        """See `NOT_DECAYED`."""
+        return parameter.ndim > 1 and not name.endswith(NOT_DECAYED)
+
+    def depth(self, name: str) -> int:
+        """Layers above a parameter: embeddings lie below all, heads and the last norm above."""
+        if "embed" in name:
+            return self.settings.layers + 1
+        inside = "encoder.layers." in name
+        return self.settings.layers - int(name.split(".")[3]) if inside else 0
+
+    def initial(self, path: Path) -> dict[str, Tensor]:
+        """A released checkpoint, or what `export` wrote; see `weights.read`."""
+        return weights.read(path, self.settings)
+
+    def export(self, state: Mapping[str, Tensor], folder: Path, form: str) -> list[Path]:
+        """Form `beit3`."""
+        return weights.export(state, folder, form)
+
+    def evaluators(self, held_out: Corpus) -> list[Evaluator]:
+        """Shares of what was masked that is told right, or retrieval."""
+        if self.masked:
+            return [Predictions(self, list(self.streams), held_out, self.labels)]
+        return [Retrieval(self, "pairs", held_out)]
