@@ -33,7 +33,7 @@ demo: setup  ## Build the demo corpus from real pages, report on it, train CLIP 
 
 test: setup  ## All tests
 	@bash infra/browser.sh
-	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 --dist loadgroup --durations=15
+	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 --no-loadscope-reorder --durations=15
 
 check: setup  ## Lint, types, import rule, size budgets
 	$(BIN)/ruff check .

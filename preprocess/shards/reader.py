@@ -3,7 +3,7 @@
 import bisect
 import os
 import threading
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from functools import cached_property, lru_cache
 from typing import Self
 
@@ -48,7 +48,6 @@ class ShardReader:
             entries.field(name).to_numpy(zero_copy_only=False)
             for name in ("offset", "size", "crc32")
         )
-        self._crc32s = crc32s
         # Per row: its members, where to start, how much to read.
         ends = members.offsets.to_numpy()
         self._ends: list[int] = ends.tolist()
@@ -59,9 +58,9 @@ class ShardReader:
             stops[filled] = np.maximum.reduceat(offsets + sizes, ends[filled])
         self._starts: list[int] = starts.tolist()
         self._sizes: list[int] = (stops - starts).tolist()
-        # Per member: what to cut out of it.
-        self._begins = offsets - np.repeat(starts, np.diff(ends))
-        self._stops = self._begins + sizes
+        # Per member: what to cut out of it, and its checksum.
+        begins = offsets - np.repeat(starts, np.diff(ends))
+        self._cuts = np.stack([begins, begins + sizes, crc32s], 1).astype(np.int64, copy=False)
         self._fd: int | None = None
         self._opening = threading.Lock()
 
@@ -85,7 +84,7 @@ class ShardReader:
     def crc32s(self, row: int) -> dict[str, int]:
         """The CRC-32 that each member of a row should have, by extension."""
         first, last = self._ends[row], self._ends[row + 1]
-        return dict(zip(self._exts[first:last], self._crc32s[first:last].tolist(), strict=True))
+        return dict(zip(self._exts[first:last], self._cuts[first:last, 2].tolist(), strict=True))
 
     def _pread(self, size: int, offset: int) -> bytes:
         if self._fd is None:
@@ -100,12 +99,22 @@ class ShardReader:
                     self._fd = os.open(files.local_path(self.tar), os.O_RDONLY)
         return os.pread(self._fd, size, offset)
 
-    def read(self, row: int, only: Container[str] | None = None) -> Sample:
+    def read(
+        self,
+        row: int,
+        only: Container[str] | None = None,
+        checksum: Callable[[bytes], int] | None = None,
+    ) -> Sample:
         """One sample's members, or those of some extensions (with what lies between them).
+
+        Args:
+            row: Its number.
+            only: Extensions; None for all.
+            checksum: Computes CRC-32, to compare with the sidecar's; None compares nothing.
 
         Raises:
             IndexError: no such row.
-            OSError: the tar is shorter than its sidecar says.
+            OSError: the tar is shorter than its sidecar says, or a member has another checksum.
         """
         if row < 0:
             raise IndexError(f"row {row} of {self.tar}")
@@ -115,24 +124,28 @@ class ShardReader:
         data = self._pread(size, offset)
         if len(data) != size:
             raise OSError(f"{self.tar} ends before sample {row}: the tar or its sidecar is damaged")
-        return {ext: data[start:stop] for ext, start, stop in parts}
+        found = {}
+        for ext, (start, stop, expected) in parts:
+            found[ext] = part = data[start:stop]
+            if checksum is not None and checksum(part) != expected:
+                raise OSError(f"member {ext} does not have its checksum")
+        return found
 
     def _span(
         self, row: int, only: Container[str] | None
-    ) -> tuple[int, int, list[tuple[str, int, int]]]:
+    ) -> tuple[int, int, list[tuple[str, list[int]]]]:
         """Where the members of a row lie in the tar: offset and size of the whole, and of each its
-        extension, begin and end within that."""
+        extension, with begin and end within that, and checksum."""
         first, last = self._ends[row], self._ends[row + 1]
-        begins, stops = self._begins[first:last].tolist(), self._stops[first:last].tolist()
-        parts = list(zip(self._exts[first:last], begins, stops, strict=True))
+        parts = list(zip(self._exts[first:last], self._cuts[first:last].tolist(), strict=True))
         offset, size = self._starts[row], self._sizes[row]
         if only is None:
             return offset, size, parts
         parts = [part for part in parts if part[0] in only]
         if not parts:
             return offset, 0, []
-        start, stop = parts[0][1], parts[-1][2]
-        parts = [(ext, begin - start, end - start) for ext, begin, end in parts]
+        start, stop = parts[0][1][0], parts[-1][1][1]
+        parts = [(ext, [begin - start, end - start, crc]) for ext, (begin, end, crc) in parts]
         return offset + start, stop - start, parts
 
     def read_ahead(self, row: int, only: Container[str] | None = None) -> None:

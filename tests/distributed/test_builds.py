@@ -12,7 +12,7 @@ from tests.corpora import digests, run_annotation, run_build, write_site
 from tests.distributed.conftest import SparkCluster, started_cluster
 from tests.pipelines.columns.columns_to_test import HERE
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("spark")]
+pytestmark = pytest.mark.slow
 
 DEMO = Path(__file__).parents[2] / "examples/recipes/demo.yaml"
 

@@ -8,7 +8,7 @@ from pipelines.runners import RunnerError, StageFailed, make_runner
 from preprocess import files
 from tests.distributed.small_stage import BUCKETS, ROWS, refusing_stage, small_stage
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("spark")]
+pytestmark = pytest.mark.slow
 
 
 def digests(folder: Path) -> dict[str, str]:

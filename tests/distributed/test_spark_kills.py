@@ -10,7 +10,7 @@ from tests.corpora import digests, picture, run_build
 from tests.distributed.conftest import killing_workers, started_cluster
 from tests.http_server import HostileServer
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("spark")]
+pytestmark = pytest.mark.slow
 
 PICTURES, KILLS = 400, 10
 
