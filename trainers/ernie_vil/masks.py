@@ -13,10 +13,6 @@ from preprocess.scene_graphs.tokens import token_spans
 NONE, WORD, OBJECT, ATTRIBUTE, RELATION = -1, 0, 1, 2, 3
 """Kinds of tokens; `model.KINDS` has the names of those that are predicted."""
 
-MASKED, RANDOM = 0.8, 0.9
-"""Below the first a die masks, below the second it gives a random token, else it changes nothing
-(BERT, section 3.1)."""
-
 
 @dataclass(frozen=True)
 class Part:
@@ -83,7 +79,7 @@ class Hidden:
     kinds: NDArray[np.int8]
     """[n]: what a piece is predicted as; NONE where it is not."""
     dice: NDArray[np.float64]
-    """[n]: what replaces it, see `MASKED`; equal for all pieces of a node."""
+    """[n]: what replaces it, see `replaced`; equal for all pieces of a node."""
 
 
 def hide(draw: np.random.Generator, parts: Parts, count: int, nodes: float, words: float) -> Hidden:
@@ -140,11 +136,18 @@ def hide(draw: np.random.Generator, parts: Parts, count: int, nodes: float, word
 
 
 def replaced(
-    draw: np.random.Generator, ids: NDArray[np.int64], hidden: Hidden, mask: int, words: int
+    draw: np.random.Generator,
+    ids: NDArray[np.int64],
+    hidden: Hidden,
+    mask: int,
+    words: int,
+    shown: float,
 ) -> NDArray[np.int64]:
-    """Ids [n] with those to predict masked, swapped for any of `words` ids, or kept."""
+    """Ids [n] with those to predict masked, but for a share `shown`, half of which are swapped for
+    any of `words` ids and half kept (BERT, section 3.1)."""
     anything = draw.integers(words, size=len(ids))
-    new = np.where(hidden.dice < MASKED, mask, np.where(hidden.dice < RANDOM, anything, ids))
+    other = np.where(hidden.dice < 1 - shown / 2, anything, ids)
+    new = np.where(hidden.dice < 1 - shown, mask, other)
     return np.where(hidden.kinds != NONE, new, ids)
 
 

@@ -46,7 +46,7 @@ def text_row(sample: Sample, s: ErnieVilSettings, draw: np.random.Generator | No
     hidden = hide(draw, nodes(sample, s), count, s.masked_nodes, s.masked_words)
     masked, kinds = ids.copy(), np.full(s.text_tokens, NONE, np.int8)
     inside = slice(1, count + 1)
-    masked[inside] = replaced(draw, ids[inside], hidden, words.mask, len(words))
+    masked[inside] = replaced(draw, ids[inside], hidden, words.mask, len(words), s.shown_words)
     kinds[inside] = hidden.kinds
     return {"ids": ids, "ids_masked": masked, "kinds": kinds}
 

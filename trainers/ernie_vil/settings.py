@@ -67,6 +67,8 @@ class ErnieVilSettings(Settings):
     """Probability that a word piece outside of masked nodes and their neighbours is masked."""
     masked_nodes: float = Field(default=0.3, ge=0, lt=1)
     """Share of objects, of attributes and of relations that is masked."""
+    shown_words: float = Field(default=0.2, ge=0, le=1)
+    """Share of what is masked that is not [MASK]: half of it is any word, half the word itself."""
     masked_regions: float = Field(default=0.15, ge=0, lt=1)
     """Probability that a region is masked; 0 needs no class distributions."""
     kept_regions: float = Field(default=0.1, ge=0, le=1)

@@ -111,8 +111,10 @@ class ErnieVilTask(Task):
         return weights.export(state, folder, form)
 
     def evaluators(self, held_out: Corpus) -> list[Evaluator]:
-        """Masked tokens and regions told right, matching, retrieval by matching."""
-        whole = {"mismatched": 0.0, "masked_nodes": self.settings.masked_nodes or 0.3}
+        """Masked tokens and regions told right, none of which is seen; matching, and retrieval by
+        it."""
+        nodes = self.settings.masked_nodes or 0.3
+        whole = {"mismatched": 0.0, "masked_nodes": nodes, "shown_words": 0.0, "kept_regions": 0.0}
         pairs = ErnieVilTask(self.settings.model_copy(update=whole), self.global_batch)
         return [
             Predictions(pairs, ["pairs"], held_out, pairs.told, picture=samples.PICTURE),

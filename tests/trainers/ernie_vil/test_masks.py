@@ -174,7 +174,7 @@ def test_replacements_are_bert_s():
     at, whole = Counter(), Counter()
     for i in range(4000):
         found = drawn(i, nodes=0.5)
-        new = replaced(generator("ids", i), ids, found, mask=4, words=256)
+        new = replaced(generator("ids", i), ids, found, mask=4, words=256, shown=0.2)
         hidden = found.kinds != NONE
         assert (new[~hidden] == 7).all()
         at["masked"] += (new[hidden] == 4).sum()
@@ -189,6 +189,14 @@ def test_replacements_are_bert_s():
     relations = whole["masked"] + whole["other"]
     assert whole["masked"] / relations == pytest.approx(0.8, abs=0.03)
     assert whole["kept"] / relations == pytest.approx(0.1, abs=0.02)
+
+
+def test_for_measures_all_that_is_hidden_is_masked():
+    ids = np.full(N, 7, np.int64)
+    for i in range(200):
+        found = drawn(i)
+        new = replaced(generator("ids", i), ids, found, mask=4, words=256, shown=0.0)
+        assert np.array_equal(new == 4, found.kinds != NONE)
 
 
 def test_regions_are_hidden_or_kept():
