@@ -50,8 +50,8 @@ BOUNDS = {
         "predictions/mvlm_text": Bound(0.20, 0.65, 0.70),
         "predictions/mvlm_text_other_picture": Bound(0.20, 0.63, 0.60),
     },
-    # Scenes told by colour, shape and relation. Relations are not learnt in so short a run: with any
-    # picture two of three pieces are told right, which the text alone tells.
+    # Scenes told by colour, shape and relation. Relations are not learnt in so short a run: with
+    # any picture two of three pieces are told right, which the text alone tells.
     "ernie_vil": {
         "loss/mlm": Bound(5.55, 0.4, 0.22),
         "loss/object": Bound(1.79, 0.7, 0.44),
