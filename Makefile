@@ -24,8 +24,6 @@ setup: .venv/installed  ## Make .venv with everything that demo, test and check 
 	$(UV) --target .venv/peers/webdataset-0.2.86 --no-deps webdataset==0.2.86
 	@# OpenAI's own dVAE encoder, which a test compares ours with; its pins are old.
 	$(UV) --target .venv/peers/dall-e-0.1 --no-deps dall-e==0.1
-	@# torchscale's BEiT-3 and what it imports, which the step benchmark runs beside ours.
-	$(UV) --target .venv/peers/torchscale-0.3.0 --no-deps torchscale==0.3.0 fairscale==0.4.13
 	@touch $@
 
 demo: setup  ## Build the demo corpus from real pages, report on it, train CLIP on it for a minute
@@ -55,7 +53,8 @@ bench: setup  ## Quick form of the benchmarks
 spark-parts:  ## Copy Spark and Beam's job server into .cache (needs Java and Maven)
 	infra/spark/parts.sh
 
-peers: setup  ## Install other projects' loaders, for benchmarks.loader to run beside
+peers: setup  ## Install other projects' loaders and models, for benchmarks to run beside
+	$(UV) --target .venv/peers/torchscale-0.3.0 --no-deps torchscale==0.3.0 fairscale==0.4.13
 	$(UV) --target .venv/peers/litdata --no-deps litdata==0.2.76 lightning-utilities==0.15.3
 	$(UV) --target .venv/peers/mosaicml-streaming --no-deps mosaicml-streaming==0.13.0 \
 	  cramjam==2.14.0 python-snappy==0.7.3 zstd==1.5.7.2

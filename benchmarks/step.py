@@ -237,7 +237,7 @@ def torchscale_beit3(s: Beit3Settings) -> torch.nn.Module:
 
 def beit3(quick: bool) -> Result | None:
     if not TORCHSCALE.exists():
-        print(f"beit3: left out, {TORCHSCALE} is missing; `make setup` installs it")
+        print(f"beit3: left out, {TORCHSCALE} is missing; `make peers` installs it")
         return None
     layers, width, rows, rounds = (2, 128, 6, 5) if quick else (4, 256, 16, 9)
     s = Beit3Settings(
