@@ -134,7 +134,7 @@ def test_killed_at_any_moment_and_resumed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     # Children need not import pytest, which their parent's main module would make them do.
-    monkeypatch.delattr(sys.modules["__main__"], "__file__")
+    monkeypatch.delattr(sys.modules["__main__"], "__file__", raising=False)
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["tests.corpora", "pipelines.report.page"])
     rng = random.Random(workers)
