@@ -180,7 +180,9 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         app(arguments)
     except (ValueError, OSError, StageFailed) as error:
-        _console.print(f"[bold red]septet:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
+        _console.print(
+            f"[bold red]septet:[/] {escape(str(error))}", highlight=False, soft_wrap=True
+        )
         sys.exit(2)
 
 
