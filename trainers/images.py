@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 import simplejpeg
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
@@ -36,8 +37,9 @@ def decode(data: bytes, shortest: int = 0) -> Pixels:
     """
     if data[:2] == b"\xff\xd8":
         try:
+            # Between 1 and 2 a scaled decode is slower than a whole one and a smaller resize.
             return simplejpeg.decode_jpeg(
-                data, "RGB", min_height=shortest, min_width=shortest, min_factor=1
+                data, "RGB", min_height=shortest, min_width=shortest, min_factor=2
             )
         except ValueError:
             pass  # Unusual colour spaces; and what is broken fails below too.
@@ -57,20 +59,20 @@ def decode(data: bytes, shortest: int = 0) -> Pixels:
 
 
 def crop(picture: Pixels, box: Box, side: int) -> Pixels:
-    """A part of a picture, resized to `side` x `side`: by area when it shrinks on both axes,
-    else bicubic."""
+    """A part of a picture, resized to `side` x `side`: bicubic with antialiasing, Pillow's pixels
+    give or take 1, in a fifth of its time."""
     x0, y0, x1, y1 = box
     part = picture[y0:y1, x0:x1]
     if part.shape[:2] == (side, side):
         return np.ascontiguousarray(part)
-    shrinks = part.shape[0] >= side and part.shape[1] >= side
-    how = cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC
-    return cv2.resize(part, (side, side), interpolation=how)
+    nchw = torch.from_numpy(part)[None].permute(0, 3, 1, 2)
+    found = F.interpolate(nchw, (side, side), mode="bicubic", antialias=True)
+    return np.ascontiguousarray(found.permute(0, 2, 3, 1)[0].numpy())
 
 
 def centre(picture: Pixels, side: int) -> Pixels:
-    """The published evaluation view: shorter side to `side` (bicubic with antialiasing, as PIL
-    does it), then the middle `side` x `side`."""
+    """The published evaluation view: shorter side to `side` (by Pillow, to the bit), then the
+    middle `side` x `side`."""
     height, width = picture.shape[:2]
     if min(height, width) != side:
         factor = side / min(height, width)

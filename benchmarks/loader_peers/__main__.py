@@ -4,8 +4,8 @@
 
 Runs with the package (`make peers`) on its path: copies the pictures of CORPUS into the package's
 own format in STORE, or indexes the tars, says `ready`, and for every line that comes in reads all
-pictures once, decoded by `benchmarks.loader.view` in two worker processes and batched, in stored
-order; it answers with samples a second.
+pictures once, made 224 px by `benchmarks.loader.view` in two worker processes and batched, in
+stored order; it answers with samples a second.
 """
 
 import importlib

@@ -48,16 +48,13 @@ class ShardReader:
             entries.field(name).to_numpy(zero_copy_only=False)
             for name in ("offset", "size", "crc32")
         )
-        # Per row: its members, where to start, how much to read.
+        # Per row: its members, and where they begin.
         ends = members.offsets.to_numpy()
         self._ends: list[int] = ends.tolist()
         filled = np.flatnonzero(np.diff(ends))
-        starts, stops = np.zeros((2, len(members)), np.int64)
-        if len(filled):
-            starts[filled] = np.minimum.reduceat(offsets, ends[filled])
-            stops[filled] = np.maximum.reduceat(offsets + sizes, ends[filled])
+        starts = np.zeros(len(members), np.int64)
+        starts[filled] = offsets[ends[filled]]
         self._starts: list[int] = starts.tolist()
-        self._sizes: list[int] = (stops - starts).tolist()
         # Per member: what to cut out of it, and its checksum.
         begins = offsets - np.repeat(starts, np.diff(ends))
         self._cuts = np.stack([begins, begins + sizes, crc32s], 1).astype(np.int64, copy=False)
@@ -118,41 +115,39 @@ class ShardReader:
         """
         if row < 0:
             raise IndexError(f"row {row} of {self.tar}")
-        offset, size, parts = self._span(row, only)
+        parts, start, size = self._span(row, only)
         if not parts:
             return {}
-        data = self._pread(size, offset)
+        data = self._pread(size, self._starts[row] + start)
         if len(data) != size:
             raise OSError(f"{self.tar} ends before sample {row}: the tar or its sidecar is damaged")
         found = {}
-        for ext, (start, stop, expected) in parts:
-            found[ext] = part = data[start:stop]
+        for ext, begin, end, expected in parts:
+            found[ext] = part = data[begin - start : end - start]
             if checksum is not None and checksum(part) != expected:
                 raise OSError(f"member {ext} does not have its checksum")
         return found
 
     def _span(
         self, row: int, only: Container[str] | None
-    ) -> tuple[int, int, list[tuple[str, list[int]]]]:
-        """Where the members of a row lie in the tar: offset and size of the whole, and of each its
-        extension, with begin and end within that, and checksum."""
+    ) -> tuple[list[tuple[str, int, int, int]], int, int]:
+        """The wanted members of a row: of each its extension, where it begins and ends, and its
+        checksum; then begin and size of what holds them all. Places are relative to the row's."""
         first, last = self._ends[row], self._ends[row + 1]
-        parts = list(zip(self._exts[first:last], self._cuts[first:last].tolist(), strict=True))
-        offset, size = self._starts[row], self._sizes[row]
-        if only is None:
-            return offset, size, parts
-        parts = [part for part in parts if part[0] in only]
-        if not parts:
-            return offset, 0, []
-        start, stop = parts[0][1][0], parts[-1][1][1]
-        parts = [(ext, [begin - start, end - start, crc]) for ext, (begin, end, crc) in parts]
-        return offset + start, stop - start, parts
+        exts = self._exts[first:last]
+        parts = [
+            (ext, *cut)
+            for ext, cut in zip(exts, self._cuts[first:last].tolist(), strict=True)
+            if only is None or ext in only
+        ]
+        start = parts[0][1] if parts else 0
+        return parts, start, parts[-1][2] - start if parts else 0
 
     def read_ahead(self, row: int, only: Container[str] | None = None) -> None:
         """Let the cache, if there is one, fetch what `read` will ask for."""
         if self._cache is not None:
-            offset, size, _ = self._span(row, only)
-            self._cache.prefetch(self.tar, self._version, offset, size)
+            _, start, size = self._span(row, only)
+            self._cache.prefetch(self.tar, self._version, self._starts[row] + start, size)
 
     def close(self) -> None:
         """Close the tar; a later read opens it again."""

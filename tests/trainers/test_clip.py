@@ -226,6 +226,17 @@ def test_evaluation_view_equals_open_clips(height, width):
     assert close(found, expected)
 
 
+@pytest.mark.parametrize("box", [(0, 0, 70, 100), (3, 7, 61, 90), (0, 0, 20, 30), (5, 5, 69, 15)])
+def test_crops_are_pillows(box):
+    from PIL import Image
+
+    picture = np.random.default_rng(0).integers(0, 256, (100, 70, 3), np.uint8)
+    expected = Image.fromarray(picture).crop(box).resize((64, 64), Image.Resampling.BICUBIC)
+    found = images.crop(picture, box, 64)
+    assert found.flags.c_contiguous and found.dtype == np.uint8
+    assert np.abs(found.astype(int) - np.asarray(expected)).max() <= 1
+
+
 def test_bad_images_and_captions_are_sample_errors():
     from trainers.task import SampleError
 

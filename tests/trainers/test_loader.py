@@ -210,6 +210,18 @@ def test_a_fault_of_the_program_is_not_skipped(tmp_path):
         load(Faulty(), numbers(tmp_path), 1)
 
 
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("shape,dtype", [((1,), np.int64), ((), np.int32)])
+def test_rows_of_one_batch_have_one_shape_and_type(tmp_path, workers, shape, dtype):
+    class Uneven(Texts):
+        def read(self, stream, sample, draw):
+            odd = int(sample["txt"]) % 2
+            return {"number": np.zeros(shape, dtype) if odd else np.int64(0)}
+
+    with pytest.raises(ValueError, match="rows of one batch differ in 'number'"):
+        load(Uneven(), numbers(tmp_path), 1, workers=workers)
+
+
 def test_a_corpus_smaller_than_a_batch_is_an_error(tmp_path):
     with pytest.raises(ValueError, match="at least 12"):
         load(Texts(drop_tail=True), numbers(tmp_path, 5), 1)
@@ -241,7 +253,7 @@ def with_codes(folder, n=60):
 def epoch(task, corpus, samples, **options):
     source = Source("texts", task, [(corpus, 1.0)], 12, 7, 40, Health(0.01), **options)
     assert source.usable == [samples]
-    return source, source.rows(range(samples))
+    return source, list(source.rows(range(samples)))
 
 
 def test_samples_without_a_value_leave_the_order(tmp_path):

@@ -5,6 +5,7 @@ ranks (`Progress`). Threads only change when a sample is decoded, never which.
 """
 
 import os
+import threading
 from collections import deque
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -12,9 +13,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import cv2
+import numpy as np
 import torch
+from numpy.typing import NDArray
+from torch import Tensor
 
-from trainers.loader.source import Source, stack
+from trainers.loader.source import Source
 from trainers.task import Batch, Row, Task
 
 _CHUNK = 8
@@ -44,6 +48,49 @@ class Step:
     """Micro-batches of each sub-batch."""
     after: Progress
     """Progress once this step is done."""
+
+
+class BatchBuffer:
+    """A micro-batch that threads fill row by row, so that a row is copied to its place while it
+    is still in a core's cache. On a machine with a GPU its memory is pinned."""
+
+    def __init__(self, rows: int):
+        self._rows = rows
+        self._lock = threading.Lock()
+        self.tensors: dict[str, Tensor] = {}
+        """By name, [rows, ...], once a row is put."""
+        self._places: list[tuple[str, NDArray[Any], tuple[int, ...], np.dtype[Any]]] = []
+        """Of each name its array, and a row's shape and type."""
+
+    def put(self, i: int, row: Row) -> None:
+        """Write row `i`.
+
+        Raises:
+            ValueError: it has other names, shapes or types than the first.
+        """
+        if not self._places:
+            with self._lock:
+                if not self._places:
+                    self._places = self._allocate(row)
+        if row.keys() != self.tensors.keys():
+            raise ValueError(f"rows with {sorted(row)} and {sorted(self.tensors)} in one batch")
+        for name, array, shape, dtype in self._places:
+            value = row[name]
+            if value.shape != shape or value.dtype != dtype:
+                raise ValueError(
+                    f"rows of one batch differ in {name!r}: {value.dtype} {list(value.shape)} "
+                    f"and {dtype} {list(shape)}"
+                )
+            array[i] = value
+
+    def _allocate(self, row: Row) -> list[tuple[str, NDArray[Any], tuple[int, ...], Any]]:
+        for name, value in row.items():
+            kind = torch.from_numpy(np.empty(0, value.dtype)).dtype
+            self.tensors[name] = torch.empty(
+                self._rows, *value.shape, dtype=kind, pin_memory=torch.cuda.is_available()
+            )
+        arrays = {name: tensor.numpy() for name, tensor in self.tensors.items()}
+        return [(name, array, array.shape[1:], array.dtype) for name, array in arrays.items()]
 
 
 class Loader:
@@ -90,22 +137,30 @@ class Loader:
 
     def _batch(self, stream: str, positions: range) -> "Batch | Future[Batch]":
         """One micro-batch, or the promise of it."""
-        source = self._sources[stream]
+        source, buffer = self._sources[stream], BatchBuffer(len(positions))
         if self._pool is None or self._assembler is None:
-            return self._assemble(stream, [source.rows(positions)])
+            self._fill(buffer, source, positions, 0)
+            return self._assemble(stream, buffer)
         chunks = [
-            self._pool.submit(source.rows, positions[i : i + _CHUNK])
+            self._pool.submit(self._fill, buffer, source, positions[i : i + _CHUNK], i)
             for i in range(0, len(positions), _CHUNK)
         ]
-        return self._assembler.submit(
-            lambda: self._assemble(stream, [chunk.result() for chunk in chunks])
-        )
 
-    def _assemble(self, stream: str, chunks: list[list[Row]]) -> Batch:
-        arrays = stack([row for chunk in chunks for row in chunk])
-        tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
-        batch = self._task.exchange(Batch(stream, tensors))
-        if torch.cuda.is_available():
+        def assemble() -> Batch:
+            for chunk in chunks:
+                chunk.result()
+            return self._assemble(stream, buffer)
+
+        return self._assembler.submit(assemble)
+
+    @staticmethod
+    def _fill(buffer: BatchBuffer, source: Source, positions: range, begin: int) -> None:
+        for i, row in enumerate(source.rows(positions), begin):
+            buffer.put(i, row)
+
+    def _assemble(self, stream: str, buffer: BatchBuffer) -> Batch:
+        batch = self._task.exchange(Batch(stream, buffer.tensors))
+        if torch.cuda.is_available():  # What `exchange` made is not pinned yet.
             batch = Batch(stream, {name: x.pin_memory() for name, x in batch.data.items()})
         return batch
 

@@ -3,7 +3,7 @@
 import json
 import threading
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
@@ -211,14 +211,14 @@ class Source:
         which, _, shard, row = self.locate(position)
         return self.members[which].key(shard, row)
 
-    def rows(self, positions: range) -> list[Row]:
+    def rows(self, positions: range) -> Iterator[Row]:
         """Consecutive positions' samples as model inputs.
 
         One that cannot be used is skipped: another sample of the corpus, drawn by position,
         takes its place, so that batches stay full and every rank stays in step.
         """
-        places = self._places(positions)
-        return [self._row(p, *place) for p, place in zip(positions, places, strict=True)]
+        for position, place in zip(positions, self._places(positions), strict=True):
+            yield self._row(position, *place)
 
     def read_ahead(self, positions: range) -> None:
         """Let the caches of remote corpora fetch what `rows` will ask for."""
