@@ -1,15 +1,16 @@
 """One update on CPU: Septet's engine beside open_clip's CLIP, transformers' FLAVA and torchscale's
 BEiT-3.
 
-    python -m benchmarks.step [--quick] [clip] [flava] [beit3]
+    python -m benchmarks.step [--quick] [clip] [flava] [ernie_vil] [beit3]
 
 Same sizes, same weights, same batch, fp32, two threads, fused AdamW with the same parameter groups,
 nothing compiled. First losses must agree to 1e-4. Rounds are interleaved; the ratio is the median
 of the rounds' paired ratios, the peer's time over Septet's. The engine's update (counts, checks,
 schedule) is also beside a bare loop of forward, backward and optimizer on the same module, without
-and with the loader, whose decoding takes the same two cores that compute. FLAVA's step is the mean
-of its three kinds' by their published shares; BEiT-3's is one of pictures, texts and pairs, and
-torchscale's, too, predicts at masked places alone.
+and with the loader, whose decoding takes the same two cores that compute; ERNIE-ViL, which no other
+library trains, is beside the bare loop alone. FLAVA's step is the mean of its three kinds' by their
+published shares; BEiT-3's is one of pictures, texts and pairs, and torchscale's, too, predicts at
+masked places alone.
 """
 
 import argparse
@@ -29,6 +30,7 @@ import torch.nn.functional as F
 from preprocess.shards.reader import Corpus
 from tests.trainers.beit3 import small as beit3_small
 from tests.trainers.corpora import scenes_corpus
+from tests.trainers.ernie_vil import small as ernie_vil_small
 from tests.trainers.flava.small import batch, reference, theirs_of
 from trainers.beit3.model import Beit3
 from trainers.beit3.samples import model_inputs
@@ -40,6 +42,9 @@ from trainers.engine.config import OptimizerSettings, TrainSettings
 from trainers.engine.distributed import Parallel, World
 from trainers.engine.optim import make_optimizer
 from trainers.engine.step import Updater
+from trainers.ernie_vil.model import ErnieVil
+from trainers.ernie_vil.settings import ErnieVilSettings, StreamSettings
+from trainers.ernie_vil.task import ErnieVilTask
 from trainers.flava.model import Flava
 from trainers.flava.settings import EncoderSettings, FlavaSettings
 from trainers.flava.task import FlavaTask
@@ -235,10 +240,9 @@ def torchscale_beit3(s: Beit3Settings) -> torch.nn.Module:
     return torch.nn.ModuleDict(parts)
 
 
-def beit3(quick: bool) -> Result | None:
+def beit3(quick: bool) -> Result:
     if not TORCHSCALE.exists():
-        print(f"beit3: left out, {TORCHSCALE} is missing; `make peers` installs it")
-        return None
+        raise SystemExit(f"{TORCHSCALE} is missing: `make peers` installs it")
     layers, width, rows, rounds = (2, 128, 6, 5) if quick else (4, 256, 16, 9)
     s = Beit3Settings(
         width=width, layers=layers, heads=width // 64, inner=4 * width, words=16_000, drop_path=0.0,
@@ -291,21 +295,59 @@ def beit3(quick: bool) -> Result | None:
     )  # fmt: skip
 
 
+def ernie_vil(quick: bool) -> Result:
+    """Nobody publishes this model's training in torch: it stands beside the bare loop."""
+    layers, width, rows, rounds = (2, 128, 16, 5) if quick else (6, 256, 64, 9)
+    text = StreamSettings(width=width, layers=layers, heads=width // 64, inner=4 * width)
+    s = ErnieVilSettings(
+        text=text, image=text.model_copy(update={"layers": layers // 2}), co_width=width,
+        co_heads=width // 64, text_places=tuple(range(layers // 2, layers)),
+        image_places=tuple(range(layers // 2)), vocabulary="scenes", dropout=0.0,
+    )  # fmt: skip
+    task, train = ErnieVilTask(s, rows), TrainSettings(steps=1000, global_batch=rows)
+    torch.manual_seed(0)
+    mine, bare = ErnieVil(s), ErnieVil(s)
+    bare.load_state_dict(mine.state_dict())
+    update, optimizer = updater(mine, task, train), make_optimizer(bare, task, OPTIMIZER)
+    data = ernie_vil_small.batch(task, rows, regions=36)
+
+    def our_step() -> float:
+        return update([[data]], 0, 1e-5).total
+
+    def bare_step() -> float:
+        sums, counts = task.losses(task.forward(bare, data), data), task.counts(data)
+        loss = torch.stack([x / max(1, int(counts[name])) for name, x in sums.items()]).sum()
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        return loss.item()
+
+    first = our_step(), bare_step()
+    if abs(first[0] - first[1]) > 1e-4 * first[1]:
+        raise SystemExit(f"the first losses differ: {first}")
+    found = [(timed(our_step), timed(bare_step)) for _ in range(rounds)]
+    ours, plain = zip(*found, strict=True)
+    return Result(
+        "ERNIE-ViL", count(mine), f"{rows} pairs", statistics.median(ours), "bare loop",
+        statistics.median(plain), {"ernie_vil_step_vs_bare_loop": paired(ours, plain)},
+    )  # fmt: skip
+
+
 def table(results: Sequence[Result]) -> None:
     """Step times of all models, then their ratios."""
     print(f"{THREADS} threads, fp32; milliseconds a step")
-    print(f"{'model':8}{'parameters':>13}  {'batch':14}{'septet':>8}{'peer':>8}")
+    print(f"{'model':10}{'parameters':>13}  {'batch':14}{'septet':>8}{'peer':>8}")
     for r in results:
         times = f"{r.septet * 1000:8.0f}{r.peers * 1000:8.0f}  {r.peer}"
-        print(f"{r.model:8}{r.parameters:13,}  {r.batch:14}{times}")
+        print(f"{r.model:10}{r.parameters:13,}  {r.batch:14}{times}")
         if r.note:
-            print(f"{'':8}{r.note}")
+            print(f"{'':10}{r.note}")
     for result in results:
         for name, value in result.ratios.items():
             print(f"ratio {name} {value:.2f}")
 
 
-MODELS = (clip, flava, beit3)
+MODELS = (clip, flava, ernie_vil, beit3)
 
 
 def main() -> None:
@@ -315,8 +357,7 @@ def main() -> None:
     parser.add_argument("models", nargs="*", choices=[*names, []], help="all without")
     given = parser.parse_args()
     torch.set_num_threads(THREADS)
-    found = [run(given.quick) for run in MODELS if run.__name__ in (given.models or names)]
-    table([result for result in found if result])
+    table([run(given.quick) for run in MODELS if run.__name__ in (given.models or names)])
 
 
 if __name__ == "__main__":

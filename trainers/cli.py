@@ -5,9 +5,12 @@ import json
 import re
 from contextlib import closing, nullcontext
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+if TYPE_CHECKING:
+    from trainers.presets import Preset
 
 MODELS = {
     "clip": "trainers.clip.presets",
@@ -126,11 +129,11 @@ def _user_errors() -> tuple[type[Exception], ...]:
     return (ValueError, NonFiniteError, TooManyBadSamplesError)
 
 
-def _presets(model: str) -> dict[str, Any]:
+def _presets(model: str) -> "dict[str, Preset]":
     if model not in MODELS:
         raise ValueError(f"there is no model {model!r}; there are: {', '.join(MODELS)}")
     try:
-        presets: dict[str, Any] = importlib.import_module(MODELS[model]).PRESETS
+        presets: dict[str, Preset] = importlib.import_module(MODELS[model]).PRESETS
     except ImportError as error:
         name = (error.name or "").partition(".")[0]
         if name in ("trainers", "preprocess", "schemas"):

@@ -24,15 +24,13 @@ six minutes; what it comes to is in the README.
 from trainers.beit3.settings import Beit3Settings
 from trainers.beit3.task import LOSSES, Beit3Task
 from trainers.engine.config import OptimizerSettings, TrainSettings
-from trainers.settings import Settings
+from trainers.presets import Preset
 
 
-class Beit3Preset(Settings):
+class Beit3Preset(Preset):
     """All settings of a run."""
 
     model: Beit3Settings
-    train: TrainSettings
-    optimizer: OptimizerSettings
 
     def task(self) -> Beit3Task:
         """The task of these settings.

@@ -13,15 +13,13 @@ ln(64) = 4.16 to about 1 within 160 steps.
 from trainers.clip.model import ClipSettings
 from trainers.clip.task import ClipTask
 from trainers.engine.config import OptimizerSettings, TrainSettings
-from trainers.settings import Settings
+from trainers.presets import Preset
 
 
-class ClipPreset(Settings):
+class ClipPreset(Preset):
     """All settings of a run."""
 
     model: ClipSettings
-    train: TrainSettings
-    optimizer: OptimizerSettings
 
     def task(self) -> ClipTask:
         """The task of these settings."""

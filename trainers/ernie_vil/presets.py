@@ -15,28 +15,21 @@ Corpora need the columns `regions`, with class distributions, and `scene-graphs`
 from trainers.engine.config import OptimizerSettings, TrainSettings
 from trainers.ernie_vil.settings import ErnieVilSettings, StreamSettings
 from trainers.ernie_vil.task import ErnieVilTask
-from trainers.settings import Settings
+from trainers.presets import Preset
 
 
-class ErnieVilPreset(Settings):
+class ErnieVilPreset(Preset):
     """All settings of a run."""
 
     model: ErnieVilSettings
-    train: TrainSettings
-    optimizer: OptimizerSettings
 
     def task(self) -> ErnieVilTask:
         """The task of these settings.
 
         Raises:
-            ValueError: an odd number of rows, of which neighbours cannot exchange pictures.
+            ValueError: an odd number of rows.
         """
-        for name in ("global_batch", "micro_batch"):
-            if (getattr(self.train, name) or 0) % 2:
-                raise ValueError(
-                    f"train.{name} must be even, as rows take their neighbours' pictures; "
-                    f"found {getattr(self.train, name)}"
-                )
+        self.require_even_batches("rows take their neighbours' pictures")
         return ErnieVilTask(self.model, self.train.global_batch)
 
 

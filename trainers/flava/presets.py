@@ -26,28 +26,21 @@ right. Its codes are patches' mean colours, its vocabulary the words of scenes' 
 from trainers.engine.config import OptimizerSettings, TrainSettings
 from trainers.flava.settings import EncoderSettings, FlavaSettings, Shares
 from trainers.flava.task import FlavaTask
-from trainers.settings import Settings
+from trainers.presets import Preset
 
 
-class FlavaPreset(Settings):
+class FlavaPreset(Preset):
     """All settings of a run."""
 
     model: FlavaSettings
-    train: TrainSettings
-    optimizer: OptimizerSettings
 
     def task(self) -> FlavaTask:
         """The task of these settings.
 
         Raises:
-            ValueError: an odd number of rows, of which pairs cannot exchange texts.
+            ValueError: an odd number of rows.
         """
-        for name in ("global_batch", "micro_batch"):
-            if (getattr(self.train, name) or 0) % 2:
-                raise ValueError(
-                    f"train.{name} must be even, as pairs exchange texts with their neighbours; "
-                    f"found {getattr(self.train, name)}"
-                )
+        self.require_even_batches("pairs exchange texts with their neighbours")
         return FlavaTask(self.model, self.train.global_batch)
 
 

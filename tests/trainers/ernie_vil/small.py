@@ -90,10 +90,15 @@ def draw(key: object, epoch: int = 0):
     return lambda: generator("draw", 0, "pairs", str(key), epoch)
 
 
-def batch(t: ErnieVilTask | None = None, rows: int = 8, epoch: int = 0) -> Batch:
+def batch(
+    t: ErnieVilTask | None = None, rows: int = 8, epoch: int = 0, regions: int | None = None
+) -> Batch:
     """Rows as the loader gives them, pictures of one to five regions, some pairs mismatched."""
     t = t or task()
     found = stack(
-        [t.read("pairs", sample(i, 1 + i % 5, t.settings), draw(i, epoch)) for i in range(rows)]
+        [
+            t.read("pairs", sample(i, regions or 1 + i % 5, t.settings), draw(i, epoch))
+            for i in range(rows)
+        ]
     )
     return t.exchange(Batch("pairs", {n: torch.from_numpy(x) for n, x in found.items()}))

@@ -1,0 +1,34 @@
+"""What every model's presets are made of."""
+
+from abc import abstractmethod
+
+from trainers.engine.config import OptimizerSettings, TrainSettings
+from trainers.settings import Settings
+from trainers.task import Task
+
+
+class Preset(Settings):
+    """All settings of a run. A model's presets add `model`, its own settings."""
+
+    train: TrainSettings
+    optimizer: OptimizerSettings
+
+    @abstractmethod
+    def task(self) -> Task:
+        """The task of these settings.
+
+        Raises:
+            ValueError: they do not fit each other.
+        """
+
+    def require_even_batches(self, why: str) -> None:
+        """For tasks whose rows exchange something with their neighbours.
+
+        Raises:
+            ValueError: an odd number of rows.
+        """
+        for name in ("global_batch", "micro_batch"):
+            if (getattr(self.train, name) or 0) % 2:
+                raise ValueError(
+                    f"train.{name} must be even, as {why}; found {getattr(self.train, name)}"
+                )
