@@ -9,7 +9,7 @@ from preprocess.codes.dvae import Dvae
 from preprocess.codes.tokenizer import ImageTokenizer
 from preprocess.codes.vqgan import Vqgan
 from preprocess.codes.vqkd import Vqkd
-from preprocess.codes.weights import read_state
+from preprocess.weights import read_state
 
 TOKENIZERS: dict[str, type[ImageTokenizer]] = {"vqgan": Vqgan, "dvae": Dvae, "vqkd": Vqkd}
 

@@ -266,7 +266,7 @@ class Codes(PictureColumn):
             return None
         if self._decoder is None:
             from preprocess.codes.vqgan import Vqgan
-            from preprocess.codes.weights import read_state
+            from preprocess.weights import read_state
 
             try:
                 self._decoder = Vqgan.from_state(read_state(s.weights), decoder=True).to(s.device)

@@ -127,7 +127,7 @@ class Patches(PictureColumn):
     def setup(self) -> None:
         """Load the network."""
         from preprocess.codes.batches import usable_device
-        from preprocess.codes.weights import read_state
+        from preprocess.weights import read_state
 
         device = usable_device(self.settings.device)
         self._trunk = resnet_trunk(read_state(self.settings.weights)).to(device)

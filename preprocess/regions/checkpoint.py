@@ -2,9 +2,8 @@
 
 | file | here |
 |---|---|
-| `.safetensors` | arrays by detectron2's names |
 | `.pkl` | detectron2's model zoo: {"model": {name: array}}, read as plain data |
-| `.pth`, `.pt`, … | torch: a state dict, alone or under "model", "state_dict" or "model_state" |
+| others | tensors by detectron2's names, as `preprocess.weights` reads them |
 
 | detectron2 | torchvision |
 |---|---|
@@ -15,14 +14,12 @@
 | `proposal_generator.rpn_head.*`, `roi_heads.box_predictor.*` | (same parts of `network`) |
 """
 
-import io
 import re
 
 import numpy as np
-import safetensors.torch
 import torch
 
-from preprocess import files
+from preprocess import files, weights
 from preprocess.regions.unpickle import loads_plain
 
 State = dict[str, torch.Tensor]
@@ -37,31 +34,30 @@ def read_state(path: str) -> State:
     Raises:
         ValueError: no file, no form that is known, or a file that holds more than plain data.
     """
-    if not path or not files.exists(path):
-        raise ValueError(f"weights: no such file {path!r}; set it with --set weights=PATH")
-    data = files.read_bytes(path)
+    if not path:
+        raise ValueError("no weights are given: set them with --set weights=PATH")
+    state = _model_zoo(path) if path.endswith(".pkl") else weights.read_state(path)
+    return {
+        name.removeprefix("module."): x.float() if x.is_floating_point() else x
+        for name, x in state.items()
+    }
+
+
+def _model_zoo(path: str) -> State:
+    if not files.exists(path):
+        raise ValueError(f"no such file of weights: {path}")
     try:
-        if path.endswith(".safetensors"):
-            found = safetensors.torch.load(data)
-        elif path.endswith(".pkl"):
-            found = loads_plain(data)
-        else:
-            found = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
-    except Exception as error:  # each library raises classes of its own
-        raise ValueError(f"weights {path}: cannot be read ({error})") from error
-    for name in ("model", "state_dict", "model_state"):
-        if isinstance(found, dict) and isinstance(found.get(name), dict):
-            found = found[name]
-    if not isinstance(found, dict):
-        raise ValueError(f"weights {path}: {type(found).__name__}, expected tensors by name")
-    state = {}
-    for name, value in found.items():
-        if isinstance(value, np.ndarray) and value.dtype.kind in "fiu":
-            value = torch.from_numpy(np.ascontiguousarray(value))
-        if isinstance(value, torch.Tensor):
-            whole = value.float() if value.is_floating_point() else value
-            state[str(name).removeprefix("module.")] = whole
-    return state
+        found = loads_plain(files.read_bytes(path))
+    except ValueError as error:
+        raise ValueError(f"{path} cannot be read as a file of weights: {error}") from error
+    arrays = found.get("model", found) if isinstance(found, dict) else None
+    if not isinstance(arrays, dict):
+        raise ValueError(f"{path} holds no weights by name, but {type(found).__name__}")
+    return {
+        str(name): torch.from_numpy(np.ascontiguousarray(array))
+        for name, array in arrays.items()
+        if isinstance(array, np.ndarray) and array.dtype.kind in "fiu"
+    }
 
 
 def torchvision_name(name: str) -> str:

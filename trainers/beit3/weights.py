@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from preprocess.codes.weights import read_state
+from preprocess.weights import read_state
 from trainers.beit3.model import Beit3
 from trainers.beit3.settings import UNUSED_ROWS, Beit3Settings
 

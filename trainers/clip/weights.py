@@ -4,7 +4,6 @@ OpenAI's and open_clip's names are this model's own.
 """
 
 import json
-import pickle
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,10 +11,11 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
 from preprocess.text.clip_tokenizer import END, START
+from preprocess.weights import read_state
 from trainers.clip.model import HEAD_WIDTH, ClipSettings
 
 _PLAIN = {
@@ -141,20 +141,7 @@ def read(path: Path) -> dict[str, Tensor]:
     Raises:
         ValueError: the file holds no CLIP.
     """
-    state: Mapping[str, Any]
-    if path.suffix == ".safetensors":
-        state = load_file(path)
-    else:
-        try:
-            state = torch.load(path, map_location="cpu", weights_only=True)
-        except (RuntimeError, pickle.UnpicklingError):
-            try:
-                state = torch.jit.load(str(path), map_location="cpu").state_dict()
-            except RuntimeError as error:
-                raise ValueError(
-                    f"{path} is neither a file of weights nor a TorchScript archive: {error}"
-                ) from error
-    state = state.get("state_dict", state)
+    state = read_state(str(path))
     if any(name.startswith("text_model.") for name in state):
         return from_hugging_face(state)
     found = from_openai(state)

@@ -18,7 +18,7 @@ import typer
 from safetensors.torch import save_file
 from torch import Tensor
 
-from preprocess.codes.weights import read_state
+from preprocess.weights import read_state
 from trainers.ernie_vil.model import ErnieVil
 from trainers.ernie_vil.paddle import read_folder, read_npz, write_variable
 from trainers.ernie_vil.settings import ErnieVilSettings

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from safetensors.torch import save_file
 from torch import Tensor
 
-from preprocess.codes.weights import read_state
+from preprocess.weights import read_state
 from trainers.flava.model import Flava
 from trainers.flava.settings import EncoderSettings, FlavaSettings
 

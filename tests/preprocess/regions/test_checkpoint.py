@@ -76,7 +76,7 @@ def test_a_pickle_that_does_something_is_refused(
     with pytest.raises(ValueError, match="cannot be read"):
         read_state("w.pkl")
     torch.save({"model": {"a": Evil()}}, "w.pth")
-    with pytest.raises(ValueError, match="cannot be read"):
+    with pytest.raises(ValueError, match=r"objects of .*system"):
         read_state("w.pth")
     assert not Path("evil").exists()
 
@@ -104,8 +104,12 @@ def test_weights_that_do_not_fit_say_why(state: State, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no such file"):
         read_state(str(tmp_path / "none.pth"))
     (tmp_path / "x.safetensors").write_bytes(b"12345678")
-    with pytest.raises(ValueError, match="cannot be read"):
+    with pytest.raises(ValueError, match="no safetensors file"):
         read_state(str(tmp_path / "x.safetensors"))
+    with pytest.raises(ValueError, match="no such file"):
+        read_state(str(tmp_path / "none.pkl"))
+    with pytest.raises(ValueError, match="--set weights=PATH"):
+        read_state("")
     without = {n: t for n, t in state.items() if "cls_score" not in n}
     with pytest.raises(ValueError, match="cls_score"):
         FasterRcnnC4(without, OPTIONS)

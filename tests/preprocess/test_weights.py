@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import save_file
 
 from preprocess.codes.load import load_tokenizer, tokenizer_form
-from preprocess.codes.weights import read_state
+from preprocess.weights import read_state
 from tests.preprocess.codes.oracles import FOLDER, Oracle
 
 STATE = {"a.weight": torch.arange(6.0).view(2, 3), "a.bias": torch.zeros(2)}
@@ -43,6 +43,16 @@ def test_reads_safetensors(tmp_path):
     with fsspec.open("memory://weights/weights.safetensors", "wb") as out:
         out.write(path.read_bytes())
     assert same(read_state("memory://weights/weights.safetensors"))
+
+
+def test_reads_torchscript_archives(tmp_path):
+    module = torch.nn.Linear(3, 2)
+    torch.jit.script(module).save(str(tmp_path / "openai.pt"))
+    with fsspec.open("memory://weights/openai.pt", "wb") as out:
+        out.write((tmp_path / "openai.pt").read_bytes())
+    for path in (str(tmp_path / "openai.pt"), "memory://weights/openai.pt"):
+        found = read_state(path)
+        assert found.keys() == {"weight", "bias"} and torch.equal(found["weight"], module.weight)
 
 
 def test_foreign_classes_are_not_unpickled(tmp_path):

@@ -1,4 +1,4 @@
-"""Files of published weights: safetensors, or what `torch.save` wrote."""
+"""Files of published weights: safetensors, what `torch.save` wrote, or TorchScript archives."""
 
 import argparse
 import io
@@ -15,14 +15,14 @@ from torch import Tensor
 
 from preprocess import files
 
-_WRAPPERS = ("state_dict", "model")
+_WRAPPERS = ("state_dict", "model", "model_state")
 
 
 def read_state(path: str) -> dict[str, Tensor]:
     """Weights by name, from a local or remote file; those of a local file are mapped, not read.
 
-    What trainers wrap around them (`state_dict`, `model`) is taken off. Nothing but tensors,
-    plain values and `argparse.Namespace` is unpickled.
+    What trainers wrap around them (`state_dict`, `model`, `model_state`) is taken off. Nothing
+    but tensors, plain values and `argparse.Namespace` is unpickled.
 
     Raises:
         ValueError: there is no such file, it holds no weights, or objects of foreign classes.
@@ -40,27 +40,33 @@ def read_state(path: str) -> dict[str, Tensor]:
         except Exception as error:  # safetensors raises a class of its own, without a common base
             raise ValueError(f"{path} is no safetensors file: {error}") from error
         return dict(state)
-    source: Any = files.local_path(path) if local else io.BytesIO(files.read_bytes(path))
+    data = b"" if local else files.read_bytes(path)
+
+    def source() -> Any:
+        return str(files.local_path(path)) if local else io.BytesIO(data)
+
+    zipped = zipfile.is_zipfile(source())
+    if zipped and _is_torchscript(source()):
+        return dict(torch.jit.load(source(), map_location="cpu").state_dict())
     try:
         with torch.serialization.safe_globals([argparse.Namespace]):
             found = torch.load(
-                source,
+                source(),
                 map_location="cpu",
                 weights_only=True,
-                mmap=True if local and zipfile.is_zipfile(source) else None,
+                mmap=True if local and zipped else None,
             )
-    except pickle.UnpicklingError as error:
+    except Exception as error:  # damaged bytes can end anywhere in the unpickler
         foreign = re.search(r"GLOBAL (\S+)", str(error))
-        what = f"objects of {foreign[1]}" if foreign else "what is no plain tensor"
+        if not (foreign and isinstance(error, pickle.UnpicklingError)):
+            raise ValueError(f"{path} cannot be read as a file of weights: {error}") from error
         raise ValueError(
-            f"{path} holds {what} besides weights, and unpickling those could run any code. Where "
-            "you trust the file, save its tensors alone:\n"
+            f"{path} holds objects of {foreign[1]} besides weights, and unpickling those could run "
+            "any code. Where you trust the file, save its tensors alone:\n"
             f'  found = torch.load({path!r}, weights_only=False, map_location="cpu")\n'
             '  torch.save(found["state_dict"], "weights.pt")  '
             "# or found.state_dict(), where a whole module was saved"
         ) from error
-    except Exception as error:  # damaged bytes can end anywhere in the unpickler
-        raise ValueError(f"{path} cannot be read as a file of weights: {error}") from error
     for wrapper in _WRAPPERS:
         if isinstance(found, Mapping) and isinstance(found.get(wrapper), Mapping):
             found = found[wrapper]
@@ -73,3 +79,8 @@ def read_state(path: str) -> dict[str, Tensor]:
     if not state:
         raise ValueError(f"{path} holds no weights by name, but {type(found).__name__}")
     return state
+
+
+def _is_torchscript(source: Any) -> bool:
+    with zipfile.ZipFile(source) as archive:
+        return any(name.endswith("/constants.pkl") for name in archive.namelist())
