@@ -2,7 +2,6 @@
 
 from collections import Counter
 
-import numpy as np
 import torch
 from torch import nn
 
@@ -10,8 +9,7 @@ from preprocess.scenes import COLOURS
 from preprocess.shards.reader import Corpus
 from trainers.beit3.samples import tokenizer
 from trainers.beit3.task import Beit3Task
-from trainers.evaluate import _rows
-from trainers.loader.source import stack
+from trainers.evaluate import parts
 from trainers.task import Batch
 
 
@@ -27,13 +25,14 @@ def colours_told(task: Beit3Task, module: nn.Module, corpus: Corpus) -> dict[str
     colours = {colour: pieces.encode(colour) for colour in COLOURS}
     assert all(len(ids) == 1 for ids in colours.values()), "a colour is one piece"
     wanted = [ids[0] for ids in colours.values()]
-    rows = []
-    for row in _rows(task, "pairs", corpus, len(corpus)):
-        places = np.isin(row["ids"], wanted)
-        masked = np.where(places, pieces.mask, row["ids"])
-        nothing = np.zeros(s.grid**2, np.bool_)
-        rows.append({**row, "ids_masked": masked, "word_places": places, "patch_mask": nothing})
-    data = {name: torch.from_numpy(x) for name, x in stack(rows).items()}
+    (part,) = parts(task, "pairs", corpus, len(corpus), len(corpus))
+    data = part.batch.data
+    places = torch.isin(data["ids"], torch.tensor(wanted))
+    data |= {
+        "ids_masked": data["ids"].where(~places, pieces.mask),
+        "word_places": places,
+        "patch_mask": torch.zeros(len(places), s.grid**2, dtype=torch.bool),
+    }
     expected = data["ids"][data["word_places"]]
     found = {"chance": Counter(expected.tolist()).most_common(1)[0][1] / len(expected)}
     module.eval()

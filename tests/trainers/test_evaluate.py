@@ -1,0 +1,85 @@
+from pathlib import Path
+
+import pytest
+import torch
+
+from preprocess.shards.reader import Corpus
+from tests.trainers.conftest import settings
+from tests.trainers.corpora import one_thing_corpus, write_corpus
+from tests.trainers.ernie_vil.corpora import annotated
+from tests.trainers.ranks import run_ranks
+from trainers.engine.config import TrainSettings
+from trainers.engine.distributed import Parallel, world
+from trainers.ernie_vil.presets import PRESETS
+from trainers.ernie_vil.samples import PICTURE
+from trainers.evaluate import Matching, Predictions, Retrieval, ZeroShot, parts
+from trainers.settings import override
+
+CLASSES = ("red", "green", "blue", "white", "black", "star")
+
+
+def with_classes(folder: Path, count: int, broken: range = range(0)) -> Path:
+    """Pictures with a class each, some of which cannot be read."""
+    corpus = Corpus(str(one_thing_corpus(folder / "plain", 0, count)))
+    samples = []
+    for i in range(count):
+        sample = {**corpus[i], "cls": str(i % len(CLASSES)).encode()}
+        if i in broken:
+            sample["png"] = b"\x89PNG is not all"
+        samples.append((corpus.key(i), sample))
+    return write_corpus(folder / "with-classes", samples)
+
+
+def measured(classes: Path, regions: Path, shard: int) -> dict[str, float]:
+    """All measures, in batches that ranks cannot share evenly, and the rows this rank read."""
+    clip = settings().task()
+    vil = override(PRESETS["debug"], ["model.text_tokens=16", "model.most_regions=3"]).task()
+    pictures, graphs = Corpus(str(classes)), Corpus(str(regions))
+    train = TrainSettings(steps=1, global_batch=4, shard=shard)
+    found = {}
+    with world() as ranks:
+        retrieval = Retrieval(clip, "pairs", pictures, batch=8)
+        measures = {
+            clip: [retrieval, ZeroShot(clip, "pairs", pictures, CLASSES, batch=7)],
+            vil: [
+                Predictions(vil, ["pairs"], graphs, vil.told, batch=8, picture=PICTURE),
+                Matching(vil, "pairs", graphs, PICTURE, group=6),
+            ],
+        }
+        for task, evaluators in measures.items():
+            torch.manual_seed(3)
+            parallel = Parallel(task.build(), task, train, ranks)
+            with parallel.evaluating() as module:
+                for evaluator in evaluators:
+                    for name, value in evaluator(module, ranks.device).items():
+                        found[f"{evaluator.name}/{name}"] = value
+        own = sum(len(p.batch) for p in parts(clip, "pairs", pictures, 1000, 8) if p.counts)
+    return {**found, "rows": own}
+
+
+def test_ranks_share_the_samples_and_agree_on_the_figures(tmp_path):
+    classes = with_classes(tmp_path, 37, broken=range(10, 15))
+    regions = annotated(tmp_path / "regions", 25, blank={3, 4})
+    alone = measured(classes, regions, 1)
+    assert alone.pop("rows") == 32
+    assert {name.partition("/")[0] for name in alone} == {
+        "retrieval", "zero_shot", "predictions", "matching",
+    }  # fmt: skip
+    for shard in (1, 2):
+        several = run_ranks(2, measured, classes, regions, shard)
+        assert [found.pop("rows") for found in several] == [21, 11]  # 3 and 2 of 5 batches
+        assert several[0] == several[1] == pytest.approx(alone, abs=1e-12)
+
+
+def test_what_cannot_be_measured_on_is_told(tmp_path):
+    task = settings().task()
+    classes = Corpus(str(with_classes(tmp_path, 12, broken=range(4, 8))))
+    with pytest.raises(ValueError, match=r"class 5 of 5; give all class names"):
+        ZeroShot(task, "pairs", classes, CLASSES[:5])
+    with pytest.raises(ValueError, match=r"with \{\} for the name"):
+        ZeroShot(task, "pairs", classes, CLASSES, ["a photo"])
+    with pytest.raises(ValueError, match=r"none of 4 samples of pairs in a row.*septet check"):
+        Retrieval(task, "pairs", classes, batch=4)
+    empty = Corpus(str(write_corpus(tmp_path / "empty", [])))
+    with pytest.raises(ValueError, match="has no sample of pairs to measure on"):
+        Retrieval(task, "pairs", empty)
