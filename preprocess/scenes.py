@@ -111,7 +111,11 @@ def _generator(seed: int, index: int, purpose: int) -> np.random.Generator:
     return np.random.Generator(np.random.Philox(key=key))
 
 
-def make_scene(seed: int, index: int, things: tuple[int, int] = (2, 3)) -> Scene:
+FEW = (2, 3)
+"""Least and greatest number of things in a scene, if nothing else is said."""
+
+
+def make_scene(seed: int, index: int, things: tuple[int, int] = FEW) -> Scene:
     """The `index`-th scene of `seed`.
 
     Args:
@@ -236,20 +240,27 @@ def _list(names: list[str]) -> str:
 
 
 def caption_pairs(
-    seed: int, first: int, count: int, size: int = 64
+    seed: int, first: int, count: int, size: int = 64, things: tuple[int, int] = FEW
 ) -> Iterator[tuple[Scene, bytes, str]]:
     """Scenes `first` to `first + count` with their PNG bytes and one caption each.
 
     The caption is the phrasing that tells the most.
     """
     for index in range(first, first + count):
-        scene = make_scene(seed, index)
+        scene = make_scene(seed, index, things)
         ok, png = cv2.imencode(".png", render(scene, size)[:, :, ::-1])
         assert ok
         yield scene, png.tobytes(), captions(scene)[0]
 
 
-def write_scenes(folder: str, seed: int, count: int, first: int = 0, size: int = 64) -> str:
+def write_scenes(
+    folder: str,
+    seed: int,
+    count: int,
+    first: int = 0,
+    size: int = 64,
+    things: tuple[int, int] = FEW,
+) -> str:
     """Write scenes as a folder of pictures and a caption list, as a recipe's `list` source reads.
 
     Args:
@@ -258,13 +269,14 @@ def write_scenes(folder: str, seed: int, count: int, first: int = 0, size: int =
         count: How many scenes.
         first: Index of the first one. Give sets that must not overlap disjoint ranges.
         size: Side of the pictures, pixels.
+        things: Least and greatest number of objects.
 
     Returns:
         Path of `captions.jsonl`: a JSON object a line with `path` (relative to the folder),
         `caption`, and `extra`, the scene's truth.
     """
     lines = []
-    for scene, png, caption in caption_pairs(seed, first, count, size):
+    for scene, png, caption in caption_pairs(seed, first, count, size, things):
         path = f"images/{scene.index:07d}.png"
         files.write_bytes(files.join(folder, path), png)
         row = {"path": path, "caption": caption, "extra": scene.truth()}

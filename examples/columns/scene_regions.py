@@ -102,9 +102,10 @@ class SceneRegions(Column):
     def _look(self, picture, mask):
         """Feature [2048] and class distribution [1 + CLASSES] of a thing."""
         outline = square(mask.astype(np.float32), mask)
-        colours = (cv2.resize(square(picture, mask), (SMALL, SMALL)) - 128.0) / 1024
+        colours = (cv2.resize(square(picture, mask), (SMALL, SMALL)) - 128.0) / 256
         feature = np.zeros(FEATURES)
-        whole = np.concatenate([(outline - 0.5).reshape(-1) / 4, colours.reshape(-1)])
+        # So weak that a region's place, which is added, is not drowned by a thousand pixels.
+        whole = np.concatenate([outline.reshape(-1) - 0.5, colours.reshape(-1)]) / 32
         feature[: len(whole)] = whole
         colour = np.median(picture[mask > 0], 0)
         off = np.array([np.linalg.norm(colour - rgb) for rgb in COLOURS.values()]) / 20

@@ -9,7 +9,7 @@ import cv2
 import pyarrow as pa
 
 from preprocess import files
-from preprocess.scenes import caption_pairs, captions, make_scene, render
+from preprocess.scenes import FEW, caption_pairs, captions, make_scene, render
 from preprocess.shards.tar import ShardWriter
 from schemas.manifest import Manifest, Shard
 from schemas.tables import SHARD_INDEX
@@ -54,10 +54,11 @@ def scenes_corpus(
     size: int = 64,
     per_shard: int = 500,
     change: Callable[[int, dict[str, bytes]], dict[str, bytes]] = lambda i, members: members,
+    things: tuple[int, int] = FEW,
 ) -> Path:
     """Scenes `first` to `first + count` of `seed` as a corpus; `change` may spoil samples."""
     samples = []
-    for i, (scene, png, caption) in enumerate(caption_pairs(seed, first, count, size)):
+    for i, (scene, png, caption) in enumerate(caption_pairs(seed, first, count, size, things)):
         truth = json.dumps(scene.truth()).encode()
         members = {"png": png, "txt": caption.encode(), "json": truth}
         key = hashlib.blake2b(f"{seed}/{scene.index}".encode(), digest_size=16).hexdigest()

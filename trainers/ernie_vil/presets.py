@@ -66,13 +66,13 @@ PRESETS = {
             image=StreamSettings(width=96, layers=2, heads=4, inner=384),
             co_width=96, co_heads=4, text_places=(1, 2), image_places=(0, 1), words=256,
             positions=40, vocabulary="scenes", text_tokens=24, most_regions=4, dropout=0.0,
-            mismatched=0.3, initial_std=0.1,
+            mismatched=0.3, masked_nodes=0.5, initial_std=0.1,
         ),
         train=TrainSettings(
-            steps=1500, global_batch=64, save_every=250, eval_every=250, log_every=20
+            steps=2000, global_batch=64, save_every=250, eval_every=250, log_every=20
         ),
         optimizer=OptimizerSettings(
-            lr=2e-3, betas=(0.9, 0.98), weight_decay=0.01, warmup_steps=40, clip_norm=1.0
+            lr=1.5e-3, betas=(0.9, 0.98), weight_decay=0.01, warmup_steps=40, clip_norm=1.0
         ),
     ),
 }  # fmt: skip
