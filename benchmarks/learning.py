@@ -1,6 +1,6 @@
 """How well the debug presets learn scenes: whole runs of theirs, minutes each, that resume.
 
-    python -m benchmarks.learning [MODEL…] [--out FOLDER]
+    python -m benchmarks.learning [RUN…] [--out FOLDER]
 
 Scenes have two or three things each; those that are measured were never trained on. A model has
 learnt when each of its losses and measures is beyond its bound; chance and what was seen when the
@@ -23,6 +23,7 @@ from tests.trainers.ernie_vil.corpora import annotated
 from trainers import cli
 from trainers.beit3.presets import PRESETS
 from trainers.engine.checkpoint import read_weights
+from trainers.export import export
 
 
 class Bound(NamedTuple):
@@ -49,6 +50,12 @@ BOUNDS = {
         "predictions/mlm": Bound(0.17, 0.5, 0.58),
         "predictions/mvlm_text": Bound(0.20, 0.65, 0.70),
         "predictions/mvlm_text_other_picture": Bound(0.20, 0.63, 0.60),
+    },
+    # The contrastive stage, from the weights of the run above.
+    "beit3-itc": {
+        "loss/contrastive": Bound(4.16, 1.5, 0.0),
+        "retrieval/image_to_text_r1": Bound(1 / 256, 0.2, 0.0),
+        "retrieval/text_to_image_r1": Bound(1 / 256, 0.2, 0.0),
     },
     # Scenes told by colour, shape and relation; of the pieces of relations the text alone tells two
     # of three, "of" and whether it is "left" or "right" rather than "above" or "below" being sure.
@@ -86,6 +93,10 @@ BOUNDS = {
 }
 CORPORA = {"ernie_vil": "-annotated"}
 """Which scenes a model is trained on where it needs columns."""
+PRESET = {"beit3-itc": "debug-itc"}
+"""Where it is not `debug`."""
+INITIAL = {"beit3-itc": "beit3"}
+"""The run that a run begins with the weights of."""
 LAST = 5
 """Losses are the mean of so many of their last lines: a batch says little."""
 
@@ -115,21 +126,30 @@ MEASURED: dict[str, Callable[[Path], dict[str, float]]] = {"beit3": beit3_colour
 """What is measured on the weights at the end, beside the run's own figures."""
 
 
-def learn(model: str, out: Path) -> bool:
-    scenes, held = (out / f"{part}{CORPORA.get(model, '')}" for part in ("scenes", "held"))
+def command(function: Callable[..., None], *arguments: object) -> None:
+    app = typer.Typer()
+    app.command()(function)
+    done = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    if done.exit_code:
+        raise SystemExit(f"{done.output}\n{' '.join(map(str, arguments))}: {done.exit_code}")
+
+
+def learn(run: str, out: Path) -> bool:
+    model = run.partition("-")[0]
+    scenes, held = (out / f"{part}{CORPORA.get(run, '')}" for part in ("scenes", "held"))
     if not held.exists():
-        write = annotated if model in CORPORA else scenes_corpus
+        write = annotated if run in CORPORA else scenes_corpus
         write(scenes, seed=1, count=3000)
         write(held, seed=1, count=256, first=10**6)
-    app = typer.Typer()
-    app.command()(cli.train)
-    arguments = [model, scenes, "--held-out", held, "--out", out / model]
-    done = CliRunner().invoke(app, [str(a) for a in arguments])
-    if done.exit_code:
-        raise SystemExit(f"{done.output}\n{model}: the run ended with {done.exit_code}")
-    found, right = figures(out / model) | MEASURED.get(model, lambda _: {})(out), True
-    print(f"{model}\n{'':36}{'found':>8}{'bound':>8}{'chance':>8}{'seen':>8}")
-    for name, (chance, bound, seen) in BOUNDS[model].items():
+    arguments = ["--held-out", held, "--out", out / run, "--preset", PRESET.get(run, "debug")]
+    if run in INITIAL:
+        weights = out / f"{run}-initial"
+        command(export, out / INITIAL[run], weights, "--form", model)
+        arguments += ["--initial", weights / f"{model}.pth"]
+    command(cli.train, model, scenes, *arguments)
+    found, right = figures(out / run) | MEASURED.get(run, lambda _: {})(out), True
+    print(f"{run}\n{'':36}{'found':>8}{'bound':>8}{'chance':>8}{'seen':>8}")
+    for name, (chance, bound, seen) in BOUNDS[run].items():
         value = found[name]
         below = name.startswith("loss/") or name.endswith("_other_picture")
         good = value < bound if below else value > bound
@@ -141,10 +161,10 @@ def learn(model: str, out: Path) -> bool:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("models", nargs="*", choices=[*BOUNDS, []], help="all without")
+    parser.add_argument("runs", nargs="*", choices=[*BOUNDS, []], help="all without")
     parser.add_argument("--out", type=Path, default=Path("runs/learning"))
     given = parser.parse_args()
-    results = [learn(model, given.out) for model in given.models or BOUNDS]
+    results = [learn(run, given.out) for run in given.runs or BOUNDS]
     if not all(results):
         raise SystemExit(1)
 

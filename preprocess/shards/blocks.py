@@ -173,7 +173,8 @@ class BlockCache:
         return data
 
     def _trim(self) -> None:
-        """Remove the blocks that were not read for longest, down to the bound."""
+        """Remove the blocks that were not read for longest, down to the bound; forget those that
+        are gone, whoever removed them."""
         with (self.folder / "lock-trim").open("a") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             found = []
@@ -184,10 +185,12 @@ class BlockCache:
                     continue
                 found.append((told.st_mtime_ns, told.st_size, path))
             total = sum(size for _, size, _ in found)
+            left = {path for _, _, path in found}
             for _, size, path in sorted(found):
                 if total <= self.max_bytes - self.max_bytes // 16:
                     break
                 path.unlink(missing_ok=True)
                 total -= size
-                with self._lock:
-                    self._touched.pop(path, None)
+                left.remove(path)
+            with self._lock:
+                self._touched = {p: when for p, when in self._touched.items() if p in left}

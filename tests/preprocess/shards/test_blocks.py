@@ -128,6 +128,21 @@ def test_what_is_ahead_is_there_when_it_is_read(store: str, content: bytes, tmp_
     cache.close()
 
 
+def test_what_another_process_removed_is_read_ahead_again(
+    store: str, content: bytes, tmp_path: Path
+) -> None:
+    mine, other = (
+        Counted(tmp_path / f"log-{n}", tmp_path / "cache", 16 * BLOCK, BLOCK) for n in "ab"
+    )
+    mine.read(f"{store}/tar", "1", 0, 4 * BLOCK)
+    other.read(f"{store}/tar", "1", 4 * BLOCK, 46 * BLOCK)  # The first four had to go.
+    mine.read(f"{store}/tar", "2", 0, 10)  # As it adds a block it looks at the folder.
+    mine.prefetch(f"{store}/tar", "1", 0, 4 * BLOCK)
+    mine._pool.shutdown(wait=True)
+    asked = (tmp_path / "log-a").read_text().split()[1::2]
+    assert [asked.count(str(n * BLOCK)) for n in range(4)] == [3, 2, 2, 2]  # version 2 asked too
+
+
 def test_a_corpus_in_a_store(store: str, tmp_path: Path) -> None:
     samples = [
         (f"{i:032x}", {"jpg": os.urandom(i * 37 % 3000), "txt": str(i).encode()})
