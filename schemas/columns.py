@@ -3,12 +3,11 @@
 It lies with the column's own shards, so that a new column rewrites nothing of the corpus.
 """
 
-import json
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import Field
 
-from schemas.manifest import ManifestError
+from schemas.versioned import Strict, Versioned
 
 FORMAT_VERSION = 1
 """Raised whenever a reader of the previous version could misread what is written."""
@@ -17,11 +16,7 @@ COLUMNS = "columns"
 COLUMN_NAME = "column.json"
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class ArrayFormat(_Strict):
+class ArrayFormat(Strict):
     """One array of a member."""
 
     dtype: Literal["uint8", "uint16", "int32", "int64", "float16", "float32"]
@@ -34,7 +29,7 @@ class ArrayFormat(_Strict):
     """Bounds of the values, both inclusive."""
 
 
-class MemberFormat(_Strict):
+class MemberFormat(Strict):
     """What a column's member of one sample holds. A sample without a value has an empty member."""
 
     ext: str
@@ -43,13 +38,13 @@ class MemberFormat(_Strict):
     kind: Literal["raw", "safetensors", "json", "text"]
     """`raw`: one array's bytes and nothing else. `safetensors`: arrays by name. `json`, `text`:
     UTF-8."""
-    arrays: dict[str, ArrayFormat] = {}
+    arrays: dict[str, ArrayFormat] = Field(default_factory=dict)
     """The arrays of a `raw` (one) or `safetensors` member."""
-    notes: dict[str, Any] = {}
+    notes: dict[str, Any] = Field(default_factory=dict)
     """What a reader has to know besides: a grid, the order of classes, a tokenizer, views."""
 
 
-class ColumnShard(_Strict):
+class ColumnShard(Strict):
     """One tar of a column with its sidecar; paths are relative to the corpus."""
 
     tar: str
@@ -63,8 +58,12 @@ class ColumnShard(_Strict):
     """SHA-256 of the base shard's tar that it was made from."""
 
 
-class ColumnManifest(_Strict):
+class ColumnManifest(Versioned):
     """A whole column."""
+
+    file: ClassVar[str] = COLUMN_NAME
+    remedy: ClassVar[str] = "annotate again"
+    newest: ClassVar[int] = FORMAT_VERSION
 
     format_version: int = FORMAT_VERSION
     name: str
@@ -75,9 +74,9 @@ class ColumnManifest(_Strict):
     fingerprint: str
     """Changes with whatever decides the values: kind, version, settings, models, columns read."""
     settings: dict[str, Any]
-    models: dict[str, str] = {}
+    models: dict[str, str] = Field(default_factory=dict)
     """Digests of the files of weights that were used, by name."""
-    reads: dict[str, str] = {}
+    reads: dict[str, str] = Field(default_factory=dict)
     """Fingerprints of the columns that it was made from, by name."""
     member: MemberFormat
     shards: list[ColumnShard]
@@ -103,29 +102,3 @@ class ColumnManifest(_Strict):
     def size(self) -> int:
         """Bytes of the tars together."""
         return sum(shard.bytes for shard in self.shards)
-
-    def to_json(self) -> str:
-        """Canonical text: equal manifests give equal bytes."""
-        return json.dumps(self.model_dump(mode="json"), indent=1, ensure_ascii=False) + "\n"
-
-    @classmethod
-    def from_json(cls, text: str | bytes, where: str = COLUMN_NAME) -> "ColumnManifest":
-        """Parse a column's manifest.
-
-        Raises:
-            ManifestError: not JSON, of a newer format version, or not of this form.
-        """
-        try:
-            data = json.loads(text)
-        except ValueError as error:
-            raise ManifestError(f"{where} is not JSON ({error}); annotate again") from error
-        version = data.get("format_version") if isinstance(data, dict) else None
-        if isinstance(version, int) and version > FORMAT_VERSION:
-            raise ManifestError(
-                f"{where} has format version {version}, this Septet reads up to "
-                f"{FORMAT_VERSION}: upgrade Septet"
-            )
-        try:
-            return cls.model_validate(data)
-        except ValidationError as error:
-            raise ManifestError(f"{where} does not have a column's form: {error}") from error

@@ -3,10 +3,11 @@
 It has no time and no absolute path in it, so that two builds of one recipe write equal bytes.
 """
 
-import json
-from typing import Any
+from typing import Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import Field
+
+from schemas.versioned import Strict, Versioned
 
 FORMAT_VERSION = 1
 """Raised whenever a reader of the previous version could misread what is written."""
@@ -14,15 +15,7 @@ FORMAT_VERSION = 1
 MANIFEST_NAME = "corpus.json"
 
 
-class ManifestError(ValueError):
-    """A manifest that cannot be read, with what to do about it."""
-
-
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class InputFile(_Strict):
+class InputFile(Strict):
     """A file that the build read."""
 
     path: str
@@ -32,7 +25,7 @@ class InputFile(_Strict):
     """See `preprocess.files.content_digest`."""
 
 
-class Shard(_Strict):
+class Shard(Strict):
     """One tar with its sidecar; paths are relative to the corpus."""
 
     tar: str
@@ -46,8 +39,12 @@ class Shard(_Strict):
     last_key: str
 
 
-class Manifest(_Strict):
+class Manifest(Versioned):
     """A whole corpus."""
+
+    file: ClassVar[str] = MANIFEST_NAME
+    remedy: ClassVar[str] = "rebuild the corpus"
+    newest: ClassVar[int] = FORMAT_VERSION
 
     format_version: int = FORMAT_VERSION
     name: str
@@ -55,42 +52,14 @@ class Manifest(_Strict):
     """Version of Septet that wrote it."""
     recipe: dict[str, Any] | None = None
     """The resolved recipe; null for an indexed folder of foreign shards."""
-    inputs: list[InputFile] = []
+    inputs: list[InputFile] = Field(default_factory=list)
     shards: list[Shard]
     sorted_keys: bool
     """Whether keys ascend within and across shards (true for every build)."""
-    counts: dict[str, int] = {}
+    counts: dict[str, int] = Field(default_factory=dict)
     """Rows that entered and left the build; the funnel itself is in `stats/`."""
 
     @property
     def samples(self) -> int:
         """How many samples the shards hold together."""
         return sum(shard.samples for shard in self.shards)
-
-    def to_json(self) -> str:
-        """Canonical text: equal manifests give equal bytes."""
-        return json.dumps(self.model_dump(mode="json"), indent=1, ensure_ascii=False) + "\n"
-
-    @classmethod
-    def from_json(cls, text: str | bytes, where: str = MANIFEST_NAME) -> "Manifest":
-        """Parse a manifest.
-
-        Raises:
-            ManifestError: not JSON, of a newer format version, or not of this form.
-        """
-        try:
-            data = json.loads(text)
-        except ValueError as error:
-            raise ManifestError(f"{where} is not JSON ({error}); rebuild the corpus") from error
-        version = data.get("format_version") if isinstance(data, dict) else None
-        if not isinstance(version, int):
-            raise ManifestError(f"{where} has no format_version: it is no Septet manifest")
-        if version > FORMAT_VERSION:
-            raise ManifestError(
-                f"{where} has format version {version}, this Septet reads up to "
-                f"{FORMAT_VERSION}: upgrade Septet"
-            )
-        try:
-            return cls.model_validate(data)
-        except ValidationError as error:
-            raise ManifestError(f"{where} does not have a manifest's form: {error}") from error

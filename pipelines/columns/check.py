@@ -13,7 +13,7 @@ from preprocess.columns.reader import ColumnShardReader, read_manifest
 from preprocess.columns.registry import ColumnError, make_column
 from preprocess.shards.reader import Corpus
 from schemas.columns import COLUMN_NAME, COLUMNS, ColumnManifest
-from schemas.manifest import ManifestError
+from schemas.versioned import ManifestError
 
 
 def check_columns(path: str, console: Console) -> list[str]:

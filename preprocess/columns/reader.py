@@ -4,7 +4,8 @@ from preprocess import files
 from preprocess.shards.blocks import BlockCache
 from preprocess.shards.reader import ShardReader
 from schemas.columns import COLUMN_NAME, COLUMNS, ColumnManifest
-from schemas.manifest import ManifestError, Shard
+from schemas.manifest import Shard
+from schemas.versioned import ManifestError
 
 
 def column_folder(corpus: str, name: str) -> str:

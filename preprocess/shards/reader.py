@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from preprocess import files
 from preprocess.shards.blocks import BlockCache
-from schemas.manifest import MANIFEST_NAME, Manifest, ManifestError, Shard
+from schemas.manifest import MANIFEST_NAME, Manifest, Shard
+from schemas.versioned import ManifestError
 
 Sample = dict[str, bytes]
 """Content by extension, for example {"jpg": …, "txt": …, "json": …}."""

@@ -21,7 +21,7 @@ from preprocess.columns.reader import ColumnShardReader, read_manifest
 from preprocess.columns.registry import ColumnError
 from preprocess.files import TEMPORARY_SUFFIX
 from preprocess.shards.reader import Corpus
-from schemas.manifest import ManifestError
+from schemas.versioned import ManifestError
 from tests.corpora import digests, run_annotation, run_build, write_site
 from tests.pipelines.columns.columns_to_test import HERE
 

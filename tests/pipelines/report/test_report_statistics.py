@@ -17,7 +17,8 @@ from pipelines.report.figures import TOP, Category, Statistics
 from pipelines.report.statistics import ShardStatistics, corpus_statistics, shard_statistics
 from preprocess import files
 from schemas import tables
-from schemas.manifest import Manifest, ManifestError
+from schemas.manifest import Manifest
+from schemas.versioned import ManifestError
 from tests.pipelines.report.corpora import REJECTS, build_corpus
 
 REGISTERED = {

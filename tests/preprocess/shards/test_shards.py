@@ -13,7 +13,8 @@ from preprocess import files
 from preprocess.shards.reader import Corpus, ShardReader
 from preprocess.shards.tar import ShardWriter, TarError, index_tar, split_name
 from schemas import tables
-from schemas.manifest import Manifest, ManifestError, Shard
+from schemas.manifest import Manifest, Shard
+from schemas.versioned import ManifestError
 
 SAMPLES = {f"{i:04x}": {"jpg": bytes([i]) * (i * 37 % 700), "txt": f"caption {i}".encode(),
                         "json": b"{}"} for i in range(50)}  # fmt: skip
@@ -170,7 +171,7 @@ def test_object_stores(tmp_path: Path) -> None:
         ("nope", "is not JSON"),
         ("{}", "no format_version"),
         ('{"format_version": 99}', "upgrade Septet"),
-        ('{"format_version": 1}', "does not have a manifest's form"),
+        ('{"format_version": 1}', "does not have its form"),
     ],
 )
 def test_manifests_that_cannot_be_read(text: str, message: str) -> None:
