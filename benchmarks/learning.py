@@ -92,12 +92,6 @@ BOUNDS = {
         "predictions/mlm": Bound(1 / 256, 0.5, 0.57),
     },
 }
-CORPORA = {"ernie_vil": "-annotated"}
-"""Which scenes a model is trained on where it needs columns."""
-PRESET = {"beit3-itc": "debug-itc"}
-"""Where it is not `debug`."""
-INITIAL = {"beit3-itc": "beit3"}
-"""The run that a run begins with the weights of."""
 LAST = 5
 """Losses are the mean of so many of their last lines: a batch says little."""
 
@@ -123,8 +117,25 @@ def beit3_colours(out: Path) -> dict[str, float]:
     return {"colours": told["right"], "colours_other_picture": told["wrong"]}
 
 
-MEASURED: dict[str, Callable[[Path], dict[str, float]]] = {"beit3": beit3_colours}
-"""What is measured on the weights at the end, beside the run's own figures."""
+class Run(NamedTuple):
+    """What is trained, and on what."""
+
+    model: str
+    preset: str = "debug"
+    annotated: bool = False
+    """Whether it needs scenes with columns."""
+    initial: str | None = None
+    """The run whose weights it begins with."""
+    measure: Callable[[Path], dict[str, float]] | None = None
+    """What is measured on the weights at the end, beside the run's own figures."""
+
+
+RUNS = {
+    "beit3": Run("beit3", measure=beit3_colours),
+    "beit3-itc": Run("beit3", preset="debug-itc", initial="beit3"),
+    "ernie_vil": Run("ernie_vil", annotated=True),
+    "flava": Run("flava"),
+}
 
 
 def command(function: Callable[..., None], *arguments: object) -> None:
@@ -135,37 +146,41 @@ def command(function: Callable[..., None], *arguments: object) -> None:
         raise SystemExit(f"{done.output}\n{' '.join(map(str, arguments))}: {done.exit_code}")
 
 
-def learn(run: str, out: Path) -> bool:
-    model = run.partition("-")[0]
-    scenes, held = (out / f"{part}{CORPORA.get(run, '')}" for part in ("scenes", "held"))
+def learn(name: str, out: Path) -> bool:
+    run = RUNS[name]
+    scenes, held = (
+        out / f"{part}{'-annotated' if run.annotated else ''}" for part in ("scenes", "held")
+    )
     if not held.exists():
-        write = annotated if run in CORPORA else scenes_corpus
+        write = annotated if run.annotated else scenes_corpus
         write(scenes, seed=1, count=3000)
         write(held, seed=1, count=256, first=10**6)
-    arguments = ["--held-out", held, "--out", out / run, "--preset", PRESET.get(run, "debug")]
-    if run in INITIAL:
-        weights = out / f"{run}-initial"
-        command(export, out / INITIAL[run], weights, "--form", model)
-        arguments += ["--initial", weights / f"{model}.pth"]
-    command(cli.train, model, scenes, *arguments)
-    found, right = figures(out / run) | MEASURED.get(run, lambda _: {})(out), True
-    print(f"{run}\n{'':36}{'found':>8}{'bound':>8}{'chance':>8}{'seen':>8}")
-    for name, (chance, bound, seen) in BOUNDS[run].items():
-        value = found[name]
-        below = name.startswith("loss/") or name.endswith("_other_picture")
+    arguments = ["--held-out", held, "--out", out / name, "--preset", run.preset]
+    if run.initial:
+        if not (out / run.initial / "run.json").exists():
+            raise SystemExit(f"{name} begins with the weights of {run.initial}: run that first")
+        weights = out / f"{name}-initial"
+        command(export, out / run.initial, weights, "--form", run.model)
+        arguments += ["--initial", weights / f"{run.model}.pth"]
+    command(cli.train, run.model, scenes, *arguments)
+    found, right = figures(out / name) | (run.measure(out) if run.measure else {}), True
+    print(f"{name}\n{'':36}{'found':>8}{'bound':>8}{'chance':>8}{'seen':>8}")
+    for figure, (chance, bound, seen) in BOUNDS[name].items():
+        value = found[figure]
+        below = figure.startswith("loss/") or figure.endswith("_other_picture")
         good = value < bound if below else value > bound
         mark = "" if good else "  not reached"
-        print(f"{name:36}{value:8.3f}{bound:8.3f}{chance:8.3f}{seen:8.3f}{mark}")
+        print(f"{figure:36}{value:8.3f}{bound:8.3f}{chance:8.3f}{seen:8.3f}{mark}")
         right &= good
     return right
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("runs", nargs="*", choices=[*BOUNDS, []], help="all without")
+    parser.add_argument("runs", nargs="*", choices=[*RUNS, []], help="all without")
     parser.add_argument("--out", type=Path, default=Path("runs/learning"))
     given = parser.parse_args()
-    results = [learn(run, given.out) for run in given.runs or BOUNDS]
+    results = [learn(name, given.out) for name in given.runs or RUNS]
     if not all(results):
         raise SystemExit(1)
 

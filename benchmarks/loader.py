@@ -243,6 +243,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="a corpus a quarter the size")
     quick = parser.parse_args().quick
+    cv2.setNumThreads(1)  # Each decoding thread or process has a core of its own.
     samples, rounds = (1024, 3) if quick else (4096, 7)
     jpegs = noise_jpegs(20 if quick else 100)
     with tempfile.TemporaryDirectory() as place:

@@ -87,6 +87,17 @@ def timed(step: Callable[[], object]) -> float:
     return time.perf_counter() - begin
 
 
+def in_turns(
+    ours: Callable[[], float], theirs: Callable[[], float], rounds: int
+) -> tuple[list[float], list[float]]:
+    """Seconds of each round of both, once their first losses are found equal."""
+    first = ours(), theirs()
+    if abs(first[0] - first[1]) > 1e-4 * first[1]:
+        raise SystemExit(f"the first losses differ: {first}")
+    found = [(timed(ours), timed(theirs)) for _ in range(rounds)]
+    return [a for a, _ in found], [b for _, b in found]
+
+
 def updater(module: torch.nn.Module, task: Task, train: TrainSettings) -> Updater:
     parallel = Parallel(module, task, train, WORLD)
     return Updater(task, parallel, make_optimizer(module, task, OPTIMIZER), 0, None)
@@ -284,11 +295,7 @@ def beit3(quick: bool) -> Result:
         their_optimizer.zero_grad()
         return total
 
-    first = our_step(), their_step()
-    if abs(first[0] - first[1]) > 1e-4 * first[1]:
-        raise SystemExit(f"the first losses differ: {first}")
-    found = [(timed(our_step), timed(their_step)) for _ in range(rounds)]
-    ours, peers = zip(*found, strict=True)
+    ours, peers = in_turns(our_step, their_step, rounds)
     return Result(
         "BEiT-3", count(mine), f"3 x {rows}", statistics.median(ours), "torchscale",
         statistics.median(peers), {"beit3_step_vs_torchscale": paired(ours, peers)},
@@ -322,11 +329,7 @@ def ernie_vil(quick: bool) -> Result:
         optimizer.zero_grad()
         return loss.item()
 
-    first = our_step(), bare_step()
-    if abs(first[0] - first[1]) > 1e-4 * first[1]:
-        raise SystemExit(f"the first losses differ: {first}")
-    found = [(timed(our_step), timed(bare_step)) for _ in range(rounds)]
-    ours, plain = zip(*found, strict=True)
+    ours, plain = in_turns(our_step, bare_step, rounds)
     return Result(
         "ERNIE-ViL", count(mine), f"{rows} pairs", statistics.median(ours), "bare loop",
         statistics.median(plain), {"ernie_vil_step_vs_bare_loop": paired(ours, plain)},

@@ -16,13 +16,14 @@ from torch import Tensor
 from preprocess import files
 
 _WRAPPERS = ("state_dict", "model", "model_state")
+"""What trainers keep weights under."""
 
 
 def read_state(path: str) -> dict[str, Tensor]:
     """Weights by name, from a local or remote file; those of a local file are mapped, not read.
 
-    What trainers wrap around them (`state_dict`, `model`, `model_state`) is taken off. Nothing
-    but tensors, plain values and `argparse.Namespace` is unpickled.
+    What trainers wrap around them is taken off (`unwrap`). Nothing but tensors, plain values and
+    `argparse.Namespace` is unpickled.
 
     Raises:
         ValueError: there is no such file, it holds no weights, or objects of foreign classes.
@@ -46,9 +47,9 @@ def read_state(path: str) -> dict[str, Tensor]:
         return str(files.local_path(path)) if local else io.BytesIO(data)
 
     zipped = zipfile.is_zipfile(source())
-    if zipped and _is_torchscript(source()):
-        return dict(torch.jit.load(source(), map_location="cpu").state_dict())
     try:
+        if zipped and _is_torchscript(source()):
+            return dict(torch.jit.load(source(), map_location="cpu").state_dict())
         with torch.serialization.safe_globals([argparse.Namespace]):
             found = torch.load(
                 source(),
@@ -67,18 +68,27 @@ def read_state(path: str) -> dict[str, Tensor]:
             '  torch.save(found["state_dict"], "weights.pt")  '
             "# or found.state_dict(), where a whole module was saved"
         ) from error
+    state = {
+        str(name): x.detach() for name, x in unwrap(found, path).items() if isinstance(x, Tensor)
+    }
+    if not state:
+        raise ValueError(f"{path} holds no weights by name")
+    return state
+
+
+def unwrap(found: Any, path: str) -> Mapping[Any, Any]:
+    """What a file's content holds by name, without what trainers wrap around it (`state_dict`,
+    `model`, `model_state`).
+
+    Raises:
+        ValueError: nothing by name.
+    """
     for wrapper in _WRAPPERS:
         if isinstance(found, Mapping) and isinstance(found.get(wrapper), Mapping):
             found = found[wrapper]
-            break
-    state = {
-        str(name): x.detach()
-        for name, x in (found.items() if isinstance(found, Mapping) else ())
-        if isinstance(x, Tensor)
-    }
-    if not state:
+    if not isinstance(found, Mapping):
         raise ValueError(f"{path} holds no weights by name, but {type(found).__name__}")
-    return state
+    return found
 
 
 def _is_torchscript(source: Any) -> bool:

@@ -46,7 +46,7 @@ class Versioned(Strict):
             raise ManifestError(f"{where} is not JSON ({error}); {cls.remedy}") from error
         version = data.get("format_version") if isinstance(data, dict) else None
         if not isinstance(version, int):
-            raise ManifestError(f"{where} has no format_version: it is none of Septet's files")
+            raise ManifestError(f"{where} has no format_version: it is no Septet manifest")
         if version > cls.newest:
             raise ManifestError(
                 f"{where} has format version {version}, this Septet reads up to {cls.newest}: "
@@ -55,4 +55,4 @@ class Versioned(Strict):
         try:
             return cls.model_validate(data)
         except ValidationError as error:
-            raise ManifestError(f"{where} does not have its form: {error}") from error
+            raise ManifestError(f"{where} does not have a manifest's form: {error}") from error

@@ -34,8 +34,8 @@ def read_state(path: str) -> State:
     Raises:
         ValueError: no file, no form that is known, or a file that holds more than plain data.
     """
-    if not path:
-        raise ValueError("no weights are given: set them with --set weights=PATH")
+    if not path or not files.exists(path):
+        raise ValueError(f"weights: no such file {path!r}; set it with --set weights=PATH")
     state = _model_zoo(path) if path.endswith(".pkl") else weights.read_state(path)
     return {
         name.removeprefix("module."): x.float() if x.is_floating_point() else x
@@ -44,18 +44,13 @@ def read_state(path: str) -> State:
 
 
 def _model_zoo(path: str) -> State:
-    if not files.exists(path):
-        raise ValueError(f"no such file of weights: {path}")
     try:
         found = loads_plain(files.read_bytes(path))
     except ValueError as error:
         raise ValueError(f"{path} cannot be read as a file of weights: {error}") from error
-    arrays = found.get("model", found) if isinstance(found, dict) else None
-    if not isinstance(arrays, dict):
-        raise ValueError(f"{path} holds no weights by name, but {type(found).__name__}")
     return {
         str(name): torch.from_numpy(np.ascontiguousarray(array))
-        for name, array in arrays.items()
+        for name, array in weights.unwrap(found, path).items()
         if isinstance(array, np.ndarray) and array.dtype.kind in "fiu"
     }
 

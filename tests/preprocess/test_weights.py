@@ -1,4 +1,7 @@
 import argparse
+import io
+import zipfile
+from pathlib import Path
 from types import SimpleNamespace
 
 import fsspec
@@ -45,6 +48,11 @@ def test_reads_safetensors(tmp_path):
     assert same(read_state("memory://weights/weights.safetensors"))
 
 
+def test_wrappers_in_wrappers_are_taken_off(tmp_path):
+    torch.save({"model": {"model_state": STATE}}, tmp_path / "nested.pt")
+    assert same(read_state(str(tmp_path / "nested.pt")))
+
+
 def test_reads_torchscript_archives(tmp_path):
     module = torch.nn.Linear(3, 2)
     torch.jit.script(module).save(str(tmp_path / "openai.pt"))
@@ -53,6 +61,19 @@ def test_reads_torchscript_archives(tmp_path):
     for path in (str(tmp_path / "openai.pt"), "memory://weights/openai.pt"):
         found = read_state(path)
         assert found.keys() == {"weight", "bias"} and torch.equal(found["weight"], module.weight)
+    (tmp_path / "openai.pt").write_bytes(_without_data(tmp_path / "openai.pt"))
+    with pytest.raises(ValueError, match=r"openai\.pt cannot be read as a file of weights"):
+        read_state(str(tmp_path / "openai.pt"))
+
+
+def _without_data(archive: Path) -> bytes:
+    """A TorchScript archive that lacks its module."""
+    out = io.BytesIO()
+    with zipfile.ZipFile(archive) as whole, zipfile.ZipFile(out, "w") as part:
+        for name in whole.namelist():
+            if not name.endswith("/data.pkl"):
+                part.writestr(name, whole.read(name))
+    return out.getvalue()
 
 
 def test_foreign_classes_are_not_unpickled(tmp_path):

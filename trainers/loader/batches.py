@@ -4,7 +4,6 @@ Which samples a step holds, and in which order, follows from a few numbers that 
 ranks (`Progress`). Threads only change when a sample is decoded, never which.
 """
 
-import os
 import threading
 from collections import deque
 from collections.abc import Mapping
@@ -12,7 +11,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
-import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -133,7 +131,6 @@ class Loader:
         self._assembler = ThreadPoolExecutor(1, "assemble") if workers else None
         # It finds out where the samples of coming steps lie.
         self._scout = ThreadPoolExecutor(1, "scout") if readahead else None
-        cv2.setNumThreads(1 if workers else (os.cpu_count() or 1))
 
     def _batch(self, stream: str, positions: range) -> "Batch | Future[Batch]":
         """One micro-batch, or the promise of it."""

@@ -171,7 +171,7 @@ def test_object_stores(tmp_path: Path) -> None:
         ("nope", "is not JSON"),
         ("{}", "no format_version"),
         ('{"format_version": 99}', "upgrade Septet"),
-        ('{"format_version": 1}', "does not have its form"),
+        ('{"format_version": 1}', "does not have a manifest's form"),
     ],
 )
 def test_manifests_that_cannot_be_read(text: str, message: str) -> None:

@@ -24,8 +24,8 @@ def annotated(
     silent: Container[int] = (),
 ) -> Path:
     """Scenes of two things, told as "the red circle is left of the blue square": of a colour, a
-    shape or a relation that is hidden, the rest of the text tells nothing. Pictures of `blank` show nothing,
-    captions of `silent` say nothing."""
+    shape or a relation that is hidden, the rest of the text tells nothing. Pictures of `blank`
+    show nothing, captions of `silent` say nothing."""
 
     def told(i: int, members: dict[str, bytes]) -> dict[str, bytes]:
         caption = "" if i in silent else captions(make_scene(seed, first + i, TWO))[1]
