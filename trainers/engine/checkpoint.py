@@ -22,7 +22,8 @@ from torch import nn
 from torch.distributed.checkpoint.state_dict import (
     StateDictOptions,
     get_state_dict,
-    set_state_dict,
+    set_model_state_dict,
+    set_optimizer_state_dict,
 )
 from torch.optim import Optimizer
 
@@ -168,14 +169,17 @@ class Checkpoints:
         record = json.loads((newest / "state.json").read_text())
         self._agree(newest, record, _shapes(module))
         state = _state(module, optimizer, average)
+        # What had no gradient yet has no moments, neither then nor now.
+        saved = dcp.FileSystemReader(newest).read_metadata().state_dict_metadata
+        state["optimizer"]["state"] = {
+            name: moments
+            for name, moments in state["optimizer"]["state"].items()
+            if f"optimizer.state.{name}.{next(iter(moments))}" in saved
+        }
         dcp.load(state, checkpoint_id=str(newest), no_dist=self.world.size == 1)
-        set_state_dict(
-            module,
-            optimizer,
-            model_state_dict=state["model"],
-            optim_state_dict=state["optimizer"],
-            options=StateDictOptions(strict=True),
-        )
+        set_model_state_dict(module, state["model"])
+        partial = StateDictOptions(strict=False)
+        set_optimizer_state_dict(module, optimizer, state["optimizer"], options=partial)
         if average is not None:
             average.load(state["average"])
         return Progress(**record["progress"])

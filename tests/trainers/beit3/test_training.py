@@ -75,12 +75,20 @@ def test_many_ranks_and_micro_batches_equal_one(alone, scenes, tmp_path, form, r
         assert len(theirs) == 6 and mine == pytest.approx(theirs, rel=2e-5), name
 
 
-def test_resumes_bit_for_bit_at_any_step(alone, scenes, tmp_path):
+@pytest.mark.parametrize("form", ["released", "itc"])
+def test_resumes_bit_for_bit_at_any_step(alone, scenes, tmp_path, form):
+    """Also where some experts have no part in what is learnt, and so no moments."""
     step = random.Random(3).randint(1, 5)
-    stop_after(step, preset("released"), scenes, tmp_path)
-    assert run("released", scenes, tmp_path) == 0
-    assert figures(alone("released")) == figures(tmp_path)
-    assert same(alone("released"), tmp_path)
+    stop_after(step, preset(form), scenes, tmp_path)
+    assert run(form, scenes, tmp_path) == 0
+    assert figures(alone(form)) == figures(tmp_path)
+    assert same(alone(form), tmp_path)
+
+
+def test_experts_without_a_part_resume_on_other_ranks(alone, scenes, tmp_path):
+    stop_after(3, preset("itc"), scenes, tmp_path)
+    assert run_ranks(2, run, "itc", scenes, tmp_path, "train.shard=2") == [0, 0]
+    assert_equal_up_to_rounding(tmp_path, alone("itc"))
 
 
 def test_stochastic_depth_resumes_bit_for_bit(scenes, tmp_path):
