@@ -41,8 +41,8 @@ check: setup  ## Lint, types, import rule, size budgets
 	$(BIN)/python tests/budgets.py
 
 docs: setup  ## Write docs/recipe.md and docs/models.md anew from the code
-	$(BIN)/python -m pipelines.recipe_reference > docs/recipe.md
-	$(BIN)/python -m trainers.sizes > docs/models.md
+	$(BIN)/python -m septet.schemas.recipe_reference > docs/recipe.md
+	$(BIN)/python -m septet.trainers.commands.sizes > docs/models.md
 
 learn: setup  ## Whole runs of debug presets, held to bounds; minutes each, resumes in runs/learning
 	$(ENV) $(BIN)/python -m benchmarks.learning

@@ -34,20 +34,20 @@ import numpy as np
 import pyarrow as pa
 import torch
 from PIL import Image
+from septet.pipelines.annotate.annotate import plan_column
+from septet.pipelines.annotate.work import AnnotateWork, read_items
 from torch import Tensor, nn
 
 from benchmarks.images import picture
 from benchmarks.scene_graphs import captions
-from pipelines.columns.annotate import plan_column
-from pipelines.columns.work import AnnotateWork, read_items
-from preprocess import files
-from preprocess.columns.base import Item
-from preprocess.columns.registry import make_column
-from preprocess.scene_graphs.pipeline import PIPELINE, load_pipeline
-from preprocess.shards.reader import Corpus
-from preprocess.shards.tar import ShardWriter
-from schemas.manifest import MANIFEST_NAME, Manifest, Shard
-from schemas.tables import SHARD_INDEX
+from septet.preprocess import files
+from septet.preprocess.columns.base import Item
+from septet.preprocess.columns.registry import make_column
+from septet.preprocess.scene_graphs.pipeline import PIPELINE, load_pipeline
+from septet.preprocess.shards.reader import Corpus
+from septet.preprocess.shards.tar import ShardWriter
+from septet.schemas.manifest import MANIFEST_NAME, Manifest, Shard
+from septet.schemas.tables import SHARD_INDEX
 from tests.corpora import run_annotation
 
 Peer = Callable[[Sequence[Item]], Any]
@@ -114,8 +114,8 @@ def ocr(folder: Path, quick: bool) -> Made:
 def regions(folder: Path, quick: bool) -> Made:
     from safetensors.torch import save_file
 
-    from preprocess.regions.c4 import C4Detector
-    from preprocess.regions.network import C4Options
+    from septet.preprocess.regions.c4 import C4Detector
+    from septet.preprocess.regions.network import C4Options
     from tests.preprocess.regions.reference import random_state
 
     path = str(folder / "c4.safetensors")
@@ -132,7 +132,7 @@ def regions(folder: Path, quick: bool) -> Made:
 
 
 def vqgan(folder: Path, quick: bool) -> Made:
-    from preprocess.codes.vqgan import Vqgan, VqganSettings
+    from septet.preprocess.codes.vqgan import Vqgan, VqganSettings
 
     module = Vqgan(VqganSettings(channels=32 if quick else 128), decoder=False)
 
@@ -160,7 +160,7 @@ def dvae(folder: Path, quick: bool) -> Made:
 def vqkd(folder: Path, quick: bool) -> Made:
     from timm.models.vision_transformer import VisionTransformer
 
-    from preprocess.codes.vqkd import Vqkd, VqkdSettings
+    from septet.preprocess.codes.vqkd import Vqkd, VqkdSettings
 
     sizes = {"width": 192 if quick else 768, "depth": 12}
     heads = sizes["width"] // 64

@@ -44,7 +44,7 @@ for _ in sys.stdin:
     print(time.process_time() - start, flush=True)
 """
 SEPTET = WORKER.format(
-    setup="from preprocess.images.process import ImagePolicy, process_image\n"
+    setup="from septet.preprocess.images.process import ImagePolicy, process_image\n"
     "policy = ImagePolicy()",
     call="assert process_image(data, policy).reencoded",
 )

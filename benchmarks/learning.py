@@ -16,14 +16,14 @@ from typing import NamedTuple
 import typer
 from typer.testing import CliRunner
 
-from preprocess.shards.reader import Corpus
+from septet.preprocess.shards.reader import Corpus
+from septet.trainers.beit3.presets import PRESETS
+from septet.trainers.commands import train as cli
+from septet.trainers.commands.export import export
+from septet.trainers.engine.checkpoint import read_weights
 from tests.trainers.beit3.told import colours_told
 from tests.trainers.corpora import scenes_corpus
 from tests.trainers.ernie_vil.corpora import annotated
-from trainers import cli
-from trainers.beit3.presets import PRESETS
-from trainers.engine.checkpoint import read_weights
-from trainers.export import export
 
 
 class Bound(NamedTuple):

@@ -34,15 +34,15 @@ import simplejpeg
 import webdataset as wds
 from torch.utils.data import DataLoader
 
-from preprocess.columns.base import Column, Item, NoValue, Value
-from preprocess.shards.reader import Corpus, Sample
-from schemas.columns import ArrayFormat, MemberFormat
+from septet.preprocess.columns.base import Column, Item, NoValue, Value
+from septet.preprocess.shards.reader import Corpus, Sample
+from septet.schemas.columns import ArrayFormat, MemberFormat
+from septet.trainers.inputs import images
+from septet.trainers.loader.batches import Loader, Progress
+from septet.trainers.loader.source import Health, Source
+from septet.trainers.task import Draw, Row, Stream, SubBatch, Task
 from tests.corpora import run_annotation
 from tests.trainers.corpora import write_corpus
-from trainers import images
-from trainers.loader.batches import Loader, Progress
-from trainers.loader.source import Health, Source
-from trainers.task import Draw, Row, Stream, SubBatch, Task
 
 BATCH = 64
 WORKERS = 2

@@ -20,11 +20,11 @@ import numpy as np
 import pyarrow as pa
 import webdataset as wds
 
-from preprocess import files
-from preprocess.shards.reader import Corpus
-from preprocess.shards.tar import ShardWriter
-from schemas import tables
-from schemas.manifest import Manifest, Shard
+from septet.preprocess import files
+from septet.preprocess.shards.reader import Corpus
+from septet.preprocess.shards.tar import ShardWriter
+from septet.schemas import tables
+from septet.schemas.manifest import Manifest, Shard
 
 IMAGE_BYTES = 70_000
 SHARDS = 8

@@ -22,10 +22,10 @@ import cv2
 import numpy as np
 from rich.console import Console
 
-from pipelines.build import build
-from pipelines.progress import BuildProgress
-from pipelines.runners import Runner, make_runner
-from schemas.recipe_file import parse_recipe
+from septet.pipelines.build import build
+from septet.pipelines.progress import BuildProgress
+from septet.pipelines.runners import Runner, make_runner
+from septet.schemas.recipe_file import parse_recipe
 
 ROOT = Path(__file__).resolve().parents[1]
 PORT = 23077

@@ -24,8 +24,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from preprocess.scene_graphs.graph import SceneGraph
-from preprocess.scene_graphs.words import MEDIA, QUANTIFIERS, QUANTITIES, words
+from septet.preprocess.scene_graphs.graph import SceneGraph
+from septet.preprocess.scene_graphs.words import MEDIA, QUANTIFIERS, QUANTITIES, words
 
 LABELS = Path(__file__).parent / "data" / "scene_graphs.jsonl"
 KINDS = ("objects", "attributes", "numbers", "actions", "relations")

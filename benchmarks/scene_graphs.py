@@ -20,10 +20,10 @@ import time
 from collections.abc import Callable, Sequence
 
 from benchmarks.scene_graph_labels import KINDS, Score, labels, score
-from preprocess.scene_graphs.graph import SceneGraph
-from preprocess.scene_graphs.parsers import PARSERS
-from preprocess.scene_graphs.pipeline import PIPELINE
-from preprocess.scene_graphs.sng import package
+from septet.preprocess.scene_graphs.graph import SceneGraph
+from septet.preprocess.scene_graphs.parsers import PARSERS
+from septet.preprocess.scene_graphs.pipeline import PIPELINE
+from septet.preprocess.scene_graphs.sng import package
 
 BATCH = 512
 

@@ -27,31 +27,31 @@ import open_clip
 import torch
 import torch.nn.functional as F
 
-from preprocess.shards.reader import Corpus
+from septet.preprocess.shards.reader import Corpus
+from septet.trainers.beit3.model import Beit3
+from septet.trainers.beit3.samples import model_inputs
+from septet.trainers.beit3.settings import Beit3Settings
+from septet.trainers.clip.model import Clip, ClipSettings
+from septet.trainers.clip.task import ClipTask
+from septet.trainers.clip.weights import to_open_clip
+from septet.trainers.engine.config import OptimizerSettings, TrainSettings
+from septet.trainers.engine.distributed import Parallel, World
+from septet.trainers.engine.optim import make_optimizer
+from septet.trainers.engine.step import Updater
+from septet.trainers.ernie_vil.model import ErnieVil
+from septet.trainers.ernie_vil.settings import ErnieVilSettings, StreamSettings
+from septet.trainers.ernie_vil.task import ErnieVilTask
+from septet.trainers.flava.model import Flava
+from septet.trainers.flava.settings import EncoderSettings, FlavaSettings
+from septet.trainers.flava.task import FlavaTask
+from septet.trainers.inputs.images import normalise
+from septet.trainers.loader.batches import Loader, Progress
+from septet.trainers.loader.source import Health, Source
+from septet.trainers.task import Task
 from tests.trainers.beit3 import small as beit3_small
 from tests.trainers.corpora import scenes_corpus
 from tests.trainers.ernie_vil import small as ernie_vil_small
 from tests.trainers.flava.small import batch, reference, theirs_of
-from trainers.beit3.model import Beit3
-from trainers.beit3.samples import model_inputs
-from trainers.beit3.settings import Beit3Settings
-from trainers.clip.model import Clip, ClipSettings
-from trainers.clip.task import ClipTask
-from trainers.clip.weights import to_open_clip
-from trainers.engine.config import OptimizerSettings, TrainSettings
-from trainers.engine.distributed import Parallel, World
-from trainers.engine.optim import make_optimizer
-from trainers.engine.step import Updater
-from trainers.ernie_vil.model import ErnieVil
-from trainers.ernie_vil.settings import ErnieVilSettings, StreamSettings
-from trainers.ernie_vil.task import ErnieVilTask
-from trainers.flava.model import Flava
-from trainers.flava.settings import EncoderSettings, FlavaSettings
-from trainers.flava.task import FlavaTask
-from trainers.images import normalise
-from trainers.loader.batches import Loader, Progress
-from trainers.loader.source import Health, Source
-from trainers.task import Task
 
 THREADS = 2
 OPTIMIZER = OptimizerSettings(lr=1e-5, warmup_steps=0, schedule="constant")

@@ -1,1 +1,4 @@
-"""Beam: sources, stages, sinks, runner set-up, corpus statistics and report."""
+"""Apache Beam pipelines: sources, stages, runners, corpus statistics and report."""
+
+if __name__ != "septet.pipelines":  # two copies of a module would be two sets of classes
+    raise ImportError("import septet.pipelines, not pipelines")

@@ -4,24 +4,24 @@ import json
 import time
 from dataclasses import dataclass
 
-from pipelines.columns.of_recipe import annotate_corpus, recipe_columns
-from pipelines.inputs import find_inputs, with_absolute_roots
-from pipelines.lock import locked
-from pipelines.progress import BuildProgress
-from pipelines.runners import Runner
-from pipelines.stages.base import DONE, Input, Stage
-from pipelines.stages.counts import Counts
-from pipelines.stages.curate import CurateStage
-from pipelines.stages.dedup import DedupStage
-from pipelines.stages.fetch import FetchStage
-from pipelines.stages.filter import FilterStage
-from pipelines.stages.report import ReportStage
-from pipelines.stages.source import SourceStage
-from pipelines.stages.write import WriteStage
-from preprocess import files
-from schemas.columns import ColumnManifest
-from schemas.manifest import MANIFEST_NAME, Manifest
-from schemas.recipe import Recipe
+from septet.pipelines.annotate.from_recipe import annotate_corpus, recipe_columns
+from septet.pipelines.inputs import find_inputs, with_absolute_roots
+from septet.pipelines.lock import locked
+from septet.pipelines.progress import BuildProgress
+from septet.pipelines.runners import Runner
+from septet.pipelines.stages.base import DONE, Input, Stage
+from septet.pipelines.stages.counts import Counts
+from septet.pipelines.stages.curate import CurateStage
+from septet.pipelines.stages.dedup import DedupStage
+from septet.pipelines.stages.fetch import FetchStage
+from septet.pipelines.stages.filter import FilterStage
+from septet.pipelines.stages.report import ReportStage
+from septet.pipelines.stages.source import SourceStage
+from septet.pipelines.stages.write import WriteStage
+from septet.preprocess import files
+from septet.schemas.columns import ColumnManifest
+from septet.schemas.manifest import MANIFEST_NAME, Manifest
+from septet.schemas.recipe import Recipe
 
 STAGES: tuple[type[Stage], ...] = (
     SourceStage, FilterStage, DedupStage, FetchStage, CurateStage, WriteStage, ReportStage,
@@ -99,7 +99,7 @@ def build(
         files.remove_temporaries(corpus)
     columns, worked = annotate_corpus(recipe, folder, corpus, runner, progress)
     if worked:
-        from pipelines.report.page import refresh_report  # only here: plotting and templates
+        from septet.pipelines.report.page import refresh_report  # only here: plotting and templates
 
         refresh_report(corpus, worked)
     where = files.join(corpus, MANIFEST_NAME)
@@ -131,7 +131,7 @@ def _run_stage(stage: Stage, runner: Runner, progress: BuildProgress) -> StageRe
 def _report(
     stages: list[Stage], results: list[StageResult], runner: Runner, progress: BuildProgress
 ) -> StageResult:
-    from pipelines.report.page import write_report  # only here: plotting and templates
+    from septet.pipelines.report.page import write_report  # only here: plotting and templates
 
     stage = stages[-1]
     assert isinstance(stage, ReportStage)

@@ -11,11 +11,11 @@ from PIL import Image
 from rich.console import Console
 from rich.progress import track
 
-from preprocess import files
-from preprocess.shards.reader import Corpus, Sample, ShardReader
-from preprocess.shards.tar import TarError, index_tar
-from schemas.columns import ColumnShard
-from schemas.manifest import Shard
+from septet.preprocess import files
+from septet.preprocess.shards.reader import Corpus, Sample, ShardReader
+from septet.preprocess.shards.tar import TarError, index_tar
+from septet.schemas.columns import ColumnShard
+from septet.schemas.manifest import Shard
 
 _IMAGES = ("jpg", "jpeg", "png", "webp")
 

@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from pipelines import quiet  # noqa: F401  (before anything imports Beam)
+from septet.pipelines import quiet  # noqa: F401  (before anything imports Beam)
 
 app = typer.Typer(
     name="septet",
@@ -72,16 +72,16 @@ def build(
 
     septet build sample.yaml --runner dataflow --dry-run --price-vcpu-hour 0.06
     """
-    from pipelines.build import build as run_build
-    from pipelines.build import resolve
-    from pipelines.columns.of_recipe import recipe_columns
-    from pipelines.dry_run import dry_run as run_dry
-    from pipelines.explain import explain_stages
-    from pipelines.progress import BuildProgress
-    from pipelines.runners import make_runner
-    from pipelines.runners.cost import Prices
-    from pipelines.runners.dataflow import DataflowRunner
-    from schemas.recipe_file import parse_recipe
+    from septet.pipelines.annotate.from_recipe import recipe_columns
+    from septet.pipelines.build import build as run_build
+    from septet.pipelines.build import resolve
+    from septet.pipelines.dry_run import dry_run as run_dry
+    from septet.pipelines.explain import explain_stages
+    from septet.pipelines.progress import BuildProgress
+    from septet.pipelines.runners import make_runner
+    from septet.pipelines.runners.cost import Prices
+    from septet.pipelines.runners.dataflow import DataflowRunner
+    from septet.schemas.recipe_file import parse_recipe
 
     if not recipe.is_file():
         raise ValueError(f"{recipe}: no such recipe file")
@@ -126,7 +126,7 @@ def index(
 
     septet index /data/laion/00000-of-00100
     """
-    from pipelines.index import index_folder
+    from septet.pipelines.index import index_folder
 
     manifest = index_folder(folder, name, _console)
     _console.print(f"{manifest.samples:,} samples in {len(manifest.shards):,} shards: {folder}")
@@ -146,8 +146,9 @@ def check(
 
     septet check corpora/demo --decode
     """
-    from pipelines.check import check_corpus
-    from pipelines.columns.check import check_columns
+    from septet.pipelines.annotate.check import check_columns
+
+    from septet.pipelines.check import check_corpus
 
     faults = check_corpus(corpus, decode, _console) + check_columns(corpus, _console)
     for fault in faults:
@@ -159,8 +160,9 @@ def check(
 
 def _mount() -> None:
     """Add the commands that live in rooms of their own; those of other packages by entry point."""
-    from pipelines.columns.commands import annotate, columns
-    from pipelines.report.commands import show, stats
+    from septet.pipelines.annotate.commands import annotate, columns
+
+    from septet.pipelines.report.commands import show, stats
 
     app.command("annotate")(annotate)
     app.command("columns")(columns)
@@ -175,7 +177,7 @@ _mount()
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line; a user's error is one message and status 2."""
-    from pipelines.runners import StageFailed
+    from septet.pipelines.runners import StageFailed
 
     try:
         app(arguments)

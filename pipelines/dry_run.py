@@ -5,13 +5,13 @@ import tempfile
 from rich.console import Console
 from rich.table import Table
 
-from pipelines.build import build
-from pipelines.progress import BuildProgress
-from pipelines.runners.base import BuildGraph, Job, PipelineResult
-from pipelines.runners.cost import Measured, Prices, table
-from pipelines.runners.dataflow import DataflowRunner, Graph
-from pipelines.runners.measure import MeasuringRunner
-from schemas.recipe import Recipe
+from septet.pipelines.build import build
+from septet.pipelines.progress import BuildProgress
+from septet.pipelines.runners.base import BuildGraph, Job, PipelineResult
+from septet.pipelines.runners.cost import Measured, Prices, table
+from septet.pipelines.runners.dataflow import DataflowRunner, Graph
+from septet.pipelines.runners.measure import MeasuringRunner
+from septet.schemas.recipe import Recipe
 
 
 class _DryRunner(MeasuringRunner):

@@ -4,11 +4,11 @@ from collections.abc import Mapping
 
 from rich.console import Console
 from rich.table import Table
+from septet.pipelines.annotate.annotate import plan_column
 
-from pipelines.columns.annotate import plan_column
-from pipelines.stages.base import Stage
-from preprocess.columns.base import Column
-from schemas.recipe import Recipe
+from septet.pipelines.stages.base import Stage
+from septet.preprocess.columns.base import Column
+from septet.schemas.recipe import Recipe
 
 
 def explain_stages(

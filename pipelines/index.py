@@ -8,10 +8,10 @@ import pyarrow as pa
 from rich.console import Console
 from rich.progress import track
 
-from preprocess import files
-from preprocess.shards.tar import index_tar
-from schemas import tables
-from schemas.manifest import MANIFEST_NAME, Manifest, Shard
+from septet.preprocess import files
+from septet.preprocess.shards.tar import index_tar
+from septet.schemas import tables
+from septet.schemas.manifest import MANIFEST_NAME, Manifest, Shard
 
 INDEX = "index"
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import fsspec
 
-from pipelines.stages.base import Input
-from preprocess import files
-from schemas.recipe import ListSource, Recipe
-from schemas.recipe_file import RecipeError
+from septet.pipelines.stages.base import Input
+from septet.preprocess import files
+from septet.schemas.recipe import ListSource, Recipe
+from septet.schemas.recipe_file import RecipeError
 
 
 def find_inputs(

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from preprocess import files
+from septet.preprocess import files
 
 
 class FolderBusyError(ValueError):

@@ -19,9 +19,9 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from pipelines.stages.base import Pass, outputs_in
-from pipelines.stages.counts import Counts
-from preprocess import files
+from septet.pipelines.stages.base import Pass, outputs_in
+from septet.pipelines.stages.counts import Counts
+from septet.preprocess import files
 
 
 class BuildProgress:

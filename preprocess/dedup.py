@@ -4,8 +4,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from preprocess.text.ids import split_ids
-from schemas.recipe import Dedup
+from septet.preprocess.text.ids import split_ids
+from septet.schemas.recipe import Dedup
 
 _ORDER = ["id", "page_url", "source", "caption_from", "page_language", "extra"]
 
@@ -36,7 +36,7 @@ def dedup_pairs(
     """Drop duplicates and repetition from all pairs of a shard.
 
     Args:
-        pairs: Rows of `schemas.tables.FILTERED` in any order.
+        pairs: Rows of `septet.schemas.tables.FILTERED` in any order.
         settings: The recipe's `dedup` section.
         often: Hashes of captions to be dropped, ascending, uint64 [k].
         often_images: Beside how many images each of them stands, int64 [k].

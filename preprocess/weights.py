@@ -13,7 +13,7 @@ from safetensors.torch import load as load_safetensors
 from safetensors.torch import load_file
 from torch import Tensor
 
-from preprocess import files
+from septet.preprocess import files
 
 _WRAPPERS = ("state_dict", "model", "model_state")
 """What trainers keep weights under."""

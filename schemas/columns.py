@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
-from schemas.versioned import Strict, Versioned
+from septet.schemas.versioned import Strict, Versioned
 
 FORMAT_VERSION = 1
 """Raised whenever a reader of the previous version could misread what is written."""

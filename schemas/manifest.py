@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from pydantic import Field
 
-from schemas.versioned import Strict, Versioned
+from septet.schemas.versioned import Strict, Versioned
 
 FORMAT_VERSION = 1
 """Raised whenever a reader of the previous version could misread what is written."""
@@ -22,7 +22,7 @@ class InputFile(Strict):
     """As the recipe's pattern found it, relative to the recipe's folder where it lies below."""
     bytes: int
     digest: str
-    """See `preprocess.files.content_digest`."""
+    """See `septet.preprocess.files.content_digest`."""
 
 
 class Shard(Strict):

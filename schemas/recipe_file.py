@@ -9,7 +9,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
-from schemas.recipe import Recipe
+from septet.schemas.recipe import Recipe
 
 
 class RecipeError(ValueError):

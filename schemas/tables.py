@@ -1,7 +1,7 @@
 """Arrow schemas of every table that Septet writes.
 
 A table's schema is part of the corpus format: change one only together with
-`schemas.manifest.FORMAT_VERSION`, and keep the golden corpus in `tests/` readable.
+`septet.schemas.manifest.FORMAT_VERSION`, and keep the golden corpus in `tests/` readable.
 """
 
 import pyarrow as pa
@@ -41,7 +41,7 @@ CANDIDATES = pa.schema(
         ("extra", pa.string()),
     ]
 )
-"""A pair before its image was looked at. `id` is 32 hex digits (see `preprocess.text.ids`),
+"""A pair before its image was looked at. `id` is 32 hex digits (see `septet.preprocess.text.ids`),
 `caption_from` one of alt, figcaption, title, list; `page_language` is what the page declares;
 `source` the input file; `extra` a JSON object that the source wants carried into the sample."""
 

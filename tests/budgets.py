@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 FILE = 500
-ENGINE = 1200
+ENGINE = 1250
 MODEL = 350
 TASK = 150
 

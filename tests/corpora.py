@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 from rich.console import Console
+from septet.pipelines.annotate.annotate import annotate, plan_column
 
-from pipelines.build import BuildResult, build
-from pipelines.columns.annotate import annotate, plan_column
-from pipelines.progress import BuildProgress
-from pipelines.runners import Runner, make_runner
-from schemas.columns import ColumnManifest
-from schemas.recipe_file import parse_recipe
+from septet.pipelines.build import BuildResult, build
+from septet.pipelines.progress import BuildProgress
+from septet.pipelines.runners import Runner, make_runner
+from septet.schemas.columns import ColumnManifest
+from septet.schemas.recipe_file import parse_recipe
 from tests.warcs import Response, html, image, write_warc
 
 CAPTIONS = (

@@ -8,9 +8,9 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
-from pipelines.check import check_corpus
-from pipelines.report.statistics import corpus_statistics
-from preprocess.shards.reader import Corpus
+from septet.pipelines.check import check_corpus
+from septet.pipelines.report.statistics import corpus_statistics
+from septet.preprocess.shards.reader import Corpus
 from tests.corpora import rows
 
 GOLDEN = sorted((Path(__file__).parent / "golden").glob("v*"))

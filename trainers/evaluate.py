@@ -15,11 +15,11 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from preprocess.shards.reader import Corpus
-from trainers.loader.kept import Kept
-from trainers.loader.order import generator
-from trainers.loader.source import Members, stack
-from trainers.task import Batch, Row, SampleError, Stream, Task
+from septet.preprocess.shards.reader import Corpus
+from septet.trainers.loader.kept import Kept
+from septet.trainers.loader.order import generator
+from septet.trainers.loader.source import Members, stack
+from septet.trainers.task import Batch, Row, SampleError, Stream, Task
 
 T = TypeVar("T")
 
@@ -43,7 +43,7 @@ class Retrieval:
         self._parts = parts(task, stream, corpus, samples, batch)
 
     def __call__(self, module: nn.Module, device: torch.device) -> dict[str, float]:
-        """See `trainers.task.Evaluator`."""
+        """See `septet.trainers.task.Evaluator`."""
         found = {}
         for number, part in enumerate(self._parts):
             outputs = self._task.forward(module, part.batch.to(device))
@@ -116,7 +116,7 @@ class ZeroShot:
         self._parts = _share(stream, places, read, batch, corpus.path)
 
     def __call__(self, module: nn.Module, device: torch.device) -> dict[str, float]:
-        """See `trainers.task.Evaluator`."""
+        """See `septet.trainers.task.Evaluator`."""
         texts = [text.replace("{}", name) for name in self._classes for text in self._templates]
         vectors = []
         for i in range(0, len(texts), self._batch):
@@ -175,7 +175,7 @@ class Predictions:
                 self._parts.append(Part(task.exchange(rows), counts))
 
     def __call__(self, module: nn.Module, device: torch.device) -> dict[str, float]:
-        """See `trainers.task.Evaluator`."""
+        """See `septet.trainers.task.Evaluator`."""
         right: Counter[str] = Counter()
         count: Counter[str] = Counter()
         answers: dict[str, Counter[int]] = {}
@@ -235,7 +235,7 @@ class Matching:
         self._parts = parts(task, stream, corpus, samples, group)
 
     def __call__(self, module: nn.Module, device: torch.device) -> dict[str, float]:
-        """See `trainers.task.Evaluator`."""
+        """See `septet.trainers.task.Evaluator`."""
         sums: Counter[str] = Counter()
         for group, counts in self._parts:
             odds = torch.stack([s[:, 0] - s[:, 1] for s in self._scores(module, group, device)])

@@ -2,9 +2,9 @@
 
 from abc import abstractmethod
 
-from trainers.engine.config import OptimizerSettings, TrainSettings
-from trainers.settings import Settings
-from trainers.task import Task
+from septet.trainers.engine.config import OptimizerSettings, TrainSettings
+from septet.trainers.settings import Settings
+from septet.trainers.task import Task
 
 
 class Preset(Settings):

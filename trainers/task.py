@@ -11,8 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from preprocess.shards.reader import Corpus, Sample
-from schemas.columns import ColumnManifest
+from septet.preprocess.shards.reader import Corpus, Sample
+from septet.schemas.columns import ColumnManifest
 
 Row = dict[str, NDArray[Any]]
 """One sample as model inputs; every row of a stream has the same names, shapes and types."""

@@ -6,9 +6,9 @@ PYTHONPATH=examples/columns septet annotate corpora/demo --column brightness:Bri
 import numpy as np
 import pyarrow as pa
 
-from preprocess.columns.base import IMAGE, Column, NoValue, Value
-from preprocess.columns.pictures import picture_of
-from schemas.columns import ArrayFormat, MemberFormat
+from septet.preprocess.columns.base import IMAGE, Column, NoValue, Value
+from septet.preprocess.columns.images import picture_of
+from septet.schemas.columns import ArrayFormat, MemberFormat
 
 
 class Brightness(Column):

@@ -2,7 +2,7 @@
 
 PYTHONPATH=examples/columns septet annotate corpora/scenes --column scene_regions:SceneRegions --name regions
 
-Scenes (`preprocess.scenes`) are plain shapes on a plain ground, so their things are the connected
+Scenes (`septet.preprocess.synthetic.scenes`) are plain shapes on a plain ground, so their things are the connected
 stretches of pixels that are unlike the ground. A region's feature is its outline and its pixels;
 its class distribution compares them with each colour and each shape. Nothing but the picture is looked at.
 """  # noqa: E501 (a command)
@@ -11,12 +11,12 @@ import cv2
 import numpy as np
 import pyarrow as pa
 
-from preprocess.columns.base import IMAGE, Column, NoValue, Value
-from preprocess.columns.members import pack_arrays
-from preprocess.columns.pictures import picture_of
-from preprocess.regions.detections import FEATURES, locations
-from preprocess.scenes import COLOURS, GROUNDS, SHAPES, Scene, Thing, render
-from schemas.columns import ArrayFormat, MemberFormat
+from septet.preprocess.columns.base import IMAGE, Column, NoValue, Value
+from septet.preprocess.columns.images import picture_of
+from septet.preprocess.columns.members import pack_arrays
+from septet.preprocess.regions.detections import FEATURES, locations
+from septet.preprocess.synthetic.scenes import COLOURS, GROUNDS, SHAPES, Scene, Thing, render
+from septet.schemas.columns import ArrayFormat, MemberFormat
 
 SIDE, SMALL = 32, 18
 """Pixels on each side: of a region's outline, and of its colours."""

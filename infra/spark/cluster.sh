@@ -137,7 +137,7 @@ start() {
   launch master "${java[@]}" -Xmx512m org.apache.spark.deploy.master.Master \
     --host 127.0.0.1 --port "$base" --webui-port "$((base + 1))"
   # The pool imports Beam meanwhile.
-  launch pool "$python" -m pipelines.runners.pool --port "$((base + 4))"
+  launch pool "$python" -m septet.pipelines.runners.pool --port "$((base + 4))"
   await master port_open "$base"
   launch worker "${java[@]}" -Xmx512m org.apache.spark.deploy.worker.Worker \
     --host 127.0.0.1 --webui-port "$((base + 5))" --cores "$cores" --memory 1024g \

@@ -4,9 +4,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pipelines.report.figures import Histogram, Stage
-from pipelines.report.measures import MEASURES
-from pipelines.report.readable import number, share, size
+from septet.pipelines.report.figures import Histogram, Stage
+from septet.pipelines.report.measures import MEASURES
+from septet.pipelines.report.readable import number, share, size
 
 WIDTH, HEIGHT, BASE = 480, 150, 124
 """View box of a histogram, and where its bars stand, in SVG units."""

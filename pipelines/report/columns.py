@@ -12,14 +12,14 @@ from dataclasses import dataclass, field
 import numpy as np
 from PIL import Image
 
-from pipelines.report.gallery import caption_of, find_image, open_image
-from pipelines.report.readable import one_line, share
-from preprocess.columns.base import Column, Drawing
-from preprocess.columns.members import unpack
-from preprocess.columns.reader import ColumnShardReader, column_names, read_manifest
-from preprocess.columns.registry import ColumnError, make_column
-from preprocess.shards.reader import Corpus
-from schemas.columns import ColumnManifest
+from septet.pipelines.report.gallery import caption_of, find_image, open_image
+from septet.pipelines.report.readable import one_line, share
+from septet.preprocess.columns.base import Column, Drawing
+from septet.preprocess.columns.members import unpack
+from septet.preprocess.columns.reader import ColumnShardReader, column_names, read_manifest
+from septet.preprocess.columns.registry import ColumnError, make_column
+from septet.preprocess.shards.reader import Corpus
+from septet.schemas.columns import ColumnManifest
 
 SIDE = 192
 """Pixels of a drawn picture's longer side."""

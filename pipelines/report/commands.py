@@ -6,15 +6,15 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from pipelines.report import terminal
-from pipelines.report.compare import Comparison, compare
-from pipelines.report.figures import Statistics
-from pipelines.report.page import report_page
-from pipelines.report.readable import size
-from pipelines.report.show import print_sample, resolve_key, write_image
-from pipelines.report.statistics import column_figures, corpus_statistics
-from preprocess import files
-from preprocess.shards.reader import Corpus
+from septet.pipelines.report import terminal
+from septet.pipelines.report.compare import Comparison, compare
+from septet.pipelines.report.figures import Statistics
+from septet.pipelines.report.page import report_page
+from septet.pipelines.report.readable import size
+from septet.pipelines.report.show import print_sample, resolve_key, write_image
+from septet.pipelines.report.statistics import column_figures, corpus_statistics
+from septet.preprocess import files
+from septet.preprocess.shards.reader import Corpus
 
 _CORPUS = typer.Argument(
     metavar="CORPUS", help="A corpus folder, local or on any store that fsspec knows.",

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from pydantic import BaseModel, ConfigDict
 
-from pipelines.report.figures import Statistics
+from septet.pipelines.report.figures import Statistics
 
 
 class Change(BaseModel):

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import tldextract
 
-from pipelines.report.measures import tally
+from septet.pipelines.report.measures import tally
 
 _HOST = re.compile(r"(?:[^?#@]*@)?(\[[^\]?#]*\]|[^?#:]+)")
 _extract = tldextract.TLDExtract(suffix_list_urls=(), cache_dir=None)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from pipelines.report.measures import MEASURES, Distribution
+from septet.pipelines.report.measures import MEASURES, Distribution
 
 FORMAT_VERSION = 1
 """Raised whenever a reader of the previous version could misread what is written."""
@@ -66,7 +66,7 @@ class Category(_Figures):
 
 class Histogram(_Figures):
     """A measured quantity. Bin i holds `edges[i] <= value < edges[i + 1]`, the last one all from
-    its edge on. Quantiles are at most 0.2 % low (see `pipelines.report.measures`)."""
+    its edge on. Quantiles are at most 0.2 % low (see `septet.pipelines.report.measures`)."""
 
     unit: str
     count: int
@@ -178,7 +178,7 @@ class Statistics(_Figures):
     """By name: language, language_from, caption_from, format, reencoded, status, image_domain,
     page_domain; only those of which any sample has a value."""
     measures: dict[str, Histogram]
-    """By name, see `pipelines.report.measures.MEASURES`; only those that any sample has."""
+    """By name, see `septet.pipelines.report.measures.MEASURES`; only those that any sample has."""
     notes: list[str]
     """What does not add up, in words."""
     columns: list[ColumnFigures] | None = None

@@ -5,9 +5,9 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from pipelines.report.figures import Stage
-from pipelines.report.rejects import RejectCounts
-from preprocess import files
+from septet.pipelines.report.figures import Stage
+from septet.pipelines.report.rejects import RejectCounts
+from septet.preprocess import files
 
 FUNNEL = "stats/funnel.json"
 BUILD = "stats/build.json"

@@ -13,10 +13,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image, ImageOps
 
-from pipelines.report.readable import one_line
-from pipelines.report.statistics import IMAGE_EXTENSIONS
-from preprocess import files
-from preprocess.shards.reader import Corpus, Sample
+from septet.pipelines.report.readable import one_line
+from septet.pipelines.report.statistics import IMAGE_EXTENSIONS
+from septet.preprocess import files
+from septet.preprocess.shards.reader import Corpus, Sample
 
 MAX_SIDE = 128
 """Pixels of a thumbnail's longer side."""

@@ -15,18 +15,18 @@ import jinja2
 import yaml
 from markupsafe import Markup
 
-from pipelines.report import charts, readable
-from pipelines.report.columns import column_views
-from pipelines.report.compare import Comparison
-from pipelines.report.figures import Category, Stage, Statistics
-from pipelines.report.funnel import Build, read_build
-from pipelines.report.gallery import Picture, sample_pictures
-from pipelines.report.rejects import count_rejects, sample_rejects
-from pipelines.report.statistics import corpus_statistics
-from preprocess import files
-from preprocess.columns.base import Column
-from preprocess.shards.reader import Corpus
-from schemas.manifest import MANIFEST_NAME, Manifest
+from septet.pipelines.report import charts, readable
+from septet.pipelines.report.columns import column_views
+from septet.pipelines.report.compare import Comparison
+from septet.pipelines.report.figures import Category, Stage, Statistics
+from septet.pipelines.report.funnel import Build, read_build
+from septet.pipelines.report.gallery import Picture, sample_pictures
+from septet.pipelines.report.rejects import count_rejects, sample_rejects
+from septet.pipelines.report.statistics import corpus_statistics
+from septet.preprocess import files
+from septet.preprocess.columns.base import Column
+from septet.preprocess.shards.reader import Corpus
+from septet.schemas.manifest import MANIFEST_NAME, Manifest
 
 MAX_BYTES = 3_000_000
 """Most that a page may have."""
@@ -183,7 +183,7 @@ def report_page(
 
 def _render(view: Mapping[str, Any]) -> bytes:
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("pipelines.report"),
+        loader=jinja2.PackageLoader("septet.pipelines.report"),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,

@@ -11,9 +11,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipelines.report.domains import count_domains
-from pipelines.report.figures import FailureClass, Reason, ranked
-from preprocess import files
+from septet.pipelines.report.domains import count_domains
+from septet.pipelines.report.figures import FailureClass, Reason, ranked
+from septet.preprocess import files
 
 STAGES = ("source", "filter", "dedup", "fetch", "curate", "write")
 """In build order."""
@@ -90,7 +90,7 @@ def count_rejects(corpus: str) -> RejectCounts:
     """Count what lies in a corpus's `rejects/`, one file at a time.
 
     Raises:
-        ValueError: a file there is not a table of `schemas.tables.REJECTS`.
+        ValueError: a file there is not a table of `septet.schemas.tables.REJECTS`.
     """
     found = RejectCounts()
     for name in files.list_folder(files.join(corpus, "rejects")):
@@ -139,7 +139,7 @@ def failure_classes(found: RejectCounts) -> list[FailureClass]:
 def sample_rejects(
     corpus: str, found: RejectCounts, each: int, reasons: int, seed: int
 ) -> dict[Key, list[dict[str, Any]]]:
-    """Rejects drawn evenly from all of a reason, as rows of `schemas.tables.REJECTS`.
+    """Rejects drawn evenly from all of a reason, as rows of `septet.schemas.tables.REJECTS`.
 
     Args:
         corpus: The corpus folder.

@@ -10,10 +10,10 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from pipelines.report.gallery import caption_of, find_image
-from pipelines.report.readable import number, one_line, size
-from preprocess import files
-from preprocess.shards.reader import Corpus
+from septet.pipelines.report.gallery import caption_of, find_image
+from septet.pipelines.report.readable import number, one_line, size
+from septet.preprocess import files
+from septet.preprocess.shards.reader import Corpus
 
 _NAMED = 5
 

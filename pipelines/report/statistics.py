@@ -10,14 +10,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pipelines.report import funnel, rejects
-from pipelines.report.domains import count_domains
-from pipelines.report.figures import Category, ColumnFigures, Histogram, Members, Statistics
-from pipelines.report.measures import MEASURES, Distribution, tally
-from preprocess import files
-from preprocess.columns.reader import column_names, read_manifest
-from preprocess.shards.reader import Corpus
-from preprocess.text.words import count_words
+from septet.pipelines.report import funnel, rejects
+from septet.pipelines.report.domains import count_domains
+from septet.pipelines.report.figures import Category, ColumnFigures, Histogram, Members, Statistics
+from septet.pipelines.report.measures import MEASURES, Distribution, tally
+from septet.preprocess import files
+from septet.preprocess.columns.reader import column_names, read_manifest
+from septet.preprocess.shards.reader import Corpus
+from septet.preprocess.text.words import count_words
 
 IMAGE_EXTENSIONS = ("jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff", "avif", "jp2")
 """Extensions of members that are the sample's picture."""
@@ -201,7 +201,7 @@ def corpus_statistics(path: str, progress: Callable[[int, int], None] | None = N
         progress: Called with (shards read, shards in all) after each shard.
 
     Raises:
-        schemas.manifest.ManifestError: no corpus there, or one that cannot be read.
+        septet.schemas.manifest.ManifestError: no corpus there, or one that cannot be read.
         ValueError: a sidecar, reject file or the funnel is damaged.
     """
     corpus = Corpus(path)

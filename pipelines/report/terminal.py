@@ -9,11 +9,19 @@ from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
 
-from pipelines.report.charts import value_text
-from pipelines.report.compare import Comparison
-from pipelines.report.figures import Category, ColumnFigures, Histogram, Statistics
-from pipelines.report.measures import MEASURES
-from pipelines.report.readable import counted, label, number, one_line, share, size, value_name
+from septet.pipelines.report.charts import value_text
+from septet.pipelines.report.compare import Comparison
+from septet.pipelines.report.figures import Category, ColumnFigures, Histogram, Statistics
+from septet.pipelines.report.measures import MEASURES
+from septet.pipelines.report.readable import (
+    counted,
+    label,
+    number,
+    one_line,
+    share,
+    size,
+    value_name,
+)
 
 KEPT, LOST, SOFT = "cyan", "red", "dim"
 _BLOCKS = " ▁▂▃▄▅▆▇█"

@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 
-from pipelines.runners.base import Job, Runner, RunnerError, StageFailed
-from pipelines.runners.dataflow import DataflowRunner
-from pipelines.runners.local import LocalRunner
-from pipelines.runners.prism import PrismRunner
-from pipelines.runners.spark import SparkRunner
+from septet.pipelines.runners.base import Job, Runner, RunnerError, StageFailed
+from septet.pipelines.runners.dataflow import DataflowRunner
+from septet.pipelines.runners.local import LocalRunner
+from septet.pipelines.runners.prism import PrismRunner
+from septet.pipelines.runners.spark import SparkRunner
 
 __all__ = ["RUNNERS", "Job", "Runner", "RunnerError", "StageFailed", "make_runner"]
 

@@ -14,8 +14,8 @@ from apache_beam.runners.runner import PipelineRunner
 from apache_beam.runners.worker import bundle_processor
 from apache_beam.transforms import environments
 
-from pipelines.runners.base import BuildGraph, Runner, RunnerError, check_flags
-from preprocess import files
+from septet.pipelines.runners.base import BuildGraph, Runner, RunnerError, check_flags
+from septet.preprocess import files
 
 _OURS = ("runner", "job_name", "sdk_location", "save_main_session", "dry_run")
 

@@ -17,8 +17,8 @@ from apache_beam.runners.portability.fn_api_runner.worker_handlers import (
 from apache_beam.runners.runner import PipelineResult, PipelineRunner
 from apache_beam.transforms.environments import Environment
 
-from pipelines.runners import workers
-from pipelines.runners.base import BuildGraph, Runner, RunnerError, check_flags
+from septet.pipelines.runners import workers
+from septet.pipelines.runners.base import BuildGraph, Runner, RunnerError, check_flags
 
 _URN = "septet:environment:worker_process:v1"
 _OURS = ("runner", "direct_num_workers", "direct_running_mode", "job_name")
@@ -67,7 +67,7 @@ class LocalRunner(Runner):
 
 
 class WorkerProcess(Environment):
-    """A Beam environment: Python processes started by `pipelines.runners.workers`."""
+    """A Beam environment: Python processes started by `septet.pipelines.runners.workers`."""
 
     def to_runner_api_parameter(self, context: Any) -> tuple[str, bytes]:
         """What Beam keeps of an environment in a pipeline's graph."""

@@ -12,8 +12,8 @@ from apache_beam.metrics import Metrics, MetricsFilter
 from apache_beam.pipeline import AppliedPTransform, PipelineVisitor
 from apache_beam.runners.runner import PipelineResult
 
-from pipelines.runners.base import BuildGraph, Job
-from pipelines.runners.local import LocalRunner
+from septet.pipelines.runners.base import BuildGraph, Job
+from septet.pipelines.runners.local import LocalRunner
 
 _NAMESPACE = "septet.measure"
 

@@ -1,4 +1,4 @@
-"""The pool that Spark asks for Python workers: `python -m pipelines.runners.pool --port 50000`.
+"""Pool of Python workers for Spark: `python -m septet.pipelines.runners.pool --port 50000`.
 
 One runs on every machine of a cluster, in the environment that has Septet. It speaks Beam's
 protocol for external workers and does what Beam's own `worker_pool_main` does, but forks its
@@ -19,7 +19,7 @@ from typing import Any
 import grpc  # type: ignore[import-untyped]
 from apache_beam.portability.api import beam_fn_api_pb2, beam_fn_api_pb2_grpc
 
-from pipelines.runners import workers
+from septet.pipelines.runners import workers
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -113,7 +113,7 @@ def serve(address: str, pool: WorkerPool) -> grpc.Server:
 
 def main(arguments: Sequence[str]) -> None:
     """Serve until the process is ended."""
-    parser = argparse.ArgumentParser(prog="python -m pipelines.runners.pool")
+    parser = argparse.ArgumentParser(prog="python -m septet.pipelines.runners.pool")
     parser.add_argument("--host", default="127.0.0.1", help="interface to listen at")
     parser.add_argument("--port", type=int, required=True)
     chosen = parser.parse_args(arguments)

@@ -11,7 +11,7 @@ from apache_beam.options.pipeline_options import PrismRunnerOptions
 from apache_beam.runners.portability.prism_runner import PrismRunner as BeamPrismRunner
 from apache_beam.runners.runner import PipelineRunner
 
-from pipelines.runners.base import Runner, RunnerError, check_flags
+from septet.pipelines.runners.base import Runner, RunnerError, check_flags
 
 _OURS = ("runner", "job_name", "environment_type")
 _GET = (

@@ -8,8 +8,8 @@ from apache_beam.runners.portability.portable_runner import JobServiceHandle, Po
 from apache_beam.runners.runner import PipelineRunner
 from google.protobuf import struct_pb2  # type: ignore[import-untyped]
 
-from pipelines.runners.base import Runner, RunnerError, check_flags
-from preprocess import files
+from septet.pipelines.runners.base import Runner, RunnerError, check_flags
+from septet.preprocess import files
 
 _OURS = ("runner", "job_name")
 _ON_THIS_MACHINE = ("localhost", "127.0.0.1", "::1", socket.gethostname())
@@ -40,7 +40,7 @@ class SparkRunner(Runner):
                 raise RunnerError(
                     "Spark's executors need a pool of Python workers: "
                     "--environment_config=HOST:PORT, as each executor sees it "
-                    "(python -m pipelines.runners.pool serves one)"
+                    "(python -m septet.pipelines.runners.pool serves one)"
                 )
             if host in _ON_THIS_MACHINE:
                 _reach(options.environment_config, "--environment_config", "the worker pool")

@@ -19,10 +19,10 @@ import grpc  # type: ignore[import-untyped]
 
 # What a worker of any stage needs; a module that cannot be imported is passed over.
 PRELOAD = [
-    "pipelines.quiet",
+    "septet.pipelines.quiet",
     "apache_beam.runners.worker.sdk_worker",
-    "pipelines.stages.filter",
-    "pipelines.stages.write",  # and with it all stages before
+    "septet.pipelines.stages.filter",
+    "septet.pipelines.stages.write",  # and with it all stages before
 ]
 
 _STATE_CACHE_BYTES = 100 * 2**20

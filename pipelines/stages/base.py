@@ -18,10 +18,10 @@ import apache_beam as beam
 import pyarrow as pa
 from apache_beam.metrics import Metrics
 
-from pipelines.stages.counts import Counts
-from preprocess import files
-from schemas import tables
-from schemas.recipe import Recipe
+from septet.pipelines.stages.counts import Counts
+from septet.preprocess import files
+from septet.schemas import tables
+from septet.schemas.recipe import Recipe
 
 Graph = Callable[[beam.Pipeline], None]
 DONE = "done.json"

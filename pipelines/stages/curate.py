@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipelines.stages.base import (
+from septet.pipelines.stages.base import (
     Pass,
     RunGroup,
     Stage,
@@ -16,11 +16,11 @@ from pipelines.stages.base import (
     numbered,
     to_ipc,
 )
-from pipelines.stages.fetch import FetchStage
-from preprocess import files
-from preprocess.dedup import identical_images
-from preprocess.text.ids import bucket_of
-from schemas.recipe import Curate
+from septet.pipelines.stages.fetch import FetchStage
+from septet.preprocess import files
+from septet.preprocess.dedup import identical_images
+from septet.preprocess.text.ids import bucket_of
+from septet.schemas.recipe import Curate
 
 _IMAGES_A_BUCKET = 500_000
 _ROWS_A_PIECE = 8192

@@ -11,7 +11,7 @@ import apache_beam as beam
 import numpy as np
 import pyarrow as pa
 
-from pipelines.stages.base import (
+from septet.pipelines.stages.base import (
     Pass,
     Results,
     Stage,
@@ -22,12 +22,12 @@ from pipelines.stages.base import (
     shuffle_tasks,
     to_ipc,
 )
-from pipelines.stages.source import SourceStage
-from preprocess import files
-from preprocess.dedup import dedup_pairs, frequent_captions
-from preprocess.text.ids import bucket_of, split_ids, url_hash
-from schemas import tables
-from schemas.recipe import Dedup
+from septet.pipelines.stages.source import SourceStage
+from septet.preprocess import files
+from septet.preprocess.dedup import dedup_pairs, frequent_captions
+from septet.preprocess.text.ids import bucket_of, split_ids, url_hash
+from septet.schemas import tables
+from septet.schemas.recipe import Dedup
 
 _PAIRS_A_SURVEY_BUCKET = 1_000_000
 _ROWS_A_PIECE = 4096

@@ -14,14 +14,14 @@ import fsspec
 import numpy as np
 import pyarrow as pa
 
-from pipelines.sources.warc import BodyError, read_body_from
-from pipelines.stages.base import Pass, Stage, Work, map_tasks, numbered
-from pipelines.stages.source import IN_PLAIN_FILE
-from preprocess import files
-from preprocess.images.fetch import Fetched, FetchPolicy, fetch_many
-from preprocess.images.process import ImagePolicy, ImageReject, process_image
-from schemas import tables
-from schemas.recipe import Fetch, Image
+from septet.pipelines.sources.warc import BodyError, read_body_from
+from septet.pipelines.stages.base import Pass, Stage, Work, map_tasks, numbered
+from septet.pipelines.stages.source import IN_PLAIN_FILE
+from septet.preprocess import files
+from septet.preprocess.http.client import Fetched, FetchPolicy, fetch_many
+from septet.preprocess.images.process import ImagePolicy, ImageReject, process_image
+from septet.schemas import tables
+from septet.schemas.recipe import Fetch, Image
 
 _DECODE_THREADS = 2
 

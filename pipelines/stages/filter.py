@@ -6,11 +6,11 @@ import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipelines.stages.base import Pass, Stage, Work, map_tasks, numbered
-from preprocess import files
-from preprocess.text.rules import RULES_VERSION, apply_rules
-from schemas import tables
-from schemas.recipe import Filter
+from septet.pipelines.stages.base import Pass, Stage, Work, map_tasks, numbered
+from septet.preprocess import files
+from septet.preprocess.text.rules import RULES_VERSION, apply_rules
+from septet.schemas import tables
+from septet.schemas.recipe import Filter
 
 _BATCH = 8192
 

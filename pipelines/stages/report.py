@@ -12,11 +12,11 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipelines.stages.base import Pass, Stage, numbered
-from pipelines.stages.counts import Counts
-from pipelines.stages.write import SHARDS, TAR_METADATA
-from preprocess import files
-from schemas.manifest import MANIFEST_NAME, InputFile, Manifest, Shard
+from septet.pipelines.stages.base import Pass, Stage, numbered
+from septet.pipelines.stages.counts import Counts
+from septet.pipelines.stages.write import SHARDS, TAR_METADATA
+from septet.preprocess import files
+from septet.schemas.manifest import MANIFEST_NAME, InputFile, Manifest, Shard
 
 FUNNEL = "stats/funnel.json"
 

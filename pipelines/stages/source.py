@@ -8,15 +8,15 @@ from urllib.parse import urlsplit
 
 import pyarrow as pa
 
-from pipelines.sources.lists import ListError, read_list
-from pipelines.sources.warc import BrokenRecord, HtmlRecord, ImageRecord, read_warc
-from pipelines.stages.base import Input, Pass, Results, Stage, Work, map_tasks, numbered
-from preprocess import files
-from preprocess.html.pages import BadUrl, image_url, parse_page
-from preprocess.text.clean import clean_caption
-from preprocess.text.ids import pair_id
-from schemas import tables
-from schemas.recipe import ListSource, WarcSource
+from septet.pipelines.sources.lists import ListError, read_list
+from septet.pipelines.sources.warc import BrokenRecord, HtmlRecord, ImageRecord, read_warc
+from septet.pipelines.stages.base import Input, Pass, Results, Stage, Work, map_tasks, numbered
+from septet.preprocess import files
+from septet.preprocess.html.pages import BadUrl, image_url, parse_page
+from septet.preprocess.text.clean import clean_caption
+from septet.preprocess.text.ids import pair_id
+from septet.schemas import tables
+from septet.schemas.recipe import ListSource, WarcSource
 
 _BATCH = 8192
 IN_PLAIN_FILE = -1

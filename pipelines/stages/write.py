@@ -7,14 +7,14 @@ from typing import Any
 import fsspec
 import pyarrow as pa
 
-from pipelines.stages.base import Pass, Stage, Work, map_tasks, numbered
-from pipelines.stages.counts import Counts
-from pipelines.stages.curate import CurateStage
-from pipelines.stages.fetch import FetchStage
-from preprocess import files
-from preprocess.shards.tar import ShardWriter
-from schemas import tables
-from schemas.manifest import MANIFEST_NAME
+from septet.pipelines.stages.base import Pass, Stage, Work, map_tasks, numbered
+from septet.pipelines.stages.counts import Counts
+from septet.pipelines.stages.curate import CurateStage
+from septet.pipelines.stages.fetch import FetchStage
+from septet.preprocess import files
+from septet.preprocess.shards.tar import ShardWriter
+from septet.schemas import tables
+from septet.schemas.manifest import MANIFEST_NAME
 
 SHARDS = "shards"
 TAR_METADATA = "septet.tar"

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from preprocess.boxes.transforms import Floats, areas, as_boxes, from_xywh, normalise
+from septet.preprocess.boxes.transforms import Floats, areas, as_boxes, from_xywh, normalise
 
 OVERHANG = 0.01
 """Boxes may reach out of the picture by this share of a side, as rounding does; they are clipped.
@@ -187,7 +187,7 @@ def _list(value: Any, name: str) -> list[Any]:
 
 
 def _of_things(things: list[Any]) -> LabelledBoxes:
-    """Boxes of a scene's truth, named as `preprocess.scenes.Thing.name` does."""
+    """Boxes of a scene's truth, named as `septet.preprocess.synthetic.scenes.Thing.name` does."""
     try:
         boxes = [thing["box"] for thing in things]
         labels = [f"{thing['size']} {thing['colour']} {thing['shape']}" for thing in things]

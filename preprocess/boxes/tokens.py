@@ -14,7 +14,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from preprocess.boxes.transforms import as_boxes
+from septet.preprocess.boxes.transforms import as_boxes
 
 Tokens = NDArray[np.int64]
 Corners = NDArray[np.float64]

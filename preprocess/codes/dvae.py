@@ -14,8 +14,8 @@ from typing import ClassVar, Self
 import torch
 from torch import Tensor, nn
 
-from preprocess.codes.published import PUBLISHED, Published
-from preprocess.codes.tokenizer import ImageTokenizer
+from septet.preprocess.codes.published import PUBLISHED, Published
+from septet.preprocess.codes.tokenizer import ImageTokenizer
 
 EPSILON = 0.1
 """Pixels are mapped to [epsilon, 1 - epsilon], where the logit-Laplace likelihood is defined."""

@@ -5,11 +5,11 @@ from functools import lru_cache
 
 import torch
 
-from preprocess.codes.dvae import Dvae
-from preprocess.codes.tokenizer import ImageTokenizer
-from preprocess.codes.vqgan import Vqgan
-from preprocess.codes.vqkd import Vqkd
-from preprocess.weights import read_state
+from septet.preprocess.codes.dvae import Dvae
+from septet.preprocess.codes.tokenizer import ImageTokenizer
+from septet.preprocess.codes.vqgan import Vqgan
+from septet.preprocess.codes.vqkd import Vqkd
+from septet.preprocess.weights import read_state
 
 TOKENIZERS: dict[str, type[ImageTokenizer]] = {"vqgan": Vqgan, "dvae": Dvae, "vqkd": Vqkd}
 

@@ -8,7 +8,7 @@ from typing import ClassVar, Self
 import torch
 from torch import Tensor, nn
 
-from preprocess.codes.published import Published
+from septet.preprocess.codes.published import Published
 
 
 @contextmanager

@@ -19,9 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageEnhance
 
-from preprocess.codes.published import Resample
-from preprocess.columns.members import Arrays, unpack_arrays
-from preprocess.images.crops import Box
+from septet.preprocess.codes.published import Resample
+from septet.preprocess.columns.members import Arrays, unpack_arrays
+from septet.preprocess.images.crops import Box
 
 Colour = tuple[float, float, float]
 
@@ -107,7 +107,7 @@ def look(
     """A view as pixels: crop, resize with Pillow, flip, colours.
 
     Args:
-        picture: The whole upright picture, RGB, as `preprocess.columns.pictures.read_picture`
+        picture: The whole upright picture, RGB, as `septet.preprocess.columns.images.read_picture`
             gives it; an array is [height, width, 3].
         view: What to see of it.
         side: Of the result, pixels.

@@ -15,8 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from preprocess.codes.published import PUBLISHED, Published
-from preprocess.codes.tokenizer import ImageTokenizer
+from septet.preprocess.codes.published import PUBLISHED, Published
+from septet.preprocess.codes.tokenizer import ImageTokenizer
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field
 
-from schemas.columns import MemberFormat
+from septet.schemas.columns import MemberFormat
 
 IMAGE = "jpg|jpeg|png|webp"
 """The members that may hold a sample's picture."""

@@ -2,8 +2,8 @@
 
 import re
 
-from preprocess.columns.base import Item, NoValue
-from preprocess.text.language import primary_subtag
+from septet.preprocess.columns.base import Item, NoValue
+from septet.preprocess.text.language import primary_subtag
 
 _LETTER = re.compile(r"[^\W\d_]")
 _LATIN = re.compile(r"[A-Za-z\u00c0-\u024f]")

@@ -7,7 +7,7 @@ import numpy as np
 import safetensors.numpy
 from numpy.typing import NDArray
 
-from schemas.columns import ArrayFormat, MemberFormat
+from septet.schemas.columns import ArrayFormat, MemberFormat
 
 Arrays = dict[str, NDArray[Any]]
 

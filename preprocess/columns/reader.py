@@ -1,11 +1,11 @@
 """Reading columns: which a corpus has, and values by row."""
 
-from preprocess import files
-from preprocess.shards.blocks import BlockCache
-from preprocess.shards.reader import ShardReader
-from schemas.columns import COLUMN_NAME, COLUMNS, ColumnManifest
-from schemas.manifest import Shard
-from schemas.versioned import ManifestError
+from septet.preprocess import files
+from septet.preprocess.shards.blocks import BlockCache
+from septet.preprocess.shards.reader import ShardReader
+from septet.schemas.columns import COLUMN_NAME, COLUMNS, ColumnManifest
+from septet.schemas.manifest import Shard
+from septet.schemas.versioned import ManifestError
 
 
 def column_folder(corpus: str, name: str) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from preprocess.columns.base import Column
+from septet.preprocess.columns.base import Column
 
 GROUP = "septet.columns"
 EXTRAS = {
@@ -50,7 +50,9 @@ def column_class(kind: str) -> type[Column]:
         extras = f": pip install 'septet[{EXTRAS[kind]}]'" if kind in EXTRAS else ""
         raise ColumnError(f"column {kind!r} cannot be loaded: {error}{extras}") from error
     if not (isinstance(found, type) and issubclass(found, Column)):
-        raise ColumnError(f"{kinds[kind].value} is no subclass of preprocess.columns.base.Column")
+        raise ColumnError(
+            f"{kinds[kind].value} is no subclass of septet.preprocess.columns.base.Column"
+        )
     return found
 
 

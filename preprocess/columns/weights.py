@@ -2,7 +2,7 @@
 
 import importlib
 
-from preprocess import files
+from septet.preprocess import files
 
 
 def weights_digest(path: str, what: str, setting: str = "weights") -> str:

@@ -8,7 +8,7 @@ from urllib.parse import quote, urljoin, urlsplit, urlunsplit
 from resiliparse.parse.encoding import bytes_to_str, detect_encoding
 from selectolax.lexbor import LexborHTMLParser, LexborNode
 
-from preprocess.text.clean import clean_caption
+from septet.preprocess.text.clean import clean_caption
 
 _CONTAINERS = "figure, .figure, .informalfigure, .mediaobject, .wp-caption, .thumb, .gallerybox"
 _CAPTIONS = "figcaption, .caption, .wp-caption-text, .thumbcaption, .gallerytext, .title"

@@ -1,1 +1,1 @@
-"""Fetching, decoding, resizing and encoding of pictures."""
+"""Decoding, resizing and encoding of images."""

@@ -4,8 +4,8 @@ import cv2
 import numpy as np
 import simplejpeg
 
-from preprocess.images.orientation import Pixels
-from preprocess.images.rejects import Unusable
+from septet.preprocess.images.orientation import Pixels
+from septet.preprocess.images.rejects import Unusable
 
 LONGEST_SIDE = {"jpg": 65_500, "png": 1_000_000, "webp": 16_383}
 """Pixels that a side may have in each format (libjpeg, libpng's default limit, libwebp)."""

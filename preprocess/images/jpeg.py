@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 import simplejpeg
 
-from preprocess.images.orientation import Pixels, exif_orientation
-from preprocess.images.rejects import Unusable
+from septet.preprocess.images.orientation import Pixels, exif_orientation
+from septet.preprocess.images.rejects import Unusable
 
 _MAX_SCANS = 100
 _MARGIN = 1.1

@@ -17,8 +17,8 @@ from PIL import (
     WebPImagePlugin,
 )
 
-from preprocess.images.orientation import Pixels, exif_orientation
-from preprocess.images.rejects import Unusable, decode_error
+from septet.preprocess.images.orientation import Pixels, exif_orientation
+from septet.preprocess.images.rejects import Unusable, decode_error
 
 # Pillow warns of odd metadata, file by file; what matters here ends in a reject or in pixels.
 warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")

@@ -2,13 +2,13 @@
 
 from dataclasses import dataclass
 
-from preprocess.images import jpeg
-from preprocess.images.encode import LONGEST_SIDE, check_encodable, encode
-from preprocess.images.orientation import Pixels, orient
-from preprocess.images.pillow import PillowPicture
-from preprocess.images.rejects import Unusable
-from preprocess.images.resize import RESIZE_MODES, ResizePlan, plan_resize, resize
-from preprocess.images.sniff import image_kind
+from septet.preprocess.images import jpeg
+from septet.preprocess.images.encode import LONGEST_SIDE, check_encodable, encode
+from septet.preprocess.images.orientation import Pixels, orient
+from septet.preprocess.images.pillow import PillowPicture
+from septet.preprocess.images.rejects import Unusable
+from septet.preprocess.images.resize import RESIZE_MODES, ResizePlan, plan_resize, resize
+from septet.preprocess.images.sniff import image_kind
 
 EXTENSIONS = {"jpeg": "jpg", "png": "png", "webp": "webp"}
 """Extensions of the formats whose files may be kept as they are."""

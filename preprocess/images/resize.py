@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from preprocess.images.orientation import Pixels
+from septet.preprocess.images.orientation import Pixels
 
 # Parallelism is over pictures; OpenCV's own threads would only get in its way.
 cv2.setNumThreads(0)

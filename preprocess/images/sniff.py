@@ -2,7 +2,7 @@
 
 import re
 
-from preprocess.images.rejects import Unusable
+from septet.preprocess.images.rejects import Unusable
 
 DECODABLE = ("jpeg", "png", "gif", "webp", "bmp", "tiff", "avif")
 """Kinds of pictures that are read."""

@@ -10,13 +10,13 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from preprocess.questions.lexicon import NOUNS, how_many, what_colour
-from preprocess.questions.pairs import Question
-from preprocess.scene_graphs.graph import Object, Relation, SceneGraph
-from preprocess.scene_graphs.lemmas import PLURALS
-from preprocess.scene_graphs.parsers import GraphParser
-from preprocess.scene_graphs.repairs import as_parsers_expect
-from preprocess.scene_graphs.words import COLOURS, words
+from septet.preprocess.questions.lexicon import NOUNS, how_many, what_colour
+from septet.preprocess.questions.pairs import Question
+from septet.preprocess.scene_graphs.graph import Object, Relation, SceneGraph
+from septet.preprocess.scene_graphs.lemmas import PLURALS
+from septet.preprocess.scene_graphs.parsers import GraphParser
+from septet.preprocess.scene_graphs.repairs import as_parsers_expect
+from septet.preprocess.scene_graphs.words import COLOURS, words
 
 Fact = tuple[str, ...]
 """("number", object, value), ("color", object, colour), ("relation", subject, name, object)."""

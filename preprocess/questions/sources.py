@@ -11,8 +11,8 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
-from preprocess import files
-from preprocess.questions.pairs import Question
+from septet.preprocess import files
+from septet.preprocess.questions.pairs import Question
 
 ByPicture = dict[str, list[Question]]
 

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from preprocess.regions.checkpoint import State
+from septet.preprocess.regions.checkpoint import State
 
 _NAMES = (
     ("roi_heads.box_predictor.", "cls_embedding", "fc_attr", 1),

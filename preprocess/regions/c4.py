@@ -8,11 +8,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from preprocess.regions.checkpoint import read_state
-from preprocess.regions.detections import Detections
-from preprocess.regions.network import C4Options, FasterRcnnC4
-from preprocess.regions.pixels import PIXEL_MEAN, resize
-from preprocess.regions.threads import cpu_threads
+from septet.preprocess.regions.checkpoint import read_state
+from septet.preprocess.regions.detections import Detections
+from septet.preprocess.regions.network import C4Options, FasterRcnnC4
+from septet.preprocess.regions.pixels import PIXEL_MEAN, resize
+from septet.preprocess.regions.threads import cpu_threads
 
 
 class C4Detector:

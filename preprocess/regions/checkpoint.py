@@ -3,7 +3,7 @@
 | file | here |
 |---|---|
 | `.pkl` | detectron2's model zoo: {"model": {name: array}}, read as plain data |
-| others | tensors by detectron2's names, as `preprocess.weights` reads them |
+| others | tensors by detectron2's names, as `septet.preprocess.weights` reads them |
 
 | detectron2 | torchvision |
 |---|---|
@@ -19,8 +19,8 @@ import re
 import numpy as np
 import torch
 
-from preprocess import files, weights
-from preprocess.regions.unpickle import loads_plain
+from septet.preprocess import files, weights
+from septet.preprocess.regions.unpickle import loads_plain
 
 State = dict[str, torch.Tensor]
 

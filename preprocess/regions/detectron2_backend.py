@@ -12,12 +12,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from preprocess.columns.weights import weights_digest
-from preprocess.regions.c4 import empty
-from preprocess.regions.checkpoint import CELL_ANCHORS, read_state
-from preprocess.regions.detections import Detections
-from preprocess.regions.pixels import resize
-from preprocess.regions.threads import cpu_threads
+from septet.preprocess.columns.weights import weights_digest
+from septet.preprocess.regions.c4 import empty
+from septet.preprocess.regions.checkpoint import CELL_ANCHORS, read_state
+from septet.preprocess.regions.detections import Detections
+from septet.preprocess.regions.pixels import resize
+from septet.preprocess.regions.threads import cpu_threads
 
 _LEFT_TO_CONFIG = ("pixel_mean", "pixel_std")
 

@@ -1,6 +1,6 @@
 """Class names of detectors: a text file, one class a line."""
 
-from preprocess import files
+from septet.preprocess import files
 
 
 def read_labels(path: str) -> list[str]:

@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from torchvision.models.resnet import Bottleneck, ResNet
 from torchvision.ops import FrozenBatchNorm2d, clip_boxes_to_image, nms, roi_align, roi_pool
 
-from preprocess.regions.attributes import AttributeHead
-from preprocess.regions.checkpoint import CELL_ANCHORS, State, split_state
+from septet.preprocess.regions.attributes import AttributeHead
+from septet.preprocess.regions.checkpoint import CELL_ANCHORS, State, split_state
 
 STRIDE = 16
 POOLED = 14

@@ -4,8 +4,8 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from preprocess.columns import base
-from preprocess.regions.pixels import PIXEL_MEAN
+from septet.preprocess.columns import base
+from septet.preprocess.regions.pixels import PIXEL_MEAN
 
 DETECTORS = ("c4", "detectron2")
 READERS = ("tsv", "npz", "lmdb")

@@ -9,7 +9,7 @@ taken ("riding" is a form of "ride"; a form of "rid" would be "ridding").
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from preprocess.scene_graphs.words import words
+from septet.preprocess.scene_graphs.words import words
 
 _POS = {"N": "noun", "V": "verb", "J": "adj", "R": "adv"}
 _BASE = frozenset({"NN", "NNP", "VB", "VBP", "JJ", "RB"})

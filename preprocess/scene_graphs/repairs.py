@@ -5,9 +5,9 @@ Each repair asks for evidence that does not come from the parser: number agreeme
 WordNet knows of a word.
 """
 
-from preprocess.scene_graphs.lemmas import Lemmas
-from preprocess.scene_graphs.sentence import Sentence
-from preprocess.scene_graphs.words import COLOURS
+from septet.preprocess.scene_graphs.lemmas import Lemmas
+from septet.preprocess.scene_graphs.sentence import Sentence
+from septet.preprocess.scene_graphs.words import COLOURS
 
 
 def as_parsers_expect(caption: str) -> str:

@@ -7,14 +7,14 @@ an object does by itself), relations (verbs, prepositions, verbs with prepositio
 
 from collections.abc import Iterable
 
-from preprocess.scene_graphs.graph import Attribute, Number, Object, Relation, SceneGraph
-from preprocess.scene_graphs.lemmas import Lemmas
-from preprocess.scene_graphs.nouns import Nouns
-from preprocess.scene_graphs.prepositions import Preposition, find_prepositions
-from preprocess.scene_graphs.repairs import mend
-from preprocess.scene_graphs.sentence import Sentence
-from preprocess.scene_graphs.verbs import Verbs
-from preprocess.scene_graphs.words import (
+from septet.preprocess.scene_graphs.graph import Attribute, Number, Object, Relation, SceneGraph
+from septet.preprocess.scene_graphs.lemmas import Lemmas
+from septet.preprocess.scene_graphs.nouns import Nouns
+from septet.preprocess.scene_graphs.prepositions import Preposition, find_prepositions
+from septet.preprocess.scene_graphs.repairs import mend
+from septet.preprocess.scene_graphs.sentence import Sentence
+from septet.preprocess.scene_graphs.verbs import Verbs
+from septet.preprocess.scene_graphs.words import (
     CATENATIVES,
     COLOURS,
     COPULAS,

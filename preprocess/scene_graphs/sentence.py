@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from preprocess.scene_graphs.graph import Spans
+from septet.preprocess.scene_graphs.graph import Spans
 
 
 @dataclass(frozen=True)

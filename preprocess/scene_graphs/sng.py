@@ -13,9 +13,16 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from typing import Any
 
-from preprocess.scene_graphs.graph import Attribute, Number, Object, Relation, SceneGraph, Spans
-from preprocess.scene_graphs.nouns import number
-from preprocess.scene_graphs.pipeline import PIPELINE, load_pipeline
+from septet.preprocess.scene_graphs.graph import (
+    Attribute,
+    Number,
+    Object,
+    Relation,
+    SceneGraph,
+    Spans,
+)
+from septet.preprocess.scene_graphs.nouns import number
+from septet.preprocess.scene_graphs.pipeline import PIPELINE, load_pipeline
 
 
 class SngParser:

@@ -11,8 +11,8 @@ from dataclasses import replace
 from difflib import SequenceMatcher
 from typing import Protocol, TypeVar
 
-from preprocess.scene_graphs.graph import Node, SceneGraph, Span, Spans
-from preprocess.wordpiece import WordPiece
+from septet.preprocess.scene_graphs.graph import Node, SceneGraph, Span, Spans
+from septet.preprocess.tokenizers.wordpiece import WordPiece
 
 _Node = TypeVar("_Node", bound=Node)
 
@@ -68,7 +68,7 @@ def with_tokens(graph: SceneGraph, offsets: Sequence[Span]) -> SceneGraph:
 
 
 class ClipPieces:
-    """CLIP's byte pairs with offsets; the pieces are those of `preprocess.text.clip_tokenizer`.
+    """CLIP's byte pairs with offsets; the pieces are those of `septet.preprocess.tokenizers.clip`.
 
     That tokenizer repairs mojibake and undoes HTML escapes first. Where this changes
     letters, a piece covers all of the stretch that was replaced by its letters.
@@ -77,7 +77,7 @@ class ClipPieces:
     name = "clip"
 
     def __init__(self) -> None:
-        from preprocess.text import clip_tokenizer
+        from septet.preprocess.tokenizers import clip as clip_tokenizer
 
         self._clean = clip_tokenizer.clean
         self._tokenizer = clip_tokenizer.clip_tokenizer()

@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator
 
-from preprocess.scene_graphs.nouns import Nouns
-from preprocess.scene_graphs.sentence import Sentence
+from septet.preprocess.scene_graphs.nouns import Nouns
+from septet.preprocess.scene_graphs.sentence import Sentence
 
 _RELATIVE = frozenset({"that", "which", "who", "whom"})
 _ADVERB_RELATIVE = frozenset({"where", "when", "why", "how"})

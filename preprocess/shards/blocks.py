@@ -12,7 +12,7 @@ from pathlib import Path
 
 import fsspec
 
-from preprocess.files import TEMPORARY_SUFFIX
+from septet.preprocess.files import TEMPORARY_SUFFIX
 
 MEBI = 2**20
 _LOCKS = 64

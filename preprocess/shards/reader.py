@@ -12,10 +12,10 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from preprocess import files
-from preprocess.shards.blocks import BlockCache
-from schemas.manifest import MANIFEST_NAME, Manifest, Shard
-from schemas.versioned import ManifestError
+from septet.preprocess import files
+from septet.preprocess.shards.blocks import BlockCache
+from septet.schemas.manifest import MANIFEST_NAME, Manifest, Shard
+from septet.schemas.versioned import ManifestError
 
 Sample = dict[str, bytes]
 """Content by extension, for example {"jpg": …, "txt": …, "json": …}."""

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, BinaryIO
 
 Member = dict[str, Any]
-"""An entry of `schemas.tables.MEMBERS`."""
+"""An entry of `septet.schemas.tables.MEMBERS`."""
 
 MAX_NAME_BYTES = 100
 _END = b"\0" * 1024

@@ -10,10 +10,10 @@ from typing import NamedTuple
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from preprocess.text import language as lid
-from preprocess.text.words import count_words, unspaced_letters
-from schemas import tables
-from schemas.recipe import Filter
+from septet.preprocess.text import language as lid
+from septet.preprocess.text.words import count_words, unspaced_letters
+from septet.schemas import tables
+from septet.schemas.recipe import Filter
 
 RULES_VERSION = 1
 
@@ -49,7 +49,7 @@ def too_long(table: pa.Table, settings: Filter) -> Verdict:
 
 
 def too_few_words(table: pa.Table, settings: Filter) -> Verdict:
-    """Fewer words than `min_words` (see `preprocess.text.words`)."""
+    """Fewer words than `min_words` (see `septet.preprocess.text.words`)."""
     words = count_words(table["caption"])
     return Verdict(pc.less(words, settings.min_words), _text(words))
 
@@ -90,7 +90,7 @@ RULES: dict[str, Rule] = {
 
 
 def add_language(table: pa.Table, settings: Filter) -> pa.Table:
-    """The table with the language columns of `schemas.tables.FILTERED`."""
+    """The table with the language columns of `septet.schemas.tables.FILTERED`."""
     verdicts = [
         lid.identify(caption, declared, settings.language_score)
         for caption, declared in zip(
@@ -111,7 +111,7 @@ def apply_rules(candidates: pa.Table, settings: Filter) -> tuple[pa.Table, pa.Ta
     """Split candidates into those that pass every rule and the rejects.
 
     Args:
-        candidates: A table of `schemas.tables.CANDIDATES`.
+        candidates: A table of `septet.schemas.tables.CANDIDATES`.
         settings: The recipe's `filter` section.
 
     Returns:

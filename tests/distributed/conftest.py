@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.runners import Runner, make_runner
+from septet.pipelines.runners import Runner, make_runner
 
 CHECKOUT = Path(__file__).parents[2]
 SPARK = CHECKOUT / "infra" / "spark"

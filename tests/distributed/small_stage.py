@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 import apache_beam as beam
 import pyarrow as pa
 
-from preprocess import files
+from septet.preprocess import files
 
 BUCKETS = 5
 ROWS = 100

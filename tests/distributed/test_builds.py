@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.runners import make_runner
-from preprocess.files import TEMPORARY_SUFFIX
+from septet.pipelines.runners import make_runner
+from septet.preprocess.files import TEMPORARY_SUFFIX
 from tests.corpora import digests, run_annotation, run_build, write_site
 from tests.distributed.conftest import SparkCluster, started_cluster
-from tests.pipelines.columns.columns_to_test import HERE
+from tests.pipelines.annotate.columns_to_test import HERE
 
 pytestmark = pytest.mark.slow
 

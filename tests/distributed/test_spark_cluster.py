@@ -4,8 +4,8 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from pipelines.runners import RunnerError, StageFailed, make_runner
-from preprocess import files
+from septet.pipelines.runners import RunnerError, StageFailed, make_runner
+from septet.preprocess import files
 from tests.distributed.small_stage import BUCKETS, ROWS, refusing_stage, small_stage
 
 pytestmark = pytest.mark.slow

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from preprocess.files import TEMPORARY_SUFFIX
+from septet.preprocess.files import TEMPORARY_SUFFIX
 from tests.corpora import digests, picture, run_build
 from tests.distributed.conftest import killing_workers, started_cluster
 from tests.http_server import HostileServer

@@ -3,9 +3,9 @@ from pathlib import Path
 
 import pytest
 
-from preprocess.scenes import make_scene, write_scenes
-from preprocess.shards.reader import Corpus
-from schemas.recipe_file import parse_recipe
+from septet.preprocess.shards.reader import Corpus
+from septet.preprocess.synthetic.scenes import make_scene, write_scenes
+from septet.schemas.recipe_file import parse_recipe
 from tests.corpora import run_build
 
 RECIPES = sorted((Path(__file__).parents[2] / "examples/recipes").glob("*.yaml"))

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.lock import FolderBusyError, locked
-from preprocess.files import TEMPORARY_SUFFIX
-from preprocess.shards.reader import Corpus
+from septet.pipelines.lock import FolderBusyError, locked
+from septet.preprocess.files import TEMPORARY_SUFFIX
+from septet.preprocess.shards.reader import Corpus
 from tests.corpora import digests, rows, run_build, write_site
 
 
@@ -94,7 +94,7 @@ def test_a_changed_threshold_redoes_what_follows_and_nothing_else(
 def test_an_interrupted_change_does_not_leave_the_old_corpus_half_replaced(
     recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from pipelines.stages.write import WriteWork
+    from septet.pipelines.stages.write import WriteWork
 
     corpus, other = tmp_path / "corpus", recipe.parent / "third.yaml"
     run_build(recipe, corpus)
@@ -136,7 +136,7 @@ def test_killed_at_any_moment_and_resumed(
     # Children need not import pytest, which their parent's main module would make them do.
     monkeypatch.delattr(sys.modules["__main__"], "__file__", raising=False)
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["tests.corpora", "pipelines.report.page"])
+    context.set_forkserver_preload(["tests.corpora", "septet.pipelines.report.page"])
     rng = random.Random(workers)
 
     def start(corpus: Path) -> multiprocessing.Process:

@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 import webdataset as wds
 
-from pipelines.cli import main
-from pipelines.recipe_reference import reference
-from preprocess.shards.reader import Corpus
+from septet.pipelines.cli import main
+from septet.preprocess.shards.reader import Corpus
+from septet.schemas.recipe_reference import reference
 from tests.corpora import run_build, write_site
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -236,7 +236,7 @@ def test_the_recipe_reference_is_current() -> None:
 
 
 def test_the_base_install_never_imports_torch() -> None:
-    code = "import sys, pipelines.cli, pipelines.build, pipelines.report.commands, trainers.cli; sys.exit('torch' in sys.modules)"
+    code = "import sys, septet.pipelines.cli, septet.pipelines.build, septet.pipelines.report.commands, septet.trainers.commands.train; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from preprocess.shards.reader import Corpus
+from septet.preprocess.shards.reader import Corpus
 from tests.corpora import picture, rows, run_build
 from tests.http_server import HostileServer
 from tests.warcs import html, image, write_warc

@@ -9,8 +9,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from preprocess.codes.load import load_tokenizer, tokenizer_form
-from preprocess.weights import read_state
+from septet.preprocess.codes.load import load_tokenizer, tokenizer_form
+from septet.preprocess.weights import read_state
 from tests.preprocess.codes.oracles import FOLDER, Oracle
 
 STATE = {"a.weight": torch.arange(6.0).view(2, 3), "a.bias": torch.zeros(2)}

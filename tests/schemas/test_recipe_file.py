@@ -1,6 +1,6 @@
 import pytest
 
-from schemas.recipe_file import RecipeError, parse_recipe
+from septet.schemas.recipe_file import RecipeError, parse_recipe
 
 GOOD = "name: x\nsources:\n  - kind: warc\n    paths: [a.warc.gz]\n"
 

@@ -5,13 +5,13 @@ from typing import Any
 import pytest
 import torch
 
-from preprocess.shards.reader import Corpus
+from septet.preprocess.shards.reader import Corpus
+from septet.trainers.clip.presets import PRESETS, ClipPreset
+from septet.trainers.engine.distributed import world
+from septet.trainers.engine.loop import Run, fit
+from septet.trainers.settings import override
+from septet.trainers.task import Tracker
 from tests.trainers.corpora import scenes_corpus
-from trainers.clip.presets import PRESETS, ClipPreset
-from trainers.engine.distributed import world
-from trainers.engine.loop import Run, fit
-from trainers.settings import override
-from trainers.task import Tracker
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -8,11 +8,11 @@ from pathlib import Path
 import cv2
 import pyarrow as pa
 
-from preprocess import files
-from preprocess.scenes import FEW, caption_pairs, captions, make_scene, render
-from preprocess.shards.tar import ShardWriter
-from schemas.manifest import Manifest, Shard
-from schemas.tables import SHARD_INDEX
+from septet.preprocess import files
+from septet.preprocess.shards.tar import ShardWriter
+from septet.preprocess.synthetic.scenes import FEW, caption_pairs, captions, make_scene, render
+from septet.schemas.manifest import Manifest, Shard
+from septet.schemas.tables import SHARD_INDEX
 
 
 def write_corpus(

@@ -11,9 +11,9 @@ import torch
 from torch import nn
 from torch.distributed.checkpoint.format_utils import dcp_to_torch_save
 
+from septet.trainers.engine.checkpoint import completed
+from septet.trainers.task import Tracker
 from tests.trainers.conftest import train
-from trainers.engine.checkpoint import completed
-from trainers.task import Tracker
 
 
 def figures(out: Path, name: str = "loss") -> dict[int, float]:

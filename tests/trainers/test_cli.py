@@ -6,9 +6,9 @@ import typer
 from safetensors.torch import load_file
 from typer.testing import CliRunner
 
+from septet.trainers.commands.export import export
+from septet.trainers.commands.train import train
 from tests.trainers.conftest import TINY
-from trainers.cli import train
-from trainers.export import export
 
 APP = typer.Typer()
 APP.command("train")(train)
@@ -20,7 +20,7 @@ def call(*arguments: str):
 
 
 def test_help_teaches_by_example_and_does_not_import_torch():
-    code = "import sys, trainers.cli; sys.exit('torch' in sys.modules)"
+    code = "import sys, septet.trainers.commands.train; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
     found = call("--help")
     assert found.exit_code == 0 and "septet train clip corpora/demo --preset debug" in found.output
@@ -78,8 +78,8 @@ def test_what_users_get_wrong_is_told_clearly(arguments, message, scenes, tmp_pa
 
 def test_without_torch_the_error_names_the_extra(tmp_path):
     code = (
-        "import sys; sys.modules['torch'] = None; import typer, trainers.cli; "
-        "sys.argv = ['train', 'clip', 'x']; typer.run(trainers.cli.train)"
+        "import sys; sys.modules['torch'] = None; import typer, septet.trainers.commands.train; "
+        "sys.argv = ['train', 'clip', 'x']; typer.run(septet.trainers.commands.train.train)"
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert found.returncode == 1

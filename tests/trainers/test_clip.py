@@ -7,14 +7,14 @@ import torch
 import torch.nn.functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from preprocess.text.clip_tokenizer import clip_tokenizer
-from trainers import images
-from trainers.clip.model import Clip, ClipSettings
-from trainers.clip.presets import PRESETS
-from trainers.clip.task import ClipTask, normalise
-from trainers.clip.weights import to_hugging_face
-from trainers.engine.metrics import forward_flops
-from trainers.task import Batch
+from septet.preprocess.tokenizers.clip import clip_tokenizer
+from septet.trainers.clip.model import Clip, ClipSettings
+from septet.trainers.clip.presets import PRESETS
+from septet.trainers.clip.task import ClipTask, normalise
+from septet.trainers.clip.weights import to_hugging_face
+from septet.trainers.engine.metrics import forward_flops
+from septet.trainers.inputs import images
+from septet.trainers.task import Batch
 
 open_clip = pytest.importorskip("open_clip")
 transformers = pytest.importorskip("transformers")
@@ -238,7 +238,7 @@ def test_crops_are_pillows(box):
 
 
 def test_bad_images_and_captions_are_sample_errors():
-    from trainers.task import SampleError
+    from septet.trainers.task import SampleError
 
     task = ClipTask(SIZES["vit"], 6)
     good = Path(__file__).read_bytes()

@@ -4,17 +4,10 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from tests.trainers.test_clip import (
-    SIZES,
-    batch,
-    close,
-    open_clip_model,
-    randomised,
-)
-from trainers.clip.model import Clip
-from trainers.clip.presets import PRESETS
-from trainers.clip.task import ClipTask, normalise
-from trainers.clip.weights import (
+from septet.trainers.clip.model import Clip
+from septet.trainers.clip.presets import PRESETS
+from septet.trainers.clip.task import ClipTask, normalise
+from septet.trainers.clip.weights import (
     export,
     from_hugging_face,
     read,
@@ -22,6 +15,13 @@ from trainers.clip.weights import (
     sizes,
     to_hugging_face,
     to_open_clip,
+)
+from tests.trainers.test_clip import (
+    SIZES,
+    batch,
+    close,
+    open_clip_model,
+    randomised,
 )
 
 VITS = [name for name, size in SIZES.items() if size.patch]

@@ -80,7 +80,16 @@ def test_many_ranks_equal_one(alone, scenes, tmp_path, ranks, changes):
 def test_torchrun_starts_the_ranks(alone, scenes, tmp_path):
     """The command that the pages name, sharded over two processes."""
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-    command = [*torchrun, "--nproc-per-node", "2", "-m", "trainers.cli", "clip", str(scenes)]
+    command = [
+        *torchrun,
+        "--nproc-per-node",
+        "2",
+        "-m",
+        "septet",
+        "train",
+        "clip",
+        str(scenes),
+    ]
     for change in (*TINY, *SIZE, "train.shard=2"):
         command += ["--set", change]
     command += ["--out", str(tmp_path)]
@@ -130,7 +139,7 @@ def test_resume_on_other_ranks_goes_on_with_the_same_batches(
 
 
 def gather_gradients() -> list[float]:
-    from trainers.engine.distributed import world
+    from septet.trainers.engine.distributed import world
 
     with world() as ranks:
         x = torch.full((2, 3), float(ranks.rank + 1), requires_grad=True)

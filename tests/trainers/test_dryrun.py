@@ -2,12 +2,12 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from preprocess.shards.reader import Corpus
+from septet.preprocess.shards.reader import Corpus
+from septet.trainers.clip.presets import PRESETS
+from septet.trainers.commands.dryrun import activation_bytes, reckon
+from septet.trainers.settings import override
 from tests.trainers.conftest import settings
 from tests.trainers.test_cli import APP
-from trainers.clip.presets import PRESETS
-from trainers.dryrun import activation_bytes, reckon
-from trainers.settings import override
 
 
 def test_kept_bytes_are_those_of_a_real_forward_pass():

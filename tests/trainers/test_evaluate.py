@@ -3,17 +3,17 @@ from pathlib import Path
 import pytest
 import torch
 
-from preprocess.shards.reader import Corpus
+from septet.preprocess.shards.reader import Corpus
+from septet.trainers.engine.config import TrainSettings
+from septet.trainers.engine.distributed import Parallel, world
+from septet.trainers.ernie_vil.presets import PRESETS
+from septet.trainers.ernie_vil.samples import PICTURE
+from septet.trainers.evaluate import Matching, Predictions, Retrieval, ZeroShot, parts
+from septet.trainers.settings import override
 from tests.trainers.conftest import settings
 from tests.trainers.corpora import one_thing_corpus, write_corpus
 from tests.trainers.ernie_vil.corpora import annotated
 from tests.trainers.ranks import run_ranks
-from trainers.engine.config import TrainSettings
-from trainers.engine.distributed import Parallel, world
-from trainers.ernie_vil.presets import PRESETS
-from trainers.ernie_vil.samples import PICTURE
-from trainers.evaluate import Matching, Predictions, Retrieval, ZeroShot, parts
-from trainers.settings import override
 
 CLASSES = ("red", "green", "blue", "white", "black", "star")
 

@@ -9,16 +9,16 @@ import pytest
 import torch
 from torch import nn
 
-from preprocess.shards.blocks import BlockCache
-from preprocess.shards.reader import Corpus, ShardReader
+from septet.preprocess.shards.blocks import BlockCache
+from septet.preprocess.shards.reader import Corpus, ShardReader
+from septet.trainers.loader.batches import Loader, Progress
+from septet.trainers.loader.kept import read_tombstones
+from septet.trainers.loader.source import Health, Source, TooManyBadSamplesError
+from septet.trainers.task import Batch, SampleError, Stream, SubBatch, Task
 from tests.corpora import run_annotation
 from tests.object_store import object_store, upload
-from tests.pipelines.columns.columns_to_test import HERE
+from tests.pipelines.annotate.columns_to_test import HERE
 from tests.trainers.corpora import scenes_corpus, write_corpus
-from trainers.loader.batches import Loader, Progress
-from trainers.loader.kept import read_tombstones
-from trainers.loader.source import Health, Source, TooManyBadSamplesError
-from trainers.task import Batch, SampleError, Stream, SubBatch, Task
 
 
 class Texts(Task):

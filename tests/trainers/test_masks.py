@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from transformers.models.flava.image_processing_pil_flava import FlavaMaskingGenerator
 
-from trainers.masks import block_mask, choose_words, hide_words
+from septet.trainers.inputs.masks import block_mask, choose_words, hide_words
 
 
 def draw(seed=0):

@@ -5,8 +5,13 @@ import pytest
 import torch
 from torch import nn
 
-from trainers.engine.config import OptimizerSettings
-from trainers.engine.optim import MovingAverage, learning_rate, make_optimizer, set_learning_rate
+from septet.trainers.engine.config import OptimizerSettings
+from septet.trainers.engine.optim import (
+    MovingAverage,
+    learning_rate,
+    make_optimizer,
+    set_learning_rate,
+)
 
 
 def rates(**changes):

@@ -5,7 +5,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from trainers.loader.order import Mix, ShardOrder
+from septet.trainers.loader.order import Mix, ShardOrder
 
 COUNTS = [7, 1, 13, 0, 20, 9]
 GOLDEN = [(1, 2), (0, 2), (0, 1), (1, 1), (0, 3), (0, 0), (1, 0), (2, 1), (2, 0)]
@@ -35,7 +35,7 @@ def test_any_of_seed_epoch_and_corpus_changes_the_order():
 
 def test_the_order_is_the_same_in_another_process():
     code = (
-        "from trainers.loader.order import ShardOrder; o = ShardOrder([7, 1, 13], 'digest', 3); "
+        "from septet.trainers.loader.order import ShardOrder; o = ShardOrder([7, 1, 13], 'digest', 3); "
         "print([o.locate(2, i) for i in range(21)])"
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -13,16 +13,16 @@ import torch
 import typer
 from typer.testing import CliRunner
 
-from preprocess.scenes import COLOURS, SHAPES, make_scene, render
+from septet.preprocess.synthetic.scenes import COLOURS, SHAPES, make_scene, render
+from septet.trainers.clip.presets import PRESETS
+from septet.trainers.clip.task import ClipTask
+from septet.trainers.commands import train as cli
+from septet.trainers.engine.checkpoint import CheckpointError, completed
+from septet.trainers.engine.step import NonFiniteError
+from septet.trainers.loader.source import TooManyBadSamplesError
 from tests.trainers.conftest import TINY, settings, train
 from tests.trainers.corpora import scenes_corpus, write_corpus
 from tests.trainers.runs import figures, same, stop_after, weights
-from trainers import cli
-from trainers.clip.presets import PRESETS
-from trainers.clip.task import ClipTask
-from trainers.engine.checkpoint import CheckpointError, completed
-from trainers.engine.step import NonFiniteError
-from trainers.loader.source import TooManyBadSamplesError
 
 KINDS = [f"{colour} {shape}" for colour in COLOURS for shape in SHAPES]
 
@@ -75,7 +75,16 @@ def test_interrupted_and_resumed_equals_uninterrupted(scenes, tmp_path):
 def test_killed_while_a_checkpoint_is_written(scenes, tmp_path, background):
     assert train(settings("train.steps=6"), scenes, tmp_path / "whole") == 0
     out = tmp_path / "killed"
-    command = [sys.executable, "-m", "trainers.cli", "clip", str(scenes), "--out", str(out)]
+    command = [
+        sys.executable,
+        "-m",
+        "septet",
+        "train",
+        "clip",
+        str(scenes),
+        "--out",
+        str(out),
+    ]
     more = ["train.steps=6", "train.save_every=1", f"train.async_save={background}"]
     for change in [*TINY, *more]:
         command += ["--set", change]

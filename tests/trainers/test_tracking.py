@@ -9,9 +9,9 @@ import pytest
 import wandb
 from wandb.proto.wandb_internal_pb2 import Record
 
+from septet.trainers.engine.tracking import Wandb
 from tests.trainers.conftest import settings, train
 from tests.trainers.runs import figures, stop_after
-from trainers.tracking import Wandb
 
 BLOCK, HEADER = 2**15, 7
 

@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from trainers.beit3.settings import Beit3Settings
+from septet.trainers.beit3.settings import Beit3Settings
 
 
 @torch.no_grad()

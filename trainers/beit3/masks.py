@@ -3,8 +3,8 @@ tokens of a text, 50 % of those of a pair's text. All drawn from a generator."""
 
 import numpy as np
 
-from preprocess.text.xlmr_tokenizer import FIRST_PIECE, XlmrTokenizer
-from trainers.masks import Ids, Mask, block_mask, choose_words, hide_words
+from septet.preprocess.tokenizers.xlmr import FIRST_PIECE, XlmrTokenizer
+from septet.trainers.inputs.masks import Ids, Mask, block_mask, choose_words, hide_words
 
 
 def mask_patches(draw: np.random.Generator, grid: int, count: int, least: int) -> Mask:

@@ -19,9 +19,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from trainers.beit3.initial import initialise
-from trainers.beit3.settings import UNUSED_ROWS, Beit3Settings
-from trainers.layers import LayerNorm, at
+from septet.trainers.beit3.initial import initialise
+from septet.trainers.beit3.settings import UNUSED_ROWS, Beit3Settings
+from septet.trainers.nets.layers import LayerNorm, at
 
 EPS = 1e-5
 """Of layer norms."""

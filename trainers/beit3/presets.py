@@ -3,7 +3,7 @@
 `giant` is the paper's model and recipe (sections 2.1 to 2.3, table 11): a million steps of 2,048
 pictures, 2,048 texts and 2,048 pairs.
 
-    torchrun --nproc-per-node 8 -m trainers.cli beit3 corpora/pairs images=corpora/imagenet21k \\
+    torchrun --nproc-per-node 8 -m septet train beit3 corpora/pairs images=corpora/imagenet21k \\
         texts=corpora/news --preset giant --set model.vocabulary=beit3.spm \\
         --set train.micro_batch=64 --set train.shard=8
 
@@ -12,7 +12,7 @@ The paper does not say which hardware it took or how long; `--dry-run --ranks N`
 published. `base-itc`, `large-itc` and `giant-itc` are the image-text contrastive stage after it
 (appendix B): five epochs of the paper's 21 million pairs in batches of 16,384:
 
-    torchrun --nproc-per-node 8 -m trainers.cli beit3 corpora/pairs --preset base-itc \\
+    torchrun --nproc-per-node 8 -m septet train beit3 corpora/pairs --preset base-itc \\
         --set model.vocabulary=beit3.spm --initial beit3_base_patch16_224.pth
 
 `debug` (the paper's architecture), `debug-released` and `debug-itc` train on a laptop's CPU and
@@ -21,10 +21,10 @@ the vocabulary the words of scenes' captions. `debug`, about 430 samples a secon
 six minutes; what it comes to is in the README.
 """
 
-from trainers.beit3.settings import Beit3Settings
-from trainers.beit3.task import LOSSES, Beit3Task
-from trainers.engine.config import OptimizerSettings, TrainSettings
-from trainers.presets import Preset
+from septet.trainers.beit3.settings import Beit3Settings
+from septet.trainers.beit3.task import LOSSES, Beit3Task
+from septet.trainers.engine.config import OptimizerSettings, TrainSettings
+from septet.trainers.presets import Preset
 
 
 class Beit3Preset(Preset):

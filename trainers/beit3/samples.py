@@ -8,17 +8,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from preprocess.codes.draws import Recipe, draw_view
-from preprocess.codes.views import View, look
-from preprocess.scenes import captions, make_scene
-from preprocess.shards.reader import Sample
-from preprocess.text.xlmr_tokenizer import END, PAD, START, XlmrTokenizer
-from trainers import images
-from trainers.beit3.masks import mask_patches, mask_words
-from trainers.beit3.model import CHANNELS
-from trainers.beit3.settings import Beit3Settings
-from trainers.members import picture_file, text
-from trainers.task import Batch, Row, SampleError
+from septet.preprocess.codes.augment import Recipe, draw_view
+from septet.preprocess.codes.views import View, look
+from septet.preprocess.shards.reader import Sample
+from septet.preprocess.synthetic.scenes import captions, make_scene
+from septet.preprocess.tokenizers.xlmr import END, PAD, START, XlmrTokenizer
+from septet.trainers.beit3.masks import mask_patches, mask_words
+from septet.trainers.beit3.model import CHANNELS
+from septet.trainers.beit3.settings import Beit3Settings
+from septet.trainers.inputs import images
+from septet.trainers.inputs.members import picture_file, text
+from septet.trainers.task import Batch, Row, SampleError
 
 SCENES = "scenes"
 

@@ -4,8 +4,8 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from trainers.codes import CodeGrid
-from trainers.settings import Settings
+from septet.trainers.inputs.codes import CodeGrid
+from septet.trainers.settings import Settings
 
 Kind = Literal["images", "texts", "pairs"]
 

@@ -9,16 +9,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from preprocess.shards.reader import Corpus, Sample
-from schemas.columns import ColumnManifest
-from trainers.beit3 import samples, weights
-from trainers.beit3.model import Beit3
-from trainers.beit3.settings import Beit3Settings
-from trainers.codes import Targets
-from trainers.evaluate import Predictions, Retrieval
-from trainers.losses import contrastive
-from trainers.members import PICTURE
-from trainers.task import Batch, Draw, Evaluator, Gather, Row, Stream, SubBatch, Task
+from septet.preprocess.shards.reader import Corpus, Sample
+from septet.schemas.columns import ColumnManifest
+from septet.trainers.beit3 import samples, weights
+from septet.trainers.beit3.model import Beit3
+from septet.trainers.beit3.settings import Beit3Settings
+from septet.trainers.evaluate import Predictions, Retrieval
+from septet.trainers.inputs.codes import Targets
+from septet.trainers.inputs.members import PICTURE
+from septet.trainers.nets.losses import contrastive
+from septet.trainers.task import Batch, Draw, Evaluator, Gather, Row, Stream, SubBatch, Task
 
 LOSSES = {"images": ("mim",), "texts": ("mlm",), "pairs": ("mvlm_image", "mvlm_text")}
 """Of each kind: masked image, language and vision-language modelling."""
@@ -28,7 +28,7 @@ NOT_DECAYED = ("embed_positions.A.weight", "cls_token")
 
 
 class Beit3Task(Task):
-    """See `trainers.task.Task`."""
+    """See `septet.trainers.task.Task`."""
 
     def __init__(self, settings: Beit3Settings, global_batch: int):
         self.settings, self.global_batch = settings, global_batch
@@ -73,11 +73,11 @@ class Beit3Task(Task):
         return list(module.beit3.encoder.layers)
 
     def example(self, stream: str, rows: int) -> Batch:
-        """See `trainers.task.Task`."""
+        """See `septet.trainers.task.Task`."""
         return samples.example(stream, rows, self.settings)
 
     def texts(self, stream: str, texts: Sequence[str]) -> Batch:
-        """See `trainers.task.Task`."""
+        """See `septet.trainers.task.Task`."""
         return Batch(stream, samples.texts(texts, self.settings))
 
     def counts(self, batch: Batch) -> dict[str, Tensor]:

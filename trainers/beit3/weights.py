@@ -8,9 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from preprocess.weights import read_state
-from trainers.beit3.model import Beit3
-from trainers.beit3.settings import UNUSED_ROWS, Beit3Settings
+from septet.preprocess.weights import read_state
+from septet.trainers.beit3.model import Beit3
+from septet.trainers.beit3.settings import UNUSED_ROWS, Beit3Settings
 
 FILE = "beit3.pth"
 """What `export` writes."""

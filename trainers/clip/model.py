@@ -14,9 +14,9 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from preprocess.text.clip_tokenizer import VOCABULARY
-from trainers.layers import LayerNorm
-from trainers.settings import Settings
+from septet.preprocess.tokenizers.clip import VOCABULARY
+from septet.trainers.nets.layers import LayerNorm
+from septet.trainers.settings import Settings
 
 HEAD_WIDTH = 64
 RESNET_STRIDE = 32

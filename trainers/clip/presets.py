@@ -10,10 +10,10 @@ second on one core, so that 400 steps take a little over a minute. On scenes the
 ln(64) = 4.16 to about 1 within 160 steps.
 """
 
-from trainers.clip.model import ClipSettings
-from trainers.clip.task import ClipTask
-from trainers.engine.config import OptimizerSettings, TrainSettings
-from trainers.presets import Preset
+from septet.trainers.clip.model import ClipSettings
+from septet.trainers.clip.task import ClipTask
+from septet.trainers.engine.config import OptimizerSettings, TrainSettings
+from septet.trainers.presets import Preset
 
 
 class ClipPreset(Preset):

@@ -7,17 +7,17 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from preprocess.images.crops import random_box
-from preprocess.shards.reader import Corpus, Sample
-from preprocess.text.clip_tokenizer import clip_tokenizer
-from trainers import images
-from trainers.clip import weights
-from trainers.clip.model import Bottleneck, Clip, ClipSettings, Transformer
-from trainers.evaluate import Retrieval
-from trainers.images import normalise
-from trainers.losses import contrastive
-from trainers.members import PICTURE, picture_file, text
-from trainers.task import Batch, Draw, Evaluator, Gather, Row, Stream, SubBatch, Task
+from septet.preprocess.images.crops import random_box
+from septet.preprocess.shards.reader import Corpus, Sample
+from septet.preprocess.tokenizers.clip import clip_tokenizer
+from septet.trainers.clip import weights
+from septet.trainers.clip.model import Bottleneck, Clip, ClipSettings, Transformer
+from septet.trainers.evaluate import Retrieval
+from septet.trainers.inputs import images
+from septet.trainers.inputs.images import normalise
+from septet.trainers.inputs.members import PICTURE, picture_file, text
+from septet.trainers.nets.losses import contrastive
+from septet.trainers.task import Batch, Draw, Evaluator, Gather, Row, Stream, SubBatch, Task
 
 MAX_LOGIT_SCALE = math.log(100)
 """The temperature's factor is kept at most 100 (paper, section 2.5). The lower bound, 1, is
@@ -25,7 +25,7 @@ open_clip's."""
 
 
 class ClipTask(Task):
-    """See `trainers.task.Task`."""
+    """See `septet.trainers.task.Task`."""
 
     weights = {"contrastive": 1.0}  # noqa: RUF012
     pooled = ("image", "text", "scale")
@@ -64,14 +64,14 @@ class ClipTask(Task):
         return blocks + [m for m in module.modules() if isinstance(m, Bottleneck)]
 
     def example(self, stream: str, rows: int) -> Batch:
-        """See `trainers.task.Task`."""
+        """See `septet.trainers.task.Task`."""
         size, context = self.settings.image_size, self.settings.context
         pixels = torch.empty(rows, size, size, 3, dtype=torch.uint8)
         ids = torch.zeros(rows, context, dtype=torch.int64)
         return Batch(stream, {"pixels": pixels, "ids": ids})
 
     def texts(self, stream: str, texts: Sequence[str]) -> Batch:
-        """See `trainers.task.Task`."""
+        """See `septet.trainers.task.Task`."""
         return Batch(
             stream, {"ids": torch.from_numpy(clip_tokenizer()(texts, self.settings.context))}
         )

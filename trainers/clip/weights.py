@@ -14,9 +14,9 @@ import torch.nn.functional as F
 from safetensors.torch import save_file
 from torch import Tensor
 
-from preprocess.text.clip_tokenizer import END, START
-from preprocess.weights import read_state
-from trainers.clip.model import HEAD_WIDTH, ClipSettings
+from septet.preprocess.tokenizers.clip import END, START
+from septet.preprocess.weights import read_state
+from septet.trainers.clip.model import HEAD_WIDTH, ClipSettings
 
 _PLAIN = {
     "logit_scale": "logit_scale",

@@ -27,9 +27,9 @@ from torch.distributed.checkpoint.state_dict import (
 )
 from torch.optim import Optimizer
 
-from trainers.engine.distributed import World
-from trainers.engine.optim import MovingAverage
-from trainers.loader.batches import Progress
+from septet.trainers.engine.distributed import World
+from septet.trainers.engine.optim import MovingAverage
+from septet.trainers.loader.batches import Progress
 
 _TEMPORARY = ".writing"
 warnings.filterwarnings("ignore", "torch.distributed is disabled, unavailable or uninit")

@@ -15,8 +15,8 @@ from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.checkpoint import checkpoint
 
-from trainers.engine.config import TrainSettings
-from trainers.task import Task
+from septet.trainers.engine.config import TrainSettings
+from septet.trainers.task import Task
 
 
 @dataclass(frozen=True)

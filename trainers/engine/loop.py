@@ -13,18 +13,18 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from preprocess.shards.reader import Corpus
-from trainers.engine.checkpoint import Checkpoints, completed
-from trainers.engine.config import OptimizerSettings, TrainSettings
-from trainers.engine.distributed import Parallel, World
-from trainers.engine.metrics import Clock, Reporter, forward_flops
-from trainers.engine.optim import MovingAverage, learning_rate, make_optimizer
-from trainers.engine.step import Updater
-from trainers.loader.batches import Loader, Progress
-from trainers.loader.kept import read_tombstones
-from trainers.loader.order import generator
-from trainers.loader.source import Health, Source
-from trainers.task import Evaluator, Task, Tracker
+from septet.preprocess.shards.reader import Corpus
+from septet.trainers.engine.checkpoint import Checkpoints, completed
+from septet.trainers.engine.config import OptimizerSettings, TrainSettings
+from septet.trainers.engine.distributed import Parallel, World
+from septet.trainers.engine.metrics import Clock, Reporter, forward_flops
+from septet.trainers.engine.optim import MovingAverage, learning_rate, make_optimizer
+from septet.trainers.engine.step import Updater
+from septet.trainers.loader.batches import Loader, Progress
+from septet.trainers.loader.kept import read_tombstones
+from septet.trainers.loader.order import generator
+from septet.trainers.loader.source import Health, Source
+from septet.trainers.task import Evaluator, Task, Tracker
 
 LEAVE_ON = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 

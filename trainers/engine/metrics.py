@@ -11,8 +11,8 @@ import torch
 from rich.console import Console
 from torch.utils.tensorboard import SummaryWriter
 
-from trainers.engine.distributed import World
-from trainers.task import Task, Tracker
+from septet.trainers.engine.distributed import World
+from septet.trainers.task import Task, Tracker
 
 DENSE_BF16_PEAK = {
     "H200": 989e12,

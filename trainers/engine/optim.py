@@ -6,8 +6,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from trainers.engine.config import OptimizerSettings
-from trainers.task import Task
+from septet.trainers.engine.config import OptimizerSettings
+from septet.trainers.task import Task
 
 
 def make_optimizer(module: nn.Module, task: Task, settings: OptimizerSettings) -> torch.optim.AdamW:

@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 from torch.distributed.tensor import DTensor
 
-from trainers.engine.distributed import Parallel
-from trainers.engine.optim import set_learning_rate
-from trainers.loader.order import generator
-from trainers.task import Batch, Task, concatenate
+from septet.trainers.engine.distributed import Parallel
+from septet.trainers.engine.optim import set_learning_rate
+from septet.trainers.loader.order import generator
+from septet.trainers.task import Batch, Task, concatenate
 
 
 class NonFiniteError(RuntimeError):

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from preprocess.scene_graphs.graph import Attribute, Node, Number, SceneGraph, Span
-from preprocess.scene_graphs.tokens import token_spans
+from septet.preprocess.scene_graphs.graph import Attribute, Node, Number, SceneGraph, Span
+from septet.preprocess.scene_graphs.tokens import token_spans
 
 NONE, WORD, OBJECT, ATTRIBUTE, RELATION = -1, 0, 1, 2, 3
 """Kinds of tokens; `model.KINDS` has the names of those that are predicted."""

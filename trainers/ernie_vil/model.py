@@ -12,8 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from trainers.ernie_vil.settings import ErnieVilSettings
-from trainers.layers import LayerNorm, at
+from septet.trainers.ernie_vil.settings import ErnieVilSettings
+from septet.trainers.nets.layers import LayerNorm, at
 
 KINDS = ("mlm", "object", "attribute", "relation")
 """What a masked token belongs to, by its number in `kinds`."""

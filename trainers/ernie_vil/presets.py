@@ -4,7 +4,7 @@
 configurations): batches of 512 pairs, 700,000 steps, Adam at 1e-4 with Noam's decay, on 8 V100; the
 text stream starts from ERNIE 2.0:
 
-    torchrun --nproc-per-node 8 -m trainers.cli ernie_vil corpora/cc@3.0 corpora/sbu@0.8 \\
+    torchrun --nproc-per-node 8 -m septet train ernie_vil corpora/cc@3.0 corpora/sbu@0.8 \\
         --preset base --set model.vocabulary=vocab.txt --initial ernie-2.0-base-en/params
 
 Corpora need the columns `regions`, with class distributions, and `scene-graphs`.
@@ -12,10 +12,10 @@ Corpora need the columns `regions`, with class distributions, and `scene-graphs`
 `debug` trains on a laptop's CPU; see the README for the corpus.
 """
 
-from trainers.engine.config import OptimizerSettings, TrainSettings
-from trainers.ernie_vil.settings import ErnieVilSettings, StreamSettings
-from trainers.ernie_vil.task import ErnieVilTask
-from trainers.presets import Preset
+from septet.trainers.engine.config import OptimizerSettings, TrainSettings
+from septet.trainers.ernie_vil.settings import ErnieVilSettings, StreamSettings
+from septet.trainers.ernie_vil.task import ErnieVilTask
+from septet.trainers.presets import Preset
 
 
 class ErnieVilPreset(Preset):

@@ -7,15 +7,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from preprocess.columns.members import unpack_arrays
-from preprocess.scene_graphs.graph import SceneGraph
-from preprocess.shards.reader import Sample
-from schemas.columns import ColumnManifest
-from trainers.ernie_vil.masks import NONE, Parts, hide, hide_regions, parts_of, replaced
-from trainers.ernie_vil.settings import ErnieVilSettings
-from trainers.members import text
-from trainers.task import Batch, Row, SampleError
-from trainers.wordpieces import tokenizer
+from septet.preprocess.columns.members import unpack_arrays
+from septet.preprocess.scene_graphs.graph import SceneGraph
+from septet.preprocess.shards.reader import Sample
+from septet.schemas.columns import ColumnManifest
+from septet.trainers.ernie_vil.masks import NONE, Parts, hide, hide_regions, parts_of, replaced
+from septet.trainers.ernie_vil.settings import ErnieVilSettings
+from septet.trainers.inputs.members import text
+from septet.trainers.inputs.wordpieces import tokenizer
+from septet.trainers.task import Batch, Row, SampleError
 
 PICTURE = ("features", "locations", "region_mask")
 """What a row has of its picture."""
@@ -129,7 +129,7 @@ def _unlike(s: ErnieVilSettings, what: str, found: int, expected: int) -> str:
 
 
 def check_column(name: str, manifest: ColumnManifest, s: ErnieVilSettings) -> None:
-    """See `trainers.task.Task.check_column`."""
+    """See `septet.trainers.task.Task.check_column`."""
     if name == s.regions:
         arrays = manifest.member.arrays
         width = arrays["features"].shape[1] if "features" in arrays else 0

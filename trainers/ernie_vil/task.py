@@ -8,17 +8,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from preprocess.shards.reader import Corpus, Sample
-from schemas.columns import ColumnManifest
-from trainers.ernie_vil import samples, weights
-from trainers.ernie_vil.model import KINDS, ErnieVil
-from trainers.ernie_vil.settings import ErnieVilSettings
-from trainers.evaluate import Matching, Predictions
-from trainers.task import Batch, Draw, Evaluator, Row, Stream, SubBatch, Task
+from septet.preprocess.shards.reader import Corpus, Sample
+from septet.schemas.columns import ColumnManifest
+from septet.trainers.ernie_vil import samples, weights
+from septet.trainers.ernie_vil.model import KINDS, ErnieVil
+from septet.trainers.ernie_vil.settings import ErnieVilSettings
+from septet.trainers.evaluate import Matching, Predictions
+from septet.trainers.task import Batch, Draw, Evaluator, Row, Stream, SubBatch, Task
 
 
 class ErnieVilTask(Task):
-    """See `trainers.task.Task`."""
+    """See `septet.trainers.task.Task`."""
 
     weights = dict.fromkeys((*KINDS, "region", "match"), 1.0)
 
@@ -54,7 +54,7 @@ class ErnieVilTask(Task):
         return [*module.text.layers, *module.image.layers, *module.co]
 
     def example(self, stream: str, rows: int) -> Batch:
-        """See `trainers.task.Task`."""
+        """See `septet.trainers.task.Task`."""
         return samples.example(rows, self.settings)
 
     def counts(self, batch: Batch) -> dict[str, Tensor]:

@@ -2,7 +2,7 @@
 variable), ViLBERT's checkpoints, and those of the BERT or ERNIE 2.0 that the text stream starts
 from (paper, section 4.2).
 
-python -m trainers.ernie_vil.weights FILE_OR_FOLDER --preset base [--out model.safetensors]
+python -m septet.trainers.ernie_vil.weights FILE_OR_FOLDER --preset base [--out model.safetensors]
 
 says what is found, what is lacking and what is left out, and writes what is found.
 """
@@ -18,10 +18,10 @@ import typer
 from safetensors.torch import save_file
 from torch import Tensor
 
-from preprocess.weights import read_state
-from trainers.ernie_vil.model import ErnieVil
-from trainers.ernie_vil.paddle import read_folder, read_npz, write_variable
-from trainers.ernie_vil.settings import ErnieVilSettings
+from septet.preprocess.weights import read_state
+from septet.trainers.ernie_vil.model import ErnieVil
+from septet.trainers.ernie_vil.paddle import read_folder, read_npz, write_variable
+from septet.trainers.ernie_vil.settings import ErnieVilSettings
 
 Form = Literal["paddle", "vilbert"]
 
@@ -281,7 +281,7 @@ def main(
     out: Annotated[Path | None, typer.Option(help="Write what is found, as safetensors.")] = None,
 ) -> None:
     """Say what a file of weights holds of an ERNIE-ViL, and convert it."""
-    from trainers.ernie_vil.presets import PRESETS
+    from septet.trainers.ernie_vil.presets import PRESETS
 
     try:
         if preset not in PRESETS:

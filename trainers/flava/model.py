@@ -13,8 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from trainers.flava.settings import EncoderSettings, FlavaSettings
-from trainers.layers import LayerNorm, at
+from septet.trainers.flava.settings import EncoderSettings, FlavaSettings
+from septet.trainers.nets.layers import LayerNorm, at
 
 EPS = 1e-12
 """Of the encoders' layer norms."""

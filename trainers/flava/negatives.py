@@ -2,7 +2,7 @@
 
 import torch
 
-from trainers.task import Batch
+from septet.trainers.task import Batch
 
 
 def exchange_texts(batch: Batch) -> Batch:

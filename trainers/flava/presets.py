@@ -4,7 +4,7 @@
 batches of 8,192, each of one kind, 0.70 pairs, 0.15 pictures alone, 0.15 texts alone; 214,000
 steps, which come to 150,000 of pairs. Both encoders start from unimodal training:
 
-    torchrun --nproc-per-node 8 -m trainers.cli flava corpora/pairs images=corpora/imagenet \\
+    torchrun --nproc-per-node 8 -m septet train flava corpora/pairs images=corpora/imagenet \\
         texts=corpora/news --preset base --set model.vocabulary=vocab.txt \\
         --set train.micro_batch=128 --initial dino_vitbase16_pretrain.pth \\
         --initial text/model.safetensors
@@ -12,7 +12,7 @@ steps, which come to 150,000 of pairs. Both encoders start from unimodal trainin
 The paper does not say which hardware it took or how long; `--dry-run --ranks N` reckons it.
 `text` is the paper's first stage, the text encoder alone (125,000 steps of 2,048 texts):
 `septet train flava texts=corpora/news --preset text --set model.vocabulary=vocab.txt`, then
-`python -m trainers.export runs/flava-text text`.
+`python -m septet.trainers.commands.export runs/flava-text text`.
 `900m` to `10b` are torchmultimodal's scaling sizes with the recipe of `base`, which publishes no
 recipe for them; set `train.shard` and `train.activation_checkpointing`.
 
@@ -23,10 +23,10 @@ four minutes (all 800) it comes to 0.5, and matching, which begins to be learnt 
 right. Its codes are patches' mean colours, its vocabulary the words of scenes' captions.
 """
 
-from trainers.engine.config import OptimizerSettings, TrainSettings
-from trainers.flava.settings import EncoderSettings, FlavaSettings, Shares
-from trainers.flava.task import FlavaTask
-from trainers.presets import Preset
+from septet.trainers.engine.config import OptimizerSettings, TrainSettings
+from septet.trainers.flava.settings import EncoderSettings, FlavaSettings, Shares
+from septet.trainers.flava.task import FlavaTask
+from septet.trainers.presets import Preset
 
 
 class FlavaPreset(Preset):

@@ -7,16 +7,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from preprocess.codes.views import View, look
-from preprocess.images.crops import random_box
-from preprocess.shards.reader import Sample
-from trainers import images
-from trainers.flava.model import CHANNELS
-from trainers.flava.settings import FlavaSettings
-from trainers.masks import block_mask, choose_words, hide_words
-from trainers.members import picture_file, text
-from trainers.task import Batch, Row, SampleError
-from trainers.wordpieces import tokenizer
+from septet.preprocess.codes.views import View, look
+from septet.preprocess.images.crops import random_box
+from septet.preprocess.shards.reader import Sample
+from septet.trainers.flava.model import CHANNELS
+from septet.trainers.flava.settings import FlavaSettings
+from septet.trainers.inputs import images
+from septet.trainers.inputs.masks import block_mask, choose_words, hide_words
+from septet.trainers.inputs.members import picture_file, text
+from septet.trainers.inputs.wordpieces import tokenizer
+from septet.trainers.task import Batch, Row, SampleError
 
 
 def text_row(

@@ -9,24 +9,24 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from preprocess.shards.reader import Corpus, Sample
-from schemas.columns import ColumnManifest
-from trainers.codes import Targets
-from trainers.evaluate import Predictions, Retrieval
-from trainers.flava import samples, weights
-from trainers.flava.model import Encoder, Flava
-from trainers.flava.negatives import exchange_texts
-from trainers.flava.settings import FlavaSettings
-from trainers.loader.order import generator
-from trainers.losses import contrastive
-from trainers.members import PICTURE
-from trainers.task import Batch, Draw, Evaluator, Gather, Row, Stream, SubBatch, Task
+from septet.preprocess.shards.reader import Corpus, Sample
+from septet.schemas.columns import ColumnManifest
+from septet.trainers.evaluate import Predictions, Retrieval
+from septet.trainers.flava import samples, weights
+from septet.trainers.flava.model import Encoder, Flava
+from septet.trainers.flava.negatives import exchange_texts
+from septet.trainers.flava.settings import FlavaSettings
+from septet.trainers.inputs.codes import Targets
+from septet.trainers.inputs.members import PICTURE
+from septet.trainers.loader.order import generator
+from septet.trainers.nets.losses import contrastive
+from septet.trainers.task import Batch, Draw, Evaluator, Gather, Row, Stream, SubBatch, Task
 
 LOSSES = ("contrastive", "itm", "mmm_image", "mmm_text", "mim", "mlm")
 
 
 class FlavaTask(Task):
-    """See `trainers.task.Task`."""
+    """See `septet.trainers.task.Task`."""
 
     weights = dict.fromkeys(LOSSES, 1.0)
     pooled = ("image", "text", "scale")
@@ -73,11 +73,11 @@ class FlavaTask(Task):
         return [b for m in module.modules() if isinstance(m, Encoder) for b in m.blocks]
 
     def example(self, stream: str, rows: int) -> Batch:
-        """See `trainers.task.Task`."""
+        """See `septet.trainers.task.Task`."""
         return samples.example(stream, rows, self.settings)
 
     def texts(self, stream: str, texts: Sequence[str]) -> Batch:
-        """See `trainers.task.Task`."""
+        """See `septet.trainers.task.Task`."""
         return Batch(stream, samples.texts(texts, self.settings))
 
     def counts(self, batch: Batch) -> dict[str, Tensor]:

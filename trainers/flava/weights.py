@@ -14,9 +14,9 @@ import torch.nn.functional as F
 from safetensors.torch import save_file
 from torch import Tensor
 
-from preprocess.weights import read_state
-from trainers.flava.model import Flava
-from trainers.flava.settings import EncoderSettings, FlavaSettings
+from septet.preprocess.weights import read_state
+from septet.trainers.flava.model import Flava
+from septet.trainers.flava.settings import EncoderSettings, FlavaSettings
 
 Form = Literal["hf", "torchmultimodal"]
 

@@ -16,8 +16,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from trainers.loader.source import Source
-from trainers.task import Batch, Row, Task
+from septet.trainers.loader.source import Source
+from septet.trainers.task import Batch, Row, Task
 
 _CHUNK = 8
 """Rows a thread takes at once."""

@@ -8,9 +8,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from preprocess import files
-from preprocess.columns.reader import read_manifest
-from preprocess.shards.reader import Corpus
+from septet.preprocess import files
+from septet.preprocess.columns.reader import read_manifest
+from septet.preprocess.shards.reader import Corpus
 
 
 def read_tombstones(path: str | None) -> frozenset[str]:

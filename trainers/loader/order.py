@@ -13,7 +13,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from preprocess.shards.reader import Corpus
+from septet.preprocess.shards.reader import Corpus
 
 
 def generator(*parts: int | str) -> np.random.Generator:

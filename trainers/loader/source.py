@@ -10,11 +10,11 @@ from pathlib import Path
 
 import numpy as np
 
-from preprocess.columns.reader import ColumnShardReader, read_manifest
-from preprocess.shards.reader import Corpus, Sample, ShardReader
-from trainers.loader.kept import Kept
-from trainers.loader.order import Mix, ShardOrder, corpus_digest, generator
-from trainers.task import Row, SampleError, Stream, Task
+from septet.preprocess.columns.reader import ColumnShardReader, read_manifest
+from septet.preprocess.shards.reader import Corpus, Sample, ShardReader
+from septet.trainers.loader.kept import Kept
+from septet.trainers.loader.order import Mix, ShardOrder, corpus_digest, generator
+from septet.trainers.task import Row, SampleError, Stream, Task
 
 try:  # libdeflate's: the same checksum, some seven times as fast, so less than a copy of the bytes.
     from deflate import crc32

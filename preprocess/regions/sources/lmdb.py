@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from preprocess import files
-from preprocess.columns.weights import need
-from preprocess.regions.sources.records import Record, RecordError, decode, record
-from preprocess.regions.unpickle import loads_plain
+from septet.preprocess import files
+from septet.preprocess.columns.weights import need
+from septet.preprocess.regions.sources.records import Record, RecordError, decode, record
+from septet.preprocess.regions.unpickle import loads_plain
 
 
 @lru_cache

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.lib import format as npy
 
-from preprocess import files
-from preprocess.regions.sources.records import Record, RecordError, record
-from preprocess.regions.unpickle import loads_plain
+from septet.preprocess import files
+from septet.preprocess.regions.sources.records import Record, RecordError, record
+from septet.preprocess.regions.unpickle import loads_plain
 
 
 def read_npy(data: bytes) -> Any:

@@ -13,9 +13,9 @@ import fsspec
 import numpy as np
 from numpy.typing import NDArray
 
-from preprocess import files
-from preprocess.boxes.annotated import read_extra
-from preprocess.regions.detections import FEATURES, Detections
+from septet.preprocess import files
+from septet.preprocess.boxes.annotated import read_extra
+from septet.preprocess.regions.detections import FEATURES, Detections
 
 
 class RecordError(ValueError):

@@ -14,8 +14,8 @@ from typing import Literal
 import fsspec
 import pyarrow as pa
 
-from preprocess import files
-from preprocess.regions.sources.records import Record, RecordError, decode, record
+from septet.preprocess import files
+from septet.preprocess.regions.sources.records import Record, RecordError, decode, record
 
 Layout = Literal["lxmert", "bottom-up"]
 

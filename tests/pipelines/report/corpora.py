@@ -11,10 +11,10 @@ import numpy as np
 import pyarrow as pa
 from PIL import Image, ImageDraw
 
-from preprocess import files
-from preprocess.shards.tar import ShardWriter
-from schemas import tables
-from schemas.manifest import InputFile, Manifest, Shard
+from septet.preprocess import files
+from septet.preprocess.shards.tar import ShardWriter
+from septet.schemas import tables
+from septet.schemas.manifest import InputFile, Manifest, Shard
 
 HOSTILE = "<script>window.pwned = 1</script><img src=x onerror='window.pwned = 2'>"
 CAPTIONS = [

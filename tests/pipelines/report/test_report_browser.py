@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Page, expect
 
-from pipelines.report.page import REPORT, write_report
+from septet.pipelines.report.page import REPORT, write_report
 from tests.pipelines.report.corpora import HOSTILE, Truth
 
 pytestmark = pytest.mark.browser

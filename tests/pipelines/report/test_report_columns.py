@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.cli import main
-from pipelines.report.columns import SIDE, column_views
-from pipelines.report.page import MAX_BYTES, refresh_report, report_page, write_report
-from pipelines.report.statistics import corpus_statistics
-from preprocess.shards.reader import Corpus
+from septet.pipelines.cli import main
+from septet.pipelines.report.columns import SIDE, column_views
+from septet.pipelines.report.page import MAX_BYTES, refresh_report, report_page, write_report
+from septet.pipelines.report.statistics import corpus_statistics
+from septet.preprocess.shards.reader import Corpus
 from tests.corpora import run_annotation, run_build, write_site
-from tests.pipelines.columns.columns_to_test import HERE, HOSTILE
+from tests.pipelines.annotate.columns_to_test import HERE, HOSTILE
 from tests.pipelines.report.test_report_page import Elements
 
 

@@ -9,12 +9,12 @@ from PIL import Image
 from rich.console import Console
 from typer.testing import CliRunner
 
-from pipelines.report import readable
-from pipelines.report.commands import show, stats
-from pipelines.report.compare import compare
-from pipelines.report.figures import Statistics
-from pipelines.report.statistics import corpus_statistics
-from pipelines.report.terminal import print_comparison, print_statistics
+from septet.pipelines.report import readable
+from septet.pipelines.report.commands import show, stats
+from septet.pipelines.report.compare import compare
+from septet.pipelines.report.figures import Statistics
+from septet.pipelines.report.statistics import corpus_statistics
+from septet.pipelines.report.terminal import print_comparison, print_statistics
 from tests.pipelines.report.corpora import HOSTILE, build_corpus
 
 app = typer.Typer()

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipelines.report.gallery import open_image, sample_pictures, thumbnail
-from preprocess.shards.reader import Corpus
+from septet.pipelines.report.gallery import open_image, sample_pictures, thumbnail
+from septet.preprocess.shards.reader import Corpus
 from tests.pipelines.report.corpora import picture
 
 

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.report.figures import Histogram
-from pipelines.report.measures import MEASURES, QUANTILES, Distribution, quantise
+from septet.pipelines.report.figures import Histogram
+from septet.pipelines.report.measures import MEASURES, QUANTILES, Distribution, quantise
 
 VALUES = st.lists(st.integers(-3, 2**40), max_size=60)
 

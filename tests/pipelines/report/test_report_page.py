@@ -7,13 +7,13 @@ import numpy as np
 import pyarrow as pa
 from PIL import Image
 
-from pipelines.report.compare import compare
-from pipelines.report.page import MAX_BYTES, report_page, write_report
-from pipelines.report.statistics import corpus_statistics
-from preprocess import files
-from preprocess.shards.tar import ShardWriter
-from schemas import tables
-from schemas.manifest import InputFile, Manifest, Shard
+from septet.pipelines.report.compare import compare
+from septet.pipelines.report.page import MAX_BYTES, report_page, write_report
+from septet.pipelines.report.statistics import corpus_statistics
+from septet.preprocess import files
+from septet.preprocess.shards.tar import ShardWriter
+from septet.schemas import tables
+from septet.schemas.manifest import InputFile, Manifest, Shard
 from tests.pipelines.report.corpora import HOSTILE, RECIPE, build_corpus, encoded
 
 

@@ -2,7 +2,7 @@ from collections import Counter
 
 import pytest
 
-from pipelines.report.rejects import count_rejects, failure_class, sample_rejects
+from septet.pipelines.report.rejects import count_rejects, failure_class, sample_rejects
 
 
 def test_examples_are_of_their_reason_and_equal_for_equal_seeds(truth):

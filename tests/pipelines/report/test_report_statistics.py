@@ -11,14 +11,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines.report import statistics as module
-from pipelines.report.domains import count_domains, registered_domain
-from pipelines.report.figures import TOP, Category, Statistics
-from pipelines.report.statistics import ShardStatistics, corpus_statistics, shard_statistics
-from preprocess import files
-from schemas import tables
-from schemas.manifest import Manifest
-from schemas.versioned import ManifestError
+from septet.pipelines.report import statistics as module
+from septet.pipelines.report.domains import count_domains, registered_domain
+from septet.pipelines.report.figures import TOP, Category, Statistics
+from septet.pipelines.report.statistics import ShardStatistics, corpus_statistics, shard_statistics
+from septet.preprocess import files
+from septet.schemas import tables
+from septet.schemas.manifest import Manifest
+from septet.schemas.versioned import ManifestError
 from tests.pipelines.report.corpora import REJECTS, build_corpus
 
 REGISTERED = {

@@ -1,6 +1,6 @@
 import pytest
 
-from pipelines.runners.cost import Measured, Prices, estimate, table
+from septet.pipelines.runners.cost import Measured, Prices, estimate, table
 
 
 def test_costs_are_linear_in_pairs_and_sum_up() -> None:

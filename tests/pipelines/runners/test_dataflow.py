@@ -3,9 +3,9 @@ import random
 import apache_beam as beam
 import pytest
 
-from pipelines.runners import RunnerError
-from pipelines.runners.base import Job
-from pipelines.runners.dataflow import DataflowRunner
+from septet.pipelines.runners import RunnerError
+from septet.pipelines.runners.base import Job
+from septet.pipelines.runners.dataflow import DataflowRunner
 
 
 def stage(pipeline: beam.Pipeline) -> None:

@@ -9,8 +9,8 @@ from pathlib import Path
 import apache_beam as beam
 import pytest
 
-from pipelines.runners import RunnerError, StageFailed, make_runner
-from preprocess import files
+from septet.pipelines.runners import RunnerError, StageFailed, make_runner
+from septet.preprocess import files
 
 
 class WriteTask(beam.DoFn):
@@ -115,7 +115,7 @@ def test_a_killed_worker_fails_the_stage_at_once() -> None:
 _WRITES_FOR_EVER = """
 import os, sys, time
 import apache_beam as beam
-from pipelines.runners import make_runner
+from septet.pipelines.runners import make_runner
 
 class Write(beam.DoFn):
     def process(self, task):

@@ -3,12 +3,12 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from pipelines.build import build
-from pipelines.cli import main
-from pipelines.progress import BuildProgress
-from pipelines.runners.base import Job
-from pipelines.runners.measure import MeasuringRunner
-from schemas.recipe_file import parse_recipe
+from septet.pipelines.build import build
+from septet.pipelines.cli import main
+from septet.pipelines.progress import BuildProgress
+from septet.pipelines.runners.base import Job
+from septet.pipelines.runners.measure import MeasuringRunner
+from septet.schemas.recipe_file import parse_recipe
 
 DEMO = Path(__file__).parents[3] / "examples/recipes/demo.yaml"
 

@@ -8,7 +8,7 @@ import grpc
 import pytest
 from apache_beam.portability.api import beam_fn_api_pb2, beam_fn_api_pb2_grpc, endpoints_pb2
 
-from pipelines.runners.pool import WorkerPool, serve
+from septet.pipelines.runners.pool import WorkerPool, serve
 
 
 @pytest.fixture

@@ -6,8 +6,8 @@ from pathlib import Path
 import apache_beam as beam
 import pytest
 
-from pipelines.runners import RunnerError, StageFailed, make_runner
-from preprocess import files
+from septet.pipelines.runners import RunnerError, StageFailed, make_runner
+from septet.preprocess import files
 
 needs_prism = pytest.mark.skipif(
     not (os.environ.get("SEPTET_PRISM") or shutil.which("prism")),

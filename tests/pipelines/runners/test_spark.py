@@ -3,7 +3,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from pipelines.runners import RunnerError, make_runner
+from septet.pipelines.runners import RunnerError, make_runner
 
 
 @pytest.fixture
@@ -43,7 +43,7 @@ def test_a_cluster_elsewhere_does_not_see_local_paths(
     listening: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # The name of another machine, which for once is this one.
-    monkeypatch.setattr("pipelines.runners.spark._ON_THIS_MACHINE", ())
+    monkeypatch.setattr("septet.pipelines.runners.spark._ON_THIS_MACHINE", ())
     options = [f"--job_endpoint={listening}", "--environment_config=localhost:50000"]
     inputs = ["gs://bucket/list.parquet", "/data/list.parquet"]
     with pytest.raises(RunnerError, match=r"/data/list\.parquet is on this machine"):

@@ -5,7 +5,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipelines.sources.lists import ListError, read_list
+from septet.pipelines.sources.lists import ListError, read_list
 
 ROWS = [{"url": f"http://e.org/{i}", "caption": f'caption, "{i}"\nline'} for i in range(3)]
 

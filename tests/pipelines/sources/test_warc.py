@@ -7,7 +7,7 @@ import pytest
 import zstandard
 from warcio.archiveiterator import ArchiveIterator as OtherReader
 
-from pipelines.sources.warc import (
+from septet.pipelines.sources.warc import (
     BodyError,
     BrokenRecord,
     HtmlRecord,

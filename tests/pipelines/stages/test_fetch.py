@@ -1,7 +1,7 @@
-from pipelines.stages.fetch import _policy
-from preprocess.images.fetch import FetchPolicy
-from preprocess.images.process import ImagePolicy
-from schemas.recipe import Fetch, Image
+from septet.pipelines.stages.fetch import _policy
+from septet.preprocess.http.client import FetchPolicy
+from septet.preprocess.images.process import ImagePolicy
+from septet.schemas.recipe import Fetch, Image
 
 
 def test_the_recipe_says_all_that_the_policies_know() -> None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from preprocess.boxes.tokens import (
+from septet.preprocess.boxes.tokens import (
     SCHEMES,
     BoxTokens,
     Kosmos2,

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from preprocess.boxes import transforms as t
+from septet.preprocess.boxes import transforms as t
 
 unit = st.one_of(st.just(0.0), st.floats(1e-9, 1))
 

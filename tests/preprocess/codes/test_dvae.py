@@ -5,8 +5,8 @@ import pytest
 import torch
 from transformers import FlavaImageCodebook, FlavaImageCodebookConfig
 
-from preprocess.codes.dvae import Dvae, DvaeSettings
-from preprocess.codes.load import load_tokenizer
+from septet.preprocess.codes.dvae import Dvae, DvaeSettings
+from septet.preprocess.codes.load import load_tokenizer
 from tests.preprocess.codes.oracles import count, near
 
 

@@ -6,11 +6,18 @@ import torch
 from PIL import Image
 from torchvision.transforms import v2
 
-from preprocess.codes.draws import RECIPES, draw_view, fixed_view, view_generator
-from preprocess.codes.views import View, code_pixels, look, pack_views, unpack_view, view_codes
-from preprocess.columns.members import pack_arrays
-from preprocess.columns.pictures import read_picture
-from trainers import images
+from septet.preprocess.codes.augment import RECIPES, draw_view, fixed_view, view_generator
+from septet.preprocess.codes.views import (
+    View,
+    code_pixels,
+    look,
+    pack_views,
+    unpack_view,
+    view_codes,
+)
+from septet.preprocess.columns.images import read_picture
+from septet.preprocess.columns.members import pack_arrays
+from septet.trainers.inputs import images
 
 BEIT, FLAVA = RECIPES["beit"], RECIPES["flava"]
 

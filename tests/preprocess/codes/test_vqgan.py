@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from preprocess.codes.vqgan import Vqgan, VqganSettings, sizes
+from septet.preprocess.codes.vqgan import Vqgan, VqganSettings, sizes
 from tests.preprocess.codes.oracles import Oracle, count, near
 
 ORACLES = ["vqgan_gumbel_f8", "vqgan_vq_f8"]

@@ -2,7 +2,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from preprocess.codes.vqkd import Vqkd, VqkdSettings
+from septet.preprocess.codes.vqkd import Vqkd, VqkdSettings
 from tests.preprocess.codes.oracles import Oracle, count
 
 ORACLE = Oracle("vqkd")

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from preprocess.html.pages import BadUrl, Pair, decode_page, image_url, parse_page
+from septet.preprocess.html.pages import BadUrl, Pair, decode_page, image_url, parse_page
 
 URL = "https://example.org/docs/page.html"
 PLACES = ["alt", "figcaption"]

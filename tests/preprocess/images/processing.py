@@ -5,8 +5,8 @@ import io
 import numpy as np
 from PIL import Image
 
-from preprocess.images.process import ImagePolicy, ImageReject, ProcessedImage, process_image
-from preprocess.images.rejects import IMAGE_REASONS
+from septet.preprocess.images.process import ImagePolicy, ImageReject, ProcessedImage, process_image
+from septet.preprocess.images.rejects import IMAGE_REASONS
 from tests.preprocess.images.pictures import (
     opened,
 )

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
-from preprocess.images.orientation import exif_orientation, orient
+from septet.preprocess.images.orientation import exif_orientation, orient
 from tests.preprocess.images.pictures import exif, photo, saved
 
 

@@ -9,7 +9,7 @@ import pytest
 import simplejpeg
 from PIL import Image, ImageOps
 
-from preprocess.images.process import ImagePolicy, ProcessedImage, process_image
+from septet.preprocess.images.process import ImagePolicy, ProcessedImage, process_image
 from tests.preprocess.images.pictures import (
     chunk,
     exif,

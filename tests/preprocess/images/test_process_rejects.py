@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from preprocess.images.process import ImagePolicy, ImageReject, ProcessedImage, process_image
-from preprocess.images.rejects import IMAGE_REASONS
+from septet.preprocess.images.process import ImagePolicy, ImageReject, ProcessedImage, process_image
+from septet.preprocess.images.rejects import IMAGE_REASONS
 from tests.preprocess.images.pictures import WHOLE, opened, photo, png, saved
 from tests.preprocess.images.processing import HALF, KEEP, LOSSLESS, difference, done, rejected
 

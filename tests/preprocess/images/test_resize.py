@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from preprocess.images.resize import RESIZE_MODES, plan_resize, resize
+from septet.preprocess.images.resize import RESIZE_MODES, plan_resize, resize
 from tests.preprocess.images.pictures import photo
 
 

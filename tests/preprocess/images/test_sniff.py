@@ -1,7 +1,7 @@
 import pytest
 
-from preprocess.images.rejects import Unusable
-from preprocess.images.sniff import DECODABLE, image_kind
+from septet.preprocess.images.rejects import Unusable
+from septet.preprocess.images.sniff import DECODABLE, image_kind
 from tests.preprocess.images.pictures import photo, saved
 
 

@@ -2,10 +2,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from preprocess.questions.captions import PEOPLE, Candidate, candidates, facts, questions
-from preprocess.questions.lexicon import NOUNS
-from preprocess.scene_graphs.parsers import SeptetParser
-from preprocess.scenes import captions, make_scene
+from septet.preprocess.questions.captions import PEOPLE, Candidate, candidates, facts, questions
+from septet.preprocess.questions.lexicon import NOUNS
+from septet.preprocess.scene_graphs.parsers import SeptetParser
+from septet.preprocess.synthetic.scenes import captions, make_scene
 
 
 @pytest.fixture(scope="session")

@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from preprocess.questions.pairs import Question
-from preprocess.questions.sources import read_map, read_questions
+from septet.preprocess.questions.pairs import Question
+from septet.preprocess.questions.sources import read_map, read_questions
 
 
 def write(path: Path, value: object) -> str:

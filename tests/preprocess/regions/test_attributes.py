@@ -4,10 +4,10 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from preprocess.columns.base import Item, Value
-from preprocess.columns.members import unpack_arrays
-from preprocess.columns.registry import make_column
-from preprocess.regions.attributes import AttributeHead
+from septet.preprocess.columns.base import Item, Value
+from septet.preprocess.columns.members import unpack_arrays
+from septet.preprocess.columns.registry import make_column
+from septet.preprocess.regions.attributes import AttributeHead
 from tests.corpora import picture
 from tests.preprocess.regions import reference as plain
 

@@ -10,9 +10,9 @@ import torch
 from safetensors.torch import save_file
 from torchvision.models import resnet50
 
-from preprocess.regions.checkpoint import read_state, split_state, torchvision_name
-from preprocess.regions.network import C4Options, FasterRcnnC4
-from preprocess.regions.unpickle import loads_plain
+from septet.preprocess.regions.checkpoint import read_state, split_state, torchvision_name
+from septet.preprocess.regions.network import C4Options, FasterRcnnC4
+from septet.preprocess.regions.unpickle import loads_plain
 from tests.preprocess.regions.reference import State
 
 OPTIONS = C4Options(proposals=5, anchor_sizes=(16, 24, 32, 64))

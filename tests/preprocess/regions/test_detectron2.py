@@ -8,11 +8,11 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from preprocess.columns.regions import Regions
-from preprocess.regions.c4 import C4Detector
-from preprocess.regions.checkpoint import CELL_ANCHORS
-from preprocess.regions.detectron2_backend import Detectron2Detector
-from preprocess.regions.network import C4Options, cell_anchors
+from septet.preprocess.annotators.regions import Regions
+from septet.preprocess.regions.c4 import C4Detector
+from septet.preprocess.regions.checkpoint import CELL_ANCHORS
+from septet.preprocess.regions.detectron2_backend import Detectron2Detector
+from septet.preprocess.regions.network import C4Options, cell_anchors
 from tests.preprocess.regions import reference as plain
 
 INSTALLED = importlib.util.find_spec("detectron2") is not None

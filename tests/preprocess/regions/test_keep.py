@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from preprocess.regions.keep import keep, max_confidences
+from septet.preprocess.regions.select import keep, max_confidences
 
 
 def slow_iou(a: list, b: list) -> float:

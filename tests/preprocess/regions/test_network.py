@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from preprocess.regions.c4 import C4Detector
-from preprocess.regions.checkpoint import CELL_ANCHORS
-from preprocess.regions.network import C4Options, FasterRcnnC4, anchors_for, cell_anchors
-from preprocess.regions.pixels import resized_size
+from septet.preprocess.regions.c4 import C4Detector
+from septet.preprocess.regions.checkpoint import CELL_ANCHORS
+from septet.preprocess.regions.network import C4Options, FasterRcnnC4, anchors_for, cell_anchors
+from septet.preprocess.regions.pixels import resized_size
 from tests.preprocess.regions import reference as plain
 
 OPTIONS = C4Options(proposals=12, anchor_sizes=plain.SIZES)
@@ -125,7 +125,7 @@ def test_chunks_of_the_head_change_nothing(state: plain.State, monkeypatch: obje
     boxes = torch.cat([corner, corner, corner + 60, corner + 50], dim=1)
     with torch.inference_mode():
         whole = network.describe(features, boxes)
-        monkeypatch.setattr("preprocess.regions.network.CHUNK", 2)  # type: ignore[attr-defined]
+        monkeypatch.setattr("septet.preprocess.regions.network.CHUNK", 2)  # type: ignore[attr-defined]
         parts = network.describe(features, boxes)
     for a, b in zip(whole, parts, strict=True):
         close(a, b)

@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from preprocess import files
-from preprocess.regions.sources import tsv
-from preprocess.regions.sources.npz import NpzSource, read_npz
-from preprocess.regions.sources.records import Record, RecordError, record_key, source_digest
-from preprocess.regions.sources.tsv import FIELDS, TsvSource
+from septet.preprocess import files
+from septet.preprocess.regions.sources import tsv
+from septet.preprocess.regions.sources.npz import NpzSource, read_npz
+from septet.preprocess.regions.sources.records import Record, RecordError, record_key, source_digest
+from septet.preprocess.regions.sources.tsv import FIELDS, TsvSource
 
 W, H = 640, 480
 
@@ -175,7 +175,7 @@ def test_npz_that_would_run_something(tmp_path: Path, monkeypatch: pytest.Monkey
 
 def test_vilbert_lmdb(tmp_path: Path) -> None:
     lmdb = pytest.importorskip("lmdb")
-    from preprocess.regions.sources.lmdb import LmdbSource
+    from septet.preprocess.regions.sources.lmdb import LmdbSource
 
     rows = {f"{i}": made(i) for i in range(4)}
     path = tmp_path / "features.lmdb"

@@ -1,6 +1,6 @@
 import pytest
 
-from preprocess.scene_graphs.parsers import SeptetParser, SngParser
+from septet.preprocess.scene_graphs.parsers import SeptetParser, SngParser
 
 
 @pytest.fixture(scope="session")

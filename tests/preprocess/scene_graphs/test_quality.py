@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.scene_graph_labels import KINDS, LABELS, Score, labels, score
-from preprocess.scene_graphs.parsers import SeptetParser, SngParser
+from septet.preprocess.scene_graphs.parsers import SeptetParser, SngParser
 
 DOCS = Path(__file__).resolve().parents[3] / "docs/scene-graphs.md"
 

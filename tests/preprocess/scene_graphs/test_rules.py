@@ -4,9 +4,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from preprocess.scene_graphs.graph import SceneGraph
-from preprocess.scene_graphs.parsers import GraphParser, SeptetParser, SngParser
-from preprocess.scene_graphs.words import words
+from septet.preprocess.scene_graphs.graph import SceneGraph
+from septet.preprocess.scene_graphs.parsers import GraphParser, SeptetParser, SngParser
+from septet.preprocess.scene_graphs.words import words
 
 # What SceneGraphParser 0.1.0 gets wrong, by its own issues, and what alt texts are like.
 MENDED = {

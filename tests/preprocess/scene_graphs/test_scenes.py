@@ -2,9 +2,9 @@
 
 import pytest
 
-from preprocess.scene_graphs.graph import SceneGraph
-from preprocess.scene_graphs.parsers import SeptetParser
-from preprocess.scenes import Scene, Thing, captions, make_scene
+from septet.preprocess.scene_graphs.graph import SceneGraph
+from septet.preprocess.scene_graphs.parsers import SeptetParser
+from septet.preprocess.synthetic.scenes import Scene, Thing, captions, make_scene
 
 Named = tuple[str, list[str]]
 

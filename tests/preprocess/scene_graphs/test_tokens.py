@@ -5,16 +5,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from preprocess.scene_graphs.graph import Attribute, Object, SceneGraph
-from preprocess.scene_graphs.parsers import SeptetParser
-from preprocess.scene_graphs.tokens import (
+from septet.preprocess.scene_graphs.graph import Attribute, Object, SceneGraph
+from septet.preprocess.scene_graphs.parsers import SeptetParser
+from septet.preprocess.scene_graphs.tokens import (
     ClipPieces,
     load_tokenizer,
     token_spans,
     with_tokens,
 )
-from preprocess.text.clip_tokenizer import clip_tokenizer
-from preprocess.wordpiece import WordPiece
+from septet.preprocess.tokenizers.clip import clip_tokenizer
+from septet.preprocess.tokenizers.wordpiece import WordPiece
 
 transformers = pytest.importorskip("transformers")
 

@@ -9,8 +9,8 @@ import fsspec
 import numpy as np
 import pytest
 
-from preprocess.shards.blocks import BlockCache
-from preprocess.shards.reader import Corpus
+from septet.preprocess.shards.blocks import BlockCache
+from septet.preprocess.shards.reader import Corpus
 from tests.object_store import object_store, upload
 from tests.trainers.corpora import write_corpus
 

@@ -9,12 +9,12 @@ import webdataset as wds
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from preprocess import files
-from preprocess.shards.reader import Corpus, ShardReader
-from preprocess.shards.tar import ShardWriter, TarError, index_tar, split_name
-from schemas import tables
-from schemas.manifest import Manifest, Shard
-from schemas.versioned import ManifestError
+from septet.preprocess import files
+from septet.preprocess.shards.reader import Corpus, ShardReader
+from septet.preprocess.shards.tar import ShardWriter, TarError, index_tar, split_name
+from septet.schemas import tables
+from septet.schemas.manifest import Manifest, Shard
+from septet.schemas.versioned import ManifestError
 
 SAMPLES = {f"{i:04x}": {"jpg": bytes([i]) * (i * 37 % 700), "txt": f"caption {i}".encode(),
                         "json": b"{}"} for i in range(50)}  # fmt: skip

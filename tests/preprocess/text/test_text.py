@@ -6,13 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from preprocess.text.clean import clean_caption
-from preprocess.text.ids import bucket_of, pair_id, split_ids
-from preprocess.text.language import identify, known_languages, primary_subtag
-from preprocess.text.rules import RULES, apply_rules
-from preprocess.text.words import count_words
-from schemas import tables
-from schemas.recipe import Filter
+from septet.preprocess.text.clean import clean_caption
+from septet.preprocess.text.ids import bucket_of, pair_id, split_ids
+from septet.preprocess.text.language import identify, known_languages, primary_subtag
+from septet.preprocess.text.rules import RULES, apply_rules
+from septet.preprocess.text.words import count_words
+from septet.schemas import tables
+from septet.schemas.recipe import Filter
 
 
 @given(st.text())

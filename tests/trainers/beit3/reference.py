@@ -4,7 +4,7 @@ time, every token through the experts that the paper names for it. Autograd give
 import torch
 import torch.nn.functional as F
 
-from trainers.beit3.settings import Beit3Settings
+from septet.trainers.beit3.settings import Beit3Settings
 
 Weights = dict[str, torch.Tensor]
 

@@ -2,12 +2,12 @@
 
 import torch
 
-from preprocess.codes.vqkd import Vqkd, VqkdSettings
+from septet.preprocess.codes.vqkd import Vqkd, VqkdSettings
+from septet.trainers.beit3.model import Beit3
+from septet.trainers.beit3.settings import Beit3Settings
+from septet.trainers.beit3.task import Beit3Task
+from septet.trainers.task import Batch
 from tests.trainers.test_clip import randomised
-from trainers.beit3.model import Beit3
-from trainers.beit3.settings import Beit3Settings
-from trainers.beit3.task import Beit3Task
-from trainers.task import Batch
 
 SMALL = Beit3Settings(
     width=48, layers=2, heads=4, inner=96, image_size=64, patch=16, codes=512, words=256,

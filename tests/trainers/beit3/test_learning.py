@@ -4,14 +4,14 @@ from pathlib import Path
 
 import pytest
 
-from preprocess.shards.reader import Corpus
+from septet.preprocess.shards.reader import Corpus
+from septet.trainers.beit3.presets import PRESETS
+from septet.trainers.engine.checkpoint import read_weights
+from septet.trainers.settings import override
 from tests.trainers.beit3.told import colours_told
 from tests.trainers.conftest import train
 from tests.trainers.corpora import one_thing_corpus
 from tests.trainers.runs import figures
-from trainers.beit3.presets import PRESETS
-from trainers.engine.checkpoint import read_weights
-from trainers.settings import override
 
 pytestmark = pytest.mark.slow
 

@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 
-from preprocess.text.xlmr_tokenizer import END, FIRST_PIECE, PAD, START
-from trainers.beit3.masks import mask_patches, mask_words
-from trainers.beit3.samples import tokenizer
-from trainers.masks import block_mask
+from septet.preprocess.tokenizers.xlmr import END, FIRST_PIECE, PAD, START
+from septet.trainers.beit3.masks import mask_patches, mask_words
+from septet.trainers.beit3.samples import tokenizer
+from septet.trainers.inputs.masks import block_mask
 
 
 def draw(seed=0):

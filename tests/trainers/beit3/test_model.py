@@ -4,15 +4,15 @@ import pytest
 import torch
 from torch._dynamo.utils import counters
 
+from septet.trainers.beit3.model import Beit3
+from septet.trainers.beit3.presets import PRESETS
+from septet.trainers.beit3.settings import Beit3Settings
+from septet.trainers.inputs.images import normalise
+from septet.trainers.task import Batch
 from tests.preprocess.codes.oracles import Oracle, count
 from tests.trainers.beit3.reference import mean_losses, states
 from tests.trainers.beit3.small import PAPER, SMALL, batch, module, task
 from tests.trainers.test_clip import close
-from trainers.beit3.model import Beit3
-from trainers.beit3.presets import PRESETS
-from trainers.beit3.settings import Beit3Settings
-from trainers.images import normalise
-from trainers.task import Batch
 
 HALF = (0.5, 0.5, 0.5)
 

@@ -6,25 +6,25 @@ import pytest
 import sentencepiece
 import torch
 
-from preprocess.codes.views import View, look, pack_views
-from preprocess.columns.members import pack_arrays
-from preprocess.scenes import captions, make_scene, render
-from preprocess.text.xlmr_tokenizer import END, PAD, START
-from schemas.columns import ArrayFormat
+from septet.preprocess.codes.views import View, look, pack_views
+from septet.preprocess.columns.members import pack_arrays
+from septet.preprocess.synthetic.scenes import captions, make_scene, render
+from septet.preprocess.tokenizers.xlmr import END, PAD, START
+from septet.schemas.columns import ArrayFormat
+from septet.trainers.beit3.presets import PRESETS
+from septet.trainers.beit3.samples import tokenizer
+from septet.trainers.beit3.settings import Beit3Settings
+from septet.trainers.beit3.task import Beit3Task
+from septet.trainers.engine.config import OptimizerSettings
+from septet.trainers.engine.metrics import forward_flops
+from septet.trainers.engine.optim import make_optimizer
+from septet.trainers.inputs.codes import MeanColours
+from septet.trainers.loader.order import generator
+from septet.trainers.loader.source import stack
+from septet.trainers.settings import override
+from septet.trainers.task import Batch, SampleError, SubBatch
 from tests.trainers.beit3.small import PAPER, SMALL, batch, module, task, vqkd
 from tests.trainers.test_cli import call
-from trainers.beit3.presets import PRESETS
-from trainers.beit3.samples import tokenizer
-from trainers.beit3.settings import Beit3Settings
-from trainers.beit3.task import Beit3Task
-from trainers.codes import MeanColours
-from trainers.engine.config import OptimizerSettings
-from trainers.engine.metrics import forward_flops
-from trainers.engine.optim import make_optimizer
-from trainers.loader.order import generator
-from trainers.loader.source import stack
-from trainers.settings import override
-from trainers.task import Batch, SampleError, SubBatch
 
 CONTRASTIVE = SMALL.model_copy(update={"stage": "contrastive"})
 

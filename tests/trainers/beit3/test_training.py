@@ -4,7 +4,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from preprocess.shards.reader import Corpus
+from septet.preprocess.shards.reader import Corpus
+from septet.trainers.beit3.presets import PRESETS, Beit3Preset
+from septet.trainers.loader.source import Health, Source
+from septet.trainers.settings import override
 from tests.corpora import run_annotation
 from tests.trainers.beit3.small import vqkd
 from tests.trainers.conftest import train
@@ -12,9 +15,6 @@ from tests.trainers.corpora import scenes_corpus
 from tests.trainers.ranks import run_ranks
 from tests.trainers.runs import figures, same, stop_after
 from tests.trainers.test_distributed import assert_equal_up_to_rounding
-from trainers.beit3.presets import PRESETS, Beit3Preset
-from trainers.loader.source import Health, Source
-from trainers.settings import override
 
 pytestmark = pytest.mark.slow
 

@@ -1,9 +1,9 @@
 import pytest
 import torch
 
+from septet.trainers.beit3.weights import export, names, read
 from tests.trainers.beit3.small import PAPER, SMALL, batch, module, task
 from tests.trainers.test_clip import close
-from trainers.beit3.weights import export, names, read
 
 CONTRASTIVE = SMALL.model_copy(update={"stage": "contrastive"})
 HEADS = {"mlm_head.weight", "mlm_head.bias", "mim_head.weight", "mim_head.bias"}

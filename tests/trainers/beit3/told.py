@@ -5,12 +5,12 @@ from collections import Counter
 import torch
 from torch import nn
 
-from preprocess.scenes import COLOURS
-from preprocess.shards.reader import Corpus
-from trainers.beit3.samples import tokenizer
-from trainers.beit3.task import Beit3Task
-from trainers.evaluate import parts
-from trainers.task import Batch
+from septet.preprocess.shards.reader import Corpus
+from septet.preprocess.synthetic.scenes import COLOURS
+from septet.trainers.beit3.samples import tokenizer
+from septet.trainers.beit3.task import Beit3Task
+from septet.trainers.evaluate import parts
+from septet.trainers.task import Batch
 
 
 def colours_told(task: Beit3Task, module: nn.Module, corpus: Corpus) -> dict[str, float]:

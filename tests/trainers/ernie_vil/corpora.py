@@ -7,7 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from preprocess.scenes import captions, make_scene
+from septet.preprocess.synthetic.scenes import captions, make_scene
 from tests.corpora import run_annotation
 from tests.trainers.corpora import scenes_corpus
 

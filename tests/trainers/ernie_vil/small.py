@@ -3,16 +3,23 @@
 import numpy as np
 import torch
 
-from preprocess.columns.members import pack_arrays, pack_json
-from preprocess.regions.detections import locations
-from preprocess.scene_graphs.graph import Attribute, Number, Object, Relation, SceneGraph, Spans
+from septet.preprocess.columns.members import pack_arrays, pack_json
+from septet.preprocess.regions.detections import locations
+from septet.preprocess.scene_graphs.graph import (
+    Attribute,
+    Number,
+    Object,
+    Relation,
+    SceneGraph,
+    Spans,
+)
+from septet.trainers.ernie_vil.model import ErnieVil
+from septet.trainers.ernie_vil.settings import ErnieVilSettings, StreamSettings
+from septet.trainers.ernie_vil.task import ErnieVilTask
+from septet.trainers.loader.order import generator
+from septet.trainers.loader.source import stack
+from septet.trainers.task import Batch
 from tests.trainers.test_clip import randomised
-from trainers.ernie_vil.model import ErnieVil
-from trainers.ernie_vil.settings import ErnieVilSettings, StreamSettings
-from trainers.ernie_vil.task import ErnieVilTask
-from trainers.loader.order import generator
-from trainers.loader.source import stack
-from trainers.task import Batch
 
 SMALL = ErnieVilSettings(
     text=StreamSettings(width=48, layers=3, heads=4, inner=96),

@@ -3,9 +3,8 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from preprocess.scene_graphs.graph import Attribute, Object, Relation, SceneGraph
-from tests.trainers.ernie_vil.small import CAPTION, graph, spans
-from trainers.ernie_vil.masks import (
+from septet.preprocess.scene_graphs.graph import Attribute, Object, Relation, SceneGraph
+from septet.trainers.ernie_vil.masks import (
     ATTRIBUTE,
     NONE,
     OBJECT,
@@ -17,8 +16,9 @@ from trainers.ernie_vil.masks import (
     parts_of,
     replaced,
 )
-from trainers.loader.order import generator
-from trainers.wordpieces import tokenizer
+from septet.trainers.inputs.wordpieces import tokenizer
+from septet.trainers.loader.order import generator
+from tests.trainers.ernie_vil.small import CAPTION, graph, spans
 
 PIECES = tokenizer("scenes", 256)
 OFFSETS = PIECES.offsets(CAPTION)

@@ -1,11 +1,11 @@
 import pytest
 import torch
 
+from septet.trainers.ernie_vil.model import KINDS, ErnieVil
+from septet.trainers.ernie_vil.presets import PRESETS
+from septet.trainers.ernie_vil.weights import IDLE, convert, theirs
 from tests.preprocess.codes.oracles import Oracle
 from tests.trainers.ernie_vil.vilbert import Plain, settings
-from trainers.ernie_vil.model import KINDS, ErnieVil
-from trainers.ernie_vil.presets import PRESETS
-from trainers.ernie_vil.weights import IDLE, convert, theirs
 
 COUNTS = {
     "base": {

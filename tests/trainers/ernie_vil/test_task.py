@@ -4,8 +4,19 @@ import numpy as np
 import pytest
 import torch
 
-from preprocess.columns.members import pack_arrays, pack_json, unpack_arrays
-from schemas.columns import ArrayFormat, ColumnManifest, MemberFormat
+from septet.preprocess.columns.members import pack_arrays, pack_json, unpack_arrays
+from septet.schemas.columns import ArrayFormat, ColumnManifest, MemberFormat
+from septet.trainers.engine.metrics import forward_flops
+from septet.trainers.ernie_vil.masks import NONE, OBJECT, RELATION, WORD
+from septet.trainers.ernie_vil.model import KINDS
+from septet.trainers.ernie_vil.presets import PRESETS
+from septet.trainers.ernie_vil.samples import nodes
+from septet.trainers.ernie_vil.settings import ErnieVilSettings
+from septet.trainers.ernie_vil.task import ErnieVilTask
+from septet.trainers.inputs.wordpieces import tokenizer
+from septet.trainers.loader.source import stack
+from septet.trainers.settings import override
+from septet.trainers.task import Batch, SampleError
 from tests.trainers.ernie_vil.small import (
     CAPTION,
     SMALL,
@@ -17,17 +28,6 @@ from tests.trainers.ernie_vil.small import (
     sample,
     task,
 )
-from trainers.engine.metrics import forward_flops
-from trainers.ernie_vil.masks import NONE, OBJECT, RELATION, WORD
-from trainers.ernie_vil.model import KINDS
-from trainers.ernie_vil.presets import PRESETS
-from trainers.ernie_vil.samples import nodes
-from trainers.ernie_vil.settings import ErnieVilSettings
-from trainers.ernie_vil.task import ErnieVilTask
-from trainers.loader.source import stack
-from trainers.settings import override
-from trainers.task import Batch, SampleError
-from trainers.wordpieces import tokenizer
 
 
 def changed(**update):

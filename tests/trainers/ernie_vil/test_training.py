@@ -3,18 +3,18 @@ from pathlib import Path
 
 import pytest
 
-from preprocess.columns.reader import read_manifest
-from preprocess.shards.reader import Corpus
+from septet.preprocess.columns.reader import read_manifest
+from septet.preprocess.shards.reader import Corpus
+from septet.trainers.commands.dryrun import reckon
+from septet.trainers.ernie_vil.presets import PRESETS, ErnieVilPreset
+from septet.trainers.loader.source import Health, Members, Source
+from septet.trainers.settings import override
 from tests.trainers.conftest import train
 from tests.trainers.ernie_vil.corpora import annotated
 from tests.trainers.ranks import run_ranks
 from tests.trainers.runs import figures, same, stop_after
 from tests.trainers.test_cli import call
 from tests.trainers.test_distributed import assert_equal_up_to_rounding
-from trainers.dryrun import reckon
-from trainers.ernie_vil.presets import PRESETS, ErnieVilPreset
-from trainers.loader.source import Health, Members, Source
-from trainers.settings import override
 
 pytestmark = pytest.mark.slow
 

@@ -8,14 +8,23 @@ import typer
 from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
+from septet.trainers.ernie_vil.model import ErnieVil
+from septet.trainers.ernie_vil.paddle import parse_variable, write_variable
+from septet.trainers.ernie_vil.presets import PRESETS
+from septet.trainers.ernie_vil.weights import (
+    IDLE,
+    convert,
+    export,
+    main,
+    read,
+    shapes,
+    theirs,
+    to_form,
+)
 from tests.preprocess.codes.oracles import Oracle
 from tests.trainers.ernie_vil.small import SMALL, batch, module, task
 from tests.trainers.ernie_vil.vilbert import settings
 from tests.trainers.test_clip import close, randomised
-from trainers.ernie_vil.model import ErnieVil
-from trainers.ernie_vil.paddle import parse_variable, write_variable
-from trainers.ernie_vil.presets import PRESETS
-from trainers.ernie_vil.weights import IDLE, convert, export, main, read, shapes, theirs, to_form
 
 NAMES = [  # Written down from the released code and its dumps.
     ("text.word.weight", "word_embedding"),

@@ -5,7 +5,7 @@ import math
 
 import torch
 
-from trainers.ernie_vil.settings import ErnieVilSettings, StreamSettings
+from septet.trainers.ernie_vil.settings import ErnieVilSettings, StreamSettings
 
 EPS = 1e-12
 

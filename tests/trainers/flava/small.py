@@ -5,14 +5,14 @@ from typing import Any
 import torch
 import transformers
 
+from septet.trainers.flava.model import Flava
+from septet.trainers.flava.negatives import exchange_texts
+from septet.trainers.flava.settings import EncoderSettings, FlavaSettings
+from septet.trainers.flava.task import FlavaTask
+from septet.trainers.flava.weights import hugging_face_config, to_hugging_face
+from septet.trainers.inputs.images import normalise
+from septet.trainers.task import Batch
 from tests.trainers.test_clip import randomised
-from trainers.flava.model import Flava
-from trainers.flava.negatives import exchange_texts
-from trainers.flava.settings import EncoderSettings, FlavaSettings
-from trainers.flava.task import FlavaTask
-from trainers.flava.weights import hugging_face_config, to_hugging_face
-from trainers.images import normalise
-from trainers.task import Batch
 
 _ENCODER = EncoderSettings(width=48, layers=2, heads=4, inner=96)
 SMALL = FlavaSettings(

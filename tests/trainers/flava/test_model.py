@@ -2,11 +2,11 @@ import pytest
 import torch
 import transformers
 
+from septet.trainers.flava.model import Flava
+from septet.trainers.flava.presets import PRESETS
+from septet.trainers.flava.weights import hugging_face_config, to_hugging_face
 from tests.trainers.flava.small import SMALL, batch, module, reference, task, theirs_of
 from tests.trainers.test_clip import close
-from trainers.flava.model import Flava
-from trainers.flava.presets import PRESETS
-from trainers.flava.weights import hugging_face_config, to_hugging_face
 
 COUNTS = {
     "base": 303_859_063, "text": 303_859_063, "900m": 879_999_095, "1.8b": 1_732_734_327,

@@ -4,14 +4,14 @@ from pathlib import Path
 
 import pytest
 
+from septet.trainers.flava.presets import PRESETS, FlavaPreset
+from septet.trainers.settings import override
 from tests.trainers.conftest import train
 from tests.trainers.corpora import one_thing_corpus
 from tests.trainers.ranks import run_ranks
 from tests.trainers.runs import figures, same, stop_after, weights
 from tests.trainers.test_cli import call
 from tests.trainers.test_distributed import assert_equal_up_to_rounding
-from trainers.flava.presets import PRESETS, FlavaPreset
-from trainers.settings import override
 
 pytestmark = pytest.mark.slow
 

@@ -2,17 +2,17 @@ import pytest
 import torch
 import transformers
 
-from tests.trainers.flava.small import SMALL, batch, module, reference, theirs_of
-from tests.trainers.test_clip import close, randomised
-from trainers.flava.model import Flava
-from trainers.flava.weights import (
+from septet.trainers.flava.model import Flava
+from septet.trainers.flava.weights import (
     export,
     from_hugging_face,
     names,
     read,
     to_hugging_face,
 )
-from trainers.images import normalise
+from septet.trainers.inputs.images import normalise
+from tests.trainers.flava.small import SMALL, batch, module, reference, theirs_of
+from tests.trainers.test_clip import close, randomised
 
 
 def equal(a, b):

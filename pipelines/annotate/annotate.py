@@ -1,0 +1,210 @@
+"""Making a column of a corpus: which shards are missing, running them, the column's manifest."""
+
+import json
+import time
+from collections import Counter
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Any
+
+from septet.pipelines.annotate.work import COLUMN_METADATA, AnnotateWork
+from septet.pipelines.lock import locked
+from septet.pipelines.progress import BuildProgress
+from septet.pipelines.runners import Runner
+from septet.pipelines.stages.base import Pass, digest_of, map_tasks, outputs_in
+from septet.pipelines.stages.counts import Counts
+from septet.pipelines.stages.write import TAR_METADATA
+from septet.preprocess import files
+from septet.preprocess.columns.base import Column
+from septet.preprocess.columns.reader import column_folder, read_manifest, stem
+from septet.preprocess.columns.registry import ColumnError, make_column
+from septet.preprocess.shards.reader import Corpus
+from septet.schemas.columns import COLUMN_NAME, COLUMNS, ColumnManifest, ColumnShard
+from septet.schemas.manifest import MANIFEST_NAME
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A column of a corpus, and what is missing of it."""
+
+    corpus: Corpus
+    name: str
+    column: Column
+    models: dict[str, str]
+    reads: dict[str, str]
+    fingerprint: str
+    missing: list[int]
+    """Numbers of the shards that are not there, or were made with other settings or from another
+    base shard."""
+    foreign: list[str]
+    """Sidecars that are there and are not this column's; they make way for its own."""
+
+    @property
+    def folder(self) -> str:
+        """Where the column lies."""
+        return column_folder(self.corpus.path, self.name)
+
+
+def resolve_column(kind: str, settings: Mapping[str, Any]) -> tuple[Column, dict[str, str]]:
+    """A column with the digests of its models; runs no model.
+
+    Raises:
+        ColumnError: no such kind, or settings that do not fit.
+        ValueError: a model is missing, or the settings do not fit it.
+    """
+    column = make_column(kind, settings)
+    models = column.models()
+    _ = column.member  # raises where settings do not fit the weights, before any work
+    return column, models
+
+
+def plan_column(path: str, name: str, kind: str, settings: Mapping[str, Any]) -> Plan:
+    """Resolve a column of a corpus; runs no model and writes nothing.
+
+    Args:
+        path: The corpus folder.
+        name: What the column is called in it.
+        kind: Which kind of column.
+        settings: Its settings.
+
+    Raises:
+        ColumnError: no such kind, or settings that do not fit.
+        ValueError: a model, a column that it reads or the corpus is missing, or the settings do
+            not fit the model.
+    """
+    if not name or "/" in name or name.startswith("."):
+        raise ColumnError(f"{name!r} cannot be the name of a column: it is the name of a folder")
+    corpus = Corpus(path)
+    column, models = resolve_column(kind, settings)
+    reads = {other: read_manifest(path, other).fingerprint for other in column.columns()}
+    if name in reads:
+        raise ColumnError(f"column {name!r} cannot be made from itself")
+    fingerprint = digest_of(kind, column.version, column.settings.deciding(), models, reads)
+    folder = column_folder(path, name)
+    stems = [stem(shard) for shard in corpus.shards]
+    known = set(outputs_in(folder))
+
+    def is_ours(number: int) -> bool | None:
+        """Whether a shard's sidecar is this column's; None where there is none."""
+        name = f"{stems[number]}.parquet"
+        if name not in known:
+            return None
+        wanted = {"fingerprint": fingerprint, "base_sha256": corpus.shards[number].tar_sha256}
+        _, footer = files.read_table_metadata(files.join(folder, name))
+        return bool(json.loads(footer.get(COLUMN_METADATA.encode(), b"{}")) == wanted)
+
+    with ThreadPoolExecutor(16) as pool:
+        states = list(pool.map(is_ours, range(len(stems))))
+    left = sorted(known - {f"{one}.parquet" for one in stems})
+    foreign = [f"{one}.parquet" for one, ours in zip(stems, states, strict=True) if ours is False]
+    missing = [number for number, ours in enumerate(states) if not ours]
+    return Plan(corpus, name, column, models, reads, fingerprint, missing, foreign + left)
+
+
+def annotate(
+    plan: Plan, only_missing: bool, runner: Runner, progress: BuildProgress
+) -> tuple[ColumnManifest, bool]:
+    """Make what is missing of a column; one that is whole is left as it is.
+
+    Args:
+        plan: From `plan_column`.
+        only_missing: Refuse rather than make anew what was made with other settings.
+        runner: Where the pipeline runs.
+        progress: Told what happens.
+
+    Returns:
+        The column's manifest, and whether there was anything to do.
+
+    Raises:
+        ColumnError: `only_missing`, and shards are there that were made otherwise.
+        FolderBusyError: the corpus is being built, or the column made.
+        StageFailed: the pipeline failed; shards that were finished are kept.
+    """
+    if only_missing and plan.foreign:
+        raise ColumnError(
+            f"column {plan.name!r} has {len(plan.foreign)} shards that were made with other "
+            "settings, models or from other base shards; leave --only-missing out to make them "
+            f"anew, or choose another --name (the first one: {plan.foreign[0]})"
+        )
+    path, folder = plan.corpus.path, plan.folder
+    with (
+        locked(path, alone=False, busy=f"a build is at work in {path}"),
+        locked(folder, alone=True, busy=f"column {plan.name!r} is being made already"),
+    ):
+        where = files.join(folder, COLUMN_NAME)
+        if not plan.missing and not plan.foreign and files.exists(where):
+            manifest = ColumnManifest.from_json(files.read_bytes(where), where)
+            progress.skip(plan.name, _counts(manifest))
+            return manifest, False
+        start = time.monotonic()
+        # First the manifest: from here on the old column is no longer whole.
+        files.remove(where)
+        files.remove_temporaries(folder)
+        for sidecar in plan.foreign:
+            files.remove(files.join(folder, sidecar))
+            files.remove(files.join(folder, sidecar.removesuffix("parquet") + "tar"))
+        work = AnnotateWork(
+            path,
+            files.sha256(files.join(path, MANIFEST_NAME)),
+            plan.name,
+            plan.column.kind,
+            plan.column.settings.model_dump(mode="json"),
+            plan.fingerprint,
+        )
+        one = Pass(plan.name, folder, len(plan.corpus.shards), map_tasks(work, plan.missing))
+        with progress.watch(one):
+            if plan.missing:
+                runner.run(f"annotate {plan.name}", one.graph)
+        files.remove_temporaries(folder)
+        manifest = _manifest(plan)
+        files.write_bytes(where, manifest.to_json().encode())
+        progress.finish(plan.name, _counts(manifest), time.monotonic() - start)
+        return manifest, True
+
+
+def _manifest(plan: Plan) -> ColumnManifest:
+    base = plan.corpus.shards
+    total = Counts()
+
+    def read(number: int) -> tuple[ColumnShard, Counts]:
+        name = stem(base[number])
+        sidecar = files.join(COLUMNS, plan.name, f"{name}.parquet")
+        where = files.join(plan.corpus.path, sidecar)
+        rows, footer = files.read_table_metadata(where)
+        tar = json.loads(footer[TAR_METADATA.encode()])
+        shard = ColumnShard(
+            tar=sidecar.removesuffix("parquet") + "tar",
+            sidecar=sidecar,
+            samples=rows,
+            bytes=tar["bytes"],
+            tar_sha256=tar["sha256"],
+            sidecar_sha256=files.sha256(where),
+            base_sha256=base[number].tar_sha256,
+        )
+        return shard, Counts.from_metadata(footer)
+
+    with ThreadPoolExecutor(16) as pool:
+        found = list(pool.map(read, range(len(base))))
+    for _, counts in found:
+        total.add(counts)
+    return ColumnManifest(
+        name=plan.name,
+        kind=plan.column.kind,
+        version=plan.column.version,
+        septet=version("septet"),
+        fingerprint=plan.fingerprint,
+        settings=plan.column.settings.deciding(),
+        models=plan.models,
+        reads=plan.reads,
+        member=plan.column.member,
+        shards=[shard for shard, _ in found],
+        counts={
+            "samples": total.taken, "values": total.given, **dict(sorted(total.rejected.items())),
+        },
+    )  # fmt: skip
+
+
+def _counts(manifest: ColumnManifest) -> Counts:
+    return Counts(manifest.samples, manifest.values, Counter(manifest.reasons))

@@ -1,0 +1,138 @@
+"""The commands `septet annotate` and `septet columns`."""
+
+import inspect
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+import yaml
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from septet.preprocess.columns.base import Column
+from septet.preprocess.columns.registry import ColumnError, column_class, column_kinds
+
+_console = Console(stderr=True)
+
+
+def annotate(
+    corpus: Annotated[str, typer.Argument(help="A corpus folder.", show_default=False)],
+    column: Annotated[
+        str, typer.Option("--column", "-c", help="Kind of column; `septet columns` lists them.")
+    ],
+    name: Annotated[
+        str | None, typer.Option(help="What to call it in this corpus; the kind when absent.")
+    ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="A setting of the column, as YAML."),
+    ] = None,
+    settings_file: Annotated[
+        Path | None, typer.Option("--settings", help="A YAML file of settings; --set overrides it.")
+    ] = None,
+    only_missing: Annotated[
+        bool,
+        typer.Option(
+            "--only-missing",
+            help="Refuse to make anew what was made with other settings or models.",
+        ),
+    ] = False,
+    workers: Annotated[int, typer.Option(help="Worker processes of the local runner.")] = 1,
+    runner: Annotated[str, typer.Option(help="Where the pipeline runs.")] = "local",
+    beam: Annotated[list[str] | None, typer.Option(help="A further flag for Beam.")] = None,
+) -> None:
+    """Make a column: one annotation of every sample, beside the base shards.
+
+    Shards that are there are kept; so an annotation that was interrupted goes on where it stopped.
+    Where settings, models or base shards changed, what no longer fits is made anew. A sample
+    without a value keeps its row, with the reason.
+
+    **Examples**
+
+    septet annotate corpora/demo --column scene-graphs --workers 4
+
+    septet annotate corpora/demo --column codes --name codes-flava --set tokenizer=dvae --set
+    weights=/models/dvae.safetensors
+    """
+    from septet.pipelines.annotate.annotate import annotate as run
+    from septet.pipelines.annotate.annotate import plan_column
+    from septet.pipelines.progress import BuildProgress
+    from septet.pipelines.report.page import refresh_report
+    from septet.pipelines.runners import make_runner
+
+    plan = plan_column(corpus, name or column, column, read_settings(settings_file, settings or []))
+    chosen = make_runner(runner, workers, beam or [], corpus)
+    chosen.check()
+    manifest, worked = run(plan, only_missing, chosen, BuildProgress(_console))
+    if worked:
+        refresh_report(corpus, {plan.name: plan.column})
+    if not worked:
+        _console.print(f"{plan.folder} is whole already: nothing to do", soft_wrap=True)
+    _console.print(
+        f"[bold]{manifest.values:,}[/] values for {manifest.samples:,} samples, "
+        f"{manifest.size:,} bytes: {plan.folder}",
+        soft_wrap=True,
+    )
+
+
+def columns(
+    kind: Annotated[
+        str | None, typer.Argument(help="Show this kind's settings.", show_default=False)
+    ] = None,
+) -> None:
+    """List the kinds of columns that are installed, or the settings of one.
+
+    **Examples**
+
+    septet columns
+
+    septet columns scene-graphs
+    """
+    console = Console()
+    if kind is None:
+        table = Table("kind", "what it holds", box=None)
+        for one in column_kinds():
+            try:
+                text = " ".join(_documentation(column_class(one)).split("\n\n")[0].split())
+            except ColumnError as error:
+                text = f"[dim]{escape(str(error))}[/]"
+            table.add_row(one, text)
+        console.print(table)
+        return
+    found = column_class(kind)
+    console.print(escape(_documentation(found)))
+    table = Table("setting", "default", "what it does", box=None)
+    for key, field in found.Settings.model_fields.items():
+        default = "needed" if field.is_required() else str(field.default)
+        table.add_row(key, escape(default), escape(field.description or ""))
+    console.print(table)
+
+
+def _documentation(kind: type[Column]) -> str:
+    return inspect.getdoc(kind) or ""
+
+
+def read_settings(path: Path | None, pairs: list[str]) -> dict[str, Any]:
+    """Settings from a YAML file, overlaid with KEY=VALUE pairs.
+
+    Raises:
+        ColumnError: no such file, not YAML, or a pair without `=`.
+    """
+    found: dict[str, Any] = {}
+    try:
+        if path is not None:
+            if not path.is_file():
+                raise ColumnError(f"{path}: no such file of settings")
+            data = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+            if not isinstance(data, dict):
+                raise ColumnError(f"{path}: expected `setting: value` lines")
+            found |= data
+        for pair in pairs:
+            key, equals, value = pair.partition("=")
+            if not equals:
+                raise ColumnError(f"--set {pair}: expected KEY=VALUE")
+            found[key] = yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise ColumnError(f"settings are not YAML: {error}") from error
+    return found

@@ -1,0 +1,155 @@
+"""What a worker does for one shard of a column."""
+
+import functools
+import itertools
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import pyarrow as pa
+from apache_beam.metrics import Metrics
+
+from septet.pipelines.stages.counts import Counts
+from septet.pipelines.stages.write import TAR_METADATA
+from septet.preprocess import files
+from septet.preprocess.columns.base import Column, Item, NoValue, Value
+from septet.preprocess.columns.reader import ColumnShardReader, column_folder, stem
+from septet.preprocess.columns.registry import make_column
+from septet.preprocess.shards.reader import Corpus, ShardReader
+from septet.preprocess.shards.tar import ShardWriter
+from septet.schemas import tables
+from septet.schemas.manifest import Shard
+
+COLUMN_METADATA = "septet.column"
+"""Footer entry of a column's sidecar: JSON of the `fingerprint` that it was made with and of
+`base_sha256`, its base tar's digest."""
+
+ERROR = "error"
+"""Reason of a sample for which the column raised an exception."""
+GIVE_UP_AFTER = 64
+"""So many samples of a shard that fail in a row from its start end the run."""
+
+
+@functools.lru_cache(maxsize=4)
+def _loaded(kind: str, settings: str) -> Column:
+    """A column with its models loaded, one a process however many bundles come."""
+    column = make_column(kind, json.loads(settings))
+    column.setup()
+    return column
+
+
+@functools.lru_cache(maxsize=2)
+def _corpus(path: str, digest: str) -> Corpus:
+    """A corpus, read once a process for each digest of its manifest."""
+    return Corpus(path, open_shards=2)
+
+
+class AnnotateWork:
+    """Makes one shard of a column; plain data, shipped to workers."""
+
+    stage = "annotate"
+
+    def __init__(
+        self,
+        corpus: str,
+        manifest_sha256: str,
+        name: str,
+        kind: str,
+        settings: Mapping[str, Any],
+        fingerprint: str,
+    ):
+        self.corpus, self.manifest_sha256 = corpus, manifest_sha256
+        self.name, self.kind, self.fingerprint = name, kind, fingerprint
+        self.settings = json.dumps(dict(settings), sort_keys=True)
+
+    def setup(self) -> None:
+        """Load the models."""
+        _loaded(self.kind, self.settings)
+
+    def path(self, number: int) -> str:
+        """The shard's sidecar, written last."""
+        shard = _corpus(self.corpus, self.manifest_sha256).shards[number]
+        return files.join(column_folder(self.corpus, self.name), f"{stem(shard)}.parquet")
+
+    def run(self, number: int) -> None:
+        """Annotate the samples of a shard: the tar, then the sidecar that makes it count."""
+        column = _loaded(self.kind, self.settings)
+        corpus = _corpus(self.corpus, self.manifest_sha256)
+        shard = corpus.shards[number]
+        ext = column.member.ext
+        rows: list[dict[str, Any]] = []
+        counts = Counts()
+        with files.open_atomic(self.path(number).removesuffix("parquet") + "tar") as out:
+            writer = ShardWriter(out)
+            items = read_items(corpus, number, column)
+            while batch := list(itertools.islice(items, column.settings.batch_size)):
+                for item, found in zip(batch, annotate_batch(column, batch), strict=True):
+                    data = found.data if isinstance(found, Value) else b""
+                    members = writer.add(item.key, {ext: data})
+                    row: dict[str, Any] = {"key": item.key, "members": members}
+                    if isinstance(found, Value):
+                        row |= found.facts
+                        counts.given += 1
+                    else:
+                        row |= {"reason": found.reason, "found": found.found[:1000] or None}
+                        counts.rejected[found.reason] += 1
+                    rows.append(row)
+                _check_works(counts, shard.samples, found)
+            size, digest = writer.close()
+        counts.taken = len(rows)
+        footer = {
+            TAR_METADATA: json.dumps({"bytes": size, "sha256": digest}),
+            COLUMN_METADATA: json.dumps(
+                {"fingerprint": self.fingerprint, "base_sha256": shard.tar_sha256}
+            ),
+        }
+        Metrics.counter("septet.annotate", "in").inc(counts.taken)
+        Metrics.counter("septet.annotate", "out").inc(counts.given)
+        table = pa.Table.from_pylist(rows, column_schema(column))
+        files.write_table(self.path(number), table, metadata=footer | counts.to_metadata())
+
+
+def _check_works(counts: Counts, samples: int, last: Value | NoValue) -> None:
+    """Stop where each sample so far failed: then the column does not work, not a sample."""
+    failed = counts.rejected[ERROR]
+    if failed == counts.given + counts.rejected.total() and failed >= min(GIVE_UP_AFTER, samples):
+        assert isinstance(last, NoValue)
+        raise RuntimeError(f"no sample can be annotated; the last one: {last.found}")
+
+
+def column_schema(column: Column) -> pa.Schema:
+    """A column's sidecar: the index, why a row has no value, and the kind's own facts."""
+    return pa.schema([*tables.COLUMN_INDEX, *column.facts])
+
+
+def read_items(corpus: Corpus, number: int, column: Column) -> Iterator[Item]:
+    """The samples of a shard as the column wants them, in order."""
+    shard: Shard = corpus.shards[number]
+    metadata = files.read_table(files.join(corpus.path, shard.sidecar))
+    metadata = metadata.drop_columns(["members"])
+    wanted = {ext for member in column.members for ext in member.split("|")}
+    base: ShardReader = corpus.shard(number)
+    others = {name: ColumnShardReader(corpus.path, name, shard) for name in column.columns()}
+    row = 0
+    for batch in metadata.to_batches(max_chunksize=1024):
+        for facts in batch.to_pylist():
+            values = {name: reader.value(row) for name, reader in others.items()}
+            members = base.read(row, wanted) if wanted else {}
+            yield Item(str(facts["key"]), members, facts, values)
+            row += 1
+    for reader in (base, *others.values()):
+        reader.close()
+
+
+def annotate_batch(column: Column, batch: Sequence[Item]) -> list[Value | NoValue]:
+    """A batch's values. When the batch fails, its samples are tried one by one, and those that
+    fail alone have none, for reason `error`."""
+    try:
+        found = column.annotate(batch)
+    except Exception as error:
+        if len(batch) == 1:
+            return [NoValue(ERROR, f"{type(error).__name__}: {error}")]
+        return [value for item in batch for value in annotate_batch(column, [item])]
+    if len(found) != len(batch):
+        raise ValueError(f"column {column.kind} gave {len(found)} values for {len(batch)} samples")
+    return found

@@ -1,0 +1,1 @@
+"""Kinds of annotation columns: regions, boxes, OCR, scene graphs and others."""

@@ -1,0 +1,207 @@
+"""The column `boxes`: labelled boxes, and their tokens."""
+
+from collections.abc import Sequence
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import pyarrow as pa
+from pydantic import Field, field_validator
+
+from septet.preprocess.boxes import annotated
+from septet.preprocess.boxes.annotated import LabelledBoxes
+from septet.preprocess.boxes.tokens import SCHEMES, BoxTokens, Ofa
+from septet.preprocess.boxes.transforms import areas
+from septet.preprocess.columns import base
+from septet.preprocess.columns.base import Column, Drawing, Item, Mark, NoValue, Value
+from septet.preprocess.columns.members import pack_json, unpack_arrays, unpack_json
+from septet.preprocess.columns.weights import weights_digest
+from septet.preprocess.regions.labels import name_of, read_labels
+from septet.schemas.columns import MemberFormat
+
+EXTRA = "extra"
+
+
+class Boxes(Column):
+    """Labelled boxes of a sample, normalised, with their tokens in the schemes asked for.
+
+    They come from annotated sets, through the sample's metadata (see
+    `septet.preprocess.boxes.annotated.boxes_of_extra`), or from a column of regions. A sample whose
+    source says that there are none has a value without boxes.
+
+    Reasons for no value: `no_boxes` (the source says nothing of boxes), `boxes_malformed`,
+    `boxes_size` (pixel boxes of a picture of unknown size, or of one that was cut or padded
+    since), `no_region` (the column of regions has no value).
+    """
+
+    version: ClassVar[int] = 1
+    facts: ClassVar[pa.Schema] = pa.schema(
+        [("boxes", pa.int32()), ("labels", pa.list_(pa.string())), ("dropped", pa.int32())]
+    )
+
+    class Settings(base.Settings):
+        """Settings of the column."""
+
+        source: str = Field(
+            default=EXTRA,
+            description="Where boxes come from: `extra` (the samples' metadata), or the name of a "
+            "column of regions.",
+        )
+        format: Literal["xyxy", "xywh"] = Field(
+            default="xyxy", description="Corners, or top-left corner with width and height."
+        )
+        unit: Literal["normalised", "pixel"] = Field(
+            default="normalised",
+            description="Shares of the sides, or pixels of the picture as it was annotated: its "
+            "size is `width` and `height` of extra, else that of the picture as fetched.",
+        )
+        order: Literal["stored", "area"] = Field(
+            default="stored", description="As the source has them, or the largest first."
+        )
+        schemes: tuple[str, ...] = Field(
+            default=("ofa", "pix2seq", "pali"),
+            description=f"Token schemes to write: {', '.join(SCHEMES)}.",
+        )
+        ofa_size: int = Field(
+            default=512, ge=1, le=512, description="Side of the pictures that OFA sees, pixels."
+        )
+        labels: str = Field(
+            default="",
+            description="With a column of regions: a file of class names, one a line.",
+        )
+        min_score: float = Field(
+            default=0.0, description="With a column of regions: least score of a box."
+        )
+
+        @field_validator("schemes")
+        @classmethod
+        def _known(cls, schemes: tuple[str, ...]) -> tuple[str, ...]:
+            unknown = [name for name in schemes if name not in SCHEMES]
+            if unknown:
+                raise ValueError(f"no box tokens {unknown}; there are {sorted(SCHEMES)}")
+            return schemes
+
+    def __init__(self, settings: Settings):
+        super().__init__(settings)
+        self._schemes: list[BoxTokens] = [
+            Ofa(size=settings.ofa_size) if name == Ofa.name else SCHEMES[name]()
+            for name in settings.schemes
+        ]
+        self._names: list[str] = []
+
+    def columns(self) -> tuple[str, ...]:
+        """The column of regions, where boxes come from one."""
+        return () if self.settings.source == EXTRA else (self.settings.source,)
+
+    def models(self) -> dict[str, str]:
+        """The digest of the file of class names."""
+        if not self.settings.labels:
+            return {}
+        return {"labels": weights_digest(self.settings.labels, "class names", "labels")}
+
+    def setup(self) -> None:
+        """Read the class names."""
+        if self.settings.labels:
+            self._names = read_labels(self.settings.labels)
+
+    @property
+    def member(self) -> MemberFormat:
+        """JSON: `boxes` [n, 4], `labels` [n], `tokens` {scheme: [n, width]}, `absent`."""
+        return MemberFormat(
+            ext="boxes.json",
+            kind="json",
+            notes={
+                "boxes": "normalised corners x0, y0, x1, y1, y downwards",
+                "labels": "one a box; empty where the source has none",
+                "absent": "labels that the source says are not in the picture",
+                "tokens": {
+                    scheme.name: {
+                        "form": scheme.form,
+                        "bins": scheme.bins,
+                        "max_error": scheme.max_error,
+                        **({"size": scheme.size} if isinstance(scheme, Ofa) else {}),
+                    }
+                    for scheme in self._schemes
+                },
+            },
+        )
+
+    def annotate(self, items: Sequence[Item]) -> list[Value | NoValue]:
+        """See `Column.annotate`."""
+        return [self._annotate(item) for item in items]
+
+    def _annotate(self, item: Item) -> Value | NoValue:
+        try:
+            found = self._boxes(item)
+        except annotated.NoBoxesError as error:
+            return NoValue("no_boxes", str(error))
+        except annotated.SizeError as error:
+            return NoValue("boxes_size", str(error))
+        except annotated.BoxesError as error:
+            return NoValue("boxes_malformed", str(error))
+        if isinstance(found, NoValue):
+            return found
+        boxes, labels = found.boxes, found.labels
+        if self.settings.order == "area":
+            order = np.argsort(-areas(boxes), kind="stable")
+            boxes, labels = boxes[order], [labels[i] for i in order]
+        value: dict[str, Any] = {
+            "boxes": boxes.tolist(),
+            "labels": labels,
+            "absent": found.absent,
+            "tokens": {scheme.name: scheme.encode(boxes).tolist() for scheme in self._schemes},
+        }
+        facts = {"boxes": len(boxes), "labels": labels, "dropped": found.dropped}
+        return Value(pack_json(value), facts)
+
+    def _boxes(self, item: Item) -> LabelledBoxes | NoValue:
+        settings = self.settings
+        if settings.source == EXTRA:
+            return annotated.boxes_of_extra(item.metadata, settings.format, settings.unit)
+        data = item.columns.get(settings.source, b"")
+        if not data:
+            return NoValue("no_region", f"column {settings.source}")
+        arrays = unpack_arrays(data)
+        boxes = arrays["boxes"].astype(np.float64)
+        scores = arrays.get("scores", np.ones(len(boxes), np.float32))
+        kept = np.flatnonzero(scores >= settings.min_score)
+        classes = arrays.get("labels")
+        names = ["" if classes is None else name_of(int(classes[i]), self._names) for i in kept]
+        return annotated.normalised(boxes[kept].tolist(), names)
+
+    def check(self, data: bytes) -> None:
+        """Boxes lie in the picture and decode from their tokens within the scheme's error."""
+        check_boxes(data, self._schemes)
+
+    def drawing(self, data: bytes) -> Drawing:
+        """The boxes with their labels."""
+        value = unpack_json(data)
+        marks = [
+            Mark((box[0], box[1], box[2], box[3]), label)
+            for box, label in zip(value["boxes"], value["labels"], strict=True)
+        ]
+        return Drawing(marks=marks)
+
+
+def check_boxes(data: bytes, schemes: Sequence[BoxTokens]) -> None:
+    """Check a value of the column.
+
+    Raises:
+        ValueError: what is wrong.
+    """
+    value = unpack_json(data)
+    if value.keys() != {"boxes", "labels", "absent", "tokens"}:
+        raise ValueError(f"a value of boxes holds {sorted(value)}")
+    boxes = np.array(value["boxes"], np.float64).reshape(-1, 4)
+    if len(value["labels"]) != len(boxes):
+        raise ValueError(f"{len(boxes)} boxes, {len(value['labels'])} labels")
+    if boxes.size and not (boxes.min() >= 0 and boxes.max() <= 1 and areas(boxes).min() > 0):
+        raise ValueError("boxes are not corners within the picture")
+    for scheme in schemes:
+        tokens = value["tokens"].get(scheme.name)
+        if tokens is None or len(tokens) != len(boxes):
+            raise ValueError(f"no tokens of {scheme.name} for every box")
+        error = abs(scheme.decode(tokens) - boxes).max(initial=0)
+        if error > scheme.max_error + 1e-9:
+            raise ValueError(
+                f"{scheme.name} tokens are {error:.2g} off, at most {scheme.max_error}"
+            )

@@ -1,0 +1,156 @@
+"""The column `questions`: questions about a picture with their answers."""
+
+from collections.abc import Sequence
+from typing import ClassVar, Literal
+
+import pyarrow as pa
+from pydantic import Field
+
+from septet.preprocess.boxes.annotated import read_extra
+from septet.preprocess.columns import base
+from septet.preprocess.columns.base import Column, Drawing, Item, NoValue, Value
+from septet.preprocess.columns.captions import refusal
+from septet.preprocess.columns.members import pack_json, unpack_json
+from septet.preprocess.columns.weights import need, weights_digest
+from septet.preprocess.questions.captions import questions
+from septet.preprocess.questions.pairs import Question
+from septet.preprocess.questions.sources import ByPicture, read_map, read_questions
+from septet.preprocess.scene_graphs.parsers import GraphParser, SeptetParser
+from septet.preprocess.scene_graphs.pipeline import PIPELINE, pipeline_digest
+from septet.schemas.columns import MemberFormat
+
+
+class Questions(Column):
+    """Question-answer pairs of a sample: made from its English caption, or those that a VQA set
+    has for its picture.
+
+    Reasons for no value: `no_question` (the caption gives none, or the set has none for the
+    picture); with captions `caption_empty`, `caption_too_long`, `language_not_supported`; with a
+    set `no_image_id` (nothing says which picture of the set it is).
+    """
+
+    version: ClassVar[int] = 1
+    facts: ClassVar[pa.Schema] = pa.schema(
+        [("questions", pa.int32()), ("kinds", pa.list_(pa.string()))]
+    )
+
+    class Settings(base.Settings):
+        """Settings of the column."""
+
+        batch_size: int = Field(default=256, ge=1, description="Captions parsed at once.")
+        source: Literal["caption", "set"] = Field(
+            default="caption", description="Made from captions, or read from a VQA set."
+        )
+        languages: tuple[Literal["en", "de", "fr", "es"], ...] = Field(
+            default=("en",),
+            min_length=1,
+            description="With captions: languages of the questions. Answers stay English.",
+        )
+        pipeline: str = Field(
+            default=PIPELINE,
+            description="With captions: English spaCy pipeline, package or folder.",
+        )
+        max_words: int = Field(
+            default=128, ge=1, description="With captions: longer ones give no questions."
+        )
+        questions: str = Field(
+            default="",
+            description="With a set: VQA's file of questions; or a file of GQA, or a JSON list of "
+            "{image_id, question, answer}.",
+        )
+        annotations: str = Field(
+            default="", description="With a set of VQA's form: its file of annotations."
+        )
+        image_id: str = Field(
+            default="image_id",
+            description="With a set: the field of the sample's extra that holds the picture's id.",
+        )
+        image_map: str = Field(
+            default="",
+            description="With a set: a JSON object {sample key or URL: image id}, asked first.",
+        )
+        max_questions: int = Field(default=50, ge=1, description="Pairs a sample, at most.")
+
+    def __init__(self, settings: Settings):
+        super().__init__(settings)
+        if settings.source == "caption":
+            self.members = ("txt",)  # type: ignore[misc]
+        self._parser: GraphParser | None = None
+        self._set: ByPicture = {}
+        self._map: dict[str, str] = {}
+
+    def models(self) -> dict[str, str]:
+        """Digests of the spaCy pipeline, or of the set's files."""
+        settings = self.settings
+        if settings.source == "caption":
+            need("spacy", "scene-graphs")
+            name, digest = pipeline_digest(settings.pipeline)
+            return {name: digest}
+        names = ["questions", *(n for n in ("annotations", "image_map") if getattr(settings, n))]
+        return {name: weights_digest(getattr(settings, name), name, name) for name in names}
+
+    @property
+    def member(self) -> MemberFormat:
+        """JSON: `pairs` [{question, answer, kind, language, answers}]."""
+        return MemberFormat(
+            ext="questions.json",
+            kind="json",
+            notes={
+                "source": self.settings.source,
+                "language": "ISO 639 code of the question; answers are as the source has them",
+                "answers": "[answer, how many people gave it], the most frequent first; of VQA "
+                "sets alone",
+            },
+        )
+
+    def setup(self) -> None:
+        """Load the pipeline, or read the set."""
+        if self.settings.source == "caption":
+            self._parser = SeptetParser(self.settings.pipeline, self.settings.batch_size)
+            return
+        self._set = read_questions(self.settings.questions, self.settings.annotations)
+        self._map = read_map(self.settings.image_map) if self.settings.image_map else {}
+
+    def annotate(self, items: Sequence[Item]) -> list[Value | NoValue]:
+        """See `Column.annotate`."""
+        if self.settings.source == "set":
+            return [self._of_set(item) for item in items]
+        assert self._parser is not None, "setup comes before annotate"
+        answers: list[Value | NoValue | None] = [
+            refusal(item, ("en",), self.settings.max_words) for item in items
+        ]
+        open_ = [i for i, answer in enumerate(answers) if answer is None]
+        captions = [items[i].caption for i in open_]
+        for i, found in zip(
+            open_, questions(self._parser, captions, self.settings.languages), strict=True
+        ):
+            answers[i] = self._value(found, items[i].caption)
+        return [answer for answer in answers if answer is not None]
+
+    def _of_set(self, item: Item) -> Value | NoValue:
+        named = self._map.get(item.key) or self._map.get(str(item.metadata.get("url")))
+        picture = named or read_extra(item.metadata).get(self.settings.image_id)
+        if picture is None or picture == "":
+            return NoValue("no_image_id", f"no field {self.settings.image_id!r} of extra")
+        return self._value(self._set.get(str(picture), []), f"picture {picture}")
+
+    def _value(self, found: Sequence[Question], source: str) -> Value | NoValue:
+        kept = list(dict.fromkeys(found))[: self.settings.max_questions]
+        if not kept:
+            return NoValue("no_question", source[:200])
+        kinds = sorted({pair.kind for pair in kept if pair.kind})
+        value = {"pairs": [pair.to_json() for pair in kept]}
+        return Value(pack_json(value), {"questions": len(kept), "kinds": kinds})
+
+    def check(self, data: bytes) -> None:
+        """Pairs have text and sound counts."""
+        value = unpack_json(data)
+        if value.keys() != {"pairs"} or not value["pairs"]:
+            raise ValueError(f"a value of questions holds {sorted(value)}, or no pair")
+        for pair in value["pairs"]:
+            Question.from_json(pair)
+
+    def drawing(self, data: bytes) -> Drawing:
+        """A line a pair."""
+        pairs = [Question.from_json(pair) for pair in unpack_json(data)["pairs"]]
+        return Drawing(lines=[f"{pair.question} {pair.answer}" for pair in pairs])

@@ -1,0 +1,73 @@
+"""What columns of pictures have in common: each picture is opened once, and one that cannot be
+opened spoils no other."""
+
+import os
+from abc import abstractmethod
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, ClassVar, Literal
+
+from PIL import Image
+from pydantic import Field
+
+from septet.preprocess.columns.base import IMAGE, Column, Item, NoValue, Settings, Value
+from septet.preprocess.columns.images import picture_of
+
+
+class PictureSettings(Settings):
+    """Settings of a column that runs a network over pictures."""
+
+    weights: str = Field(default="", description="File of weights.")
+    device: Literal["cpu", "cuda"] = Field(
+        default="cpu",
+        description="Where the network runs, always in fp32. Values are the same whenever the "
+        "device and, on cuda, the batch size are.",
+    )
+    threads: int = Field(
+        default=1, ge=1, description="CPU threads a worker; they decide the last bits."
+    )
+
+
+class PictureColumn(Column):
+    """A column that runs a network over pictures.
+
+    A sample has no value for `no_image` or `picture`, see `picture_of`.
+    """
+
+    Settings: ClassVar[type[Settings]] = PictureSettings
+    members: ClassVar[tuple[str, ...]] = (IMAGE,)
+
+    settings: PictureSettings
+
+    @abstractmethod
+    def prepare(self, item: Item, picture: Image.Image) -> Any:
+        """What of a picture (RGB, upright) goes on to `values`; called in threads.
+
+        Returns:
+            Anything; a `NoValue` is the sample's.
+        """
+
+    @abstractmethod
+    def values(self, prepared: Sequence[Any]) -> list[Value | NoValue]:
+        """The values of at least one sample, in their order."""
+
+    def annotate(self, items: Sequence[Item]) -> list[Value | NoValue]:
+        """See `Column.annotate`."""
+        from septet.preprocess.regions.threads import cpu_threads
+
+        with cpu_threads(self.settings.threads):
+            if self.settings.device == "cpu":  # one picture's pixels at a time
+                return [value for item in items for value in self._run([self._open(item)])]
+            with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+                return self._run(list(pool.map(self._open, items)))
+
+    def _run(self, opened: Sequence[Any]) -> list[Value | NoValue]:
+        good = [one for one in opened if not isinstance(one, NoValue)]
+        values = iter(self.values(good) if good else [])
+        return [one if isinstance(one, NoValue) else next(values) for one in opened]
+
+    def _open(self, item: Item) -> Any:
+        pixels = picture_of(item)
+        if isinstance(pixels, NoValue):
+            return pixels
+        return self.prepare(item, Image.fromarray(pixels))

@@ -1,0 +1,1 @@
+"""HTTP: the client, public addresses, bodies, failures and opt-out headers."""

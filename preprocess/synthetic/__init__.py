@@ -1,0 +1,1 @@
+"""Synthetic images and captions for tests, examples and learning runs."""

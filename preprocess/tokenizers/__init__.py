@@ -1,0 +1,1 @@
+"""Tokenizers: WordPiece, byte-pair encoding of CLIP, SentencePiece of XLM-R."""

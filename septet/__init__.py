@@ -1,0 +1,1 @@
+"""Septet: from crawled pages to vision-language pretraining."""

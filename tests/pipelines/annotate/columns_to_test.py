@@ -1,0 +1,128 @@
+"""Columns with which the mechanism is tested."""
+
+import hashlib
+import io
+import time
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from PIL import Image
+from pydantic import Field
+
+from septet.preprocess.columns.base import Column, Drawing, Mark, NoValue, Settings, Value
+from septet.preprocess.columns.members import pack_arrays, pack_json
+from septet.schemas.columns import ArrayFormat, MemberFormat
+
+HERE = "tests.pipelines.annotate.columns_to_test"
+
+
+class WordsSettings(Settings):
+    seconds: float = Field(default=0.0, description="Sleep for each batch.")
+    refuse: str = Field(default="", description="Raise for captions with this word.")
+    upper: bool = Field(default=False, description="In capitals.")
+    loads: str = Field(default="", description="A file that gets a line for each setup.")
+    indifferent = Settings.indifferent | {"seconds", "loads"}
+
+
+class Words(Column):
+    """The words of a caption; none for a German one."""
+
+    version = 1
+    Settings = WordsSettings
+    members = ("txt",)
+    facts = pa.schema([("words", pa.int32())])
+    member = MemberFormat(ext="words.json", kind="json")
+
+    def setup(self):
+        if self.settings.loads:
+            with Path(self.settings.loads).open("a") as out:
+                out.write("loaded\n")
+
+    def annotate(self, items):
+        time.sleep(self.settings.seconds)
+        found = []
+        for item in items:
+            if self.settings.refuse and self.settings.refuse in item.caption:
+                raise RuntimeError(f"cannot take {item.caption}")
+            if item.metadata.get("language") == "de":
+                found.append(NoValue("language_not_supported", "de"))
+                continue
+            words = item.caption.upper() if self.settings.upper else item.caption
+            found.append(Value(pack_json(words.split()), {"words": len(words.split())}))
+        return found
+
+    def check(self, data):
+        if not data.startswith(b"["):
+            raise ValueError("no list of words")
+
+
+class Hashes(Column):
+    """Arrays made of another column's values."""
+
+    version = 1
+    facts = pa.schema([])
+    member = MemberFormat(
+        ext="hashes.safetensors",
+        kind="safetensors",
+        arrays={
+            "digest": ArrayFormat(dtype="uint8", shape=(32,)),
+            "sizes": ArrayFormat(dtype="int32", shape=("words",), least=1, greatest=1000),
+        },
+    )
+
+    def columns(self):
+        return ("words",)
+
+    def annotate(self, items):
+        found = []
+        for item in items:
+            data = item.columns["words"]
+            if not data:
+                found.append(NoValue("no_words"))
+                continue
+            sizes = [len(word) for word in data.decode().strip("[]").split(",")]
+            arrays = {
+                "digest": np.frombuffer(hashlib.sha256(data).digest(), np.uint8),
+                "sizes": np.array(sizes, np.int32),
+            }
+            found.append(Value(pack_arrays(arrays)))
+        return found
+
+
+class Bytes(Column):
+    """The caption, a number, twice as a byte; none for multiples of three."""
+
+    version = 1
+    members = ("txt",)
+    member = MemberFormat(
+        ext="bytes.u8", kind="raw", arrays={"twice": ArrayFormat(dtype="uint8", shape=(2,))}
+    )
+
+    def annotate(self, items):
+        numbers = [int(item.caption) for item in items]
+        return [Value(bytes([n, n])) if n % 3 else NoValue("three") for n in numbers]
+
+
+class Drawn(Column):
+    """Values that draw everything there is to draw, with hostile text."""
+
+    version = 1
+    member = MemberFormat(ext="drawn.json", kind="json")
+
+    def annotate(self, items):
+        return [Value(pack_json({"key": item.key})) for item in items]
+
+    def drawing(self, data):
+        out = io.BytesIO()
+        Image.new("RGB", (4, 4), "red").save(out, "PNG")
+        return Drawing(
+            marks=[Mark((0.25, 0.5, 0.75, 1.0), HOSTILE)],
+            nodes=["man", "horse", HOSTILE],
+            edges=[(0, "ride", 1), (2, HOSTILE, 0)],
+            picture=out.getvalue(),
+            lines=[HOSTILE],
+        )
+
+
+HOSTILE = "<script>alert(1)</script>"

@@ -1,0 +1,252 @@
+import json
+import multiprocessing
+import os
+import random
+import shutil
+import signal
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from septet.pipelines.annotate.check import check_columns
+from septet.pipelines.check import check_corpus
+from septet.pipelines.cli import main
+from septet.pipelines.runners import StageFailed
+from septet.preprocess import files
+from septet.preprocess.columns.members import unpack
+from septet.preprocess.columns.reader import ColumnShardReader, read_manifest
+from septet.preprocess.columns.registry import ColumnError
+from septet.preprocess.files import TEMPORARY_SUFFIX
+from septet.preprocess.shards.reader import Corpus
+from septet.schemas.versioned import ManifestError
+from tests.corpora import digests, run_annotation, run_build, write_site
+from tests.pipelines.annotate.columns_to_test import HERE
+
+WORDS, HASHES = f"{HERE}:Words", f"{HERE}:Hashes"
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("base")
+    run_build(write_site(folder / "in", pages=48, pictures=40), folder / "corpus")
+    return folder / "corpus"
+
+
+@pytest.fixture
+def corpus(base: Path, tmp_path: Path) -> Path:
+    shutil.copytree(base, tmp_path / "corpus")
+    return tmp_path / "corpus"
+
+
+def faults(corpus: Path) -> list[str]:
+    quiet = Console(quiet=True)
+    return check_corpus(str(corpus), False, quiet) + check_columns(str(corpus), quiet)
+
+
+def septet(*arguments: str) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main([*map(str, arguments)])
+    assert ended.value.code == 0
+
+
+def values(corpus: Path, name: str) -> dict[str, bytes]:
+    opened = Corpus(str(corpus))
+    found = {}
+    for shard in opened.shards:
+        with ColumnShardReader(str(corpus), name, shard) as reader:
+            found |= {key: reader.value(row) for row, key in enumerate(reader.keys.to_pylist())}
+    return found
+
+
+def test_every_sample_has_a_value_or_a_reason(corpus: Path) -> None:
+    before = digests(corpus)
+    manifest = run_annotation(corpus, WORDS, name="words")
+    samples = {sample["json"]: sample for sample in Corpus(str(corpus))}
+    found = values(corpus, "words")
+    assert list(found) == [json.loads(data)["key"] for data in samples]
+    german = 0
+    for data, sample in samples.items():
+        facts = json.loads(data)
+        value = found[facts["key"]]
+        if facts.get("language") == "de":
+            german += 1
+            assert value == b""
+        else:
+            assert unpack(value, manifest.member) == sample["txt"].decode().split()
+    assert german > 3
+    assert manifest.counts == {
+        "samples": len(samples), "values": len(samples) - german, "language_not_supported": german,
+    }  # fmt: skip
+    assert read_manifest(str(corpus), "words") == manifest
+    assert len(manifest.shards) == len(Corpus(str(corpus)).shards) > 5
+    assert faults(corpus) == []
+    after = digests(corpus)
+    assert {name: after[name] for name in before} == before
+
+
+def test_one_model_load_a_process_and_workers_agree(corpus: Path, tmp_path: Path) -> None:
+    run_annotation(corpus, WORDS, {"loads": str(tmp_path / "one")}, name="words")
+    whole = digests(corpus)
+    assert (tmp_path / "one").read_text() == "loaded\n"
+    for workers in (2, 4):
+        shutil.rmtree(corpus / "columns")
+        loads = tmp_path / str(workers)
+        settings = {"loads": str(loads), "batch_size": workers}
+        run_annotation(corpus, WORDS, settings, name="words", workers=workers)
+        assert digests(corpus) == whole
+        assert 1 <= loads.read_text().count("loaded") <= workers
+
+
+def test_second_run_does_nothing_and_other_settings_make_it_anew(corpus: Path) -> None:
+    manifest = run_annotation(corpus, WORDS, name="words")
+    times = {path: path.stat().st_mtime_ns for path in (corpus / "columns/words").iterdir()}
+    assert run_annotation(corpus, WORDS, {"batch_size": 3}, name="words") == manifest
+    assert times == {path: path.stat().st_mtime_ns for path in times}
+    with pytest.raises(ColumnError, match="other settings, models"):
+        run_annotation(corpus, WORDS, {"upper": True}, name="words", only_missing=True)
+    other = run_annotation(corpus, WORDS, {"upper": True}, name="words")
+    assert other.fingerprint != manifest.fingerprint
+    assert all(value == value.upper() for value in values(corpus, "words").values())
+    assert faults(corpus) == []
+
+
+def test_only_what_is_missing_is_made(corpus: Path) -> None:
+    run_annotation(corpus, WORDS, name="words")
+    whole = digests(corpus)
+    folder = corpus / "columns/words"
+    (folder / "00002.parquet").unlink()
+    (folder / "00003.tar").unlink()
+    (folder / "00003.parquet").unlink()
+    kept = {p: p.stat().st_mtime_ns for p in folder.glob("*.tar") if p.stem not in ("00002",)}
+    run_annotation(corpus, WORDS, name="words", only_missing=True)
+    assert digests(corpus) == whole
+    assert kept == {path: path.stat().st_mtime_ns for path in kept}
+
+
+def test_a_column_made_from_another(corpus: Path) -> None:
+    with pytest.raises(ManifestError, match=r"no whole column 'words' .*septet annotate"):
+        run_annotation(corpus, HASHES, name="hashes")
+    run_annotation(corpus, WORDS, name="words")
+    manifest = run_annotation(corpus, HASHES, name="hashes")
+    assert manifest.reads == {"words": read_manifest(str(corpus), "words").fingerprint}
+    assert (
+        manifest.counts["no_words"]
+        == read_manifest(str(corpus), "words").counts["language_not_supported"]
+    )
+    assert faults(corpus) == []
+    run_annotation(corpus, WORDS, {"upper": True}, name="words")
+    assert faults(corpus) == [
+        "column hashes was made from another column 'words' than is there: annotate again"
+    ]
+
+
+def test_a_sample_that_fails_alone_has_no_value(corpus: Path) -> None:
+    manifest = run_annotation(corpus, WORDS, {"refuse": "number 7"}, name="words")
+    failed = [key for key, value in values(corpus, "words").items() if not value]
+    assert 0 < manifest.counts["error"] < 10
+    assert len(failed) == manifest.counts["error"] + manifest.counts["language_not_supported"]
+    rows = [
+        row
+        for path in sorted((corpus / "columns/words").glob("*.parquet"))
+        for row in files.read_table(str(path)).to_pylist()
+    ]
+    found = [row["found"] for row in rows if row["reason"] == "error"]
+    assert all(text.startswith("RuntimeError: cannot take ") for text in found)
+    assert faults(corpus) == []
+
+
+def test_a_column_that_does_not_work_fails(corpus: Path) -> None:
+    with pytest.raises(StageFailed, match="no sample can be annotated; the last one: Runtime"):
+        run_annotation(corpus, WORDS, {"refuse": ""} | {"refuse": " "}, name="words")
+    assert faults(corpus)[0].startswith("columns/words/column.json: ")
+
+
+def test_damage_is_found(corpus: Path) -> None:
+    run_annotation(corpus, WORDS, name="words")
+    tar = corpus / "columns/words/00001.tar"
+    data = tar.read_bytes()
+    place = data.index(b'["')
+    tar.write_bytes(data[:place] + b"{" + data[place + 1 :])
+    found = faults(corpus)
+    assert any("sha256" in fault for fault in found)
+    assert any("is not what the tar holds" in fault for fault in found)
+    tar.write_bytes(data)
+    assert faults(corpus) == []
+    manifest = corpus / "columns/words/column.json"
+    manifest.write_text(manifest.read_text().replace('"kind": "json"', '"kind": "raw"'))
+    assert faults(corpus)
+
+
+def test_a_rebuilt_base_is_noticed(tmp_path: Path) -> None:
+    recipe = write_site(tmp_path / "in")
+    corpus = tmp_path / "corpus"
+    run_build(recipe, corpus)
+    run_annotation(corpus, WORDS, name="words")
+    recipe.write_text(recipe.read_text() + "curate: {max_aspect_ratio: 1.1}\n")
+    run_build(recipe, corpus)
+    assert any("annotate again" in fault for fault in faults(corpus))
+    run_annotation(corpus, WORDS, name="words")
+    assert faults(corpus) == []
+
+
+def test_bad_requests() -> None:
+    with pytest.raises(ColumnError, match="did you mean 'regions'"):
+        run_annotation(Path("tests/golden/v1"), "region")
+    with pytest.raises(ColumnError, match="no setting `uper`; did you mean `upper`"):
+        run_annotation(Path("tests/golden/v1"), WORDS, {"uper": 1}, name="words")
+    with pytest.raises(ColumnError, match="cannot be the name"):
+        run_annotation(Path("tests/golden/v1"), WORDS, name="../words")
+    with pytest.raises(ColumnError, match="cannot be loaded"):
+        run_annotation(Path("tests/golden/v1"), "nowhere_to_be_found:Column", name="words")
+
+
+def test_the_documented_example(
+    corpus: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.syspath_prepend("examples/columns")
+    asked = ("annotate", corpus, "--column", "brightness:Brightness", "--name", "brightness")
+    septet(*asked)
+    manifest = read_manifest(str(corpus), "brightness")
+    assert manifest.counts["values"] == manifest.counts["samples"]
+    septet(*asked)
+    assert "nothing to do" in capsys.readouterr().err
+    septet("columns", "brightness:Brightness")
+    assert "batch_size" in capsys.readouterr().out
+    assert faults(corpus) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("workers", "kills"), [(1, 6), (2, 6)])
+def test_killed_at_any_moment_and_resumed(
+    corpus: Path, workers: int, kills: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_annotation(corpus, WORDS, name="words")
+    whole = digests(corpus)
+    # Children need not import pytest, which their parent's main module would make them do.
+    monkeypatch.delattr(sys.modules["__main__"], "__file__", raising=False)
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["tests.corpora"])
+    rng = random.Random(workers)
+    killed = 0
+    while killed < kills:
+        shutil.rmtree(corpus / "columns")
+        while True:
+            child = context.Process(
+                target=run_annotation,
+                args=(corpus, WORDS, {"seconds": 0.05, "batch_size": 2}),
+                kwargs={"name": "words", "workers": workers},
+            )
+            start = time.monotonic()
+            child.start()
+            child.join(rng.uniform(0.3, 3.0) if killed < kills else None)
+            if not child.is_alive():
+                break
+            os.kill(child.pid or 0, signal.SIGKILL)
+            child.join()
+            killed += 1
+        assert child.exitcode == 0, time.monotonic() - start
+        assert digests(corpus) == whole
+    assert not list(corpus.rglob(f"*{TEMPORARY_SUFFIX}"))

@@ -1,0 +1,42 @@
+"""Fetching from the test server, with limits that keep tests quick."""
+
+import dataclasses
+
+from septet.preprocess.http.client import Fetched, FetchPolicy, fetch_many
+from septet.preprocess.http.failures import REASONS
+
+PICTURE = bytes(range(256)) * 400
+LIMIT = 2**20
+
+
+def quick(server, **changes):
+    """Limits as hard as a busy machine allows, for the server's address only."""
+    policy = FetchPolicy(
+        connect_timeout=2.0,
+        first_byte_timeout=2.0,
+        total_timeout=10.0,
+        max_bytes=LIMIT,
+        backoff=0.01,
+        give_up_after=0,
+        allowed_hosts=(server.host,),
+    )
+    return dataclasses.replace(policy, **changes)
+
+
+def fetch_list(urls, policy):
+    results: list[Fetched] = []
+    fetch_many(urls, policy, results.append)
+    return results
+
+
+def fetch_one(url, policy):
+    [result] = fetch_list([url], policy)
+    assert result.url == url
+    assert (result.body is None) == (result.reason is not None)
+    assert result.reason is None or result.reason in REASONS
+    return result
+
+
+def outcome(url, policy):
+    result = fetch_one(url, policy)
+    return result.reason, result.value

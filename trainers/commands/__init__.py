@@ -1,0 +1,1 @@
+"""Commands: train, dry run, export, sizes of models."""

@@ -1,0 +1,157 @@
+"""What a run will ask of its machines, reckoned without them: on modules without memory."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor, nn
+
+from septet.preprocess.shards.reader import Corpus
+from septet.trainers.engine.config import TrainSettings
+from septet.trainers.engine.distributed import checkpoint_blocks
+from septet.trainers.engine.metrics import DENSE_BF16_PEAK, forward_flops
+from septet.trainers.loader.source import Members
+from septet.trainers.task import Task
+
+ASSUMED_DEVICE, ASSUMED_MFU = "H100", 0.4
+PLANNED = 1000
+"""So many steps are looked at where steps differ."""
+
+
+@dataclass(frozen=True)
+class Needs:
+    """Figures of a planned run; bytes and FLOPs are whole numbers."""
+
+    parameters: dict[str, int]
+    """By top-level part of the module, and `all`."""
+    forward_flops: dict[str, int]
+    """A sample of each stream, forward."""
+    step_flops: int
+    """A step on all ranks, in the mean: forward, backward, and forward once more where pooled
+    losses are accumulated over micro-batches."""
+    rows_per_rank: dict[str, int]
+    """By stream."""
+    micro_batches: dict[str, int]
+    state_bytes: int
+    """On each rank: fp32 weights, gradients, two moments, and the moving average."""
+    activation_bytes: int
+    """On each rank: what a micro-batch keeps for its backward pass; bf16 counted as half."""
+    samples_per_second: float
+    """Of all ranks, if each is an H100 at 40 % MFU."""
+    bytes_per_second: float
+    """What the loader then reads from storage, all ranks."""
+
+
+def activation_bytes(task: Task, train: TrainSettings, stream: str, rows: int) -> int:
+    """Bytes that one forward pass of `rows` keeps for its backward pass, parameters left out."""
+    kept: dict[int, Tensor] = {}
+
+    def keep(x: Tensor) -> Tensor:
+        if not isinstance(x, nn.Parameter):
+            kept[x.untyped_storage()._cdata] = x
+        return x
+
+    with torch.device("meta"):
+        module = task.build()
+        own = {p.untyped_storage()._cdata for p in module.parameters()}
+        if train.activation_checkpointing:
+            checkpoint_blocks(task.blocks(module))
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda x: x):
+            outputs = task.forward(module, task.example(stream, rows))
+    total = sum(x.untyped_storage().nbytes() for at, x in kept.items() if at not in own)
+    del outputs
+    return total // 2 if train.precision == "bf16" else total
+
+
+def reckon(
+    task: Task,
+    train: TrainSettings,
+    corpora: Mapping[str, Sequence[tuple[Corpus, float]]],
+    ranks: int,
+) -> Needs:
+    """Needs of a run on `ranks` devices.
+
+    Raises:
+        ValueError: the batch or the sharding does not fit the number of ranks.
+    """
+    if ranks % train.shard:
+        raise ValueError(f"{ranks} ranks cannot be cut into groups of train.shard={train.shard}")
+    with torch.device("meta"):
+        module = task.build()
+    parameters = {name: _count(child) for name, child in module.named_children()}
+    parameters["directly"] = sum(p.numel() for p in module.parameters(recurse=False))
+    parameters["all"] = _count(module)
+    forward = forward_flops(task)
+    plans = [task.plan(train.seed, step) for step in range(min(train.steps, PLANNED))]
+    subs = Counter((sub.stream, sub.rows) for plan in plans for sub in plan)
+    rows, micros, total, kept = {}, {}, 0, 0
+    for (stream, count), times in subs.items():
+        if count % ranks:
+            raise ValueError(f"{count} rows of {stream} cannot be shared by {ranks} ranks")
+        share = count // ranks
+        micro = min(train.micro_batch or share, share)
+        if share % micro:
+            raise ValueError(f"a rank's {share} rows are no multiple of train.micro_batch {micro}")
+        rows[stream], micros[stream] = share, share // micro
+        passes = 4 if task.pooled and share > micro else 3
+        passes += 1 if train.activation_checkpointing else 0
+        total += times * passes * forward[stream] * count
+        kept = max(kept, activation_bytes(task, train, stream, micro))
+    step = total // len(plans)
+    copies = 5 if train.ema else 4
+    step_rows = sum(times * count for (_, count), times in subs.items()) / len(plans)
+    rate = DENSE_BF16_PEAK[ASSUMED_DEVICE] * ASSUMED_MFU * ranks / (step / step_rows)
+    sizes = {name: _sample_bytes(task, name, parts) for name, parts in corpora.items()}
+    size = sum(sizes[name] * count * times for (name, count), times in subs.items())
+    return Needs(
+        parameters=parameters,
+        forward_flops=forward,
+        step_flops=step,
+        rows_per_rank=rows,
+        micro_batches=micros,
+        state_bytes=copies * 4 * parameters["all"] // train.shard,
+        activation_bytes=kept,
+        samples_per_second=rate,
+        bytes_per_second=rate * size / len(plans) / step_rows,
+    )
+
+
+def _sample_bytes(task: Task, stream: str, parts: Sequence[tuple[Corpus, float]]) -> float:
+    """What a sample of a stream makes the loader read, in the mean of its corpora by weight."""
+    total = sum(weight for _, weight in parts)
+    read = [(Members(c, task.streams[stream], task).bytes_per_sample(), w) for c, w in parts]
+    return sum(size * weight for size, weight in read) / total
+
+
+def _count(module: nn.Module) -> int:
+    return sum(p.numel() for p in module.parameters())
+
+
+def show(needs: Needs, train: TrainSettings, ranks: int, console: Console) -> None:
+    """Print the figures as a table."""
+    table = Table(show_header=False, box=None, pad_edge=False)
+    for name, count in needs.parameters.items():
+        if count:
+            label = {"all": "parameters", "directly": "  the module's own"}.get(name, f"  {name}")
+            table.add_row(label, f"{count:,}")
+    for stream, flops in needs.forward_flops.items():
+        table.add_row(f"forward, a sample of {stream}", f"{flops / 1e9:,.2f} GFLOP")
+    table.add_row("a step, all ranks", f"{needs.step_flops / 1e12:,.3f} TFLOP")
+    for stream, rows in needs.rows_per_rank.items():
+        n = needs.micro_batches[stream]
+        parts = f"{n} micro-batches of {rows // n}" if n > 1 else "at once"
+        table.add_row(f"batch of {stream}", f"{rows * ranks:,} = {ranks} ranks x {rows:,}, {parts}")
+    table.add_row("weights, gradients, moments", f"{needs.state_bytes / 2**30:,.2f} GiB a rank")
+    table.add_row(
+        f"kept for backward ({train.precision})",
+        f"{needs.activation_bytes / 2**30:,.2f} GiB a rank",
+    )
+    assumed = f"{ASSUMED_DEVICE} at {ASSUMED_MFU:.0%} MFU"
+    table.add_row(f"samples, if {assumed}", f"{needs.samples_per_second:,.0f} /s over all ranks")
+    table.add_row("to be read from storage then", f"{needs.bytes_per_second / 1e6:,.1f} MB/s")
+    hours = train.steps * train.global_batch / needs.samples_per_second / 3600
+    table.add_row(f"{train.steps:,} steps then take", f"{hours:,.1f} h")
+    console.print(table)

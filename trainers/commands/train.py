@@ -1,0 +1,256 @@
+"""`septet train`. Nothing here imports torch before a run starts, so that help is instant."""
+
+import importlib
+import json
+import re
+from contextlib import closing, nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from septet.trainers.presets import Preset
+
+MODELS = {
+    "clip": "septet.trainers.clip.presets",
+    "flava": "septet.trainers.flava.presets",
+    "ernie_vil": "septet.trainers.ernie_vil.presets",
+    "beit3": "septet.trainers.beit3.presets",
+}
+"""Each model's presets."""
+
+_CORPUS = re.compile(r"^(?:(?P<stream>\w+)=)?(?P<path>.+?)(?:@(?P<weight>[0-9.]+))?$")
+
+
+def train(
+    model: Annotated[str, typer.Argument(help=f"What to train: {', '.join(MODELS)}.")],
+    corpus: Annotated[
+        list[str],
+        typer.Argument(
+            help="Corpus folder. Several are mixed by weight, PATH@WEIGHT. Where a model reads "
+            "several kinds of data, STREAM=PATH names the kind; a PATH alone is for all kinds that "
+            "are not named."
+        ),
+    ],
+    preset: Annotated[str, typer.Option(help="Size and recipe; `debug` runs on a laptop.")] = (
+        "debug"
+    ),
+    held_out: Annotated[
+        str | None, typer.Option(help="Corpus to measure on; must not overlap the trained one.")
+    ] = None,
+    zero_shot: Annotated[
+        str | None,
+        typer.Option(help="Corpus of labelled pictures (member cls) to classify by description."),
+    ] = None,
+    classes: Annotated[
+        Path | None,
+        typer.Option(
+            help='Its classes, as JSON: {"classes": […], "templates": ["a photo of a {}"]}.'
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of the run. Default: runs/MODEL-PRESET.")
+    ] = None,
+    initial: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="File of weights to start from, in a form that the model reads; several may "
+            "each hold a part. What no file holds starts at random."
+        ),
+    ] = None,
+    steps: Annotated[int | None, typer.Option(help="Updates to do in all (train.steps).")] = None,
+    seed: Annotated[int | None, typer.Option(help="Of everything random (train.seed).")] = None,
+    workers: Annotated[
+        int | None, typer.Option(help="Threads that decode, on each rank (train.workers).")
+    ] = None,
+    resume: Annotated[
+        bool,
+        typer.Option(
+            help="Go on from the newest checkpoint in the folder. --no-resume starts anew and "
+            "keeps the old folder under another name."
+        ),
+    ] = True,
+    wandb: Annotated[
+        str | None, typer.Option(help="Log to this Weights & Biases project as well.")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Reckon memory, FLOPs and reading; train nothing.")
+    ] = False,
+    ranks: Annotated[int, typer.Option(help="Devices to reckon with in a dry run.")] = 1,
+    changes: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Change a setting: KEY=VALUE. A wrong KEY lists them all."),
+    ] = None,
+) -> None:
+    """Train a model on a corpus.
+
+    Checkpoints, metrics.jsonl, TensorBoard files and run.json go to the run's folder. The same
+    command again resumes exactly where the run stopped; SIGTERM and Ctrl-C save first.
+
+    Examples:
+
+      septet train clip corpora/demo --preset debug
+
+      septet train clip corpora/web --preset vit-b-32 --held-out corpora/coco-val
+      --set train.global_batch=4096 --set optimizer.lr=2.5e-4
+
+      torchrun --nproc-per-node 8 -m septet train clip corpora/web --preset vit-l-14
+      --set train.micro_batch=512
+
+      septet train clip corpora/web --preset vit-l-14 --dry-run --ranks 256
+
+      septet train clip corpora/web@0.8 corpora/docs@0.2 --preset rn50
+
+      septet train flava corpora/pairs texts=corpora/news --preset base
+      --initial dino_vitbase16_pretrain.pth
+    """
+    try:
+        flags = {"steps": steps, "seed": seed, "workers": workers}
+        given = [f"train.{name}={value}" for name, value in flags.items() if value is not None]
+        settings = (changes or []) + given
+        measures = (held_out, zero_shot, classes)
+        dry = ranks if dry_run else None
+        parts = tuple(initial or ())
+        code = _train(model, corpus, preset, measures, out, parts, resume, wandb, settings, dry)
+    except _user_errors() as error:
+        typer.secho(f"septet train: {error}", fg="red", err=True)
+        raise typer.Exit(1) from error
+    raise typer.Exit(code)
+
+
+def _user_errors() -> tuple[type[Exception], ...]:
+    """What is told without a traceback."""
+    try:
+        from septet.trainers.engine.step import NonFiniteError
+        from septet.trainers.loader.source import TooManyBadSamplesError
+    except ImportError:
+        return (ValueError,)
+    return (ValueError, NonFiniteError, TooManyBadSamplesError)
+
+
+def _presets(model: str) -> "dict[str, Preset]":
+    if model not in MODELS:
+        raise ValueError(f"there is no model {model!r}; there are: {', '.join(MODELS)}")
+    try:
+        presets: dict[str, Preset] = importlib.import_module(MODELS[model]).PRESETS
+    except ImportError as error:
+        name = (error.name or "").partition(".")[0]
+        if name in ("trainers", "preprocess", "schemas"):
+            raise
+        raise ValueError(
+            f"training needs {name or error}, which is not installed: pip install 'septet[train]'"
+        ) from error
+    return presets
+
+
+def _train(
+    model: str,
+    corpora: list[str],
+    preset: str,
+    measures: tuple[str | None, str | None, Path | None],
+    out: Path | None,
+    initial: tuple[Path, ...],
+    resume: bool,
+    wandb: str | None,
+    changes: list[str],
+    reckon_with: int | None,
+) -> int:
+    presets = _presets(model)
+    if preset not in presets:
+        raise ValueError(f"{model} has no preset {preset!r}; it has: {', '.join(presets)}")
+    from septet.preprocess.shards.reader import Corpus
+    from septet.trainers.engine.distributed import world
+    from septet.trainers.engine.loop import Run, fit
+    from septet.trainers.settings import override
+
+    settings = override(presets[preset], changes)
+    task = settings.task()
+    cache = _cache(settings.train) if reckon_with is None else None
+    given: dict[str | None, list[tuple[Corpus, float]]] = {}
+    for text in corpora:
+        stream, path, weight = _parse(text, list(task.streams))
+        given.setdefault(stream, []).append((Corpus(path, cache=cache), weight))
+    streams = {name: given.get(name, given.get(None, [])) for name in task.streams}
+    missing = [name for name, found in streams.items() if not found]
+    if missing:
+        raise ValueError(
+            f"{model} reads {', '.join(streams)}; no corpus is given for {', '.join(missing)}. "
+            f"Give one as {missing[0]}=PATH"
+        )
+    if reckon_with is not None:
+        from rich.console import Console
+
+        from septet.trainers.commands.dryrun import reckon, show
+
+        needs = reckon(task, settings.train, streams, reckon_with)
+        show(needs, settings.train, reckon_with, Console(soft_wrap=True))
+        return 0
+    folder = out or Path("runs") / f"{model}-{preset}"
+    with closing(cache) if cache else nullcontext(), world() as ranks:
+        if not resume and ranks.main:
+            _set_aside(folder)
+        ranks.barrier()
+        run = Run(
+            task=task,
+            train=settings.train,
+            optimizer=settings.optimizer,
+            corpora=streams,
+            out=folder,
+            held_out=Corpus(measures[0], cache=cache) if measures[0] else None,
+            evaluators=_zero_shot(task, *measures[1:]),
+            trackers=_trackers(wandb, folder),
+            initial=initial,
+            record={"model": model, "preset": preset, "settings": settings.model_dump()},
+        )
+        return fit(run, ranks)
+
+
+def _parse(text: str, streams: list[str]) -> tuple[str | None, str, float]:
+    found = _CORPUS.match(text)
+    assert found is not None
+    stream = found["stream"]
+    if stream is not None and stream not in streams:
+        raise ValueError(f"{text}: there is no stream {stream!r}; there are: {', '.join(streams)}")
+    return stream, found["path"], float(found["weight"] or 1.0)
+
+
+def _cache(train: Any) -> Any:
+    from septet.preprocess.shards.blocks import BlockCache
+
+    return BlockCache(train.cache, train.cache_bytes) if train.cache else None
+
+
+def _trackers(wandb: str | None, out: Path) -> list[Any]:
+    from septet.trainers.engine.tracking import Wandb
+
+    return [Wandb(wandb, out)] if wandb else []
+
+
+def _zero_shot(task: Any, corpus: str | None, classes: Path | None) -> list[Any]:
+    if (corpus is None) != (classes is None):
+        raise ValueError("--zero-shot and --classes go together: pictures, and their class names")
+    if corpus is None or classes is None:
+        return []
+    from septet.preprocess.shards.reader import Corpus
+    from septet.trainers.evaluate import ZeroShot
+
+    if not classes.exists():
+        raise ValueError(f"--classes {classes}: there is no such file")
+    given = json.loads(classes.read_text())
+    if not isinstance(given, dict) or not {"classes"} <= set(given) <= {"classes", "templates"}:
+        raise ValueError(f"{classes} must be a JSON object with classes and, if wanted, templates")
+    return [ZeroShot(task, next(iter(task.streams)), Corpus(corpus), **given)]
+
+
+def _set_aside(folder: Path) -> None:
+    """Rename an earlier run's folder to the first free FOLDER.N."""
+    if folder.exists():
+        number = 1
+        while (aside := folder.with_name(f"{folder.name}.{number}")).exists():
+            number += 1
+        folder.rename(aside)
+
+
+if __name__ == "__main__":
+    typer.run(train)

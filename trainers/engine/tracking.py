@@ -1,0 +1,50 @@
+"""Trackers: other places that a run's figures go to, beside its folder."""
+
+import json
+import uuid
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+
+class Wandb:
+    """A run's folder as a run of a Weights & Biases project; a resumed run goes on with the same.
+
+    Raises:
+        ValueError: wandb is not installed.
+    """
+
+    def __init__(self, project: str, out: Path):
+        self._project, self._out = project, out
+        self._wandb = _installed()
+        self._run: Any = None
+
+    def log(self, step: int, figures: dict[str, float]) -> None:
+        """See `septet.trainers.task.Tracker`. The first call begins the run, with run.json as its
+        configuration."""
+        if self._run is None:
+            name = self._out / "wandb-id.txt"
+            if not name.exists():
+                name.write_text(uuid.uuid4().hex)
+            self._run = self._wandb.init(
+                project=self._project,
+                name=self._out.name,
+                id=name.read_text(),
+                resume="allow",
+                dir=self._out,
+                config=json.loads((self._out / "run.json").read_text()),
+            )
+        self._run.log(figures, step=step)
+
+    def close(self) -> None:
+        """Send what is left."""
+        if self._run is not None:
+            self._run.finish()
+
+
+def _installed() -> ModuleType:
+    try:
+        import wandb
+    except ImportError as error:
+        raise ValueError("--wandb needs wandb: pip install 'septet[wandb]'") from error
+    return wandb

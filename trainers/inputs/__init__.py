@@ -1,0 +1,1 @@
+"""What a task reads: images, members, masks, codes, word pieces."""

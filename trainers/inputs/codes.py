@@ -1,0 +1,166 @@
+"""Image codes that models predict of masked patches: those of a column's views, or made while
+training."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from septet.preprocess.codes.load import load_tokenizer
+from septet.preprocess.codes.views import view_codes
+from septet.preprocess.columns.images import read_picture
+from septet.schemas.columns import ColumnManifest
+from septet.trainers.inputs import images
+from septet.trainers.task import Row, SampleError
+
+COLOURS = "colours"
+
+
+class Tokenizer(Protocol):
+    """Pictures to codes."""
+
+    codebook_size: int
+    stride: int
+    """Pixels on each axis of a code."""
+
+    def codes(self, pixels: Tensor) -> Tensor:
+        """float32 [B, 3, h, w] in [0, 1] to int64 [B, h / stride, w / stride]."""
+        ...
+
+
+class MeanColours:
+    """A cell's mean colour in eight steps of red, green and blue: codes that need no weights and
+    can be learnt in a minute, for trying out."""
+
+    codebook_size = 512
+
+    def __init__(self, stride: int):
+        self.stride = stride
+
+    def codes(self, pixels: Tensor) -> Tensor:
+        """See `Tokenizer`."""
+        steps = (F.avg_pool2d(pixels, self.stride) * 8).long().clamp(0, 7)
+        red, green, blue = steps.unbind(1)
+        return (red * 8 + green) * 8 + blue
+
+
+@dataclass(frozen=True)
+class CodeGrid:
+    """What codes a model predicts of a picture."""
+
+    kind: Literal["dvae", "vqkd"]
+    """Whose they are."""
+    stride: int
+    """Pixels on each axis of a code, in the picture that the tokenizer sees."""
+    grid: int
+    """Codes on each axis: as many as patches."""
+    codes: int
+    """Size of the codebook."""
+
+    @property
+    def side(self) -> int:
+        """Of the picture that the tokenizer sees, pixels."""
+        return self.stride * self.grid
+
+    def tokenizer(self, name: str, device: torch.device) -> Tokenizer:
+        """`colours`, or the tokenizer whose weights lie at a path: frozen, and no part of the
+        model.
+
+        Raises:
+            ValueError: no weights of such a tokenizer, or of a larger codebook or another stride.
+        """
+        found: Tokenizer = (
+            MeanColours(self.stride) if name == COLOURS else load_tokenizer(self.kind, name, device)
+        )
+        if found.codebook_size > self.codes:
+            raise ValueError(
+                f"the tokenizer has {found.codebook_size} codes, but model.codes is {self.codes}"
+            )
+        if found.stride != self.stride:
+            raise ValueError(
+                f"the tokenizer has a code for {found.stride} x {found.stride} pixels; the model "
+                f"needs one for {self.stride} x {self.stride}"
+            )
+        return found
+
+    def check(self, column: str, manifest: ColumnManifest) -> None:
+        """Whether a column's codes are the model's, by its manifest (`Task.check_column`).
+
+        Raises:
+            ValueError: they are not, by grid or size of the codebook.
+        """
+        form = manifest.member.arrays.get("codes")
+        if form is None:
+            raise ValueError(f"column {column!r} holds no codes: annotate with --column codes")
+        self._fits(column, form.shape[1:], form.greatest or 0)
+
+    def _fits(self, column: str, shape: Sequence[int | str], greatest: float) -> None:
+        if tuple(shape) != (self.grid, self.grid) or greatest >= self.codes:
+            found = " x ".join(map(str, shape))
+            raise ValueError(
+                f"column {column!r} has {found} codes up to {greatest:g}; the "
+                f"model needs {self.grid} x {self.grid} below model.codes={self.codes}: annotate "
+                f"with tokenizer={self.kind} size={self.side}"
+            )
+
+    def stored_view(
+        self,
+        picture_file: bytes,
+        value: bytes,
+        column: str,
+        side: int,
+        draw: np.random.Generator | None,
+    ) -> Row:
+        """One of a column's views: `pixels` uint8 [side, side, 3], and `codes` int64
+        [grid * grid], row by row.
+
+        Args:
+            picture_file: The sample's picture.
+            value: Its value of the column.
+            column: Name of the column.
+            side: Of the picture that the model sees, pixels.
+            draw: Draws one of the random views; None takes the one for evaluation.
+
+        Raises:
+            ValueError: the codes are not the model's, by grid or size of the codebook.
+            SampleError: the picture cannot be decoded, or the value is another picture's.
+        """
+        found = view_codes(value, None if draw is None else int(draw.integers(2**31)))
+        codes = found.codes.astype(np.int64)
+        self._fits(column, codes.shape, codes.max())
+        picture = images.decode(picture_file)
+        try:
+            if picture.shape[1::-1] != found.size:
+                picture = read_picture(picture_file)  # Slower, but turns what is to be turned.
+            pixels = found.pixels(picture, side)
+        except ValueError as error:
+            raise SampleError(f"column {column}: {error}") from error
+        return {"pixels": pixels, "codes": codes.reshape(-1)}
+
+
+class Targets:
+    """The codes of batches, by what they hold."""
+
+    def __init__(self, form: CodeGrid, tokenizer: str | None):
+        """
+        Args:
+            form: Of the codes.
+            tokenizer: See `CodeGrid.tokenizer`; loaded when a batch needs it.
+        """
+        self._form, self._name = form, tokenizer
+        self._tokenizer: Tokenizer | None = None
+
+    def __call__(self, data: Mapping[str, Tensor]) -> Tensor:
+        """int64 [B, N]: `codes` where the batch has them, else those of `code_pixels` uint8
+        [B, side, side, 3], or of `pixels` where it has no others."""
+        if "codes" in data:
+            return data["codes"]
+        seen = data["code_pixels" if "code_pixels" in data else "pixels"]
+        if self._tokenizer is None:
+            self._tokenizer = self._form.tokenizer(self._name or "", seen.device)
+        with torch.no_grad():
+            return self._tokenizer.codes(seen.permute(0, 3, 1, 2).float() / 255).flatten(1)

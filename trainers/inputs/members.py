@@ -1,0 +1,26 @@
+"""Members of a sample that models read."""
+
+from septet.preprocess.columns.base import IMAGE
+from septet.preprocess.shards.reader import Sample
+from septet.trainers.task import SampleError
+
+PICTURE = IMAGE
+"""As `task.Stream` names it."""
+_EXTENSIONS = IMAGE.split("|")
+
+
+def picture_file(sample: Sample) -> bytes:
+    """The bytes of the sample's picture; the stream must ask for one."""
+    return next(sample[ext] for ext in _EXTENSIONS if ext in sample)
+
+
+def text(sample: Sample) -> str:
+    """The sample's text.
+
+    Raises:
+        SampleError: it is not UTF-8.
+    """
+    try:
+        return sample["txt"].decode()
+    except UnicodeDecodeError as error:
+        raise SampleError(f"text is not UTF-8: {error}") from error
