@@ -34,12 +34,12 @@ import numpy as np
 import pyarrow as pa
 import torch
 from PIL import Image
-from septet.pipelines.annotate.annotate import plan_column
-from septet.pipelines.annotate.work import AnnotateWork, read_items
 from torch import Tensor, nn
 
 from benchmarks.images import picture
 from benchmarks.scene_graphs import captions
+from septet.pipelines.annotate.annotate import plan_column
+from septet.pipelines.annotate.work import AnnotateWork, read_items
 from septet.preprocess import files
 from septet.preprocess.columns.base import Item
 from septet.preprocess.columns.registry import make_column

@@ -147,7 +147,6 @@ def check(
     septet check corpora/demo --decode
     """
     from septet.pipelines.annotate.check import check_columns
-
     from septet.pipelines.check import check_corpus
 
     faults = check_corpus(corpus, decode, _console) + check_columns(corpus, _console)
@@ -161,7 +160,6 @@ def check(
 def _mount() -> None:
     """Add the commands that live in rooms of their own; those of other packages by entry point."""
     from septet.pipelines.annotate.commands import annotate, columns
-
     from septet.pipelines.report.commands import show, stats
 
     app.command("annotate")(annotate)

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 
 from rich.console import Console
 from rich.table import Table
-from septet.pipelines.annotate.annotate import plan_column
 
+from septet.pipelines.annotate.annotate import plan_column
 from septet.pipelines.stages.base import Stage
 from septet.preprocess.columns.base import Column
 from septet.schemas.recipe import Recipe

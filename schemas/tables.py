@@ -122,7 +122,12 @@ REJECTS = pa.schema(
         ("caption", pa.string()),
         ("page_url", pa.string()),
         ("source", pa.string()),
+        ("rule", pa.string()),
+        ("extra", pa.string()),
+        ("annotations", pa.string()),
     ]
 )
-"""What was dropped and why. `value` is what failed the rule, as text; `id` is null where the
-loss came before there was a pair (a broken record)."""
+"""A row that was dropped. `reason` is a name of `septet.schemas.reasons.REASONS`, `value` what
+failed, as text; `id` is null where the loss came before there was a sample (a broken record).
+`rule` names the rule that decided, with its set and version; `extra` and `annotations` are those
+of the row."""

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 from rich.console import Console
-from septet.pipelines.annotate.annotate import annotate, plan_column
 
+from septet.pipelines.annotate.annotate import annotate, plan_column
 from septet.pipelines.build import BuildResult, build
 from septet.pipelines.progress import BuildProgress
 from septet.pipelines.runners import Runner, make_runner

@@ -21,6 +21,7 @@ from apache_beam.metrics import Metrics
 from septet.pipelines.stages.counts import Counts
 from septet.preprocess import files
 from septet.schemas import tables
+from septet.schemas.reasons import require_known
 from septet.schemas.recipe import Recipe
 
 Graph = Callable[[beam.Pipeline], None]
@@ -180,10 +181,16 @@ class Results:
         self.counts.given += len(table)
 
     def reject(self, table: pa.Table) -> None:
-        """Rows that do not, with a `reason` and any other columns of `REJECTS`."""
+        """Rows that do not, with a `reason` and any other columns of `REJECTS`.
+
+        Raises:
+            UnknownReasonError: a reason that `septet.schemas.reasons` does not know.
+        """
         if not len(table):
             return
-        for reason, count in zip(*_value_counts(table["reason"]), strict=True):
+        reasons, numbers = _value_counts(table["reason"])
+        require_known(reasons)
+        for reason, count in zip(reasons, numbers, strict=True):
             self.counts.rejected[reason] += count
             Metrics.counter("septet." + self._stage, f"rejected_{reason}").inc(count)
         columns = [

@@ -2,8 +2,8 @@ import json
 from pathlib import Path
 
 from rich.console import Console
-from septet.pipelines.annotate.check import check_columns
 
+from septet.pipelines.annotate.check import check_columns
 from septet.preprocess.columns.reader import ColumnShardReader
 from septet.preprocess.scene_graphs.graph import SceneGraph
 from septet.preprocess.shards.reader import Corpus

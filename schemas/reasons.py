@@ -1,0 +1,286 @@
+"""The reasons for which a row is lost, and the one type and exception that carry them.
+
+Every reject row of a build names a reason of `REASONS`. `docs/reasons.md` is generated from that
+table by `make docs`; a test compares the two.
+"""
+
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+ReasonClass = Literal[
+    "input", "access", "passing", "network", "content", "rule", "duplicate", "internal"
+]
+
+CLASSES: dict[ReasonClass, str] = {
+    "input": "an input, a record or a row is damaged, or not what the recipe says it is",
+    "access": "the owner, the system or Septet's own rules for safety forbid it",
+    "passing": "a condition of the moment: the same request may succeed later",
+    "network": "the server answers, but with no image; asking again gives the same",
+    "content": "the bytes arrived, and are no image or text that can be trained on",
+    "rule": "a rule or a threshold of the recipe",
+    "duplicate": "another row of the corpus holds the same",
+    "internal": "a fault of Septet itself: please report it",
+}
+"""Meaning of each class. `septet build` may fetch again by class: see `fetch` in the recipe."""
+
+
+class Reason(NamedTuple):
+    """Meaning of one reason.
+
+    `stages` can give it; `class_` is a key of `CLASSES`; `meaning` says why, and what the `value`
+    of a reject row holds.
+    """
+
+    stages: tuple[str, ...]
+    class_: ReasonClass
+    meaning: str
+
+
+def _of(class_: ReasonClass, stages: str, **meanings: str) -> dict[str, Reason]:
+    return {
+        name: Reason(tuple(stages.split()), class_, meaning) for name, meaning in meanings.items()
+    }
+
+
+REASONS: dict[str, Reason] = {
+    # -- source: inputs, records, rows
+    **_of(
+        "input", "source",
+        input_broken="the rest of an input cannot be read (`on_broken_input: reject`); value: "
+        "where it stopped and the reader's message",
+        warc_truncated="an archive or a record ends early; value: the offset, or the bytes found "
+        "and expected",
+        warc_broken="a record, or what follows an offset, cannot be read; value: the offset and "
+        "the message",
+        warc_header="a record's header lacks what it needs; value: what",
+        warc_revisit="a revisit of a record that no input holds; value: the record referred to",
+        list_row="a list's row cannot be read, or lacks what it needs; value: what is wrong",
+        list_unreadable="a list cannot be read at all; value: the message",
+        record_error="reading one record, row or page failed in a way that has no name of its "
+        "own; value: the error's type and message",
+        page_timeout="a page took longer to read than the limit; value: the seconds allowed",
+        image_source="the bytes of an image that an input holds cannot be located; value: why",
+        sidecar_unreadable="the text or JSON file beside an image cannot be read; value: the "
+        "message",
+    ),
+    **_of(
+        "content", "source",
+        caption_type="the caption is no text (a number, a list of lists, NaN …); value: its type "
+        "and beginning",
+        no_image_or_text="the row has neither an image nor a text; value: the empty columns",
+        inline_image="the image is in the page itself (`data:`); value: the beginning of its URL",
+        bad_url="the image's URL is no valid URL, or a placeholder; value: the URL",
+        url_scheme="the image's URL is neither http nor https; value: the scheme",
+        page_media="a record of a page has another media type; value: the type",
+    ),
+    **_of(
+        "access", "source",
+        outside_root="the path leads out of `image_root`; value: the path",
+    ),
+    **_of(
+        "network", "source",
+        page_status="the archive holds an answer other than 200; value: the status",
+    ),
+    # -- source and fetch
+    **_of(
+        "content", "source fetch",
+        too_large="the page or body is larger than the recipe allows; value: the bytes declared, "
+        "found or allowed",
+        encoding="the content or transfer coding cannot be undone; value: the coding",
+    ),
+    **_of(
+        "access", "source fetch",
+        opt_out="the page, the archived record or the answer forbids this use; value: the "
+        "directive",
+    ),
+    # -- filter
+    **_of(
+        "rule", "filter",
+        too_short="fewer characters than `min_chars`; value: how many",
+        too_long="more characters than `max_chars`; value: how many",
+        filename="the whole caption is a file's name; value: the caption",
+        too_few_words="fewer words than `min_words`; value: how many",
+        too_many_words="more words than `max_words`; value: how many",
+        language="not one of `languages`; value: the language",
+    ),
+    **_of(
+        "internal", "filter",
+        rule_error="a text rule failed on this row; value: the error's type and message",
+    ),
+    # -- dedup
+    **_of(
+        "duplicate", "dedup",
+        duplicate_pair="the same image, caption and annotations stand elsewhere; value: the page "
+        "of the row that is kept",
+        duplicate_image_url="more captions of one image than `captions_per_image`; value: the "
+        "caption's rank",
+    ),
+    **_of(
+        "rule", "dedup",
+        caption_repeated="the caption stands beside more images than `images_per_caption`; value: "
+        "how many",
+        pair_repeated="the pair stands on more pages than `pages_per_pair`; value: how many",
+    ),
+    # -- fetch: the network
+    **_of(
+        "network", "fetch",
+        url="the URL or a redirect's target is no valid URL; value: what is wrong with it",
+        tls="the TLS handshake or the certificate's check failed; value: what failed",
+        protocol="the answer is not HTTP; value: the parser's complaint",
+        http_status="the final status is not 200 (408, 425, 429 and 5xx count as passing); value: "
+        "the status",
+        redirects="more redirects than the recipe allows; value: the limit",
+        unsolicited="the connection held bytes that nobody had asked for; value: how many",
+    ),
+    **_of(
+        "access", "fetch",
+        scheme="neither http nor https; value: the scheme",
+        address="the host is or resolves to no public address, or the port is blocked; value: "
+        "the host or port",
+        robots="the host's robots.txt forbids it; value: the rule",
+    ),
+    **_of(
+        "passing", "fetch",
+        dns="the host's name could not be resolved; value: the resolver's error, or timeout",
+        connect="no connection, or it broke before the answer; value: the system's error",
+        timeout="a time limit passed; value: connect, first_byte, read or total",
+        truncated="the body ended early; value: received and declared bytes",
+        host_down="not tried: the host had failed too often in a row; value: how often",
+    ),
+    # -- fetch: files of inputs
+    **_of(
+        "input", "fetch",
+        missing_file="a file below `image_root` does not exist; value: its name",
+        unreadable_file="a file below `image_root` cannot be read; value: the system's error",
+    ),
+    # -- fetch: pixels
+    **_of(
+        "content", "fetch",
+        empty="the body or file has no bytes",
+        not_image="another kind of file; value: which, or its first bytes in hexadecimal",
+        unsupported="an image of a kind that is not read; value: which",
+        too_many_pixels="width x height, as the header states it or as it would be written, is "
+        "over the recipe's limit; value: the size",
+        too_many_frames="more frames than the recipe allows; value: the limit",
+        too_long_side="the image would be longer than its encoding allows; value: the size",
+        decode_error="truncated or damaged; value: the decoder's message",
+        decode_timeout="decoding took longer than the limit; value: the seconds allowed",
+        decode_memory="decoding needs more memory than the limit; value: the bytes needed",
+    ),
+    # -- curate
+    **_of(
+        "rule", "curate",
+        too_few_bytes="fewer bytes than `min_bytes`; value: how many",
+        too_small="the shorter side is less than `min_side`; value: the pixels",
+        aspect_ratio="more than `max_aspect_ratio`; value: the ratio",
+    ),
+    **_of(
+        "duplicate", "curate",
+        duplicate_image="another sample has the same bytes of an image; value: its id",
+    ),
+    # -- write
+    **_of(
+        "internal", "write",
+        store_damaged="the stored bytes of the image do not have their checksum; value: the file",
+    ),
+}  # fmt: skip
+"""Every reason of every stage, by name. A stage that writes another one is stopped."""
+
+_PASSING_STATUS = frozenset({"408", "425", "429"})
+
+
+def class_of(reason: str, value: str | None = None) -> ReasonClass:
+    """Class of a loss.
+
+    Args:
+        reason: A name of `REASONS`.
+        value: What failed; decides for `http_status`, whose 408, 425, 429 and 5xx are passing.
+
+    Raises:
+        KeyError: an unknown reason.
+    """
+    if reason == "http_status" and value and (value in _PASSING_STATUS or value[0] == "5"):
+        return "passing"
+    return REASONS[reason].class_
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """One loss: why, and what is known of the row that is lost.
+
+    `value` is what failed, as text (None where the reason's meaning names none). The other fields
+    are those of a reject row (`septet.schemas.tables.REJECTS`).
+    """
+
+    reason: str
+    value: str | None = None
+    image_url: str | None = None
+    caption: str | None = None
+    page_url: str | None = None
+    extra: str | None = None
+    annotations: str | None = None
+
+
+class RejectedError(Exception):
+    """One record, row, page or image cannot be used; carries the `Rejected` that says why."""
+
+    def __init__(self, reason: str, value: str | None = None):
+        super().__init__(f"{reason}: {value}" if value else reason)
+        self.rejected = Rejected(reason, value)
+
+    @property
+    def reason(self) -> str:
+        """A name of `REASONS`."""
+        return self.rejected.reason
+
+    @property
+    def value(self) -> str | None:
+        """What failed, as text."""
+        return self.rejected.value
+
+    def __reduce__(self) -> tuple[type["RejectedError"], tuple[str, str | None]]:
+        return type(self), (self.reason, self.value)
+
+
+class UnknownReasonError(AssertionError):
+    """A stage rejects rows for a reason that `REASONS` lacks: an error of programming."""
+
+
+def require_known(reasons: list[str]) -> None:
+    """Check names of reasons against the table.
+
+    Raises:
+        UnknownReasonError: one of them is not in `REASONS`.
+    """
+    unknown = sorted(set(reasons) - REASONS.keys())
+    if unknown:
+        raise UnknownReasonError(
+            f"reason {unknown[0]!r} is not in schemas/reasons.py: add it there, then `make docs`"
+        )
+
+
+_HEAD = """# Reasons for which rows are lost
+
+Generated from `schemas/reasons.py` by `make docs`; a test keeps it true.
+
+Each row of a corpus' `rejects/` has a `stage`, a `reason` and a `value` (what failed, as text).
+"""
+
+
+def reasons_page() -> str:
+    """The page of all reasons as Markdown, by stage."""
+    parts = [_HEAD, "## Classes\n", "| class | meaning |\n|---|---|"]
+    parts += [f"| {name} | {meaning} |" for name, meaning in CLASSES.items()]
+    stages = list(dict.fromkeys(stage for reason in REASONS.values() for stage in reason.stages))
+    for stage in stages:
+        parts += [f"\n## {stage}\n", "| reason | class | meaning |\n|---|---|---|"]
+        parts += [
+            f"| `{name}` | {reason.class_} | {reason.meaning} |"
+            for name, reason in REASONS.items()
+            if stage in reason.stages
+        ]
+    return "\n".join(parts)
+
+
+if __name__ == "__main__":
+    print(reasons_page())
