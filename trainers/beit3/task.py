@@ -14,9 +14,10 @@ from septet.schemas.columns import ColumnManifest
 from septet.trainers.beit3 import samples, weights
 from septet.trainers.beit3.model import Beit3
 from septet.trainers.beit3.settings import Beit3Settings
-from septet.trainers.evaluate import Predictions, Retrieval
 from septet.trainers.inputs.codes import Targets
 from septet.trainers.inputs.members import PICTURE
+from septet.trainers.measures.predictions import Predictions
+from septet.trainers.measures.retrieval import Retrieval
 from septet.trainers.nets.losses import contrastive
 from septet.trainers.task import Batch, Draw, Evaluator, Gather, Row, Stream, SubBatch, Task
 

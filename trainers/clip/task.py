@@ -12,10 +12,10 @@ from septet.preprocess.shards.reader import Corpus, Sample
 from septet.preprocess.tokenizers.clip import clip_tokenizer
 from septet.trainers.clip import weights
 from septet.trainers.clip.model import Bottleneck, Clip, ClipSettings, Transformer
-from septet.trainers.evaluate import Retrieval
 from septet.trainers.inputs import images
 from septet.trainers.inputs.images import normalise
 from septet.trainers.inputs.members import PICTURE, picture_file, text
+from septet.trainers.measures.retrieval import Retrieval
 from septet.trainers.nets.losses import contrastive
 from septet.trainers.task import Batch, Draw, Evaluator, Gather, Row, Stream, SubBatch, Task
 

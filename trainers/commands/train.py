@@ -233,7 +233,7 @@ def _zero_shot(task: Any, corpus: str | None, classes: Path | None) -> list[Any]
     if corpus is None or classes is None:
         return []
     from septet.preprocess.shards.reader import Corpus
-    from septet.trainers.evaluate import ZeroShot
+    from septet.trainers.measures.zero_shot import ZeroShot
 
     if not classes.exists():
         raise ValueError(f"--classes {classes}: there is no such file")

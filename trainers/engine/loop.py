@@ -14,6 +14,7 @@ import torch
 from rich.console import Console
 
 from septet.preprocess.shards.reader import Corpus
+from septet.trainers.draws import generator
 from septet.trainers.engine.checkpoint import Checkpoints, completed
 from septet.trainers.engine.config import OptimizerSettings, TrainSettings
 from septet.trainers.engine.distributed import Parallel, World
@@ -22,7 +23,6 @@ from septet.trainers.engine.optim import MovingAverage, learning_rate, make_opti
 from septet.trainers.engine.step import Updater
 from septet.trainers.loader.batches import Loader, Progress
 from septet.trainers.loader.kept import read_tombstones
-from septet.trainers.loader.order import generator
 from septet.trainers.loader.source import Health, Source
 from septet.trainers.task import Evaluator, Task, Tracker
 

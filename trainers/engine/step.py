@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 from torch.distributed.tensor import DTensor
 
+from septet.trainers.draws import generator
 from septet.trainers.engine.distributed import Parallel
 from septet.trainers.engine.optim import set_learning_rate
-from septet.trainers.loader.order import generator
 from septet.trainers.task import Batch, Task, concatenate
 
 

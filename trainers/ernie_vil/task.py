@@ -13,7 +13,8 @@ from septet.schemas.columns import ColumnManifest
 from septet.trainers.ernie_vil import samples, weights
 from septet.trainers.ernie_vil.model import KINDS, ErnieVil
 from septet.trainers.ernie_vil.settings import ErnieVilSettings
-from septet.trainers.evaluate import Matching, Predictions
+from septet.trainers.measures.matching import Matching
+from septet.trainers.measures.predictions import Predictions
 from septet.trainers.task import Batch, Draw, Evaluator, Row, Stream, SubBatch, Task
 
 

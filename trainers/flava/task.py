@@ -11,14 +11,15 @@ from torch import Tensor, nn
 
 from septet.preprocess.shards.reader import Corpus, Sample
 from septet.schemas.columns import ColumnManifest
-from septet.trainers.evaluate import Predictions, Retrieval
+from septet.trainers.draws import generator
 from septet.trainers.flava import samples, weights
 from septet.trainers.flava.model import Encoder, Flava
 from septet.trainers.flava.negatives import exchange_texts
 from septet.trainers.flava.settings import FlavaSettings
 from septet.trainers.inputs.codes import Targets
 from septet.trainers.inputs.members import PICTURE
-from septet.trainers.loader.order import generator
+from septet.trainers.measures.predictions import Predictions
+from septet.trainers.measures.retrieval import Retrieval
 from septet.trainers.nets.losses import contrastive
 from septet.trainers.task import Batch, Draw, Evaluator, Gather, Row, Stream, SubBatch, Task
 

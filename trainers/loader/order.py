@@ -14,13 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from septet.preprocess.shards.reader import Corpus
-
-
-def generator(*parts: int | str) -> np.random.Generator:
-    """A random generator that is a pure function of `parts`, on any machine."""
-    text = "\0".join(map(str, parts)).encode()
-    key = np.frombuffer(hashlib.blake2b(text, digest_size=16).digest(), np.uint64)
-    return np.random.Generator(np.random.Philox(key=key))
+from septet.trainers.draws import generator
 
 
 def corpus_digest(corpus: Corpus) -> str:

@@ -12,8 +12,9 @@ import numpy as np
 
 from septet.preprocess.columns.reader import ColumnShardReader, read_manifest
 from septet.preprocess.shards.reader import Corpus, Sample, ShardReader
+from septet.trainers.draws import generator
 from septet.trainers.loader.kept import Kept
-from septet.trainers.loader.order import Mix, ShardOrder, corpus_digest, generator
+from septet.trainers.loader.order import Mix, ShardOrder, corpus_digest
 from septet.trainers.task import Row, SampleError, Stream, Task
 
 try:  # libdeflate's: the same checksum, some seven times as fast, so less than a copy of the bytes.

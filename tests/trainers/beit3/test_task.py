@@ -15,11 +15,11 @@ from septet.trainers.beit3.presets import PRESETS
 from septet.trainers.beit3.samples import tokenizer
 from septet.trainers.beit3.settings import Beit3Settings
 from septet.trainers.beit3.task import Beit3Task
+from septet.trainers.draws import generator
 from septet.trainers.engine.config import OptimizerSettings
 from septet.trainers.engine.metrics import forward_flops
 from septet.trainers.engine.optim import make_optimizer
 from septet.trainers.inputs.codes import MeanColours
-from septet.trainers.loader.order import generator
 from septet.trainers.loader.source import stack
 from septet.trainers.settings import override
 from septet.trainers.task import Batch, SampleError, SubBatch

@@ -9,7 +9,7 @@ from septet.preprocess.shards.reader import Corpus
 from septet.preprocess.synthetic.scenes import COLOURS
 from septet.trainers.beit3.samples import tokenizer
 from septet.trainers.beit3.task import Beit3Task
-from septet.trainers.evaluate import parts
+from septet.trainers.measures.parts import parts
 from septet.trainers.task import Batch
 
 

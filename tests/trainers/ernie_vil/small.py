@@ -13,10 +13,10 @@ from septet.preprocess.scene_graphs.graph import (
     SceneGraph,
     Spans,
 )
+from septet.trainers.draws import generator
 from septet.trainers.ernie_vil.model import ErnieVil
 from septet.trainers.ernie_vil.settings import ErnieVilSettings, StreamSettings
 from septet.trainers.ernie_vil.task import ErnieVilTask
-from septet.trainers.loader.order import generator
 from septet.trainers.loader.source import stack
 from septet.trainers.task import Batch
 from tests.trainers.test_clip import randomised

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from septet.preprocess.scene_graphs.graph import Attribute, Object, Relation, SceneGraph
+from septet.trainers.draws import generator
 from septet.trainers.ernie_vil.masks import (
     ATTRIBUTE,
     NONE,
@@ -17,7 +18,6 @@ from septet.trainers.ernie_vil.masks import (
     replaced,
 )
 from septet.trainers.inputs.wordpieces import tokenizer
-from septet.trainers.loader.order import generator
 from tests.trainers.ernie_vil.small import CAPTION, graph, spans
 
 PIECES = tokenizer("scenes", 256)
@@ -27,7 +27,7 @@ PARTS = parts_of(graph(), OFFSETS, N)
 
 
 def drawn(i, parts=PARTS, count=N, nodes=0.3, words=0.15):
-    return hide(generator("masks", i), parts, count, nodes, words)
+    return hide(generator("draw", "masks", i), parts, count, nodes, words)
 
 
 def said(part):
@@ -119,7 +119,7 @@ def test_a_piece_of_two_nodes_is_predicted_once():
     shared, last = sorted(parts.attributes[0].pieces), max(parts.relations[0].pieces)
     cases = set()
     for i in range(400):
-        found = hide(generator("two", i), parts, len(offsets), 0.25, 0.0)
+        found = hide(generator("draw", "two", i), parts, len(offsets), 0.25, 0.0)
         kinds = {*found.kinds[shared].tolist()}
         assert len(kinds) == 1
         if found.kinds[last] == RELATION:
@@ -146,7 +146,7 @@ def test_what_must_stay_visible_is_never_hidden_by_another_node():
     top = sorted(parts.objects[3].pieces)
     alone = 0
     for i in range(200):
-        kinds = hide(generator("crossed", i), parts, len(offsets), 0.8, 0.0).kinds
+        kinds = hide(generator("draw", "crossed", i), parts, len(offsets), 0.8, 0.0).kinds
         assert not ((kinds[first] == RELATION).any() and (kinds[second] == RELATION).any())
         if (kinds[second] == RELATION).any():
             assert (kinds[top] == NONE).all()
@@ -164,7 +164,7 @@ def test_a_node_that_the_length_limit_cuts_is_left_out():
     assert [said(p) for p in cut.attributes] == ["small", "red"]
     assert cut.cut == 6  # The relation, two objects, three descriptions.
     for i in range(300):
-        kinds = hide(generator("cut", i), cut, inside, 0.3, 0.0).kinds
+        kinds = hide(generator("draw", "cut", i), cut, inside, 0.3, 0.0).kinds
         assert not (kinds == RELATION).any()
     assert parts_of(graph(), OFFSETS, N).cut == 0
 
@@ -174,7 +174,7 @@ def test_replacements_are_bert_s():
     at, whole = Counter(), Counter()
     for i in range(4000):
         found = drawn(i, nodes=0.5)
-        new = replaced(generator("ids", i), ids, found, mask=4, words=256, shown=0.2)
+        new = replaced(generator("draw", "ids", i), ids, found, mask=4, words=256, shown=0.2)
         hidden = found.kinds != NONE
         assert (new[~hidden] == 7).all()
         at["masked"] += (new[hidden] == 4).sum()
@@ -195,12 +195,12 @@ def test_for_measures_all_that_is_hidden_is_masked():
     ids = np.full(N, 7, np.int64)
     for i in range(200):
         found = drawn(i)
-        new = replaced(generator("ids", i), ids, found, mask=4, words=256, shown=0.0)
+        new = replaced(generator("draw", "ids", i), ids, found, mask=4, words=256, shown=0.0)
         assert np.array_equal(new == 4, found.kinds != NONE)
 
 
 def test_regions_are_hidden_or_kept():
-    found = [hide_regions(generator("r", i), 36, 0.15, 0.1) for i in range(500)]
+    found = [hide_regions(generator("draw", "r", i), 36, 0.15, 0.1) for i in range(500)]
     chosen, gone = (np.stack(x) for x in zip(*found, strict=True))
     assert not (gone & ~chosen).any()
     assert chosen.mean() == pytest.approx(0.15, abs=0.01)

@@ -9,13 +9,13 @@ from septet.preprocess.codes.dvae import Dvae, DvaeSettings
 from septet.preprocess.codes.views import View, code_pixels, look, pack_views
 from septet.preprocess.columns.members import pack_arrays
 from septet.preprocess.synthetic.scenes import captions, make_scene, render
+from septet.trainers.draws import generator
 from septet.trainers.engine.metrics import forward_flops
 from septet.trainers.flava.presets import PRESETS
 from septet.trainers.flava.settings import FlavaSettings, Shares
 from septet.trainers.flava.task import FlavaTask
 from septet.trainers.inputs.codes import MeanColours
 from septet.trainers.inputs.wordpieces import tokenizer
-from septet.trainers.loader.order import generator
 from septet.trainers.loader.source import stack
 from septet.trainers.task import Batch, SampleError
 from tests.trainers.flava.small import SMALL, batch, module, task

@@ -8,7 +8,11 @@ from septet.trainers.engine.config import TrainSettings
 from septet.trainers.engine.distributed import Parallel, world
 from septet.trainers.ernie_vil.presets import PRESETS
 from septet.trainers.ernie_vil.samples import PICTURE
-from septet.trainers.evaluate import Matching, Predictions, Retrieval, ZeroShot, parts
+from septet.trainers.measures.matching import Matching
+from septet.trainers.measures.parts import parts
+from septet.trainers.measures.predictions import Predictions
+from septet.trainers.measures.retrieval import Retrieval
+from septet.trainers.measures.zero_shot import ZeroShot
 from septet.trainers.settings import override
 from tests.trainers.conftest import settings
 from tests.trainers.corpora import one_thing_corpus, write_corpus

@@ -1,0 +1,30 @@
+"""All randomness of training: generators that are pure functions of a purpose and numbers."""
+
+import hashlib
+from typing import Literal, get_args
+
+import numpy as np
+
+Purpose = Literal[
+    "init",  # torch's generator while a module is built: (seed)
+    "torch",  # torch's generator in a forward pass (dropout): (seed, step, place, rank)
+    "shards",  # the order of a corpus's shards: (seed, digest, epoch)
+    "window",  # the order of a window's samples: (seed, digest, epoch, window)
+    "mix",  # which corpus a position is of: (seed, block)
+    "draw",  # what `Task.read` draws of a sample: (seed, stream, key, epoch)
+    "instead",  # the sample in place of an unusable one: (seed, stream, position, attempt)
+    "kind",  # a task's kind of step: (seed, step)
+    "measure",  # what `Task.read` draws of a held-out sample: (key)
+]
+"""What randomness is for, and the numbers that it is a function of. One name is for one purpose:
+two uses of a name with equal numbers would draw the same."""
+
+PURPOSES = frozenset(get_args(Purpose))
+
+
+def generator(purpose: Purpose, *parts: int | str) -> np.random.Generator:
+    """A random generator that is a pure function of its arguments, on any machine."""
+    assert purpose in PURPOSES, purpose
+    text = "\0".join(map(str, (purpose, *parts))).encode()
+    key = np.frombuffer(hashlib.blake2b(text, digest_size=16).digest(), np.uint64)
+    return np.random.Generator(np.random.Philox(key=key))

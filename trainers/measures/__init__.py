@@ -1,0 +1,1 @@
+"""Measures that several models take on held-out corpora."""

@@ -1,0 +1,111 @@
+"""Each rank's share of the samples that a measure is taken on.
+
+Batch b of a held-out corpus is read and run by rank b modulo their number alone, so figures do not
+depend on how many ranks there are.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from functools import partial
+from itertools import islice
+from typing import NamedTuple, TypeVar
+
+import torch
+import torch.distributed as dist
+
+from septet.preprocess.shards.reader import Corpus
+from septet.trainers.draws import generator
+from septet.trainers.loader.kept import Kept
+from septet.trainers.loader.source import Members, stack
+from septet.trainers.task import Batch, Row, SampleError, Task
+
+T = TypeVar("T")
+
+
+class Part(NamedTuple):
+    """A batch that a rank runs."""
+
+    batch: Batch
+    counts: bool
+    """Whether the batch is the rank's own. Sharded modules of all ranks run forward together, so
+    where there are fewer batches left than ranks, the others repeat one."""
+
+
+def parts(
+    task: Task, stream: str, corpus: Corpus, most: int, size: int, drawn: bool = False
+) -> list[Part]:
+    """This rank's share of the first samples, as the task reads them; `drawn` with randomness of
+    the key.
+
+    Raises:
+        ValueError: there is none, or a column is missing.
+    """
+    wanted = task.streams[stream]
+    members, kept = Members(corpus, wanted, task), Kept(corpus, wanted.columns)
+    places = ((s, kept.row(s, i)) for s, count in enumerate(kept.counts) for i in range(count))
+
+    def read(shard: int, row: int) -> Row:
+        draw = partial(generator, "measure", members.key(shard, row)) if drawn else None
+        return task.read(stream, members.read(shard, row), draw)
+
+    return share(stream, list(islice(places, most)), read, size, corpus.path)
+
+
+def share(
+    stream: str,
+    places: Sequence[tuple[int, int]],
+    read: Callable[[int, int], Row],
+    size: int,
+    corpus: str,
+) -> list[Part]:
+    """This rank's share of the samples at (shard, row) in batches of `size`."""
+    rank, world = rank_and_world()
+    cuts = [places[i : i + size] for i in range(0, len(places), size)]
+    if not cuts:
+        raise ValueError(f"{corpus} has no sample of {stream} to measure on")
+    found = []
+    for number in range(rank, -(-len(cuts) // world) * world, world):
+        rows = []
+        for shard, row in cuts[number % len(cuts)]:
+            try:
+                rows.append(read(shard, row))
+            except (SampleError, OSError):
+                continue  # Told of by `septet check`; a measure needs no full batch.
+        if not rows:
+            raise ValueError(
+                f"{corpus}: none of {size} samples of {stream} in a row can be measured on; see "
+                "`septet check`"
+            )
+        data = {name: torch.from_numpy(array) for name, array in stack(rows).items()}
+        found.append(Part(Batch(stream, data), number < len(cuts)))
+    return found
+
+
+def even(part: Part) -> Part:
+    """Without the last row of an odd number; a single row is doubled, and does not count."""
+    rows = len(part.batch) // 2 * 2
+    data = {n: x[:rows] if rows else torch.cat([x, x]) for n, x in part.batch.data.items()}
+    return Part(Batch(part.batch.stream, data), part.counts and rows > 0)
+
+
+def rank_and_world() -> tuple[int, int]:
+    """This rank, and how many there are."""
+    return (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
+
+
+def gathered(value: T) -> list[T]:
+    """Every rank's value, in the order of ranks."""
+    _, world = rank_and_world()
+    if world == 1:
+        return [value]
+    found: list[T | None] = [None] * world
+    dist.all_gather_object(found, value)
+    return found  # type: ignore[return-value]
+
+
+def total(counts: Counter[T]) -> Counter[T]:
+    """The sum over ranks."""
+    found: Counter[T] = Counter()
+    for each in gathered(counts):
+        found.update(each)
+    return found
