@@ -46,7 +46,8 @@ from septet.preprocess.columns.registry import make_column
 from septet.preprocess.scene_graphs.pipeline import PIPELINE, load_pipeline
 from septet.preprocess.shards.reader import Corpus
 from septet.preprocess.shards.tar import ShardWriter
-from septet.schemas.manifest import MANIFEST_NAME, Manifest, Shard
+from septet.schemas.layout import MANIFEST
+from septet.schemas.manifest import Manifest, Shard
 from septet.schemas.tables import SHARD_INDEX
 from tests.corpora import run_annotation
 
@@ -260,7 +261,7 @@ def make_corpus(folder: Path, samples: int) -> Corpus:
                   sidecar_sha256=files.sha256(str(folder / sidecar)), first_key=rows[0]["key"],
                   last_key=rows[-1]["key"])  # fmt: skip
     manifest = Manifest(name="bench", septet="0", shards=[shard], sorted_keys=True)
-    files.write_bytes(str(folder / MANIFEST_NAME), manifest.to_json().encode())
+    files.write_bytes(str(folder / MANIFEST), manifest.to_json().encode())
     return Corpus(str(folder))
 
 
@@ -302,7 +303,7 @@ def measure(row: Row, folder: Path, quick: bool, rounds: int) -> dict[str, list[
 def engine(path: str, name: str, kind: str, settings: dict[str, Any]) -> AnnotateWork:
     """A worker's work for a column, its model loaded."""
     plan = plan_column(path, name, kind, settings)
-    digest = files.sha256(files.join(path, MANIFEST_NAME))
+    digest = files.sha256(files.join(path, MANIFEST))
     work = AnnotateWork(path, digest, name, kind, settings, plan.fingerprint)
     work.setup()
     return work

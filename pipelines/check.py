@@ -15,9 +15,8 @@ from septet.preprocess import files
 from septet.preprocess.shards.reader import Corpus, Sample, ShardReader
 from septet.preprocess.shards.tar import TarError, index_tar
 from septet.schemas.columns import ColumnShard
+from septet.schemas.layout import is_image
 from septet.schemas.manifest import Shard
-
-_IMAGES = ("jpg", "jpeg", "png", "webp")
 
 
 def check_corpus(path: str, decode: bool, console: Console) -> list[str]:
@@ -65,7 +64,7 @@ def _check_shard(corpus: Corpus, number: int, decode: bool) -> Iterator[str]:
             yield f"{shard.tar}: row {row}: {sample}"
             continue
         for ext, data in sample.items():
-            if decode and ext in _IMAGES and (fault := _decode_fault(data)):
+            if decode and is_image(ext) and (fault := _decode_fault(data)):
                 yield f"{shard.tar}: row {row}: {ext} does not decode: {fault}"
 
 

@@ -11,9 +11,8 @@ from rich.progress import track
 from septet.preprocess import files
 from septet.preprocess.shards.tar import index_tar
 from septet.schemas import tables
-from septet.schemas.manifest import MANIFEST_NAME, Manifest, Shard
-
-INDEX = "index"
+from septet.schemas.layout import INDEX, MANIFEST
+from septet.schemas.manifest import Manifest, Shard
 
 
 def index_folder(folder: str, name: str | None, console: Console) -> Manifest:
@@ -32,7 +31,7 @@ def index_folder(folder: str, name: str | None, console: Console) -> Manifest:
     tars = [entry for entry in files.list_folder(folder) if entry.endswith(".tar")]
     if not tars:
         raise ValueError(f"{folder} holds no .tar files: expected shards such as 00000.tar")
-    where = files.join(folder, MANIFEST_NAME)
+    where = files.join(folder, MANIFEST)
     if files.exists(where) and Manifest.from_json(files.read_bytes(where), where).recipe:
         raise ValueError(f"{folder} is a built corpus: it has its sidecars already")
     shards: list[Shard] = []

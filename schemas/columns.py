@@ -7,13 +7,11 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
+from septet.schemas.layout import COLUMN_MANIFEST
 from septet.schemas.versioned import Strict, Versioned
 
 FORMAT_VERSION = 1
 """Raised whenever a reader of the previous version could misread what is written."""
-
-COLUMNS = "columns"
-COLUMN_NAME = "column.json"
 
 
 class ArrayFormat(Strict):
@@ -61,7 +59,7 @@ class ColumnShard(Strict):
 class ColumnManifest(Versioned):
     """A whole column."""
 
-    file: ClassVar[str] = COLUMN_NAME
+    file: ClassVar[str] = COLUMN_MANIFEST
     remedy: ClassVar[str] = "annotate again"
     newest: ClassVar[int] = FORMAT_VERSION
 

@@ -7,12 +7,13 @@ from typing import Any, ClassVar
 
 from pydantic import Field
 
+from septet.schemas.layout import MANIFEST
 from septet.schemas.versioned import Strict, Versioned
 
 FORMAT_VERSION = 1
 """Raised whenever a reader of the previous version could misread what is written."""
 
-MANIFEST_NAME = "corpus.json"
+MANIFEST_NAME = MANIFEST
 
 
 class InputFile(Strict):

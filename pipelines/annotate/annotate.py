@@ -9,20 +9,25 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
 
-from septet.pipelines.annotate.work import COLUMN_METADATA, AnnotateWork
+from septet.pipelines.annotate.work import AnnotateWork
 from septet.pipelines.lock import locked
 from septet.pipelines.progress import BuildProgress
 from septet.pipelines.runners import Runner
 from septet.pipelines.stages.base import Pass, digest_of, map_tasks, outputs_in
 from septet.pipelines.stages.counts import Counts
-from septet.pipelines.stages.write import TAR_METADATA
 from septet.preprocess import files
 from septet.preprocess.columns.base import Column
 from septet.preprocess.columns.reader import column_folder, read_manifest, stem
 from septet.preprocess.columns.registry import ColumnError, make_column
 from septet.preprocess.shards.reader import Corpus
-from septet.schemas.columns import COLUMN_NAME, COLUMNS, ColumnManifest, ColumnShard
-from septet.schemas.manifest import MANIFEST_NAME
+from septet.schemas.columns import ColumnManifest, ColumnShard
+from septet.schemas.layout import (
+    COLUMN_FOOTER,
+    COLUMN_MANIFEST,
+    COLUMNS,
+    MANIFEST,
+    TAR_FOOTER,
+)
 
 
 @dataclass(frozen=True)
@@ -93,7 +98,7 @@ def plan_column(path: str, name: str, kind: str, settings: Mapping[str, Any]) ->
             return None
         wanted = {"fingerprint": fingerprint, "base_sha256": corpus.shards[number].tar_sha256}
         _, footer = files.read_table_metadata(files.join(folder, name))
-        return bool(json.loads(footer.get(COLUMN_METADATA.encode(), b"{}")) == wanted)
+        return bool(json.loads(footer.get(COLUMN_FOOTER.encode(), b"{}")) == wanted)
 
     with ThreadPoolExecutor(16) as pool:
         states = list(pool.map(is_ours, range(len(stems))))
@@ -133,7 +138,7 @@ def annotate(
         locked(path, alone=False, busy=f"a build is at work in {path}"),
         locked(folder, alone=True, busy=f"column {plan.name!r} is being made already"),
     ):
-        where = files.join(folder, COLUMN_NAME)
+        where = files.join(folder, COLUMN_MANIFEST)
         if not plan.missing and not plan.foreign and files.exists(where):
             manifest = ColumnManifest.from_json(files.read_bytes(where), where)
             progress.skip(plan.name, _counts(manifest))
@@ -147,7 +152,7 @@ def annotate(
             files.remove(files.join(folder, sidecar.removesuffix("parquet") + "tar"))
         work = AnnotateWork(
             path,
-            files.sha256(files.join(path, MANIFEST_NAME)),
+            files.sha256(files.join(path, MANIFEST)),
             plan.name,
             plan.column.kind,
             plan.column.settings.model_dump(mode="json"),
@@ -173,7 +178,7 @@ def _manifest(plan: Plan) -> ColumnManifest:
         sidecar = files.join(COLUMNS, plan.name, f"{name}.parquet")
         where = files.join(plan.corpus.path, sidecar)
         rows, footer = files.read_table_metadata(where)
-        tar = json.loads(footer[TAR_METADATA.encode()])
+        tar = json.loads(footer[TAR_FOOTER.encode()])
         shard = ColumnShard(
             tar=sidecar.removesuffix("parquet") + "tar",
             sidecar=sidecar,

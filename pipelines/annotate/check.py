@@ -12,7 +12,8 @@ from septet.preprocess.columns.members import check_member
 from septet.preprocess.columns.reader import ColumnShardReader, read_manifest
 from septet.preprocess.columns.registry import ColumnError, make_column
 from septet.preprocess.shards.reader import Corpus
-from septet.schemas.columns import COLUMN_NAME, COLUMNS, ColumnManifest
+from septet.schemas.columns import ColumnManifest
+from septet.schemas.layout import COLUMNS, column_manifest
 from septet.schemas.versioned import ManifestError
 
 
@@ -34,7 +35,7 @@ def check_columns(path: str, console: Console) -> list[str]:
         try:
             manifest = read_manifest(path, name)
         except ManifestError as error:
-            faults.append(f"{COLUMNS}/{name}/{COLUMN_NAME}: {error}")
+            faults.append(f"{column_manifest(name)}: {error}")
             continue
         if len(manifest.shards) != len(corpus.shards):
             faults.append(

@@ -10,7 +10,6 @@ import pyarrow as pa
 from apache_beam.metrics import Metrics
 
 from septet.pipelines.stages.counts import Counts
-from septet.pipelines.stages.write import TAR_METADATA
 from septet.preprocess import files
 from septet.preprocess.columns.base import Column, Item, NoValue, Value
 from septet.preprocess.columns.reader import ColumnShardReader, column_folder, stem
@@ -18,11 +17,8 @@ from septet.preprocess.columns.registry import make_column
 from septet.preprocess.shards.reader import Corpus, ShardReader
 from septet.preprocess.shards.tar import ShardWriter
 from septet.schemas import tables
+from septet.schemas.layout import COLUMN_FOOTER, TAR_FOOTER
 from septet.schemas.manifest import Shard
-
-COLUMN_METADATA = "septet.column"
-"""Footer entry of a column's sidecar: JSON of the `fingerprint` that it was made with and of
-`base_sha256`, its base tar's digest."""
 
 ERROR = "error"
 """Reason of a sample for which the column raised an exception."""
@@ -98,8 +94,8 @@ class AnnotateWork:
             size, digest = writer.close()
         counts.taken = len(rows)
         footer = {
-            TAR_METADATA: json.dumps({"bytes": size, "sha256": digest}),
-            COLUMN_METADATA: json.dumps(
+            TAR_FOOTER: json.dumps({"bytes": size, "sha256": digest}),
+            COLUMN_FOOTER: json.dumps(
                 {"fingerprint": self.fingerprint, "base_sha256": shard.tar_sha256}
             ),
         }

@@ -8,9 +8,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from septet.pipelines.report.figures import Stage
 from septet.pipelines.report.rejects import RejectCounts
 from septet.preprocess import files
-
-FUNNEL = "stats/funnel.json"
-BUILD = "stats/build.json"
+from septet.schemas.layout import BUILD_TIMES, FUNNEL
 
 
 class StageTime(BaseModel):
@@ -67,7 +65,7 @@ def read_build(corpus: str) -> Build | None:
     Raises:
         ValueError: the file is not of the form that builds write.
     """
-    path, data = _read(corpus, BUILD)
+    path, data = _read(corpus, BUILD_TIMES)
     if data is None:
         return None
     try:

@@ -14,9 +14,9 @@ import pyarrow.parquet as pq
 from PIL import Image, ImageOps
 
 from septet.pipelines.report.readable import one_line
-from septet.pipelines.report.statistics import IMAGE_EXTENSIONS
 from septet.preprocess import files
 from septet.preprocess.shards.reader import Corpus, Sample
+from septet.schemas.layout import is_image
 
 MAX_SIDE = 128
 """Pixels of a thumbnail's longer side."""
@@ -47,7 +47,7 @@ class Picture:
 
 def find_image(sample: Mapping[str, bytes]) -> tuple[str, bytes] | None:
     """Extension and bytes of a sample's picture; None where it has none."""
-    return next(((ext, sample[ext]) for ext in sample if ext.lower() in IMAGE_EXTENSIONS), None)
+    return next(((ext, sample[ext]) for ext in sample if is_image(ext)), None)
 
 
 def open_image(data: bytes, around: int) -> Image.Image:

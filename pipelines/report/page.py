@@ -26,13 +26,11 @@ from septet.pipelines.report.statistics import corpus_statistics
 from septet.preprocess import files
 from septet.preprocess.columns.base import Column
 from septet.preprocess.shards.reader import Corpus
-from septet.schemas.manifest import MANIFEST_NAME, Manifest
+from septet.schemas.layout import MANIFEST, REPORT, STATISTICS
+from septet.schemas.manifest import Manifest
 
 MAX_BYTES = 3_000_000
 """Most that a page may have."""
-
-STATISTICS = "stats/statistics.json"
-REPORT = "stats/report.html"
 
 _SEED = 7
 _PICTURES = (200, 180, 160, 140, 120, 100, 60, 20, 0)
@@ -152,7 +150,7 @@ def report_page(
     counts = count_rejects(corpus_path)
     rejects = sample_rejects(corpus_path, counts, _EXAMPLES, _REASONS, _SEED)
     pictures = sample_pictures(corpus, _PICTURES[0], _SEED)
-    manifest_bytes = files.read_bytes(files.join(corpus_path, MANIFEST_NAME))
+    manifest_bytes = files.read_bytes(files.join(corpus_path, MANIFEST))
     view = {
         "stats": statistics,
         "facts": _facts(statistics),

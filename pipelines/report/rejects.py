@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 from septet.pipelines.report.domains import count_domains
 from septet.pipelines.report.figures import FailureClass, Reason, ranked
 from septet.preprocess import files
+from septet.schemas.layout import REJECTS
 
 STAGES = ("source", "filter", "dedup", "fetch", "curate", "write")
 """In build order."""
@@ -79,7 +80,7 @@ def _order(stage: str) -> tuple[int, str]:
 
 
 def _read(corpus: str, name: str, columns: list[str]) -> pa.Table:
-    path = files.join(corpus, "rejects", name)
+    path = files.join(corpus, REJECTS, name)
     try:
         return files.read_table(path, columns)
     except (pa.ArrowInvalid, KeyError) as error:
@@ -93,7 +94,7 @@ def count_rejects(corpus: str) -> RejectCounts:
         ValueError: a file there is not a table of `septet.schemas.tables.REJECTS`.
     """
     found = RejectCounts()
-    for name in files.list_folder(files.join(corpus, "rejects")):
+    for name in files.list_folder(files.join(corpus, REJECTS)):
         if not name.endswith(".parquet"):
             continue
         table = _read(corpus, name, ["stage", "reason"])

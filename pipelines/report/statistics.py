@@ -18,9 +18,7 @@ from septet.preprocess import files
 from septet.preprocess.columns.reader import column_names, read_manifest
 from septet.preprocess.shards.reader import Corpus
 from septet.preprocess.text.words import count_words
-
-IMAGE_EXTENSIONS = ("jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff", "avif", "jp2")
-"""Extensions of members that are the sample's picture."""
+from septet.schemas.layout import IMAGE_EXTENSIONS
 
 _FORMATS = {"jpg": "jpeg", "tif": "tiff"}
 _BATCH_ROWS = 131_072

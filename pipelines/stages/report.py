@@ -14,11 +14,9 @@ import pyarrow.compute as pc
 
 from septet.pipelines.stages.base import Pass, Stage, numbered
 from septet.pipelines.stages.counts import Counts
-from septet.pipelines.stages.write import SHARDS, TAR_METADATA
 from septet.preprocess import files
-from septet.schemas.manifest import MANIFEST_NAME, InputFile, Manifest, Shard
-
-FUNNEL = "stats/funnel.json"
+from septet.schemas.layout import FUNNEL, MANIFEST, REJECTS, SHARDS, TAR_FOOTER
+from septet.schemas.manifest import InputFile, Manifest, Shard
 
 
 class ReportStage(Stage):
@@ -47,8 +45,8 @@ class ReportStage(Stage):
         Args:
             stages: All stages before, in order, with their figures.
         """
-        files.remove(files.join(self.corpus, MANIFEST_NAME))
-        files.remove(files.join(self.corpus, "rejects"))
+        files.remove(files.join(self.corpus, MANIFEST))
+        files.remove(files.join(self.corpus, REJECTS))
         jobs = [(stage, number) for stage, _ in stages for number in stage.numbers()]
         with ThreadPoolExecutor(8) as pool:
             list(pool.map(lambda job: self._publish_rejects(*job), jobs))
@@ -72,20 +70,20 @@ class ReportStage(Stage):
                 "rejects": sum(counts.rejected.total() for _, counts in stages),
             },
         )
-        files.write_bytes(files.join(self.corpus, MANIFEST_NAME), manifest.to_json().encode())
+        files.write_bytes(files.join(self.corpus, MANIFEST), manifest.to_json().encode())
         return manifest
 
     def _publish_rejects(self, stage: Stage, number: int) -> None:
         source = numbered(files.join(stage.folder, "rejects"), number)
         if files.exists(source) and files.read_table_metadata(source)[0]:
-            target = files.join(self.corpus, "rejects", f"{stage.name}-{number:05d}.parquet")
+            target = files.join(self.corpus, REJECTS, f"{stage.name}-{number:05d}.parquet")
             files.write_bytes(target, files.read_bytes(source))
 
     def _shard(self, number: int) -> Shard:
         sidecar = numbered(SHARDS, number)
         path = files.join(self.corpus, sidecar)
         _, metadata = files.read_table_metadata(path)
-        tar = json.loads(metadata[TAR_METADATA.encode()])
+        tar = json.loads(metadata[TAR_FOOTER.encode()])
         keys: pa.ChunkedArray = files.read_table(path, ["key"])["key"]
         ends = pc.min_max(keys).as_py()
         return Shard(

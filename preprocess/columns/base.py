@@ -13,8 +13,9 @@ import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field
 
 from septet.schemas.columns import MemberFormat
+from septet.schemas.layout import IMAGE_EXTENSIONS
 
-IMAGE = "jpg|jpeg|png|webp"
+IMAGE = "|".join(IMAGE_EXTENSIONS)
 """The members that may hold a sample's picture."""
 
 

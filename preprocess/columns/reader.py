@@ -3,7 +3,8 @@
 from septet.preprocess import files
 from septet.preprocess.shards.blocks import BlockCache
 from septet.preprocess.shards.reader import ShardReader
-from septet.schemas.columns import COLUMN_NAME, COLUMNS, ColumnManifest
+from septet.schemas.columns import ColumnManifest
+from septet.schemas.layout import COLUMN_MANIFEST, COLUMNS
 from septet.schemas.manifest import Shard
 from septet.schemas.versioned import ManifestError
 
@@ -21,7 +22,7 @@ def stem(shard: Shard) -> str:
 def column_names(corpus: str) -> list[str]:
     """Names of the columns that a corpus has whole."""
     names = files.list_folder(files.join(corpus, COLUMNS))
-    return [n for n in names if files.exists(files.join(column_folder(corpus, n), COLUMN_NAME))]
+    return [n for n in names if files.exists(files.join(column_folder(corpus, n), COLUMN_MANIFEST))]
 
 
 def read_manifest(corpus: str, name: str) -> ColumnManifest:
@@ -30,7 +31,7 @@ def read_manifest(corpus: str, name: str) -> ColumnManifest:
     Raises:
         ManifestError: there is no such column, or it was begun and is not whole.
     """
-    where = files.join(column_folder(corpus, name), COLUMN_NAME)
+    where = files.join(column_folder(corpus, name), COLUMN_MANIFEST)
     if not files.exists(where):
         have = ", ".join(column_names(corpus)) or "none"
         raise ManifestError(

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from septet.preprocess import files
 from septet.preprocess.shards.blocks import BlockCache
-from septet.schemas.manifest import MANIFEST_NAME, Manifest, Shard
+from septet.schemas.layout import MANIFEST
+from septet.schemas.manifest import Manifest, Shard
 from septet.schemas.versioned import ManifestError
 
 Sample = dict[str, bytes]
@@ -188,10 +189,10 @@ class Corpus:
         self.path = path
         self.cache = None if files.is_local(path) else cache
         """For its columns, too."""
-        where = files.join(path, MANIFEST_NAME)
+        where = files.join(path, MANIFEST)
         if not files.exists(where):
             raise ManifestError(
-                f"{path} has no {MANIFEST_NAME}: build a corpus there with `septet build`, or give "
+                f"{path} has no {MANIFEST}: build a corpus there with `septet build`, or give "
                 "a folder of img2dataset shards one with `septet index`"
             )
         self.manifest = Manifest.from_json(files.read_bytes(where), where)

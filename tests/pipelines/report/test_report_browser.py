@@ -4,7 +4,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Page, expect
 
-from septet.pipelines.report.page import REPORT, write_report
+from septet.pipelines.report.page import write_report
+from septet.schemas.layout import REPORT
 from tests.pipelines.report.corpora import HOSTILE, Truth
 
 pytestmark = pytest.mark.browser

@@ -1,0 +1,146 @@
+"""Names and paths of everything in a corpus folder (format version 2).
+
+```
+corpus/
+  corpus.json                     the head: format version, recipe, counts, digests of the lists
+  shards.parquet                  the list of shards: a row a shard, in order
+  inputs.parquet                  the list of input files: a row a file, in the recipe's order
+  shards/0000/0000000.tar         {key}.jpg {key}.txt {key}.json of each sample, by ascending key
+  shards/0000/0000000.parquet     its sidecar: a row a sample, with offset, size, CRC-32 of members
+  columns/<name>/column.json      the head of a column of annotations
+  columns/<name>/shards.parquet   its list of shards: a row a base shard, in the corpus's order
+  columns/<name>/0000/0000000.tar     one member a sample, keys and order of shards/0000/0000000.tar
+  columns/<name>/0000/0000000.parquet its sidecar
+  rejects/                        what the build dropped, Parquet, a row a pair, with the reason
+  stats/funnel.json               rows in and out of each stage
+  stats/build.json                wall times of the last build
+  stats/statistics.json           figures of the samples
+  stats/report.html               the report
+  stages/                         intermediate files of the build; may be deleted
+  store/                          fetched images by URL; may be deleted, and is then fetched again
+```
+
+A folder of shards holds at most 1,000; numbers have seven digits, so that names sort as numbers do
+up to ten million shards. Of an indexed folder of foreign shards the tars keep their names and
+places, and all that Septet adds lies in `corpus.json` and `index/`:
+
+```
+folder/
+  corpus.json
+  index/shards.parquet
+  index/sidecars/<tar's name>.parquet
+  columns/...                     as above, named like the tars
+```
+
+All paths in lists are relative to the corpus folder. The head names the lists, and the lists name
+the files, so a reader follows those names and never builds them.
+"""
+
+from pathlib import PurePosixPath
+
+MANIFEST = "corpus.json"
+SHARD_LIST = "shards.parquet"
+INPUT_LIST = "inputs.parquet"
+
+SHARDS = "shards"
+COLUMNS = "columns"
+REJECTS = "rejects"
+STATS = "stats"
+STAGES = "stages"
+STORE = "store"
+INDEX = "index"
+
+COLUMN_MANIFEST = "column.json"
+
+FUNNEL = "stats/funnel.json"
+BUILD_TIMES = "stats/build.json"
+STATISTICS = "stats/statistics.json"
+REPORT = "stats/report.html"
+
+TAR_FOOTER = "septet.tar"
+"""Footer entry of a sidecar: JSON of its tar's `bytes` and `sha256`."""
+COLUMN_FOOTER = "septet.column"
+"""Footer entry of a column's sidecar: JSON of the `fingerprint` that it was made with and of
+`base_sha256`, its base tar's digest."""
+
+SHARDS_A_FOLDER = 1000
+
+IMAGE_EXTENSIONS = ("jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff", "avif")
+"""Extensions of members that are a sample's image, those that builds write first."""
+
+
+class LayoutError(ValueError):
+    """A path of a corpus that does not stay inside it."""
+
+
+def shard_name(number: int) -> str:
+    """A shard's folder and file name without extension: `0001/0001234`."""
+    return f"{number // SHARDS_A_FOLDER:04d}/{number:07d}"
+
+
+def shard_tar(number: int) -> str:
+    """The tar of a built corpus's shard: `shards/0001/0001234.tar`."""
+    return f"{SHARDS}/{shard_name(number)}.tar"
+
+
+def shard_sidecar(number: int) -> str:
+    """The sidecar of a built corpus's shard: `shards/0001/0001234.parquet`."""
+    return f"{SHARDS}/{shard_name(number)}.parquet"
+
+
+def column_folder(name: str) -> str:
+    """The folder of a column."""
+    return f"{COLUMNS}/{name}"
+
+
+def column_manifest(name: str) -> str:
+    """The head of a column."""
+    return f"{COLUMNS}/{name}/{COLUMN_MANIFEST}"
+
+
+def column_tar(name: str, base: str) -> str:
+    """The tar of a column for the base shard whose tar is `base`."""
+    return f"{COLUMNS}/{name}/{base.removeprefix(SHARDS + '/').removesuffix('.tar')}.tar"
+
+
+def column_sidecar(name: str, base: str) -> str:
+    """The sidecar of a column for the base shard whose tar is `base`."""
+    return column_tar(name, base).removesuffix("tar") + "parquet"
+
+
+def index_sidecar(tar: str) -> str:
+    """The sidecar that `septet index` writes for a foreign tar."""
+    return f"{INDEX}/sidecars/{tar.removesuffix('.tar')}.parquet"
+
+
+def reject_file(stage: str, task: str) -> str:
+    """The rejects of one task of a stage."""
+    return f"{REJECTS}/{stage}-{task}.parquet"
+
+
+def inside(path: str, where: str) -> str:
+    """`path`, if it is relative to the corpus and stays in it.
+
+    A manifest can come from a stranger, and what it names is opened.
+
+    Args:
+        path: From a manifest or a list.
+        where: How to call the file that holds it in the error.
+
+    Raises:
+        LayoutError: it is absolute, a URL, empty, or leads out by `..`.
+    """
+    parts = PurePosixPath(path).parts
+    if not parts or path.startswith("/") or ".." in parts or "://" in path or "::" in path:
+        raise LayoutError(
+            f"{where} names {path!r}: expected a path inside the corpus folder, such as "
+            f"{shard_tar(0)}; do not use this corpus unless you know who made it"
+        )
+    if "\0" in path or "\\" in path:
+        raise LayoutError(f"{where} names {path!r}: a path has no NUL and no backslash")
+    return path
+
+
+def is_image(ext: str) -> bool:
+    """Whether a member of that extension is a sample's image."""
+    return ext.lower() in IMAGE_EXTENSIONS
