@@ -1,20 +1,31 @@
-"""Reading an HTTP body within bounds: so many bytes as sent, so many bytes when inflated."""
+"""HTTP bodies: reading one within bounds, and undoing its transfer and content codings.
 
+The same functions serve answers of the live web and the answers that archives hold.
+"""
+
+import asyncio
+import re
 import zlib
+from collections.abc import Iterator
 
 import aiohttp
+import brotli
+import zstandard
 
 from septet.preprocess.http.failures import Failure, explain
 
 _CHUNK = 2**16
-_GZIP_OR_ZLIB, _RAW_DEFLATE = 47, -15  # zlib's window bits
-_GZIP_START = b"\x1f"
-_INFLATED = ("gzip", "x-gzip", "deflate")
-_UNKNOWN_HERE = ("br", "zstd", "compress", "x-compress")
+_HEAD_END = re.compile(rb"\r?\n\r?\n")
+_CHUNK_LINE = re.compile(rb"([0-9A-Fa-f]{1,16})[ \t]*(?:;[^\r\n]*)?\r?\n")
+_LABELS = ("", "identity", "none", "binary", "aws-chunked", "utf-8", "utf8")
+_MAX_CODINGS = 3
+_MAX_MEMBERS = 10_000
+_ZSTD_WINDOW = 2**23  # RFC 9659: what a decoder of this coding must support, and may stop at
+_ZSTD_STEP = 2**10  # a block of 4 bytes may stand for 128 KiB, so no step gives more than 32 MiB
 
 
 async def read_body(response: aiohttp.ClientResponse, max_bytes: int) -> bytes:
-    """The body, its content coding undone. Reads no further than a bound demands.
+    """The body of an answer, its content codings undone. Reads no further than a bound demands.
 
     Raises:
         Failure: `too_large`, `truncated`, `encoding` or `empty`.
@@ -22,19 +33,14 @@ async def read_body(response: aiohttp.ClientResponse, max_bytes: int) -> bytes:
     declared = response.content_length
     if declared is not None and declared > max_bytes:
         raise Failure("too_large", str(declared))
-    # Other codings (aws-chunked, utf-8) are stored labels of a body that is sent as it is.
-    coding = response.headers.get("Content-Encoding", "").strip().lower()
-    if coding in _UNKNOWN_HERE or "," in coding:
-        raise Failure("encoding", coding[:40])
-    inflater = Inflater(coding, max_bytes) if coding in _INFLATED else None
     received = 0
     pieces: list[bytes] = []
     try:
-        async for chunk in response.content.iter_chunked(_CHUNK):
-            received += len(chunk)
+        async for piece in response.content.iter_chunked(_CHUNK):
+            received += len(piece)
             if received > max_bytes:
                 raise Failure("too_large", f"more than {max_bytes}")
-            pieces += inflater.feed(chunk) if inflater else [chunk]
+            pieces.append(piece)
     except aiohttp.ClientPayloadError as error:
         total = "" if declared is None else f" of {declared}"
         raise Failure("truncated", f"{received}{total}") from error
@@ -43,49 +49,222 @@ async def read_body(response: aiohttp.ClientResponse, max_bytes: int) -> bytes:
         if failure.reason == "connect":
             failure = Failure("truncated", str(received))
         raise failure from error
-    if inflater and received and not inflater.is_complete:
-        raise Failure("truncated", f"{received} of the {coding} stream")
-    if not any(pieces):
+    body = b"".join(pieces)
+    coding = response.headers.get("Content-Encoding", "")
+    if body and coding:
+        body = await asyncio.to_thread(decode_content, body, coding, max_bytes)
+    if not body:
         raise Failure("empty")
+    return body
+
+
+def split_head(message: bytes) -> tuple[bytes, bytes]:
+    """Head and body of a stored HTTP message: they part at the first empty line, whichever of the
+    two line ends it is written with. All is head where there is none."""
+    end = _HEAD_END.search(message)
+    return (message[: end.start()], message[end.end() :]) if end else (message, b"")
+
+
+def decode_stored(body: bytes, transfer_coding: str, content_coding: str, max_bytes: int) -> bytes:
+    """The body of an archived answer, its codings undone.
+
+    Archives often store bodies decoded and headers untouched, so a body that does not begin as
+    its header says is taken as it is. One that begins so and is cut or damaged is refused.
+
+    Args:
+        body: As stored.
+        transfer_coding: The value of Transfer-Encoding, "" where there is none.
+        content_coding: The value of Content-Encoding, likewise.
+        max_bytes: Bound on what comes out.
+
+    Raises:
+        Failure: `too_large`, `truncated` or `encoding`.
+    """
+    if "chunked" in transfer_coding.lower():
+        body = join_chunks(body)
+    return decode_content(body, content_coding, max_bytes, decoded_already=True)
+
+
+def join_chunks(body: bytes) -> bytes:
+    """A stored body without the framing of `Transfer-Encoding: chunked`, trailers dropped; as it
+    is where it does not begin with a chunk.
+
+    Raises:
+        Failure: `truncated` where the last chunk is missing, `encoding` where a later one is not
+            framed.
+    """
+    parts: list[bytes] = []
+    at = 0
+    while line := _CHUNK_LINE.match(body, at):
+        size, start = int(line[1], 16), line.end()
+        if size == 0:
+            return b"".join(parts)
+        end = start + size
+        framed = body[end : end + 2].startswith((b"\r\n", b"\n"))
+        if end < len(body) - 1 and not framed:
+            break
+        if not framed:
+            raise Failure("truncated", "within a chunk")
+        parts.append(body[start:end])
+        at = end + (2 if body[end] == 0x0D else 1)
+    if not parts:
+        return body
+    if at == len(body) or body.find(b"\n", at) < 0:
+        raise Failure("truncated", "before the last chunk")
+    raise Failure("encoding", "chunked")
+
+
+def decode_content(
+    body: bytes, codings: str, max_bytes: int, decoded_already: bool = False
+) -> bytes:
+    """A body with the codings that a Content-Encoding header lists undone, last one first.
+
+    gzip (all members), deflate (with or without zlib's header), br and zstd (all frames). Values
+    that name no coding (utf-8, aws-chunked) are labels of a body that is sent as it is.
+
+    Args:
+        body: As sent.
+        codings: The header's value.
+        max_bytes: Bound on what comes out of each coding.
+        decoded_already: Whether a body that is plainly not in the coding is taken as it is.
+
+    Raises:
+        Failure: `too_large`, `truncated` or `encoding`.
+    """
+    names = [name.strip().lower() for name in codings.split(",")]
+    names = [name for name in names if name not in _LABELS]
+    if len(names) > _MAX_CODINGS:
+        raise Failure("encoding", codings.strip()[:40])
+    for name in reversed(names):
+        body = _undo(name, body, max_bytes, decoded_already)
+    if len(body) > max_bytes:
+        raise Failure("too_large", f"more than {max_bytes}")
+    return body
+
+
+def _undo(name: str, body: bytes, max_bytes: int, decoded_already: bool) -> bytes:
+    decoder = _DECODERS.get(name)
+    if decoder is None:
+        raise Failure("encoding", name[:40])
+    if decoded_already and not _may_begin(name, body):
+        return body
+    pieces: list[bytes] = []
+    room = max_bytes
+    try:
+        for piece in decoder(body, max_bytes + 1):
+            room -= len(piece)
+            if room < 0:
+                raise Failure("too_large", f"more than {max_bytes}")
+            pieces.append(piece)
+    except EOFError as error:
+        if decoded_already and _is_plain(body):
+            return body
+        raise Failure("truncated", f"{len(body)} of the {name} stream") from error
+    except (zlib.error, brotli.error, zstandard.ZstdError) as error:
+        if decoded_already and _is_plain(body):
+            return body
+        raise Failure("encoding", name) from error
     return b"".join(pieces)
 
 
-class Inflater:
-    """Undoes gzip and deflate (with or without zlib's header) and stops at `max_bytes`."""
+def _may_begin(name: str, body: bytes) -> bool:
+    """Whether a body begins as a stream of that coding does; always where that cannot be told."""
+    if name in ("gzip", "x-gzip"):
+        return body.startswith(b"\x1f")
+    if name == "zstd":
+        return body.startswith(b"\x28\xb5\x2f\xfd") or body[1:4] == b"\x2a\x4d\x18"
+    return bool(body)
 
-    def __init__(self, coding: str, max_bytes: int):
-        self._coding, self._max, self._room = coding, max_bytes, max_bytes
-        self._stream = zlib.decompressobj(_GZIP_OR_ZLIB)
-        self._started = False
 
-    @property
-    def is_complete(self) -> bool:
-        """Whether the stream's own end has come."""
-        return self._stream.eof
+_PLAIN_STARTS = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"RIFF", b"BM", b"II*\0", b"MM\0*", b"%PDF")
 
-    def feed(self, data: bytes) -> list[bytes]:
-        """What `data` inflates to.
 
-        Raises:
-            Failure: `too_large` or `encoding`.
-        """
-        pieces: list[bytes] = []
-        while data:
-            if self._stream.eof:  # another gzip member follows, or padding, which is ignored
-                if not data.startswith(_GZIP_START):
-                    break
-                self._stream = zlib.decompressobj(_GZIP_OR_ZLIB)
+def _is_plain(body: bytes) -> bool:
+    """Whether a body is text (no control characters at its start) or a usual kind of file."""
+    head = body[:512]
+    return body.startswith(_PLAIN_STARTS) or not re.search(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f]", head)
+
+
+def _inflate(body: bytes, most: int, *window_bits: int) -> Iterator[bytes]:
+    """All members of a zlib or gzip stream; what follows the last one is ignored as padding.
+
+    Args:
+        window_bits: zlib's, each tried in turn while nothing has come out.
+
+    Raises:
+        EOFError: the stream is cut.
+        zlib.error: it is damaged.
+    """
+    bits, *others = window_bits
+    at = members = 0
+    while members == 0 or (bits > 15 and body.startswith(b"\x1f\x8b", at)):
+        members += 1
+        if members > _MAX_MEMBERS:
+            raise zlib.error("too many members")
+        stream = zlib.decompressobj(bits)
+        rest = b""
+        while not stream.eof:
+            if not rest:
+                if at >= len(body):
+                    raise EOFError
+                rest = body[at : at + _CHUNK]
+                at += len(rest)
             try:
-                piece = self._stream.decompress(data, self._room + 1)
-            except zlib.error as error:
-                if self._started or self._coding != "deflate":
-                    raise Failure("encoding", self._coding) from error
-                self._stream, self._started = zlib.decompressobj(_RAW_DEFLATE), True
-                continue
-            self._started = True
-            self._room -= len(piece)
-            if self._room < 0:
-                raise Failure("too_large", f"more than {self._max}")
-            pieces.append(piece)
-            data = self._stream.unused_data if self._stream.eof else self._stream.unconsumed_tail
-        return pieces
+                piece = stream.decompress(rest, most)
+            except zlib.error:
+                if members > 1 or at > _CHUNK or not others:
+                    raise
+                yield from _inflate(body, most, *others)
+                return
+            rest = stream.unconsumed_tail
+            if piece:
+                yield piece
+        at -= len(stream.unused_data)
+
+
+def _unbrotli(body: bytes, most: int) -> Iterator[bytes]:
+    """A brotli stream, decoded.
+
+    Raises:
+        EOFError: the stream is cut.
+        brotli.error: it is damaged.
+    """
+    stream = brotli.Decompressor()
+    for start in range(0, len(body), _CHUNK):
+        yield stream.process(body[start : start + _CHUNK], output_buffer_limit=most)
+        while not stream.can_accept_more_data():
+            yield stream.process(b"", output_buffer_limit=most)
+    if not stream.is_finished():
+        raise EOFError
+
+
+def _unzstd(body: bytes, most: int) -> Iterator[bytes]:
+    """All frames of a zstd stream, decoded.
+
+    Raises:
+        EOFError: the stream is cut.
+        zstandard.ZstdError: it is damaged, or needs a larger window than 8 MiB.
+    """
+    at = frames = 0
+    decoder = zstandard.ZstdDecompressor(max_window_size=_ZSTD_WINDOW)
+    while at < len(body) or frames == 0:
+        frames += 1
+        if frames > _MAX_MEMBERS:
+            raise zstandard.ZstdError("too many frames")
+        frame = decoder.decompressobj()
+        while not frame.eof:
+            if at >= len(body):
+                raise EOFError
+            step = body[at : at + _ZSTD_STEP]
+            at += len(step)
+            yield frame.decompress(step)
+        at -= len(frame.unused_data)
+
+
+_DECODERS = {
+    "gzip": lambda body, most: _inflate(body, most, 31),
+    "x-gzip": lambda body, most: _inflate(body, most, 31),
+    "deflate": lambda body, most: _inflate(body, most, 47, -15),
+    "br": _unbrotli,
+    "zstd": _unzstd,
+}
