@@ -44,8 +44,8 @@ for _ in sys.stdin:
     print(time.process_time() - start, flush=True)
 """
 SEPTET = WORKER.format(
-    setup="from septet.preprocess.images.process import ImagePolicy, process_image\n"
-    "policy = ImagePolicy()",
+    setup="from septet.preprocess.images.process import process_image\n"
+    "from septet.schemas.recipe import Image\npolicy = Image()",
     call="assert process_image(data, policy).reencoded",
 )
 IMG2DATASET = WORKER.format(

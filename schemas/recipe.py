@@ -13,6 +13,8 @@ class _Section(BaseModel):
 
 
 CaptionPlace = Literal["alt", "figcaption", "title"]
+ResizeMode = Literal["no", "keep_ratio", "keep_ratio_largest", "center_crop", "border"]
+EncodeFormat = Literal["jpg", "png", "webp"]
 
 
 class WarcSource(_Section):
@@ -119,7 +121,8 @@ class Fetch(_Section):
 
     user_agent: str = Field(
         default="Septet/0.1 (+https://github.com/septet/septet)",
-        description="Sent with every request. Name yourself and a way to reach you.",
+        description="Sent with every request. Name yourself and a way to reach you. Its first "
+        "word without the version is the name that scoped `X-Robots-Tag` directives may state.",
     )
     concurrency: int = Field(default=64, gt=0, description="Requests in flight a worker.")
     per_host: int = Field(default=8, gt=0, description="Requests in flight a host and worker.")
@@ -158,12 +161,19 @@ class Fetch(_Section):
         default=True, description="Honour the header `tdm-reservation: 1` (W3C TDMRep)."
     )
 
+    @field_validator("user_agent")
+    @classmethod
+    def _agent_has_a_name(cls, agent: str) -> str:
+        if not agent.split("/")[0].strip() or not agent.isprintable() or not agent.isascii():
+            raise ValueError("user_agent must say who fetches, in one printable line of ASCII")
+        return agent
+
 
 class Image(_Section):
     """How images are decoded, resized and stored; names as in img2dataset."""
 
-    image_size: int = Field(default=256, gt=0, description="Target size in pixels.")
-    resize_mode: Literal["no", "keep_ratio", "keep_ratio_largest", "center_crop", "border"] = Field(
+    image_size: int = Field(default=256, gt=0, le=16_383, description="Target size in pixels.")
+    resize_mode: ResizeMode = Field(
         default="keep_ratio",
         description="`no`; `keep_ratio`: shorter side to the size; `keep_ratio_largest`: longer "
         "side; `center_crop`: shorter side, then the centre square; `border`: longer side, then "
@@ -172,18 +182,21 @@ class Image(_Section):
     resize_only_if_bigger: bool = Field(
         default=True, description="Never enlarge; smaller images keep their original bytes."
     )
-    encode_format: Literal["jpg", "png", "webp"] = Field(
+    encode_format: EncodeFormat = Field(
         default="jpg", description="Format of images that are encoded anew."
     )
     encode_quality: int = Field(default=95, ge=1, le=100, description="Quality for jpg and webp.")
     max_pixels: int = Field(
         default=100_000_000,
         gt=0,
-        description="Largest width × height, read from the header before anything is decoded.",
+        lt=2**31,
+        description="Largest width × height, read from the header before anything is decoded. An "
+        "image of this size takes up to 1.5 GB while it is decoded.",
     )
     max_frames: int = Field(
         default=1000,
         gt=0,
+        lt=2**31,
         description="Most frames of an animation, whose first one is taken; 1 rejects animations.",
     )
 

@@ -18,9 +18,10 @@ from septet.pipelines.sources.warc import BodyError, read_body_from
 from septet.pipelines.stages.base import Pass, Stage, Work, map_tasks, numbered
 from septet.pipelines.stages.source import IN_PLAIN_FILE
 from septet.preprocess import files
-from septet.preprocess.http.client import Fetched, FetchPolicy, fetch_many
-from septet.preprocess.images.process import ImagePolicy, ImageReject, process_image
+from septet.preprocess.http.client import Fetched, fetch_many
+from septet.preprocess.images.process import process_image
 from septet.schemas import tables
+from septet.schemas.reasons import Rejected
 from septet.schemas.recipe import Fetch, Image
 
 _DECODE_THREADS = 2
@@ -85,12 +86,12 @@ class FetchWork(Work):
             self.results(number, tables.FETCHED) as results,
             files.open_atomic(numbered(self.images, number, "bin")) as out,
         ):
-            store = _Store(out, ImagePolicy(**self.image.model_dump()))
+            store = _Store(out, self.image)
             for got in _read_places(places, self.fetch.max_bytes):
                 store.put(got)
             away = [url for url, (path, _) in places.items() if path is None]
             if away:
-                fetch_many(away, _policy(self.fetch), store.put, threads=_DECODE_THREADS)
+                fetch_many(away, self.fetch, store.put, threads=_DECODE_THREADS)
             rows = sorted(store.rows, key=lambda row: str(row["image_url"]))
             results.keep(pa.Table.from_pylist(rows, tables.FETCHED))
             results.reject(_rejects(plan, rows))
@@ -104,9 +105,9 @@ class FetchWork(Work):
 class _Store:
     """Takes images in any order and from several threads; decodes them and keeps their bytes."""
 
-    def __init__(self, out: BinaryIO, policy: ImagePolicy):
+    def __init__(self, out: BinaryIO, settings: Image):
         self.rows: list[dict[str, Any]] = []
-        self._out, self._policy = out, policy
+        self._out, self._settings = out, settings
         self._end = 0
         self._lock = threading.Lock()
 
@@ -118,8 +119,8 @@ class _Store:
             return
         row["original_bytes"] = len(got.body)
         row["sha256"] = hashlib.sha256(got.body).hexdigest()
-        image = process_image(got.body, self._policy)
-        if isinstance(image, ImageReject):
+        image = process_image(got.body, self._settings)
+        if isinstance(image, Rejected):
             self._append({**row, "reason": image.reason, "value": image.value})
             return
         described = (
@@ -134,13 +135,6 @@ class _Store:
                 row |= {"offset": self._end, "size": len(data)}
                 self._end += len(data)
             self.rows.append(row)
-
-
-def _policy(fetch: Fetch) -> FetchPolicy:
-    settings = fetch.model_dump()
-    for name in ("allowed_hosts", "opt_out"):
-        settings[name] = tuple(settings[name])
-    return FetchPolicy(**settings)
 
 
 def _distinct_places(plan: pa.Table) -> dict[str, tuple[str | None, int]]:

@@ -12,10 +12,11 @@ from septet.pipelines.sources.lists import ListError, read_list
 from septet.pipelines.sources.warc import BrokenRecord, HtmlRecord, ImageRecord, read_warc
 from septet.pipelines.stages.base import Input, Pass, Results, Stage, Work, map_tasks, numbered
 from septet.preprocess import files
-from septet.preprocess.html.pages import BadUrl, image_url, parse_page
+from septet.preprocess.html.pages import image_url, parse_page
 from septet.preprocess.text.clean import clean_caption
 from septet.preprocess.text.ids import pair_id
 from septet.schemas import tables
+from septet.schemas.reasons import Rejected
 from septet.schemas.recipe import ListSource, WarcSource
 
 _BATCH = 8192
@@ -141,7 +142,7 @@ class _Reader:
         link = str(link)
         if settings.image_root is None or urlsplit(link).scheme in ("http", "https"):
             where = image_url(link, link)
-            if isinstance(where, BadUrl):
+            if isinstance(where, Rejected):
                 return self._reject(where.reason, where.value, caption=caption)
             link = where
         else:
@@ -174,7 +175,11 @@ class _Reader:
                   source=self._input.label, extra=extra)  # fmt: skip
 
     def _reject(
-        self, reason: str, value: str, page_url: str | None = None, caption: str | None = None
+        self,
+        reason: str,
+        value: str | None,
+        page_url: str | None = None,
+        caption: str | None = None,
     ) -> None:
         self._results.counts.taken += 1
         self._put("rejects", reason=reason, value=value, page_url=page_url, caption=caption,

@@ -6,8 +6,8 @@ from numpy.typing import NDArray
 from septet.preprocess.columns.base import Item, NoValue
 from septet.preprocess.images.orientation import orient
 from septet.preprocess.images.pillow import PillowPicture
-from septet.preprocess.images.rejects import Unusable
 from septet.preprocess.images.sniff import image_kind
+from septet.schemas.reasons import RejectedError
 
 MAX_PIXELS = 100_000_000
 
@@ -33,7 +33,7 @@ def read_picture(data: bytes) -> NDArray[np.uint8]:
         if picture.width * picture.height > MAX_PIXELS:
             raise PictureError(f"{picture.width} x {picture.height} pixels")
         pixels = orient(picture.pixels()[0], picture.orientation)
-    except Unusable as error:
+    except RejectedError as error:
         raise PictureError(": ".join(filter(None, (error.reason, error.value)))) from error
     return np.repeat(pixels[:, :, None], 3, axis=2) if pixels.ndim == 2 else pixels
 

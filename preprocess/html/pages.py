@@ -1,7 +1,7 @@
 """A page's bytes to candidate pairs: every picture with each text that captions it."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 from urllib.parse import quote, urljoin, urlsplit, urlunsplit
 
@@ -9,6 +9,7 @@ from resiliparse.parse.encoding import bytes_to_str, detect_encoding
 from selectolax.lexbor import LexborHTMLParser, LexborNode
 
 from septet.preprocess.text.clean import clean_caption
+from septet.schemas.reasons import Rejected
 
 _CONTAINERS = "figure, .figure, .informalfigure, .mediaobject, .wp-caption, .thumb, .gallerybox"
 _CAPTIONS = "figcaption, .caption, .wp-caption-text, .thumbcaption, .gallerytext, .title"
@@ -27,14 +28,6 @@ class Pair(NamedTuple):
     caption_from: str
 
 
-class BadUrl(NamedTuple):
-    """An image that has a caption but no URL that could be fetched."""
-
-    reason: str
-    value: str
-    caption: str
-
-
 @dataclass(frozen=True)
 class Page:
     """What a page gave."""
@@ -42,7 +35,8 @@ class Page:
     language: str | None
     """The language that it declares, as written."""
     pairs: list[Pair]
-    bad_urls: list[BadUrl]
+    bad_urls: list[Rejected]
+    """Images that have a caption but no URL that could be fetched."""
     images: int
     """`<img>` elements in all."""
     without_caption: int
@@ -70,21 +64,21 @@ def decode_page(body: bytes, charset: str | None = None) -> str:
     return str(bytes_to_str(body, detected, fallback_encodings=("utf-8", "cp1252")))
 
 
-def image_url(base: str, link: str) -> str | BadUrl:
+def image_url(base: str, link: str) -> str | Rejected:
     """`link` as an absolute http(s) URL without its fragment, spaces and non-ASCII escaped."""
     link = link.strip()
     if link[:5].lower() == "data:":
-        return BadUrl("inline_image", link[:40], "")
+        return Rejected("inline_image", link[:40])
     try:
         parts = urlsplit(urljoin(base, link))
         host = (parts.hostname or "").encode("idna").decode() if parts.hostname else ""
         port = f":{parts.port}" if parts.port else ""
     except (ValueError, UnicodeError):
-        return BadUrl("bad_url", link[:_MAX_URL], "")
+        return Rejected("bad_url", link[:_MAX_URL])
     if parts.scheme.lower() not in ("http", "https"):
-        return BadUrl("url_scheme", parts.scheme[:40] or link[:40], "")
+        return Rejected("url_scheme", parts.scheme[:40] or link[:40])
     if not host or len(link) > _MAX_URL:
-        return BadUrl("bad_url", link[:_MAX_URL], "")
+        return Rejected("bad_url", link[:_MAX_URL])
     path = quote(parts.path, safe="/%:@!$&'()*+,;=~-._") or "/"
     query = quote(parts.query, safe="/%:@!$&'()*+,;=~-._?")
     host = f"[{host}]" if ":" in host else host
@@ -136,7 +130,7 @@ def parse_page(body: bytes, url: str, charset: str | None, places: list[str]) ->
     language = root.attributes.get("lang") or root.attributes.get("xml:lang") if root else None
     figures = _figure_captions(tree) if "figcaption" in places else {}
     pairs: dict[Pair, None] = {}
-    bad: dict[BadUrl, None] = {}
+    bad: dict[Rejected, None] = {}
     images = without = 0
     for img in tree.css("img"):
         images += 1
@@ -155,8 +149,8 @@ def parse_page(body: bytes, url: str, charset: str | None, places: list[str]) ->
             continue
         absolute = image_url(base, source)
         for text, place in texts.items():
-            if isinstance(absolute, BadUrl):
-                bad[absolute._replace(caption=text)] = None
+            if isinstance(absolute, Rejected):
+                bad[replace(absolute, caption=text)] = None
             else:
                 pairs[Pair(absolute, text, place)] = None
     return Page(language or None, list(pairs), list(bad), images, without)

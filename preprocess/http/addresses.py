@@ -16,7 +16,7 @@ from urllib.parse import quote, urljoin, urlsplit
 from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
-from septet.preprocess.http.failures import Failure
+from septet.preprocess.http.failures import FetchError
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -55,7 +55,7 @@ def literal_address(host: str) -> Address | None:
             try:
                 return ipaddress.IPv4Address(socket.inet_aton(host))
             except OSError as error:
-                raise Failure("url", "host is no address") from error
+                raise FetchError("url", "host is no address") from error
         return None
 
 
@@ -67,16 +67,16 @@ def parse_url(text: str, base: URL | None = None) -> URL:
     the usual form; a fragment is dropped.
 
     Raises:
-        Failure: `url` or `scheme`.
+        FetchError: `url` or `scheme`.
     """
     try:
         parts = urlsplit(urljoin(str(base), text) if base else text.strip())
         if parts.scheme not in ("http", "https"):
-            raise Failure("scheme", parts.scheme[:20] or "none")
+            raise FetchError("scheme", parts.scheme[:20] or "none")
         if not parts.hostname:
-            raise Failure("url", "no host")
+            raise FetchError("url", "no host")
         if parts.username is not None:
-            raise Failure("url", "carries a user name")
+            raise FetchError("url", "carries a user name")
         host = URL.build(scheme=parts.scheme, host=parts.hostname.rstrip(".")).raw_host or ""
         address = literal_address(host)
         if address is not None:
@@ -88,7 +88,7 @@ def parse_url(text: str, base: URL | None = None) -> URL:
             f"{parts.scheme}://{host}{port}{path}" + (f"?{query}" if query else ""), encoded=True
         )
     except ValueError as error:
-        raise Failure("url", type(error).__name__) from error
+        raise FetchError("url", type(error).__name__) from error
 
 
 def _is_allowed(host: str, port: int | None, allowed_hosts: Collection[str]) -> bool:
@@ -100,7 +100,7 @@ def check_literal(url: URL, allowed_hosts: Collection[str]) -> None:
     """Refuse a URL whose host is itself an address that is not public.
 
     Raises:
-        Failure: `address`.
+        FetchError: `address`.
     """
     host = url.raw_host or ""
     address = literal_address(host)
@@ -109,7 +109,7 @@ def check_literal(url: URL, allowed_hosts: Collection[str]) -> None:
         and not is_public(address)
         and not _is_allowed(host, url.port, allowed_hosts)
     ):
-        raise Failure("address", host)
+        raise FetchError("address", host)
 
 
 class PublicResolver(AbstractResolver):
@@ -129,7 +129,7 @@ class PublicResolver(AbstractResolver):
         """Addresses of `host` that may be connected to.
 
         Raises:
-            Failure: `dns` or `address`.
+            FetchError: `dns` or `address`.
         """
         loop = asyncio.get_running_loop()
         lookup = loop.run_in_executor(
@@ -138,12 +138,12 @@ class PublicResolver(AbstractResolver):
         try:
             found = await asyncio.wait_for(lookup, self._timeout)
         except TimeoutError as error:
-            raise Failure("dns", "timeout", transient=True) from error
+            raise FetchError("dns", "timeout", transient=True) from error
         except socket.gaierror as error:
             transient = error.errno == socket.EAI_AGAIN
-            raise Failure("dns", error.strerror, transient) from error
+            raise FetchError("dns", error.strerror, transient) from error
         except UnicodeError as error:
-            raise Failure("dns", "name is too long") from error
+            raise FetchError("dns", "name is too long") from error
         allowed = _is_allowed(host, port, self._allowed)
         results = [
             ResolveResult(
@@ -158,7 +158,7 @@ class PublicResolver(AbstractResolver):
             if allowed or is_public(ipaddress.ip_address(where[0]))
         ]
         if not results:
-            raise Failure("address", host)
+            raise FetchError("address", host)
         return results
 
     async def close(self) -> None:

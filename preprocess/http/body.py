@@ -12,7 +12,8 @@ import aiohttp
 import brotli
 import zstandard
 
-from septet.preprocess.http.failures import Failure, explain
+from septet.preprocess.http.failures import explain
+from septet.schemas.reasons import RejectedError
 
 _CHUNK = 2**16
 _HEAD_END = re.compile(rb"\r?\n\r?\n")
@@ -28,33 +29,33 @@ async def read_body(response: aiohttp.ClientResponse, max_bytes: int) -> bytes:
     """The body of an answer, its content codings undone. Reads no further than a bound demands.
 
     Raises:
-        Failure: `too_large`, `truncated`, `encoding` or `empty`.
+        RejectedError: `too_large`, `truncated`, `encoding` or `empty`.
     """
     declared = response.content_length
     if declared is not None and declared > max_bytes:
-        raise Failure("too_large", str(declared))
+        raise RejectedError("too_large", str(declared))
     received = 0
     pieces: list[bytes] = []
     try:
         async for piece in response.content.iter_chunked(_CHUNK):
             received += len(piece)
             if received > max_bytes:
-                raise Failure("too_large", f"more than {max_bytes}")
+                raise RejectedError("too_large", f"more than {max_bytes}")
             pieces.append(piece)
     except aiohttp.ClientPayloadError as error:
         total = "" if declared is None else f" of {declared}"
-        raise Failure("truncated", f"{received}{total}") from error
+        raise RejectedError("truncated", f"{received}{total}") from error
     except aiohttp.ClientError as error:  # the connection broke: the same to the reader
-        failure = explain(error)
+        failure: RejectedError = explain(error)
         if failure.reason == "connect":
-            failure = Failure("truncated", str(received))
+            failure = RejectedError("truncated", str(received))
         raise failure from error
     body = b"".join(pieces)
     coding = response.headers.get("Content-Encoding", "")
     if body and coding:
         body = await asyncio.to_thread(decode_content, body, coding, max_bytes)
     if not body:
-        raise Failure("empty")
+        raise RejectedError("empty")
     return body
 
 
@@ -78,7 +79,7 @@ def decode_stored(body: bytes, transfer_coding: str, content_coding: str, max_by
         max_bytes: Bound on what comes out.
 
     Raises:
-        Failure: `too_large`, `truncated` or `encoding`.
+        RejectedError: `too_large`, `truncated` or `encoding`.
     """
     if "chunked" in transfer_coding.lower():
         body = join_chunks(body)
@@ -90,8 +91,8 @@ def join_chunks(body: bytes) -> bytes:
     is where it does not begin with a chunk.
 
     Raises:
-        Failure: `truncated` where the last chunk is missing, `encoding` where a later one is not
-            framed.
+        RejectedError: `truncated` where the last chunk is missing, `encoding` where a later one
+            is not framed.
     """
     parts: list[bytes] = []
     at = 0
@@ -104,14 +105,14 @@ def join_chunks(body: bytes) -> bytes:
         if end < len(body) - 1 and not framed:
             break
         if not framed:
-            raise Failure("truncated", "within a chunk")
+            raise RejectedError("truncated", "within a chunk")
         parts.append(body[start:end])
         at = end + (2 if body[end] == 0x0D else 1)
     if not parts:
         return body
     if at == len(body) or body.find(b"\n", at) < 0:
-        raise Failure("truncated", "before the last chunk")
-    raise Failure("encoding", "chunked")
+        raise RejectedError("truncated", "before the last chunk")
+    raise RejectedError("encoding", "chunked")
 
 
 def decode_content(
@@ -129,23 +130,23 @@ def decode_content(
         decoded_already: Whether a body that is plainly not in the coding is taken as it is.
 
     Raises:
-        Failure: `too_large`, `truncated` or `encoding`.
+        RejectedError: `too_large`, `truncated` or `encoding`.
     """
     names = [name.strip().lower() for name in codings.split(",")]
     names = [name for name in names if name not in _LABELS]
     if len(names) > _MAX_CODINGS:
-        raise Failure("encoding", codings.strip()[:40])
+        raise RejectedError("encoding", codings.strip()[:40])
     for name in reversed(names):
         body = _undo(name, body, max_bytes, decoded_already)
     if len(body) > max_bytes:
-        raise Failure("too_large", f"more than {max_bytes}")
+        raise RejectedError("too_large", f"more than {max_bytes}")
     return body
 
 
 def _undo(name: str, body: bytes, max_bytes: int, decoded_already: bool) -> bytes:
     decoder = _DECODERS.get(name)
     if decoder is None:
-        raise Failure("encoding", name[:40])
+        raise RejectedError("encoding", name[:40])
     if decoded_already and not _may_begin(name, body):
         return body
     pieces: list[bytes] = []
@@ -154,16 +155,16 @@ def _undo(name: str, body: bytes, max_bytes: int, decoded_already: bool) -> byte
         for piece in decoder(body, max_bytes + 1):
             room -= len(piece)
             if room < 0:
-                raise Failure("too_large", f"more than {max_bytes}")
+                raise RejectedError("too_large", f"more than {max_bytes}")
             pieces.append(piece)
     except EOFError as error:
         if decoded_already and _is_plain(body):
             return body
-        raise Failure("truncated", f"{len(body)} of the {name} stream") from error
+        raise RejectedError("truncated", f"{len(body)} of the {name} stream") from error
     except (zlib.error, brotli.error, zstandard.ZstdError) as error:
         if decoded_already and _is_plain(body):
             return body
-        raise Failure("encoding", name) from error
+        raise RejectedError("encoding", name) from error
     return b"".join(pieces)
 
 

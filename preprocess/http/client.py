@@ -1,8 +1,8 @@
-"""Fetching many pictures over HTTP, each within a budget of time, bytes and redirects.
+"""The HTTP client: fetches many URLs, each within a budget of time, bytes and redirects.
 
 The order of requests is by host: up to `per_host` at once on each, most wanted host first, so that
 connections are reused and one slow host holds up nobody else. Every URL ends in exactly one
-`Fetched`, whatever a server does; its reasons are those of `preprocess.http.failures.REASONS`.
+`Fetched`, whatever a server does; its reasons are those of `septet.schemas.reasons.REASONS`.
 """
 
 import asyncio
@@ -13,7 +13,7 @@ from collections import Counter, defaultdict, deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from functools import lru_cache
 
@@ -22,61 +22,13 @@ from yarl import URL
 
 from septet.preprocess.http.addresses import PublicResolver, check_literal, parse_url
 from septet.preprocess.http.body import read_body
-from septet.preprocess.http.failures import Failure, explain
-from septet.preprocess.http.opt_out import find_opt_out
+from septet.preprocess.http.failures import FetchError, explain
+from septet.preprocess.http.opt_out import agent_token, find_opt_out
+from septet.schemas.reasons import RejectedError
+from septet.schemas.recipe import Fetch
 
 _REDIRECTS = (301, 302, 303, 307, 308)
 _HOST_FAULTS = ("dns", "connect", "tls", "timeout")
-
-
-@dataclass(frozen=True)
-class FetchPolicy:
-    """How politely, how long and how much is fetched. Times are in seconds."""
-
-    user_agent: str = "Septet/0.1 (+https://github.com/septet/septet)"
-    """Sent with every request; its first word without the version is the token that scoped
-    X-Robots-Tag directives may name."""
-    concurrency: int = 64
-    """Requests in flight, and bodies held at once."""
-    per_host: int = 8
-    connect_timeout: float = 5.0
-    """For resolving the name, and again for connecting (TLS included)."""
-    first_byte_timeout: float = 10.0
-    """From the request to the end of the answer's headers; also the longest pause in a body."""
-    total_timeout: float = 30.0
-    """For one URL with all its redirects, retries and pauses. Waiting for a host's turn is free."""
-    max_bytes: int = 20 * 2**20
-    """Of one body, both as sent and when inflated."""
-    max_redirects: int = 5
-    retries: int = 2
-    """Further tries after 429, 5xx, failed connections and time-outs. (A request whose connection
-    breaks before the answer is also sent once more at once, by aiohttp: kept connections go
-    stale.)"""
-    backoff: float = 0.5
-    """Pause before the first retry, doubled for each further one; Retry-After takes precedence."""
-    give_up_after: int = 24
-    """Failed tries in a row (no connection, no answer in time) after which a host's other URLs
-    are not tried any more; 0 never gives up."""
-    allowed_hosts: tuple[str, ...] = ()
-    """"host" or "host:port" that may have private addresses: intranets, tests."""
-    opt_out: tuple[str, ...] = ("noai", "noimageai", "noindex", "noimageindex", "noml")
-    """X-Robots-Tag directives that are honoured."""
-    tdm_reservation: bool = True
-    """Whether `tdm-reservation: 1` is honoured."""
-
-    def __post_init__(self) -> None:
-        if not self.user_agent.strip() or not self.user_agent.isprintable():
-            raise ValueError("user_agent must say who fetches, in one printable line")
-        for field in fields(self):
-            least = {"retries": 0, "max_redirects": 0, "give_up_after": 0, "backoff": 0.0}
-            value = getattr(self, field.name)
-            if field.type in (int, float) and value < least.get(field.name, 1e-9):
-                raise ValueError(f"{field.name} must be positive, not {value}")
-
-    @property
-    def agent_token(self) -> str:
-        """The product token of `user_agent`, in lower case."""
-        return self.user_agent.split("/")[0].split()[0].lower()
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +43,7 @@ class Fetched:
 
 def fetch_many(
     urls: Iterable[str],
-    policy: FetchPolicy,
+    settings: Fetch,
     handle: Callable[[Fetched], None],
     threads: int = 1,
 ) -> None:
@@ -112,7 +64,7 @@ def fetch_many(
             async def on_done(result: Fetched) -> None:
                 await loop.run_in_executor(pool, handle, result)
 
-            await fetch_all(urls, policy, on_done)
+            await fetch_all(urls, settings, on_done)
 
     # In a thread of its own: a notebook's has an event loop already.
     with ThreadPoolExecutor(1, thread_name_prefix="fetch") as own:
@@ -121,12 +73,12 @@ def fetch_many(
 
 async def fetch_all(
     urls: Iterable[str],
-    policy: FetchPolicy,
+    settings: Fetch,
     on_done: Callable[[Fetched], Awaitable[None]],
 ) -> None:
     """Fetch `urls` and await `on_done` with each result, in the order in which they come.
 
-    `on_done` runs up to `policy.concurrency` times at once; no more bodies than that are held,
+    `on_done` runs up to `settings.concurrency` times at once; no more bodies than that are held,
     because a request's place is not given away before its result is taken. The URLs themselves
     are all held. What `on_done` raises ends the fetch and is raised here.
 
@@ -137,16 +89,16 @@ async def fetch_all(
     for text in urls:
         try:
             url = parse_url(text)
-            check_literal(url, policy.allowed_hosts)
-        except Failure as failure:
+            check_literal(url, settings.allowed_hosts)
+        except RejectedError as failure:
             await on_done(Fetched(text, None, failure.reason, failure.value))
         else:
             queues[url.raw_host or ""].append((text, url))
     by_size = sorted(queues.values(), key=len, reverse=True)
-    lanes = deque(queue for queue in by_size for _ in range(min(policy.per_host, len(queue))))
+    lanes = deque(queue for queue in by_size for _ in range(min(settings.per_host, len(queue))))
 
-    async with _session(policy) as session:
-        fetcher = _Fetcher(session, policy, {host: len(queues[host]) for host in queues})
+    async with _session(settings) as session:
+        fetcher = _Fetcher(session, settings, {host: len(queues[host]) for host in queues})
 
         async def work() -> None:
             while lanes:
@@ -154,7 +106,9 @@ async def fetch_all(
                 while lane:
                     await on_done(await fetcher.fetch(*lane.popleft()))
 
-        workers = [asyncio.create_task(work()) for _ in range(min(policy.concurrency, len(lanes)))]
+        workers = [
+            asyncio.create_task(work()) for _ in range(min(settings.concurrency, len(lanes)))
+        ]
         try:
             await asyncio.gather(*workers)
         finally:
@@ -170,9 +124,9 @@ def _tls_context() -> ssl.SSLContext:
 
 
 @asynccontextmanager
-async def _session(policy: FetchPolicy) -> AsyncIterator[aiohttp.ClientSession]:
+async def _session(settings: Fetch) -> AsyncIterator[aiohttp.ClientSession]:
     resolver = PublicResolver(
-        policy.allowed_hosts, policy.connect_timeout, min(policy.concurrency, 64)
+        settings.allowed_hosts, settings.connect_timeout, min(settings.concurrency, 64)
     )
     connector = aiohttp.TCPConnector(
         resolver=resolver,
@@ -187,9 +141,9 @@ async def _session(policy: FetchPolicy) -> AsyncIterator[aiohttp.ClientSession]:
         auto_decompress=False,
         max_line_size=2**14,
         max_field_size=2**15,
-        headers={"User-Agent": policy.user_agent, "Accept-Encoding": "identity"},
+        headers={"User-Agent": settings.user_agent, "Accept-Encoding": "identity"},
         timeout=aiohttp.ClientTimeout(
-            total=None, sock_connect=policy.connect_timeout, sock_read=policy.first_byte_timeout
+            total=None, sock_connect=settings.connect_timeout, sock_read=settings.first_byte_timeout
         ),
     )
     try:
@@ -218,27 +172,26 @@ class _Budget:
 class _Fetcher:
     """The state that the requests of one `fetch_all` share."""
 
-    def __init__(
-        self, session: aiohttp.ClientSession, policy: FetchPolicy, waiting: dict[str, int]
-    ):
-        self._session, self._policy = session, policy
+    def __init__(self, session: aiohttp.ClientSession, settings: Fetch, waiting: dict[str, int]):
+        self._session, self._settings = session, settings
         self._waiting = Counter(waiting)  # URLs of each host that were not begun
         self._failed: Counter[str] = Counter()  # tries in a row that a host let fail
         self._places: dict[str, asyncio.Semaphore] = {}
 
     async def fetch(self, text: str, url: URL) -> Fetched:
-        budget = _Budget(self._policy.total_timeout)
-        pause = self._policy.backoff
-        tries = self._policy.retries
+        budget = _Budget(self._settings.total_timeout)
+        pause = self._settings.backoff
+        tries = self._settings.retries
         self._waiting[url.raw_host or ""] -= 1
         while True:
             try:
                 return Fetched(text, await self._follow(url, budget))
-            except Failure as failure:
-                wait = failure.retry_after
+            except RejectedError as failure:
+                transient = isinstance(failure, FetchError) and failure.transient
+                wait = failure.retry_after if isinstance(failure, FetchError) else None
                 if wait is None:
                     wait = pause * random.uniform(0.5, 1.0)  # so that retries spread out
-                if not failure.transient or tries == 0 or wait >= budget.left:
+                if not transient or tries == 0 or wait >= budget.left:
                     return Fetched(text, None, failure.reason, failure.value)
             tries -= 1
             pause *= 2
@@ -248,29 +201,29 @@ class _Fetcher:
     async def _follow(self, url: URL, budget: _Budget) -> bytes:
         """Request `url` and what it redirects to; give the body at the end."""
         first_host = url.raw_host or ""
-        for _ in range(self._policy.max_redirects + 1):
-            check_literal(url, self._policy.allowed_hosts)
+        for _ in range(self._settings.max_redirects + 1):
+            check_literal(url, self._settings.allowed_hosts)
             host = url.raw_host or ""
-            place = self._places.setdefault(host, asyncio.Semaphore(self._policy.per_host))
+            place = self._places.setdefault(host, asyncio.Semaphore(self._settings.per_host))
             async with place:
                 reuse = self._waiting[first_host] > 0
                 answer = await self._try(url, host, budget, reuse)
             if isinstance(answer, bytes):
                 return answer
             url = answer
-        raise Failure("redirects", str(self._policy.max_redirects))
+        raise FetchError("redirects", str(self._settings.max_redirects))
 
     async def _try(self, url: URL, host: str, budget: _Budget, reuse: bool) -> bytes | URL:
         """`_request` within the budget, unless the host has failed too often."""
-        if 0 < self._policy.give_up_after <= self._failed[host]:
-            raise Failure("host_down", str(self._policy.give_up_after))
+        if 0 < self._settings.give_up_after <= self._failed[host]:
+            raise FetchError("host_down", str(self._settings.give_up_after))
         try:
             try:
                 async with budget.spend():
                     answer = await self._request(url, reuse)
             except TimeoutError as error:
-                raise Failure("timeout", "total") from error
-        except Failure as failure:
+                raise FetchError("timeout", "total") from error
+        except RejectedError as failure:
             self._failed[host] = self._failed[host] + 1 if failure.reason in _HOST_FAULTS else 0
             raise
         self._failed[host] = 0
@@ -283,17 +236,17 @@ class _Fetcher:
         scarce.
         """
         # The limits of resolving and connecting raise before this one.
-        limit = 2 * self._policy.connect_timeout + self._policy.first_byte_timeout
+        limit = 2 * self._settings.connect_timeout + self._settings.first_byte_timeout
         try:
             async with asyncio.timeout(limit):
                 response = await self._session.get(url, allow_redirects=False)
         except aiohttp.ClientError as error:
             failure = explain(error)
             if failure.value == "read":
-                failure.value = "first_byte"
+                failure = FetchError("timeout", "first_byte", transient=True)
             raise failure from error
         except TimeoutError as error:
-            raise Failure("timeout", "first_byte", transient=True) from error
+            raise FetchError("timeout", "first_byte", transient=True) from error
         async with response:
             try:
                 return await self._read(response, url)
@@ -302,22 +255,22 @@ class _Fetcher:
                     response.close()
 
     async def _read(self, response: aiohttp.ClientResponse, url: URL) -> bytes | URL:
-        headers, policy = response.headers, self._policy
+        headers, settings = response.headers, self._settings
         if response.status in _REDIRECTS and "Location" in headers:
             return parse_url(headers["Location"], url)
         if response.status != 200:
             transient = response.status == 429 or response.status >= 500
             wait = _seconds(headers.get("Retry-After")) if transient else None
-            raise Failure("http_status", str(response.status), transient, wait)
+            raise FetchError("http_status", str(response.status), transient, wait)
         opt_out = find_opt_out(
             headers.getall("X-Robots-Tag", ()),
-            headers.getall("tdm-reservation", ()) if policy.tdm_reservation else (),
-            policy.agent_token,
-            policy.opt_out,
+            headers.getall("tdm-reservation", ()) if settings.tdm_reservation else (),
+            agent_token(settings.user_agent),
+            settings.opt_out,
         )
         if opt_out:
-            raise Failure("opt_out", opt_out)
-        return await read_body(response, policy.max_bytes)
+            raise FetchError("opt_out", opt_out)
+        return await read_body(response, settings.max_bytes)
 
 
 def _seconds(retry_after: str | None) -> float | None:

@@ -11,6 +11,11 @@ _SCOPE = re.compile(r"\s*([a-z0-9*_./-]+)\s*:(.*)", re.DOTALL)
 _VALUED = ("unavailable_after", "max-snippet", "max-image-preview", "max-video-preview")
 
 
+def agent_token(user_agent: str) -> str:
+    """The product token of a user agent, in lower case: "Septet/0.1 (+https://…)" is septet."""
+    return user_agent.split("/")[0].split()[0].lower()
+
+
 def robots_directives(header: str, agent: str) -> set[str]:
     """Directives of one X-Robots-Tag value that concern `agent` (lower case).
 

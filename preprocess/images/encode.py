@@ -5,7 +5,7 @@ import numpy as np
 import simplejpeg
 
 from septet.preprocess.images.orientation import Pixels
-from septet.preprocess.images.rejects import Unusable
+from septet.schemas.reasons import RejectedError
 
 LONGEST_SIDE = {"jpg": 65_500, "png": 1_000_000, "webp": 16_383}
 """Pixels that a side may have in each format (libjpeg, libpng's default limit, libwebp)."""
@@ -15,10 +15,10 @@ def check_encodable(width: int, height: int, encode_format: str) -> None:
     """Refuse sizes that the format cannot hold.
 
     Raises:
-        Unusable: `too_long_side`.
+        RejectedError: `too_long_side`.
     """
     if max(width, height) > LONGEST_SIDE[encode_format]:
-        raise Unusable("too_long_side", f"{width}x{height}")
+        raise RejectedError("too_long_side", f"{width}x{height}")
 
 
 def encode(pixels: Pixels, encode_format: str, quality: int) -> bytes:

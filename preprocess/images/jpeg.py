@@ -11,7 +11,7 @@ import numpy as np
 import simplejpeg
 
 from septet.preprocess.images.orientation import Pixels, exif_orientation
-from septet.preprocess.images.rejects import Unusable
+from septet.schemas.reasons import RejectedError
 
 _MAX_SCANS = 100
 _MARGIN = 1.1
@@ -75,7 +75,7 @@ def decode(data: bytes, header: JpegHeader, width: int = 0, height: int = 0) -> 
         The pixels, or None where libjpeg-turbo cannot read this one and Pillow should try.
 
     Raises:
-        Unusable: `decode_error`.
+        RejectedError: `decode_error`.
     """
     gray = header.components == 1
     return _decode(data, "GRAY" if gray else "RGB", round(width * _MARGIN), round(height * _MARGIN))
@@ -87,14 +87,14 @@ def check_content(data: bytes) -> bool:
     False where libjpeg-turbo has no opinion.
 
     Raises:
-        Unusable: `decode_error`, where it is truncated or damaged.
+        RejectedError: `decode_error`, where it is truncated or damaged.
     """
     return _decode(data, "RGB", 1, 1) is not None
 
 
 def _decode(data: bytes, colorspace: str, width: int, height: int) -> Pixels | None:
     if data.count(b"\xff\xda") > _MAX_SCANS:  # each scan costs a pass over all pixels
-        raise Unusable("decode_error", f"more than {_MAX_SCANS} scans")
+        raise RejectedError("decode_error", f"more than {_MAX_SCANS} scans")
     try:
         # Scaling to more than half the size saves no time and costs detail: min_factor.
         pixels = simplejpeg.decode_jpeg(
@@ -104,6 +104,6 @@ def _decode(data: bytes, colorspace: str, width: int, height: int) -> Pixels | N
         message = str(error)
         damaged = message.startswith(("Corrupt JPEG data", "Premature end"))
         if damaged and "extraneous bytes" not in message:
-            raise Unusable("decode_error", message) from error
+            raise RejectedError("decode_error", message) from error
         return None
     return pixels[:, :, 0] if pixels.shape[2] == 1 else np.asarray(pixels)

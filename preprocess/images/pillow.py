@@ -18,7 +18,8 @@ from PIL import (
 )
 
 from septet.preprocess.images.orientation import Pixels, exif_orientation
-from septet.preprocess.images.rejects import Unusable, decode_error
+from septet.preprocess.images.rejects import decode_error
+from septet.schemas.reasons import RejectedError
 
 # Pillow warns of odd metadata, file by file; what matters here ends in a reject or in pixels.
 warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
@@ -47,12 +48,12 @@ class PillowPicture:
         """Read the header.
 
         Raises:
-            Unusable: `decode_error` or `unsupported`.
+            RejectedError: `decode_error` or `unsupported`.
         """
         self.kind, self._data = kind, data
         self._as_stored = True
         if kind == "avif" and not AvifImagePlugin.SUPPORTED:
-            raise Unusable("unsupported", "avif")
+            raise RejectedError("unsupported", "avif")
         try:
             self._image = _READERS[kind](io.BytesIO(data))
         except Exception as error:
@@ -62,7 +63,7 @@ class PillowPicture:
             self._reopen_png()
         self.width, self.height = self._image.size
         if self.width < 1 or self.height < 1:
-            raise Unusable("decode_error", f"{self.width}x{self.height} pixels")
+            raise RejectedError("decode_error", f"{self.width}x{self.height} pixels")
 
     def _reopen_png(self) -> None:
         self._as_stored = False
@@ -85,7 +86,7 @@ class PillowPicture:
         True for opaque still PNGs of at most 8 bits and opaque still WebPs.
 
         Raises:
-            Unusable: `decode_error` or `unsupported`.
+            RejectedError: `decode_error` or `unsupported`.
         """
         try:
             self._image.load()
@@ -96,7 +97,7 @@ class PillowPicture:
             return self.pixels()
         try:
             pixels, opaque = _on_white(self._image)
-        except Unusable:
+        except RejectedError:
             raise
         except Exception as error:  # palettes and transparency can be damaged too
             raise decode_error(error) from error
@@ -126,7 +127,9 @@ def _on_white(image: Image.Image) -> tuple[Pixels, bool]:
             pixels[deep == clear] = 255
         return pixels, not isinstance(clear, int)
     if image.mode not in _READABLE_MODES:
-        raise Unusable("unsupported", f"{image.format or ''} mode {image.mode}".strip().lower())
+        raise RejectedError(
+            "unsupported", f"{image.format or ''} mode {image.mode}".strip().lower()
+        )
     if image.has_transparency_data:
         image = image if image.mode == "RGBA" else image.convert("RGBA")
         alpha = image.getchannel("A")

@@ -10,11 +10,6 @@ from septet.preprocess.images.orientation import Pixels
 # Parallelism is over pictures; OpenCV's own threads would only get in its way.
 cv2.setNumThreads(0)
 
-RESIZE_MODES = ("no", "keep_ratio", "keep_ratio_largest", "center_crop", "border")
-"""no: as it is. keep_ratio: short side to the size. keep_ratio_largest: long side to the size.
-center_crop: keep_ratio, then the middle square. border: keep_ratio_largest, then white around it
-to a square."""
-
 
 @dataclass(frozen=True)
 class ResizePlan:

@@ -2,7 +2,7 @@
 
 import re
 
-from septet.preprocess.images.rejects import Unusable
+from septet.schemas.reasons import RejectedError
 
 DECODABLE = ("jpeg", "png", "gif", "webp", "bmp", "tiff", "avif")
 """Kinds of pictures that are read."""
@@ -49,13 +49,13 @@ def image_kind(data: bytes) -> str:
     """The kind of picture that `data` is, one of `DECODABLE`.
 
     Raises:
-        Unusable: `empty`, `not_image` or `unsupported`.
+        RejectedError: `empty`, `not_image` or `unsupported`.
     """
     if not data:
-        raise Unusable("empty")
+        raise RejectedError("empty")
     verdict, kind = _sniff(data[:4096])
     if verdict != "image":
-        raise Unusable(verdict, kind)
+        raise RejectedError(verdict, kind)
     return kind
 
 

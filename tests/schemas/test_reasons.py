@@ -16,7 +16,7 @@ from septet.schemas.reasons import (
 )
 
 ROOT = Path(__file__).parents[2]
-CARRIERS = {"Rejected", "RejectedError", "Failure", "Unusable", "BodyError", "BrokenRecord", "BadUrl"}  # fmt: skip
+CARRIERS = {"Rejected", "RejectedError", "FetchError", "BodyError", "BrokenRecord"}  # fmt: skip
 
 
 def test_the_page_is_the_table() -> None:

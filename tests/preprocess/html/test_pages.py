@@ -2,7 +2,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from septet.preprocess.html.pages import BadUrl, Pair, decode_page, image_url, parse_page
+from septet.preprocess.html.pages import Pair, decode_page, image_url, parse_page
+from septet.schemas.reasons import Rejected
 
 URL = "https://example.org/docs/page.html"
 PLACES = ["alt", "figcaption"]
@@ -108,7 +109,7 @@ def test_urls_are_absolute_and_escaped(link: str, url: str) -> None:
 )
 def test_bad_urls_say_why(link: str, reason: str) -> None:
     found = image_url(URL, link)
-    assert isinstance(found, BadUrl) and found.reason == reason
+    assert isinstance(found, Rejected) and found.reason == reason
 
 
 @given(st.binary(max_size=300) | st.text(alphabet="<>imgfigurecaption src=alt\"'/&;!-", max_size=300).map(str.encode))  # fmt: skip
@@ -120,4 +121,4 @@ def test_no_page_breaks_it(body: bytes) -> None:
 @given(st.text(max_size=60))
 def test_no_link_breaks_it(link: str) -> None:
     found = image_url(URL, link)
-    assert isinstance(found, BadUrl) or found.isascii()
+    assert isinstance(found, Rejected) or found.isascii()

@@ -1,9 +1,8 @@
 """Fetching from the test server, with limits that keep tests quick."""
 
-import dataclasses
-
-from septet.preprocess.http.client import Fetched, FetchPolicy, fetch_many
-from septet.preprocess.http.failures import REASONS
+from septet.preprocess.http.client import Fetched, fetch_many
+from septet.schemas.reasons import REASONS
+from septet.schemas.recipe import Fetch
 
 PICTURE = bytes(range(256)) * 400
 LIMIT = 2**20
@@ -11,7 +10,7 @@ LIMIT = 2**20
 
 def quick(server, **changes):
     """Limits as hard as a busy machine allows, for the server's address only."""
-    policy = FetchPolicy(
+    policy = Fetch(
         connect_timeout=2.0,
         first_byte_timeout=2.0,
         total_timeout=10.0,
@@ -20,7 +19,7 @@ def quick(server, **changes):
         give_up_after=0,
         allowed_hosts=(server.host,),
     )
-    return dataclasses.replace(policy, **changes)
+    return Fetch(**{**policy.model_dump(), **changes})
 
 
 def fetch_list(urls, policy):
@@ -33,7 +32,7 @@ def fetch_one(url, policy):
     [result] = fetch_list([url], policy)
     assert result.url == url
     assert (result.body is None) == (result.reason is not None)
-    assert result.reason is None or result.reason in REASONS
+    assert result.reason is None or "fetch" in REASONS[result.reason].stages
     return result
 
 

@@ -13,7 +13,7 @@ from septet.preprocess.http.addresses import (
     literal_address,
     parse_url,
 )
-from septet.preprocess.http.failures import Failure
+from septet.preprocess.http.failures import FetchError
 
 PRIVATE = [
     "127.0.0.1", "10.1.2.3", "172.16.0.1", "192.168.1.1", "169.254.169.254", "100.64.0.1",
@@ -43,7 +43,7 @@ def test_every_spelling_of_loopback_is_refused(host):
     assert str(literal_address(host)) == "127.0.0.1"
     url = parse_url(f"http://{host}:8080/x")
     assert url.raw_host == "127.0.0.1"
-    with pytest.raises(Failure) as failed:
+    with pytest.raises(FetchError) as failed:
         check_literal(url, ())
     assert (failed.value.reason, failed.value.value) == ("address", "127.0.0.1")
 
@@ -55,7 +55,7 @@ def test_every_spelling_of_loopback_is_refused(host):
      "http://127.0.0.1./", "http:\n//127.0.0.1/"],
 )  # fmt: skip
 def test_other_disguises_are_refused(text):
-    with pytest.raises(Failure) as failed:
+    with pytest.raises(FetchError) as failed:
         check_literal(parse_url(text), ())
     assert failed.value.reason == "address"
 
@@ -66,7 +66,7 @@ def test_allowed_hosts_name_a_host_or_a_port_of_it():
     check_literal(parse_url("http://[::1]:8080/"), ("[::1]:8080",))
     check_literal(parse_url("http://127.0.0.1/"), ("127.0.0.1:80",))
     for other in ("127.0.0.1:8081", "127.0.0.2", "localhost"):
-        with pytest.raises(Failure):
+        with pytest.raises(FetchError):
             check_literal(parse_url("http://127.0.0.1:8080/"), (other,))
 
 
@@ -92,7 +92,7 @@ def test_allowed_hosts_name_a_host_or_a_port_of_it():
     ],
 )
 def test_urls_that_are_refused(text, reason, value):
-    with pytest.raises(Failure) as failed:
+    with pytest.raises(FetchError) as failed:
         parse_url(text)
     assert (failed.value.reason, failed.value.value) == (reason, value)
 
@@ -137,7 +137,7 @@ def test_redirect_targets_are_relative_to_the_url(location, target):
 def test_parse_url_gives_a_url_or_a_failure(text):
     try:
         url = parse_url(text)
-    except Failure as failure:
+    except FetchError as failure:
         assert failure.reason in ("url", "scheme")
     else:
         assert str(url).isascii()
@@ -157,7 +157,7 @@ def resolve(host, allowed=(), timeout=5.0):
 
 
 def test_a_name_with_a_private_address_is_refused():
-    with pytest.raises(Failure) as failed:
+    with pytest.raises(FetchError) as failed:
         resolve("localhost")
     assert (failed.value.reason, failed.value.value) == ("address", "localhost")
 
@@ -168,6 +168,6 @@ def test_a_name_that_is_allowed_resolves():
 
 
 def test_a_name_that_cannot_exist():
-    with pytest.raises(Failure) as failed:
+    with pytest.raises(FetchError) as failed:
         resolve("a" * 64 + ".example")
     assert (failed.value.reason, failed.value.transient) == ("dns", False)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from septet.preprocess.http.body import decode_content, decode_stored, join_chunks, split_head
-from septet.preprocess.http.failures import Failure
+from septet.schemas.reasons import RejectedError
 
 
 def raw_deflate(data):
@@ -33,7 +33,7 @@ def decode(name, data, max_bytes=10_000, **options):
 
 
 def refused(call, *args, **options):
-    with pytest.raises(Failure) as failed:
+    with pytest.raises(RejectedError) as failed:
         call(*args, **options)
     return failed.value.reason, failed.value.value
 

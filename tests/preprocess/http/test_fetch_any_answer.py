@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from septet.preprocess.http.client import FetchPolicy
+from septet.schemas.recipe import Fetch
 from tests.preprocess.http.fetching import fetch_one
 
 
@@ -57,7 +57,7 @@ structured = st.builds(
 @given(st.binary(max_size=100) | st.binary(max_size=100).map(HEAD.__add__) | structured)
 def test_any_bytes_for_an_answer_end_in_one_result(raw_server, answer):
     raw_server.answer = answer
-    policy = FetchPolicy(
+    policy = Fetch(
         first_byte_timeout=0.2, total_timeout=0.4, retries=0, allowed_hosts=(raw_server.host,)
     )
     fetch_one(f"http://{raw_server.host}/", policy)

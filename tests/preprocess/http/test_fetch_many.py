@@ -7,7 +7,8 @@ from collections import Counter
 
 import pytest
 
-from septet.preprocess.http.client import Fetched, FetchPolicy, fetch_all, fetch_many
+from septet.preprocess.http.client import Fetched, fetch_all, fetch_many
+from septet.schemas.recipe import Fetch
 from tests.http_server import HostileServer
 from tests.preprocess.http.fetching import PICTURE, fetch_list, quick
 
@@ -116,9 +117,10 @@ def test_an_error_of_the_handler_is_raised_and_ends_the_fetch(server):
 def test_too_few_file_descriptors_are_our_own_fault(server):
     program = f"""
 import resource
-from septet.preprocess.http.client import FetchPolicy, fetch_many
+from septet.preprocess.http.client import fetch_many
+from septet.schemas.recipe import Fetch
 resource.setrlimit(resource.RLIMIT_NOFILE, (20, 20))
-policy = FetchPolicy(per_host=40, allowed_hosts=("{server.host}",))
+policy = Fetch(per_host=40, allowed_hosts=("{server.host}",))
 try:
     fetch_many(["{server.url("/slow?s=0.5", "/a.jpg")}"] * 40, policy, lambda result: None)
 except OSError as error:
@@ -132,7 +134,7 @@ def test_it_runs_where_an_event_loop_runs_already() -> None:
     got: list[Fetched] = []
 
     async def notebook() -> None:
-        fetch_many(["ftp://e.org/x"], FetchPolicy(), got.append)
+        fetch_many(["ftp://e.org/x"], Fetch(), got.append)
 
     asyncio.run(notebook())
     assert [one.reason for one in got] == ["scheme"]

@@ -2,10 +2,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from septet.preprocess.http.client import FetchPolicy
 from septet.preprocess.http.opt_out import find_opt_out, robots_directives
+from septet.schemas.recipe import Fetch
 
-DEFAULT = FetchPolicy().opt_out
+DEFAULT = Fetch().opt_out
 
 
 @pytest.mark.parametrize(

@@ -5,15 +5,16 @@ import io
 import numpy as np
 from PIL import Image
 
-from septet.preprocess.images.process import ImagePolicy, ImageReject, ProcessedImage, process_image
-from septet.preprocess.images.rejects import IMAGE_REASONS
+from septet.preprocess.images.process import ProcessedImage, process_image
+from septet.schemas import recipe
+from septet.schemas.reasons import REASONS, Rejected
 from tests.preprocess.images.pictures import (
     opened,
 )
 
-KEEP = ImagePolicy()  # nothing here is larger than 256 pixels
-LOSSLESS = ImagePolicy(encode_format="png")
-HALF = ImagePolicy(image_size=24)  # of the 64x48 photo's short side
+KEEP = recipe.Image()  # nothing here is larger than 256 pixels
+LOSSLESS = recipe.Image(encode_format="png")
+HALF = recipe.Image(image_size=24)  # of the 64x48 photo's short side
 
 
 def done(data, policy=KEEP):
@@ -30,8 +31,8 @@ def done(data, policy=KEEP):
 
 def rejected(data, policy=KEEP):
     result = process_image(data, policy)
-    assert isinstance(result, ImageReject), result
-    assert result.reason in IMAGE_REASONS
+    assert isinstance(result, Rejected), result
+    assert "fetch" in REASONS[result.reason].stages
     return result.reason, result.value
 
 

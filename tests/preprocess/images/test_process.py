@@ -9,7 +9,8 @@ import pytest
 import simplejpeg
 from PIL import Image, ImageOps
 
-from septet.preprocess.images.process import ImagePolicy, ProcessedImage, process_image
+from septet.preprocess.images.process import ProcessedImage, process_image
+from septet.schemas import recipe
 from tests.preprocess.images.pictures import (
     chunk,
     exif,
@@ -45,12 +46,12 @@ def test_bytes_are_kept_where_nothing_must_change(kind, ext, image, options):
     data = saved(image, kind, **options)
     result = done(data)
     assert result == ProcessedImage(data, ext, kind, 64, 48, 64, 48, False)
-    assert done(data, ImagePolicy(resize_mode="no", encode_format="webp")).data == data
+    assert done(data, recipe.Image(resize_mode="no", encode_format="webp")).data == data
 
 
 def test_large_pictures_are_kept_in_mode_no():
     data = saved(photo(600, 500), "jpeg")
-    assert done(data, ImagePolicy(resize_mode="no")).data == data
+    assert done(data, recipe.Image(resize_mode="no")).data == data
 
 
 def test_what_follows_the_picture_is_kept_too():
@@ -77,7 +78,7 @@ def test_what_follows_the_picture_is_kept_too():
 )
 @pytest.mark.parametrize("encode_format", ["jpg", "png", "webp"])
 def test_everything_else_is_encoded(kind, image, options, encode_format):
-    result = done(saved(image, kind, **options), ImagePolicy(encode_format=encode_format))
+    result = done(saved(image, kind, **options), recipe.Image(encode_format=encode_format))
     assert (result.ext, result.format, result.reencoded) == (encode_format, kind, True)
     assert (result.width, result.height) == (64, 48)
 
@@ -86,7 +87,7 @@ def test_everything_else_is_encoded(kind, image, options, encode_format):
 def test_pixels_survive(kind):
     data = saved(photo(), kind)
     seen = opened(data)
-    resized = done(data, ImagePolicy(encode_format="png", image_size=24))
+    resized = done(data, recipe.Image(encode_format="png", image_size=24))
     expected = np.asarray(Image.fromarray(seen).resize((32, 24), Image.Resampling.BOX))
     assert difference(opened(resized.data), expected) < 1
     if kind in ("gif", "bmp", "tiff", "avif"):
@@ -97,7 +98,7 @@ def test_grey_stays_grey():
     for kind in ("jpeg", "png"):
         data = saved(Image.fromarray(photo()).convert("L"), kind)
         for encode_format in ("jpg", "png"):
-            result = done(data, ImagePolicy(image_size=24, encode_format=encode_format))
+            result = done(data, recipe.Image(image_size=24, encode_format=encode_format))
             assert Image.open(io.BytesIO(result.data)).mode == "L"
 
 
@@ -127,7 +128,7 @@ def test_a_large_jpeg_is_turned_after_a_scaled_decode():
     pixels = photo(640, 400)
     pixels[:100, :100] = (255, 0, 0)
     data = saved(pixels, "jpeg", exif=exif(6), quality=95)
-    result = done(data, ImagePolicy(image_size=100))
+    result = done(data, recipe.Image(image_size=100))
     assert (result.width, result.height) == (100, 160)
     corner = opened(result.data)[5:15, -15:-5].mean((0, 1))
     assert corner[0] > 230
@@ -179,7 +180,7 @@ def test_alpha_is_laid_on_white():
 def test_invisible_colours_do_not_bleed_into_a_resize():
     pixels = np.zeros((64, 64, 4), np.uint8)  # transparent black
     pixels[:, ::2] = (255, 255, 255, 255)
-    result = done(saved(pixels, "png"), ImagePolicy(image_size=32, encode_format="png"))
+    result = done(saved(pixels, "png"), recipe.Image(image_size=32, encode_format="png"))
     assert (opened(result.data) == 255).all()
 
 
@@ -200,9 +201,9 @@ def test_the_first_frame_of_an_animation(kind):
     result = done(data)
     assert result.reencoded
     assert np.abs(opened(result.data).astype(int) - 40).max() <= 2
-    assert rejected(data, ImagePolicy(max_frames=1)) == ("too_many_frames", "1")
-    assert rejected(data, ImagePolicy(max_frames=2)) == ("too_many_frames", "2")
-    done(data, ImagePolicy(max_frames=3))
+    assert rejected(data, recipe.Image(max_frames=1)) == ("too_many_frames", "1")
+    assert rejected(data, recipe.Image(max_frames=2)) == ("too_many_frames", "2")
+    done(data, recipe.Image(max_frames=3))
 
 
 def ycck_jpeg(pixels):
@@ -264,7 +265,7 @@ def test_a_png_whose_text_inflates_to_a_bomb():
 )
 def test_resize_modes(kind, mode, width, height):
     data = saved(photo(640, 480), kind)
-    result = done(data, ImagePolicy(image_size=100, resize_mode=mode))
+    result = done(data, recipe.Image(image_size=100, resize_mode=mode))
     assert (result.width, result.height) == (width, height)
     assert (result.original_width, result.original_height) == (640, 480)
     assert result.reencoded == (mode != "no")
@@ -273,7 +274,7 @@ def test_resize_modes(kind, mode, width, height):
 def test_small_pictures_grow_only_when_asked():
     data = saved(photo(), "jpeg")
     assert done(data).data == data
-    grown = done(data, ImagePolicy(resize_only_if_bigger=False, image_size=96))
+    grown = done(data, recipe.Image(resize_only_if_bigger=False, image_size=96))
     assert (grown.width, grown.height, grown.reencoded) == (128, 96, True)
 
 
@@ -289,7 +290,7 @@ def test_scaled_decoding_is_close_to_averaging_all_pixels(size):
 
 def test_the_same_bytes_from_many_threads():
     jobs = [
-        (saved(photo(300 + 10 * i, 280, seed=i), kind), ImagePolicy(encode_format=encode_format))
+        (saved(photo(300 + 10 * i, 280, seed=i), kind), recipe.Image(encode_format=encode_format))
         for i, (kind, encode_format) in enumerate(
             itertools.product(["jpeg", "png", "webp", "gif"], ["jpg", "png", "webp"])
         )
@@ -303,7 +304,7 @@ def test_the_same_bytes_from_many_threads():
 def test_quality_is_passed_on():
     data = saved(photo(300, 300), "jpeg")
     sizes = [
-        len(done(data, ImagePolicy(encode_quality=quality, encode_format=encode_format)).data)
+        len(done(data, recipe.Image(encode_quality=quality, encode_format=encode_format)).data)
         for encode_format in ("jpg", "webp")
         for quality in (30, 95)
     ]

@@ -5,8 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from septet.preprocess.images.process import ImagePolicy, ImageReject, ProcessedImage, process_image
-from septet.preprocess.images.rejects import IMAGE_REASONS
+from septet.preprocess.images.process import ProcessedImage, process_image
+from septet.schemas import recipe
+from septet.schemas.reasons import REASONS, Rejected
 from tests.preprocess.images.pictures import WHOLE, opened, photo, png, saved
 from tests.preprocess.images.processing import HALF, KEEP, LOSSLESS, difference, done, rejected
 
@@ -43,21 +44,21 @@ def test_bombs_are_known_by_their_header(kind, size):
 
 def test_the_limit_itself_is_allowed():
     data = saved(photo(), "png")
-    done(data, ImagePolicy(max_pixels=64 * 48))
-    assert rejected(data, ImagePolicy(max_pixels=64 * 48 - 1)) == ("too_many_pixels", "64x48")
+    done(data, recipe.Image(max_pixels=64 * 48))
+    assert rejected(data, recipe.Image(max_pixels=64 * 48 - 1)) == ("too_many_pixels", "64x48")
 
 
 def test_enlarging_a_line_is_a_bomb_too():
     line = saved(np.zeros((1, 3000, 3), np.uint8), "png")
-    grow = ImagePolicy(resize_only_if_bigger=False, image_size=256)
+    grow = recipe.Image(resize_only_if_bigger=False, image_size=256)
     assert rejected(line, grow) == ("too_many_pixels", "768000x256")
 
 
 def test_sides_that_an_encoding_cannot_hold():
     tall = saved(np.zeros((20_000, 2), np.uint8), "bmp")
-    policy = ImagePolicy(encode_format="webp", resize_mode="no")
+    policy = recipe.Image(encode_format="webp", resize_mode="no")
     assert rejected(tall, policy) == ("too_long_side", "2x20000")
-    done(tall, ImagePolicy(encode_format="jpg", resize_mode="no"))
+    done(tall, recipe.Image(encode_format="jpg", resize_mode="no"))
 
 
 def test_more_scans_than_any_encoder_writes():
@@ -130,15 +131,15 @@ def test_no_bytes_make_it_raise(data):
     policy = data.draw(st.sampled_from([KEEP, HALF, LOSSLESS]))
     first = process_image(bytes(whole), policy)
     assert first == process_image(bytes(whole), policy)
-    if isinstance(first, ImageReject):
-        assert first.reason in IMAGE_REASONS
+    if isinstance(first, Rejected):
+        assert "fetch" in REASONS[first.reason].stages
         assert first.value is None or (len(first.value) <= 100 and "\n" not in first.value)
 
 
 @given(st.binary(max_size=200), st.sampled_from(sorted(WHOLE)))
 def test_random_bytes_after_a_real_start(tail, kind):
     for data in (tail, WHOLE[kind][:40] + tail):
-        assert isinstance(process_image(data, KEEP), ImageReject)
+        assert isinstance(process_image(data, KEEP), Rejected)
 
 
 @pytest.mark.parametrize(
@@ -148,4 +149,4 @@ def test_random_bytes_after_a_real_start(tail, kind):
 )  # fmt: skip
 def test_policies_that_make_no_sense(changes):
     with pytest.raises(ValueError, match=next(iter(changes))):
-        ImagePolicy(**changes)
+        recipe.Image(**changes)

@@ -1,9 +1,12 @@
+from typing import get_args
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from septet.preprocess.images.resize import RESIZE_MODES, plan_resize, resize
+from septet.preprocess.images.resize import plan_resize, resize
+from septet.schemas.recipe import ResizeMode
 from tests.preprocess.images.pictures import photo
 
 
@@ -53,7 +56,7 @@ def test_no_mode_never_resizes():
 sides = st.integers(1, 5000)
 
 
-@given(sides, sides, st.integers(1, 600), st.sampled_from(RESIZE_MODES), st.booleans())
+@given(sides, sides, st.integers(1, 600), st.sampled_from(get_args(ResizeMode)), st.booleans())
 def test_plans_hold_for_every_size(width, height, size, mode, only_if_bigger):
     plan = plan_resize(width, height, size, mode, only_if_bigger)
     if plan is None:
@@ -72,7 +75,7 @@ def test_plans_hold_for_every_size(width, height, size, mode, only_if_bigger):
 
 @pytest.mark.parametrize("channels", [(), (3,)])
 @pytest.mark.parametrize("size", [(90, 60), (61, 90), (20, 30)])
-@pytest.mark.parametrize("mode", RESIZE_MODES[1:])
+@pytest.mark.parametrize("mode", get_args(ResizeMode)[1:])
 def test_pixels_have_the_planned_size_and_keep_the_mean(mode, size, channels):
     pixels = photo(*size) if channels else photo(*size)[:, :, 0]
     plan = plan_resize(*size, 40, mode, False)

@@ -1,7 +1,7 @@
 import pytest
 
-from septet.preprocess.images.rejects import Unusable
 from septet.preprocess.images.sniff import DECODABLE, image_kind
+from septet.schemas.reasons import RejectedError
 from tests.preprocess.images.pictures import photo, saved
 
 
@@ -39,7 +39,7 @@ def test_every_kind_that_is_read(kind):
     ],
 )  # fmt: skip
 def test_what_is_not_read(data, reason, value):
-    with pytest.raises(Unusable) as refused:
+    with pytest.raises(RejectedError) as refused:
         image_kind(data)
     assert (refused.value.reason, refused.value.value) == (reason, value)
 
