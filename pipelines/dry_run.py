@@ -2,12 +2,14 @@
 
 import tempfile
 
+from apache_beam.runners.runner import PipelineResult
 from rich.console import Console
 from rich.table import Table
 
 from septet.pipelines.build import build
 from septet.pipelines.progress import BuildProgress
-from septet.pipelines.runners.base import BuildGraph, Job, PipelineResult
+from septet.pipelines.runners.base import Job
+from septet.pipelines.runners.beam import BuildPipeline
 from septet.pipelines.runners.cost import Measured, Prices, table
 from septet.pipelines.runners.dataflow import DataflowRunner, Graph
 from septet.pipelines.runners.measure import MeasuringRunner
@@ -22,10 +24,10 @@ class _DryRunner(MeasuringRunner):
         self.dataflow = dataflow
         self.graphs: list[Graph] = []
 
-    def run(self, name: str, build_graph: BuildGraph) -> PipelineResult:
-        """See `Runner.run`."""
-        self.graphs.append(self.dataflow.dry_run(name, build_graph))
-        return super().run(name, build_graph)
+    def run_pipeline(self, name: str, build_pipeline: BuildPipeline) -> PipelineResult:
+        """See `BeamRunner.run_pipeline`."""
+        self.graphs.append(self.dataflow.dry_run(name, build_pipeline))
+        return super().run_pipeline(name, build_pipeline)
 
 
 def dry_run(

@@ -13,8 +13,9 @@ from septet.pipelines.annotate.work import AnnotateWork
 from septet.pipelines.lock import locked
 from septet.pipelines.progress import BuildProgress
 from septet.pipelines.runners import Runner
-from septet.pipelines.stages.base import Pass, digest_of, map_tasks, outputs_in
+from septet.pipelines.stages.base import Pass, digest_of, outputs_in
 from septet.pipelines.stages.counts import Counts
+from septet.pipelines.stages.graphs import map_tasks
 from septet.preprocess import files
 from septet.preprocess.columns.base import Column
 from septet.preprocess.columns.reader import column_folder, read_manifest, stem

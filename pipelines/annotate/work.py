@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
-from apache_beam.metrics import Metrics
 
 from septet.pipelines.stages.counts import Counts
 from septet.preprocess import files
@@ -67,7 +66,7 @@ class AnnotateWork:
         shard = _corpus(self.corpus, self.manifest_sha256).shards[number]
         return files.join(column_folder(self.corpus, self.name), f"{stem(shard)}.parquet")
 
-    def run(self, number: int) -> None:
+    def run(self, number: int) -> Counts:
         """Annotate the samples of a shard: the tar, then the sidecar that makes it count."""
         column = _loaded(self.kind, self.settings)
         corpus = _corpus(self.corpus, self.manifest_sha256)
@@ -99,10 +98,9 @@ class AnnotateWork:
                 {"fingerprint": self.fingerprint, "base_sha256": shard.tar_sha256}
             ),
         }
-        Metrics.counter("septet.annotate", "in").inc(counts.taken)
-        Metrics.counter("septet.annotate", "out").inc(counts.given)
         table = pa.Table.from_pylist(rows, column_schema(column))
         files.write_table(self.path(number), table, metadata=footer | counts.to_metadata())
+        return counts
 
 
 def _check_works(counts: Counts, samples: int, last: Value | NoValue) -> None:

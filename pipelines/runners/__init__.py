@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from septet.pipelines import quiet  # noqa: F401  (before anything imports Beam)
 from septet.pipelines.runners.base import Job, Runner, RunnerError, StageFailed
 from septet.pipelines.runners.dataflow import DataflowRunner
 from septet.pipelines.runners.local import LocalRunner

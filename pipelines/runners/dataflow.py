@@ -14,7 +14,8 @@ from apache_beam.runners.runner import PipelineRunner
 from apache_beam.runners.worker import bundle_processor
 from apache_beam.transforms import environments
 
-from septet.pipelines.runners.base import BuildGraph, Runner, RunnerError, check_flags
+from septet.pipelines.runners.base import RunnerError
+from septet.pipelines.runners.beam import BeamRunner, BuildPipeline, check_flags
 from septet.preprocess import files
 
 _OURS = ("runner", "job_name", "sdk_location", "save_main_session", "dry_run")
@@ -63,7 +64,7 @@ class Graph:
         return [head, *(f"  {' + '.join(step)}" for step in self.steps)]
 
 
-class DataflowRunner(Runner):
+class DataflowRunner(BeamRunner):
     """Beam's Dataflow runner. The workers run the image of `infra/dataflow/Containerfile`."""
 
     name: ClassVar[str] = "dataflow"
@@ -119,7 +120,7 @@ class DataflowRunner(Runner):
             "--number_of_worker_harness_threads=1",
         ]
 
-    def dry_run(self, name: str, build_graph: BuildGraph) -> Graph:
+    def dry_run(self, name: str, build_pipeline: BuildPipeline) -> Graph:
         """Build a stage's graph and translate it as for Dataflow; nothing runs, nothing is sent.
 
         Raises:
@@ -129,7 +130,7 @@ class DataflowRunner(Runner):
         options = self.pipeline_options(name)
         image = options.view_as(WorkerOptions).sdk_container_image or "septet"
         pipeline = beam.Pipeline(options=options)
-        build_graph(pipeline)
+        build_pipeline(pipeline)
         proto = pipeline.to_runner_api(
             default_environment=environments.DockerEnvironment.from_container_image(image)
         )

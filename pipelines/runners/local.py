@@ -18,13 +18,14 @@ from apache_beam.runners.runner import PipelineResult, PipelineRunner
 from apache_beam.transforms.environments import Environment
 
 from septet.pipelines.runners import workers
-from septet.pipelines.runners.base import BuildGraph, Runner, RunnerError, check_flags
+from septet.pipelines.runners.base import RunnerError
+from septet.pipelines.runners.beam import BeamRunner, BuildPipeline, check_flags
 
 _URN = "septet:environment:worker_process:v1"
 _OURS = ("runner", "direct_num_workers", "direct_running_mode", "job_name")
 
 
-class LocalRunner(Runner):
+class LocalRunner(BeamRunner):
     """Beam's embedded runner (FnApiRunner).
 
     One worker runs in this process. With more, each step's elements are dealt out in turn to as
@@ -60,10 +61,10 @@ class LocalRunner(Runner):
             options.view_as(DirectOptions).direct_running_mode = "worker_process"
         return options
 
-    def run(self, name: str, build_graph: BuildGraph) -> PipelineResult:
-        """See `Runner.run`. Ctrl-C ends the workers at once."""
+    def run_pipeline(self, name: str, build_pipeline: BuildPipeline) -> PipelineResult:
+        """See `BeamRunner.run_pipeline`. Ctrl-C ends the workers at once."""
         with _workers_end_on_interrupt():
-            return super().run(name, build_graph)
+            return super().run_pipeline(name, build_pipeline)
 
 
 class WorkerProcess(Environment):

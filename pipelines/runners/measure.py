@@ -12,7 +12,8 @@ from apache_beam.metrics import Metrics, MetricsFilter
 from apache_beam.pipeline import AppliedPTransform, PipelineVisitor
 from apache_beam.runners.runner import PipelineResult
 
-from septet.pipelines.runners.base import BuildGraph, Job
+from septet.pipelines.runners.base import Job
+from septet.pipelines.runners.beam import BuildPipeline
 from septet.pipelines.runners.local import LocalRunner
 
 _NAMESPACE = "septet.measure"
@@ -69,18 +70,18 @@ class MeasuringRunner(LocalRunner):
         super().__init__(job)
         self.figures: dict[str, PassFigures] = defaultdict(PassFigures)
 
-    def run(self, name: str, build_graph: BuildGraph) -> PipelineResult:
-        """See `Runner.run`. The CPU seconds include what measuring takes."""
+    def run_pipeline(self, name: str, build_pipeline: BuildPipeline) -> PipelineResult:
+        """See `BeamRunner.run_pipeline`. The CPU seconds include what measuring takes."""
         figures, edges = self.figures[name], _Edges()
 
         def measured(pipeline: beam.Pipeline) -> None:
-            build_graph(pipeline)
+            build_pipeline(pipeline)
             pipeline.visit(edges)
             for number, (label, (output, grouped)) in enumerate([*edges.outputs.items()]):
                 _ = output | f"size {number}" >> beam.ParDo(_Sizes(label, grouped))
 
         start = time.process_time()
-        result = super().run(name, measured)
+        result = super().run_pipeline(name, measured)
         figures.cpu_seconds += time.process_time() - start
         ours = MetricsFilter().with_namespace(_NAMESPACE)
         for metric in result.metrics().query(ours)["distributions"]:

@@ -11,7 +11,8 @@ from apache_beam.options.pipeline_options import PrismRunnerOptions
 from apache_beam.runners.portability.prism_runner import PrismRunner as BeamPrismRunner
 from apache_beam.runners.runner import PipelineRunner
 
-from septet.pipelines.runners.base import Runner, RunnerError, check_flags
+from septet.pipelines.runners.base import RunnerError
+from septet.pipelines.runners.beam import BeamRunner, check_flags
 
 _OURS = ("runner", "job_name", "environment_type")
 _GET = (
@@ -21,7 +22,7 @@ _GET = (
 )
 
 
-class PrismRunner(Runner):
+class PrismRunner(BeamRunner):
     """Prism in a process of its own; the Python code runs in this one.
 
     It cuts and retries bundles as a cluster would, and refuses graphs that lean on what the

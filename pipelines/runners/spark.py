@@ -8,14 +8,15 @@ from apache_beam.runners.portability.portable_runner import JobServiceHandle, Po
 from apache_beam.runners.runner import PipelineRunner
 from google.protobuf import struct_pb2  # type: ignore[import-untyped]
 
-from septet.pipelines.runners.base import Runner, RunnerError, check_flags
+from septet.pipelines.runners.base import RunnerError
+from septet.pipelines.runners.beam import BeamRunner, check_flags
 from septet.preprocess import files
 
 _OURS = ("runner", "job_name")
 _ON_THIS_MACHINE = ("localhost", "127.0.0.1", "::1", socket.gethostname())
 
 
-class SparkRunner(Runner):
+class SparkRunner(BeamRunner):
     """Beam's portable runner, with a job server that drives a Spark cluster.
 
     Python workers come from a pool (`pipelines.runners.pool`) on each machine, and run the code

@@ -8,23 +8,21 @@ again; so a stage that was killed goes on where it stopped, on any runner.
 import hashlib
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-import apache_beam as beam
 import pyarrow as pa
-from apache_beam.metrics import Metrics
 
 from septet.pipelines.stages.counts import Counts
+from septet.pipelines.stages.graphs import Graph
 from septet.preprocess import files
 from septet.schemas import tables
 from septet.schemas.reasons import require_known
 from septet.schemas.recipe import Recipe
 
-Graph = Callable[[beam.Pipeline], None]
 DONE = "done.json"
 
 
@@ -192,7 +190,6 @@ class Results:
         require_known(reasons)
         for reason, count in zip(reasons, numbers, strict=True):
             self.counts.rejected[reason] += count
-            Metrics.counter("septet." + self._stage, f"rejected_{reason}").inc(count)
         columns = [
             pa.repeat(pa.scalar(self._stage), len(table))
             if field.name == "stage"
@@ -205,8 +202,6 @@ class Results:
 
     def close(self) -> None:
         """Write the footers."""
-        Metrics.counter("septet." + self._stage, "in").inc(self.counts.taken)
-        Metrics.counter("septet." + self._stage, "out").inc(self.counts.given)
         self._rejects.close()
         self._kept.close(self.counts.to_metadata())
 
@@ -214,74 +209,6 @@ class Results:
 def _value_counts(column: pa.ChunkedArray) -> tuple[list[str], list[int]]:
     counted = column.value_counts()
     return counted.field("values").to_pylist(), counted.field("counts").to_pylist()
-
-
-class _RunWork(beam.DoFn):
-    def __init__(self, work: Any):
-        self.work = work
-
-    def setup(self) -> None:
-        """Let the work load what it needs."""
-        self.work.setup()
-
-
-class RunTask(_RunWork):
-    """Does a task (its number is the element), unless it is whole."""
-
-    def process(self, number: int) -> Iterable[None]:
-        """Run the work for one task number."""
-        if not files.exists(self.work.path(number)):
-            self.work.run(number)
-        return ()
-
-
-class RunGroup(_RunWork):
-    """The same for work that takes what a shuffle brought together: (number, byte strings)."""
-
-    def process(self, group: tuple[int, Iterable[bytes]]) -> Iterable[None]:
-        """Run the work for one task number and its group."""
-        number, parts = group
-        if not files.exists(self.work.path(number)):
-            # A shuffle brings them in any order; empty ones only make sure that the group exists.
-            self.work.run(number, sorted(part for part in parts if part))
-        return ()
-
-
-def map_tasks(work: Any, numbers: list[int]) -> Graph:
-    """A graph that runs `work.run(number)` for each number, spread over the workers."""
-
-    def graph(pipeline: beam.Pipeline) -> None:
-        _ = (
-            pipeline
-            | "tasks" >> beam.Create(numbers, reshuffle=False)
-            | "spread" >> beam.Reshuffle()
-            | work.stage >> beam.ParDo(RunTask(work))
-        )
-
-    return graph
-
-
-def shuffle_tasks(split: beam.DoFn, numbers: list[int], work: Any, groups: list[int]) -> Graph:
-    """A graph that splits each task into (group, bytes), shuffles, and runs
-    `work.run(group, parts)` for each group, also for those that get nothing."""
-
-    def graph(pipeline: beam.Pipeline) -> None:
-        parts = (
-            pipeline
-            | "tasks" >> beam.Create(numbers, reshuffle=False)
-            | "spread" >> beam.Reshuffle()
-            | "split" >> beam.ParDo(split).with_output_types(tuple[int, bytes])
-        )
-        every = pipeline | "groups" >> beam.Create([(group, b"") for group in groups],
-                                                   reshuffle=False)  # fmt: skip
-        _ = (
-            (parts, every)
-            | "all" >> beam.Flatten()
-            | "shuffle" >> beam.GroupByKey()
-            | work.stage >> beam.ParDo(RunGroup(work))
-        )
-
-    return graph
 
 
 def to_ipc(table: pa.Table) -> bytes:

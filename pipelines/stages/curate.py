@@ -2,21 +2,21 @@
 
 from collections.abc import Iterable, Iterator
 
-import apache_beam as beam
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from septet.pipelines.stages.base import (
     Pass,
-    RunGroup,
     Stage,
     Work,
     from_ipc,
     numbered,
     to_ipc,
 )
+from septet.pipelines.stages.counts import Counts
 from septet.pipelines.stages.fetch import FetchStage
+from septet.pipelines.stages.graphs import shuffle_tasks
 from septet.preprocess import files
 from septet.preprocess.dedup import identical_images
 from septet.preprocess.text.ids import bucket_of
@@ -49,29 +49,8 @@ class CurateStage(Stage):
         buckets = max(1, -(-images // _IMAGES_A_BUCKET))
         work = CurateWork(self.folder, self.output, fetch.plans, fetch.output, self.recipe.curate)
 
-        def graph(pipeline: beam.Pipeline) -> None:
-            every = pipeline | "shards" >> beam.Create(
-                [(number, b"") for number in numbers], reshuffle=False
-            )
-            dropped = (
-                pipeline
-                | "tasks" >> beam.Create(numbers, reshuffle=False)
-                | "spread" >> beam.Reshuffle()
-                | "digests"
-                >> beam.ParDo(SplitDigests(work, buckets)).with_output_types(tuple[int, bytes])
-                | "by digest" >> beam.GroupByKey()
-                | "identical"
-                >> beam.ParDo(FindIdentical(self.recipe.curate)).with_output_types(
-                    tuple[int, bytes]
-                )
-            )
-            _ = (
-                (dropped, every)
-                | "all" >> beam.Flatten()
-                | "by shard" >> beam.GroupByKey()
-                | "curate" >> beam.ParDo(RunGroup(work))
-            )
-
+        shuffles = (SplitDigests(work, buckets), FindIdentical(self.recipe.curate))
+        graph = shuffle_tasks(shuffles, numbers, work, numbers)
         yield Pass("curate", self.output, len(numbers), graph)
 
 
@@ -99,7 +78,7 @@ class CurateWork(Work):
         rows = plan.join(images, "image_url", join_type="inner").sort_by("id")
         return judge(rows, self.settings)
 
-    def run(self, number: int, parts: list[bytes]) -> None:
+    def run(self, number: int, parts: list[bytes]) -> Counts:
         """Write the ids that stay and the rejects."""
         rows = self.judged(number)
         with self.results(number, _KEPT) as results:
@@ -118,6 +97,7 @@ class CurateWork(Work):
                 )
                 rows = rows.filter(pc.is_null(rows["value"]))
             results.keep(rows)
+        return results.counts
 
 
 def judge(rows: pa.Table, settings: Curate) -> pa.Table:
@@ -143,13 +123,18 @@ def judge(rows: pa.Table, settings: Curate) -> pa.Table:
     return rows.append_column("reason", reason).append_column("value", value)
 
 
-class SplitDigests(beam.DoFn):
+class SplitDigests:
     """The digests of a shard's images that passed, by range of the digest."""
+
+    stage = "digests"
 
     def __init__(self, work: CurateWork, buckets: int):
         self.work, self.buckets = work, buckets
 
-    def process(self, number: int) -> Iterable[tuple[int, bytes]]:
+    def setup(self) -> None:
+        """Nothing is loaded."""
+
+    def split(self, number: int) -> Iterable[tuple[int, bytes]]:
         """Yield (bucket, Arrow stream of id, sha256, shard)."""
         rows = self.work.judged(number)
         rows = rows.filter(pc.is_null(rows["reason"])).select(["id", "sha256"])
@@ -164,15 +149,20 @@ class SplitDigests(beam.DoFn):
                 yield int(bucket), to_ipc(mine.slice(start, _ROWS_A_PIECE))
 
 
-class FindIdentical(beam.DoFn):
+class FindIdentical:
     """Which samples of a bucket of digests to drop, sent back to their shards."""
+
+    stage = "identical"
 
     def __init__(self, settings: Curate):
         self.settings = settings
 
-    def process(self, group: tuple[int, Iterable[bytes]]) -> Iterable[tuple[int, bytes]]:
+    def setup(self) -> None:
+        """Nothing is loaded."""
+
+    def regroup(self, bucket: int, parts: list[bytes]) -> Iterable[tuple[int, bytes]]:
         """Yield (shard, Arrow stream of id, kept)."""
-        rows = pa.concat_tables([from_ipc(part) for part in group[1]])
+        rows = pa.concat_tables([from_ipc(part) for part in parts])
         dropped = identical_images(rows, self.settings.identical_images == "keep_distinct_captions")
         shards = dict(zip(rows["id"].to_pylist(), rows["shard"].to_pylist(), strict=True))
         where = np.array([shards[this] for this in dropped["id"].to_pylist()], np.int64)

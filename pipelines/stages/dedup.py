@@ -7,7 +7,6 @@ together; it shuffles tables of text rows. Images move in neither.
 
 from collections.abc import Iterable, Iterator
 
-import apache_beam as beam
 import numpy as np
 import pyarrow as pa
 
@@ -19,9 +18,10 @@ from septet.pipelines.stages.base import (
     from_ipc,
     numbered,
     read_counts,
-    shuffle_tasks,
     to_ipc,
 )
+from septet.pipelines.stages.counts import Counts
+from septet.pipelines.stages.graphs import shuffle_tasks
 from septet.pipelines.stages.source import SourceStage
 from septet.preprocess import files
 from septet.preprocess.dedup import dedup_pairs, frequent_captions
@@ -53,7 +53,7 @@ class DedupStage(Stage):
         assert self.previous is not None and isinstance(self.previous.previous, SourceStage)
         pairs, places = self.previous.output, self.previous.previous.places
         numbers = self.previous.numbers()
-        rows = (self.previous.done() or read_counts([])).given
+        rows = (self.previous.done() or Counts()).given
         survey = files.join(self.folder, "survey")
         buckets = max(1, -(-rows // _PAIRS_A_SURVEY_BUCKET))
         groups = list(range(buckets))
@@ -68,13 +68,18 @@ class DedupStage(Stage):
         yield Pass("dedup: plan", self.output, shards, graph)
 
 
-class SplitHashes(beam.DoFn):
+class SplitHashes:
     """A part's distinct (caption hash, URL hash) pairs, by range of the caption hash."""
+
+    stage = "split"
 
     def __init__(self, pairs: str, buckets: int):
         self.pairs, self.buckets = pairs, buckets
 
-    def process(self, number: int) -> Iterable[tuple[int, bytes]]:
+    def setup(self) -> None:
+        """Nothing is loaded."""
+
+    def split(self, number: int) -> Iterable[tuple[int, bytes]]:
         """Yield (bucket, little-endian uint64 pairs)."""
         ids = files.read_table(numbered(self.pairs, number), ["id"])["id"]
         urls, captions = split_ids(ids)
@@ -93,23 +98,29 @@ class SurveyWork(Work):
     def __init__(self, folder: str, output: str, settings: Dedup):
         self.folder, self.output, self.settings = folder, output, settings
 
-    def run(self, number: int, parts: list[bytes]) -> None:
+    def run(self, number: int, parts: list[bytes]) -> Counts:
         """Write the bucket's frequent captions."""
         pairs = np.frombuffer(b"".join(parts), "<u8").astype(np.uint64).reshape(-1, 2)
         hashes, images, distinct = frequent_captions(pairs, self.settings.images_per_caption)
-        counts = read_counts([])
+        counts = Counts()
         counts.other["pairs"] = distinct
         table = pa.table({"caption_hash": hashes, "images": images}, schema=_SURVEY)
         files.write_table(self.path(number), table, metadata=counts.to_metadata())
+        return counts
 
 
-class SplitRows(beam.DoFn):
+class SplitRows:
     """A part's rows and image places, by shard."""
+
+    stage = "split"
 
     def __init__(self, pairs: str, places: str, shards: int):
         self.pairs, self.places, self.shards = pairs, places, shards
 
-    def process(self, number: int) -> Iterable[tuple[int, bytes]]:
+    def setup(self) -> None:
+        """Nothing is loaded."""
+
+    def split(self, number: int) -> Iterable[tuple[int, bytes]]:
         """Yield (shard, Arrow stream of rows)."""
         pairs = files.read_table(numbered(self.pairs, number))
         yield from self._pieces(pairs, split_ids(pairs["id"])[0])
@@ -139,7 +150,7 @@ class PlanWork(Work):
         self._often = often["caption_hash"].to_numpy()  # buckets are ranges: ascending
         self._images = often["images"].to_numpy()
 
-    def run(self, number: int, parts: list[bytes]) -> None:
+    def run(self, number: int, parts: list[bytes]) -> Counts:
         """Write the shard's plan and rejects."""
         found = [from_ipc(part) for part in parts]
         pairs = [table for table in found if "caption" in table.column_names]
@@ -150,6 +161,7 @@ class PlanWork(Work):
                 pa.concat_tables([tables.IMAGE_PLACES.empty_table(), *places]),
                 results,
             )
+        return results.counts
 
     def _plan(self, pairs: pa.Table, places: pa.Table, results: Results) -> None:
         results.counts.taken = len(pairs)

@@ -15,7 +15,9 @@ import numpy as np
 import pyarrow as pa
 
 from septet.pipelines.sources.warc import BodyError, read_body_from
-from septet.pipelines.stages.base import Pass, Stage, Work, map_tasks, numbered
+from septet.pipelines.stages.base import Pass, Stage, Work, numbered
+from septet.pipelines.stages.counts import Counts
+from septet.pipelines.stages.graphs import map_tasks
 from septet.pipelines.stages.source import IN_PLAIN_FILE
 from septet.preprocess import files
 from septet.preprocess.http.client import Fetched, fetch_many
@@ -78,7 +80,7 @@ class FetchWork(Work):
         self.folder, self.output, self.images, self.plans = folder, output, images, plans
         self.fetch, self.image = fetch, image
 
-    def run(self, number: int) -> None:
+    def run(self, number: int) -> Counts:
         """Write the plan's images, then the table that makes them count."""
         plan = files.read_table(numbered(self.plans, number))
         places = _distinct_places(plan)
@@ -100,6 +102,7 @@ class FetchWork(Work):
             results.counts.other["images"] = sum(not row["reason"] for row in rows)
             results.counts.other["images_from_inputs"] = len(places) - len(away)
             results.counts.other["bytes"] = sum(row.get("original_bytes") or 0 for row in rows)
+        return results.counts
 
 
 class _Store:

@@ -6,7 +6,9 @@ import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from septet.pipelines.stages.base import Pass, Stage, Work, map_tasks, numbered
+from septet.pipelines.stages.base import Pass, Stage, Work, numbered
+from septet.pipelines.stages.counts import Counts
+from septet.pipelines.stages.graphs import map_tasks
 from septet.preprocess import files
 from septet.preprocess.text.rules import RULES_VERSION, apply_rules
 from septet.schemas import tables
@@ -43,7 +45,7 @@ class FilterWork(Work):
     def __init__(self, folder: str, output: str, pairs: str, settings: Filter):
         self.folder, self.output, self.pairs, self.settings = folder, output, pairs, settings
 
-    def run(self, number: int) -> None:
+    def run(self, number: int) -> Counts:
         """Write the part's passed rows and rejects."""
         with (
             fsspec.open(numbered(self.pairs, number), "rb") as file,
@@ -54,3 +56,4 @@ class FilterWork(Work):
                 passed, rejected = apply_rules(pa.Table.from_batches([batch]), self.settings)
                 results.keep(passed)
                 results.reject(rejected)
+        return results.counts

@@ -10,7 +10,9 @@ import pyarrow as pa
 
 from septet.pipelines.sources.lists import ListError, read_list
 from septet.pipelines.sources.warc import BrokenRecord, HtmlRecord, ImageRecord, read_warc
-from septet.pipelines.stages.base import Input, Pass, Results, Stage, Work, map_tasks, numbered
+from septet.pipelines.stages.base import Input, Pass, Results, Stage, Work, numbered
+from septet.pipelines.stages.counts import Counts
+from septet.pipelines.stages.graphs import map_tasks
 from septet.preprocess import files
 from septet.preprocess.html.pages import image_url, parse_page
 from septet.preprocess.text.clean import clean_caption
@@ -69,7 +71,7 @@ class SourceWork(Work):
     ):
         self.folder, self.output, self.inputs, self.sources = folder, output, inputs, sources
 
-    def run(self, number: int) -> None:
+    def run(self, number: int) -> Counts:
         """Write the file's pairs, places and rejects."""
         source = self.inputs[number]
         settings = self.sources[source.source]
@@ -85,6 +87,7 @@ class SourceWork(Work):
             else:
                 reader.read_list(settings)
             reader.flush()
+        return results.counts
 
 
 class _Reader:

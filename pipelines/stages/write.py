@@ -7,10 +7,11 @@ from typing import Any
 import fsspec
 import pyarrow as pa
 
-from septet.pipelines.stages.base import Pass, Stage, Work, map_tasks, numbered
+from septet.pipelines.stages.base import Pass, Stage, Work, numbered
 from septet.pipelines.stages.counts import Counts
 from septet.pipelines.stages.curate import CurateStage
 from septet.pipelines.stages.fetch import FetchStage
+from septet.pipelines.stages.graphs import map_tasks
 from septet.preprocess import files
 from septet.preprocess.shards.tar import ShardWriter
 from septet.schemas import tables
@@ -67,7 +68,7 @@ class WriteWork(Work):
         self.output = output
         self.kept, self.plans, self.fetched, self.images = kept, plans, fetched, images
 
-    def run(self, number: int) -> None:
+    def run(self, number: int) -> Counts:
         """Write the tar, then the sidecar that makes it count."""
         kept = set(files.read_table(numbered(self.kept, number))["id"].to_pylist())
         found = {
@@ -98,6 +99,7 @@ class WriteWork(Work):
         tar = {TAR_METADATA: json.dumps({"bytes": size, "sha256": digest})}
         counts = Counts(taken=len(kept), given=len(rows))
         files.write_table(self.path(number), sidecar, metadata=tar | counts.to_metadata())
+        return counts
 
 
 def _metadata(pair: dict[str, Any], image: dict[str, Any]) -> dict[str, Any]:

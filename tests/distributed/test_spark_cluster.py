@@ -20,8 +20,8 @@ def digests(folder: Path) -> dict[str, str]:
 
 
 def test_spark_writes_what_the_embedded_runner_writes(spark_cluster, tmp_path: Path) -> None:
-    make_runner("local").run("small", small_stage(str(tmp_path / "local"), 12))
-    spark_cluster.runner().run("small", small_stage(str(tmp_path / "spark"), 12))
+    make_runner("local").run_pipeline("small", small_stage(str(tmp_path / "local"), 12))
+    spark_cluster.runner().run_pipeline("small", small_stage(str(tmp_path / "spark"), 12))
     assert digests(tmp_path / "spark") == digests(tmp_path / "local")
     rows = sum(pq.read_metadata(path).num_rows for path in (tmp_path / "spark/buckets").iterdir())
     assert rows == 12 * ROWS
@@ -31,7 +31,7 @@ def test_spark_writes_what_the_embedded_runner_writes(spark_cluster, tmp_path: P
 def test_a_failure_on_spark_is_told_with_its_step(spark_cluster) -> None:
     started = time.monotonic()
     with pytest.raises(StageFailed) as failure:
-        spark_cluster.runner().run("filter", refusing_stage)
+        spark_cluster.runner().run_pipeline("filter", refusing_stage)
     assert str(failure.value) == (
         "stage filter failed: ValueError: task a has no rows (in filter/captions)"
     )

@@ -58,14 +58,14 @@ def pids(folder: Path) -> Counter[str]:
 def test_one_worker_runs_in_this_process(tmp_path: Path) -> None:
     runner = make_runner("local")
     runner.check()
-    runner.run("write", write_tasks(tmp_path))
+    runner.run_pipeline("write", write_tasks(tmp_path))
     assert pids(tmp_path) == {str(os.getpid()): 20}
 
 
 def test_two_workers_get_half_of_the_tasks_each(tmp_path: Path) -> None:
     runner = make_runner("local", workers=2)
     runner.check()
-    runner.run("write", write_tasks(tmp_path))
+    runner.run_pipeline("write", write_tasks(tmp_path))
     assert sorted(pids(tmp_path).values()) == [10, 10]
     assert str(os.getpid()) not in pids(tmp_path)
 
@@ -84,7 +84,7 @@ def test_workers_see_the_environment_of_each_run(
                 | beam.ParDo(WriteTask(str(tmp_path)))
             )
 
-        runner.run("environment", build)
+        runner.run_pipeline("environment", build)
     names = {path.name for path in tmp_path.iterdir()}
     assert names == {f"{i}-{value}" for i in range(4) for value in ("first", "second")}
 
@@ -95,7 +95,7 @@ def test_a_failure_is_told_with_its_step(workers: int, capfd: pytest.CaptureFixt
         _ = tasks(pipeline) | "filter/captions" >> beam.ParDo(Refuse())
 
     with pytest.raises(StageFailed) as failure:
-        make_runner("local", workers=workers).run("filter", build)
+        make_runner("local", workers=workers).run_pipeline("filter", build)
     assert str(failure.value) == (
         "stage filter failed: ValueError: expected a table,\nfound a chair (in filter/captions)"
     )
@@ -108,7 +108,7 @@ def test_a_killed_worker_fails_the_stage_at_once() -> None:
 
     started = time.monotonic()
     with pytest.raises(StageFailed, match=r"worker process \d+ died \(SIGKILL: out of memory"):
-        make_runner("local", workers=2).run("die", build)
+        make_runner("local", workers=2).run_pipeline("die", build)
     assert time.monotonic() - started < 18
 
 
@@ -125,7 +125,7 @@ class Write(beam.DoFn):
             time.sleep(0.02)
 
 if __name__ == "__main__":
-    make_runner("local", workers=2).run(
+    make_runner("local", workers=2).run_pipeline(
         "write", lambda pipeline: pipeline | beam.Create(["a", "b"]) | beam.ParDo(Write())
     )
 """

@@ -51,7 +51,7 @@ def test_prism_runs_a_stage(tmp_path: Path) -> None:
 
     runner = make_runner("prism")
     runner.check()
-    runner.run("group", build)
+    runner.run_pipeline("group", build)
     assert (tmp_path / "2").read_text() == "".join(sorted(["2", "5", "8", "11", "14", "17"]))
 
 
@@ -61,7 +61,7 @@ def test_a_failure_on_prism_is_told_with_its_step(capfd: pytest.CaptureFixture[s
         _ = pipeline | beam.Create([0]) | "divide" >> beam.Map(lambda x: 1 // x)
 
     with pytest.raises(StageFailed) as failure:
-        make_runner("prism").run("sum", build)
+        make_runner("prism").run_pipeline("sum", build)
     assert "ZeroDivisionError" in str(failure.value)
     assert str(failure.value).endswith("(in divide)")
     assert "Traceback" not in capfd.readouterr().err

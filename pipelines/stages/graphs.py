@@ -1,0 +1,86 @@
+"""Graphs of tasks: what a pass of a stage runs and what it brings together, as plain data.
+
+A graph is a chain of steps. Every runner takes the same one: the local runner runs its steps
+itself (`runners/local.py`), all others run the Beam pipeline that `runners/beam.py` makes of it.
+Beam is not imported here.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from septet.pipelines.stages.counts import Counts
+
+
+class Step(Protocol):
+    """Code that runs in workers; plain data, for it is shipped to them."""
+
+    @property
+    def stage(self) -> str:
+        """The step's name, in messages and on a cluster's pages."""
+
+    def setup(self) -> None:
+        """Called once in each worker before the first task: models are loaded here."""
+
+
+class Split(Step, Protocol):
+    """A first step whose rows go to groups."""
+
+    def split(self, task: Any) -> Iterable[tuple[int, bytes]]:
+        """Yield (group, bytes) of one task."""
+
+
+class Regroup(Step, Protocol):
+    """A step between two shuffles."""
+
+    def regroup(self, group: int, parts: list[bytes]) -> Iterable[tuple[int, bytes]]:
+        """Yield (group, bytes) of what the step before gave to one group, `parts` sorted."""
+
+
+class Work(Step, Protocol):
+    """The last step: writes files, the one at `path(task)` last.
+
+    A task whose file is there is complete and is not run again. `run` returns what it counted.
+    """
+
+    def path(self, task: Any) -> str:
+        """The task's main output."""
+
+    @property
+    def run(self) -> Callable[..., Counts | None]:
+        """`run(task)` after no shuffle, `run(group, parts)` after one, `parts` sorted."""
+
+
+@dataclass(frozen=True)
+class Graph:
+    """One pipeline: `tasks` go to the first step, what it yields to the next, by group."""
+
+    tasks: Sequence[Any]
+    """Of the first step: numbers, or other small plain data."""
+    shuffles: Sequence[Split | Regroup]
+    """A `Split`, then any number of `Regroup`; empty where nothing is brought together."""
+    work: Work
+    groups: Sequence[int] = ()
+    """After a shuffle: all groups that the work is to see, those that got nothing too."""
+
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        """All steps in their order."""
+        return (*self.shuffles, self.work)
+
+
+def map_tasks(work: Work, tasks: Sequence[Any]) -> Graph:
+    """A graph that calls `work.run(task)` for each task, spread over the workers."""
+    return Graph(tuple(tasks), (), work)
+
+
+def shuffle_tasks(
+    shuffles: Split | Sequence[Split | Regroup],
+    tasks: Sequence[Any],
+    work: Work,
+    groups: Sequence[int],
+) -> Graph:
+    """A graph that splits tasks into (group, bytes) and calls `work.run(group, parts)` for each of
+    `groups`; steps between two shuffles come after the split."""
+    steps = shuffles if isinstance(shuffles, Sequence) else (shuffles,)
+    return Graph(tuple(tasks), tuple(steps), work, tuple(groups))
