@@ -1,146 +1,198 @@
-"""Web archives: their pages, and the places of the images that they hold."""
+"""Web archives: their pages, and the locations of the images that they hold."""
 
-import zlib
+import re
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
 
-import brotli
-import fsspec
-import zstandard
-from fastwarc.warc import ArchiveIterator, WarcRecord, WarcRecordType
+from septet.preprocess.http.body import decode_stored, split_head
+from septet.preprocess.images.sniff import image_kind
+from septet.preprocess.warc.records import (
+    MAX_BLOCK_BYTES,
+    Damage,
+    Record,
+    read_record,
+    read_records,
+)
+from septet.schemas.reasons import Rejected, RejectedError
 
 _HTML = ("text/html", "application/xhtml+xml")
-MAX_RECORD_BYTES = 64 * 2**20
-"""Larger records are rejected unread: a record is held in memory once."""
-
-
-class BodyError(ValueError):
-    """A record whose body cannot be had: `reason` and the `value` that failed."""
-
-    def __init__(self, reason: str, value: str):
-        super().__init__(f"{reason}: {value}")
-        self.reason, self.value = reason, value
+_UNTYPED = ("", "application/octet-stream", "application/unknown", "unknown/unknown", "*/*")
+_HTML_START = re.compile(
+    rb"(?:\xef\xbb\xbf)?\s*(?:<\?xml[^>]*>\s*)?(?:<!--.*?-->\s*)*"
+    rb"<(?:!doctype html|html|head|body|title|script|style|meta|h1|div|p|table|a|br)[\s>]",
+    re.IGNORECASE | re.DOTALL,
+)
+_SNIFFED_BYTES = 1445
+_MAX_REMEMBERED = 1_000_000
 
 
 @dataclass(frozen=True)
 class HtmlRecord:
-    """A page as served, content coding undone."""
+    """A page as served, its content coding undone; `headers` are those of the archived answer."""
 
     url: str
     body: bytes
     charset: str | None
+    headers: dict[str, str]
 
 
 @dataclass(frozen=True)
 class ImageRecord:
-    """An image that the archive holds, by the offset of its record in the archive file."""
+    """An image that the archive holds.
+
+    `offset` and `length` say which bytes of the archive its record takes (`length` is None where
+    it is not known); `headers` are those of the archived answer.
+    """
 
     url: str
     offset: int
+    length: int | None
+    headers: dict[str, str]
 
 
-@dataclass(frozen=True)
-class BrokenRecord:
-    """A record, or the rest of a file, that could not be read."""
-
-    url: str | None
-    reason: str
-    value: str
+Found = HtmlRecord | ImageRecord | Rejected
 
 
-def read_warc(path: str, max_page_bytes: int) -> Iterator[HtmlRecord | ImageRecord | BrokenRecord]:
-    """Walk the `response` and `resource` records of a WARC file.
+def read_warc(
+    file: BinaryIO,
+    max_page_bytes: int,
+    counts: Counter[str],
+    begin: int = 0,
+    end: int | None = None,
+) -> Iterator[Found]:
+    """The pages and images among a WARC file's records, and what could not be read.
 
-    Records of other kinds, other media types and of statuses other than 200 are passed over. A
-    file that is cut short or damaged gives what comes before the damage, then a `BrokenRecord`.
+    Revisits are resolved within the range: one of an image gives the image that it repeats under
+    its own URL, one of a page under another URL gives the page again.
 
     Args:
-        path: Plain, per-record gzip or zstd; anything that fsspec opens.
+        file: Open for reading and seekable: plain, gzip or zstd.
         max_page_bytes: Bound on a page's decoded size.
-    """
-    with fsspec.open(path, "rb") as file:
-        offset = 0
-        found: HtmlRecord | ImageRecord | BrokenRecord | None = None
-        try:
-            # Bodies are decoded here and not by the iterator: one body with a wrong coding would
-            # take the rest of the file with it.
-            for record in ArchiveIterator(
-                file, record_types=WarcRecordType.any_type, parse_http=False, auto_decode="none"
-            ):
-                offset, found = record.stream_pos, None
-                if not record.headers.get("Content-Length"):
-                    found = BrokenRecord(None, "warc_truncated", f"no length at offset {offset}")
-                elif record.record_type in (WarcRecordType.response, WarcRecordType.resource):
-                    found = _read_record(record, offset, max_page_bytes)
-                if found is not None:
-                    yield found
-            if not isinstance(found, BrokenRecord) and _has_stump(file, offset):
-                yield BrokenRecord(None, "warc_truncated", f"after offset {offset}")
-        except OSError as error:
-            yield BrokenRecord(None, "warc_broken", f"after offset {offset}: {error}")
-
-
-def _has_stump(file: BinaryIO, last: int) -> bool:
-    """Whether a gzip member begins behind the one at `last` and gives no record: the iterator
-    takes a member that is cut short before its first byte of output for the end."""
-    file.seek(last)
-    if file.read(2) != b"\x1f\x8b":
-        return False
-    file.seek(last)
-    inflater = zlib.decompressobj(zlib.MAX_WBITS | 16)
-    while not inflater.eof and (block := file.read(1 << 16)):
-        while block and not inflater.eof:  # bounded output, thrown away
-            inflater.decompress(block, 1 << 20)
-            block = inflater.unconsumed_tail
-    return bool(inflater.unused_data or file.read(1)) or not inflater.eof
-
-
-def read_body(path: str, offset: int, max_bytes: int) -> bytes:
-    """The decoded body of the record at `offset` of a WARC file.
+        counts: Gets `records`, and how many of them were passed over by kind: `records_not_web`
+            (requests, metadata …), `records_other_media`, `records_without_url`,
+            `images_other_status`, `images_unlocated` (inside of a file that is compressed as a
+            whole) and `revisits_repeated` (of a page under its own URL).
+        begin: First byte of the range whose records are read.
+        end: Behind its last byte; None for the end of the file.
 
     Raises:
-        BodyError: the record is damaged, or its body is larger than `max_bytes`.
+        UnusableArchiveError: the file is no WARC.
     """
-    with fsspec.open(path, "rb") as file:
-        return read_body_from(file, offset, max_bytes)
+    seen = _Seen()
+    for record in read_records(file, begin, end):
+        if isinstance(record, Damage):
+            reason = "warc_truncated" if record.is_cut else "warc_broken"
+            yield Rejected(reason, str(record), page_url=record.url)
+            continue
+        counts["records"] += 1
+        if record.kind == "revisit":
+            found = seen.revisit(file, record, max_page_bytes, counts)
+        elif record.kind in ("response", "resource"):
+            found = _read(record, max_page_bytes, counts)
+            seen.remember(record, found)
+        else:
+            counts["records_not_web"] += 1
+            continue
+        if found is not None:
+            yield found
 
 
 def read_body_from(file: BinaryIO, offset: int, max_bytes: int) -> bytes:
-    """`read_body` for a file that is already open."""
-    file.seek(offset)
-    try:
-        for record in ArchiveIterator(
-            file, record_types=WarcRecordType.any_type, parse_http=False, auto_decode="none"
-        ):
-            headers, raw = _split(record)
-            return _decode(raw, headers, max_bytes)
-    except OSError as error:
-        raise BodyError("warc_broken", str(error)) from error
-    raise BodyError("warc_broken", f"no record at offset {offset}")
+    """The decoded body of the record at `offset` of an open WARC file.
+
+    Raises:
+        RejectedError: the record is damaged, or its body is larger than `max_bytes`.
+    """
+    record = read_record(file, offset)
+    if isinstance(record, Damage):
+        raise RejectedError("warc_truncated" if record.is_cut else "warc_broken", str(record))
+    headers, body = _split(record)
+    return _decoded(body, headers, max_bytes)
 
 
-def _read_record(
-    record: WarcRecord, offset: int, max_page_bytes: int
-) -> HtmlRecord | ImageRecord | BrokenRecord | None:
-    url = (record.headers.get("WARC-Target-URI") or "").strip("<>")
+class _Seen:
+    """The records of a range that a revisit may repeat, by the digest of their payload."""
+
+    def __init__(self) -> None:
+        self._images: dict[str, ImageRecord] = {}
+        self._pages: dict[str, tuple[str, int | None]] = {}
+
+    def remember(self, record: Record, found: Found | None) -> None:
+        digest = record.headers.get("warc-payload-digest", "").lower()
+        if not digest or len(self._images) + len(self._pages) >= _MAX_REMEMBERED:
+            return
+        if isinstance(found, ImageRecord):
+            self._images.setdefault(digest, found)
+        elif isinstance(found, HtmlRecord):
+            self._pages.setdefault(digest, (found.url, record.offset))
+
+    def revisit(
+        self, file: BinaryIO, record: Record, max_page_bytes: int, counts: Counter[str]
+    ) -> Found | None:
+        digest = record.headers.get("warc-payload-digest", "").lower()
+        if image := self._images.get(digest):
+            return ImageRecord(record.url, image.offset, image.length, image.headers)
+        url, offset = self._pages.get(digest, ("", None))
+        if url == record.url:
+            counts["revisits_repeated"] += 1
+            return None
+        if offset is not None:
+            original = read_record(file, offset)
+            if isinstance(original, Record):
+                again = _read(original, max_page_bytes, Counter())
+                if isinstance(again, HtmlRecord):
+                    return HtmlRecord(record.url, again.body, again.charset, again.headers)
+        referred = record.headers.get("warc-refers-to-target-uri") or record.url
+        return Rejected("warc_revisit", referred.strip("<> "), page_url=record.url or None)
+
+
+def _read(record: Record, max_page_bytes: int, counts: Counter[str]) -> Found | None:
+    url = record.url
+    if not url:
+        counts["records_without_url"] += 1
+        return None
     try:
         headers, raw = _split(record)
-    except BodyError as error:
-        return BrokenRecord(url or None, error.reason, error.value)
-    if headers.get(":status", "200") != "200":
-        return None
-    media, _, parameters = headers.get("content-type", "").partition(";")
-    media = media.strip().lower()
-    if media.startswith("image/") and url:
-        return ImageRecord(url, offset)
-    if media not in _HTML or not url:
-        return None
+        media, _, parameters = headers.get("content-type", "").partition(";")
+        media = media.strip().lower()
+        body: bytes | None = None
+        if media in _UNTYPED:
+            body = _decoded(raw, headers, max(max_page_bytes, MAX_BLOCK_BYTES))
+            media = _sniffed(body)
+        is_page = media in _HTML
+        if not is_page and not media.startswith("image/"):
+            counts["records_other_media"] += 1
+            return None
+        status = headers.get(":status", "200")
+        if status != "200":
+            if is_page:
+                return Rejected("page_status", status, page_url=url)
+            counts["images_other_status"] += 1
+            return None
+        if not is_page:
+            if record.offset is None:
+                counts["images_unlocated"] += 1
+                return None
+            return ImageRecord(url, record.offset, record.length, headers)
+        if body is None:
+            body = _decoded(raw, headers, max_page_bytes)
+        if len(body) > max_page_bytes:
+            raise RejectedError("too_large", str(len(body)))
+    except RejectedError as error:
+        return Rejected(error.reason, error.value, page_url=url)
+    return HtmlRecord(url, body, _charset(parameters), headers)
+
+
+def _sniffed(body: bytes) -> str:
+    """The media type of a body that declares none, as browsers find it."""
+    if _HTML_START.match(body[:_SNIFFED_BYTES]):
+        return "text/html"
     try:
-        body = _decode(raw, headers, max_page_bytes)
-    except BodyError as error:
-        return BrokenRecord(url, error.reason, error.value)
-    return HtmlRecord(url, body, _charset(parameters))
+        return f"image/{image_kind(body)}"
+    except RejectedError:
+        return ""
 
 
 def _charset(parameters: str) -> str | None:
@@ -151,78 +203,34 @@ def _charset(parameters: str) -> str | None:
     return None
 
 
-def _split(record: WarcRecord) -> tuple[dict[str, str], bytes]:
-    """A record's HTTP headers (lower-case names, `:status`) and its body as transferred."""
-    wanted = record.content_length
-    if wanted > MAX_RECORD_BYTES:
-        raise BodyError("too_large", str(wanted))
-    block = record.reader.read()
-    if len(block) != wanted:
-        raise BodyError("warc_truncated", f"{len(block)} of {wanted} bytes")
-    if record.record_type == WarcRecordType.resource:
-        return {"content-type": record.headers.get("Content-Type") or ""}, block
-    for separator in (b"\r\n\r\n", b"\n\n"):
-        head, found, body = block.partition(separator)
-        if found:
-            break
-    else:
-        head, body = block, b""
-    lines = head.decode("latin-1").splitlines()
-    status = lines[0].split(" ", 2) if lines else []
-    headers = {":status": status[1] if len(status) > 1 else ""}
+def _split(record: Record) -> tuple[dict[str, str], bytes]:
+    """A record's HTTP headers and its body as transferred.
+
+    Names are in lower case, `:status` is the status; repeated headers are joined by commas, but
+    of repeated media types the last one counts.
+    """
+    if record.block is None:
+        raise RejectedError("too_large", str(record.size))
+    if record.kind == "resource":
+        return {"content-type": record.headers.get("content-type", "")}, record.block
+    head, body = split_head(record.block)
+    lines = head.decode("latin-1").split("\n")
+    status = lines[0].split()
+    if not lines[0].upper().startswith("HTTP/") or len(status) < 2:
+        raise RejectedError("warc_header", f"expected an HTTP answer, found {head[:40]!r}")
+    headers = {":status": status[1]}
+    name = ""
     for line in lines[1:]:
-        name, _, value = line.partition(":")
-        headers[name.strip().lower()] = value.strip()
+        if line[:1] in (" ", "\t") and name:
+            headers[name] += " " + line.strip()
+            continue
+        field, _, value = line.partition(":")
+        name = field.strip().lower()
+        known = headers.get(name) if name != "content-type" else None
+        headers[name] = f"{known}, {value.strip()}" if known else value.strip()
     return headers, body
 
 
-def _decode(body: bytes, headers: dict[str, str], max_bytes: int) -> bytes:
-    """Undo transfer and content codings, bounded. A body that is not in the coding that it
-    declares is taken as it is: archivers often store bodies decoded and headers untouched."""
-    if "chunked" in headers.get("transfer-encoding", "").lower():
-        body = _unchunk(body)
-    for coding in reversed(headers.get("content-encoding", "").lower().split(",")):
-        try:
-            body = _undo(coding.strip(), body, max_bytes)
-        except (zlib.error, brotli.error, zstandard.ZstdError, EOFError):
-            break
-    if len(body) > max_bytes:
-        raise BodyError("too_large", str(len(body)))
-    return body
-
-
-def _unchunk(body: bytes) -> bytes:
-    parts: list[bytes] = []
-    at = 0
-    while True:
-        end = body.find(b"\r\n", at)
-        try:
-            size = int(body[at:end].split(b";")[0], 16) if end >= 0 else -1
-        except ValueError:
-            size = -1
-        if size < 0 or end + 2 + size > len(body):
-            return b"".join(parts) if parts else body
-        if size == 0:
-            return b"".join(parts)
-        parts.append(body[end + 2 : end + 2 + size])
-        at = end + 2 + size + 2
-
-
-def _undo(coding: str, body: bytes, max_bytes: int) -> bytes:
-    if coding in ("gzip", "x-gzip", "deflate"):
-        raw_deflate = coding == "deflate" and (body[:1] or b"\0")[0] & 0x0F != 8
-        inflater = zlib.decompressobj(-zlib.MAX_WBITS if raw_deflate else zlib.MAX_WBITS | 32)
-        out = inflater.decompress(body, max_bytes + 1)
-        if not inflater.eof and len(out) <= max_bytes:
-            raise EOFError
-    elif coding == "br":
-        decoder = brotli.Decompressor()
-        out = decoder.process(body, output_buffer_limit=max_bytes + 1)
-    elif coding == "zstd":
-        with zstandard.ZstdDecompressor().stream_reader(body) as reader:
-            out = reader.read(max_bytes + 1)
-    else:
-        return body
-    if len(out) > max_bytes:
-        raise BodyError("too_large", f"more than {max_bytes}")
-    return bytes(out)
+def _decoded(body: bytes, headers: dict[str, str], max_bytes: int) -> bytes:
+    transfer, content = (headers.get(f"{kind}-encoding", "") for kind in ("transfer", "content"))
+    return decode_stored(body, transfer, content, max_bytes)

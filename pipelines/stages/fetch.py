@@ -14,7 +14,7 @@ import fsspec
 import numpy as np
 import pyarrow as pa
 
-from septet.pipelines.sources.warc import BodyError, read_body_from
+from septet.pipelines.sources.warc import read_body_from
 from septet.pipelines.stages.base import Pass, Stage, Work, numbered
 from septet.pipelines.stages.counts import Counts
 from septet.pipelines.stages.graphs import map_tasks
@@ -23,7 +23,7 @@ from septet.preprocess import files
 from septet.preprocess.http.client import Fetched, fetch_many
 from septet.preprocess.images.process import process_image
 from septet.schemas import tables
-from septet.schemas.reasons import Rejected
+from septet.schemas.reasons import Rejected, RejectedError
 from septet.schemas.recipe import Fetch, Image
 
 _DECODE_THREADS = 2
@@ -170,7 +170,7 @@ def _read_place(file: BinaryIO, offset: int, url: str, max_bytes: int) -> Fetche
         return Fetched(url, data)
     try:
         return Fetched(url, read_body_from(file, offset, max_bytes))
-    except BodyError as error:
+    except RejectedError as error:
         return Fetched(url, None, error.reason, error.value)
 
 

@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import fsspec
 import pyarrow as pa
 
 from septet.pipelines.sources.lists import ListError, read_list
-from septet.pipelines.sources.warc import BrokenRecord, HtmlRecord, ImageRecord, read_warc
+from septet.pipelines.sources.warc import Found, HtmlRecord, ImageRecord, read_warc
 from septet.pipelines.stages.base import Input, Pass, Results, Stage, Work, numbered
 from septet.pipelines.stages.counts import Counts
 from septet.pipelines.stages.graphs import map_tasks
@@ -17,6 +18,7 @@ from septet.preprocess import files
 from septet.preprocess.html.pages import image_url, parse_page
 from septet.preprocess.text.clean import clean_caption
 from septet.preprocess.text.ids import pair_id
+from septet.preprocess.warc.records import UnusableArchiveError
 from septet.schemas import tables
 from septet.schemas.reasons import Rejected
 from septet.schemas.recipe import ListSource, WarcSource
@@ -100,17 +102,25 @@ class _Reader:
 
     def read_warc(self, settings: WarcSource) -> None:
         path = self._input.path
-        for record in read_warc(path, settings.max_page_bytes):
-            match record:
-                case ImageRecord(url, offset):
-                    self._other["images_in_archive"] += 1
-                    place = image_url(url, url)
-                    if isinstance(place, str):
-                        self._put("places", image_url=place, path=path, offset=offset)
-                case BrokenRecord(url, reason, value):
-                    self._reject(reason, value, page_url=url)
-                case HtmlRecord(url, body, charset):
-                    self._page(settings, url, body, charset)
+        with fsspec.open(path, "rb") as file:
+            try:
+                for record in read_warc(file, settings.max_page_bytes, self._other):
+                    self._warc_record(settings, record)
+            except UnusableArchiveError as error:
+                self._reject("warc_broken", str(error))
+
+    def _warc_record(self, settings: WarcSource, record: Found) -> None:
+        match record:
+            case ImageRecord(url, offset):
+                self._other["images_in_archive"] += 1
+                place = image_url(url, url)
+                if isinstance(place, str):
+                    path = self._input.path
+                    self._put("places", image_url=place, path=path, offset=offset)
+            case HtmlRecord(url, body, charset):
+                self._page(settings, url, body, charset)
+            case Rejected(reason, value):
+                self._reject(reason, value or "", page_url=record.page_url)
 
     def _page(self, settings: WarcSource, url: str, body: bytes, charset: str | None) -> None:
         self._other["pages"] += 1

@@ -1,23 +1,31 @@
+import base64
 import gzip
+import hashlib
 import zlib
+from collections import Counter
 from pathlib import Path
 
 import brotli
 import pytest
 import zstandard
-from warcio.archiveiterator import ArchiveIterator as OtherReader
 
 from septet.pipelines.sources.warc import (
-    BodyError,
-    BrokenRecord,
+    Found,
     HtmlRecord,
     ImageRecord,
-    read_body,
+    read_body_from,
     read_warc,
 )
+from septet.schemas.reasons import REASONS, Rejected, RejectedError
 from tests.warcs import Response, html, image, write_warc
 
 PAGE = b"<p>" + b"a page " * 50
+
+
+def read(path: Path, max_page_bytes: int = 10**6) -> tuple[list[Found], Counter[str]]:
+    counts: Counter[str] = Counter()
+    with path.open("rb") as file:
+        return list(read_warc(file, max_page_bytes, counts)), counts
 
 
 def coded(name: str, body: bytes, coding: str, chunked: bool = False) -> Response:
@@ -48,16 +56,9 @@ CODED = [
 @pytest.mark.parametrize("zipped", [True, False])
 def test_bodies_in_every_coding(tmp_path: Path, zipped: bool) -> None:
     path = write_warc(tmp_path / "a.warc", CODED, zipped)
-    found = list(read_warc(str(path), 10**6))
+    found, _ = read(path)
     assert [r.url for r in found if isinstance(r, HtmlRecord)] == [url for url, _, _ in CODED]
     assert all(isinstance(r, HtmlRecord) and r.body == PAGE for r in found)
-
-
-def test_as_many_records_as_another_reader_finds(tmp_path: Path) -> None:
-    path = write_warc(tmp_path / "a.warc.gz", CODED * 5)
-    with path.open("rb") as file:
-        expected = sum(1 for _ in OtherReader(file))
-    assert sum(1 for _ in read_warc(str(path), 10**6)) == expected
 
 
 def test_images_are_read_back_from_their_offset(tmp_path: Path) -> None:
@@ -67,46 +68,16 @@ def test_images_are_read_back_from_their_offset(tmp_path: Path) -> None:
         image("http://e.org/b.png", b"B" * 9),
     ]
     for zipped in (True, False):
-        path = str(write_warc(tmp_path / f"{zipped}.warc", responses, zipped))
-        places = {r.url: r.offset for r in read_warc(path, 100) if isinstance(r, ImageRecord)}
-        assert read_body(path, places["http://e.org/a.png"], 1000) == b"A" * 1000
-        assert read_body(path, places["http://e.org/b.png"], 1000) == b"B" * 9
-        with pytest.raises(BodyError, match="too_large"):
-            read_body(path, places["http://e.org/a.png"], 999)
-
-
-@pytest.mark.parametrize("zipped", [True, False])
-def test_every_cut_gives_what_came_before_and_says_so(tmp_path: Path, zipped: bool) -> None:
-    whole = write_warc(
-        tmp_path / "w.warc", [html(f"http://e.org/{i}", "x" * 50) for i in range(3)], zipped
-    )
-    data = whole.read_bytes()
-    cut = tmp_path / "cut.warc"
-    for size in range(len(data) // 2, len(data) - 12, 7):
-        cut.write_bytes(data[:size])
-        found = list(read_warc(str(cut), 10**6))
-        pages = [r for r in found if isinstance(r, HtmlRecord)]
-        broken = [r for r in found if isinstance(r, BrokenRecord)]
-        assert 1 <= len(pages) <= 3
-        # A file that ends exactly between two records cannot be told from a whole one.
-        assert len(pages) == 3 or broken or size in _ends(data, zipped)
-
-
-def _ends(data: bytes, zipped: bool) -> set[int]:
-    sign = b"\x1f\x8b\x08" if zipped else b"WARC/1."
-    return {
-        i + slack for i in range(len(data)) if data.startswith(sign, i) for slack in range(-4, 1)
-    }
-
-
-def test_flipped_bytes_never_raise(tmp_path: Path) -> None:
-    data = bytearray(write_warc(tmp_path / "w.warc.gz", CODED).read_bytes())
-    broken = tmp_path / "b.warc.gz"
-    for at in range(0, len(data), 97):
-        flipped = data.copy()
-        flipped[at] ^= 0x55
-        broken.write_bytes(flipped)
-        list(read_warc(str(broken), 10**6))
+        path = write_warc(tmp_path / f"{zipped}.warc", responses, zipped)
+        found, _ = read(path)
+        at = {r.url: r.offset for r in found if isinstance(r, ImageRecord)}
+        with path.open("rb") as file:
+            assert read_body_from(file, at["http://e.org/a.png"], 1000) == b"A" * 1000
+            assert read_body_from(file, at["http://e.org/b.png"], 1000) == b"B" * 9
+            with pytest.raises(RejectedError, match="too_large"):
+                read_body_from(file, at["http://e.org/a.png"], 999)
+            with pytest.raises(RejectedError, match="warc_"):
+                read_body_from(file, at["http://e.org/a.png"] + 3, 999)
 
 
 def test_bombs_are_bounded(tmp_path: Path) -> None:
@@ -115,15 +86,151 @@ def test_bombs_are_bounded(tmp_path: Path) -> None:
         coded("br", brotli.compress(b"a" * 10**7), "br"),
         coded("zstd", zstandard.compress(b"a" * 10**7), "zstd"),
     ]
-    path = write_warc(tmp_path / "bombs.warc.gz", bombs)
-    found = list(read_warc(str(path), 10**6))
-    assert [r.reason for r in found if isinstance(r, BrokenRecord)] == ["too_large"] * 3
+    found, _ = read(write_warc(tmp_path / "bombs.warc.gz", bombs))
+    assert [r.reason for r in found if isinstance(r, Rejected)] == ["too_large"] * 3
 
 
-def test_other_statuses_and_media_are_passed_over(tmp_path: Path) -> None:
-    path = write_warc(
-        tmp_path / "a.warc.gz", [("http://e.org/x", b"%PDF", {"Content-Type": "application/pdf"})]
+def response(
+    url: str, body: bytes = PAGE, head: bytes | None = None, media: str | None = "text/html",
+    status: str = "200 OK", kind: str = "response", more: str = "",
+) -> bytes:  # fmt: skip
+    """A record written by hand, with a digest of its payload."""
+    if head is None:
+        line = f"Content-Type: {media}\r\n" if media is not None else ""
+        head = f"HTTP/1.1 {status}\r\n{line}\r\n".encode()
+    digest = base64.b32encode(hashlib.sha1(body).digest()).decode()
+    block = head + (b"" if kind == "revisit" else body)
+    return (
+        f"WARC/1.0\r\nWARC-Type: {kind}\r\nWARC-Target-URI: {url}\r\n"
+        f"WARC-Payload-Digest: sha1:{digest}\r\n{more}Content-Length: {len(block)}\r\n\r\n"
+    ).encode() + block + b"\r\n\r\n"  # fmt: skip
+
+
+def found_in(tmp_path: Path, *records: bytes) -> tuple[list[Found], Counter[str]]:
+    path = tmp_path / "r.warc.gz"
+    path.write_bytes(b"".join(gzip.compress(record) for record in records))
+    found, counts = read(path)
+    assert counts["records"] == len(records)
+    assert all(r.reason in REASONS for r in found if isinstance(r, Rejected))
+    return found, counts
+
+
+PNG = b"\x89PNG\r\n\x1a\n" + b"\0" * 50
+PASSED_OVER = {
+    "a request": (response("http://e.org/", kind="request"), "records_not_web"),
+    "a PDF": (response("http://e.org/", b"%PDF", media="application/pdf"), "records_other_media"),
+    "no media type, no page": (response("http://e.org/", b"words", media=None), "records_other_media"),
+    "no URL": (response(""), "records_without_url"),
+    "an image that is gone": (response("http://e.org/", media="image/png", status="404 No"), "images_other_status"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("record", "count"), PASSED_OVER.values(), ids=PASSED_OVER)
+def test_what_is_passed_over_is_counted(tmp_path: Path, record: bytes, count: str) -> None:
+    found, counts = found_in(tmp_path, record)
+    assert found == [] and counts == {"records": 1, count: 1}
+
+
+LOST = {
+    "another status": (response("http://e.org/", status="404 No"), "page_status", "404"),
+    "a redirect": (response("http://e.org/", status="301 Moved"), "page_status", "301"),
+    "no HTTP": (response("http://e.org/", head=b""), "warc_header", "expected an HTTP answer"),
+    "an empty block": (response("http://e.org/", b"", head=b""), "warc_header", "found b''"),
+    "a page too large": (response("http://e.org/", b"x" * 10**6 + b"y"), "too_large", "more than 1000000"),
+    "a revisit of something else": (
+        response("http://e.org/", kind="revisit", more="WARC-Refers-To-Target-URI: <http://e.org/old>\r\n"),
+        "warc_revisit", "http://e.org/old"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("record", "reason", "value"), LOST.values(), ids=LOST)
+def test_pages_that_are_lost_say_why(
+    tmp_path: Path, record: bytes, reason: str, value: str
+) -> None:
+    (lost,), _ = found_in(tmp_path, record)
+    assert isinstance(lost, Rejected)
+    assert (lost.reason, lost.page_url) == (reason, "http://e.org/")
+    assert value in str(lost.value)
+
+
+@pytest.mark.parametrize("media", [None, "", "application/octet-stream"])
+def test_a_type_that_is_not_declared_is_found(tmp_path: Path, media: str | None) -> None:
+    pages = [b"<!doctype html><p>x", b"\xef\xbb\xbf <HTML><p>", b"<!-- a -->\n<div >"]
+    found, _ = found_in(tmp_path, *(response("http://e.org/", page, media=media) for page in pages))
+    assert [r.body for r in found if isinstance(r, HtmlRecord)] == pages
+    (found_image,), _ = found_in(tmp_path, response("http://e.org/a", PNG, media=media))
+    assert isinstance(found_image, ImageRecord)
+
+
+def test_the_head_ends_at_the_first_empty_line(tmp_path: Path) -> None:
+    body = b"<html>one\r\n\r\ntwo</html>"
+    for eol in (b"\n", b"\r\n"):
+        head = b"HTTP/1.1 200 OK" + eol + b"Content-Type: text/html" + eol * 2
+        (page,), _ = found_in(tmp_path, response("http://e.org/", body, head))
+        assert isinstance(page, HtmlRecord) and page.body == body
+
+
+def test_headers_are_handed_out(tmp_path: Path) -> None:
+    head = (
+        b"HTTP/1.1 200 OK\r\nCONTENT-TYPE: text/html;\r\n charset='x-y'\r\nX-Robots-Tag: noai\r\n"
+        b"x-robots-tag: noindex\r\ntdm-reservation: 1\r\n\r\n"
     )
-    data = write_warc(tmp_path / "b.warc", [html("http://e.org/404", "x")], gzip=False).read_bytes()
-    (tmp_path / "b.warc").write_bytes(data.replace(b"200 OK", b"404 No"))
-    assert list(read_warc(str(path), 100)) == list(read_warc(str(tmp_path / "b.warc"), 100)) == []
+    (page, picture), _ = found_in(
+        tmp_path,
+        response("http://e.org/", head=head),
+        response("http://e.org/a", PNG, head.replace(b"text/html", b"image/png")),
+    )
+    assert isinstance(page, HtmlRecord) and isinstance(picture, ImageRecord)
+    assert page.charset == "x-y"
+    for headers in (page.headers, picture.headers):
+        assert headers["x-robots-tag"] == "noai, noindex" and headers["tdm-reservation"] == "1"
+
+
+def test_revisits_are_resolved(tmp_path: Path) -> None:
+    found, counts = found_in(
+        tmp_path,
+        response("http://e.org/p"),
+        response("http://e.org/i", PNG, media="image/png"),
+        response("http://e.org/p", kind="revisit"),
+        response("http://e.org/q", kind="revisit"),
+        response("http://e.org/j", PNG, kind="revisit"),
+        response("http://e.org/z"),
+    )
+    page, picture, again, same_picture, last = found
+    assert isinstance(page, HtmlRecord) and isinstance(again, HtmlRecord)
+    assert (again.url, again.body) == ("http://e.org/q", page.body)
+    assert isinstance(picture, ImageRecord) and isinstance(same_picture, ImageRecord)
+    assert (same_picture.url, same_picture.offset) == ("http://e.org/j", picture.offset)
+    assert isinstance(last, HtmlRecord) and last.url == "http://e.org/z"
+    assert counts["revisits_repeated"] == 1
+
+
+def test_images_inside_of_a_file_compressed_as_a_whole_are_counted(tmp_path: Path) -> None:
+    records = [
+        response("http://e.org/"),
+        response("http://e.org/i", PNG, media="image/png"),
+        response("http://e.org/2"),
+    ]
+    path = tmp_path / "whole.warc.gz"
+    path.write_bytes(gzip.compress(b"".join(records)))
+    found, counts = read(path)
+    assert [r.url for r in found if isinstance(r, HtmlRecord)] == [
+        "http://e.org/",
+        "http://e.org/2",
+    ]
+    assert counts["images_unlocated"] == 1 and len(found) == 2
+
+
+def test_damage_is_told_with_its_place_and_page(tmp_path: Path) -> None:
+    good = gzip.compress(response("http://e.org/1"))
+    path = tmp_path / "r.warc.gz"
+    path.write_bytes(good + good[:-30] + good)
+    found, _ = read(path)
+    assert [type(r) for r in found] == [HtmlRecord, Rejected, HtmlRecord]
+    assert isinstance(found[1], Rejected) and found[1].reason in ("warc_broken", "warc_truncated")
+    assert f"{len(good) - 30} bytes at offset {len(good)} were not read" in str(found[1].value)
+    plain = response("http://e.org/2").replace(b"Content-Length: ", b"Content-Length: 9")
+    path.write_bytes(response("http://e.org/1") + plain)
+    found, _ = read(path)
+    assert isinstance(found[1], Rejected)
+    assert (found[1].reason, found[1].page_url) == ("warc_truncated", "http://e.org/2")

@@ -1,0 +1,244 @@
+"""The decoded bytes of a WARC file: plain, gzip members or zstd frames, from any member on.
+
+A *member* is a gzip member or a zstd frame. Archives hold one record a member, so that a record
+can be read from the offset of its member; files that are compressed as a whole or in blocks are
+read too, but only a record that starts a member has an address.
+"""
+
+import os
+import re
+import zlib
+from typing import BinaryIO, Literal, Protocol
+
+import zstandard
+
+Codec = Literal["plain", "gzip", "zstd"]
+
+_READ_BYTES = 2**15
+_INFLATE_BYTES = 2**16
+_ZSTD_STEP = 2**10
+"""Compressed bytes decoded at once: four bytes of a block may stand for 128 KiB."""
+_SEARCH_BYTES = 2**20
+_MEMBER_HEAD = 2**12
+_GZIP_MAGIC = b"\x1f\x8b\x08"
+_ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
+_SKIPPABLE = re.compile(rb"[\x50-\x5f]\x2a\x4d\x18", re.DOTALL)
+_DICTIONARY = 0x5D
+"""First byte of the skippable frame at the start of a file that holds the dictionary of all its
+frames (the .warc.zst files of the Internet Archive)."""
+_MAX_DICTIONARY = 2**24
+_MAX_WINDOW = 2**27
+RECORD_START = re.compile(rb"WARC/\d+\.\d+[ \t]*\r?\n(?=[^\s:]{1,40}[ \t]*:)", re.IGNORECASE)
+"""A record's first line, with the name of its first field behind it."""
+
+
+class MemberError(ValueError):
+    """A member that cannot be decoded, by its `offset`; `is_cut` if the file ends inside it."""
+
+    def __init__(self, offset: int, message: str, is_cut: bool = False):
+        super().__init__(message)
+        self.offset, self.is_cut = offset, is_cut
+
+
+class _Member(Protocol):
+    """The decoder of one member: gives a bounded piece of output and the input that is left."""
+
+    eof: bool
+
+    def feed(self, data: bytes) -> tuple[bytes, bytes]: ...
+
+
+class _Plain:
+    eof = False
+
+    def feed(self, data: bytes) -> tuple[bytes, bytes]:
+        return data, b""
+
+
+class _Gzip:
+    def __init__(self) -> None:
+        self._inflater = zlib.decompressobj(zlib.MAX_WBITS | 16)
+        self.eof = False
+
+    def feed(self, data: bytes) -> tuple[bytes, bytes]:
+        out = self._inflater.decompress(data, _INFLATE_BYTES)
+        self.eof = self._inflater.eof
+        return out, self._inflater.unused_data if self.eof else self._inflater.unconsumed_tail
+
+
+class _Zstd:
+    def __init__(self, dictionary: zstandard.ZstdCompressionDict | None) -> None:
+        decompressor = zstandard.ZstdDecompressor(dictionary, max_window_size=_MAX_WINDOW)
+        self._frame = decompressor.decompressobj()
+        self.eof = False
+
+    def feed(self, data: bytes) -> tuple[bytes, bytes]:
+        step, rest = data[:_ZSTD_STEP], data[_ZSTD_STEP:]
+        out = self._frame.decompress(step)
+        self.eof = self._frame.eof
+        return out, (self._frame.unused_data + rest) if self.eof else rest
+
+
+class Archive:
+    """An open WARC file: its coding, and where its members start.
+
+    Args:
+        file: Seekable; read at whatever position is needed.
+    """
+
+    def __init__(self, file: BinaryIO):
+        self.file = file
+        self.size = file.seek(0, os.SEEK_END)
+        head = self.read(0, 8)
+        self.codec: Codec = "plain"
+        self._dictionary: zstandard.ZstdCompressionDict | None = None
+        if head.startswith(_GZIP_MAGIC):
+            self.codec = "gzip"
+        elif head.startswith(_ZSTD_MAGIC) or _SKIPPABLE.match(head):
+            self.codec = "zstd"
+            if head[0] == _DICTIONARY:
+                self._dictionary = self._read_dictionary(int.from_bytes(head[4:8], "little"))
+
+    def _read_dictionary(self, size: int) -> zstandard.ZstdCompressionDict:
+        data = self.read(8, min(size, _MAX_DICTIONARY))
+        try:
+            if data.startswith(_ZSTD_MAGIC):
+                unpacker = zstandard.ZstdDecompressor().stream_reader(data)
+                data = unpacker.read(_MAX_DICTIONARY)
+            return zstandard.ZstdCompressionDict(data)
+        except zstandard.ZstdError as error:
+            raise MemberError(0, f"the dictionary cannot be read: {error}") from error
+
+    def read(self, offset: int, size: int) -> bytes:
+        """Up to `size` bytes of the file from `offset` on, as they are stored."""
+        self.file.seek(offset)
+        return self.file.read(size)
+
+    def member(self) -> _Member:
+        """A decoder for the next member."""
+        if self.codec == "gzip":
+            return _Gzip()
+        return _Zstd(self._dictionary) if self.codec == "zstd" else _Plain()
+
+    def find_start(self, begin: int) -> int | None:
+        """The offset of the first record at or behind `begin` that can be read by its offset:
+        a record's first line in a plain file, else a member that decodes to one."""
+        sign = {
+            "plain": RECORD_START,
+            "gzip": re.compile(re.escape(_GZIP_MAGIC)),
+            "zstd": re.compile(re.escape(_ZSTD_MAGIC)),
+        }[self.codec]
+        at, overlap = begin, 64
+        while at < self.size:
+            block = self.read(at, _SEARCH_BYTES + overlap)
+            for match in sign.finditer(block):
+                found = at + match.start()
+                if match.start() < _SEARCH_BYTES and (
+                    self.codec == "plain" or self._starts_record(found)
+                ):
+                    return found
+            at += _SEARCH_BYTES
+        return None
+
+    def _starts_record(self, offset: int) -> bool:
+        try:
+            out, _ = self.member().feed(self.read(offset, _MEMBER_HEAD))
+        except (zlib.error, zstandard.ZstdError):
+            return False
+        return RECORD_START.match(out.lstrip()) is not None
+
+
+class Stream:
+    """The decoded bytes of an archive from `offset` on, through all members that follow.
+
+    Attributes:
+        buffer: What is decoded and not yet taken.
+        member: Offset in the file of the member that was opened last.
+    """
+
+    def __init__(self, archive: Archive, offset: int):
+        self._archive = archive
+        self._read_at = offset
+        self._raw = b""
+        self._open: _Member | None = None
+        self.buffer = bytearray()
+        self.member = offset
+        self._taken = 0  # bytes taken from the buffer so far
+        self._member_at = 0  # how many bytes were decoded before the member
+
+    def address(self) -> int | None:
+        """The offset from which the next byte can be read again; None inside of a member. Asked
+        when the buffer holds nothing of a later member."""
+        inside = self._taken - self._member_at
+        if self._archive.codec == "plain":
+            return self.member + inside
+        return self.member if inside == 0 else None
+
+    def is_start(self, index: int) -> bool:
+        """Whether the member that was opened last starts at `buffer[index]`."""
+        return self._taken + index == self._member_at
+
+    @property
+    def end(self) -> int:
+        """The offset behind all that was decoded."""
+        return self._read_at - len(self._raw)
+
+    @property
+    def is_between(self) -> bool:
+        """Whether all of a member was decoded and taken and no other was begun."""
+        return self._open is None and not self.buffer
+
+    def take(self, size: int) -> bytes:
+        """The next `size` bytes; less where the buffer holds less."""
+        piece = bytes(self.buffer[:size])
+        del self.buffer[:size]
+        self._taken += len(piece)
+        return piece
+
+    def fill(self) -> bool:
+        """Decode some more, a piece at most; False where the member ends, with nothing decoded.
+
+        Raises:
+            MemberError: damage, or the file ends inside of the member.
+        """
+        while self._open is not None:
+            if not self._raw:
+                self._raw = self._archive.read(self._read_at, _READ_BYTES)
+                self._read_at += len(self._raw)
+            if not self._raw:
+                if isinstance(self._open, _Plain):
+                    self._open = None
+                    return False
+                raise MemberError(self.member, "the file ends inside of a member", is_cut=True)
+            try:
+                out, self._raw = self._open.feed(self._raw)
+            except (zlib.error, zstandard.ZstdError, MemoryError) as error:
+                raise MemberError(self.member, str(error)) from error
+            if self._open.eof:
+                self._open = None
+            self.buffer += out
+            if out:
+                return True
+        return False
+
+    def open_next(self) -> bool:
+        """Open the member behind the one that ended; False at the end of the file. Zeros that
+        pad a file are passed over."""
+        while True:
+            if len(self._raw) < 8:
+                more = self._archive.read(self._read_at, _READ_BYTES)
+                self._read_at += len(more)
+                self._raw += more
+            if self._archive.codec == "plain":
+                break
+            self._raw = self._raw.lstrip(b"\0")
+            if _SKIPPABLE.match(self._raw) and self._archive.codec == "zstd":
+                self._read_at = self.end + 8 + int.from_bytes(self._raw[4:8], "little")
+                self._raw = b""
+            elif self._raw or self._read_at >= self._archive.size:
+                break
+        self.member, self._member_at = self.end, self._taken + len(self.buffer)
+        if not self._raw:
+            return False
+        self._open = self._archive.member()
+        return True
