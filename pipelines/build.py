@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 from septet.pipelines.annotate.from_recipe import annotate_corpus, recipe_columns
 from septet.pipelines.inputs import find_inputs, with_absolute_roots
-from septet.pipelines.lock import locked
 from septet.pipelines.progress import BuildProgress
 from septet.pipelines.runners import Runner
 from septet.pipelines.stages.base import DONE, Input, Stage
@@ -19,6 +18,7 @@ from septet.pipelines.stages.report import ReportStage
 from septet.pipelines.stages.source import SourceStage
 from septet.pipelines.stages.write import WriteStage
 from septet.preprocess import files
+from septet.preprocess.locks import locked
 from septet.schemas.columns import ColumnManifest
 from septet.schemas.manifest import MANIFEST_NAME, Manifest
 from septet.schemas.recipe import Recipe

@@ -10,7 +10,6 @@ from importlib.metadata import version
 from typing import Any
 
 from septet.pipelines.annotate.work import AnnotateWork
-from septet.pipelines.lock import locked
 from septet.pipelines.progress import BuildProgress
 from septet.pipelines.runners import Runner
 from septet.pipelines.stages.base import Pass, digest_of, outputs_in
@@ -20,6 +19,7 @@ from septet.preprocess import files
 from septet.preprocess.columns.base import Column
 from septet.preprocess.columns.reader import column_folder, read_manifest, stem
 from septet.preprocess.columns.registry import ColumnError, make_column
+from septet.preprocess.locks import locked
 from septet.preprocess.shards.reader import Corpus
 from septet.schemas.columns import ColumnManifest, ColumnShard
 from septet.schemas.layout import (

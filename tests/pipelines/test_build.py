@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from septet.pipelines.lock import FolderBusyError, locked
 from septet.preprocess.files import TEMPORARY_SUFFIX
+from septet.preprocess.locks import FolderBusyError, locked
 from septet.preprocess.shards.reader import Corpus
 from tests.corpora import digests, rows, run_build, write_site
 

@@ -1,0 +1,233 @@
+"""Locks a folder between processes, on this machine's disks and on object stores.
+
+A local folder is locked by the kernel (`flock`), and the lock ends with the process. Where there is
+no `flock` (some network file systems, object stores) each holder leaves a *lease*: a small file
+below `.septet-locks/` that says who holds the folder, renewed while it is held. A holder first
+leaves its lease and then looks for others; so of two that start at once at most one goes on, on
+any store whose listings show what was written before. A lease ends when it is not renewed for
+`LEASE_SECONDS`, or at once when its process was on this machine and has ended.
+"""
+
+import errno
+import json
+import os
+import random
+import secrets
+import socket
+import threading
+import time
+from _thread import interrupt_main
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import fsspec
+
+from septet.preprocess import files
+
+try:
+    import fcntl
+except ImportError:  # Windows: leases serve there
+    fcntl = None  # type: ignore[assignment]
+
+LEASES = ".septet-locks"
+LEASE_SECONDS = 180.0
+_RENEW_SECONDS = 30.0
+_TRIES = 4
+
+_NO_FLOCK = {errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EBADF, errno.EINVAL}
+"""What `flock` raises where a file system has no locks (EBADF: NFS wants a file open for writing,
+and a folder cannot be)."""
+
+
+class FolderBusyError(ValueError):
+    """Another process holds the folder."""
+
+
+@contextmanager
+def locked(folder: str, alone: bool = True, busy: str = "") -> Iterator[None]:
+    """Hold a folder while the block runs.
+
+    Args:
+        folder: Local folder or URL; a local one is made where it is missing.
+        alone: Whether nobody else may hold it; those that are not alone share it.
+        busy: What to say when it cannot be had; who holds it is added where that is known.
+
+    Raises:
+        FolderBusyError: another process holds it, or took it over while the block ran because
+            this one could not renew its lease.
+        OSError: the folder cannot be made or read.
+    """
+    busy = busy or f"another process is at work in {folder}"
+    with ExitStack() as held:
+        if not files.is_local(folder):
+            held.enter_context(_leased(folder, alone, busy))
+        else:
+            path = Path(files.local_path(folder))
+            path.mkdir(parents=True, exist_ok=True)
+            if not held.enter_context(_flocked(path, alone, busy)):
+                held.enter_context(_leased(str(path), alone, busy))
+        yield
+
+
+@contextmanager
+def _flocked(folder: Path, alone: bool, busy: str) -> Iterator[bool]:
+    """Hold a local folder by `flock`; False where its file system has none."""
+    if fcntl is None:
+        yield False
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        yield _flock(handle, alone, busy, folder)
+    finally:
+        os.close(handle)
+
+
+def _flock(handle: int, alone: bool, busy: str, folder: Path) -> bool:
+    try:
+        fcntl.flock(handle, (fcntl.LOCK_EX if alone else fcntl.LOCK_SH) | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise FolderBusyError(f"{busy}: wait for it, or end it first") from None
+    except OSError as error:
+        if error.errno in _NO_FLOCK:
+            return False
+        raise OSError(error.errno, os.strerror(error.errno or 0), str(folder)) from error
+    return True
+
+
+@contextmanager
+def _leased(folder: str, alone: bool, busy: str) -> Iterator[None]:
+    """Hold a folder by a lease."""
+    lease = _Lease(folder, alone)
+    for attempt in range(_TRIES):
+        lease.write()
+        others = lease.others()
+        if not others:
+            break
+        lease.remove()
+        # Two that started at once may each have seen the other.
+        if attempt == _TRIES - 1 or any(other["since"] < lease.began - 5 for other in others):
+            raise FolderBusyError(f"{busy} ({_who(others[0], folder)}): wait for it, or end it")
+        time.sleep(random.uniform(0.1, 1.0))
+    try:
+        with lease.renewed():
+            yield
+    except KeyboardInterrupt:
+        if lease.lost:
+            raise FolderBusyError(
+                f"{folder}: this process could not renew its lock for {LEASE_SECONDS:.0f} s, and "
+                "another took the folder over"
+            ) from None
+        raise
+    finally:
+        lease.remove()
+
+
+class _Lease:
+    """One holder's file: `alone-TOKEN.json` or `shared-TOKEN.json` below `.septet-locks/`."""
+
+    def __init__(self, folder: str, alone: bool):
+        self.folder, self.alone = files.join(folder, LEASES), alone
+        self.name = f"{'alone' if alone else 'shared'}-{secrets.token_hex(8)}.json"
+        self.path = files.join(self.folder, self.name)
+        self.began = time.time()
+        self.lost = False
+
+    def write(self) -> None:
+        """Write the lease, or renew it."""
+        now = time.time()
+        holder = {**_this_process(), "since": self.began, "until": now + LEASE_SECONDS}
+        files.write_bytes(self.path, json.dumps(holder).encode())
+
+    def remove(self) -> None:
+        """Give the folder back."""
+        files.remove(self.path)
+        if files.is_local(self.folder):
+            with suppress(OSError):  # another lease is there
+                files.local_path(self.folder).rmdir()
+
+    def others(self) -> list[dict[str, Any]]:
+        """The live leases that exclude this one; those that have ended are removed."""
+        found = []
+        for name in files.list_folder(self.folder):
+            path = files.join(self.folder, name)
+            if name == self.name or not (self.alone or name.startswith("alone-")):
+                continue
+            try:
+                holder = json.loads(files.read_bytes(path))
+                ended = _ended(holder)
+            except FileNotFoundError:
+                continue
+            except (ValueError, KeyError, TypeError):
+                continue  # not a lease
+            if ended:
+                files.remove(path)
+            else:
+                found.append(holder)
+        return found
+
+    @contextmanager
+    def renewed(self) -> Iterator[None]:
+        """Renew the lease while the block runs."""
+        over = threading.Event()
+
+        def renew() -> None:
+            while not over.wait(_RENEW_SECONDS):
+                try:
+                    if not self._is_there():
+                        self.lost = True
+                        return interrupt_main()
+                    self.write()
+                except Exception:  # the store may answer again before the lease ends
+                    continue
+
+        thread = threading.Thread(target=renew, name="septet-lease", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join()
+
+    def _is_there(self) -> bool:
+        if not files.is_local(self.path):
+            fs, plain = fsspec.url_to_fs(self.path)
+            fs.invalidate_cache(plain.rpartition("/")[0])
+        return files.exists(self.path)
+
+
+def _this_process() -> dict[str, Any]:
+    return {"host": _machine(), "name": socket.gethostname(), "pid": os.getpid(),
+            "started": _started(os.getpid())}  # fmt: skip
+
+
+def _machine() -> str:
+    """This machine and its space of process numbers: a boot's id, and the namespace's."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return f"{boot}/{Path('/proc/self/ns/pid').stat().st_ino}"
+    except OSError:
+        return socket.gethostname()
+
+
+def _started(pid: int) -> str | None:
+    """When a process of this machine started, in the kernel's count; None where there is none."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()[19]
+    except (OSError, IndexError):
+        return None
+
+
+def _ended(holder: dict[str, Any]) -> bool:
+    """Whether a lease has run out, or its process on this machine is gone."""
+    if holder["until"] < time.time():
+        return True
+    here = holder["host"] == _machine() and Path("/proc/self/stat").exists()
+    return here and _started(int(holder["pid"])) != holder["started"]
+
+
+def _who(holder: dict[str, Any], folder: str) -> str:
+    since = datetime.fromtimestamp(holder["since"], UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    return f"process {holder['pid']} on {holder['name']}, since {since}"
