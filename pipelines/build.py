@@ -1,14 +1,13 @@
-"""A build: the stages of a recipe one after another, then its columns; what is whole is skipped."""
+"""A build: the stages of a recipe in order, then its columns; what is complete is skipped."""
 
 import json
 import time
 from dataclasses import dataclass
 
 from septet.pipelines.annotate.from_recipe import annotate_corpus, recipe_columns
-from septet.pipelines.inputs import find_inputs, with_absolute_roots
+from septet.pipelines.inputs import Input, find_inputs
 from septet.pipelines.progress import BuildProgress
 from septet.pipelines.runners import Runner
-from septet.pipelines.stages.base import DONE, Input, Stage
 from septet.pipelines.stages.counts import Counts
 from septet.pipelines.stages.curate import CurateStage
 from septet.pipelines.stages.dedup import DedupStage
@@ -16,18 +15,19 @@ from septet.pipelines.stages.fetch import FetchStage
 from septet.pipelines.stages.filter import FilterStage
 from septet.pipelines.stages.report import ReportStage
 from septet.pipelines.stages.source import SourceStage
+from septet.pipelines.stages.stage import Context, Done, Stage
 from septet.pipelines.stages.write import WriteStage
 from septet.preprocess import files
 from septet.preprocess.locks import locked
+from septet.schemas import layout
 from septet.schemas.columns import ColumnManifest
-from septet.schemas.manifest import MANIFEST_NAME, Manifest
+from septet.schemas.manifest import Manifest
 from septet.schemas.recipe import Recipe
 
 STAGES: tuple[type[Stage], ...] = (
     SourceStage, FilterStage, DedupStage, FetchStage, CurateStage, WriteStage, ReportStage,
 )  # fmt: skip
-
-TIMES = "stats/build.json"
+"""In the order in which they run; each reads what those before it give."""
 
 
 @dataclass(frozen=True)
@@ -61,11 +61,14 @@ def resolve(recipe: Recipe, folder: str, corpus: str) -> list[Stage]:
 
 
 def chain(recipe: Recipe, inputs: tuple[Input, ...], folder: str, corpus: str) -> list[Stage]:
-    """The stages, each knowing the one before."""
+    """The stages, each with the stages that give what it reads."""
+    context = Context(corpus, recipe, folder, inputs)
     stages: list[Stage] = []
+    givers: dict[str, Stage] = {}
     for kind in STAGES:
-        where = with_absolute_roots(recipe, folder) if kind is SourceStage else recipe
-        stages.append(kind(corpus, where, inputs, stages[-1] if stages else None))
+        stage = kind(context, {name: givers[name] for name in kind.reads})
+        givers |= dict.fromkeys(kind.gives, stage)
+        stages.append(stage)
     return stages
 
 
@@ -102,7 +105,7 @@ def build(
         from septet.pipelines.report.page import refresh_report  # only here: plotting and templates
 
         refresh_report(corpus, worked)
-    where = files.join(corpus, MANIFEST_NAME)
+    where = files.join(corpus, layout.MANIFEST)
     manifest = Manifest.from_json(files.read_bytes(where), where)
     nothing = not worked and all(result.skipped for result in results)
     return BuildResult(manifest, results, columns, nothing)
@@ -110,19 +113,19 @@ def build(
 
 def _run_stage(stage: Stage, runner: Runner, progress: BuildProgress) -> StageResult:
     start = time.monotonic()
-    counts = stage.done()
-    if counts is not None:
-        progress.skip(stage.name, counts)
-        return StageResult(stage.name, counts, 0.0, True)
-    begun = files.join(stage.folder, "begun")
-    if not files.exists(begun):
-        stage.prepare()
-        files.write_bytes(begun, b"")
-    for one in stage.passes():
-        with progress.watch(one):
-            if one.finished() < one.tasks:
-                runner.run(one.label, one.graph)
-    counts = stage.finish()
+    done = stage.done()
+    if done is not None:
+        progress.skip(stage.name, done.counts)
+        return StageResult(stage.name, done.counts, 0.0, True)
+    stage.prepare()
+    last = None
+    for last in stage.passes():
+        with progress.watch(last):
+            todo = last.todo()
+            if todo:
+                runner.run(last.label, last.graph(todo))
+    assert last is not None
+    counts = stage.finish(last).counts
     seconds = time.monotonic() - start
     progress.finish(stage.name, counts, seconds)
     return StageResult(stage.name, counts, seconds, False)
@@ -136,14 +139,14 @@ def _report(
     stage = stages[-1]
     assert isinstance(stage, ReportStage)
     start = time.monotonic()
-    whole = files.exists(files.join(stage.corpus, MANIFEST_NAME))
-    counts = stage.done()
-    if counts is not None and whole:
-        progress.skip(stage.name, counts)
-        return StageResult(stage.name, counts, 0.0, True)
+    whole = files.exists(files.join(stage.corpus, layout.MANIFEST))
+    done = stage.done()
+    if done is not None and whole:
+        progress.skip(stage.name, done.counts)
+        return StageResult(stage.name, done.counts, 0.0, True)
     counted = [(stage, result.counts) for stage, result in zip(stages, results, strict=False)]
     manifest = stage.publish(counted)
-    counts = Counts(taken=manifest.samples, given=manifest.samples)
+    counts = Counts(rows_in=manifest.samples, rows_out=manifest.samples)
     seconds = time.monotonic() - start
     result = StageResult(stage.name, counts, seconds, False)
     times = [
@@ -151,17 +154,24 @@ def _report(
         for r in [*results, result]
     ]
     ran = {"runner": runner.name, "workers": runner.job.workers, "stages": times}
-    files.write_bytes(files.join(stage.corpus, TIMES), (json.dumps(ran, indent=1) + "\n").encode())
+    files.write_bytes(
+        files.join(stage.corpus, layout.BUILD_TIMES), (json.dumps(ran, indent=1) + "\n").encode()
+    )
     write_report(stage.corpus)
-    files.write_bytes(files.join(stage.folder, DONE), json.dumps(counts.to_dict()).encode())
+    stage.mark(Done(counts))
     progress.finish(stage.name, counts, time.monotonic() - start)
     return result
 
 
 def _remove_old_stages(corpus: str, stages: list[Stage]) -> None:
     """Remove what other recipes left: their outputs can be made again, and disks are finite."""
-    root = files.join(corpus, "stages")
-    current = {stage.folder.rsplit("/", 1)[-1] for stage in stages}
-    for name in files.list_folder(root):
-        if name not in current:
-            files.remove(files.join(root, name))
+    root = files.join(corpus, layout.STAGES)
+    current = {path for stage in stages for path in stage.current_files()}
+    needed = {path.rpartition("/")[0] for path in current}
+    for artifact in files.list_folder(root):
+        folder = files.join(root, artifact)
+        if folder not in needed:
+            files.remove(folder)
+        for name in files.list_folder(folder):
+            if files.join(folder, name) not in current:
+                files.remove(files.join(folder, name))

@@ -57,7 +57,7 @@ def dry_run(
             highlight=False,
             soft_wrap=True,
         )
-    pairs = max(1, result.stages[0].counts.taken)
+    pairs = max(1, result.stages[0].counts.rows_in)
     measured = [
         Measured(name, pairs, figures.cpu_seconds, figures.shuffled_bytes)
         for name, figures in runner.figures.items()

@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.table import Table
 
 from septet.pipelines.annotate.annotate import plan_column
-from septet.pipelines.stages.base import Stage
+from septet.pipelines.stages.stage import Stage
 from septet.preprocess.columns.base import Column
 from septet.schemas.recipe import Recipe
 
@@ -15,7 +15,7 @@ def explain_stages(
     recipe: Recipe, stages: list[Stage], columns: Mapping[str, Column], console: Console
 ) -> None:
     """Print each stage and column with its fingerprint, whether it is whole, and its settings."""
-    inputs = stages[0].inputs
+    inputs = stages[0].context.inputs
     title = f"{recipe.name}: {len(stages)} stages" + f", {len(columns)} columns" * bool(columns)
     table = Table(title=title, title_justify="left")
     for heading in ("stage", "fingerprint", "state", "settings"):

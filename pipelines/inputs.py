@@ -3,14 +3,25 @@
 import glob
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 import fsspec
 
-from septet.pipelines.stages.base import Input
 from septet.preprocess import files
 from septet.schemas.recipe import ListSource, Recipe
 from septet.schemas.recipe_file import RecipeError
+
+
+@dataclass(frozen=True)
+class Input:
+    """An input file: where it is, how the manifest calls it, and which source it belongs to."""
+
+    path: str
+    label: str
+    source: int
+    bytes: int
+    digest: str
 
 
 def find_inputs(

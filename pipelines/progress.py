@@ -19,8 +19,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from septet.pipelines.stages.base import Pass, outputs_in
 from septet.pipelines.stages.counts import Counts
+from septet.pipelines.stages.stage import Pass
 from septet.preprocess import files
 
 
@@ -52,21 +52,15 @@ class BuildProgress:
         over = threading.Event()
         quiet = not self.console.is_terminal
         with Progress(*columns, console=self.console, transient=True, disable=quiet) as bar:
-            task = bar.add_task(one.label, total=one.tasks, news="")
-            poll = 0.5 if files.is_local(one.folder) else 5.0
+            task = bar.add_task(one.label, total=len(one.outputs), news="")
+            poll = 0.5 if all(map(files.is_local, one.outputs.values())) else 5.0
 
             def look() -> None:
-                seen: set[str] = set()
-                total = Counts()
                 while not over.wait(poll):
-                    fresh = set(outputs_in(one.folder)) - seen
-                    for name in fresh:
-                        _, metadata = files.read_table_metadata(files.join(one.folder, name))
-                        total.add(Counts.from_metadata(metadata))
-                    seen |= fresh
+                    total = one.poll()
                     seconds = bar.tasks[0].elapsed or 1.0
-                    news = f"{total.taken / seconds:,.0f} rows/s  {_reasons(total)}"
-                    bar.update(task, completed=len(seen), news=news)
+                    news = f"{total.rows_in / seconds:,.0f} rows/s  {_reasons(total)}"
+                    bar.update(task, completed=len(one.counts), news=news)
 
             watcher = threading.Thread(target=look, daemon=True)
             watcher.start()
@@ -78,7 +72,7 @@ class BuildProgress:
 
 
 def _figures(counts: Counts) -> str:
-    text = f"{counts.taken:>9,} in {counts.given:>9,} out"
+    text = f"{counts.rows_in:>9,} in {counts.rows_out:>9,} out"
     reasons = _reasons(counts)
     return f"{text}  [yellow]{reasons}[/]" if reasons else text
 

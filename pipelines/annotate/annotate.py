@@ -12,9 +12,9 @@ from typing import Any
 from septet.pipelines.annotate.work import AnnotateWork
 from septet.pipelines.progress import BuildProgress
 from septet.pipelines.runners import Runner
-from septet.pipelines.stages.base import Pass, digest_of, outputs_in
 from septet.pipelines.stages.counts import Counts
 from septet.pipelines.stages.graphs import map_tasks
+from septet.pipelines.stages.stage import Pass, digest_of
 from septet.preprocess import files
 from septet.preprocess.columns.base import Column
 from septet.preprocess.columns.reader import column_folder, read_manifest, stem
@@ -90,7 +90,7 @@ def plan_column(path: str, name: str, kind: str, settings: Mapping[str, Any]) ->
     fingerprint = digest_of(kind, column.version, column.settings.deciding(), models, reads)
     folder = column_folder(path, name)
     stems = [stem(shard) for shard in corpus.shards]
-    known = set(outputs_in(folder))
+    known = {name for name in files.list_folder(folder) if name.endswith(".parquet")}
 
     def is_ours(number: int) -> bool | None:
         """Whether a shard's sidecar is this column's; None where there is none."""
@@ -159,10 +159,11 @@ def annotate(
             plan.column.settings.model_dump(mode="json"),
             plan.fingerprint,
         )
-        one = Pass(plan.name, folder, len(plan.corpus.shards), map_tasks(work, plan.missing))
+        outputs = {number: work.path(number) for number in range(len(plan.corpus.shards))}
+        one = Pass(plan.name, outputs, lambda todo: map_tasks(work, todo))
         with progress.watch(one):
             if plan.missing:
-                runner.run(f"annotate {plan.name}", one.graph)
+                runner.run(f"annotate {plan.name}", one.graph(plan.missing))
         files.remove_temporaries(folder)
         manifest = _manifest(plan)
         files.write_bytes(where, manifest.to_json().encode())
@@ -207,9 +208,11 @@ def _manifest(plan: Plan) -> ColumnManifest:
         member=plan.column.member,
         shards=[shard for shard, _ in found],
         counts={
-            "samples": total.taken, "values": total.given, **dict(sorted(total.rejected.items())),
+            "samples": total.rows_in,
+            "values": total.rows_out,
+            **dict(sorted(total.rejected.items())),
         },
-    )  # fmt: skip
+    )
 
 
 def _counts(manifest: ColumnManifest) -> Counts:

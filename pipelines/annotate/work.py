@@ -84,14 +84,14 @@ class AnnotateWork:
                     row: dict[str, Any] = {"key": item.key, "members": members}
                     if isinstance(found, Value):
                         row |= found.facts
-                        counts.given += 1
+                        counts.rows_out += 1
                     else:
                         row |= {"reason": found.reason, "found": found.found[:1000] or None}
                         counts.rejected[found.reason] += 1
                     rows.append(row)
                 _check_works(counts, shard.samples, found)
             size, digest = writer.close()
-        counts.taken = len(rows)
+        counts.rows_in = len(rows)
         footer = {
             TAR_FOOTER: json.dumps({"bytes": size, "sha256": digest}),
             COLUMN_FOOTER: json.dumps(
@@ -105,8 +105,8 @@ class AnnotateWork:
 
 def _check_works(counts: Counts, samples: int, last: Value | NoValue) -> None:
     """Stop where each sample so far failed: then the column does not work, not a sample."""
-    failed = counts.rejected[ERROR]
-    if failed == counts.given + counts.rejected.total() and failed >= min(GIVE_UP_AFTER, samples):
+    failed, seen = counts.rejected[ERROR], counts.rows_out + counts.rejected.total()
+    if failed == seen and failed >= min(GIVE_UP_AFTER, samples):
         assert isinstance(last, NoValue)
         raise RuntimeError(f"no sample can be annotated; the last one: {last.found}")
 

@@ -79,8 +79,8 @@ class _RunStep(beam.DoFn):
         if counts is None:
             return
         namespace = "septet." + self.step.stage
-        Metrics.counter(namespace, "in").inc(counts.taken)
-        Metrics.counter(namespace, "out").inc(counts.given)
+        Metrics.counter(namespace, "in").inc(counts.rows_in)
+        Metrics.counter(namespace, "out").inc(counts.rows_out)
         for reason, count in counts.rejected.items():
             Metrics.counter(namespace, f"rejected_{reason}").inc(count)
 

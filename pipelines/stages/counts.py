@@ -12,23 +12,23 @@ METADATA_KEY = "septet.counts"
 class Counts:
     """Figures of the funnel. `other` holds what is counted but is no pair (pages, images …)."""
 
-    taken: int = 0
-    given: int = 0
+    rows_in: int = 0
+    rows_out: int = 0
     rejected: Counter[str] = field(default_factory=Counter)
     other: Counter[str] = field(default_factory=Counter)
 
     def add(self, more: "Counts") -> None:
         """Add another task's figures."""
-        self.taken += more.taken
-        self.given += more.given
+        self.rows_in += more.rows_in
+        self.rows_out += more.rows_out
         self.rejected.update(more.rejected)
         self.other.update(more.other)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, keys sorted."""
         return {
-            "in": self.taken,
-            "out": self.given,
+            "in": self.rows_in,
+            "out": self.rows_out,
             "rejected": dict(sorted(self.rejected.items())),
             "counts": dict(sorted(self.other.items())),
         }

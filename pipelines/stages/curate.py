@@ -1,22 +1,16 @@
 """curate: thresholds on images, and identical images across all shards; shuffles ids and hashes."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from septet.pipelines.stages.base import (
-    Pass,
-    Stage,
-    Work,
-    from_ipc,
-    numbered,
-    to_ipc,
-)
 from septet.pipelines.stages.counts import Counts
-from septet.pipelines.stages.fetch import FetchStage
-from septet.pipelines.stages.graphs import shuffle_tasks
+from septet.pipelines.stages.graphs import Regroup, Split, shuffle_tasks
+from septet.pipelines.stages.ipc import from_ipc, to_ipc
+from septet.pipelines.stages.stage import Key, Parts, Pass, Stage
+from septet.pipelines.stages.tasks import Task
 from septet.preprocess import files
 from septet.preprocess.dedup import identical_images
 from septet.preprocess.text.ids import bucket_of
@@ -29,48 +23,58 @@ _KEPT = pa.schema([("id", pa.string())])
 
 
 class CurateStage(Stage):
-    """See the module."""
+    """Drops images that fail a threshold, and images that are there already."""
 
     name = "curate"
-    version = 1
+    version = 2
     sections = ("curate",)
+    reads = ("plans", "fetched")
+    gives = ("kept",)
 
-    @property
-    def output(self) -> str:
-        """The ids that each shard keeps."""
-        return files.join(self.folder, "kept")
+    def keys(self) -> Sequence[Key]:
+        """Numbers of the shards."""
+        return self.givers["plans"].keys()
 
     def passes(self) -> Iterator[Pass]:
         """One pass with two shuffles: by image digest, and back by shard."""
-        fetch = self.previous
-        assert isinstance(fetch, FetchStage)
-        numbers = fetch.numbers()
-        images = (fetch.done() or fetch.finish()).given
+        shards = self.keys()
+        images = self.givers["fetched"].require_done().counts.rows_out
         buckets = max(1, -(-images // _IMAGES_A_BUCKET))
-        work = CurateWork(self.folder, self.output, fetch.plans, fetch.output, self.recipe.curate)
+        task = CurateTask(
+            self.parts("kept"),
+            self.rejects,
+            self.input("plans"),
+            self.input("fetched"),
+            self.recipe.curate,
+        )
 
-        shuffles = (SplitDigests(work, buckets), FindIdentical(self.recipe.curate))
-        graph = shuffle_tasks(shuffles, numbers, work, numbers)
-        yield Pass("curate", self.output, len(numbers), graph)
+        steps = (SplitDigests(task, buckets), FindIdentical(task.settings))
+        yield Pass(
+            "curate",
+            task.outputs(shards),
+            lambda todo: shuffle_tasks(steps, shards, task, todo),
+        )
 
 
-class CurateWork(Work):
+class CurateTask(Task):
     """Decides what one shard keeps."""
 
     stage = "curate"
 
-    def __init__(self, folder: str, output: str, plans: str, fetched: str, settings: Curate):
-        self.folder, self.output = folder, output
+    def __init__(
+        self, output: Parts, rejects: Parts, plans: Parts, fetched: Parts, settings: Curate
+    ):
+        self.output, self.rejects = output, rejects
         self.plans, self.fetched, self.settings = plans, fetched, settings
 
-    def judged(self, number: int) -> pa.Table:
-        """The shard's samples whose image was had, with a `reason` (null: passed) and `value`."""
+    def judged(self, shard: int) -> pa.Table:
+        """The shard's samples whose image was fetched, with `reason` (null: passed) and `value`."""
         plan = files.read_table(
-            numbered(self.plans, number),
+            self.plans.path(shard),
             ["id", "image_url", "caption", "page_url", "source"],
         )
         images = files.read_table(
-            numbered(self.fetched, number),
+            self.fetched.path(shard),
             ["image_url", "reason", "sha256", "original_bytes", "original_width",
              "original_height"],
         )  # fmt: skip
@@ -78,11 +82,11 @@ class CurateWork(Work):
         rows = plan.join(images, "image_url", join_type="inner").sort_by("id")
         return judge(rows, self.settings)
 
-    def run(self, number: int, parts: list[bytes]) -> Counts:
+    def run(self, shard: int, parts: list[bytes]) -> Counts:
         """Write the ids that stay and the rejects."""
-        rows = self.judged(number)
-        with self.results(number, _KEPT) as results:
-            results.counts.taken = len(rows)
+        rows = self.judged(shard)
+        with self.results(shard, _KEPT) as results:
+            results.counts.rows_in = len(rows)
             results.reject(rows.filter(pc.is_valid(rows["reason"])))
             rows = rows.filter(pc.is_null(rows["reason"]))
             if parts:
@@ -123,24 +127,21 @@ def judge(rows: pa.Table, settings: Curate) -> pa.Table:
     return rows.append_column("reason", reason).append_column("value", value)
 
 
-class SplitDigests:
+class SplitDigests(Split):
     """The digests of a shard's images that passed, by range of the digest."""
 
     stage = "digests"
 
-    def __init__(self, work: CurateWork, buckets: int):
-        self.work, self.buckets = work, buckets
+    def __init__(self, task: CurateTask, buckets: int):
+        self.task, self.buckets = task, buckets
 
-    def setup(self) -> None:
-        """Nothing is loaded."""
-
-    def split(self, number: int) -> Iterable[tuple[int, bytes]]:
+    def split(self, shard: int) -> Iterable[tuple[int, bytes]]:
         """Yield (bucket, Arrow stream of id, sha256, shard)."""
-        rows = self.work.judged(number)
+        rows = self.task.judged(shard)
         rows = rows.filter(pc.is_null(rows["reason"])).select(["id", "sha256"])
-        if not len(rows) or self.work.settings.identical_images == "keep_all":
+        if not len(rows) or self.task.settings.identical_images == "keep_all":
             return
-        rows = rows.append_column("shard", pa.repeat(pa.scalar(number, pa.int64()), len(rows)))
+        rows = rows.append_column("shard", pa.repeat(pa.scalar(shard, pa.int64()), len(rows)))
         heads = np.array([int(d[:16], 16) for d in rows["sha256"].to_pylist()], np.uint64)
         buckets = bucket_of(heads, self.buckets)
         for bucket in np.unique(buckets):
@@ -149,16 +150,13 @@ class SplitDigests:
                 yield int(bucket), to_ipc(mine.slice(start, _ROWS_A_PIECE))
 
 
-class FindIdentical:
+class FindIdentical(Regroup):
     """Which samples of a bucket of digests to drop, sent back to their shards."""
 
     stage = "identical"
 
     def __init__(self, settings: Curate):
         self.settings = settings
-
-    def setup(self) -> None:
-        """Nothing is loaded."""
 
     def regroup(self, bucket: int, parts: list[bytes]) -> Iterable[tuple[int, bytes]]:
         """Yield (shard, Arrow stream of id, kept)."""

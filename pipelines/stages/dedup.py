@@ -5,24 +5,16 @@ that stand beside too many images; it shuffles hashes. The plan brings all pairs
 together; it shuffles tables of text rows. Images move in neither.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import pyarrow as pa
 
-from septet.pipelines.stages.base import (
-    Pass,
-    Results,
-    Stage,
-    Work,
-    from_ipc,
-    numbered,
-    read_counts,
-    to_ipc,
-)
 from septet.pipelines.stages.counts import Counts
-from septet.pipelines.stages.graphs import shuffle_tasks
-from septet.pipelines.stages.source import SourceStage
+from septet.pipelines.stages.graphs import Split, shuffle_tasks
+from septet.pipelines.stages.ipc import from_ipc, to_ipc
+from septet.pipelines.stages.stage import Key, Parts, Pass, Stage
+from septet.pipelines.stages.tasks import Results, Task
 from septet.preprocess import files
 from septet.preprocess.dedup import dedup_pairs, frequent_captions
 from septet.preprocess.text.ids import bucket_of, split_ids, url_hash
@@ -37,51 +29,55 @@ _SURVEY = pa.schema([("caption_hash", pa.uint64()), ("images", pa.int64())])
 
 
 class DedupStage(Stage):
-    """See the module."""
+    """Drops duplicates and repetition, and plans the shards."""
 
     name = "dedup"
-    version = 1
+    version = 2
     sections = ("dedup", "write")
+    reads = ("filtered", "image_locations")
+    gives = ("plans",)
 
-    @property
-    def output(self) -> str:
-        """Shard plans: the rows of each shard, by ascending id."""
-        return files.join(self.folder, "plans")
+    def keys(self) -> Sequence[Key]:
+        """Numbers of the shards."""
+        return range(len(self.require_done().rows_out))
 
     def passes(self) -> Iterator[Pass]:
         """The survey, then the plan."""
-        assert self.previous is not None and isinstance(self.previous.previous, SourceStage)
-        pairs, places = self.previous.output, self.previous.previous.places
-        numbers = self.previous.numbers()
-        rows = (self.previous.done() or Counts()).given
-        survey = files.join(self.folder, "survey")
+        filtered, locations = self.input("filtered"), self.input("image_locations")
+        giver = self.givers["filtered"]
+        rows, keys = giver.require_done().counts.rows_out, giver.keys()
         buckets = max(1, -(-rows // _PAIRS_A_SURVEY_BUCKET))
-        groups = list(range(buckets))
-        work = SurveyWork(self.folder, survey, self.recipe.dedup)
-        graph = shuffle_tasks(SplitHashes(pairs, buckets), numbers, work, groups)
-        yield Pass("dedup: survey", survey, buckets, graph)
+        survey = SurveyTask(self.parts("survey"), self.recipe.dedup)
+        first = Pass(
+            "dedup: survey",
+            survey.outputs(range(buckets)),
+            lambda todo: shuffle_tasks(SplitHashes(filtered, buckets), keys, survey, todo),
+        )
+        yield first
 
-        distinct = read_counts([numbered(survey, group) for group in groups]).other["pairs"]
+        distinct = first.poll().other["pairs"]
         shards = max(1, -(-distinct // self.recipe.write.samples_per_shard))
-        plan = PlanWork(self.folder, self.output, survey, buckets, self.recipe.dedup)
-        graph = shuffle_tasks(SplitRows(pairs, places, shards), numbers, plan, list(range(shards)))
-        yield Pass("dedup: plan", self.output, shards, graph)
+        plan = PlanTask(
+            self.parts("plans"), self.rejects, survey.output, buckets, self.recipe.dedup
+        )
+        yield Pass(
+            "dedup: plan",
+            plan.outputs(range(shards)),
+            lambda todo: shuffle_tasks(SplitRows(filtered, locations, shards), keys, plan, todo),
+        )
 
 
-class SplitHashes:
+class SplitHashes(Split):
     """A part's distinct (caption hash, URL hash) pairs, by range of the caption hash."""
 
     stage = "split"
 
-    def __init__(self, pairs: str, buckets: int):
+    def __init__(self, pairs: Parts, buckets: int):
         self.pairs, self.buckets = pairs, buckets
 
-    def setup(self) -> None:
-        """Nothing is loaded."""
-
-    def split(self, number: int) -> Iterable[tuple[int, bytes]]:
+    def split(self, key: Key) -> Iterable[tuple[int, bytes]]:
         """Yield (bucket, little-endian uint64 pairs)."""
-        ids = files.read_table(numbered(self.pairs, number), ["id"])["id"]
+        ids = files.read_table(self.pairs.path(key), ["id"])["id"]
         urls, captions = split_ids(ids)
         distinct = np.unique(np.stack([captions, urls], axis=1), axis=0)
         for bucket, rows in _groups(bucket_of(distinct[:, 0], self.buckets)):
@@ -90,41 +86,38 @@ class SplitHashes:
                 yield bucket, piece.astype("<u8").tobytes()
 
 
-class SurveyWork(Work):
+class SurveyTask(Task):
     """Finds the captions of one bucket that are repeated too often, and counts distinct pairs."""
 
     stage = "survey"
 
-    def __init__(self, folder: str, output: str, settings: Dedup):
-        self.folder, self.output, self.settings = folder, output, settings
+    def __init__(self, output: Parts, settings: Dedup):
+        self.output, self.settings = output, settings
 
-    def run(self, number: int, parts: list[bytes]) -> Counts:
+    def run(self, bucket: int, parts: list[bytes]) -> Counts:
         """Write the bucket's frequent captions."""
         pairs = np.frombuffer(b"".join(parts), "<u8").astype(np.uint64).reshape(-1, 2)
         hashes, images, distinct = frequent_captions(pairs, self.settings.images_per_caption)
         counts = Counts()
         counts.other["pairs"] = distinct
         table = pa.table({"caption_hash": hashes, "images": images}, schema=_SURVEY)
-        files.write_table(self.path(number), table, metadata=counts.to_metadata())
+        files.write_table(self.path(bucket), table, metadata=counts.to_metadata())
         return counts
 
 
-class SplitRows:
-    """A part's rows and image places, by shard."""
+class SplitRows(Split):
+    """A part's rows and image locations, by shard."""
 
     stage = "split"
 
-    def __init__(self, pairs: str, places: str, shards: int):
-        self.pairs, self.places, self.shards = pairs, places, shards
+    def __init__(self, pairs: Parts, locations: Parts, shards: int):
+        self.pairs, self.locations, self.shards = pairs, locations, shards
 
-    def setup(self) -> None:
-        """Nothing is loaded."""
-
-    def split(self, number: int) -> Iterable[tuple[int, bytes]]:
+    def split(self, key: Key) -> Iterable[tuple[int, bytes]]:
         """Yield (shard, Arrow stream of rows)."""
-        pairs = files.read_table(numbered(self.pairs, number))
+        pairs = files.read_table(self.pairs.path(key))
         yield from self._pieces(pairs, split_ids(pairs["id"])[0])
-        places = files.read_table(numbered(self.places, number))
+        places = files.read_table(self.locations.path(key))
         urls = [url_hash(url) for url in places["image_url"].to_pylist()]
         yield from self._pieces(places, np.array(urls, np.uint64))
 
@@ -134,28 +127,28 @@ class SplitRows:
                 yield shard, to_ipc(table.take(rows[start : start + _ROWS_A_PIECE]))
 
 
-class PlanWork(Work):
+class PlanTask(Task):
     """Makes one shard's plan."""
 
     stage = "dedup"
 
-    def __init__(self, folder: str, output: str, survey: str, buckets: int, settings: Dedup):
-        self.folder, self.output = folder, output
+    def __init__(self, output: Parts, rejects: Parts, survey: Parts, buckets: int, settings: Dedup):
+        self.output, self.rejects = output, rejects
         self.survey, self.buckets, self.settings = survey, buckets, settings
 
     def setup(self) -> None:
         """Load the captions to be dropped: few, for they are those of many images."""
-        parts = [files.read_table(numbered(self.survey, i)) for i in range(self.buckets)]
+        parts = [files.read_table(self.survey.path(i)) for i in range(self.buckets)]
         often = pa.concat_tables(parts)
         self._often = often["caption_hash"].to_numpy()  # buckets are ranges: ascending
         self._images = often["images"].to_numpy()
 
-    def run(self, number: int, parts: list[bytes]) -> Counts:
+    def run(self, shard: int, parts: list[bytes]) -> Counts:
         """Write the shard's plan and rejects."""
         found = [from_ipc(part) for part in parts]
         pairs = [table for table in found if "caption" in table.column_names]
         places = [table for table in found if "caption" not in table.column_names]
-        with self.results(number, tables.PLANNED) as results:
+        with self.results(shard, tables.PLANNED) as results:
             self._plan(
                 pa.concat_tables([tables.FILTERED.empty_table(), *pairs]),
                 pa.concat_tables([tables.IMAGE_PLACES.empty_table(), *places]),
@@ -164,7 +157,7 @@ class PlanWork(Work):
         return results.counts
 
     def _plan(self, pairs: pa.Table, places: pa.Table, results: Results) -> None:
-        results.counts.taken = len(pairs)
+        results.counts.rows_in = len(pairs)
         kept, rejected = dedup_pairs(pairs, self.settings, self._often, self._images)
         results.reject(rejected)
         # The same image may lie in several inputs: the first in (path, offset) serves.

@@ -7,7 +7,7 @@ without fetching again, and pixels are decoded once.
 
 import hashlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, BinaryIO
 
 import fsspec
@@ -15,10 +15,11 @@ import numpy as np
 import pyarrow as pa
 
 from septet.pipelines.sources.warc import read_body_from
-from septet.pipelines.stages.base import Pass, Stage, Work, numbered
 from septet.pipelines.stages.counts import Counts
 from septet.pipelines.stages.graphs import map_tasks
 from septet.pipelines.stages.source import IN_PLAIN_FILE
+from septet.pipelines.stages.stage import Key, Parts, Pass, Stage
+from septet.pipelines.stages.tasks import Task
 from septet.preprocess import files
 from septet.preprocess.http.client import Fetched, fetch_many
 from septet.preprocess.images.process import process_image
@@ -30,11 +31,13 @@ _DECODE_THREADS = 2
 
 
 class FetchStage(Stage):
-    """See the module."""
+    """Fetches the images of the shard plans."""
 
     name = "fetch"
-    version = 1
+    version = 2
     sections = ("fetch", "image")
+    reads = ("plans",)
+    gives = ("fetched",)
 
     def settings(self) -> dict[str, Any]:
         """All but what only decides the speed."""
@@ -43,50 +46,58 @@ class FetchStage(Stage):
             del settings["fetch"][name]
         return settings
 
-    @property
-    def output(self) -> str:
-        """A row for each image URL of a plan."""
-        return files.join(self.folder, "fetched")
-
-    @property
-    def images(self) -> str:
-        """The images' bytes."""
-        return files.join(self.folder, "images")
-
-    @property
-    def plans(self) -> str:
-        """The shard plans that were fetched."""
-        assert self.previous is not None
-        return self.previous.output
+    def keys(self) -> Sequence[Key]:
+        """Numbers of the shards."""
+        return self.givers["plans"].keys()
 
     def passes(self) -> Iterator[Pass]:
         """One pass over the plans."""
-        assert self.previous is not None
-        numbers = self.previous.numbers()
-        work = FetchWork(
-            self.folder, self.output, self.images, self.plans, self.recipe.fetch, self.recipe.image
+        task = FetchTask(
+            self.parts("fetched"),
+            self.rejects,
+            self.parts("images"),
+            self.input("plans"),
+            self.recipe.fetch,
+            self.recipe.image,
         )
-        yield Pass("fetch", self.output, len(numbers), map_tasks(work, numbers))
+        yield Pass("fetch", task.outputs(self.keys()), lambda todo: map_tasks(task, todo))
+
+    def current_files(self) -> Iterator[str]:
+        """The images' bytes besides."""
+        yield from super().current_files()
+        images = self.parts("images")
+        yield from (_bytes_of(images, key) for key in self.keys())
 
 
-class FetchWork(Work):
-    """Fetches one plan."""
+def _bytes_of(images: Parts, key: Key) -> str:
+    """The file of a plan's image bytes."""
+    return images.path(key).removesuffix("parquet") + "bin"
+
+
+class FetchTask(Task):
+    """Fetches the images of one plan."""
 
     stage = "fetch"
 
     def __init__(
-        self, folder: str, output: str, images: str, plans: str, fetch: Fetch, image: Image
+        self,
+        output: Parts,
+        rejects: Parts,
+        images: Parts,
+        plans: Parts,
+        fetch: Fetch,
+        image: Image,
     ):
-        self.folder, self.output, self.images, self.plans = folder, output, images, plans
+        self.output, self.rejects, self.images, self.plans = output, rejects, images, plans
         self.fetch, self.image = fetch, image
 
-    def run(self, number: int) -> Counts:
+    def run(self, key: Key) -> Counts:
         """Write the plan's images, then the table that makes them count."""
-        plan = files.read_table(numbered(self.plans, number))
+        plan = files.read_table(self.plans.path(key))
         places = _distinct_places(plan)
         with (
-            self.results(number, tables.FETCHED) as results,
-            files.open_atomic(numbered(self.images, number, "bin")) as out,
+            self.results(key, tables.FETCHED) as results,
+            files.open_atomic(_bytes_of(self.images, key)) as out,
         ):
             store = _Store(out, self.image)
             for got in _read_places(places, self.fetch.max_bytes):
@@ -97,8 +108,8 @@ class FetchWork(Work):
             rows = sorted(store.rows, key=lambda row: str(row["image_url"]))
             results.keep(pa.Table.from_pylist(rows, tables.FETCHED))
             results.reject(_rejects(plan, rows))
-            results.counts.taken = len(plan)
-            results.counts.given = len(plan) - results.counts.rejected.total()
+            results.counts.rows_in = len(plan)
+            results.counts.rows_out = len(plan) - results.counts.rejected.total()
             results.counts.other["images"] = sum(not row["reason"] for row in rows)
             results.counts.other["images_from_inputs"] = len(places) - len(away)
             results.counts.other["bytes"] = sum(row.get("original_bytes") or 0 for row in rows)

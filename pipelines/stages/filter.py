@@ -1,15 +1,15 @@
-"""filter: text rules and language identification; one task an input file."""
+"""filter: text rules and language identification; one task an input."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from septet.pipelines.stages.base import Pass, Stage, Work, numbered
 from septet.pipelines.stages.counts import Counts
 from septet.pipelines.stages.graphs import map_tasks
-from septet.preprocess import files
+from septet.pipelines.stages.stage import Key, Parts, Pass, Stage
+from septet.pipelines.stages.tasks import Task
 from septet.preprocess.text.rules import RULES_VERSION, apply_rules
 from septet.schemas import tables
 from septet.schemas.recipe import Filter
@@ -18,41 +18,44 @@ _BATCH = 8192
 
 
 class FilterStage(Stage):
-    """See the module."""
+    """Drops the pairs whose caption fails a rule, and tells the language of the others."""
 
     name = "filter"
     version = RULES_VERSION
     sections = ("filter",)
+    reads = ("candidates",)
+    gives = ("filtered",)
+    by_input = True
 
-    @property
-    def output(self) -> str:
-        """Pairs that passed."""
-        return files.join(self.folder, "pairs")
+    def keys(self) -> Sequence[Key]:
+        """Those of the inputs."""
+        return self.givers["candidates"].keys()
 
     def passes(self) -> Iterator[Pass]:
-        """One pass over the parts of the source stage."""
-        assert self.previous is not None
-        numbers = self.previous.numbers()
-        work = FilterWork(self.folder, self.output, self.previous.output, self.recipe.filter)
-        yield Pass("filter", self.output, len(numbers), map_tasks(work, numbers))
+        """One pass over the inputs' candidates."""
+        task = FilterTask(
+            self.parts("filtered"), self.rejects, self.input("candidates"), self.recipe.filter
+        )
+        yield Pass("filter", task.outputs(self.keys()), lambda todo: map_tasks(task, todo))
 
 
-class FilterWork(Work):
-    """Filters one part."""
+class FilterTask(Task):
+    """Filters the candidates of one input."""
 
     stage = "filter"
 
-    def __init__(self, folder: str, output: str, pairs: str, settings: Filter):
-        self.folder, self.output, self.pairs, self.settings = folder, output, pairs, settings
+    def __init__(self, output: Parts, rejects: Parts, candidates: Parts, settings: Filter):
+        self.output, self.rejects = output, rejects
+        self.candidates, self.settings = candidates, settings
 
-    def run(self, number: int) -> Counts:
-        """Write the part's passed rows and rejects."""
+    def run(self, key: Key) -> Counts:
+        """Write the rows that passed and the rejects."""
         with (
-            fsspec.open(numbered(self.pairs, number), "rb") as file,
-            self.results(number, tables.FILTERED) as results,
+            fsspec.open(self.candidates.path(key), "rb") as file,
+            self.results(key, tables.FILTERED) as results,
         ):
             for batch in pq.ParquetFile(file).iter_batches(_BATCH):
-                results.counts.taken += len(batch)
+                results.counts.rows_in += len(batch)
                 passed, rejected = apply_rules(pa.Table.from_batches([batch]), self.settings)
                 results.keep(passed)
                 results.reject(rejected)

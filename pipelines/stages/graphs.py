@@ -21,6 +21,7 @@ class Step(Protocol):
 
     def setup(self) -> None:
         """Called once in each worker before the first task: models are loaded here."""
+        return
 
 
 class Split(Step, Protocol):

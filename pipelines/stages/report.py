@@ -12,28 +12,28 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from septet.pipelines.stages.base import Pass, Stage, numbered
 from septet.pipelines.stages.counts import Counts
+from septet.pipelines.stages.stage import Key, Pass, Stage
+from septet.pipelines.stages.write import Sidecars
 from septet.preprocess import files
 from septet.schemas.layout import FUNNEL, MANIFEST, REJECTS, SHARDS, TAR_FOOTER
 from septet.schemas.manifest import InputFile, Manifest, Shard
 
 
 class ReportStage(Stage):
-    """See the module."""
+    """Publishes rejects, funnel and manifest."""
 
     name = "report"
-    version = 1
-    sections = ()
+    version = 2
+    reads = ("shards",)
 
     def settings(self) -> dict[str, Any]:
         """The whole recipe: the manifest holds it."""
         return {"recipe": self.recipe.resolved(), "septet": version("septet")}
 
-    @property
-    def output(self) -> str:
-        """The corpus itself."""
-        return self.corpus
+    def keys(self) -> list[Key]:
+        """None, as there are no tasks."""
+        return []
 
     def passes(self) -> Iterator[Pass]:
         """None: nothing here is work for a cluster."""
@@ -47,10 +47,13 @@ class ReportStage(Stage):
         """
         files.remove(files.join(self.corpus, MANIFEST))
         files.remove(files.join(self.corpus, REJECTS))
-        jobs = [(stage, number) for stage, _ in stages for number in stage.numbers()]
+        jobs = [
+            (stage, key, number) for stage, _ in stages for number, key in enumerate(stage.keys())
+        ]
+        shards = self.givers["shards"].keys()
         with ThreadPoolExecutor(8) as pool:
             list(pool.map(lambda job: self._publish_rejects(*job), jobs))
-            shards = list(pool.map(self._shard, stages[-1][0].numbers()))
+            found = list(pool.map(self._shard, shards))
         funnel = [{"stage": stage.name, "unit": "pairs", **counts.to_dict()}
                   for stage, counts in stages]  # fmt: skip
         files.write_bytes(
@@ -61,33 +64,36 @@ class ReportStage(Stage):
             name=self.recipe.name,
             septet=version("septet"),
             recipe=self.recipe.resolved(),
-            inputs=[InputFile(path=i.label, bytes=i.bytes, digest=i.digest) for i in self.inputs],
-            shards=shards,
+            inputs=[
+                InputFile(path=i.label, bytes=i.bytes, digest=i.digest) for i in self.context.inputs
+            ],
+            shards=found,
             sorted_keys=True,
             counts={
-                "candidates": stages[0][1].taken,
-                "samples": sum(shard.samples for shard in shards),
+                "candidates": stages[0][1].rows_in,
+                "samples": sum(shard.samples for shard in found),
                 "rejects": sum(counts.rejected.total() for _, counts in stages),
             },
         )
         files.write_bytes(files.join(self.corpus, MANIFEST), manifest.to_json().encode())
         return manifest
 
-    def _publish_rejects(self, stage: Stage, number: int) -> None:
-        source = numbered(files.join(stage.folder, "rejects"), number)
+    def _publish_rejects(self, stage: Stage, key: Key, number: int) -> None:
+        source = stage.rejects.path(key)
         if files.exists(source) and files.read_table_metadata(source)[0]:
             target = files.join(self.corpus, REJECTS, f"{stage.name}-{number:05d}.parquet")
             files.write_bytes(target, files.read_bytes(source))
 
-    def _shard(self, number: int) -> Shard:
-        sidecar = numbered(SHARDS, number)
+    def _shard(self, key: Key) -> Shard:
+        here = Sidecars(SHARDS, "")
+        sidecar = here.path(key)
         path = files.join(self.corpus, sidecar)
         _, metadata = files.read_table_metadata(path)
         tar = json.loads(metadata[TAR_FOOTER.encode()])
         keys: pa.ChunkedArray = files.read_table(path, ["key"])["key"]
         ends = pc.min_max(keys).as_py()
         return Shard(
-            tar=numbered(SHARDS, number, "tar"),
+            tar=here.tar(key),
             sidecar=sidecar,
             samples=len(keys),
             bytes=tar["bytes"],

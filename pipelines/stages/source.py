@@ -9,11 +9,13 @@ from urllib.parse import urlsplit
 import fsspec
 import pyarrow as pa
 
+from septet.pipelines.inputs import Input, with_absolute_roots
 from septet.pipelines.sources.lists import ListError, read_list
 from septet.pipelines.sources.warc import Found, HtmlRecord, ImageRecord, read_warc
-from septet.pipelines.stages.base import Input, Pass, Results, Stage, Work, numbered
 from septet.pipelines.stages.counts import Counts
 from septet.pipelines.stages.graphs import map_tasks
+from septet.pipelines.stages.stage import Key, Parts, Pass, Stage, digest_of
+from septet.pipelines.stages.tasks import Results, Task
 from septet.preprocess import files
 from septet.preprocess.html.pages import image_url, parse_page
 from septet.preprocess.text.clean import clean_caption
@@ -29,58 +31,63 @@ IN_PLAIN_FILE = -1
 
 
 class SourceStage(Stage):
-    """See the module."""
+    """Reads the inputs: candidate pairs, and where the images lie that the inputs hold."""
 
     name = "source"
-    version = 1
+    version = 2
     sections = ("sources",)
+    gives = ("candidates", "image_locations")
+    by_input = True
 
     def settings(self) -> dict[str, Any]:
-        """Settings of the sources with the inputs' digests in place of their paths."""
-        sources = [
+        """None: each task's key has those of its own source."""
+        return {}
+
+    def keys(self) -> list[Key]:
+        """A key an input, of its name, content and settings. An input named twice is read once."""
+        return list(self._inputs())
+
+    def _inputs(self) -> dict[Key, Input]:
+        settings = [
             source.model_dump(mode="json", exclude={"paths"}) for source in self.recipe.sources
         ]
-        return {"sources": sources, "inputs": [[i.label, i.digest, i.source] for i in self.inputs]}
-
-    @property
-    def output(self) -> str:
-        """Candidate pairs."""
-        return files.join(self.folder, "pairs")
-
-    @property
-    def places(self) -> str:
-        """Where images are that the inputs hold."""
-        return files.join(self.folder, "places")
+        return {digest_of(settings[i.source], i.label, i.digest): i for i in self.context.inputs}
 
     def passes(self) -> Iterator[Pass]:
-        """One pass over the input files."""
-        work = SourceWork(self.folder, self.output, self.inputs, tuple(self.recipe.sources))
-        numbers = list(range(len(self.inputs)))
-        yield Pass("source", self.output, len(numbers), map_tasks(work, numbers))
+        """One pass over the inputs."""
+        task = SourceTask(
+            self.parts("candidates"),
+            self.parts("image_locations"),
+            self.rejects,
+            self._inputs(),
+            tuple(with_absolute_roots(self.recipe, self.context.folder).sources),
+        )
+        yield Pass("source", task.outputs(self.keys()), lambda todo: map_tasks(task, todo))
 
 
-class SourceWork(Work):
-    """Reads one input file."""
+class SourceTask(Task):
+    """Reads one input."""
 
     stage = "source"
 
     def __init__(
         self,
-        folder: str,
-        output: str,
-        inputs: tuple[Input, ...],
+        candidates: Parts,
+        image_locations: Parts,
+        rejects: Parts,
+        inputs: dict[Key, Input],
         sources: tuple[WarcSource | ListSource, ...],
     ):
-        self.folder, self.output, self.inputs, self.sources = folder, output, inputs, sources
+        self.output, self.image_locations, self.rejects = candidates, image_locations, rejects
+        self.inputs, self.sources = inputs, sources
 
-    def run(self, number: int) -> Counts:
-        """Write the file's pairs, places and rejects."""
-        source = self.inputs[number]
+    def run(self, key: Key) -> Counts:
+        """Write the input's pairs, image locations and rejects."""
+        source = self.inputs[key]
         settings = self.sources[source.source]
-        places = numbered(files.join(self.folder, "places"), number)
         with (
-            self.results(number, tables.CANDIDATES) as results,
-            files.open_atomic(places) as out,
+            self.results(key, tables.CANDIDATES) as results,
+            files.open_atomic(self.image_locations.path(key)) as out,
             files.TableSink(out, tables.IMAGE_PLACES) as sink,
         ):
             reader = _Reader(source, results, sink)
@@ -182,7 +189,7 @@ class _Reader:
         page_language: str | None = None,
         extra: str | None = None,
     ) -> None:
-        self._results.counts.taken += 1
+        self._results.counts.rows_in += 1
         self._put("pairs", id=pair_id(url, caption), image_url=url, caption=caption,
                   caption_from=caption_from, page_url=page_url, page_language=page_language,
                   source=self._input.label, extra=extra)  # fmt: skip
@@ -194,7 +201,7 @@ class _Reader:
         page_url: str | None = None,
         caption: str | None = None,
     ) -> None:
-        self._results.counts.taken += 1
+        self._results.counts.rows_in += 1
         self._put("rejects", reason=reason, value=value, page_url=page_url, caption=caption,
                   source=self._input.label)  # fmt: skip
 

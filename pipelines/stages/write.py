@@ -2,84 +2,106 @@
 
 import json
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import fsspec
 import pyarrow as pa
 
-from septet.pipelines.stages.base import Pass, Stage, Work, numbered
 from septet.pipelines.stages.counts import Counts
-from septet.pipelines.stages.curate import CurateStage
-from septet.pipelines.stages.fetch import FetchStage
 from septet.pipelines.stages.graphs import map_tasks
+from septet.pipelines.stages.stage import Key, Parts, Pass, Stage
+from septet.pipelines.stages.tasks import Task
 from septet.preprocess import files
 from septet.preprocess.shards.tar import ShardWriter
 from septet.schemas import tables
-from septet.schemas.manifest import MANIFEST_NAME
+from septet.schemas.layout import MANIFEST, REJECTS, SHARDS, STAGES, STATS, TAR_FOOTER
 
-SHARDS = "shards"
-TAR_METADATA = "septet.tar"
-"""Footer entry of a sidecar: JSON of its tar's `bytes` and `sha256`."""
+
+@dataclass(frozen=True)
+class Sidecars(Parts):
+    """The sidecars of the shards, beside their tars, in their final place."""
+
+    def path(self, key: Key) -> str:
+        """The sidecar of a shard."""
+        return files.join(self.folder, f"{key:05d}.parquet")
+
+    def tar(self, key: Key) -> str:
+        """The tar of a shard."""
+        return files.join(self.folder, f"{key:05d}.tar")
 
 
 class WriteStage(Stage):
-    """See the module."""
+    """Writes the samples that stay as shards."""
 
     name = "write"
-    version = 1
-    sections = ()
+    version = 2
+    reads = ("kept", "plans", "fetched")
+    gives = ("shards",)
 
-    @property
-    def output(self) -> str:
-        """Sidecars, beside their tars, in their final place."""
-        return files.join(self.corpus, SHARDS)
+    def parts(self, artifact: str) -> Parts:
+        """The shards in their final place; all else as for any stage."""
+        if artifact == "shards":
+            return Sidecars(files.join(self.corpus, SHARDS), self.identity)
+        return super().parts(artifact)
+
+    def keys(self) -> list[Key]:
+        """Numbers of the shards that keep anything."""
+        kept = self.givers["kept"]
+        rows_out = kept.require_done().rows_out
+        return [key for key, rows in zip(kept.keys(), rows_out, strict=True) if rows]
 
     def prepare(self) -> None:
-        """Take away what an earlier build wrote. Its markers go first, and the manifest: from here
-        on the old corpus is no longer whole, and must not look as if it were."""
-        stages = files.join(self.corpus, "stages")
-        for name in files.list_folder(stages):
+        """Take away what an earlier build wrote, unless this stage has begun before. The markers
+        go first, and the manifest: from here on the old corpus is no longer complete, and must not
+        look as if it were."""
+        begun = files.join(self.corpus, STAGES, "done", f"write-{self.fingerprint}.begun")
+        if files.exists(begun):
+            return
+        markers = files.join(self.corpus, STAGES, "done")
+        for name in files.list_folder(markers):
             if name.startswith(("write-", "report-")):
-                files.remove(files.join(stages, name))
-        files.remove(files.join(self.corpus, MANIFEST_NAME))
-        for name in (SHARDS, "rejects", "stats"):
+                files.remove(files.join(markers, name))
+        files.remove(files.join(self.corpus, MANIFEST))
+        for name in (SHARDS, REJECTS, STATS):
             files.remove(files.join(self.corpus, name))
+        files.write_bytes(begun, b"")
 
     def passes(self) -> Iterator[Pass]:
         """One pass over the shards that keep anything."""
-        curate = self.previous
-        assert isinstance(curate, CurateStage) and isinstance(curate.previous, FetchStage)
-        fetch = curate.previous
-        numbers = [
-            number
-            for number in curate.numbers()
-            if files.read_table_metadata(numbered(curate.output, number))[0]
-        ]
-        work = WriteWork(self.output, curate.output, fetch.plans, fetch.output, fetch.images)
-        yield Pass("write", self.output, len(numbers), map_tasks(work, numbers))
+        shards = self.parts("shards")
+        assert isinstance(shards, Sidecars)
+        images = Parts(files.join(self.corpus, STAGES, "images"), self.input("fetched").identity)
+        task = WriteTask(shards, self.input("kept"), self.input("plans"), self.input("fetched"),
+                         images)  # fmt: skip
+        yield Pass("write", task.outputs(self.keys()), lambda todo: map_tasks(task, todo))
+
+    def current_files(self) -> Iterator[str]:
+        """Only the marks: the shards are not below `stages/`."""
+        yield self._done_path
+        yield self._done_path.removesuffix("json") + "begun"
 
 
-class WriteWork(Work):
+class WriteTask(Task):
     """Writes one shard."""
 
     stage = "write"
 
-    def __init__(self, output: str, kept: str, plans: str, fetched: str, images: str):
-        self.output = output
+    def __init__(self, output: Sidecars, kept: Parts, plans: Parts, fetched: Parts, images: Parts):
+        self.output: Sidecars = output
         self.kept, self.plans, self.fetched, self.images = kept, plans, fetched, images
 
-    def run(self, number: int) -> Counts:
+    def run(self, shard: int) -> Counts:
         """Write the tar, then the sidecar that makes it count."""
-        kept = set(files.read_table(numbered(self.kept, number))["id"].to_pylist())
+        kept = set(files.read_table(self.kept.path(shard))["id"].to_pylist())
         found = {
-            row["image_url"]: row
-            for row in files.read_table(numbered(self.fetched, number)).to_pylist()
+            row["image_url"]: row for row in files.read_table(self.fetched.path(shard)).to_pylist()
         }
-        plan = files.read_table(numbered(self.plans, number)).to_pylist()
+        plan = files.read_table(self.plans.path(shard)).to_pylist()
         rows = []
         with (
-            files.open_atomic(numbered(self.output, number, "tar")) as out,
-            fsspec.open(numbered(self.images, number, "bin"), "rb") as store,
+            files.open_atomic(self.output.tar(shard)) as out,
+            fsspec.open(self.images.path(shard).removesuffix("parquet") + "bin", "rb") as store,
         ):
             writer = ShardWriter(out)
             for pair in plan:  # by ascending id
@@ -96,9 +118,9 @@ class WriteWork(Work):
                 rows.append({**row, "members": writer.add(pair["id"], members)})
             size, digest = writer.close()
         sidecar = pa.Table.from_pylist(rows, tables.SAMPLES)
-        tar = {TAR_METADATA: json.dumps({"bytes": size, "sha256": digest})}
-        counts = Counts(taken=len(kept), given=len(rows))
-        files.write_table(self.path(number), sidecar, metadata=tar | counts.to_metadata())
+        tar = {TAR_FOOTER: json.dumps({"bytes": size, "sha256": digest})}
+        counts = Counts(rows_in=len(kept), rows_out=len(rows))
+        files.write_table(self.path(shard), sidecar, metadata=tar | counts.to_metadata())
         return counts
 
 

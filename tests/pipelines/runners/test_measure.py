@@ -27,7 +27,7 @@ def test_no_element_of_the_demo_is_larger_than_a_table_of_text_rows(tmp_path: Pa
     assert max(largest.values()) == largest["dedup: plan"] < 100_000, largest
     assert all(largest[name] < 200 for name in ("source", "filter", "fetch", "write"))
     shuffled = sum(figures.shuffled_bytes for figures in runner.figures.values())
-    pairs = result.stages[0].counts.taken
+    pairs = result.stages[0].counts.rows_in
     assert 100 < shuffled / pairs < 1000
     assert shuffled < result.stages[3].counts.other["bytes"] / 5  # the images' own
 

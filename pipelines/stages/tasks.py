@@ -1,0 +1,95 @@
+"""Tasks: what workers do for a stage, and where they put the results."""
+
+from abc import ABC
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import ClassVar
+
+import pyarrow as pa
+
+from septet.pipelines.stages.counts import Counts
+from septet.pipelines.stages.stage import Key, Parts
+from septet.preprocess import files
+from septet.schemas import tables
+from septet.schemas.reasons import require_known
+
+
+class Task(ABC):
+    """What a worker does for one task of a stage; shipped to workers, so plain data only.
+
+    A subclass has `run(key)`, or `run(key, parts)` where a shuffle brings the parts; it returns
+    what it counted.
+    """
+
+    stage: ClassVar[str]
+    output: Parts
+    rejects: Parts
+
+    def setup(self) -> None:  # noqa: B027
+        """Called once in each worker process before the first task."""
+
+    def path(self, key: Key) -> str:
+        """The task's main output, written last."""
+        return self.output.path(key)
+
+    def outputs(self, keys: Iterable[Key]) -> dict[Key, str]:
+        """The main output of each task."""
+        return {key: self.path(key) for key in keys}
+
+    @contextmanager
+    def results(self, key: Key, schema: pa.Schema) -> Iterator["Results"]:
+        """The task's main output and rejects, open for writing; complete when the block ends."""
+        with (
+            files.open_atomic(self.path(key)) as out,
+            files.open_atomic(self.rejects.path(key)) as lost,
+            files.TableSink(out, schema) as kept,
+            files.TableSink(lost, tables.REJECTS) as rejects,
+        ):
+            results = Results(self.stage, kept, rejects)
+            yield results
+            results.close()
+
+
+class Results:
+    """Where a task puts the rows that it keeps and those that it drops; counts both."""
+
+    def __init__(self, stage: str, kept: files.TableSink, rejects: files.TableSink):
+        self.counts = Counts()
+        self._stage, self._kept, self._rejects = stage, kept, rejects
+
+    def keep(self, table: pa.Table) -> None:
+        """Add rows that go on to the next stage."""
+        self._kept.write(table)
+        self.counts.rows_out += len(table)
+
+    def reject(self, table: pa.Table) -> None:
+        """Add rows that do not, with a `reason` and any other columns of `REJECTS`.
+
+        Raises:
+            UnknownReasonError: a reason that `septet.schemas.reasons` does not know.
+        """
+        if not len(table):
+            return
+        reasons, numbers = _value_counts(table["reason"])
+        require_known(reasons)
+        for reason, count in zip(reasons, numbers, strict=True):
+            self.counts.rejected[reason] += count
+        columns = [
+            pa.repeat(pa.scalar(self._stage), len(table))
+            if field.name == "stage"
+            else table[field.name].cast(field.type)
+            if field.name in table.column_names
+            else pa.nulls(len(table), field.type)
+            for field in tables.REJECTS
+        ]
+        self._rejects.write(pa.table(columns, schema=tables.REJECTS))
+
+    def close(self) -> None:
+        """Write the footers."""
+        self._rejects.close()
+        self._kept.close(self.counts.to_metadata())
+
+
+def _value_counts(column: pa.ChunkedArray) -> tuple[list[str], list[int]]:
+    counted = column.value_counts()
+    return counted.field("values").to_pylist(), counted.field("counts").to_pylist()
