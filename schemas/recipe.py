@@ -193,11 +193,12 @@ class Image(_Section):
         description="Largest width × height, read from the header before anything is decoded. An "
         "image of this size takes up to 1.5 GB while it is decoded.",
     )
-    max_frames: int = Field(
-        default=1000,
+    max_frames: int | None = Field(
+        default=None,
         gt=0,
         lt=2**31,
-        description="Most frames of an animation, whose first one is taken; 1 rejects animations.",
+        description="Most frames of an animation, whose first one is taken; 1 rejects animations. "
+        "Any number when absent: frames behind the first one are not decoded.",
     )
 
 

@@ -1,11 +1,11 @@
 """Plain JPEGs (Huffman, 8 bits, grey or three components): the fast path of decoding.
 
 They are decoded by libjpeg-turbo, which scales by eighths within the inverse DCT and tells of
-damage that other readers paint over in grey.
+damage that other readers paint over in grey. Its pixels are those of Pillow, bit for bit.
 """
 
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import simplejpeg
@@ -13,11 +13,16 @@ import simplejpeg
 from septet.preprocess.images.orientation import Pixels, exif_orientation
 from septet.schemas.reasons import RejectedError
 
-_MAX_SCANS = 100
+MAX_SCANS = 100
+MAX_SCANNED_PIXELS = 1_000_000_000
+"""Each scan costs a pass over all pixels, some nanoseconds for each. Encoders write at most about
+20 scans; this bound leaves 10 to an image of 100 million pixels."""
+
 _MARGIN = 1.1
 _STANDALONE = {0x01, *range(0xD0, 0xD9)}
 _FRAMES = set(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _PLAIN_FRAMES = {0xC0, 0xC1, 0xC2}
+_DAMAGE = ("Corrupt JPEG data", "Premature end")  # how libjpeg's warnings of lost pixels begin
 
 
 @dataclass(frozen=True)
@@ -29,12 +34,15 @@ class JpegHeader:
     components: int
     orientation: int
     is_plain: bool
+    profile: tuple[slice, ...]
+    """Where the segments of a colour profile stand."""
 
 
 def read_header(data: bytes) -> JpegHeader | None:
     """The header of a JPEG; None where its segments cannot be followed to a frame."""
     at, orientation = 2, 1
     frame: tuple[int, int, int, int, int] | None = None
+    profile: list[slice] = []
     try:
         while True:
             if data[at] != 0xFF:
@@ -53,6 +61,8 @@ def read_header(data: bytes) -> JpegHeader | None:
                 frame = (marker, *struct.unpack_from(">BHHB", data, at + 4))
             elif marker == 0xE1 and data.startswith(b"Exif\0\0", at + 4) and orientation == 1:
                 orientation = exif_orientation(data[at + 4 : at + 2 + length])
+            elif marker == 0xE2 and data.startswith(b"ICC_PROFILE\0", at + 4):
+                profile.append(slice(at, at + 2 + length))
             at += 2 + length
     except (IndexError, struct.error):
         return None
@@ -60,16 +70,31 @@ def read_header(data: bytes) -> JpegHeader | None:
         return None
     marker, precision, height, width, components = frame
     plain = marker in _PLAIN_FRAMES and precision == 8 and components in (1, 3)
-    return JpegHeader(width, height, components, orientation, plain)
+    plain = plain and width > 0 and height > 0
+    return JpegHeader(width, height, components, orientation, plain, tuple(profile))
+
+
+def check_scans(data: bytes, pixels: int) -> None:
+    """Refuse a JPEG that takes unreasonably long to decode.
+
+    Raises:
+        RejectedError: `decode_error`.
+    """
+    scans = data.count(b"\xff\xda")
+    if scans > MAX_SCANS or (scans > 1 and scans * pixels > MAX_SCANNED_PIXELS):
+        raise RejectedError("decode_error", f"{scans} scans of {pixels} pixels")
 
 
 def decode(data: bytes, header: JpegHeader, width: int = 0, height: int = 0) -> Pixels | None:
     """Pixels of a plain JPEG, as stored (its orientation is not applied).
 
     Args:
-        width, height: the size that is needed, in pixels. The result may be smaller than the
-            picture, but is at least a tenth larger than this (a smaller step would blur in the
-            resize that follows); 0 asks for the whole picture.
+        data: The file.
+        header: Its header.
+        width: Pixels that are needed. The result may be smaller than the image, but is at least a
+            tenth larger than this (a smaller step would blur in the resize that follows); 0 asks
+            for the whole image.
+        height: Likewise.
 
     Returns:
         The pixels, or None where libjpeg-turbo cannot read this one and Pillow should try.
@@ -78,10 +103,11 @@ def decode(data: bytes, header: JpegHeader, width: int = 0, height: int = 0) -> 
         RejectedError: `decode_error`.
     """
     gray = header.components == 1
-    return _decode(data, "GRAY" if gray else "RGB", round(width * _MARGIN), round(height * _MARGIN))
+    size = round(width * _MARGIN), round(height * _MARGIN)
+    return _decode(data, header, "GRAY" if gray else "RGB", *size)
 
 
-def check_content(data: bytes) -> bool:
+def check_content(data: bytes, header: JpegHeader) -> bool:
     """Whether the entropy-coded data can be decoded to its end by libjpeg-turbo.
 
     False where libjpeg-turbo has no opinion.
@@ -89,12 +115,12 @@ def check_content(data: bytes) -> bool:
     Raises:
         RejectedError: `decode_error`, where it is truncated or damaged.
     """
-    return _decode(data, "RGB", 1, 1) is not None
+    return _decode(data, header, "RGB", 1, 1) is not None
 
 
-def _decode(data: bytes, colorspace: str, width: int, height: int) -> Pixels | None:
-    if data.count(b"\xff\xda") > _MAX_SCANS:  # each scan costs a pass over all pixels
-        raise RejectedError("decode_error", f"more than {_MAX_SCANS} scans")
+def _decode(
+    data: bytes, header: JpegHeader, colorspace: str, width: int, height: int
+) -> Pixels | None:
     try:
         # Scaling to more than half the size saves no time and costs detail: min_factor.
         pixels = simplejpeg.decode_jpeg(
@@ -102,8 +128,17 @@ def _decode(data: bytes, colorspace: str, width: int, height: int) -> Pixels | N
         )
     except ValueError as error:
         message = str(error)
-        damaged = message.startswith(("Corrupt JPEG data", "Premature end"))
-        if damaged and "extraneous bytes" not in message:
+        if "ICC" in message and header.profile:  # damage of the profile, not of the pixels
+            bare = _without(data, header.profile)
+            return _decode(bare, replace(header, profile=()), colorspace, width, height)
+        if message.startswith(_DAMAGE) and "extraneous bytes" not in message:
             raise RejectedError("decode_error", message) from error
         return None
     return pixels[:, :, 0] if pixels.shape[2] == 1 else np.asarray(pixels)
+
+
+def _without(data: bytes, parts: tuple[slice, ...]) -> bytes:
+    """`data` without those parts, which follow each other."""
+    starts = [0, *(part.stop for part in parts)]
+    ends = [*(part.start for part in parts), len(data)]
+    return b"".join(data[start:end] for start, end in zip(starts, ends, strict=True))

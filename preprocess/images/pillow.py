@@ -1,4 +1,4 @@
-"""Every picture that is no plain JPEG, read by Pillow: the first frame as grey or RGB."""
+"""Images that have no fast path, read by Pillow: the first frame as grey or RGB."""
 
 import io
 import warnings
@@ -36,10 +36,11 @@ _READERS: dict[str, Callable[[io.BytesIO], ImageFile.ImageFile]] = {
 _PNG_NEEDED = (b"IHDR", b"PLTE", b"tRNS", b"acTL", b"eXIf", b"IDAT", b"IEND")
 _READABLE_MODES = ("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr")
 _KEPT = ("png", "webp")
+_TILE_WIDTH, _TILE_LENGTH = 322, 323
 
 
-class PillowPicture:
-    """A picture whose header was read; its pixels are decoded when they are asked for.
+class PillowImage:
+    """An image whose header was read; its pixels are decoded when they are asked for.
 
     `width`, `height`: pixels as stored. `orientation`: EXIF, 1 where nothing is left to apply.
     """
@@ -71,6 +72,18 @@ class PillowPicture:
             self._image = _READERS["png"](io.BytesIO(needed_png_chunks(self._data)))
         except Exception as error:
             raise decode_error(error) from error
+
+    def check_tiles(self, most: int) -> None:
+        """Refuse a TIFF whose tiles are larger than any image may be: they are decoded whole.
+
+        Raises:
+            RejectedError: `too_many_pixels`.
+        """
+        if isinstance(self._image, TiffImagePlugin.TiffImageFile):
+            tags = self._image.tag_v2
+            width, height = tags.get(_TILE_WIDTH), tags.get(_TILE_LENGTH)
+            if isinstance(width, int) and isinstance(height, int) and width * height > most:
+                raise RejectedError("too_many_pixels", f"tiles of {width}x{height}")
 
     def frames(self, limit: int) -> int:
         """How many frames there are, counted up to `limit` + 1."""
@@ -153,7 +166,7 @@ def needed_png_chunks(data: bytes) -> bytes:
 
 
 def count_gif_frames(data: bytes, limit: int) -> int:
-    """Pictures in a GIF, counted up to `limit` by walking its blocks (GIF89a, appendix A)."""
+    """Frames of a GIF, counted up to `limit` by walking its blocks (GIF89a, appendix A)."""
     frames = 0
     try:
         at = 13 + _gif_table(data[10])

@@ -1,13 +1,11 @@
-"""One picture file from as it was fetched to as it is stored."""
+"""One image file from as it was fetched to as it is stored."""
 
 from dataclasses import dataclass
 
-from septet.preprocess.images import jpeg
+from septet.preprocess.images.decode import OpenedImage, check_pixels
 from septet.preprocess.images.encode import check_encodable, encode
-from septet.preprocess.images.orientation import Pixels, orient
-from septet.preprocess.images.pillow import PillowPicture
+from septet.preprocess.images.orientation import Pixels
 from septet.preprocess.images.resize import ResizePlan, plan_resize, resize
-from septet.preprocess.images.sniff import image_kind
 from septet.schemas.reasons import Rejected, RejectedError
 from septet.schemas.recipe import Image
 
@@ -17,7 +15,7 @@ EXTENSIONS = {"jpeg": "jpg", "png": "png", "webp": "webp"}
 
 @dataclass(frozen=True, slots=True)
 class ProcessedImage:
-    """A picture that can be stored. Sizes are pixels as seen, EXIF orientation applied.
+    """An image that can be stored. Sizes are pixels as seen, EXIF orientation applied.
 
     `format` is that of the file as it was fetched, `ext` that of `data`. Unless `reencoded`,
     `data` are the bytes as they were fetched.
@@ -34,7 +32,7 @@ class ProcessedImage:
 
 
 def process_image(data: bytes, settings: Image) -> ProcessedImage | Rejected:
-    """Decode, orient, resize and encode a picture, or keep its bytes where nothing must change.
+    """Decode, orient, resize and encode an image, or keep its bytes where nothing must change.
 
     The bytes are kept where no resize is needed and every reader sees the same in them: JPEGs
     (grey or three components, no EXIF orientation), opaque still PNGs of at most 8 bits, opaque
@@ -52,47 +50,16 @@ def process_image(data: bytes, settings: Image) -> ProcessedImage | Rejected:
 
 
 def _process(data: bytes, settings: Image) -> ProcessedImage:
-    kind = image_kind(data)
-    header = jpeg.read_header(data) if kind == "jpeg" else None
-    if header is not None and header.is_plain:
-        done = _process_jpeg(data, header, settings)
-        if done is not None:
-            return done
-    picture = PillowPicture(kind, data)
-    _check_pixels(picture.width, picture.height, settings)
-    if picture.frames(settings.max_frames) > settings.max_frames:
-        raise RejectedError("too_many_frames", str(settings.max_frames))
-    if kind == "jpeg":
-        jpeg.check_content(data)
-    pixels, as_stored = picture.pixels()
-    orientation = picture.orientation
-    pixels = orient(pixels, orientation)
-    height, width = pixels.shape[:2]
-    plan = _plan(width, height, settings)
-    if plan is None and as_stored and orientation == 1:
-        return _kept(data, kind, width, height)
-    return _encoded(pixels, plan, kind, (width, height), settings)
-
-
-def _process_jpeg(data: bytes, header: jpeg.JpegHeader, settings: Image) -> ProcessedImage | None:
-    """The fast path; None where libjpeg-turbo does not read this one."""
-    _check_pixels(header.width, header.height, settings)
-    turned = header.orientation >= 5
-    stored = (header.width, header.height)
-    size = stored[::-1] if turned else stored
+    image = OpenedImage(data, settings.max_pixels)
+    most = settings.max_frames
+    if most is not None and image.frames(most) > most:
+        raise RejectedError("too_many_frames", str(most))
+    size = image.width, image.height
     plan = _plan(*size, settings)
-    if plan is None and header.orientation == 1:
-        return _kept(data, "jpeg", *size) if jpeg.check_content(data) else None
-    needed = plan.scaled if plan else (0, 0)
-    pixels = jpeg.decode(data, header, *(needed[::-1] if turned else needed))
-    if pixels is None:
-        return None
-    return _encoded(orient(pixels, header.orientation), plan, "jpeg", size, settings)
-
-
-def _check_pixels(width: int, height: int, settings: Image) -> None:
-    if width * height > settings.max_pixels:
-        raise RejectedError("too_many_pixels", f"{width}x{height}")
+    if plan is None and image.is_shown_as_stored():
+        return ProcessedImage(data, EXTENSIONS[image.kind], image.kind, *size, *size, False)
+    pixels = image.pixels(*(plan.scaled if plan else (0, 0)))
+    return _encoded(pixels, plan, image.kind, size, settings)
 
 
 def _plan(width: int, height: int, settings: Image) -> ResizePlan | None:
@@ -100,13 +67,9 @@ def _plan(width: int, height: int, settings: Image) -> ResizePlan | None:
         width, height, settings.image_size, settings.resize_mode, settings.resize_only_if_bigger
     )
     if plan is not None:  # a line of pixels, enlarged, can be as large as any bomb
-        _check_pixels(*plan.scaled, settings)
+        check_pixels(*plan.scaled, settings.max_pixels)
         check_encodable(*plan.final, settings.encode_format)
     return plan
-
-
-def _kept(data: bytes, kind: str, width: int, height: int) -> ProcessedImage:
-    return ProcessedImage(data, EXTENSIONS[kind], kind, width, height, width, height, False)
 
 
 def _encoded(
