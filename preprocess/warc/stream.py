@@ -7,27 +7,30 @@ read too, but only a record that starts a member has an address.
 
 import os
 import re
-import zlib
-from typing import BinaryIO, Literal, Protocol
+from typing import BinaryIO, Literal
 
 import zstandard
+
+from septet.preprocess.members import (
+    DAMAGE,
+    GZIP_MAGIC,
+    ZSTD_MAGIC,
+    GzipMember,
+    Member,
+    PlainMember,
+    ZstdFrame,
+)
 
 Codec = Literal["plain", "gzip", "zstd"]
 
 _READ_BYTES = 2**15
-_INFLATE_BYTES = 2**16
-_ZSTD_STEP = 2**10
-"""Compressed bytes decoded at once: four bytes of a block may stand for 128 KiB."""
 _SEARCH_BYTES = 2**20
 _MEMBER_HEAD = 2**12
-_GZIP_MAGIC = b"\x1f\x8b\x08"
-_ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 _SKIPPABLE = re.compile(rb"[\x50-\x5f]\x2a\x4d\x18", re.DOTALL)
 _DICTIONARY = 0x5D
 """First byte of the skippable frame at the start of a file that holds the dictionary of all its
 frames (the .warc.zst files of the Internet Archive)."""
 _MAX_DICTIONARY = 2**24
-_MAX_WINDOW = 2**27
 RECORD_START = re.compile(rb"WARC/\d+\.\d+[ \t]*\r?\n(?=[^\s:]{1,40}[ \t]*:)", re.IGNORECASE)
 """A record's first line, with the name of its first field behind it."""
 
@@ -38,45 +41,6 @@ class MemberError(ValueError):
     def __init__(self, offset: int, message: str, is_cut: bool = False):
         super().__init__(message)
         self.offset, self.is_cut = offset, is_cut
-
-
-class _Member(Protocol):
-    """The decoder of one member: gives a bounded piece of output and the input that is left."""
-
-    eof: bool
-
-    def feed(self, data: bytes) -> tuple[bytes, bytes]: ...
-
-
-class _Plain:
-    eof = False
-
-    def feed(self, data: bytes) -> tuple[bytes, bytes]:
-        return data, b""
-
-
-class _Gzip:
-    def __init__(self) -> None:
-        self._inflater = zlib.decompressobj(zlib.MAX_WBITS | 16)
-        self.eof = False
-
-    def feed(self, data: bytes) -> tuple[bytes, bytes]:
-        out = self._inflater.decompress(data, _INFLATE_BYTES)
-        self.eof = self._inflater.eof
-        return out, self._inflater.unused_data if self.eof else self._inflater.unconsumed_tail
-
-
-class _Zstd:
-    def __init__(self, dictionary: zstandard.ZstdCompressionDict | None) -> None:
-        decompressor = zstandard.ZstdDecompressor(dictionary, max_window_size=_MAX_WINDOW)
-        self._frame = decompressor.decompressobj()
-        self.eof = False
-
-    def feed(self, data: bytes) -> tuple[bytes, bytes]:
-        step, rest = data[:_ZSTD_STEP], data[_ZSTD_STEP:]
-        out = self._frame.decompress(step)
-        self.eof = self._frame.eof
-        return out, (self._frame.unused_data + rest) if self.eof else rest
 
 
 class Archive:
@@ -92,9 +56,9 @@ class Archive:
         head = self.read(0, 8)
         self.codec: Codec = "plain"
         self._dictionary: zstandard.ZstdCompressionDict | None = None
-        if head.startswith(_GZIP_MAGIC):
+        if head.startswith(GZIP_MAGIC):
             self.codec = "gzip"
-        elif head.startswith(_ZSTD_MAGIC) or _SKIPPABLE.match(head):
+        elif head.startswith(ZSTD_MAGIC) or _SKIPPABLE.match(head):
             self.codec = "zstd"
             if head[0] == _DICTIONARY:
                 self._dictionary = self._read_dictionary(int.from_bytes(head[4:8], "little"))
@@ -102,7 +66,7 @@ class Archive:
     def _read_dictionary(self, size: int) -> zstandard.ZstdCompressionDict:
         data = self.read(8, min(size, _MAX_DICTIONARY))
         try:
-            if data.startswith(_ZSTD_MAGIC):
+            if data.startswith(ZSTD_MAGIC):
                 unpacker = zstandard.ZstdDecompressor().stream_reader(data)
                 data = unpacker.read(_MAX_DICTIONARY)
             return zstandard.ZstdCompressionDict(data)
@@ -114,19 +78,19 @@ class Archive:
         self.file.seek(offset)
         return self.file.read(size)
 
-    def member(self) -> _Member:
+    def member(self) -> Member:
         """A decoder for the next member."""
         if self.codec == "gzip":
-            return _Gzip()
-        return _Zstd(self._dictionary) if self.codec == "zstd" else _Plain()
+            return GzipMember()
+        return ZstdFrame(self._dictionary) if self.codec == "zstd" else PlainMember()
 
     def find_start(self, begin: int) -> int | None:
         """The offset of the first record at or behind `begin` that can be read by its offset:
         a record's first line in a plain file, else a member that decodes to one."""
         sign = {
             "plain": RECORD_START,
-            "gzip": re.compile(re.escape(_GZIP_MAGIC)),
-            "zstd": re.compile(re.escape(_ZSTD_MAGIC)),
+            "gzip": re.compile(re.escape(GZIP_MAGIC)),
+            "zstd": re.compile(re.escape(ZSTD_MAGIC)),
         }[self.codec]
         at, overlap = begin, 64
         while at < self.size:
@@ -143,7 +107,7 @@ class Archive:
     def _starts_record(self, offset: int) -> bool:
         try:
             out, _ = self.member().feed(self.read(offset, _MEMBER_HEAD))
-        except (zlib.error, zstandard.ZstdError):
+        except DAMAGE:
             return False
         return RECORD_START.match(out.lstrip()) is not None
 
@@ -160,7 +124,7 @@ class Stream:
         self._archive = archive
         self._read_at = offset
         self._raw = b""
-        self._open: _Member | None = None
+        self._open: Member | None = None
         self.buffer = bytearray()
         self.member = offset
         self._taken = 0  # bytes taken from the buffer so far
@@ -206,13 +170,13 @@ class Stream:
                 self._raw = self._archive.read(self._read_at, _READ_BYTES)
                 self._read_at += len(self._raw)
             if not self._raw:
-                if isinstance(self._open, _Plain):
+                if isinstance(self._open, PlainMember):
                     self._open = None
                     return False
                 raise MemberError(self.member, "the file ends inside of a member", is_cut=True)
             try:
                 out, self._raw = self._open.feed(self._raw)
-            except (zlib.error, zstandard.ZstdError, MemoryError) as error:
+            except DAMAGE as error:
                 raise MemberError(self.member, str(error)) from error
             if self._open.eof:
                 self._open = None

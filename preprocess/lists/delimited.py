@@ -1,0 +1,91 @@
+"""Rows of CSV and TSV files.
+
+CSV is read as RFC 4180 has it, with quotes and line ends within them; TSV has no quotes (a caption
+may begin with one). Neither guesses types. A quote that is not closed costs its line: it is closed
+only where the row that comes out has as many cells as the header, else reading goes on at the next
+line.
+"""
+
+import csv
+from collections.abc import Iterator
+
+from septet.preprocess.lists.lines import (
+    MAX_ROW_BYTES,
+    Lines,
+    ListError,
+    Row,
+    RowError,
+    find_columns,
+)
+
+_OPEN_QUOTE = "unexpected end of data"  # the csv module's words
+
+
+def column_names(lines: Lines, kind: str) -> list[str]:
+    """Read the header.
+
+    Raises:
+        ListError: there is none, or it cannot be read.
+    """
+    for cells, error in _cells(lines, kind, 0):
+        if "\r" in lines.row[0].rstrip("\r\n"):
+            raise ListError("its lines end in bare carriage returns: save it with line feeds")
+        if error:
+            raise ListError(f"its header (line {lines.number}) cannot be read: {error}")
+        return cells
+    raise ListError("has no header: expected a first line with the names of its columns")
+
+
+def read_rows(lines: Lines, kind: str, names: list[str], columns: list[str]) -> Iterator[Row]:
+    """The rows behind the header.
+
+    Raises:
+        ListError: see `septet.preprocess.lists.rows.read_rows`.
+    """
+    wanted = list(zip(columns, find_columns(names, columns), strict=True))
+    for cells, error in _cells(lines, kind, len(names)):
+        number = lines.number - len(lines.row) + 1
+        if not error and len(cells) != len(names):
+            error = f"{len(cells)} columns, expected {len(names)}"
+        values = {} if error else {column: cells[at] for column, at in wanted}
+        for column, text in values.items():
+            if not text.isascii() and (bad := _not_utf8(text)):
+                error, values = f"{bad} in column {column!r} is not UTF-8", {}
+                break
+        yield Row(number, values, f"line {number}: {error}" if error else None)
+
+
+def _cells(lines: Lines, kind: str, expected: int) -> Iterator[tuple[list[str], str | None]]:
+    """The cells of each row that is not blank, or what is wrong with it; when a row is given,
+    `lines.row` holds its lines."""
+    csv.field_size_limit(MAX_ROW_BYTES)
+    reader = csv.reader(lines, strict=True)
+    while True:
+        lines.row.clear()
+        error: str | None = None
+        cells: list[str] = []
+        try:
+            if kind == "tsv":
+                line = next(lines).rstrip("\r\n")
+                cells = line.split("\t") if line else []
+            else:
+                cells = next(reader)
+        except StopIteration:
+            return
+        except (csv.Error, RowError) as wrong:
+            error = str(wrong)
+        is_odd = error is not None or (expected and len(cells) != expected)
+        if error == _OPEN_QUOTE or (is_odd and len(lines.row) > 1):
+            error = "a quote that is not closed"
+            lines.back()
+            del lines.row[1:]
+        if cells or error:
+            yield cells, error
+
+
+def _not_utf8(text: str) -> str | None:
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        return f"byte 0x{ord(text[error.start]) - 0xDC00:02x}"
+    return None

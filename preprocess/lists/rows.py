@@ -1,0 +1,88 @@
+"""Rows of a list file: one interface to all kinds of lists.
+
+Every row is given, those that cannot be read with what is wrong with them; so rows in are rows out.
+"""
+
+import io
+from collections.abc import Iterator
+from typing import BinaryIO, Literal
+
+from septet.preprocess.lists import delimited, json_rows, parquet
+from septet.preprocess.lists.lines import Lines, ListError, Row, is_compressed, open_text
+
+Kind = Literal["parquet", "csv", "tsv", "jsonl", "json"]
+_SUFFIXES: dict[str, Kind] = {
+    ".parquet": "parquet", ".pq": "parquet", ".csv": "csv", ".tsv": "tsv", ".tab": "tsv",
+    ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "json",
+}  # fmt: skip
+_COMPRESSED = (".gz", ".zst")
+
+
+def kind_of(name: str) -> Kind:
+    """A list's kind by its file's name.
+
+    Raises:
+        ListError: another kind of file.
+    """
+    plain = name.lower()
+    for suffix in _COMPRESSED:
+        plain = plain.removesuffix(suffix)
+    for suffix, kind in _SUFFIXES.items():
+        if plain.endswith(suffix):
+            return kind
+    raise ListError(
+        "lists are .parquet, .csv, .tsv, .jsonl, .ndjson or .json files (text also .gz or .zst)"
+    )
+
+
+def is_whole(file: BinaryIO, kind: Kind) -> bool:
+    """Whether a list can only be read from its start to its end: compressed text and JSON arrays.
+    Others can be read by row group (Parquet) or by bytes that end at line ends."""
+    return kind != "parquet" and (is_compressed(file) or json_rows.is_array(file, kind))
+
+
+def column_names(file: BinaryIO, kind: Kind) -> list[str]:
+    """The names of a list's columns: of its header, or of the first rows of JSON.
+
+    Raises:
+        ListError: no such list, or an empty one.
+    """
+    file.seek(0, io.SEEK_END)
+    if not file.tell():
+        raise ListError("is empty (0 bytes): fetch or write it again")
+    if kind == "parquet":
+        return parquet.column_names(file)
+    if kind in ("csv", "tsv"):
+        return delimited.column_names(Lines(open_text(file)), kind)
+    return json_rows.column_names(file, kind)
+
+
+def read_rows(
+    file: BinaryIO, kind: Kind, columns: list[str], start: int = 0, stop: int | None = None
+) -> Iterator[Row]:
+    """The rows of a list, or of a part of it.
+
+    Args:
+        file: Open for reading and seekable.
+        kind: As `kind_of` has it.
+        columns: The columns wanted; no other is decoded.
+        start: First row group of Parquet, else the byte at which a line starts.
+        stop: Behind the last row group, or the byte behind the last line; None for the end.
+
+    Yields:
+        Rows with their values by column, as typed in the file (text in CSV and TSV).
+
+    Raises:
+        ListError: the list cannot be read, or not be read on, which comes after its rows so far.
+    """
+    if kind == "parquet":
+        yield from parquet.read_rows(file, columns, start, stop)
+        return
+    if kind in ("csv", "tsv"):
+        names = column_names(file, kind)
+        lines = Lines(open_text(file, start, stop))
+        if start == 0:
+            delimited.column_names(lines, kind)
+        yield from delimited.read_rows(lines, kind, names, columns)
+        return
+    yield from json_rows.read_rows(file, kind, columns, start, stop)
