@@ -44,10 +44,11 @@ from septet.preprocess import files
 from septet.preprocess.columns.base import Item
 from septet.preprocess.columns.registry import make_column
 from septet.preprocess.scene_graphs.pipeline import PIPELINE, load_pipeline
+from septet.preprocess.shards.heads import write_corpus
 from septet.preprocess.shards.reader import Corpus
 from septet.preprocess.shards.tar import ShardWriter
 from septet.schemas.layout import MANIFEST
-from septet.schemas.manifest import Manifest, Shard
+from septet.schemas.manifest import Shard
 from septet.schemas.tables import SHARD_INDEX
 from tests.corpora import run_annotation
 
@@ -260,8 +261,7 @@ def make_corpus(folder: Path, samples: int) -> Corpus:
     shard = Shard(tar=tar, sidecar=sidecar, samples=samples, bytes=size, tar_sha256=digest,
                   sidecar_sha256=files.sha256(str(folder / sidecar)), first_key=rows[0]["key"],
                   last_key=rows[-1]["key"])  # fmt: skip
-    manifest = Manifest(name="bench", septet="0", shards=[shard], sorted_keys=True)
-    files.write_bytes(str(folder / MANIFEST), manifest.to_json().encode())
+    write_corpus(str(folder), [shard], name="bench", septet="0", sorted_keys=True)
     return Corpus(str(folder))
 
 

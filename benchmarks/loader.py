@@ -131,7 +131,7 @@ def septet(task: Raw, folder: Path, workers: int, progress: Progress) -> Iterato
 
 def tars(folder: Path, *members: str) -> wds.WebDataset:
     """Those members of a folder's tars, in stored order."""
-    paths = sorted(str(path) for path in folder.glob("*.tar"))
+    paths = sorted(str(path) for path in folder.rglob("*.tar"))
     return wds.WebDataset(
         paths, shardshuffle=False, select_files=lambda name: name.endswith(members)
     )

@@ -21,10 +21,11 @@ import pyarrow as pa
 import webdataset as wds
 
 from septet.preprocess import files
+from septet.preprocess.shards.heads import write_corpus
 from septet.preprocess.shards.reader import Corpus
 from septet.preprocess.shards.tar import ShardWriter
 from septet.schemas import tables
-from septet.schemas.manifest import Manifest, Shard
+from septet.schemas.manifest import Shard
 
 IMAGE_BYTES = 70_000
 SHARDS = 8
@@ -49,8 +50,7 @@ def make_corpus(folder: Path, samples: int) -> Corpus:
         shards.append(Shard(tar=tar, sidecar=sidecar, samples=len(keys), bytes=size,
                             tar_sha256=digest, sidecar_sha256=files.sha256(str(folder / sidecar)),
                             first_key=keys[0], last_key=keys[-1]))  # fmt: skip
-    manifest = Manifest(name="bench", septet="0", shards=shards, sorted_keys=False)
-    files.write_bytes(str(folder / "corpus.json"), manifest.to_json().encode())
+    write_corpus(str(folder), shards, name="bench", septet="0", sorted_keys=False)
     return Corpus(str(folder))
 
 

@@ -19,6 +19,7 @@ from septet.pipelines.stages.stage import Context, Done, Stage
 from septet.pipelines.stages.write import WriteStage
 from septet.preprocess import files
 from septet.preprocess.locks import locked
+from septet.preprocess.shards.heads import read_head
 from septet.schemas import layout
 from septet.schemas.columns import ColumnManifest
 from septet.schemas.manifest import Manifest
@@ -105,8 +106,7 @@ def build(
         from septet.pipelines.report.page import refresh_report  # only here: plotting and templates
 
         refresh_report(corpus, worked)
-    where = files.join(corpus, layout.MANIFEST)
-    manifest = Manifest.from_json(files.read_bytes(where), where)
+    manifest = read_head(corpus)
     nothing = not worked and all(result.skipped for result in results)
     return BuildResult(manifest, results, columns, nothing)
 

@@ -107,7 +107,7 @@ def build(
     for column in result.columns:
         _console.print(f"column {column.name}: {column.values:,} values")
     _console.print(
-        f"[bold]{result.manifest.samples:,}[/] samples in {len(result.manifest.shards):,} shards: "
+        f"[bold]{result.manifest.samples:,}[/] samples in {result.manifest.shards:,} shards: "
         f"{corpus}\nreport: {corpus.rstrip('/')}/stats/report.html"
     )
 
@@ -129,7 +129,7 @@ def index(
     from septet.pipelines.index import index_folder
 
     manifest = index_folder(folder, name, _console)
-    _console.print(f"{manifest.samples:,} samples in {len(manifest.shards):,} shards: {folder}")
+    _console.print(f"{manifest.samples:,} samples in {manifest.shards:,} shards: {folder}")
 
 
 @app.command()

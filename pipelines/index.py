@@ -9,9 +9,10 @@ from rich.console import Console
 from rich.progress import track
 
 from septet.preprocess import files
+from septet.preprocess.shards.heads import read_head, write_corpus
 from septet.preprocess.shards.tar import index_tar
 from septet.schemas import tables
-from septet.schemas.layout import INDEX, MANIFEST
+from septet.schemas.layout import MANIFEST, index_sidecar
 from septet.schemas.manifest import Manifest, Shard
 
 
@@ -31,8 +32,7 @@ def index_folder(folder: str, name: str | None, console: Console) -> Manifest:
     tars = [entry for entry in files.list_folder(folder) if entry.endswith(".tar")]
     if not tars:
         raise ValueError(f"{folder} holds no .tar files: expected shards such as 00000.tar")
-    where = files.join(folder, MANIFEST)
-    if files.exists(where) and Manifest.from_json(files.read_bytes(where), where).recipe:
+    if files.exists(files.join(folder, MANIFEST)) and read_head(folder).recipe:
         raise ValueError(f"{folder} is a built corpus: it has its sidecars already")
     shards: list[Shard] = []
     owners: dict[str, str] = {}
@@ -47,15 +47,15 @@ def index_folder(folder: str, name: str | None, console: Console) -> Manifest:
         else:
             console.print(f"{tar} holds no sample: left out")
     keys = list(owners)
-    manifest = Manifest(
+    return write_corpus(
+        folder,
+        shards,
         name=name or folder.rstrip("/").rsplit("/", 1)[-1],
         septet=version("septet"),
-        shards=shards,
         sorted_keys=all(a < b for a, b in itertools.pairwise(keys)),
         counts={"samples": len(keys)},
+        indexed=True,
     )
-    files.write_bytes(where, manifest.to_json().encode())
-    return manifest
 
 
 def _index_shard(folder: str, tar: str) -> pa.Table:
@@ -81,7 +81,7 @@ def _index_shard(folder: str, tar: str) -> pa.Table:
 
 
 def _write_sidecar(folder: str, tar: str, table: pa.Table) -> Shard:
-    sidecar = files.join(INDEX, tar.removesuffix(".tar") + ".parquet")
+    sidecar = index_sidecar(tar)
     path, where = files.join(folder, tar), files.join(folder, sidecar)
     files.write_table(where, table)
     fs, plain = fsspec.url_to_fs(path)

@@ -117,6 +117,14 @@ def read_bytes(path: str) -> bytes:
     return data
 
 
+def size(path: str) -> int:
+    """Size of a file in bytes."""
+    if is_local(path):
+        return local_path(path).stat().st_size
+    fs, remote = fsspec.url_to_fs(path)
+    return int(fs.size(remote))
+
+
 class TableSink:
     """A Parquet file (zstd) written table by table, a context manager for use in `open_atomic`.
 

@@ -1,17 +1,24 @@
-"""The manifest of an annotation column, `columns/<name>/column.json`.
+"""The head of an annotation column, `column.json`, and the rows of its list of shards.
 
-It lies with the column's own shards, so that a new column rewrites nothing of the corpus.
+Both lie with the column's own shards, so that a new column rewrites nothing of the corpus.
 """
 
 from typing import Any, ClassVar, Literal
 
+import pyarrow as pa
 from pydantic import Field
 
-from septet.schemas.layout import COLUMN_MANIFEST
+from septet.schemas.layout import COLUMN_MANIFEST, column_manifest
+from septet.schemas.manifest import SHARD_FILE, ListFile, ShardFile
 from septet.schemas.versioned import Strict, Versioned
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 """Raised whenever a reader of the previous version could misread what is written."""
+FORMAT_MINOR = 0
+"""Raised whenever keys or columns are added that a reader of the previous one may pass over."""
+
+COLUMN_SHARD_LIST = pa.schema([*SHARD_FILE, pa.field("base_sha256", pa.string(), nullable=False)])
+"""The rows of a column's `shards.parquet`, see `ColumnShard`."""
 
 
 class ArrayFormat(Strict):
@@ -42,28 +49,23 @@ class MemberFormat(Strict):
     """What a reader has to know besides: a grid, the order of classes, a tokenizer, views."""
 
 
-class ColumnShard(Strict):
-    """One tar of a column with its sidecar; paths are relative to the corpus."""
+class ColumnShard(ShardFile):
+    """One tar of a column with its sidecar."""
 
-    tar: str
-    sidecar: str
-    samples: int
-    bytes: int
-    """Size of the tar."""
-    tar_sha256: str
-    sidecar_sha256: str
     base_sha256: str
     """SHA-256 of the base shard's tar that it was made from."""
 
 
 class ColumnManifest(Versioned):
-    """A whole column."""
+    """The head of a complete column."""
 
     file: ClassVar[str] = COLUMN_MANIFEST
     remedy: ClassVar[str] = "annotate again"
     newest: ClassVar[int] = FORMAT_VERSION
+    newest_minor: ClassVar[int] = FORMAT_MINOR
 
     format_version: int = FORMAT_VERSION
+    format_minor: int = FORMAT_MINOR
     name: str
     kind: str
     version: int
@@ -77,9 +79,14 @@ class ColumnManifest(Versioned):
     reads: dict[str, str] = Field(default_factory=dict)
     """Fingerprints of the columns that it was made from, by name."""
     member: MemberFormat
-    shards: list[ColumnShard]
+    bytes: int = Field(ge=0)
+    """Size of the tars together."""
     counts: dict[str, int]
     """`samples`; `values`, those that have one; and for each reason how many have none."""
+    base_list: str = ""
+    """SHA-256 of the corpus's list of shards when the column was made."""
+    shard_list: ListFile
+    """Rows of `COLUMN_SHARD_LIST`, one for each shard of the corpus, in its order."""
 
     @property
     def samples(self) -> int:
@@ -96,7 +103,30 @@ class ColumnManifest(Versioned):
         """How many have none, by reason."""
         return {k: n for k, n in self.counts.items() if k not in ("samples", "values")}
 
-    @property
-    def size(self) -> int:
-        """Bytes of the tars together."""
-        return sum(shard.bytes for shard in self.shards)
+
+class ColumnManifestV1(Versioned):
+    """A `column.json` of format version 1, which holds its list of shards itself."""
+
+    file: ClassVar[str] = COLUMN_MANIFEST
+    remedy: ClassVar[str] = "annotate again"
+    newest: ClassVar[int] = 1
+
+    name: str
+    kind: str
+    version: int
+    septet: str
+    fingerprint: str
+    settings: dict[str, Any]
+    models: dict[str, str] = Field(default_factory=dict)
+    reads: dict[str, str] = Field(default_factory=dict)
+    member: MemberFormat
+    shards: list[ColumnShard]
+    counts: dict[str, int]
+
+    def head(self) -> ColumnManifest:
+        """The same as a head; its list points to `column.json` itself."""
+        return ColumnManifest(
+            **self.model_dump(exclude={"shards", "format_minor"}),
+            bytes=sum(shard.bytes for shard in self.shards),
+            shard_list=ListFile(path=column_manifest(self.name), rows=len(self.shards), sha256=""),
+        )

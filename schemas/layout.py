@@ -98,6 +98,11 @@ def column_manifest(name: str) -> str:
     return f"{COLUMNS}/{name}/{COLUMN_MANIFEST}"
 
 
+def column_shard_list(name: str) -> str:
+    """A column's list of shards."""
+    return f"{COLUMNS}/{name}/{SHARD_LIST}"
+
+
 def column_tar(name: str, base: str) -> str:
     """The tar of a column for the base shard whose tar is `base`."""
     return f"{COLUMNS}/{name}/{base.removeprefix(SHARDS + '/').removesuffix('.tar')}.tar"

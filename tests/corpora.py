@@ -120,6 +120,6 @@ def rows(corpus: Path, folder: str) -> list[dict]:
 
     return [
         row
-        for path in sorted((corpus / folder).glob("*.parquet"))
+        for path in sorted((corpus / folder).rglob("*.parquet"))
         for row in pq.read_table(path).to_pylist()
     ]

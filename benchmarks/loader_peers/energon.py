@@ -46,7 +46,7 @@ class Encoder(TaskEncoder):  # type: ignore[misc]
 
 def make(corpus: Path, store: Path) -> Epoch:
     store.mkdir()
-    for path in sorted((corpus / "shards").glob("*.tar")):
+    for path in sorted((corpus / "shards").rglob("*.tar")):
         os.link(path, store / path.name)
     prepare = [sys.executable, "-m", "megatron.energon.cli.main", "prepare", str(store)]
     options = ["--non-interactive", "--split-ratio", "0,1,0", "--sample-type", "CrudeWebdataset"]

@@ -10,7 +10,7 @@ Epoch = Callable[[], Iterator[int]]
 
 def members(corpus: Path) -> Iterator[dict[str, bytes]]:
     """jpg and txt of each sample."""
-    for path in sorted((corpus / "shards").glob("*.tar")):
+    for path in sorted((corpus / "shards").rglob("*.tar")):
         sample: dict[str, bytes] = {}
         with tarfile.open(path) as tar:
             for member in tar:

@@ -3,10 +3,11 @@
 import json
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib.metadata import version
+from itertools import islice
 from typing import Any
 
 from septet.pipelines.annotate.work import AnnotateWork
@@ -17,18 +18,26 @@ from septet.pipelines.stages.graphs import map_tasks
 from septet.pipelines.stages.stage import Pass, digest_of
 from septet.preprocess import files
 from septet.preprocess.columns.base import Column
-from septet.preprocess.columns.reader import column_folder, read_manifest, stem
+from septet.preprocess.columns.reader import is_stale, read_manifest
 from septet.preprocess.columns.registry import ColumnError, make_column
 from septet.preprocess.locks import locked
+from septet.preprocess.shards.lists import ROWS_A_GROUP, write_list
 from septet.preprocess.shards.reader import Corpus
-from septet.schemas.columns import ColumnManifest, ColumnShard
+from septet.schemas.columns import COLUMN_SHARD_LIST, ColumnManifest, ColumnShard
 from septet.schemas.layout import (
     COLUMN_FOOTER,
     COLUMN_MANIFEST,
-    COLUMNS,
     MANIFEST,
+    SHARD_LIST,
     TAR_FOOTER,
+    column_folder,
+    column_manifest,
+    column_shard_list,
+    column_sidecar,
+    column_tar,
 )
+from septet.schemas.manifest import Shard
+from septet.schemas.versioned import ManifestError
 
 
 @dataclass(frozen=True)
@@ -50,7 +59,7 @@ class Plan:
     @property
     def folder(self) -> str:
         """Where the column lies."""
-        return column_folder(self.corpus.path, self.name)
+        return files.join(self.corpus.path, column_folder(self.name))
 
 
 def resolve_column(kind: str, settings: Mapping[str, Any]) -> tuple[Column, dict[str, str]]:
@@ -88,25 +97,49 @@ def plan_column(path: str, name: str, kind: str, settings: Mapping[str, Any]) ->
     if name in reads:
         raise ColumnError(f"column {name!r} cannot be made from itself")
     fingerprint = digest_of(kind, column.version, column.settings.deciding(), models, reads)
-    folder = column_folder(path, name)
-    stems = [stem(shard) for shard in corpus.shards]
-    known = {name for name in files.list_folder(folder) if name.endswith(".parquet")}
+    missing, foreign = _state(corpus, name, fingerprint)
+    return Plan(corpus, name, column, models, reads, fingerprint, missing, foreign)
 
-    def is_ours(number: int) -> bool | None:
-        """Whether a shard's sidecar is this column's; None where there is none."""
-        name = f"{stems[number]}.parquet"
-        if name not in known:
-            return None
-        wanted = {"fingerprint": fingerprint, "base_sha256": corpus.shards[number].tar_sha256}
-        _, footer = files.read_table_metadata(files.join(folder, name))
-        return bool(json.loads(footer.get(COLUMN_FOOTER.encode(), b"{}")) == wanted)
 
+def _state(corpus: Corpus, name: str, fingerprint: str) -> tuple[list[int], list[str]]:
+    """The shards that a column lacks, and the sidecars in its folder that are not its own."""
+    complete = _is_complete(corpus, name, fingerprint)
+    sidecars = [column_sidecar(name, tar.as_py()) for tar in corpus.shards.column("tar")]
+    folders = dict.fromkeys([column_folder(name), *(one.rpartition("/")[0] for one in sidecars)])
     with ThreadPoolExecutor(16) as pool:
-        states = list(pool.map(is_ours, range(len(stems))))
-    left = sorted(known - {f"{one}.parquet" for one in stems})
-    foreign = [f"{one}.parquet" for one, ours in zip(stems, states, strict=True) if ours is False]
-    missing = [number for number, ours in enumerate(states) if not ours]
-    return Plan(corpus, name, column, models, reads, fingerprint, missing, foreign + left)
+        listed = pool.map(lambda one: files.list_folder(files.join(corpus.path, one)), folders)
+        known = {
+            f"{folder}/{found}"
+            for folder, names in zip(folders, listed, strict=True)
+            for found in names
+            if found.endswith(".parquet") and found != SHARD_LIST
+        }
+
+        def is_ours(number: int) -> bool | None:
+            """Whether a shard's sidecar is this column's; None where there is none."""
+            if sidecars[number] not in known:
+                return None
+            if complete:
+                return True
+            wanted = {"fingerprint": fingerprint, "base_sha256": corpus.shards[number].tar_sha256}
+            _, footer = files.read_table_metadata(files.join(corpus.path, sidecars[number]))
+            return bool(json.loads(footer.get(COLUMN_FOOTER.encode(), b"{}")) == wanted)
+
+        states = list(pool.map(is_ours, range(len(sidecars))))
+    left = sorted(known - set(sidecars))
+    foreign = [one for one, ours in zip(sidecars, states, strict=True) if ours is False]
+    return [number for number, ours in enumerate(states) if not ours], foreign + left
+
+
+def _is_complete(corpus: Corpus, name: str, fingerprint: str) -> bool:
+    """Whether a column is there with that fingerprint, made from the shards that are there."""
+    if not files.exists(files.join(corpus.path, column_manifest(name))):
+        return False
+    try:
+        manifest = read_manifest(corpus.path, name)
+        return manifest.fingerprint == fingerprint and not is_stale(corpus, manifest)
+    except ManifestError:  # damaged: made anew
+        return False
 
 
 def annotate(
@@ -141,7 +174,7 @@ def annotate(
     ):
         where = files.join(folder, COLUMN_MANIFEST)
         if not plan.missing and not plan.foreign and files.exists(where):
-            manifest = ColumnManifest.from_json(files.read_bytes(where), where)
+            manifest = read_manifest(path, plan.name)
             progress.skip(plan.name, _counts(manifest))
             return manifest, False
         start = time.monotonic()
@@ -149,8 +182,8 @@ def annotate(
         files.remove(where)
         files.remove_temporaries(folder)
         for sidecar in plan.foreign:
-            files.remove(files.join(folder, sidecar))
-            files.remove(files.join(folder, sidecar.removesuffix("parquet") + "tar"))
+            files.remove(files.join(path, sidecar))
+            files.remove(files.join(path, sidecar.removesuffix("parquet") + "tar"))
         work = AnnotateWork(
             path,
             files.sha256(files.join(path, MANIFEST)),
@@ -172,30 +205,35 @@ def annotate(
 
 
 def _manifest(plan: Plan) -> ColumnManifest:
-    base = plan.corpus.shards
-    total = Counts()
+    total, size = Counts(), 0
 
-    def read(number: int) -> tuple[ColumnShard, Counts]:
-        name = stem(base[number])
-        sidecar = files.join(COLUMNS, plan.name, f"{name}.parquet")
+    def read(base: Shard) -> tuple[ColumnShard, Counts]:
+        sidecar = column_sidecar(plan.name, base.tar)
         where = files.join(plan.corpus.path, sidecar)
         rows, footer = files.read_table_metadata(where)
         tar = json.loads(footer[TAR_FOOTER.encode()])
         shard = ColumnShard(
-            tar=sidecar.removesuffix("parquet") + "tar",
+            tar=column_tar(plan.name, base.tar),
             sidecar=sidecar,
             samples=rows,
             bytes=tar["bytes"],
             tar_sha256=tar["sha256"],
             sidecar_sha256=files.sha256(where),
-            base_sha256=base[number].tar_sha256,
+            base_sha256=base.tar_sha256,
         )
         return shard, Counts.from_metadata(footer)
 
-    with ThreadPoolExecutor(16) as pool:
-        found = list(pool.map(read, range(len(base))))
-    for _, counts in found:
-        total.add(counts)
+    def rows() -> Iterator[ColumnShard]:
+        nonlocal size
+        with ThreadPoolExecutor(16) as pool:
+            shards = iter(plan.corpus.shards)
+            while part := list(islice(shards, ROWS_A_GROUP)):
+                for shard, counts in pool.map(read, part):
+                    size += shard.bytes
+                    total.add(counts)
+                    yield shard
+
+    listed = write_list(plan.corpus.path, column_shard_list(plan.name), COLUMN_SHARD_LIST, rows())
     return ColumnManifest(
         name=plan.name,
         kind=plan.column.kind,
@@ -206,7 +244,9 @@ def _manifest(plan: Plan) -> ColumnManifest:
         models=plan.models,
         reads=plan.reads,
         member=plan.column.member,
-        shards=[shard for shard, _ in found],
+        bytes=size,
+        base_list=plan.corpus.manifest.shard_list.sha256,
+        shard_list=listed,
         counts={
             "samples": total.rows_in,
             "values": total.rows_out,

@@ -9,10 +9,10 @@ from septet.pipelines.check import check_digests, check_index, read_checked
 from septet.preprocess import files
 from septet.preprocess.columns.base import Column
 from septet.preprocess.columns.members import check_member
-from septet.preprocess.columns.reader import ColumnShardReader, read_manifest
+from septet.preprocess.columns.reader import ColumnShardReader, column_shards, read_manifest
 from septet.preprocess.columns.registry import ColumnError, make_column
 from septet.preprocess.shards.reader import Corpus
-from septet.schemas.columns import ColumnManifest
+from septet.schemas.columns import ColumnManifest, ColumnShard
 from septet.schemas.layout import COLUMNS, column_manifest
 from septet.schemas.versioned import ManifestError
 
@@ -33,13 +33,13 @@ def check_columns(path: str, console: Console) -> list[str]:
     faults: list[str] = []
     for name in files.list_folder(files.join(path, COLUMNS)):
         try:
-            manifest = read_manifest(path, name)
+            manifest, made = read_manifest(path, name), column_shards(path, name)
         except ManifestError as error:
             faults.append(f"{column_manifest(name)}: {error}")
             continue
-        if len(manifest.shards) != len(corpus.shards):
+        if len(made) != len(corpus.shards):
             faults.append(
-                f"column {name}: {len(manifest.shards)} shards, the corpus has "
+                f"column {name}: {len(made)} shards, the corpus has "
                 f"{len(corpus.shards)}: annotate again"
             )
             continue
@@ -52,9 +52,9 @@ def check_columns(path: str, console: Console) -> list[str]:
         numbers = range(len(corpus.shards))
         for number in track(numbers, description=name, console=console, transient=True):
             try:
-                faults += _check_shard(corpus, manifest, number, checker)
+                faults += _check_shard(corpus, manifest, made[number], number, checker)
             except (OSError, ValueError) as error:
-                faults.append(f"{manifest.shards[number].tar}: {error}")
+                faults.append(f"{made[number].tar}: {error}")
     return faults
 
 
@@ -74,9 +74,13 @@ def _checker(manifest: ColumnManifest, console: Console) -> Column | None:
 
 
 def _check_shard(
-    corpus: Corpus, manifest: ColumnManifest, number: int, checker: Column | None
+    corpus: Corpus,
+    manifest: ColumnManifest,
+    shard: ColumnShard,
+    number: int,
+    checker: Column | None,
 ) -> Iterator[str]:
-    shard, base = manifest.shards[number], corpus.shards[number]
+    base = corpus.shards[number]
     if shard.base_sha256 != base.tar_sha256:
         yield f"{shard.tar}: made from another {base.tar} than is there: annotate again"
         return

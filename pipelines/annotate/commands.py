@@ -71,7 +71,7 @@ def annotate(
         _console.print(f"{plan.folder} is whole already: nothing to do", soft_wrap=True)
     _console.print(
         f"[bold]{manifest.values:,}[/] values for {manifest.samples:,} samples, "
-        f"{manifest.size:,} bytes: {plan.folder}",
+        f"{manifest.bytes:,} bytes: {plan.folder}",
         soft_wrap=True,
     )
 

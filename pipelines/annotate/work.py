@@ -11,12 +11,12 @@ import pyarrow as pa
 from septet.pipelines.stages.counts import Counts
 from septet.preprocess import files
 from septet.preprocess.columns.base import Column, Item, NoValue, Value
-from septet.preprocess.columns.reader import ColumnShardReader, column_folder, stem
+from septet.preprocess.columns.reader import ColumnShardReader
 from septet.preprocess.columns.registry import make_column
 from septet.preprocess.shards.reader import Corpus, ShardReader
 from septet.preprocess.shards.tar import ShardWriter
 from septet.schemas import tables
-from septet.schemas.layout import COLUMN_FOOTER, TAR_FOOTER
+from septet.schemas.layout import COLUMN_FOOTER, TAR_FOOTER, column_sidecar
 from septet.schemas.manifest import Shard
 
 ERROR = "error"
@@ -64,7 +64,7 @@ class AnnotateWork:
     def path(self, number: int) -> str:
         """The shard's sidecar, written last."""
         shard = _corpus(self.corpus, self.manifest_sha256).shards[number]
-        return files.join(column_folder(self.corpus, self.name), f"{stem(shard)}.parquet")
+        return files.join(self.corpus, column_sidecar(self.name, shard.tar))
 
     def run(self, number: int) -> Counts:
         """Annotate the samples of a shard: the tar, then the sidecar that makes it count."""
@@ -119,8 +119,7 @@ def column_schema(column: Column) -> pa.Schema:
 def read_items(corpus: Corpus, number: int, column: Column) -> Iterator[Item]:
     """The samples of a shard as the column wants them, in order."""
     shard: Shard = corpus.shards[number]
-    metadata = files.read_table(files.join(corpus.path, shard.sidecar))
-    metadata = metadata.drop_columns(["members"])
+    metadata = corpus.metadata(number).drop_columns(["members"])
     wanted = {ext for member in column.members for ext in member.split("|")}
     base: ShardReader = corpus.shard(number)
     others = {name: ColumnShardReader(corpus.path, name, shard) for name in column.columns()}

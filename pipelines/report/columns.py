@@ -16,7 +16,12 @@ from septet.pipelines.report.gallery import caption_of, find_image, open_image
 from septet.pipelines.report.readable import one_line, share
 from septet.preprocess.columns.base import Column, Drawing
 from septet.preprocess.columns.members import unpack
-from septet.preprocess.columns.reader import ColumnShardReader, column_names, read_manifest
+from septet.preprocess.columns.reader import (
+    ColumnShardReader,
+    column_names,
+    column_shards,
+    read_manifest,
+)
 from septet.preprocess.columns.registry import ColumnError, make_column
 from septet.preprocess.shards.reader import Corpus
 from septet.schemas.columns import ColumnManifest
@@ -104,7 +109,7 @@ def column_views(corpus: Corpus, live: Mapping[str, Column], seed: int) -> list[
                 values=manifest.values,
                 samples=manifest.samples,
                 share=share(manifest.values, manifest.samples),
-                bytes=manifest.size,
+                bytes=manifest.bytes,
                 reasons=sorted(manifest.reasons.items(), key=lambda item: (-item[1], item[0])),
                 settings=", ".join(f"{k}: {v}" for k, v in manifest.settings.items()),
                 shown=_values(corpus, manifest, column, seed),
@@ -126,17 +131,14 @@ def _values(
     generator = np.random.default_rng(seed)
     draw = generator.choice(len(corpus), min(_TRIED, len(corpus)), replace=False)
     # Of a corpus that was built anew some shards may be others, or more; `septet check` says so.
-    current = {
-        number
-        for number, (base, made) in enumerate(zip(corpus.shards, manifest.shards, strict=False))
-        if made.base_sha256 == base.tar_sha256
-    }
+    made = column_shards(corpus.path, manifest.name)
     views: list[ValueView] = []
     for index in draw:
         number, row = corpus.locate(int(index))
-        if number not in current:
+        base = corpus.shards[number]
+        if number >= len(made) or made[number].base_sha256 != base.tar_sha256:
             continue
-        with ColumnShardReader(corpus.path, manifest.name, corpus.shards[number]) as reader:
+        with ColumnShardReader(corpus.path, manifest.name, base) as reader:
             data = reader.value(row)
         if data:
             views.append(_view(corpus, number, row, data, manifest, column))

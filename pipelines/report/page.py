@@ -25,6 +25,7 @@ from septet.pipelines.report.rejects import count_rejects, sample_rejects
 from septet.pipelines.report.statistics import corpus_statistics
 from septet.preprocess import files
 from septet.preprocess.columns.base import Column
+from septet.preprocess.shards.heads import read_inputs
 from septet.preprocess.shards.reader import Corpus
 from septet.schemas.layout import MANIFEST, REPORT, STATISTICS
 from septet.schemas.manifest import Manifest
@@ -165,6 +166,8 @@ def report_page(
         "comparison": comparison,
         "build": _build(read_build(corpus_path), statistics),
         "manifest": corpus.manifest,
+        "inputs": read_inputs(corpus_path)[:_SHARDS],
+        "shards": corpus.shards[:_SHARDS],
         "manifest_sha256": hashlib.sha256(manifest_bytes).hexdigest(),
         "recipe": _recipe(corpus.manifest),
         "most_shards": _SHARDS,

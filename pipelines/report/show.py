@@ -25,30 +25,27 @@ def resolve_key(corpus: Corpus, key: str) -> int:
         ValueError: no sample has such a key, or several begin so.
     """
     found: list[tuple[int, str]] = []
-    start = 0
-    for number_, shard in enumerate(corpus.shards):
-        ahead = corpus.manifest.sorted_keys and shard.last_key < key
-        past = corpus.manifest.sorted_keys and shard.first_key[: len(key)] > key
-        if key and not ahead and not past:
-            keys = corpus.metadata(number_, ["key"])["key"]
-            rows = pc.indices_nonzero(pc.starts_with(keys, key)).to_pylist()
-            matches = [(start + row, keys[row].as_py()) for row in rows]
-            for index, match in matches:
-                if match == key:
-                    return index
-            found += matches
-        start += shard.samples
-    if len(found) == 1:
+    several = 0
+    for number_ in corpus.shards_with(key) if key else ():
+        keys = corpus.metadata(number_, ["key"])["key"]
+        exact = pc.index(keys, pa.scalar(key, keys.type)).as_py()
+        if exact >= 0:
+            return corpus.start(number_) + int(exact)
+        rows = pc.indices_nonzero(pc.starts_with(keys, key)).to_pylist()
+        several += len(rows)
+        found += [(corpus.start(number_) + row, keys[row].as_py()) for row in rows[:_NAMED]]
+    if several == 1:
         return found[0][0]
     if not found:
-        near = f"; its first key is {corpus.shards[0].first_key}" if corpus.shards else ""
+        first = one_line(corpus.shards[0].first_key, 80) if corpus.shards else ""
+        near = f"; its first key is {first}" if first else ""
         raise ValueError(
             f"{corpus.path} has no sample whose key is or begins with {key!r}"
             f" ({len(corpus):,} samples{near})"
         )
-    named = ", ".join(match for _, match in found[:_NAMED])
-    rest = f" and {len(found) - _NAMED:,} more" if len(found) > _NAMED else ""
-    raise ValueError(f"{key!r} begins {len(found):,} keys: {named}{rest}; give more of the key")
+    named = ", ".join(one_line(match, 80) for _, match in found[:_NAMED])
+    rest = f" and {several - _NAMED:,} more" if several > _NAMED else ""
+    raise ValueError(f"{key!r} begins {several:,} keys: {named}{rest}; give more of the key")
 
 
 def print_sample(corpus: Corpus, index: int, console: Console) -> None:

@@ -184,7 +184,7 @@ def column_figures(path: str) -> list[ColumnFigures]:
     manifests = [read_manifest(path, name) for name in column_names(path)]
     return [
         ColumnFigures(
-            name=m.name, kind=m.kind, samples=m.samples, values=m.values, bytes=m.size,
+            name=m.name, kind=m.kind, samples=m.samples, values=m.values, bytes=m.bytes,
             without=dict(m.reasons),
         )
         for m in manifests
@@ -214,7 +214,7 @@ def corpus_statistics(path: str, progress: Callable[[int, int], None] | None = N
         name=corpus.manifest.name,
         samples=total.samples,
         shards=len(corpus.shards),
-        bytes=sum(shard.bytes for shard in corpus.shards),
+        bytes=corpus.manifest.bytes,
         members=[
             Members(ext=ext, count=count, bytes=total.member_bytes[ext])
             for ext, count in sorted(total.members.items())

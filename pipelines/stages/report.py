@@ -14,9 +14,9 @@ import pyarrow.compute as pc
 
 from septet.pipelines.stages.counts import Counts
 from septet.pipelines.stages.stage import Key, Pass, Stage
-from septet.pipelines.stages.write import Sidecars
 from septet.preprocess import files
-from septet.schemas.layout import FUNNEL, MANIFEST, REJECTS, SHARDS, TAR_FOOTER
+from septet.preprocess.shards.heads import write_corpus
+from septet.schemas.layout import FUNNEL, MANIFEST, REJECTS, TAR_FOOTER, shard_sidecar, shard_tar
 from septet.schemas.manifest import InputFile, Manifest, Shard
 
 
@@ -50,24 +50,24 @@ class ReportStage(Stage):
         jobs = [
             (stage, key, number) for stage, _ in stages for number, key in enumerate(stage.keys())
         ]
-        shards = self.givers["shards"].keys()
         with ThreadPoolExecutor(8) as pool:
             list(pool.map(lambda job: self._publish_rejects(*job), jobs))
-            found = list(pool.map(self._shard, shards))
+            found = list(pool.map(self._shard, self.givers["shards"].keys()))
         funnel = [{"stage": stage.name, "unit": "pairs", **counts.to_dict()}
                   for stage, counts in stages]  # fmt: skip
         files.write_bytes(
             files.join(self.corpus, FUNNEL),
             (json.dumps({"stages": funnel}, indent=1) + "\n").encode(),
         )
-        manifest = Manifest(
+        return write_corpus(
+            self.corpus,
+            found,
             name=self.recipe.name,
             septet=version("septet"),
             recipe=self.recipe.resolved(),
             inputs=[
                 InputFile(path=i.label, bytes=i.bytes, digest=i.digest) for i in self.context.inputs
             ],
-            shards=found,
             sorted_keys=True,
             counts={
                 "candidates": stages[0][1].rows_in,
@@ -75,8 +75,6 @@ class ReportStage(Stage):
                 "rejects": sum(counts.rejected.total() for _, counts in stages),
             },
         )
-        files.write_bytes(files.join(self.corpus, MANIFEST), manifest.to_json().encode())
-        return manifest
 
     def _publish_rejects(self, stage: Stage, key: Key, number: int) -> None:
         source = stage.rejects.path(key)
@@ -85,15 +83,15 @@ class ReportStage(Stage):
             files.write_bytes(target, files.read_bytes(source))
 
     def _shard(self, key: Key) -> Shard:
-        here = Sidecars(SHARDS, "")
-        sidecar = here.path(key)
+        assert isinstance(key, int)
+        sidecar = shard_sidecar(key)
         path = files.join(self.corpus, sidecar)
         _, metadata = files.read_table_metadata(path)
         tar = json.loads(metadata[TAR_FOOTER.encode()])
         keys: pa.ChunkedArray = files.read_table(path, ["key"])["key"]
         ends = pc.min_max(keys).as_py()
         return Shard(
-            tar=here.tar(key),
+            tar=shard_tar(key),
             sidecar=sidecar,
             samples=len(keys),
             bytes=tar["bytes"],

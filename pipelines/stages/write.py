@@ -15,7 +15,7 @@ from septet.pipelines.stages.tasks import Task
 from septet.preprocess import files
 from septet.preprocess.shards.tar import ShardWriter
 from septet.schemas import tables
-from septet.schemas.layout import MANIFEST, REJECTS, SHARDS, STAGES, STATS, TAR_FOOTER
+from septet.schemas.layout import MANIFEST, REJECTS, SHARDS, STAGES, STATS, TAR_FOOTER, shard_name
 
 
 @dataclass(frozen=True)
@@ -24,11 +24,11 @@ class Sidecars(Parts):
 
     def path(self, key: Key) -> str:
         """The sidecar of a shard."""
-        return files.join(self.folder, f"{key:05d}.parquet")
+        return files.join(self.folder, f"{shard_name(int(key))}.parquet")
 
     def tar(self, key: Key) -> str:
         """The tar of a shard."""
-        return files.join(self.folder, f"{key:05d}.tar")
+        return files.join(self.folder, f"{shard_name(int(key))}.tar")
 
 
 class WriteStage(Stage):

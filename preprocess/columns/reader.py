@@ -2,43 +2,78 @@
 
 from septet.preprocess import files
 from septet.preprocess.shards.blocks import BlockCache
-from septet.preprocess.shards.reader import ShardReader
-from septet.schemas.columns import ColumnManifest
-from septet.schemas.layout import COLUMN_MANIFEST, COLUMNS
+from septet.preprocess.shards.heads import read_head_file
+from septet.preprocess.shards.lists import RowList, open_list, rows_in_memory
+from septet.preprocess.shards.reader import Corpus, ShardReader
+from septet.schemas import layout
+from septet.schemas.columns import (
+    COLUMN_SHARD_LIST,
+    ColumnManifest,
+    ColumnManifestV1,
+    ColumnShard,
+)
 from septet.schemas.manifest import Shard
-from septet.schemas.versioned import ManifestError
-
-
-def column_folder(corpus: str, name: str) -> str:
-    """Where a column's files lie."""
-    return files.join(corpus, COLUMNS, name)
-
-
-def stem(shard: Shard) -> str:
-    """A base shard's file name without `.tar`; its columns' files have the same."""
-    return shard.tar.rsplit("/", 1)[-1].removesuffix(".tar")
+from septet.schemas.versioned import ManifestError, parse_versioned
 
 
 def column_names(corpus: str) -> list[str]:
-    """Names of the columns that a corpus has whole."""
-    names = files.list_folder(files.join(corpus, COLUMNS))
-    return [n for n in names if files.exists(files.join(column_folder(corpus, n), COLUMN_MANIFEST))]
+    """Names of the columns that a corpus has complete."""
+    names = files.list_folder(files.join(corpus, layout.COLUMNS))
+    return [n for n in names if files.exists(files.join(corpus, layout.column_manifest(n)))]
 
 
-def read_manifest(corpus: str, name: str) -> ColumnManifest:
-    """A column's manifest.
-
-    Raises:
-        ManifestError: there is no such column, or it was begun and is not whole.
-    """
-    where = files.join(column_folder(corpus, name), COLUMN_MANIFEST)
+def _parse(corpus: str, name: str) -> tuple[str, ColumnManifest, ColumnManifestV1 | None]:
+    where = files.join(corpus, layout.column_manifest(name))
     if not files.exists(where):
         have = ", ".join(column_names(corpus)) or "none"
         raise ManifestError(
-            f"{corpus} has no whole column {name!r} (it has {have}): make or finish it with "
+            f"{corpus} has no complete column {name!r} (it has {have}): make or finish it with "
             f"`septet annotate {corpus} --column {name}`"
         )
-    return ColumnManifest.from_json(files.read_bytes(where), where)
+    remedy = ColumnManifest.remedy
+    text = read_head_file(where, remedy)
+    first = None
+    if parse_versioned(text, where, ColumnManifest.newest, remedy)["format_version"] == 1:
+        first = ColumnManifestV1.from_json(text, where)
+    head = first.head() if first else ColumnManifest.from_json(text, where)
+    if head.name != name:
+        raise ManifestError(f"{where} is the head of a column {head.name!r}, not of {name!r}")
+    return where, head, first
+
+
+def read_manifest(corpus: str, name: str) -> ColumnManifest:
+    """A column's head; its list of shards is not opened.
+
+    Raises:
+        ManifestError: there is no such column, or it was begun and is not complete.
+    """
+    return _parse(corpus, name)[1]
+
+
+def column_shards(corpus: str, name: str) -> RowList[ColumnShard]:
+    """A column's list of shards.
+
+    Raises:
+        ManifestError: there is no such column, or its list cannot be read.
+    """
+    where, head, first = _parse(corpus, name)
+    if first is not None:
+        return rows_in_memory(first.shards, ColumnShard, COLUMN_SHARD_LIST, where)
+    return open_list(corpus, head.shard_list, ColumnShard, COLUMN_SHARD_LIST, where)
+
+
+def is_stale(corpus: Corpus, manifest: ColumnManifest) -> bool:
+    """Whether a column was made from other shards than the corpus has: it belongs to another build.
+
+    Raises:
+        ManifestError: the column's list of shards cannot be read.
+    """
+    if manifest.base_list == corpus.manifest.shard_list.sha256 != "":
+        return False
+    made = column_shards(corpus.path, manifest.name)
+    return len(made) != len(corpus.shards) or not made.column("base_sha256").equals(
+        corpus.shards.column("tar_sha256")
+    )
 
 
 class ColumnShardReader(ShardReader):
@@ -52,8 +87,10 @@ class ColumnShardReader(ShardReader):
         cache: BlockCache | None = None,
         version: str = "",
     ):
-        path = files.join(column_folder(corpus, name), stem(base))
-        super().__init__(f"{path}.tar", f"{path}.parquet", cache, version)
+        tar, sidecar = layout.column_tar(name, base.tar), layout.column_sidecar(name, base.tar)
+        super().__init__(
+            files.join(corpus, tar), files.join(corpus, sidecar), cache, version, base.samples
+        )
 
     def value(self, row: int) -> bytes:
         """A row's value; empty where it has none.
@@ -61,6 +98,7 @@ class ColumnShardReader(ShardReader):
         Raises:
             IndexError: no such row.
             OSError: the tar is shorter than its sidecar says.
+            ValueError: the row has no member, or several.
         """
         (data,) = self.read(row).values()
         return data

@@ -3,23 +3,28 @@
 import bisect
 import os
 import threading
-from collections.abc import Callable, Container, Iterator, Sequence
+from array import array
+from collections.abc import Callable, Container, Iterator
 from functools import cached_property, lru_cache
 from typing import Self
 
 import fsspec
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
 from septet.preprocess import files
 from septet.preprocess.shards.blocks import BlockCache
+from septet.preprocess.shards.heads import read_corpus
+from septet.preprocess.shards.sidecar import SidecarError, read_sidecar
 from septet.schemas.layout import MANIFEST
-from septet.schemas.manifest import Manifest, Shard
 from septet.schemas.versioned import ManifestError
 
 Sample = dict[str, bytes]
-"""Content by extension, for example {"jpg": …, "txt": …, "json": …}."""
+"""Content by extension, for example {"jpg": …, "txt": …, "json": …}; a sample may have no image or
+no text."""
+
+MAX_SAMPLE_BYTES = 2**30
+"""Most bytes that are read at once: what a sidecar claims is not believed beyond."""
 
 
 class ShardReader:
@@ -33,23 +38,39 @@ class ShardReader:
         sidecar: Its table.
         cache: Holds blocks of a tar that is not local.
         version: Digest of the tar, for the cache.
+        rows: How many rows the sidecar must have; None for any number.
+
+    Raises:
+        SidecarError: the sidecar is damaged, or is none.
+        OSError: it cannot be read.
     """
 
-    def __init__(self, tar: str, sidecar: str, cache: BlockCache | None = None, version: str = ""):
+    def __init__(
+        self,
+        tar: str,
+        sidecar: str,
+        cache: BlockCache | None = None,
+        version: str = "",
+        rows: int | None = None,
+    ):
         self.tar, self.sidecar = tar, sidecar
         self._cache, self._version = cache, version
-        table = files.read_table(sidecar, ["key", "members"])
+        table = read_sidecar(sidecar, ["key", "members"], rows)
         keys = table["key"].combine_chunks()
         self._keys: pa.Array = pa.array([], pa.string()) if len(keys) == 0 else keys
         members = table["members"].combine_chunks()
         if isinstance(members, pa.ChunkedArray):  # an empty table has no chunk to combine
             members = pa.array([], members.type)
         entries = members.values
+        if members.null_count or entries.null_count or self._keys.null_count:
+            raise SidecarError(f"{sidecar}: a row has no key or no list of members")
         self._exts: list[str] = entries.field("ext").to_pylist()
         offsets, sizes, crc32s = (
             entries.field(name).to_numpy(zero_copy_only=False)
             for name in ("offset", "size", "crc32")
         )
+        if len(offsets) and min(offsets.min(), sizes.min()) < 0:
+            raise SidecarError(f"{sidecar}: a member has a negative offset or size")
         # Per row: its members, and where they begin.
         ends = members.offsets.to_numpy()
         self._ends: list[int] = ends.tolist()
@@ -120,6 +141,9 @@ class ShardReader:
         parts, start, size = self._span(row, only)
         if not parts:
             return {}
+        if size > MAX_SAMPLE_BYTES:
+            raise OSError(f"{self.tar}: sample {row} would have {size:,} bytes, more than a sample "
+                          f"may have ({MAX_SAMPLE_BYTES:,}): the sidecar is damaged")  # fmt: skip
         data = self._pread(size, self._starts[row] + start)
         if len(data) != size:
             raise OSError(f"{self.tar} ends before sample {row}: the tar or its sidecar is damaged")
@@ -174,48 +198,41 @@ class ShardReader:
         self.__dict__.update(state, _fd=None, _opening=threading.Lock())
 
 
-def _numbers(array: pa.Array) -> NDArray[np.int64]:
-    return array.to_numpy(zero_copy_only=False).astype(np.int64, copy=False)
-
-
 class Corpus:
     """A corpus folder as a sequence of samples.
 
-    `corpus[i]` is the i-th sample of the manifest's order. Sidecars are read when first needed;
-    at most `open_shards` of them stay open. `cache` holds blocks of remote tars.
+    `corpus[i]` is the i-th sample of the manifest's order. `shards` is the list of shards, of which
+    a part is read at a time. Sidecars are read when first needed; at most `open_shards` of them
+    stay open. `cache` holds blocks of remote tars.
     """
 
     def __init__(self, path: str, open_shards: int = 64, cache: BlockCache | None = None):
         self.path = path
         self.cache = None if files.is_local(path) else cache
         """For its columns, too."""
-        where = files.join(path, MANIFEST)
-        if not files.exists(where):
+        self.manifest, self.shards = read_corpus(path)
+        self.counts = self.shards.numbers("samples")
+        """Samples of each shard, int64 [shards]."""
+        self._starts = array("q", [0])
+        self._starts.frombytes(np.cumsum(self.counts).tobytes())
+        if self._starts[-1] != self.manifest.samples:
             raise ManifestError(
-                f"{path} has no {MANIFEST}: build a corpus there with `septet build`, or give "
-                "a folder of img2dataset shards one with `septet index`"
+                f"{path}: its shards hold {self._starts[-1]:,} samples, {MANIFEST} says "
+                f"{self.manifest.samples:,}: rebuild the corpus"
             )
-        self.manifest = Manifest.from_json(files.read_bytes(where), where)
-        counts = [shard.samples for shard in self.manifest.shards]
-        self._starts = np.concatenate([[0], np.cumsum(counts)]).tolist()
         self._open = lru_cache(maxsize=open_shards)(self._open_shard)
-
-    @property
-    def shards(self) -> Sequence[Shard]:
-        """The manifest's shards."""
-        return self.manifest.shards
 
     def _open_shard(self, number: int) -> ShardReader:
         shard = self.shards[number]
         tar, sidecar = (files.join(self.path, name) for name in (shard.tar, shard.sidecar))
-        return ShardReader(tar, sidecar, self.cache, shard.tar_sha256)
+        return ShardReader(tar, sidecar, self.cache, shard.tar_sha256, shard.samples)
 
     def shard(self, number: int) -> ShardReader:
         """The reader of the manifest's `number`-th shard."""
         return self._open(number)
 
     def __len__(self) -> int:
-        return int(self._starts[-1])
+        return self._starts[-1]
 
     def locate(self, index: int) -> tuple[int, int]:
         """Shard number and row of a sample.
@@ -249,14 +266,34 @@ class Corpus:
         Raises:
             KeyError: the corpus has no such sample.
         """
-        for number, shard in enumerate(self.shards):
-            if self.manifest.sorted_keys and not shard.first_key <= key <= shard.last_key:
-                continue
+        for number in self.shards_with(key):
             row = self.shard(number).keys.index(pa.scalar(key)).as_py()
             if row >= 0:
-                return int(self._starts[number]) + int(row)
+                return self.start(number) + int(row)
         raise KeyError(f"no sample {key!r} in {self.path}")
 
+    def shards_with(self, beginning: str) -> Iterator[int]:
+        """Numbers of the shards that may hold keys that begin so; where keys are sorted, they are
+        found by halving."""
+        if not self.manifest.sorted_keys:
+            yield from range(len(self.shards))
+            return
+        number = bisect.bisect_left(self.shards, beginning, key=lambda shard: shard.last_key)
+        while number < len(self.shards):
+            if self.shards[number].first_key[: len(beginning)] > beginning:
+                break
+            yield number
+            number += 1
+
+    def start(self, number: int) -> int:
+        """The index of a shard's first sample."""
+        return self._starts[number]
+
     def metadata(self, number: int, columns: list[str] | None = None) -> pa.Table:
-        """A shard's sidecar, or some columns of it."""
-        return files.read_table(files.join(self.path, self.shards[number].sidecar), columns)
+        """A shard's sidecar, or some columns of it.
+
+        Raises:
+            SidecarError: it is damaged, or has no such columns.
+        """
+        shard = self.shards[number]
+        return read_sidecar(files.join(self.path, shard.sidecar), columns, shard.samples)

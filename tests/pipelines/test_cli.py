@@ -101,7 +101,7 @@ def test_check_finds_a_flipped_bit(built: Path, tmp_path: Path) -> None:
     assert septet("check", str(built), "--decode").returncode == 0
     damaged = tmp_path / "damaged"
     shutil.copytree(built, damaged)
-    tar = damaged / "shards/00000.tar"
+    tar = damaged / "shards/0000/0000000.tar"
     data = bytearray(tar.read_bytes())
     data[1000] ^= 1
     tar.write_bytes(data)
@@ -213,8 +213,8 @@ def test_open_clips_loader_reads_the_shards_unchanged(built: Path) -> None:
     # With webdataset 1.0, open_clip 3.3's loader fails on any tar; it asks for 0.2.86 at most.
     peer = Path(sys.prefix) / "peers/webdataset-0.2.86"
     assert peer.is_dir(), "run `make setup`"
-    shards = sorted((built / "shards").glob("*.tar"))
-    pattern = built / "shards" / f"{{{shards[0].stem}..{shards[-1].stem}}}.tar"
+    shards = sorted((built / "shards").rglob("*.tar"))
+    pattern = built / "shards/0000" / f"{{{shards[0].stem}..{shards[-1].stem}}}.tar"
     done = subprocess.run(
         [sys.executable, "-c", OPEN_CLIP_READS, str(pattern)],
         env={**os.environ, "PYTHONPATH": str(peer)}, capture_output=True, text=True, check=False,
@@ -223,7 +223,7 @@ def test_open_clips_loader_reads_the_shards_unchanged(built: Path) -> None:
 
 
 def test_plain_tar_lists_the_layout(built: Path) -> None:
-    with tarfile.open(built / "shards/00000.tar") as tar:
+    with tarfile.open(built / "shards/0000/0000000.tar") as tar:
         names = tar.getnames()
     assert [name.partition(".")[2] for name in names[:3]] in (
         ["jpg", "txt", "json"],

@@ -9,9 +9,10 @@ import cv2
 import pyarrow as pa
 
 from septet.preprocess import files
+from septet.preprocess.shards import heads
 from septet.preprocess.shards.tar import ShardWriter
 from septet.preprocess.synthetic.scenes import FEW, caption_pairs, captions, make_scene, render
-from septet.schemas.manifest import Manifest, Shard
+from septet.schemas.manifest import Shard
 from septet.schemas.tables import SHARD_INDEX
 
 
@@ -41,8 +42,7 @@ def write_corpus(
                 last_key=part[-1][0],
             )
         )
-    manifest = Manifest(name="scenes", septet="test", shards=shards, sorted_keys=True)
-    files.write_bytes(str(folder / "corpus.json"), manifest.to_json().encode())
+    heads.write_corpus(str(folder), shards, name="scenes", septet="test", sorted_keys=True)
     return folder
 
 

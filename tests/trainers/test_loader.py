@@ -325,7 +325,7 @@ def test_tombstones_are_never_read(tmp_path):
 
 
 def test_a_missing_or_stale_column_is_refused(tmp_path):
-    with pytest.raises(ValueError, match=r"no whole column 'codes' .*septet annotate"):
+    with pytest.raises(ValueError, match=r"no complete column 'codes' .*septet annotate"):
         load(WithCodes(), numbers(tmp_path / "a"), 1)
     with_codes(tmp_path / "b")
     other = numbers(tmp_path / "c", 61)

@@ -9,8 +9,10 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from septet.preprocess import files
-from septet.preprocess.columns.reader import read_manifest
+from septet.preprocess.columns.reader import is_stale, read_manifest
 from septet.preprocess.shards.reader import Corpus
+from septet.preprocess.shards.sidecar import read_sidecar
+from septet.schemas.layout import column_sidecar
 
 
 def read_tombstones(path: str | None) -> frozenset[str]:
@@ -44,12 +46,11 @@ class Kept:
     ):
         self._rows: list[NDArray[np.int64] | None] = [None] * len(corpus.shards)
         manifests = [read_manifest(corpus.path, name) for name in columns]
-        self.counts = [shard.samples for shard in corpus.shards]
+        self.counts = corpus.counts.tolist()
         self.dropped = 0
         dead = pa.array(sorted(tombstones), pa.string())
         for manifest in manifests:
-            made_from = [shard.base_sha256 for shard in manifest.shards]
-            if made_from != [shard.tar_sha256 for shard in corpus.shards]:
+            if is_stale(corpus, manifest):
                 raise ValueError(
                     f"column {manifest.name!r} was made from other shards than {corpus.path} has: "
                     "make it anew with `septet annotate`"
@@ -60,8 +61,8 @@ class Kept:
         for number, shard in enumerate(corpus.shards):
             kept = np.ones(shard.samples, bool)
             for manifest in partial:
-                sidecar = files.join(corpus.path, manifest.shards[number].sidecar)
-                reasons = files.read_table(sidecar, ["reason"])["reason"]
+                sidecar = files.join(corpus.path, column_sidecar(manifest.name, shard.tar))
+                reasons = read_sidecar(sidecar, ["reason"], shard.samples)["reason"]
                 kept &= reasons.is_null().to_numpy()
             if tombstones:
                 keys = corpus.metadata(number, ["key"])["key"]

@@ -23,8 +23,9 @@ def corpus_digest(corpus: Corpus) -> str:
     Columns that are added to a corpus later do not change it.
     """
     digest = hashlib.sha256()
-    for shard in corpus.shards:
-        digest.update(f"{shard.tar_sha256} {shard.samples}\n".encode())
+    tars = corpus.shards.column("tar_sha256")
+    for tar, samples in zip(tars, corpus.counts.tolist(), strict=True):
+        digest.update(f"{tar.as_py()} {samples}\n".encode())
     return digest.hexdigest()
 
 

@@ -95,7 +95,7 @@ class Members:
         table = self.corpus.metadata(0, ["members"])["members"].combine_chunks()
         exts, sizes = (table.values.field(name).to_pylist() for name in ("ext", "size"))
         own = sum(size for ext, size in zip(exts, sizes, strict=True) if ext in self._only)
-        columns = sum(m.size / max(1, m.samples) for m in self._manifests.values())
+        columns = sum(m.bytes / max(1, m.samples) for m in self._manifests.values())
         return own / max(1, self.corpus.shards[0].samples) + columns
 
     def read_ahead(self, shard: int, row: int) -> None:

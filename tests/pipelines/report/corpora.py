@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,10 @@ import pyarrow as pa
 from PIL import Image, ImageDraw
 
 from septet.preprocess import files
+from septet.preprocess.shards.heads import read_corpus, read_inputs, write_corpus
 from septet.preprocess.shards.tar import ShardWriter
 from septet.schemas import tables
-from septet.schemas.manifest import InputFile, Manifest, Shard
+from septet.schemas.manifest import InputFile, Shard
 
 HOSTILE = "<script>window.pwned = 1</script><img src=x onerror='window.pwned = 2'>"
 CAPTIONS = [
@@ -167,17 +169,31 @@ def build_corpus(path: Path, samples: int = 180, shards: int = 3, name: str = "h
     ]
     rejects = write_rejects(path)
     write_funnel(path, samples, rejects)
-    manifest = Manifest(
+    write_corpus(
+        str(path),
+        written,
         name=name,
         septet="0.1.0",
         recipe={**RECIPE, "name": name},
         inputs=[InputFile(path="pages/a.warc.gz", bytes=9_123_456, digest="blake2b:" + "ab" * 16)],
-        shards=written,
         sorted_keys=True,
         counts={"samples": samples},
     )
-    files.write_bytes(f"{path}/corpus.json", manifest.to_json().encode())
     return Truth(str(path), rows, rejects)
+
+
+def rewrite(path: str, shards: Callable[[list[Shard]], list[Shard]] = list, **change: Any) -> None:
+    """Write a corpus's head and lists anew, with changes."""
+    head, listed = read_corpus(path)
+    told = {
+        "name": head.name,
+        "septet": head.septet,
+        "recipe": head.recipe,
+        "sorted_keys": head.sorted_keys,
+        "counts": head.counts,
+        "inputs": list(read_inputs(path)),
+    }
+    write_corpus(path, shards(list(listed)), **{**told, **change})
 
 
 def write_shard(path: Path, number: int, rows: list[dict[str, Any]]) -> Shard:

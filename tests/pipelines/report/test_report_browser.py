@@ -1,4 +1,3 @@
-import json
 from pathlib import Path
 
 import pytest
@@ -6,7 +5,8 @@ from playwright.sync_api import Browser, ConsoleMessage, Page, expect
 
 from septet.pipelines.report.page import write_report
 from septet.schemas.layout import REPORT
-from tests.pipelines.report.corpora import HOSTILE, Truth
+from septet.schemas.manifest import InputFile
+from tests.pipelines.report.corpora import HOSTILE, Truth, rewrite
 
 pytestmark = pytest.mark.browser
 
@@ -31,9 +31,7 @@ class Opened:
 
 @pytest.fixture
 def report(own: Truth) -> str:
-    manifest = json.loads(Path(own.path, "corpus.json").read_text())
-    manifest["inputs"][0]["path"] = HOSTILE
-    Path(own.path, "corpus.json").write_text(json.dumps(manifest))
+    rewrite(own.path, inputs=[InputFile(path=HOSTILE, bytes=1, digest="d")])
     write_report(own.path)
     return f"{own.path}/{REPORT}"
 

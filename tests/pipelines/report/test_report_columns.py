@@ -53,7 +53,7 @@ def test_boxes_stand_where_they_are(corpus: Path) -> None:
 
 def test_damage_is_shown_and_does_not_keep_the_report_away(corpus: Path, tmp_path: Path) -> None:
     shutil.copytree(corpus, tmp_path / "corpus")
-    for tar in (tmp_path / "corpus/columns/words").glob("*.tar"):
+    for tar in (tmp_path / "corpus/columns/words").rglob("*.tar"):
         tar.write_bytes(tar.read_bytes().replace(b'["', b"xx"))
     views = {view.name: view for view in column_views(Corpus(str(tmp_path / "corpus")), {}, 7)}
     assert all("cannot be drawn" in value.lines[0] for value in views["words"].shown)

@@ -15,7 +15,7 @@ from septet.pipelines.report.compare import compare
 from septet.pipelines.report.figures import Statistics
 from septet.pipelines.report.statistics import corpus_statistics
 from septet.pipelines.report.terminal import print_comparison, print_statistics
-from tests.pipelines.report.corpora import HOSTILE, build_corpus
+from tests.pipelines.report.corpora import HOSTILE, build_corpus, rewrite
 
 app = typer.Typer()
 app.command("stats")(stats)
@@ -144,10 +144,7 @@ def test_show_names_what_is_wrong_with_a_key(truth):
 
 
 def test_a_whole_key_wins_over_longer_keys_and_unsorted_corpora_are_searched(own):
-    manifest = json.loads(Path(own.path, "corpus.json").read_text())
-    manifest["sorted_keys"] = False
-    manifest["shards"].reverse()
-    Path(own.path, "corpus.json").write_text(json.dumps(manifest))
+    rewrite(own.path, shards=lambda shards: shards[::-1], sorted_keys=False)
     row = own.rows[100]
     assert row["url"] in said("show", own.path, row["key"][:12])
 

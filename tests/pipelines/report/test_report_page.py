@@ -11,9 +11,10 @@ from septet.pipelines.report.compare import compare
 from septet.pipelines.report.page import MAX_BYTES, report_page, write_report
 from septet.pipelines.report.statistics import corpus_statistics
 from septet.preprocess import files
+from septet.preprocess.shards.heads import write_corpus
 from septet.preprocess.shards.tar import ShardWriter
 from septet.schemas import tables
-from septet.schemas.manifest import InputFile, Manifest, Shard
+from septet.schemas.manifest import InputFile, Shard
 from tests.pipelines.report.corpora import HOSTILE, RECIPE, build_corpus, encoded
 
 
@@ -110,8 +111,7 @@ def test_a_corpus_of_foreign_shards_has_a_page(own):
 
 
 def test_an_empty_corpus_has_a_page(tmp_path):
-    manifest = Manifest(name="none", septet="0.1.0", shards=[], sorted_keys=True)
-    files.write_bytes(f"{tmp_path}/corpus.json", manifest.to_json().encode())
+    write_corpus(str(tmp_path), [], name="none", septet="0.1.0", sorted_keys=True)
     page = report_page(str(tmp_path), corpus_statistics(str(tmp_path))).decode()
     assert "The corpus holds no samples." in page
 
@@ -157,9 +157,8 @@ def test_the_page_is_bounded_whatever_the_size_of_the_corpus(tmp_path):
                   last_key=f"{rows - 1:032d}")  # fmt: skip
     inputs = [InputFile(path=f"{'p' * 400}{i}", bytes=i, digest="d") for i in range(5000)]
     recipe = {**RECIPE, "more": {f"key{i}": "z" * 100 for i in range(3000)}}
-    manifest = Manifest(name="n" * 300, septet="0.1.0", recipe=recipe, inputs=inputs,
-                        shards=[shard], sorted_keys=True)  # fmt: skip
-    files.write_bytes(f"{tmp_path}/corpus.json", manifest.to_json().encode())
+    write_corpus(str(tmp_path), [shard], name="n" * 300, septet="0.1.0", recipe=recipe,
+                 inputs=inputs, sorted_keys=True)  # fmt: skip
     page = report_page(str(tmp_path), corpus_statistics(str(tmp_path)))
     assert len(page) <= MAX_BYTES
     assert page.count(b'class="card"') >= 120

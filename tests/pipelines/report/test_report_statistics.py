@@ -16,8 +16,8 @@ from septet.pipelines.report.domains import count_domains, registered_domain
 from septet.pipelines.report.figures import TOP, Category, Statistics
 from septet.pipelines.report.statistics import ShardStatistics, corpus_statistics, shard_statistics
 from septet.preprocess import files
+from septet.preprocess.shards.heads import write_corpus
 from septet.schemas import tables
-from septet.schemas.manifest import Manifest
 from septet.schemas.versioned import ManifestError
 from tests.pipelines.report.corpora import REJECTS, build_corpus
 
@@ -203,8 +203,7 @@ def test_damaged_statistics_and_rejects_are_named_too(own, name):
 
 
 def test_an_empty_corpus_has_figures_too(tmp_path):
-    manifest = Manifest(name="none", septet="0.1.0", shards=[], sorted_keys=True)
-    files.write_bytes(f"{tmp_path}/corpus.json", manifest.to_json().encode())
+    write_corpus(str(tmp_path), [], name="none", septet="0.1.0", sorted_keys=True)
     found = corpus_statistics(str(tmp_path))
     assert (found.samples, found.bytes, found.categories, found.measures) == (0, 0, {}, {})
 

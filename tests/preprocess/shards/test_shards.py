@@ -10,6 +10,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from septet.preprocess import files
+from septet.preprocess.shards.heads import write_corpus
 from septet.preprocess.shards.reader import Corpus, ShardReader
 from septet.preprocess.shards.tar import ShardWriter, TarError, index_tar, split_name
 from septet.schemas import tables
@@ -131,8 +132,7 @@ def corpus(folder: Path) -> Corpus:
         write_shard(folder, {k: SAMPLES[k] for k in keys[a:b]}, f"{n:05d}")
         for n, (a, b) in enumerate([(0, 20), (20, 21), (21, 50)])
     ]
-    manifest = Manifest(name="t", septet="0", shards=shards, sorted_keys=True)
-    files.write_bytes(str(folder / "corpus.json"), manifest.to_json().encode())
+    write_corpus(str(folder), shards, name="t", septet="0", sorted_keys=True)
     return Corpus(str(folder), open_shards=2)
 
 
@@ -171,7 +171,7 @@ def test_object_stores(tmp_path: Path) -> None:
         ("nope", "is not JSON"),
         ("{}", "no format_version"),
         ('{"format_version": 99}', "upgrade Septet"),
-        ('{"format_version": 1}', "does not have a manifest's form"),
+        ('{"format_version": 2}', "does not have a manifest's form"),
     ],
 )
 def test_manifests_that_cannot_be_read(text: str, message: str) -> None:

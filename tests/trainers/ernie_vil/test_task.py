@@ -6,6 +6,7 @@ import torch
 
 from septet.preprocess.columns.members import pack_arrays, pack_json, unpack_arrays
 from septet.schemas.columns import ArrayFormat, ColumnManifest, MemberFormat
+from septet.schemas.manifest import ListFile
 from septet.trainers.engine.metrics import forward_flops
 from septet.trainers.ernie_vil.masks import NONE, OBJECT, RELATION, WORD
 from septet.trainers.ernie_vil.model import KINDS
@@ -286,7 +287,7 @@ def column(name, notes=None, **arrays):
     member = MemberFormat(ext="x", kind="json", arrays=arrays, notes=notes or {})
     return ColumnManifest(
         name=name, kind=name, version=1, septet="0", fingerprint="", settings={}, member=member,
-        shards=[], counts={"samples": 1, "values": 1},
+        bytes=0, shard_list=ListFile(path="x", rows=0, sha256=""), counts={"samples": 1, "values": 1},
     )  # fmt: skip
 
 

@@ -99,7 +99,7 @@ def test_dry_run_counts_what_is_read(corpora):
     assert found.exit_code == 0, found.output
     assert "239,024,765" in found.output and "8 ranks x 64" in found.output
     members = Members(Corpus(str(corpora[0])), preset().task().streams["pairs"], preset().task())
-    size = sum(read_manifest(str(corpora[0]), name).size for name in ("regions", "scene-graphs"))
+    size = sum(read_manifest(str(corpora[0]), name).bytes for name in ("regions", "scene-graphs"))
     # Both columns, and captions of about 45 bytes; no picture.
     assert members.bytes_per_sample() == pytest.approx(size / 1500 + 45, abs=5)
     preset_ = PRESETS["base"].model_copy(update={"model": preset().model})

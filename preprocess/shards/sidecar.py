@@ -1,0 +1,115 @@
+"""Reading a shard's sidecar, whoever wrote it: form and size are checked before memory is taken."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import fsspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from septet.preprocess import files
+from septet.schemas.tables import MEMBERS
+
+MAX_ROWS = 5_000_000
+"""Most rows of a sidecar."""
+MAX_BYTES = 2**30
+"""Most bytes that the columns asked for may take in memory."""
+_ROWS_AT_ONCE = 1024
+"""So few that a value which a file repeats cheaply cannot fill the memory before it is counted."""
+
+_REQUIRED: dict[str, tuple[pa.DataType, ...]] = {
+    "key": (pa.string(), pa.large_string()),
+    "members": (MEMBERS,),
+    "reason": (pa.string(), pa.large_string()),
+}
+"""Columns that readers rely on, with their types."""
+
+
+class SidecarError(ValueError):
+    """A sidecar that is damaged or is none, with what to do about it."""
+
+
+@contextmanager
+def open_sidecar(path: str) -> Iterator[pq.ParquetFile]:
+    """A sidecar as a Parquet file, of which nothing but the footer is read.
+
+    Raises:
+        SidecarError: it is no Parquet file, or has too many rows.
+        OSError: it cannot be read.
+    """
+    local = files.is_local(path)
+    try:
+        file: Any = files.local_path(path).open("rb") if local else fsspec.open(path, "rb").open()
+        with file:
+            parquet = pq.ParquetFile(file)
+            if parquet.metadata.num_rows > MAX_ROWS:
+                raise SidecarError(
+                    f"{path} has {parquet.metadata.num_rows:,} rows, a shard has at most "
+                    f"{MAX_ROWS:,}"
+                )
+            yield parquet
+    except pa.ArrowException as error:
+        raise SidecarError(f"{path} is no sidecar that can be read ({error})") from error
+
+
+def read_batches(
+    parquet: pq.ParquetFile, path: str, columns: Sequence[str], rows: int = _ROWS_AT_ONCE
+) -> Iterator[pa.RecordBatch]:
+    """Some columns of a sidecar in batches of rows; names that it lacks are passed over.
+
+    Raises:
+        SidecarError: a column that readers rely on has another type, or what is read is larger
+            than `MAX_BYTES`.
+    """
+    schema = parquet.schema_arrow
+    names = [name for name in columns if name in schema.names]
+    for name in names:
+        found, wanted = schema.field(name).type, _REQUIRED.get(name)
+        if wanted is not None and not any(_alike(found, one) for one in wanted):
+            raise SidecarError(f"{path}: column {name} is {found}, expected {wanted[0]}")
+    size = 0
+    for batch in parquet.iter_batches(rows, columns=names):
+        size += batch.nbytes
+        if size > MAX_BYTES:
+            raise SidecarError(f"{path} holds more than {MAX_BYTES:,} bytes in {', '.join(names)}")
+        yield batch
+
+
+def read_sidecar(
+    path: str, columns: Sequence[str] | None = None, rows: int | None = None
+) -> pa.Table:
+    """A sidecar as a table.
+
+    Args:
+        path: The file.
+        columns: Columns that it must have; None for all that are there.
+        rows: How many rows it must have.
+
+    Raises:
+        SidecarError: it is not Parquet, lacks a column, has another type in one, other rows, or is
+            too large.
+        OSError: it cannot be read.
+    """
+    with open_sidecar(path) as parquet:
+        schema, count = parquet.schema_arrow, parquet.metadata.num_rows
+        names = list(schema.names if columns is None else columns)
+        missing = [name for name in names if name not in schema.names]
+        if missing:
+            raise SidecarError(
+                f"{path} has no column {missing[0]!r} (it has {', '.join(schema.names[:20])})"
+            )
+        if rows is not None and count != rows:
+            raise SidecarError(f"{path}: {count:,} rows, the manifest says {rows:,}")
+        batches = list(read_batches(parquet, path, names))
+        return pa.Table.from_batches(batches, pa.schema([schema.field(name) for name in names]))
+
+
+def _alike(found: pa.DataType, wanted: pa.DataType) -> bool:
+    """Whether two types hold the same, whatever their fields' nullability."""
+    if pa.types.is_list(wanted):
+        if not pa.types.is_list(found) or not pa.types.is_struct(found.value_type):
+            return False
+        have = {field.name: field.type for field in found.value_type}
+        return all(have.get(field.name) == field.type for field in wanted.value_type)
+    return bool(found == wanted)
