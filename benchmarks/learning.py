@@ -112,7 +112,7 @@ def beit3_colours(out: Path) -> dict[str, float]:
     preset = PRESETS["debug"]
     task = preset.task()
     module = task.build()
-    read_weights(out / "beit3/checkpoints", module)
+    read_weights(str(out / "beit3/checkpoints"), module)
     told = colours_told(task, module, Corpus(str(out / "held")))
     return {"colours": told["right"], "colours_other_picture": told["wrong"]}
 

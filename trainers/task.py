@@ -93,6 +93,9 @@ class Evaluator(Protocol):
 class Tracker(Protocol):
     """Another place that a run's figures go to; only the main rank calls it."""
 
+    def begin(self, folder: Path) -> None:
+        """The run begins: its folder on this machine, with `run.json`."""
+
     def log(self, step: int, figures: dict[str, float]) -> None:
         """Record figures of a step."""
 
@@ -109,6 +112,8 @@ class Task(ABC):
     ranks and micro-batches.
     """
 
+    settings: Any = None
+    """The model's `Settings`; a resumed run must have equal ones."""
     streams: Mapping[str, Stream]
     weights: Mapping[str, float]
     """The named losses."""

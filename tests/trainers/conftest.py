@@ -1,4 +1,3 @@
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,6 @@ from septet.trainers.clip.presets import PRESETS, ClipPreset
 from septet.trainers.engine.distributed import world
 from septet.trainers.engine.loop import Run, fit
 from septet.trainers.settings import override
-from septet.trainers.task import Tracker
 from tests.trainers.corpora import scenes_corpus
 
 
@@ -42,23 +40,28 @@ def settings(*changes: str) -> ClipPreset:
     return override(PRESETS["debug"], [*TINY, *changes])
 
 
+def run_of(preset: Any, corpus: Path, out: Path, **more: Any) -> Run:
+    """A run of which all streams read the corpus."""
+    task = preset.task()
+    return Run(
+        task=task,
+        train=preset.train,
+        optimizer=preset.optimizer,
+        corpora={stream: [(Corpus(str(corpus)), 1.0)] for stream in task.streams},
+        out=str(out),
+        **more,
+    )
+
+
 def train(
     preset: Any,
     corpus: Path,
     out: Path,
     held_out: Path | None = None,
-    trackers: Sequence[Tracker] = (),
+    **more: Any,
 ) -> int:
-    """Train with the ranks that this process is one of; all streams read the corpus."""
-    task = preset.task()
-    run = Run(
-        task=task,
-        train=preset.train,
-        optimizer=preset.optimizer,
-        corpora={stream: [(Corpus(str(corpus)), 1.0)] for stream in task.streams},
-        out=out,
-        held_out=Corpus(str(held_out)) if held_out else None,
-        trackers=trackers,
-    )
+    """Train with the ranks that this process is one of."""
+    held = Corpus(str(held_out)) if held_out else None
+    run = run_of(preset, corpus, out, held_out=held, **more)
     with world() as ranks:
         return fit(run, ranks)

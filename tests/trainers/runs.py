@@ -11,9 +11,14 @@ import torch
 from torch import nn
 from torch.distributed.checkpoint.format_utils import dcp_to_torch_save
 
-from septet.trainers.engine.checkpoint import completed
+from septet.trainers.engine import checkpoint
 from septet.trainers.task import Tracker
 from tests.trainers.conftest import train
+
+
+def completed(folder: Path) -> list[Path]:
+    """Complete checkpoints, oldest first."""
+    return [Path(path) for path in checkpoint.completed(str(folder))]
 
 
 def figures(out: Path, name: str = "loss") -> dict[int, float]:
@@ -27,7 +32,7 @@ def weights(out: Path) -> dict[str, torch.Tensor]:
     dcp_to_torch_save(completed(out / "checkpoints")[-1], target)
     state = torch.load(target, weights_only=False)
     flat = {f"model.{name}": x for name, x in state["model"].items()}
-    for name, moments in state["optimizer"]["state"].items():
+    for name, moments in state["optimizer"].items():
         flat |= {f"{name}.{kind}": x for kind, x in moments.items()}
     flat |= {f"average.{name}": x for name, x in state.get("average", {}).items()}
     return flat

@@ -1,8 +1,11 @@
+import itertools
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -10,7 +13,7 @@ import torch
 
 from tests.trainers.conftest import TINY, settings, train
 from tests.trainers.ranks import run_ranks
-from tests.trainers.runs import figures, same, stop_after, weights
+from tests.trainers.runs import completed, figures, same, stop_after, weights
 
 pytestmark = pytest.mark.slow
 
@@ -97,7 +100,7 @@ def test_torchrun_starts_the_ranks(alone, scenes, tmp_path):
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert_equal_up_to_rounding(tmp_path, alone)
-    assert json.loads((tmp_path / "run.json").read_text())["world"] == 2
+    assert json.loads((tmp_path / "run.json").read_text())["world"]["ranks"] == 2
 
 
 @pytest.mark.skipif(not shutil.which("g++"), reason="torch.compile needs a C++ compiler on PATH")
@@ -156,3 +159,48 @@ def test_gathered_rows_get_the_gradient_of_every_rank():
 def test_ranks_that_cannot_form_groups_are_an_error(scenes, tmp_path):
     with pytest.raises(ValueError, match=r"1 ranks cannot be cut into groups of train\.shard=2"):
         run(scenes, tmp_path, "train.shard=2")
+
+
+def slowed(corpus: Path, out: Path) -> float:
+    """Rank 1 sleeps in each step; how long a step takes, by the clock on the wall."""
+    preset = settings("train.steps=6", "train.log_every=3")
+    task, took = preset.task(), []
+    constrain = task.after_step
+
+    def after_step(module: torch.nn.Module) -> None:
+        constrain(module)
+        time.sleep(0.5 * int(os.environ["RANK"]))
+        took.append(time.perf_counter())
+
+    task.after_step = after_step
+    object.__setattr__(preset, "task", lambda: task)
+    assert train(preset, corpus, out) == 0
+    return (took[-1] - took[2]) / 3
+
+
+def test_throughput_counts_the_wait_for_slow_ranks(scenes, tmp_path):
+    """Rank 1 needs half a second a step more: 16 samples a step are less than 32 a second."""
+    took = run_ranks(2, slowed, scenes, tmp_path)
+    assert min(took) > 0.5
+    found = figures(tmp_path, "samples_per_second")
+    assert found[6] < 32 and found[6] == pytest.approx(16 / took[1], rel=0.1)
+    assert figures(tmp_path, "seconds_left")[3] > 3 * 0.5
+
+
+def interrupted(corpus: Path, out: Path) -> int:
+    """Rank 1 alone is asked to leave during the second step."""
+    preset = settings("train.steps=20")
+    task, steps = preset.task(), itertools.count(1)
+
+    def after_step(module: torch.nn.Module) -> None:
+        if next(steps) == 2 and os.environ["RANK"] == "1":
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    task.after_step = after_step
+    object.__setattr__(preset, "task", lambda: task)
+    return train(preset, corpus, out)
+
+
+def test_ranks_leave_together_at_the_step_after_the_signal(scenes, tmp_path):
+    assert run_ranks(2, interrupted, scenes, tmp_path) == [128 + signal.SIGTERM] * 2
+    assert [path.name for path in completed(tmp_path / "checkpoints")] == ["step-00000003"]

@@ -45,8 +45,8 @@ def test_a_resumed_run_goes_on_in_its_own(scenes, tmp_path, monkeypatch):
     monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.setenv("WANDB_SILENT", "true")
     out, changes = tmp_path / "run", ("train.steps=4", "train.save_every=2")
-    stop_after(2, settings(*changes), scenes, out, [Wandb("septet", out)])
-    assert train(settings(*changes), scenes, out, trackers=[Wandb("septet", out)]) == 0
+    stop_after(2, settings(*changes), scenes, out, [Wandb("septet")])
+    assert train(settings(*changes), scenes, out, trackers=[Wandb("septet")]) == 0
     wandb.teardown()  # Its process may write on after a run's end.
     ids = {path.name for path in out.glob("wandb/offline-run-*/run-*.wandb")}
     assert ids == {f"run-{(out / 'wandb-id.txt').read_text()}.wandb"}

@@ -29,7 +29,7 @@ def export(
         settings = type(presets[record["preset"]]).model_validate(record["settings"])
         task = settings.task()
         module = task.build()
-        name = read_weights(run / "checkpoints", module)
+        name = read_weights(str(run / "checkpoints"), module)
         written = task.export(module.state_dict(), out, form)
     except ValueError as error:
         typer.secho(f"export: {error}", fg="red", err=True)

@@ -50,7 +50,10 @@ def train(
         ),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="Folder of the run. Default: runs/MODEL-PRESET.")
+        str | None,
+        typer.Option(
+            help="Folder of the run, on disk or in a store (s3://…). Default: runs/MODEL-PRESET."
+        ),
     ] = None,
     initial: Annotated[
         list[Path] | None,
@@ -149,7 +152,7 @@ def _train(
     corpora: list[str],
     preset: str,
     measures: tuple[str | None, str | None, Path | None],
-    out: Path | None,
+    out: str | None,
     initial: tuple[Path, ...],
     resume: bool,
     wandb: str | None,
@@ -186,11 +189,8 @@ def _train(
         needs = reckon(task, settings.train, streams, reckon_with)
         show(needs, settings.train, reckon_with, Console(soft_wrap=True))
         return 0
-    folder = out or Path("runs") / f"{model}-{preset}"
+    folder = out or f"runs/{model}-{preset}"
     with closing(cache) if cache else nullcontext(), world() as ranks:
-        if not resume and ranks.main:
-            _set_aside(folder)
-        ranks.barrier()
         run = Run(
             task=task,
             train=settings.train,
@@ -199,8 +199,9 @@ def _train(
             out=folder,
             held_out=Corpus(measures[0], cache=cache) if measures[0] else None,
             evaluators=_zero_shot(task, *measures[1:]),
-            trackers=_trackers(wandb, folder),
+            trackers=_trackers(wandb),
             initial=initial,
+            resume=resume,
             record={"model": model, "preset": preset, "settings": settings.model_dump()},
         )
         return fit(run, ranks)
@@ -221,10 +222,10 @@ def _cache(train: Any) -> Any:
     return BlockCache(train.cache, train.cache_bytes) if train.cache else None
 
 
-def _trackers(wandb: str | None, out: Path) -> list[Any]:
+def _trackers(wandb: str | None) -> list[Any]:
     from septet.trainers.engine.tracking import Wandb
 
-    return [Wandb(wandb, out)] if wandb else []
+    return [Wandb(wandb)] if wandb else []
 
 
 def _zero_shot(task: Any, corpus: str | None, classes: Path | None) -> list[Any]:
@@ -241,15 +242,6 @@ def _zero_shot(task: Any, corpus: str | None, classes: Path | None) -> list[Any]
     if not isinstance(given, dict) or not {"classes"} <= set(given) <= {"classes", "templates"}:
         raise ValueError(f"{classes} must be a JSON object with classes and, if wanted, templates")
     return [ZeroShot(task, next(iter(task.streams)), Corpus(corpus), **given)]
-
-
-def _set_aside(folder: Path) -> None:
-    """Rename an earlier run's folder to the first free FOLDER.N."""
-    if folder.exists():
-        number = 1
-        while (aside := folder.with_name(f"{folder.name}.{number}")).exists():
-            number += 1
-        folder.rename(aside)
 
 
 if __name__ == "__main__":

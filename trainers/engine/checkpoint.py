@@ -1,51 +1,44 @@
-"""Checkpoints that are whole or absent, and resume that is exact or refused.
+"""Checkpoints that are complete or absent, and resume that is exact or refused.
 
-A checkpoint is a folder `step-00001000` of `torch.distributed.checkpoint` files with
-`state.json` (place in the data, and what a resume must agree on) and an empty file `COMPLETE`.
-It is written under a temporary name and renamed last, so a kill at any moment leaves the
-previous ones as they were.
+A checkpoint is a folder `step-00001000` of `torch.distributed.checkpoint` files with `state.json`
+(place in the data, and the run's settings) and the seal `COMPLETE`, on disk or in an object store.
+A kill at any moment leaves the earlier ones as they were.
 """
 
-import json
-import os
-import shutil
 import warnings
-from collections.abc import Callable
+from collections.abc import Iterator
 from concurrent.futures import Future
+from contextlib import contextmanager
 from dataclasses import asdict
-from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch.distributed as dist
 import torch.distributed.checkpoint as dcp
 from torch import nn
-from torch.distributed.checkpoint.state_dict import (
-    StateDictOptions,
-    get_state_dict,
-    set_model_state_dict,
-    set_optimizer_state_dict,
-)
+from torch.distributed.checkpoint.api import CheckpointException
 from torch.optim import Optimizer
 
+from septet.preprocess import files
 from septet.trainers.engine.distributed import World
-from septet.trainers.engine.optim import MovingAverage
+from septet.trainers.engine.optim import MovingAverage, empty_state
+from septet.trainers.engine.resume import Described, differences
+from septet.trainers.engine.sealed import SealingWriter, damage, is_sealed, read_state, reader
 from septet.trainers.loader.batches import Progress
 
-_TEMPORARY = ".writing"
 warnings.filterwarnings("ignore", "torch.distributed is disabled, unavailable or uninit")
 
 
 class CheckpointError(ValueError):
-    """A checkpoint that does not belong to this run, with what differs."""
+    """A checkpoint that does not belong to this run, is damaged, or cannot be written or read."""
 
 
-def completed(folder: Path) -> list[Path]:
-    """Whole checkpoints below `folder`, oldest first."""
-    found = folder.glob("step-*") if folder.is_dir() else []
-    return sorted(path for path in found if (path / "COMPLETE").exists())
+def completed(folder: str) -> list[str]:
+    """Complete checkpoints below `folder`, oldest first."""
+    names = [name for name in files.list_folder(folder) if name.startswith("step-")]
+    return [path for name in names if is_sealed(path := files.join(folder, name))]
 
 
-def read_weights(folder: Path, module: nn.Module) -> str:
+def read_weights(folder: str, module: nn.Module) -> str:
     """Load a run's newest weights into a module that is neither sharded nor wrapped: the moving
     average where the run keeps one.
 
@@ -53,47 +46,51 @@ def read_weights(folder: Path, module: nn.Module) -> str:
         The checkpoint's name.
 
     Raises:
-        CheckpointError: the folder has no whole checkpoint.
+        CheckpointError: the folder has no complete checkpoint, or the newest is damaged.
     """
     found = completed(folder)
     if not found:
-        raise CheckpointError(f"{folder} has no whole checkpoint; train first")
-    averages = json.loads((found[-1] / "state.json").read_text())["identity"].get("ema")
-    state: dict[str, Any] = {"model": module.state_dict()}
-    if averages:
-        state["average"] = dict(module.named_parameters())
-    dcp.load(state, checkpoint_id=str(found[-1]), no_dist=True)
-    module.load_state_dict({**state["model"], **state.get("average", {})})
-    return found[-1].name
-
-
-def _shapes(module: nn.Module) -> dict[str, list[int]]:
-    named = [*module.named_parameters(), *module.named_buffers()]
-    return {name: list(x.shape) for name, x in named}
+        raise CheckpointError(f"{folder} has no complete checkpoint; train first")
+    newest = found[-1]
+    with _sentences(newest, "read"):
+        if fault := damage(newest):
+            raise CheckpointError(f"{newest} is damaged: {fault}. Remove it to use an older one")
+        saved = reader(newest).read_metadata().state_dict_metadata
+        named = dict(module.named_parameters())
+        average = {name: x for name, x in named.items() if f"average.{name}" in saved}
+        state: dict[str, Any] = {"model": module.state_dict(), "average": average}
+        dcp.load(state, storage_reader=reader(newest), no_dist=True)
+    module.load_state_dict({**state["model"], **average})
+    return newest.rsplit("/", 1)[-1]
 
 
 class Checkpoints:
     """The checkpoints of one run.
 
     Args:
-        folder: Where they are.
+        folder: Where they are: a local path, or a URL that fsspec knows.
         keep: How many of the newest stay.
-        identity: What a resumed run must share with the one that saved (JSON values).
+        described: The run's settings and data, see `engine.resume`.
         in_background: Whether `save` returns before the files are written.
+        damaged: Whether an older one is used in place of a damaged one.
     """
 
     def __init__(
         self,
-        folder: Path,
+        folder: str,
         keep: int,
-        identity: dict[str, Any],
+        described: Described,
         world: World,
         in_background: bool = False,
+        damaged: Literal["use_older", "refuse"] = "use_older",
     ):
         self.folder, self.keep, self.world = folder, keep, world
-        self.identity = identity
+        self.described, self._damaged = described, damaged
+        self.told: list[str] = []
+        """What a person should know of the checkpoint that was loaded, a sentence each."""
+        self._unusable: list[str] = []
         self._background = in_background
-        self._pending: tuple[Future[Any], Callable[[], None]] | None = None
+        self._pending: tuple[str, Future[Any]] | None = None
         # Saving in the background needs collectives of its own, beside those of training.
         self._group: dist.ProcessGroup | None = None
         if in_background and world.size > 1:
@@ -106,121 +103,164 @@ class Checkpoints:
         progress: Progress,
         average: MovingAverage | None = None,
     ) -> None:
-        """Write a checkpoint of `progress.step`, then remove the oldest beyond `keep`."""
+        """Write a checkpoint of `progress.step`, then remove the oldest beyond `keep`.
+
+        Raises:
+            CheckpointError: the storage fails; earlier checkpoints stay as they were.
+        """
         self.wait()
-        final = self.folder / f"step-{progress.step:08d}"
-        if (final / "COMPLETE").exists():
+        final = files.join(self.folder, f"step-{progress.step:08d}")
+        if final not in self._unusable and self.world.all(is_sealed(final)):
             return
-        temporary = self.folder / (final.name + _TEMPORARY)
-        if self.world.main:
-            for left in [*self.folder.glob(f"*{_TEMPORARY}"), final]:
-                shutil.rmtree(left, ignore_errors=True)
-            temporary.mkdir(parents=True)
-        self.world.barrier()
-        state = _state(module, optimizer, average)
-        record = {
-            "progress": asdict(progress),
-            "identity": self.identity,
-            "shapes": _shapes(module),
-        }
-
-        def finish() -> None:
+        with _sentences(final, "written"):
             if self.world.main:
-                _write(temporary / "state.json", json.dumps(record, indent=1))
-                _write(temporary / "COMPLETE", "")
-                temporary.rename(final)
-                _sync(self.folder)
-                for old in completed(self.folder)[: -self.keep]:
-                    shutil.rmtree(old)
+                for name in files.list_folder(self.folder):
+                    path = files.join(self.folder, name)
+                    if path in self._unusable or not is_sealed(path):
+                        files.remove(path)
+            self._unusable = []
             self.world.barrier()
-
-        if self._background:
-            writing = dcp.async_save(state, checkpoint_id=str(temporary), process_group=self._group)
-            self._pending = (writing, finish)  # type: ignore[assignment]
-        else:
-            dcp.save(state, checkpoint_id=str(temporary), no_dist=self.world.size == 1)
-            finish()
+            record = {"progress": asdict(progress), **self.described, **_shapes(module)}
+            state = _state(module, optimizer, average)
+            writer = SealingWriter(final, record)
+            if self._background:
+                self._pending = (
+                    final,
+                    dcp.async_save(  # type: ignore[assignment]
+                        state, storage_writer=writer, process_group=self._group
+                    ),
+                )
+            else:
+                dcp.save(state, storage_writer=writer, no_dist=self.world.size == 1)
+                self._remove_oldest()
 
     def wait(self) -> None:
-        """Until a save in the background is whole. All ranks call it together."""
+        """Until a save in the background is complete. All ranks call it together."""
         if self._pending is not None:
-            (writing, finish), self._pending = self._pending, None
-            writing.result()
-            finish()
+            (path, writing), self._pending = self._pending, None
+            with _sentences(path, "written"):
+                writing.result()
+                self._remove_oldest()
 
     def poll(self) -> None:
         """Complete a save in the background if its files are written on every rank."""
-        if self._pending is not None and self.world.all(self._pending[0].done()):
+        if self._pending is not None and self.world.all(self._pending[1].done()):
             self.wait()
 
-    def load_latest(
-        self, module: nn.Module, optimizer: Optimizer, average: MovingAverage | None = None
-    ) -> Progress | None:
-        """Restore the newest whole checkpoint; None where there is none.
+    def abandon(self) -> None:
+        """When a run fails: let a save in the background come to its end, as far as this rank can
+        without the others. It raises nothing, so that the failure itself is told."""
+        if self._pending is not None:
+            (_, writing), self._pending = self._pending, None
+            writing.exception()
+
+    def _remove_oldest(self) -> None:
+        if self.world.main:
+            for old in completed(self.folder)[: -self.keep]:
+                files.remove(old)
+
+    def newest(self, module: nn.Module) -> str | None:
+        """The newest checkpoint that is intact and belongs to this run; None where there is none.
 
         Raises:
             CheckpointError: it was saved by a run on other data, with another batch or seed, or
-                by another model.
+                by another model; or it is damaged, and so is every older one, or `damaged` says to
+                refuse that.
         """
-        found = completed(self.folder)
-        if not found:
-            return None
-        newest = found[-1]
-        record = json.loads((newest / "state.json").read_text())
-        self._agree(newest, record, _shapes(module))
-        state = _state(module, optimizer, average)
-        # What had no gradient yet has no moments, neither then nor now.
-        saved = dcp.FileSystemReader(newest).read_metadata().state_dict_metadata
-        state["optimizer"]["state"] = {
-            name: moments
-            for name, moments in state["optimizer"]["state"].items()
-            if f"optimizer.state.{name}.{next(iter(moments))}" in saved
-        }
-        dcp.load(state, checkpoint_id=str(newest), no_dist=self.world.size == 1)
-        set_model_state_dict(module, state["model"])
-        partial = StateDictOptions(strict=False)
-        set_optimizer_state_dict(module, optimizer, state["optimizer"], options=partial)
-        if average is not None:
-            average.load(state["average"])
-        return Progress(**record["progress"])
-
-    def _agree(self, where: Path, record: dict[str, Any], shapes: dict[str, list[int]]) -> None:
-        differ = [
-            f"{name} was {record['identity'].get(name)!r}, now is {now!r}"
-            for name, now in self.identity.items()
-            if record["identity"].get(name) != now
-        ]
-        then = record["shapes"]
-        names = sorted(set(then) ^ set(shapes)) or [n for n in shapes if shapes[n] != then[n]]
-        differ += [
-            f"parameter {name} was {then.get(name, 'absent')}, now is {shapes.get(name, 'absent')}"
-            for name in names[:3]
-        ]
-        if differ:
+        faults: list[str] = []
+        for path in reversed(completed(self.folder)):
+            with _sentences(path, "read"):
+                mine = damage(path, self.world.rank, self.world.size)
+                fault = next(filter(None, self.world.gather_objects(mine)), None)
+            if fault is None:
+                self.told += [f"{fault}: going on from {path}" for fault in faults]
+                self._agree(path, {**self.described, **_shapes(module)})
+                return path
+            faults.append(f"{path} is damaged: {fault}")
+            self._unusable.append(path)
+            if self._damaged == "refuse":
+                raise CheckpointError(
+                    f"{faults[-1]}. Remove that folder to go on from an older one, or set "
+                    "train.damaged=use_older"
+                )
+        if faults:
             raise CheckpointError(
-                f"{where} does not belong to this run: {'; '.join(differ)}. Resume with what it "
+                f"no checkpoint is intact: {'; '.join(faults)}. --no-resume starts anew"
+            )
+        return None
+
+    def load(
+        self,
+        path: str,
+        module: nn.Module,
+        optimizer: Optimizer,
+        average: MovingAverage | None = None,
+    ) -> Progress:
+        """Restore what `newest` found.
+
+        Raises:
+            CheckpointError: the storage fails.
+        """
+        with _sentences(path, "read"):
+            # What had no gradient yet has no moments, neither then nor now.
+            saved = reader(path).read_metadata().state_dict_metadata
+            for name, parameter in module.named_parameters():
+                state = empty_state(optimizer, parameter) if parameter.requires_grad else {}
+                if state and all(f"optimizer.{name}.{key}" in saved for key in state):
+                    optimizer.state[parameter] = state
+            tensors = _state(module, optimizer, average)
+            dcp.load(tensors, storage_reader=reader(path), no_dist=self.world.size == 1)
+            return Progress(**read_state(path)["progress"])
+
+    def _agree(self, path: str, now: Described) -> None:
+        then = read_state(path)
+        del then["progress"]
+        refused, told = differences(then, now)
+        if refused:
+            raise CheckpointError(
+                f"{path} does not belong to this run: {'; '.join(refused)}. Resume with what it "
                 "was started with, or give the new run another --out (or --no-resume)"
             )
+        self.told += told
+
+
+def _shapes(module: nn.Module) -> dict[str, dict[str, list[int]]]:
+    named = [*module.named_parameters(), *module.named_buffers()]
+    return {"parameters": {name: list(x.shape) for name, x in named}}
 
 
 def _state(
     module: nn.Module, optimizer: Optimizer, average: MovingAverage | None
 ) -> dict[str, Any]:
-    model, moments = get_state_dict(module, optimizer)
-    state: dict[str, Any] = {"model": model, "optimizer": moments}
+    """Everything that is saved; the tensors are those of the run and are loaded in place."""
+    moments = {
+        name: dict(optimizer.state[parameter])
+        for name, parameter in module.named_parameters()
+        if parameter in optimizer.state
+    }
+    state: dict[str, Any] = {"model": module.state_dict(), "optimizer": moments}
     if average is not None:
         state["average"] = average.mean
     return state
 
 
-def _write(path: Path, text: str) -> None:
-    with path.open("w") as out:
-        out.write(text)
-        out.flush()
-        os.fsync(out.fileno())
+@contextmanager
+def _sentences(path: str, done: str) -> Iterator[None]:
+    """Failures of the storage as one sentence."""
+    try:
+        yield
+    except (OSError, CheckpointException) as error:
+        failures = getattr(error, "failures", None) or {0: (error, None)}
+        cause = _root(next(iter(failures.values()))[0])
+        raise CheckpointError(
+            f"{path} could not be {done}: {type(cause).__name__}: {cause}. Earlier checkpoints "
+            "stay as they were; mend the storage and give the same command again"
+        ) from error
 
 
-def _sync(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    os.fsync(handle)
-    os.close(handle)
+def _root(error: BaseException) -> BaseException:
+    """The failure of the storage behind an error, where one is."""
+    at: BaseException | None = error
+    while at is not None and not isinstance(at, OSError):
+        at = at.__cause__ or at.__context__
+    return at or error

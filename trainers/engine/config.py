@@ -66,6 +66,8 @@ class TrainSettings(Settings):
     save_every: int = Field(default=1000, gt=0)
     keep: int = Field(default=3, gt=0)
     """Newest checkpoints that stay."""
+    damaged: Literal["use_older", "refuse"] = "use_older"
+    """What a start does where the newest checkpoint is damaged; either way it is named."""
     async_save: bool = False
     """Write checkpoints in the background while training goes on."""
     eval_every: int = Field(default=1000, gt=0)

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -17,6 +17,8 @@ from torch.utils.checkpoint import checkpoint
 
 from septet.trainers.engine.config import TrainSettings
 from septet.trainers.task import Task
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -49,10 +51,15 @@ class World:
         return not self.any(not flag)
 
     def any(self, flag: bool) -> bool:
-        """Whether the flag is up on some rank."""
-        return (
-            bool(self.sum(torch.tensor(int(flag), device=self.device))) if self.size > 1 else flag
-        )
+        """Whether the flag is up on some rank; the device is not waited for."""
+        return bool(self.sum(torch.tensor(int(flag)))) if self.size > 1 else flag
+
+    def gather_objects(self, mine: T) -> list[T]:
+        """What every rank has, by rank."""
+        found: list[Any] = [mine] * self.size
+        if self.size > 1:
+            dist.all_gather_object(found, mine)
+        return found
 
     def barrier(self) -> None:
         """Wait for all ranks."""

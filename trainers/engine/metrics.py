@@ -2,7 +2,8 @@
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -49,13 +50,15 @@ def peak_flops(device: torch.device) -> float | None:
     return next((peak for part, peak in DENSE_BF16_PEAK.items() if part in name), None)
 
 
-class Clock:
-    """Time since the last report: how long in all, and how long spent waiting for data.
+class Meter:
+    """What a rank did since the last report, and how long it took.
 
-    Pauses (evaluation, saving) are left out, and so is the first step of a process.
+    Pauses (measuring, saving) are left out, and so is the first step of a process. Waiting for
+    other ranks counts: they are as fast as the slowest.
     """
 
     def __init__(self) -> None:
+        self._begun = 0
         self.restart()
 
     def restart(self) -> None:
@@ -65,13 +68,25 @@ class Clock:
         self.samples = self.tokens = self.steps = 0
         self.flops = 0.0
 
-    def waiting(self, since: float) -> None:
-        """Count the time from `since` to now as waiting for data."""
-        self.waited += time.perf_counter() - since
+    @contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Count the block's time as waiting for data."""
+        began = time.perf_counter()
+        yield
+        self.waited += time.perf_counter() - began
 
-    def pause(self, since: float) -> None:
-        """Leave the time from `since` to now out."""
-        self._paused += time.perf_counter() - since
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Leave the block's time out."""
+        began = time.perf_counter()
+        yield
+        self._paused += time.perf_counter() - began
+
+    def begin_step(self) -> None:
+        """Before each step: leave the first one of the process out."""
+        self._begun += 1
+        if self._begun == 2:
+            self.restart()
 
     @property
     def seconds(self) -> float:
@@ -100,20 +115,23 @@ class Reporter:
             _truncate(path, start)
             self._file = path.open("a")
             self._board = SummaryWriter(str(out / "tensorboard"), purge_step=start + 1)
+            for tracker in trackers:
+                tracker.begin(out)
 
-    def rates(self, clock: Clock) -> dict[str, float]:
-        """Throughput of a stretch over all ranks, and the waiting of the slowest."""
-        seconds = max(clock.seconds, 1e-9)
-        wait = torch.tensor(clock.waited / seconds, dtype=torch.float64)
-        wait = self._world.most(wait.to(self._world.device))
+    def rates(self, meter: Meter, left: int) -> dict[str, float]:
+        """Throughput of a stretch over all ranks, the waiting of the slowest for its data, and
+        the time that `left` more steps take."""
+        seconds = max(meter.seconds, 1e-9)
+        wait = self._world.most(torch.tensor(meter.waited / seconds, dtype=torch.float64))
         found = {
-            "samples_per_second": clock.samples / seconds,
-            "tokens_per_second": clock.tokens / seconds,
+            "samples_per_second": meter.samples / seconds,
+            "tokens_per_second": meter.tokens / seconds,
             "data_wait_percent": 100 * float(wait),
+            "seconds_left": seconds / meter.steps * left,
         }
         if self._peak:
             # A backward pass costs twice its forward pass.
-            done = 3 * clock.flops / seconds
+            done = 3 * meter.flops / seconds
             found["mfu_percent"] = 100 * done / (self._peak * self._world.size)
         return found
 
@@ -138,8 +156,7 @@ class Reporter:
         parts.append(f"data wait {rates['data_wait_percent']:.0f} %")
         if "mfu_percent" in rates:
             parts.append(f"MFU {rates['mfu_percent']:.1f} %")
-        if rates.get("seconds_left") is not None:
-            parts.append(f"{timedelta(seconds=round(rates['seconds_left']))} left")
+        parts.append(f"{timedelta(seconds=round(rates['seconds_left']))} left")
         width = len(str(self._steps))
         self._console.print(f"step {step:>{width}}/{self._steps}  " + "  ".join(parts))
 

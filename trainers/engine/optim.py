@@ -1,7 +1,7 @@
 """AdamW, its parameter groups and the learning rate of a step."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
@@ -33,6 +33,15 @@ def make_optimizer(module: nn.Module, task: Task, settings: OptimizerSettings) -
     )
 
 
+def empty_state(optimizer: torch.optim.Optimizer, parameter: Tensor) -> dict[str, Tensor]:
+    """What an optimizer keeps of a parameter, before its first update."""
+    return {
+        "step": torch.zeros((), device=parameter.device),
+        "exp_avg": torch.zeros_like(parameter),
+        "exp_avg_sq": torch.zeros_like(parameter),
+    }
+
+
 def learning_rate(settings: OptimizerSettings, step: int, steps: int) -> float:
     """The rate of update `step` (the first is 0) of `steps`."""
     if step < settings.warmup_steps:
@@ -55,27 +64,25 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
 
 
 class MovingAverage:
-    """Exponential moving average of a module's parameters (fp32, sharded like them)."""
+    """Exponential moving average of a module's trained parameters (fp32, sharded like them)."""
 
     def __init__(self, module: nn.Module, decay: float):
         self.decay = decay
-        self.mean = {name: p.detach().clone() for name, p in module.named_parameters()}
+        self.mean = {name: p.detach().clone() for name, p in self._moving(module)}
+
+    def _moving(self, module: nn.Module) -> Iterator[tuple[str, Tensor]]:
+        return ((name, p) for name, p in module.named_parameters() if p.requires_grad)
 
     @torch.no_grad()
     def update(self, module: nn.Module) -> None:
         """mean = decay * mean + (1 - decay) * parameter."""
-        for name, parameter in module.named_parameters():
+        for name, parameter in self._moving(module):
             self.mean[name].lerp_(parameter.detach(), 1 - self.decay)
 
     @torch.no_grad()
     def swap(self, module: nn.Module) -> None:
         """Exchange means and parameters; a second call undoes it."""
-        for name, parameter in module.named_parameters():
+        for name, parameter in self._moving(module):
             mine = self.mean[name].clone()
             self.mean[name].copy_(parameter)
             parameter.copy_(mine)
-
-    def load(self, mean: Mapping[str, Tensor]) -> None:
-        """Take over saved means."""
-        for name, value in mean.items():
-            self.mean[name].copy_(value)

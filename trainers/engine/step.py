@@ -1,6 +1,7 @@
 """One update: denominators, forward, backward, checks, optimizer."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -11,6 +12,13 @@ from septet.trainers.draws import generator
 from septet.trainers.engine.distributed import Parallel
 from septet.trainers.engine.optim import set_learning_rate
 from septet.trainers.task import Batch, Task, concatenate
+
+Factors = Mapping[str, Tensor]
+"""What each loss's sum is multiplied by, float32 []."""
+
+
+class ContractError(ValueError):
+    """A task whose names of losses and counts do not go together; says which."""
 
 
 class NonFiniteError(RuntimeError):
@@ -26,6 +34,10 @@ class Update:
     total: float
     """The weighted sum of the means."""
     gradient_norm: float
+    rate: float
+    """Learning rate."""
+    asked: bool
+    """Whether some rank said that it is asked to leave."""
 
 
 class Updater:
@@ -44,14 +56,22 @@ class Updater:
         seed: int,
         clip_norm: float | None,
     ):
-        self._task, self._parallel, self._optimizer = task, parallel, optimizer
+        self._task, self._parallel, self.optimizer = task, parallel, optimizer
         self._seed, self._clip = seed, clip_norm
         self._world = parallel.world
 
-    def _reduce(self, names: Sequence[str], values: dict[str, Tensor]) -> dict[str, Tensor]:
-        zero = torch.zeros((), dtype=torch.float64, device=self._world.device)
-        stacked = torch.stack([values.get(name, zero).double() for name in names])
-        return dict(zip(names, self._world.sum(stacked), strict=True))
+    def _stack(self, names: Sequence[str], values: Mapping[str, Tensor | float]) -> Tensor:
+        """Values by the order of names, float64 [n], zero where there is none."""
+        made = [values.get(name, 0.0) for name in names]
+        # `full` is filled on the device; `torch.tensor` would be copied there and waited for.
+        return torch.stack(
+            [
+                x.double()
+                if isinstance(x, Tensor)
+                else torch.full((), x, dtype=torch.float64, device=self._world.device)
+                for x in made
+            ]
+        )
 
     def _forward(
         self, batch: Batch, step: int, sub: int, micro: int, pooled: bool = False
@@ -64,63 +84,98 @@ class Updater:
             way = self._task.pooled_outputs if pooled else self._task.forward
             return way(self._parallel.module, batch)
 
-    def _objective(self, sums: dict[str, Tensor], counts: dict[str, Tensor]) -> Tensor:
-        """This pass's part of the objective. Ranks' gradients are averaged later, so it is scaled
-        by their number here."""
-        parts = []
-        for name, value in sums.items():
-            factor = self._task.weights[name] * self._world.size / counts[name].clamp(min=1)
-            parts.append(value.float() * factor.float())
-        return torch.stack(parts).sum()
+    def _objective(self, sums: dict[str, Tensor], factors: Factors) -> Tensor:
+        """This pass's part of the objective."""
+        for name in sums:
+            if name not in factors:
+                raise ContractError(
+                    f"{type(self._task).__name__}: there is a loss {name!r} and no count of it; "
+                    f"`counts` gave {', '.join(sorted(factors)) or 'none'}. Count what divides it"
+                )
+        return torch.stack([x.float() * factors[name] for name, x in sums.items()]).sum()
 
-    def __call__(self, sub_batches: Sequence[Sequence[Batch]], step: int, rate: float) -> Update:
-        """Do one update.
+    def _counts(self, batches: Iterable[Batch]) -> dict[str, Tensor | float]:
+        counts: dict[str, Tensor | float] = {}
+        for batch in batches:
+            for name, count in self._task.counts(batch).items():
+                counts[name] = counts[name] + count if name in counts else count
+        if unknown := sorted(counts.keys() - self._task.weights.keys()):
+            raise ContractError(
+                f"{type(self._task).__name__}: `counts` gave {', '.join(unknown)}, which has no "
+                f"weight; `weights` has {', '.join(sorted(self._task.weights))}"
+            )
+        return counts
+
+    def __call__(
+        self,
+        sub_batches: Sequence[Sequence[Batch]],
+        step: int,
+        rate: float,
+        asked: bool = False,
+    ) -> Update:
+        """Do one update. The host waits for the device once: for its figures, before the
+        optimizer's step.
 
         Args:
             sub_batches: This rank's micro-batches of each sub-batch, on its device.
             step: Number of the update, from 0.
             rate: Learning rate.
+            asked: Whether this rank is asked to leave, which all ranks are to know.
 
         Raises:
             NonFiniteError: a loss or the gradient's norm is infinite or not a number; nothing was
                 updated.
+            ContractError: the task's names do not go together.
         """
-        task = self._task
+        task, world = self._task, self._world
         names = sorted(task.weights)
-        counts: dict[str, Tensor] = {}
-        for batch in (micro for sub in sub_batches for micro in sub):
-            for name, count in task.counts(batch).items():
-                counts[name] = counts[name] + count if name in counts else count
-        counts = self._reduce(names, counts)
-        sums: dict[str, Tensor] = {}
+        found = self._counts(micro for sub in sub_batches for micro in sub)
+        counts = world.sum(self._stack(names, found))
+        inverse = torch.where(counts > 0, 1 / counts, 0)
+        # Ranks' gradients are averaged later, so each is scaled by their number here.
+        scaled = (inverse * world.size).float()
+        factors = {
+            name: task.weights[name] * factor
+            for name, factor in zip(names, scaled.unbind(), strict=True)
+            if name in found
+        }
+        sums: dict[str, Tensor | float] = {}
         for number, sub in enumerate(sub_batches):
             last = number == len(sub_batches) - 1
             if task.pooled and len(sub) > 1:
-                found = self._accumulate_pooled(sub, counts, step, number, last)
+                parts = self._accumulate_pooled(sub, factors, step, number, last)
             else:
-                found = self._accumulate(sub, counts, step, number, last)
-            for name, value in found.items():
-                sums[name] = sums[name] + value if name in sums else value
-        sums = self._reduce(names, sums)
-        means = {n: float(sums[n] / counts[n].clamp(min=1)) for n in names if counts[n] > 0}
+                parts = self._accumulate(sub, factors, step, number, last)
+            for name, value in parts.items():
+                sums[name] = sums.get(name, 0.0) + value
+        reduced = world.sum(self._stack([*names, ""], {**sums, "": float(asked)}))
         norm = self._gradient_norm()
+        device_figures = torch.cat(
+            [reduced[:-1] * inverse, counts, reduced[-1:], norm.double().view(1)]
+        )
+        figures: list[float] = device_figures.tolist()
+        means = {
+            name: mean
+            for name, mean, count in zip(names, figures, figures[len(names) :], strict=False)
+            if count > 0
+        }
         total = sum(task.weights[name] * mean for name, mean in means.items())
-        if not (torch.isfinite(torch.tensor(total)) and torch.isfinite(norm)):
-            self._optimizer.zero_grad()
+        if not (math.isfinite(total) and math.isfinite(figures[-1])):
+            self.optimizer.zero_grad()
             raise NonFiniteError(
-                f"step {step + 1}: losses {means}, gradient norm {float(norm)}; nothing was "
+                f"step {step + 1}: losses {means}, gradient norm {figures[-1]}; nothing was "
                 "updated. Lower optimizer.lr, or set optimizer.clip_norm"
             )
         if self._clip is not None:
             scale = (self._clip / (norm + 1e-6)).clamp(max=1.0)
             for parameter in self._parameters():
                 parameter.grad.mul_(scale)  # type: ignore[union-attr]
-        set_learning_rate(self._optimizer, rate)
-        self._optimizer.step()
-        self._optimizer.zero_grad()
+        set_learning_rate(self.optimizer, rate)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
         with torch.no_grad():
             task.after_step(self._parallel.raw)
-        return Update(means, float(total), float(norm))
+        return Update(means, total, figures[-1], rate, figures[-2] > 0)
 
     def _parameters(self) -> list[Tensor]:
         return [p for p in self._parallel.raw.parameters() if p.grad is not None]
@@ -131,7 +186,12 @@ class Updater:
         return norm.full_tensor() if isinstance(norm, DTensor) else norm
 
     def _accumulate(
-        self, sub: Sequence[Batch], counts: dict[str, Tensor], step: int, number: int, last: bool
+        self,
+        sub: Sequence[Batch],
+        factors: Mapping[str, Tensor],
+        step: int,
+        number: int,
+        last: bool,
     ) -> dict[str, Tensor]:
         """Forward and backward, one micro-batch after the other; sums of losses."""
         task, totals = self._task, dict[str, Tensor]()
@@ -142,13 +202,18 @@ class Updater:
                 if task.pooled and all(name in outputs for name in task.pooled):
                     pooled = {name: outputs[name] for name in task.pooled}
                     sums |= task.pooled_losses(pooled, batch, self._world.gather)
-                self._objective(sums, counts).backward()
+                self._objective(sums, factors).backward()
             for name, value in sums.items():
                 totals[name] = totals.get(name, 0) + value.detach()
         return totals
 
     def _accumulate_pooled(
-        self, sub: Sequence[Batch], counts: dict[str, Tensor], step: int, number: int, last: bool
+        self,
+        sub: Sequence[Batch],
+        factors: Mapping[str, Tensor],
+        step: int,
+        number: int,
+        last: bool,
     ) -> dict[str, Tensor]:
         """The same where losses compare rows of all micro-batches.
 
@@ -164,7 +229,7 @@ class Updater:
         for buffer, before in zip(raw.buffers(), buffers, strict=True):
             buffer.copy_(before)  # Running statistics advance in the second pass alone.
         if len(cached[0]) < len(task.pooled):  # Rows of a kind that has no pooled losses.
-            return self._accumulate(sub, counts, step, number, last)
+            return self._accumulate(sub, factors, step, number, last)
         leaves = {}
         for name in task.pooled:
             parts = [outputs[name] for outputs in cached]
@@ -172,7 +237,7 @@ class Updater:
             leaves[name] = whole.detach().requires_grad_()
         del cached
         pooled_sums = task.pooled_losses(leaves, concatenate(sub), self._world.gather)
-        self._objective(pooled_sums, counts).backward()
+        self._objective(pooled_sums, factors).backward()
         totals = {name: value.detach() for name, value in pooled_sums.items()}
         begin = 0
         for i, batch in enumerate(sub):
@@ -190,7 +255,7 @@ class Updater:
                     objective = objective + (outputs[name] * part).sum()
                 sums = task.losses(outputs, batch)
                 if sums:
-                    objective = objective + self._objective(sums, counts)
+                    objective = objective + self._objective(sums, factors)
                 objective.backward()
             begin += len(batch)
             for name, value in sums.items():

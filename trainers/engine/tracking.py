@@ -14,25 +14,31 @@ class Wandb:
         ValueError: wandb is not installed.
     """
 
-    def __init__(self, project: str, out: Path):
-        self._project, self._out = project, out
-        self._wandb = _installed()
+    def __init__(self, project: str):
+        self._project, self._wandb = project, _installed()
+        self._folder: Path | None = None
         self._run: Any = None
+
+    def begin(self, folder: Path) -> None:
+        """See `septet.trainers.task.Tracker`."""
+        self._folder = folder
 
     def log(self, step: int, figures: dict[str, float]) -> None:
         """See `septet.trainers.task.Tracker`. The first call begins the run, with run.json as its
         configuration."""
         if self._run is None:
-            name = self._out / "wandb-id.txt"
+            assert self._folder is not None
+            name, record = self._folder / "wandb-id.txt", self._folder / "run.json"
             if not name.exists():
                 name.write_text(uuid.uuid4().hex)
+            config = json.loads(record.read_text())
             self._run = self._wandb.init(
                 project=self._project,
-                name=self._out.name,
+                name=config["out"].rsplit("/", 1)[-1],
                 id=name.read_text(),
                 resume="allow",
-                dir=self._out,
-                config=json.loads((self._out / "run.json").read_text()),
+                dir=self._folder,
+                config=config,
             )
         self._run.log(figures, step=step)
 

@@ -46,7 +46,7 @@ def test_masked_words_and_patches_are_told_by_the_picture(corpora, tmp_path):
     assert train(preset, corpus, tmp_path, held) == 0
     task = preset.task()
     module = task.build()
-    read_weights(tmp_path / "checkpoints", module)
+    read_weights(str(tmp_path / "checkpoints"), module)
     told = colours_told(task, module, Corpus(str(held)))
     # Eight colours; nothing else is hidden, so the text does not tell.
     assert told["right"] >= 3 * told["chance"], told

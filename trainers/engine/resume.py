@@ -1,0 +1,50 @@
+"""What a run must share with the one that it resumes, and what may differ."""
+
+from collections.abc import Mapping
+from typing import Any
+
+REFUSED: dict[str, set[str] | None] = {
+    "model": None,
+    "corpora": None,
+    "shares": None,
+    "parameters": None,
+    "train": {"global_batch", "seed", "shuffle_window", "ema", "complete_only"},
+}
+"""What may not differ: the function that weights mean, the data and its order, and the state that
+is kept. None stands for everything below a name."""
+
+SHOWN = 4
+"""So many parameters of other shapes are named; a changed size changes most."""
+
+Described = Mapping[str, Any]
+"""A run's settings, corpora and shapes of parameters by group and name; values are JSON's."""
+
+
+def differences(then: Described, now: Described) -> tuple[list[str], list[str]]:
+    """Phrases of what differs between the run that saved and this one: what makes it another run,
+    and what may change."""
+    refused: list[str] = []
+    told: list[str] = []
+    for group in sorted(then.keys() | now.keys()):
+        before, after = _flat(then.get(group, {})), _flat(now.get(group, {}))
+        names = [n for n in sorted(before.keys() | after.keys()) if _at(before, n) != _at(after, n)]
+        only = REFUSED.get(group, set[str]())
+        for name in names[: SHOWN if group == "parameters" else None]:
+            phrase = (
+                f"{group}{name and '.' + name} was {_at(before, name)}, now is {_at(after, name)}"
+            )
+            (refused if only is None or name in only else told).append(phrase)
+    return refused, told
+
+
+def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
+    if not isinstance(value, Mapping):
+        return {prefix: value}
+    found: dict[str, Any] = {}
+    for name, inner in value.items():
+        found |= _flat(inner, f"{prefix}.{name}" if prefix else name)
+    return found
+
+
+def _at(flat: dict[str, Any], name: str) -> str:
+    return repr(flat[name]) if name in flat else "absent"

@@ -1,0 +1,314 @@
+"""A run, and all of it that is made ready before its first step."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+
+from septet.preprocess import files
+from septet.preprocess.shards.reader import Corpus
+from septet.trainers.draws import generator
+from septet.trainers.engine.checkpoint import Checkpoints
+from septet.trainers.engine.config import OptimizerSettings, TrainSettings
+from septet.trainers.engine.distributed import Parallel, World
+from septet.trainers.engine.folder import RunFolder, set_aside
+from septet.trainers.engine.metrics import Meter, Reporter, forward_flops
+from septet.trainers.engine.optim import MovingAverage, learning_rate, make_optimizer
+from septet.trainers.engine.resume import Described
+from septet.trainers.engine.step import Update, Updater
+from septet.trainers.loader.batches import Loader, Progress
+from septet.trainers.loader.kept import read_tombstones
+from septet.trainers.loader.source import Health, Source
+from septet.trainers.task import Evaluator, Task, Tracker
+
+
+@dataclass(frozen=True)
+class Run:
+    """Everything that determines a run's result, with where it goes."""
+
+    task: Task
+    train: TrainSettings
+    optimizer: OptimizerSettings
+    corpora: Mapping[str, Sequence[tuple[Corpus, float]]]
+    """Corpora and weights of each stream."""
+    out: str
+    """Its folder: a local path, or a URL that fsspec knows."""
+    held_out: Corpus | None = None
+    evaluators: Sequence[Evaluator] = ()
+    """Measures beside the task's own."""
+    trackers: Sequence[Tracker] = ()
+    initial: Sequence[Path] = ()
+    """Files of weights to start from (`Task.initial`); a resumed run does not look at them."""
+    resume: bool = True
+    """Go on from the newest checkpoint in the folder; otherwise the folder is set aside."""
+    record: Mapping[str, Any] | None = None
+    """What `run.json` should say of how the run was started."""
+
+
+@dataclass
+class Prepared:
+    """A run that is ready for its next step. All ranks call its methods together."""
+
+    run: Run
+    world: World
+    folder: RunFolder
+    parallel: Parallel
+    average: MovingAverage | None
+    health: Health
+    saves: Checkpoints
+    progress: Progress
+    flops: Mapping[str, int]
+    """Of a sample's forward pass, by stream."""
+    reporter: Reporter
+    evaluators: Sequence[Evaluator]
+    update: Updater
+    loader: Loader
+    meter: Meter = field(default_factory=Meter)
+    last: Update | None = None
+    """What the newest step came to."""
+
+    def advance(self, asked: bool) -> bool:
+        """Do one step.
+
+        Args:
+            asked: Whether a signal asked this rank to leave.
+
+        Returns:
+            Whether one asked any rank. Where there are several, the step itself carries the
+            question, so that a signal during a step may be answered after the next one.
+        """
+        self.meter.begin_step()
+        with self.meter.waiting():
+            step = next(self.loader)
+        device, streams = self.world.device, self.run.task.streams
+        batches = [[batch.to(device) for batch in sub] for sub in step.sub_batches]
+        rate = learning_rate(self.run.optimizer, self.progress.step, self.run.train.steps)
+        self.last = self.update(batches, self.progress.step, rate, asked)
+        if self.average:
+            self.average.update(self.parallel.raw)
+        self.progress = step.after
+        self.meter.steps += 1
+        for sub in batches:
+            rows = self.world.size * sum(len(batch) for batch in sub)
+            self.meter.samples += rows
+            self.meter.tokens += rows * streams[sub[0].stream].tokens
+            self.meter.flops += rows * self.flops[sub[0].stream]
+        self.saves.poll()
+        return self.last.asked
+
+    def report(self) -> None:
+        """Record the newest step's figures and begin a new stretch of time."""
+        assert self.last is not None
+        rates = self.reporter.rates(self.meter, self.run.train.steps - self.progress.step)
+        bad = self.world.sum(torch.tensor(float(self.health.bad)))
+        losses = {f"loss/{name}": value for name, value in self.last.losses.items()}
+        figures = {
+            "loss": self.last.total,
+            **losses,
+            "gradient_norm": self.last.gradient_norm,
+            "learning_rate": self.last.rate,
+            "skipped_samples": float(bad),
+            **rates,
+        }
+        self.reporter.log(self.progress.step, figures)
+        self.reporter.show(self.progress.step, {"loss": self.last.total}, rates)
+        self.meter.restart()
+
+    def save(self) -> None:
+        """Write a checkpoint."""
+        with self.meter.paused():
+            self.saves.save(self.parallel.raw, self.update.optimizer, self.progress, self.average)
+            self.folder.publish()
+
+    def measure(self) -> None:
+        """Take the measures, with the moving average of the weights where there is one. Before
+        the last ones, a checkpoint that is being written is finished: measures may fail."""
+        with self.meter.paused():
+            if self.progress.step >= self.run.train.steps:
+                self.saves.wait()
+            if self.average:
+                self.average.swap(self.parallel.raw)
+            with self.parallel.evaluating() as ready:
+                figures = {
+                    f"{evaluator.name}/{name}": value
+                    for evaluator in self.evaluators
+                    for name, value in evaluator(ready, self.world.device).items()
+                }
+            if self.average:
+                self.average.swap(self.parallel.raw)
+            if figures:
+                self.reporter.log(self.progress.step, figures)
+                shown = "  ".join(f"{name} {value:.3f}" for name, value in figures.items())
+                self.reporter.say(f"held out: {shown}")
+
+    def finish(self, why: str) -> None:
+        """Wait for a checkpoint that is being written, and say `why` the run ends."""
+        self.saves.wait()
+        self.reporter.say(f"{why} {self.progress.step}, checkpoints in {self.saves.folder}")
+
+
+@contextmanager
+def prepare(run: Run, world: World, console: Console | None = None) -> Iterator[Prepared]:
+    """The run's parts, with its newest checkpoint loaded; closed when the block ends. If it ends
+    by a failure, a checkpoint that is being written is finished first.
+
+    Raises:
+        CheckpointError: what is in `run.out` belongs to another run, or is damaged.
+        ValueError: something does not fit; what was in the folder stays as it was.
+    """
+    console = console or Console(highlight=False, soft_wrap=True)
+    task, train = run.task, run.train
+    with ExitStack() as stack:
+        sources = _sources(run, Health(train.max_bad_samples))
+        evaluators = [*(task.evaluators(run.held_out) if run.held_out else []), *run.evaluators]
+        torch.manual_seed(int(generator("init", train.seed).integers(2**63)))
+        module = task.build()
+        described = _describe(run, sources, world)
+        saves = Checkpoints(
+            files.join(run.out, "checkpoints"),
+            train.keep,
+            described,
+            world,
+            train.async_save,
+            train.damaged,
+        )
+        stack.callback(saves.abandon)
+        newest = saves.newest(module) if run.resume else None
+        begun: dict[str, torch.Tensor] = {}
+        if newest is None:
+            for path in run.initial:
+                begun |= task.initial(path)
+        fresh = module.load_state_dict(begun, strict=False)
+        assert not fresh.unexpected_keys, fresh.unexpected_keys
+        parallel = Parallel(module.to(world.device), task, train, world)
+        optimizer = make_optimizer(parallel.raw, task, run.optimizer)
+        average = MovingAverage(parallel.raw, train.ema) if train.ema else None
+
+        # All that can be found wrong has been; only now is anything written.
+        aside = set_aside(run.out) if world.main and not run.resume else None
+        world.barrier()
+        folder = RunFolder(run.out)
+        folder.fetch()
+        progress = Progress()
+        if newest is not None:
+            progress = saves.load(newest, parallel.raw, optimizer, average)
+        flops = forward_flops(task)
+        parameters = sum(p.numel() for p in parallel.raw.parameters())
+        if world.main:
+            _write_record(folder.here, run, described, parameters, flops)
+        health = next(iter(sources.values())).health
+        health.report = folder.here / f"skipped-{world.rank}.jsonl"
+        reporter = Reporter(folder.here, world, train.steps, progress.step, console, run.trackers)
+        stack.callback(folder.publish)
+        stack.callback(reporter.close)
+        for line in _greeting(run, world, newest, progress, aside, saves.told, parameters):
+            reporter.say(line)
+        if begun:
+            missing = ", ".join(fresh.missing_keys) or "none"
+            reporter.say(f"weights from files; at random: {missing}")
+        for name, source in sources.items():
+            if left_out := sum(kept.dropped for kept in source.kept):
+                reporter.say(
+                    f"{name}: {left_out:,} samples lack a column or are tombstones: left out"
+                )
+            for column, lacking in source.lacking.items():
+                reporter.say(f"{name}: {lacking:,} samples have no value in {column}: kept")
+        loader = Loader(
+            task,
+            sources,
+            seed=train.seed,
+            progress=progress,
+            rank=world.rank,
+            world=world.size,
+            micro_batch=train.micro_batch,
+            workers=train.workers,
+            prefetch=train.prefetch,
+            readahead=train.readahead if train.cache else 0,
+        )
+        stack.callback(loader.close)
+        yield Prepared(
+            run=run,
+            world=world,
+            folder=folder,
+            parallel=parallel,
+            average=average,
+            health=health,
+            saves=saves,
+            progress=progress,
+            flops=flops,
+            reporter=reporter,
+            evaluators=evaluators,
+            update=Updater(task, parallel, optimizer, train.seed, run.optimizer.clip_norm),
+            loader=loader,
+        )
+
+
+def _greeting(
+    run: Run,
+    world: World,
+    newest: str | None,
+    progress: Progress,
+    aside: str | None,
+    told: Sequence[str],
+    parameters: int,
+) -> Iterator[str]:
+    """The first lines that a run says."""
+    start = f"resuming after step {progress.step}" if newest else "starting"
+    yield (
+        f"{start}: {parameters:,} parameters, {world.size} x {world.device.type}, "
+        f"{run.train.global_batch} samples a step, results in {run.out}"
+    )
+    if aside:
+        yield f"the earlier run is kept in {aside}"
+    yield from told
+    if newest and run.initial:
+        names = ", ".join(map(str, run.initial))
+        yield f"--initial {names} is not looked at: the weights are those of the checkpoint"
+
+
+def _describe(run: Run, sources: Mapping[str, Source], world: World) -> Described:
+    """What a checkpoint says of its run, see `engine.resume`."""
+    settings = run.task.settings
+    return {
+        "model": settings.model_dump(mode="json") if settings else None,
+        "corpora": {name: source.digests for name, source in sources.items()},
+        "shares": {name: [w for _, w in corpora] for name, corpora in run.corpora.items()},
+        "train": run.train.model_dump(mode="json"),
+        "optimizer": run.optimizer.model_dump(mode="json"),
+        "world": {"ranks": world.size, "device": world.device.type},
+    }
+
+
+def _sources(run: Run, health: Health) -> dict[str, Source]:
+    train, task = run.train, run.task
+    dead = read_tombstones(train.tombstones)
+    first = {sub.stream: sub.rows for step in range(64) for sub in task.plan(train.seed, step)}
+    common = (train.seed, train.shuffle_window, health, train.complete_only, dead)
+    return {
+        name: Source(name, task, corpora, first.get(name, 1), *common)
+        for name, corpora in run.corpora.items()
+    }
+
+
+def _write_record(
+    folder: Path, run: Run, described: Described, parameters: int, flops: Mapping[str, int]
+) -> None:
+    """`run.json`: what is needed to run this again."""
+    record = {
+        **(run.record or {}),
+        **described,
+        "out": run.out,
+        "paths": {name: [c.path for c, _ in corpora] for name, corpora in run.corpora.items()},
+        "initial": [str(path) for path in run.initial],
+        "held_out": run.held_out.path if run.held_out else None,
+        "parameters": parameters,
+        "forward_flops_per_sample": dict(flops),
+        "versions": {name: version(name) for name in ("torch", "numpy")},
+    }
+    (folder / "run.json").write_text(json.dumps(record, indent=1) + "\n")
