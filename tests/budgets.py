@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 FILE = 500
-ENGINE = 1250
+ENGINE = 2400
 MODEL = 350
 TASK = 160
 

@@ -60,8 +60,12 @@ def train(
     held_out: Path | None = None,
     **more: Any,
 ) -> int:
-    """Train with the ranks that this process is one of."""
+    """Train on one corpus."""
     held = Corpus(str(held_out)) if held_out else None
-    run = run_of(preset, corpus, out, held_out=held, **more)
+    return fit_alone(run_of(preset, corpus, out, held_out=held, **more))
+
+
+def fit_alone(run: Run) -> int:
+    """Train with the ranks that this process is one of."""
     with world() as ranks:
         return fit(run, ranks)

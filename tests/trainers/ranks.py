@@ -13,6 +13,13 @@ _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(["torch", "torch.distributed.fsdp", "tests.trainers.conftest"])
 
 
+def start(function: Callable[..., Any], *arguments: Any) -> Any:
+    """A process that calls a module-level function, with torch imported already."""
+    process = _CONTEXT.Process(target=function, args=arguments)
+    process.start()
+    return process
+
+
 def _enter(rank: int, size: int, port: int, results: Any, function: Any, arguments: Any) -> None:
     os.environ.update(
         RANK=str(rank), WORLD_SIZE=str(size), LOCAL_RANK=str(rank),

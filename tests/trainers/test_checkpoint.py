@@ -7,9 +7,8 @@ from pathlib import Path
 import pytest
 
 from septet.trainers.engine.checkpoint import CheckpointError
-from septet.trainers.engine.loop import fit
 from septet.trainers.engine.step import NonFiniteError
-from tests.trainers.conftest import run_of, settings, train
+from tests.trainers.conftest import fit_alone, run_of, settings, train
 from tests.trainers.runs import completed, figures, same, stop_after
 
 
@@ -161,13 +160,6 @@ def test_whatever_else_differs_is_told(finished, scenes, tmp_path, capsys):
     assert any(line.startswith("--initial nosuch.pt is not looked at") for line in said)
     record = json.loads((out / "checkpoints/step-00000009/state.json").read_text())
     assert record["optimizer"]["lr"] == 0.0001 and record["model"]["layers"] == 1
-
-
-def fit_alone(run) -> int:
-    from septet.trainers.engine.distributed import world
-
-    with world() as ranks:
-        return fit(run, ranks)
 
 
 def test_starting_anew_moves_the_old_run_only_when_all_is_well(finished, scenes, tmp_path, capsys):

@@ -6,6 +6,8 @@ from pathlib import Path
 import fsspec
 
 from septet.preprocess import files
+from septet.preprocess.locks import LEASES
+from septet.trainers.engine.lock import HOLDER
 
 
 class RunFolder:
@@ -55,16 +57,18 @@ class RunFolder:
 
 
 def set_aside(url: str) -> str | None:
-    """Rename an earlier run's folder to the first free FOLDER.N; its new name."""
+    """Move what is in an earlier run's folder to the first free FOLDER.N; its name. The folder
+    itself stays, as this process holds it. Checkpoints go last: they make it a run."""
     url = url.rstrip("/")
-    if not files.list_folder(url):
+    names = [name for name in files.list_folder(url) if name not in (LEASES, HOLDER)]
+    if not names:
         return None
     number = 1
     while files.exists(aside := f"{url}.{number}"):
         number += 1
-    if files.is_local(url):
-        files.local_path(url).rename(files.local_path(aside))
-    else:
-        fs, plain = fsspec.url_to_fs(url)
-        fs.mv(plain, fsspec.url_to_fs(aside)[1], recursive=True)
+    fs, plain = fsspec.url_to_fs(url)
+    _, there = fsspec.url_to_fs(aside)
+    fs.makedirs(there, exist_ok=True)
+    for name in sorted(names, key=lambda name: name == "checkpoints"):
+        fs.mv(files.join(plain, name), files.join(there, name), recursive=True)
     return aside

@@ -17,6 +17,7 @@ def fit(run: Run, world: World, console: Console | None = None) -> int:
 
     Raises:
         CheckpointError: what is in `run.out` belongs to another run.
+        FolderBusyError: another run trains in it.
         NonFiniteError: see `engine.step`. A checkpoint that was being written is finished.
         TooManyBadSamplesError: see `loader.source`.
     """

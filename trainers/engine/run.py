@@ -18,6 +18,7 @@ from septet.trainers.engine.checkpoint import Checkpoints
 from septet.trainers.engine.config import OptimizerSettings, TrainSettings
 from septet.trainers.engine.distributed import Parallel, World
 from septet.trainers.engine.folder import RunFolder, set_aside
+from septet.trainers.engine.lock import only_run_in
 from septet.trainers.engine.metrics import Meter, Reporter, forward_flops
 from septet.trainers.engine.optim import MovingAverage, learning_rate, make_optimizer
 from septet.trainers.engine.resume import Described
@@ -160,11 +161,13 @@ def prepare(run: Run, world: World, console: Console | None = None) -> Iterator[
 
     Raises:
         CheckpointError: what is in `run.out` belongs to another run, or is damaged.
+        FolderBusyError: another run trains in it.
         ValueError: something does not fit; what was in the folder stays as it was.
     """
     console = console or Console(highlight=False, soft_wrap=True)
     task, train = run.task, run.train
     with ExitStack() as stack:
+        held = stack.enter_context(only_run_in(run.out, world))
         sources = _sources(run, Health(train.max_bad_samples))
         evaluators = [*(task.evaluators(run.held_out) if run.held_out else []), *run.evaluators]
         torch.manual_seed(int(generator("init", train.seed).integers(2**63)))
@@ -207,6 +210,7 @@ def prepare(run: Run, world: World, console: Console | None = None) -> Iterator[
         reporter = Reporter(folder.here, world, train.steps, progress.step, console, run.trackers)
         stack.callback(folder.publish)
         stack.callback(reporter.close)
+        saves.told += [held] if held else []
         for line in _greeting(run, world, newest, progress, aside, saves.told, parameters):
             reporter.say(line)
         if begun:
