@@ -5,9 +5,10 @@ import time
 from dataclasses import dataclass
 
 from septet.pipelines.annotate.from_recipe import annotate_corpus, recipe_columns
-from septet.pipelines.inputs import Input, find_inputs
+from septet.pipelines.inputs import find_inputs
 from septet.pipelines.progress import BuildProgress
 from septet.pipelines.runners import Runner
+from septet.pipelines.sources.base import Input
 from septet.pipelines.stages.counts import Counts
 from septet.pipelines.stages.curate import CurateStage
 from septet.pipelines.stages.dedup import DedupStage
@@ -58,7 +59,7 @@ def resolve(recipe: Recipe, folder: str, corpus: str) -> list[Stage]:
     Raises:
         RecipeError: an input that is not there.
     """
-    return chain(recipe, find_inputs(recipe, folder), folder, corpus)
+    return chain(recipe, find_inputs(recipe, folder, corpus), folder, corpus)
 
 
 def chain(recipe: Recipe, inputs: tuple[Input, ...], folder: str, corpus: str) -> list[Stage]:

@@ -6,6 +6,7 @@ from rich.console import Console
 from rich.table import Table
 
 from septet.pipelines.annotate.annotate import plan_column
+from septet.pipelines.sources.base import whole_inputs
 from septet.pipelines.stages.stage import Stage
 from septet.preprocess.columns.base import Column
 from septet.schemas.recipe import Recipe
@@ -15,7 +16,8 @@ def explain_stages(
     recipe: Recipe, stages: list[Stage], columns: Mapping[str, Column], console: Console
 ) -> None:
     """Print each stage and column with its fingerprint, whether it is whole, and its settings."""
-    inputs = stages[0].context.inputs
+    slices = stages[0].context.inputs
+    inputs = whole_inputs(slices)
     title = f"{recipe.name}: {len(stages)} stages" + f", {len(columns)} columns" * bool(columns)
     table = Table(title=title, title_justify="left")
     for heading in ("stage", "fingerprint", "state", "settings"):
@@ -28,7 +30,7 @@ def explain_stages(
         table.add_row(*_column_row(stages[0].corpus, name, column))
     console.print(table)
     total = sum(item.bytes for item in inputs)
-    console.print(f"{len(inputs):,} input files, {total:,} bytes")
+    console.print(f"{len(inputs):,} inputs in {len(slices):,} slices, {total:,} bytes")
     for item in inputs[:20]:
         console.print(f"  {item.label}  {item.bytes:,} bytes  {item.digest}", highlight=False)
     if len(inputs) > 20:

@@ -1,89 +1,216 @@
-"""The input files that a recipe names: found, ordered and digested."""
+"""The inputs that a recipe names: found, checked, digested and cut into slices."""
 
 import glob
-from collections.abc import Callable
+import os
+import stat
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import fsspec
 
+from septet.pipelines.input_cache import InputCache, Known
+from septet.pipelines.sources.base import Input, InputError, Source
+from septet.pipelines.sources.listing import listing_digest
+from septet.pipelines.sources.paths import folder_label, locate
+from septet.pipelines.sources.table import SOURCES
 from septet.preprocess import files
-from septet.schemas.recipe import ListSource, Recipe
+from septet.schemas.recipe import Recipe
 from septet.schemas.recipe_file import RecipeError
+from septet.schemas.sources import ListSource
+
+_THREADS = 16
+_KINDS = {
+    stat.S_IFIFO: "a pipe (FIFO)",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
 
 
 @dataclass(frozen=True)
-class Input:
-    """An input file: where it is, how the manifest calls it, and which source it belongs to."""
+class ImageRoot:
+    """A folder of images that lists refer to.
 
-    path: str
+    `digest` covers names, sizes and times of change of all files below, not their content.
+    """
+
     label: str
-    source: int
-    bytes: int
+    path: str
     digest: str
 
 
+@dataclass(frozen=True)
+class _Named:
+    """An input that a pattern matched, before it was looked into."""
+
+    label: str
+    path: str
+    source: int
+
+
 def find_inputs(
-    recipe: Recipe, folder: str, advance: Callable[[int], None] = lambda _: None
+    recipe: Recipe,
+    folder: str,
+    corpus: str | None = None,
+    advance: Callable[[int], None] = lambda _: None,
+    remember: bool = False,
 ) -> tuple[Input, ...]:
-    """All input files in the recipe's order: sources as listed, files by name.
+    """All slices of all inputs in the recipe's order: sources as listed, inputs by name.
+
+    Digests and slices are remembered in `stages/inputs.parquet` of the corpus: an input whose
+    label, size, time of change and inode are those of an earlier build is not read again.
 
     Args:
         recipe: A parsed recipe.
         folder: Where relative paths start.
-        advance: Told how many files have been digested, of `count_inputs`.
+        corpus: The corpus folder; what lies in it is never an input.
+        advance: Told how many inputs have been looked into.
+        remember: Whether to write what was found for the next build.
 
     Raises:
-        RecipeError: a pattern that matches no file.
+        RecipeError: a pattern that matches nothing, or nothing but the corpus itself.
+        InputError: an input that cannot be used: a device, not of the source's kind, or without a
+            column that the settings name.
     """
-    found = []
+    named = [
+        one
+        for number in range(len(recipe.sources))
+        for one in _named(recipe, number, folder, corpus)
+    ]
+    cache = InputCache(corpus)
+
+    def look(one: _Named) -> Known:
+        kind = SOURCES[recipe.sources[one.source].kind]
+        known = cache.get(one.label, one.path, kind)
+        advance(1)
+        return known
+
+    with ThreadPoolExecutor(_THREADS) as pool:
+        facts = list(pool.map(look, named))
+    inputs: list[Input] = []
+    for one, known in zip(named, facts, strict=True):
+        settings = recipe.sources[one.source]
+        SOURCES[settings.kind].check(settings, one.label, known.facts)
+        slices = known.facts.slices
+        inputs += [
+            Input(one.label, one.source, one.path, known.size, known.digest, part, number,
+                  len(slices), folder)
+            for number, part in enumerate(slices)
+        ]  # fmt: skip
+    if remember:
+        cache.write()
+    return tuple(inputs)
+
+
+def image_roots(recipe: Recipe, folder: str) -> dict[str, ImageRoot]:
+    """The folders of images that the recipe's lists refer to, by label.
+
+    Every file below is listed, none is read; a file that is replaced changes the digest.
+
+    Raises:
+        InputError: a folder that is not there.
+    """
+    roots: dict[str, ImageRoot] = {}
     for number, source in enumerate(recipe.sources):
-        for pattern in source.paths:
-            matches = _expand(pattern, folder)
-            if not matches:
-                raise RecipeError(
-                    f"sources.{number}.paths: no file matches {pattern!r} "
+        if isinstance(source, ListSource) and source.image_root is not None:
+            label = folder_label(source.image_root)
+            path = locate(label, folder)
+            if label in roots:
+                continue
+            if files.is_local(path) and not Path(path).is_dir():
+                raise InputError(
+                    f"sources.{number}.image_root: there is no folder {label!r} "
                     f"(relative paths start at {folder})"
                 )
-            found += [(path, label, number) for path, label in matches]
-
-    def digest(item: tuple[str, str, int]) -> Input:
-        path, label, number = item
-        size, content = files.content_digest(path)
-        advance(1)
-        return Input(path, label, number, size, content)
-
-    with ThreadPoolExecutor(8) as pool:
-        return tuple(pool.map(digest, found))
+            roots[label] = ImageRoot(label, path, listing_digest(path))
+    return roots
 
 
-def with_absolute_roots(recipe: Recipe, folder: str) -> Recipe:
-    """The recipe with `image_root`s that do not depend on the working directory."""
-    sources = [
-        source.model_copy(update={"image_root": _absolute(source.image_root, folder)})
-        if isinstance(source, ListSource) and source.image_root is not None
-        else source
-        for source in recipe.sources
-    ]
-    return recipe.model_copy(update={"sources": sources})
+def _named(recipe: Recipe, number: int, folder: str, corpus: str | None) -> Iterator[_Named]:
+    settings = recipe.sources[number]
+    source = SOURCES[settings.kind]
+    seen: set[str] = set()
+    for pattern in settings.paths:
+        where = f"sources.{number}.paths"
+        labels = _expand(pattern, folder, source)
+        foreign = [label for label in labels if not _below(locate(label, folder), corpus)]
+        if not labels:
+            what = "folder" if source.folders else "file"
+            raise RecipeError(
+                f"{where}: no {what} matches {pattern!r} (relative paths start at {folder})"
+            )
+        if not foreign:
+            raise RecipeError(
+                f"{where}: {pattern!r} matches only files of the corpus that is to be built "
+                f"({corpus}); give the corpus another folder, or the pattern another one"
+            )
+        for label in foreign:
+            if label not in seen:  # by an earlier pattern
+                seen.add(label)
+                path = locate(label, folder)
+                _require_readable(path, label, source)
+                yield _Named(label, path, number)
 
 
-def _absolute(path: str, folder: str) -> str:
-    return str((Path(folder) / files.local_path(path)).resolve()) if files.is_local(path) else path
+def _expand(pattern: str, folder: str, source: Source) -> list[str]:
+    """Labels of all that a pattern matches, sorted."""
+    if not files.is_local(pattern):
+        fs, plain = fsspec.url_to_fs(pattern)
+        if source.folders:
+            return [pattern]
+        found = (
+            [plain] if fs.isfile(plain) else [name for name in fs.glob(plain) if fs.isfile(name)]
+        )
+        return sorted(fs.unstrip_protocol(name) for name in found)
+    plain = str(files.local_path(pattern))
+    home = str(Path(plain).expanduser()) if plain.startswith("~") else plain
+    spelled_home = plain.split("/")[0] if home != plain else ""
+    real_home = str(Path(spelled_home).expanduser()) if spelled_home else ""
+    matches = glob.glob(_literal_as_is(home, folder), root_dir=folder, recursive=True)  # noqa: PTH207
+    wanted = os.path.isdir if source.folders else _is_no_folder
+    kept = [match for match in matches if wanted(os.path.join(folder, match))]  # noqa: PTH118
+    if spelled_home:
+        kept = [spelled_home + match.removeprefix(real_home) for match in kept]
+    return sorted(match.rstrip("/") for match in kept)
 
 
-def _expand(pattern: str, folder: str) -> list[tuple[str, str]]:
-    """Files that match, as (path, label)."""
-    if files.is_local(pattern):
-        full = Path(folder) / files.local_path(pattern)
-        # Path.glob takes no absolute pattern.
-        paths = sorted(p for p in glob.glob(str(full), recursive=True) if Path(p).is_file())  # noqa: PTH207
-        return [(str(Path(path).resolve()), _label(path, folder)) for path in paths]
-    fs, plain = fsspec.url_to_fs(pattern)
-    return [(fs.unstrip_protocol(path),) * 2 for path in sorted(fs.glob(plain))]
+def _is_no_folder(path: str) -> bool:
+    return not Path(path).is_dir()
 
 
-def _label(path: str, folder: str) -> str:
-    resolved, base = Path(path).resolve(), Path(folder).resolve()
-    return resolved.relative_to(base).as_posix() if resolved.is_relative_to(base) else path
+def _literal_as_is(pattern: str, folder: str) -> str:
+    """The pattern with those of its leading parts escaped that exist under their own name.
+
+    So a folder `crawl [2024]` and a file `pairs[1].jsonl` can be named as they are.
+    """
+    parts = pattern.split("/")
+    for count in range(len(parts), 0, -1):
+        head = "/".join(parts[:count])
+        if head and glob.has_magic(head) and os.path.lexists(os.path.join(folder, head)):  # noqa: PTH118
+            return "/".join([glob.escape(head), *parts[count:]])
+    return pattern
+
+
+def _below(path: str, corpus: str | None) -> bool:
+    """Whether a path lies in the corpus folder."""
+    if corpus is None or files.is_local(path) != files.is_local(corpus):
+        return False
+    if not files.is_local(path):
+        return path.startswith(corpus.rstrip("/") + "/")
+    real = os.path.realpath(files.local_path(corpus))
+    return os.path.realpath(path).startswith(real + "/") or os.path.abspath(path).startswith(  # noqa: PTH100
+        os.path.abspath(files.local_path(corpus)) + "/"  # noqa: PTH100
+    )
+
+
+def _require_readable(path: str, label: str, source: Source) -> None:
+    if not files.is_local(path):
+        return
+    try:
+        kind = stat.S_IFMT(Path(path).stat().st_mode)
+    except OSError as error:
+        raise InputError(f"{label}: {error.strerror or error}") from error
+    if kind in _KINDS:
+        raise InputError(f"{label} is {_KINDS[kind]}; inputs are files that can be read twice")

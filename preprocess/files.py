@@ -108,6 +108,19 @@ def write_bytes(path: str, data: bytes) -> None:
         out.write(data)
 
 
+def open_read(path: str) -> BinaryIO:
+    """Open a file for reading; a local name is taken as it is, whatever signs it holds.
+
+    Raises:
+        OSError: it is not there or cannot be read.
+    """
+    if is_local(path):
+        return local_path(path).open("rb")
+    fs, remote = fsspec.url_to_fs(path)
+    file: BinaryIO = fs.open(remote, "rb")
+    return file
+
+
 def read_bytes(path: str) -> bytes:
     """The content of `path`."""
     if is_local(path):
@@ -201,10 +214,10 @@ def content_digest(path: str) -> tuple[int, str]:
     spread mebibytes are ("sampled:…"): a crawl's archives are terabytes, and they are written
     once. The digest does not depend on the file's name or times.
     """
-    fs, plain = fsspec.url_to_fs(path)
-    size = int(fs.size(plain))
-    digest = hashlib.blake2b(size.to_bytes(8, "little"), digest_size=16, person=b"septet.input")
-    with fs.open(plain, "rb") as file:
+    with open_read(path) as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(0)
+        digest = hashlib.blake2b(size.to_bytes(8, "little"), digest_size=16, person=b"septet.input")
         if size <= SAMPLED_DIGEST_ABOVE:
             while block := file.read(_SAMPLE):
                 digest.update(block)

@@ -3,61 +3,19 @@
 Field descriptions here are the recipe reference; `docs/recipe.md` is generated from them.
 """
 
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from septet.schemas.sources import Source
 
 
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-CaptionPlace = Literal["alt", "figcaption", "title"]
 ResizeMode = Literal["no", "keep_ratio", "keep_ratio_largest", "center_crop", "border"]
 EncodeFormat = Literal["jpg", "png", "webp"]
-
-
-class WarcSource(_Section):
-    """Web archives: pairs from the pages, and the images where the archive holds them too."""
-
-    kind: Literal["warc"]
-    paths: list[str] = Field(
-        min_length=1,
-        description="WARC files (plain, gzip or zstd) or glob patterns, local or on any store that "
-        "fsspec knows (`s3://…`, `gs://…`). Relative paths start at the recipe's folder.",
-    )
-    captions: list[CaptionPlace] = Field(
-        default=["alt", "figcaption"],
-        min_length=1,
-        description="Where captions are taken from; a picture with several distinct captions gives "
-        "several pairs.",
-    )
-    max_page_bytes: int = Field(
-        default=8 * 2**20, gt=0, description="Pages larger than this after decoding are rejected."
-    )
-
-
-class ListSource(_Section):
-    """Lists of images with captions: Parquet, CSV, TSV, JSON lines (also `.gz`)."""
-
-    kind: Literal["list"]
-    paths: list[str] = Field(min_length=1, description="List files or glob patterns.")
-    url_col: str = Field(default="url", description="Column with the image's URL or path.")
-    caption_col: str = Field(default="caption", description="Column with the caption.")
-    language_col: str | None = Field(
-        default=None, description="Column with the language that the list declares, if any."
-    )
-    extra_cols: list[str] = Field(
-        default=[], description="Columns carried unread into each sample's `extra` (JSON)."
-    )
-    image_root: str | None = Field(
-        default=None,
-        description="Folder of the images when `url_col` holds paths and not URLs. Nothing outside "
-        "this folder is ever read. Relative paths start at the recipe's folder.",
-    )
-
-
-Source = Annotated[WarcSource | ListSource, Field(discriminator="kind")]
 
 
 class Filter(_Section):

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
 from septet.schemas.recipe import Recipe
+from septet.schemas.sources import source_models
 
 
 class RecipeError(ValueError):
@@ -74,7 +75,7 @@ def _explain(fault: Any, node: yaml.Node, data: Any, where: str) -> str:
     found = fault.get("input")
     message = str(fault["msg"]).removeprefix("Input ").strip()
     if fault["type"] in ("union_tag_invalid", "union_tag_not_found"):
-        kinds = str(fault["ctx"].get("expected_tags", "'warc', 'list'"))
+        kinds = ", ".join(repr(kind) for kind in source_models())
         found = found.get("kind") if isinstance(found, dict) else found
         key_prefix = prefix.rstrip(": ") + ".kind: "
         return f"{key_prefix}expected one of {kinds}, found {found!r}"

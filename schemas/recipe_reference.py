@@ -7,11 +7,12 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
-from septet.schemas.recipe import Annotation, ListSource, Recipe, WarcSource
+from septet.schemas.recipe import Annotation, Recipe
+from septet.schemas.sources import source_models
 
 _HEAD = """# Recipe reference
 
-Generated from `schemas/recipe.py` by `make docs`; a test keeps it true.
+Generated from `schemas/recipe.py` and `schemas/sources.py` by `make docs`; a test keeps it true.
 
 A recipe is one YAML file. Unknown keys are errors that name the line and the nearest valid
 spelling. `septet build RECIPE --explain` prints it with every default filled in.
@@ -21,8 +22,7 @@ spelling. `septet build RECIPE --explain` prints it with every default filled in
 def reference() -> str:
     """The reference as Markdown."""
     parts = [_HEAD, *_section("top level", Recipe, [])]
-    for source in (WarcSource, ListSource):
-        kind = typing.get_args(source.model_fields["kind"].annotation)[0]
+    for kind, source in source_models().items():
         parts += _section(f"sources: `kind: {kind}`", source, ["kind"])
     for name, field in Recipe.model_fields.items():
         model = field.annotation

@@ -1,21 +1,27 @@
-"""Web archives: their pages, and the locations of the images that they hold."""
+"""Source `warc`: pages of web archives, and the locations of the images that they hold."""
 
 import re
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from typing import BinaryIO
 
+from septet.pipelines.sources import base
+from septet.pipelines.sources.base import Facts, ImageLocation, Input, InputError, Pair, Source
+from septet.preprocess import files
+from septet.preprocess.html.pages import image_url, parse_page
 from septet.preprocess.http.body import decode_stored, split_head
 from septet.preprocess.images.sniff import image_kind
 from septet.preprocess.warc.records import (
     MAX_BLOCK_BYTES,
     Damage,
     Record,
+    UnusableArchiveError,
     read_record,
     read_records,
 )
 from septet.schemas.reasons import Rejected, RejectedError
+from septet.schemas.sources import WarcSource
 
 _HTML = ("text/html", "application/xhtml+xml")
 _UNTYPED = ("", "application/octet-stream", "application/unknown", "unknown/unknown", "*/*")
@@ -53,6 +59,50 @@ class ImageRecord:
 
 
 Found = HtmlRecord | ImageRecord | Rejected
+
+
+class Warc(Source):
+    """Web archives: pairs from the pages, and locations of images that the archive holds."""
+
+    kind = "warc"
+    version = 2
+    unit = "record"
+
+    def describe(self, path: str, size: int) -> Facts:
+        """One slice: an archive is a chain of members, which only a walk can find."""
+        return Facts([(0, size)])
+
+    def records(self, settings: WarcSource, source: Input, counts: Counter[str]) -> Iterator[Found]:
+        """The pages, images and losses of an archive."""
+        with files.open_read(source.path) as file:
+            try:
+                yield from read_warc(file, settings.max_page_bytes, counts)
+            except UnusableArchiveError as error:
+                raise InputError(str(error)) from error
+
+    def read(
+        self,
+        settings: WarcSource,
+        source: Input,
+        record: HtmlRecord | ImageRecord,
+        counts: Counter[str],
+    ) -> Iterable[base.Found]:
+        """The pairs of a page, or the location of an image."""
+        if isinstance(record, ImageRecord):
+            counts["images_in_archive"] += 1
+            url = image_url(record.url, record.url)
+            if not isinstance(url, str):
+                counts["images_without_url"] += 1
+                return []
+            return [ImageLocation(url, source.label, offset=record.offset, length=record.length)]
+        counts["pages"] += 1
+        page = parse_page(record.body, record.url, record.charset, list(settings.captions))
+        counts["img_elements"] += page.images
+        counts["images_without_caption"] += page.without_caption
+        pairs = [
+            Pair(*pair, page_url=record.url, page_language=page.language) for pair in page.pairs
+        ]
+        return [*pairs, *(replace(bad, page_url=record.url) for bad in page.bad_urls)]
 
 
 def read_warc(

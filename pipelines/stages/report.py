@@ -12,6 +12,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from septet.pipelines.sources.base import whole_inputs
 from septet.pipelines.stages.counts import Counts
 from septet.pipelines.stages.stage import Key, Pass, Stage
 from septet.preprocess import files
@@ -66,7 +67,8 @@ class ReportStage(Stage):
             septet=version("septet"),
             recipe=self.recipe.resolved(),
             inputs=[
-                InputFile(path=i.label, bytes=i.bytes, digest=i.digest) for i in self.context.inputs
+                InputFile(path=i.label, bytes=i.bytes, digest=i.digest)
+                for i in whole_inputs(self.context.inputs)
             ],
             sorted_keys=True,
             counts={

@@ -82,7 +82,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (folder / "secret.jpg").write_bytes(picture(8))
         recipe = folder / "recipe.yaml"
         recipe.write_text(
-            "name: hostile\nsources:\n  - {kind: warc, paths: ['*.warc.gz']}\n"
+            "name: hostile\nsources:\n  - {kind: warc, paths: ['*.warc.gz'], on_broken_input: reject}\n"
             "  - {kind: list, paths: [list.jsonl], image_root: files}\n"
             f"fetch: {{allowed_hosts: ['{server.host}'], retries: 0, first_byte_timeout: 0.5, total_timeout: 2, max_bytes: 2000000}}\n"
         )  # fmt: skip
@@ -116,6 +116,7 @@ def test_each_fault_has_its_reject_row(corpus: Path) -> None:
 def test_broken_inputs_have_theirs(corpus: Path) -> None:
     reasons = Counter((row["source"], row["reason"]) for row in rows(corpus, "rejects"))
     assert reasons["b.warc.gz", "warc_truncated"] == 1
+    assert reasons["c.warc.gz", "input_broken"] == 1
     assert reasons["list.jsonl", "list_row"] == 1
 
 

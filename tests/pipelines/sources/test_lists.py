@@ -5,13 +5,24 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from septet.pipelines.sources.lists import ListError, read_list
+from septet.pipelines.sources.base import InputError
+from septet.pipelines.sources.lists import UrlList, read_list
+from septet.schemas.sources import ListSource
 
 ROWS = [{"url": f"http://e.org/{i}", "caption": f'caption, "{i}"\nline'} for i in range(3)]
 
 
 def read(path: Path, columns: list[str] | None = None) -> list[object]:
-    return [row for batch in read_list(str(path), columns or ["url", "caption"]) for row in batch]
+    wanted = columns or ["url", "caption"]
+    facts = UrlList().describe(str(path), path.stat().st_size)
+    settings = ListSource(kind="list", paths=["x"], url_col=wanted[0], caption_col=wanted[1])
+    UrlList().check(settings, path.name, facts)
+    return [
+        row
+        for part in facts.slices
+        for batch in read_list(str(path), wanted, part)
+        for row in batch
+    ]
 
 
 def test_every_kind_of_list(tmp_path: Path) -> None:
@@ -61,5 +72,5 @@ def test_unreadable_lists_say_what_to_do(
     tmp_path: Path, name: str, data: bytes, message: str
 ) -> None:
     (tmp_path / name).write_bytes(data)
-    with pytest.raises(ListError, match=message):
+    with pytest.raises(InputError, match=message):
         read(tmp_path / name)

@@ -1,0 +1,113 @@
+"""What earlier builds found out about their inputs, so that a start does not read them again.
+
+A file counts as unchanged while its label, size, time of change (nanoseconds) and inode are those
+that were noted; on object stores label, size and entity tag or time. That is trusted: whoever
+changes bytes and sets all of these back is not noticed. A file that changed less than
+two seconds before it was read is not noted, for it might change again within one tick of its clock.
+"""
+
+import json
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import fsspec
+import pyarrow as pa
+
+from septet.pipelines.sources.base import Facts, InputError, Source
+from septet.pipelines.sources.listing import listing_digest, stamp_of
+from septet.preprocess import files
+
+CACHE = "stages/inputs.parquet"
+_SCHEMA = pa.schema(
+    [
+        pa.field("label", pa.string(), nullable=False),
+        pa.field("kind", pa.string(), nullable=False),
+        pa.field("stamp", pa.string(), nullable=False),
+        pa.field("size", pa.int64(), nullable=False),
+        pa.field("digest", pa.string(), nullable=False),
+        pa.field("facts", pa.string(), nullable=False),
+    ]
+)
+_SETTLED_NS = 2 * 10**9
+
+
+@dataclass(frozen=True)
+class Known:
+    """What is known of an input: bytes, digest of its content, slices and columns."""
+
+    size: int
+    digest: str
+    facts: Facts
+
+
+class InputCache:
+    """The notes of one corpus; nothing is read or written where there is none (None)."""
+
+    def __init__(self, corpus: str | None):
+        self._path = files.join(corpus, CACHE) if corpus is not None else None
+        self._noted: dict[tuple[str, str], tuple[str, Known]] = {}
+        self._current: dict[tuple[str, str], tuple[str, Known]] = {}
+        if self._path is None or not files.exists(self._path):
+            return
+        try:
+            rows = files.read_table(self._path).to_pylist()
+        except (OSError, pa.ArrowInvalid):  # damaged notes are no notes
+            return
+        for row in rows:
+            known = Known(row["size"], row["digest"], _facts(row["facts"]))
+            self._noted[row["label"], row["kind"]] = row["stamp"], known
+
+    def get(self, label: str, path: str, source: Source) -> Known:
+        """What is noted of an input, or what reading it now tells.
+
+        Raises:
+            InputError: it cannot be read, or is not of the source's kind.
+        """
+        kind = f"{source.kind}-{source.version}"
+        try:
+            size, stamp = _stat(path)
+            noted = self._noted.get((label, kind))
+            if noted is not None and stamp and noted[0] == stamp:
+                self._current[label, kind] = noted
+                return noted[1]
+            facts = source.describe(path, size)
+            digest = listing_digest(path) if source.folders else files.content_digest(path)[1]
+        except InputError as error:
+            raise InputError(f"{label}: {error}") from error
+        except OSError as error:
+            raise InputError(f"{label}: cannot be read: {error.strerror or error}") from error
+        known = Known(size, digest, facts)
+        if stamp:
+            self._current[label, kind] = stamp, known
+        return known
+
+    def write(self) -> None:
+        """Note all inputs that were asked for, in place of those noted before."""
+        if self._path is None or self._current == self._noted:
+            return
+        rows = [
+            {"label": label, "kind": kind, "stamp": stamp, "size": known.size,
+             "digest": known.digest,
+             "facts": json.dumps({"slices": known.facts.slices, "columns": known.facts.columns})}
+            for (label, kind), (stamp, known) in sorted(self._current.items())
+        ]  # fmt: skip
+        files.write_table(self._path, pa.Table.from_pylist(rows, _SCHEMA), _SCHEMA)
+
+
+def _facts(text: str) -> Facts:
+    stored = json.loads(text)
+    return Facts([(start, stop) for start, stop in stored["slices"]], stored["columns"])
+
+
+def _stat(path: str) -> tuple[int, str]:
+    """Size and stamp of an input; the stamp is empty where it says too little to be trusted."""
+    if not files.is_local(path):
+        fs, plain = fsspec.url_to_fs(path)
+        info = fs.info(plain)
+        stamp = stamp_of(info)
+        return int(info.get("size") or 0), f"{info.get('size')} {stamp}" if stamp else ""
+    found = files.local_path(path).stat()
+    if Path(path).is_dir() or time.time_ns() - found.st_mtime_ns < _SETTLED_NS:
+        return found.st_size, ""
+    return found.st_size, f"{found.st_size} {found.st_mtime_ns} {found.st_ino}"

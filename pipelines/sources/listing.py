@@ -1,0 +1,78 @@
+"""Listings of folders of images: every file below, by name, with size and time of change."""
+
+import hashlib
+import os
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import fsspec
+
+from septet.preprocess import files
+
+
+class Entry(NamedTuple):
+    """A file below a folder: its path within, bytes, and what tells that it changed."""
+
+    name: str
+    size: int
+    stamp: str
+
+
+def list_files(path: str, after: str = "", before: str | None = None) -> Iterator[Entry]:
+    """Files below a folder whose name is in [after, before), by ascending name.
+
+    Links are followed, but not round in a circle. Memory is bounded by the largest single folder.
+    """
+    if files.is_local(path):
+        yield from _walk(path, "", after, before, frozenset())
+        return
+    fs, plain = fsspec.url_to_fs(path)
+    for name, info in sorted(fs.find(plain, detail=True).items()):
+        within = name[len(plain) :].lstrip("/")
+        if within >= after and (before is None or within < before):
+            yield Entry(within, int(info.get("size") or 0), stamp_of(info))
+
+
+def _walk(
+    path: str, below: str, after: str, before: str | None, above: frozenset[tuple[int, int]]
+) -> Iterator[Entry]:
+    here = os.path.join(path, below)  # noqa: PTH118
+    found = os.stat(here)  # noqa: PTH116
+    if (found.st_dev, found.st_ino) in above:
+        return
+    above |= {(found.st_dev, found.st_ino)}
+    with os.scandir(here) as entries:
+        # With the slash that follows a folder's name in all names below, order is that of names.
+        listed = sorted((entry.name + "/" * entry.is_dir(), entry) for entry in entries)
+    for within, entry in listed:
+        name = below + within
+        if before is not None and name >= before:
+            return
+        if name.endswith("/"):
+            if name >= after or after.startswith(name):
+                yield from _walk(path, name, after, before, above)
+        elif name >= after:
+            try:
+                stat = entry.stat()
+            except OSError:  # a link to nothing
+                yield Entry(name, -1, "")
+            else:
+                yield Entry(name, stat.st_size, str(stat.st_mtime_ns))
+
+
+def listing_digest(path: str) -> str:
+    """Digest of the names, sizes and times of change of all files below a folder."""
+    digest = hashlib.blake2b(digest_size=16, person=b"septet.listing")
+    for entry in list_files(path):
+        line = f"{entry.name}\0{entry.size}\0{entry.stamp}\n"
+        digest.update(line.encode("utf-8", "surrogateescape"))
+    return f"listing:{digest.hexdigest()}"
+
+
+def stamp_of(info: dict[str, Any]) -> str:
+    """What an object store says about the state of an object: tag, generation or time."""
+    for key in ("ETag", "etag", "md5", "md5Hash", "generation", "LastModified", "last_modified",
+                "updated", "mtime", "created"):  # fmt: skip
+        if info.get(key):
+            return str(info[key])
+    return ""

@@ -1,0 +1,9 @@
+"""The table of all sources. A new kind is a file here, a settings model in
+`septet.schemas.sources`, and a line in this table."""
+
+from septet.pipelines.sources.base import Source
+from septet.pipelines.sources.lists import UrlList
+from septet.pipelines.sources.warc import Warc
+
+SOURCES: dict[str, Source] = {source.kind: source for source in (Warc(), UrlList())}
+"""Kind in the recipe to its source."""

@@ -1,0 +1,98 @@
+"""Settings of the sources: the entries of a recipe's `sources`, one model a kind."""
+
+import typing
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+CaptionPlace = Literal["alt", "figcaption", "title"]
+
+
+class SourceSettings(BaseModel):
+    """What the settings of every source hold."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kind: str
+    paths: list[str] = Field(min_length=1)
+    on_broken_input: Literal["stop", "reject"] = Field(
+        default="stop",
+        description="What happens when an input cannot be read to its end: `stop` ends the build "
+        "and names the input and the place; `reject` keeps what came before and writes one reject "
+        "row (`input_broken`).",
+    )
+
+
+class WarcSource(SourceSettings):
+    """Web archives: pairs from the pages, and the images where the archive holds them too."""
+
+    kind: Literal["warc"]
+    paths: list[str] = Field(
+        min_length=1,
+        description="WARC files (plain, gzip or zstd) or glob patterns, local or on any store that "
+        "fsspec knows (`s3://…`, `gs://…`). Relative paths start at the recipe's folder.",
+    )
+    captions: list[CaptionPlace] = Field(
+        default=["alt", "figcaption"],
+        min_length=1,
+        description="Where captions are taken from; an image with several distinct captions gives "
+        "several pairs.",
+    )
+    max_page_bytes: int = Field(
+        default=8 * 2**20, gt=0, description="Pages larger than this after decoding are rejected."
+    )
+
+
+class ListSource(SourceSettings):
+    """Lists of images with captions: Parquet, CSV, TSV, JSON lines (also `.gz`)."""
+
+    kind: Literal["list"]
+    paths: list[str] = Field(min_length=1, description="List files or glob patterns.")
+    url_col: str | None = Field(
+        default="url",
+        description="Column with the image's URL or path; `null` for a list of texts alone.",
+    )
+    caption_col: str | None = Field(
+        default="caption",
+        description="Column with the caption, or a list of captions (one pair each); `null` for a "
+        "list of images alone.",
+    )
+    language_col: str | None = Field(
+        default=None, description="Column with the language that the list declares, if any."
+    )
+    extra_cols: list[str] = Field(
+        default=[], description="Columns carried unread into each sample's `extra` (JSON)."
+    )
+    annotation_cols: list[str] = Field(
+        default=[],
+        description="Columns carried into each sample's `annotations` (JSON), which are part of "
+        "what a sample is: two rows with the same image and words and other annotations (a box, "
+        "say) are two samples.",
+    )
+    image_root: str | None = Field(
+        default=None,
+        description="Folder of the images when `url_col` holds paths and not URLs. No path that "
+        "leads out of this folder is read. Relative paths start at the recipe's folder.",
+    )
+
+    incomplete_rows: Literal["reject", "keep"] = Field(
+        default="reject",
+        description="What happens to rows whose URL or caption is empty: a reject row, or a sample "
+        "without an image or without a text. Rows with neither are always rejected.",
+    )
+
+    @model_validator(mode="after")
+    def _has_image_or_text(self) -> "ListSource":
+        if self.url_col is None and self.caption_col is None:
+            raise ValueError("a list needs url_col, caption_col or both")
+        return self
+
+
+Source = Annotated[WarcSource | ListSource, Field(discriminator="kind")]
+"""Any source's settings; pydantic picks the model by `kind`."""
+
+
+def source_models() -> dict[str, type[SourceSettings]]:
+    """The settings model of each kind of source, in the order of `Source`."""
+    models = typing.get_args(typing.get_args(Source)[0])
+    return {typing.get_args(model.model_fields["kind"].annotation)[0]: model for model in models}
