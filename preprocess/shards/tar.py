@@ -1,20 +1,48 @@
 """Tars of samples: a deterministic writer, and an indexer for tars that others wrote."""
 
 import hashlib
+import os
+import re
 import tarfile
 import zlib
+from collections import Counter
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 Member = dict[str, Any]
 """An entry of `septet.schemas.tables.MEMBERS`."""
 
-MAX_NAME_BYTES = 100
+MAX_NAME_BYTES = 1024
+"""Longest name of a member; from 101 bytes on it takes a PAX header."""
+_USTAR_NAME_BYTES = 100
 _END = b"\0" * 1024
+_READ_BYTES = 2**20
+_MAX_LABEL_BYTES = 2**20
+_LABELS = frozenset(
+    {
+        tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK, tarfile.XHDTYPE, tarfile.XGLTYPE,
+        tarfile.SOLARIS_XHDTYPE,
+    }
+)  # fmt: skip
+"""Types of headers that say something of the members behind them."""
+_WITHOUT_CONTENT = {
+    tarfile.LNKTYPE: "links", tarfile.SYMTYPE: "links", tarfile.DIRTYPE: "folders",
+    tarfile.CHRTYPE: "devices", tarfile.BLKTYPE: "devices", tarfile.FIFOTYPE: "devices",
+}  # fmt: skip
+_PACKED = ((b"\x1f\x8b", "gzip"), (b"\x28\xb5\x2f\xfd", "zstd"), (b"PK\x03\x04", "zip"))
+_PAX_RECORD = re.compile(rb"(\d{1,7}) ([^=\n]+)=")
 
 
 class TarError(ValueError):
-    """A tar that does not hold samples as WebDataset means them."""
+    """A tar that does not hold samples as WebDataset means them.
+
+    `member` is the name of the member that is wrong, where there is one.
+    """
+
+    def __init__(self, message: str, member: str | None = None):
+        super().__init__(message)
+        self.member = member
 
 
 def split_name(name: str) -> tuple[str, str]:
@@ -28,7 +56,8 @@ def split_name(name: str) -> tuple[str, str]:
 class ShardWriter:
     """Writes samples into an open binary file as a plain ustar archive.
 
-    Headers carry no time, owner or machine, so equal samples give equal bytes.
+    Headers carry no time, owner or machine, so equal samples give equal bytes. Names that ustar
+    cannot hold (over 100 bytes) get a PAX header.
     """
 
     def __init__(self, out: BinaryIO):
@@ -65,7 +94,8 @@ class ShardWriter:
                 )
             info = tarfile.TarInfo(name)
             info.size, info.mode = len(data), 0o644
-            self._write(info.tobuf(tarfile.USTAR_FORMAT))
+            is_long = len(name.encode()) > _USTAR_NAME_BYTES
+            self._write(info.tobuf(tarfile.PAX_FORMAT if is_long else tarfile.USTAR_FORMAT))
             entries.append(
                 {"ext": ext, "offset": self._offset, "size": len(data), "crc32": zlib.crc32(data)}
             )
@@ -79,50 +109,211 @@ class ShardWriter:
         return self._offset, self._digest.hexdigest()
 
 
-def index_tar(file: BinaryIO, name: str) -> Iterator[tuple[str, list[Member]]]:
-    """Walk a WebDataset tar (ustar, GNU or PAX) and yield each sample's key and members.
+@dataclass(frozen=True)
+class Entry:
+    """A file in a tar: its name, where its content starts, and how many bytes it has there."""
+
+    name: str
+    offset: int
+    size: int
+    is_sparse: bool = False
+
+
+def read_entries(file: BinaryIO, passed_over: Counter[str] | None = None) -> Iterator[Entry]:
+    """Walk the plain files of a tar: v7, ustar, GNU or PAX, also several tars one behind another.
+
+    Zeros between members are passed over, as are bytes behind an end mark that are no tar (old
+    programs pad with what was in memory). A tar may end without an end mark, at a member's end.
+
+    Args:
+        file: Seekable.
+        passed_over: Gets how many `links`, `folders`, `devices` and `unknown_types` there are.
+
+    Raises:
+        TarError: a header that is damaged, or the file ends inside of a member; with the offset.
+    """
+    counts = Counter[str]() if passed_over is None else passed_over
+    size = file.seek(0, os.SEEK_END)
+    at = 0
+    is_end = False  # whether an end mark, zeros, came last
+    extended: dict[str, str] = {}  # of the next member: what PAX and GNU headers say
+    shared: dict[str, str] = {}  # of all that follow
+    while at < size:
+        file.seek(at)
+        block = file.read(tarfile.BLOCKSIZE)
+        if not block.strip(b"\0"):
+            is_end = True
+            at += len(block)
+            continue
+        try:
+            header = tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
+        except tarfile.HeaderError as error:
+            if is_end:
+                at += len(block)
+                continue
+            packed = next(
+                (word for sign, word in _PACKED if at == 0 and block.startswith(sign)), ""
+            )
+            raise TarError(
+                f"is {packed}, no plain tar: unpack it first" if packed
+                else f"no member's header at offset {at} ({error})"
+            ) from error  # fmt: skip
+        is_end = False
+        start = at + tarfile.BLOCKSIZE
+        if header.type == tarfile.GNUTYPE_SPARSE:
+            start = _behind_sparse_map(file, start, block)
+        if header.type in _LABELS:
+            text = _read_label(file, header, start, size)
+            into = shared if header.type == tarfile.XGLTYPE else extended
+            into.update(_parse_label(header.type, text, at))
+            at = _padded(start + header.size)
+            continue
+        words, extended = {**shared, **extended}, {}
+        name = words.get("GNU.sparse.name") or words.get("path") or header.name
+        length = _length(words.get("size"), header.size, name, at)
+        if header.type in _WITHOUT_CONTENT:
+            counts[_WITHOUT_CONTENT[header.type]] += 1
+            at = start
+            continue
+        if start + length > size:
+            raise TarError(
+                f"{name!r} at offset {start} has {length} bytes and the file ends at {size}: it is "
+                "cut short",
+                name,
+            )
+        at = _padded(start + length)
+        if not header.isreg():
+            counts["unknown_types"] += 1
+        else:
+            is_sparse = header.type == tarfile.GNUTYPE_SPARSE or any(
+                word.startswith("GNU.sparse.") for word in words
+            )
+            yield Entry(name, start, length, is_sparse)
+
+
+def _padded(end: int) -> int:
+    return -(-end // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
+
+
+def _behind_sparse_map(file: BinaryIO, start: int, block: bytes) -> int:
+    """Where the content of an old GNU sparse member starts: behind further blocks of its map."""
+    is_continued = block[482] != 0
+    while is_continued:
+        file.seek(start)
+        more = file.read(tarfile.BLOCKSIZE)
+        start += tarfile.BLOCKSIZE
+        is_continued = len(more) > 504 and more[504] != 0
+    return start
+
+
+def _read_label(file: BinaryIO, header: tarfile.TarInfo, start: int, size: int) -> bytes:
+    if not 0 <= header.size <= min(_MAX_LABEL_BYTES, size - start):
+        raise TarError(f"a header at offset {start} of {header.size} bytes is not believed")
+    file.seek(start)
+    return file.read(header.size)
+
+
+def _parse_label(kind: bytes, data: bytes, at: int) -> dict[str, str]:
+    """What a header of another member's long name or PAX fields says.
+
+    PAX: records of `LENGTH KEY=VALUE\\n`, where LENGTH counts the whole record.
+    """
+    if kind in (tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK):
+        text = data.split(b"\0")[0].decode("utf-8", "surrogateescape")
+        return {"path": text} if kind == tarfile.GNUTYPE_LONGNAME else {}
+    fields: dict[str, str] = {}
+    begin = 0
+    while begin < len(data) and data[begin] != 0:
+        match = _PAX_RECORD.match(data, begin)
+        end = begin + int(match[1]) if match else 0
+        if not match or end > len(data) or end <= match.end() or data[end - 1 : end] != b"\n":
+            raise TarError(f"a PAX header at offset {at} is damaged")
+        value = data[match.end() : end - 1].decode("utf-8", "surrogateescape")
+        fields[match[2].decode("utf-8", "surrogateescape")] = value
+        begin = end
+    return fields
+
+
+def _length(text: str | None, size: int, name: str, at: int) -> int:
+    if text is not None:
+        if not (text.isascii() and text.isdigit() and len(text) < 20):
+            raise TarError(f"{name!r} at offset {at} has the size {text!r}", name)
+        size = int(text)
+    if size < 0:
+        raise TarError(f"{name!r} at offset {at} has the size {size}", name)
+    return size
+
+
+def index_tar(
+    file: BinaryIO, name: str, passed_over: Counter[str] | None = None
+) -> Iterator[tuple[str, list[Member]]]:
+    """Walk a WebDataset tar and yield each sample's key and members, as soon as it is complete.
 
     Args:
         file: The tar, seekable.
         name: How to call it in errors.
+        passed_over: Gets how many members are no part of a sample: `links`, `folders`, `devices`,
+            `unknown_types`, `hidden` (their name begins with a dot) and `without_extension`.
 
     Raises:
-        TarError: the tar is truncated or broken, or a key's members are not adjacent.
+        TarError: the tar is cut short or damaged, a key's members are not adjacent, or a member
+            is sparse; the message says how many samples were complete before.
     """
+    counts = Counter[str]() if passed_over is None else passed_over
     seen: set[str] = set()
     key: str | None = None
     members: list[Member] = []
-    end = 0
+    complete = 0
     try:
-        with tarfile.open(fileobj=file, mode="r:") as tar:
-            for info in tar:
-                end = info.offset_data + -(-info.size // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
-                base = info.name.rpartition("/")[2]
-                if not info.isfile() or base.startswith(".") or "." not in base:
-                    continue
-                this, ext = split_name(info.name)
-                if this != key:
-                    if key is not None:
-                        yield key, members
-                    if this in seen:
-                        raise TarError(f"{name}: the members of {this!r} are not adjacent")
-                    seen.add(this)
-                    key, members = this, []
-                if any(member["ext"] == ext for member in members):
-                    raise TarError(f"{name}: {info.name!r} is there twice")
-                content = tar.extractfile(info)
-                data = content.read() if content else b""
-                if len(data) != info.size:
-                    raise TarError(f"{name}: {info.name!r} is cut short")
-                members.append(
-                    {"ext": ext, "offset": info.offset_data, "size": info.size,
-                     "crc32": zlib.crc32(data)}
-                )  # fmt: skip
-    except tarfile.TarError as error:
-        raise TarError(f"{name}: {error}") from error
-    # tarfile takes a header that is cut short for the end of the archive.
-    file.seek(end)
-    if file.read(tarfile.BLOCKSIZE) != b"\0" * tarfile.BLOCKSIZE:
-        raise TarError(f"{name}: no end-of-archive mark at offset {end}: the file is cut short")
+        for entry in read_entries(file, counts):
+            base = entry.name.rpartition("/")[2]
+            this, ext = split_name(entry.name)
+            if base.startswith("."):
+                counts["hidden"] += 1
+                continue
+            if not ext:
+                counts["without_extension"] += 1
+                continue
+            if this != key:
+                if key is not None:
+                    complete += 1
+                    yield key, members
+                    key = None
+                if this in seen:
+                    raise TarError(f"the members of {this!r} are not adjacent")
+                seen.add(this)
+                key, members = this, []
+            _check_member(entry, ext, members)
+            crc32 = _crc32(file, entry)
+            members.append({"ext": ext, "offset": entry.offset, "size": entry.size, "crc32": crc32})
+    except TarError as error:
+        if key is not None and error.member and split_name(error.member)[0] != key:
+            complete += 1
+            yield key, members
+        raise TarError(f"{name}: {error}; {complete} complete samples before it") from error
     if key is not None:
         yield key, members
+
+
+def _check_member(entry: Entry, ext: str, members: list[Member]) -> None:
+    if entry.is_sparse:
+        raise TarError(f"{entry.name!r} is a sparse file: write the tar without --sparse")
+    if any(member["ext"] == ext for member in members):
+        raise TarError(f"{entry.name!r} is there twice")
+    try:
+        entry.name.encode()
+    except UnicodeEncodeError as error:
+        raise TarError(f"the name {entry.name!r} is not UTF-8") from error
+
+
+def _crc32(file: BinaryIO, entry: Entry) -> int:
+    """The CRC-32 of a member's content, read piece by piece."""
+    file.seek(entry.offset)
+    left, crc32 = entry.size, 0
+    while left:
+        piece = file.read(min(left, _READ_BYTES))
+        if not piece:
+            raise TarError(f"{entry.name!r} is cut short")
+        crc32 = zlib.crc32(piece, crc32)
+        left -= len(piece)
+    return crc32

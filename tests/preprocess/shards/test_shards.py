@@ -110,7 +110,7 @@ def test_truncated_tars_are_errors() -> None:
             list(index_tar(io.BytesIO(data[:cut]), "bad tar"))
 
 
-@pytest.mark.parametrize("key", ["a.b", "k" * 97, "x/"])
+@pytest.mark.parametrize("key", ["a.b", "k" * 1021, "x/"])
 def test_keys_that_webdataset_would_misread_are_refused(key: str) -> None:
     with pytest.raises(ValueError, match=r"KEY\.EXT"):
         ShardWriter(io.BytesIO()).add(key, {"jpg": b""})
