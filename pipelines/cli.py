@@ -31,7 +31,10 @@ def build(
         str | None,
         typer.Option("--out", "-o", help="The corpus folder or URL; corpora/NAME when absent."),
     ] = None,
-    workers: Annotated[int, typer.Option(help="Worker processes of the local runner.")] = 1,
+    workers: Annotated[
+        int | None,
+        typer.Option(help="Worker processes of the local runner; one a core when absent."),
+    ] = None,
     runner: Annotated[str, typer.Option(help="Where the pipelines run.")] = "local",
     beam: Annotated[
         list[str] | None,

@@ -74,8 +74,8 @@ def remove(path: str) -> None:
 def remove_temporaries(folder: str) -> None:
     """Remove what writers that were killed left below a local `folder`."""
     if is_local(folder):
-        for left in local_path(folder).rglob(f".*{TEMPORARY_SUFFIX}"):
-            left.unlink(missing_ok=True)
+        for left in [*local_path(folder).rglob(f".*{TEMPORARY_SUFFIX}")]:
+            remove(str(left))
 
 
 @contextmanager

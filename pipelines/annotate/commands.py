@@ -38,7 +38,10 @@ def annotate(
             help="Refuse to make anew what was made with other settings or models.",
         ),
     ] = False,
-    workers: Annotated[int, typer.Option(help="Worker processes of the local runner.")] = 1,
+    workers: Annotated[
+        int | None,
+        typer.Option(help="Worker processes of the local runner; one a core when absent."),
+    ] = None,
     runner: Annotated[str, typer.Option(help="Where the pipeline runs.")] = "local",
     beam: Annotated[list[str] | None, typer.Option(help="A further flag for Beam.")] = None,
 ) -> None:

@@ -3,11 +3,15 @@
 import re
 import traceback
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
+from septet.pipelines.stages.counts import Counts
 from septet.pipelines.stages.graphs import Graph
+
+Told = Callable[[int, Counts], None]
+"""Called with how many tasks were completed, and the sum of the figures of all tasks so far."""
 
 
 class RunnerError(ValueError):
@@ -46,12 +50,21 @@ class Runner(ABC):
         """Raise RunnerError for whatever would make a stage fail for want of set-up."""
 
     @abstractmethod
-    def run(self, name: str, graph: Graph) -> None:
+    def run(self, name: str, graph: Graph, told: Told | None = None) -> None:
         """Run one graph to its end.
+
+        Args:
+            name: What to call it in messages.
+            graph: What to run.
+            told: Called with the figures of the tasks that were completed and of those that run,
+                where the runner has them while it runs.
 
         Raises:
             StageFailed: a worker raised an error or died; what tasks finished is kept.
         """
+
+    def close(self) -> None:  # noqa: B027
+        """End the processes that the runner has started; it may be used again."""
 
 
 def summary(error: BaseException) -> str:

@@ -16,7 +16,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.runners.runner import PipelineResult, PipelineRunner, PipelineState
 from apache_beam.runners.worker import sdk_worker
 
-from septet.pipelines.runners.base import Runner, RunnerError, StageFailed, summary
+from septet.pipelines.runners.base import Runner, RunnerError, StageFailed, Told, summary
 from septet.pipelines.stages.counts import Counts
 from septet.pipelines.stages.graphs import Graph
 from septet.preprocess import files
@@ -42,8 +42,8 @@ class BeamRunner(Runner):
         """Beam's options for the stage `name`."""
         return PipelineOptions([*self.flags(), f"--job_name={job_name(name)}", *self.job.options])
 
-    def run(self, name: str, graph: Graph) -> None:
-        """See `Runner.run`."""
+    def run(self, name: str, graph: Graph, told: Told | None = None) -> None:
+        """See `Runner.run`. Nothing is told while it runs."""
         self.run_pipeline(name, pipeline_of(graph))
 
     def run_pipeline(self, name: str, build_pipeline: BuildPipeline) -> PipelineResult:

@@ -1,140 +1,221 @@
-"""Builds on this machine: Beam's embedded runner, alone or with worker processes."""
+"""Builds on this machine: graphs run by Septet itself, in this process or in worker processes."""
 
-import signal
-import threading
-from collections.abc import Iterator
+import os
+import pickle
+import secrets
+import shutil
+import sys
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from types import FrameType
+from pathlib import Path
 from typing import Any, ClassVar
 
-from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions
-from apache_beam.runners.portability.fn_api_runner import FnApiRunner
-from apache_beam.runners.portability.fn_api_runner.worker_handlers import (
-    FNAPI_RUNNER_CAPABILITIES,
-    GrpcWorkerHandler,
-    WorkerHandler,
-)
-from apache_beam.runners.runner import PipelineResult, PipelineRunner
-from apache_beam.transforms.environments import Environment
+from septet.pipelines.runners.base import Job, Runner, RunnerError, StageFailed, Told, summary
+from septet.pipelines.runners.phases import Phase, PhaseRunner, phases_of
+from septet.pipelines.runners.processes import Worker, WorkerDied, WorkerProcesses, ready
+from septet.pipelines.stages.counts import Counts
+from septet.pipelines.stages.graphs import Graph
+from septet.preprocess import files
+from septet.preprocess.scratch import scratch_folder
+from septet.schemas.layout import STAGES
 
-from septet.pipelines.runners import workers
-from septet.pipelines.runners.base import RunnerError
-from septet.pipelines.runners.beam import BeamRunner, BuildPipeline, check_flags
-
-_URN = "septet:environment:worker_process:v1"
-_OURS = ("runner", "direct_num_workers", "direct_running_mode", "job_name")
+_PRELOAD = ("numpy", "pyarrow.parquet", "pyarrow.compute", "fsspec")
 
 
-class LocalRunner(BeamRunner):
-    """Beam's embedded runner (FnApiRunner).
+class LocalRunner(Runner):
+    """Runs each step's tasks in worker processes, dealt out one by one as workers get free.
 
-    One worker runs in this process. With more, each step's elements are dealt out in turn to as
-    many processes, one bundle each: two workers get the elements 0, 2, 4, … and 1, 3, 5, ….
-    What is grouped or reshuffled is held in this process's memory.
+    Workers are started at the first step that has several tasks, and serve the whole build; with
+    one worker, or for a single task, this process does the work. A shuffle goes through files
+    below the corpus's `stages/` (in the scratch folder where the corpus is remote), so no process
+    holds more of it than one group.
     """
 
     name: ClassVar[str] = "local"
+
+    def __init__(self, job: Job) -> None:
+        super().__init__(job)
+        self._processes: WorkerProcesses | None = None
 
     def check(self) -> None:
         """See `Runner.check`."""
         if self.job.workers < 1:
             raise RunnerError(f"a build needs 1 worker or more, not {self.job.workers}")
-        check_flags(self.job.options, _OURS)
-        if self.job.workers > 1:
-            workers.warm_up()
+        if self.job.options:
+            raise RunnerError(
+                f"{self.job.options[0]} is a flag for Beam, which the local runner does not use: "
+                "leave it out, or take another --runner"
+            )
 
-    def engine(self) -> PipelineRunner:
-        """See `Runner.engine`."""
-        if self.job.workers == 1:
-            return FnApiRunner()
-        return FnApiRunner(default_environment=WorkerProcess())
-
-    def flags(self) -> list[str]:
-        """See `Runner.flags`."""
-        return [f"--direct_num_workers={self.job.workers}"]
-
-    def pipeline_options(self, name: str) -> PipelineOptions:
-        """See `Runner.pipeline_options`."""
-        options = super().pipeline_options(name)
-        if self.job.workers > 1:
-            # Neither of Beam's modes: the environment says how workers start.
-            options.view_as(DirectOptions).direct_running_mode = "worker_process"
-        return options
-
-    def run_pipeline(self, name: str, build_pipeline: BuildPipeline) -> PipelineResult:
-        """See `BeamRunner.run_pipeline`. Ctrl-C ends the workers at once."""
-        with _workers_end_on_interrupt():
-            return super().run_pipeline(name, build_pipeline)
-
-
-class WorkerProcess(Environment):
-    """A Beam environment: Python processes started by `septet.pipelines.runners.workers`."""
-
-    def to_runner_api_parameter(self, context: Any) -> tuple[str, bytes]:
-        """What Beam keeps of an environment in a pipeline's graph."""
-        return _URN, b""
-
-
-@WorkerHandler.register_environment(_URN, bytes)
-class _WorkerProcessHandler(GrpcWorkerHandler):
-    """Starts and stops one worker process for the embedded runner."""
-
-    running: ClassVar[set["_WorkerProcessHandler"]] = set()
-
-    def __init__(self, payload: bytes, state: Any, provision_info: Any, grpc_server: Any) -> None:
-        super().__init__(state, provision_info, grpc_server)
-
-    def start_worker(self) -> None:
-        self._stopping = threading.Event()
-        self.process = workers.start(
-            workers.WorkerRequest(self.control_address, self.worker_id, FNAPI_RUNNER_CAPABILITIES)
-        )
-        self.running.add(self)
-        threading.Thread(target=self._watch, daemon=True).start()
-
-    def stop_worker(self) -> None:
-        self._stopping.set()
-        self.process.join()
-        self.running.discard(self)
+    def run(self, name: str, graph: Graph, told: Told | None = None) -> None:
+        """See `Runner.run`."""
+        with self._shuffle_folder(bool(graph.shuffles)) as folder:
+            tasks: Sequence[Any] = graph.tasks
+            total = _Figures(told)
+            for phase in phases_of(graph, folder):
+                if phase.reads and phase.writes is None:
+                    tasks = graph.groups
+                elif phase.reads:
+                    tasks = phase.groups()
+                if phase.writes:
+                    phase.writes.mkdir(parents=True)
+                self._run_phase(name, phase, tasks, total)
+                if phase.reads:
+                    shutil.rmtree(phase.reads)
 
     def close(self) -> None:
-        self._stopping.set()
-        super().close()
+        """See `Runner.close`."""
+        if self._processes is not None:
+            self._processes.close()
+            self._processes = None
 
-    def _watch(self) -> None:
-        """Fail the pipeline when its worker dies: Beam alone would wait for it for ever."""
-        self.process.join()
-        if self._stopping.is_set():
+    def __del__(self) -> None:
+        self.close()
+
+    def _run_phase(self, name: str, phase: Phase, tasks: Sequence[Any], total: "_Figures") -> None:
+        workers = min(self.job.workers, len(tasks))
+        if workers <= 1:
+            self._run_here(name, phase, tasks, total)
             return
-        error = RuntimeError(f"worker process {self.process.pid} died ({_reason(self.process)})")
-        # The other workers' results are lost to the stage too; waiting for them helps nobody.
-        for other in [*self.running]:
-            other.process.kill()
-        while not self._stopping.wait(0.1):
-            self.control_conn.abort(error)
+        try:
+            _Dealer(self._workers(workers), name, phase, total).run(tasks)
+        except BaseException as error:
+            # Workers are in the middle of tasks of which nobody waits for the result.
+            self.close()
+            if isinstance(error, WorkerDied):
+                raise StageFailed(
+                    f"stage {name} failed: {error} (in {phase.step.stage})"
+                ) from error
+            raise
+
+    def _run_here(self, name: str, phase: Phase, tasks: Sequence[Any], total: "_Figures") -> None:
+        runner = None
+        try:
+            runner = PhaseRunner(phase)
+            for task in tasks:
+                total.completed(runner.run(task), last=phase.writes is None)
+            runner.close()
+        except Exception as error:
+            if runner:
+                runner.close(failed=True)
+            raise _failure(name, phase, summary(error)) from error
+
+    def _workers(self, count: int) -> list[Worker]:
+        if self._processes is None:
+            ours = [name for name in sys.modules if name.startswith("septet.")]
+            serve = "septet.pipelines.runners.phases:serve"
+            self._processes = WorkerProcesses([*_PRELOAD, *ours], serve)
+        return self._processes.ensure(count)
+
+    @contextmanager
+    def _shuffle_folder(self, wanted: bool) -> Iterator[Path]:
+        if not wanted:
+            yield Path()
+            return
+        corpus = self.job.corpus
+        if corpus and files.is_local(corpus):
+            root = files.local_path(files.join(corpus, STAGES)).absolute()
+        else:
+            root = scratch_folder()
+        folder = root / f".shuffle-{secrets.token_hex(4)}{files.TEMPORARY_SUFFIX}"
+        folder.mkdir(parents=True)
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
-def _reason(process: Any) -> str:
-    code = process.exitcode
-    if code == -signal.SIGKILL:
-        return "SIGKILL: out of memory, or killed by hand"
-    return signal.Signals(-code).name if code < 0 else f"exit status {code}"
+class _Figures:
+    """The figures of a graph's tasks, told to who waits for them."""
+
+    def __init__(self, told: Told | None):
+        self._told = told or (lambda tasks, counts: None)
+        self._tasks = 0
+        self._counts = Counts()
+        self._running: dict[int, Counts] = {}
+
+    def completed(self, counts: Counts | None, last: bool, worker: int = 0) -> None:
+        """A task of the last step, which counts, or of one before it is complete."""
+        self._running.pop(worker, None)
+        if last:
+            self._tasks += 1
+            self._counts.add(counts or Counts())
+            self._tell()
+
+    def running(self, counts: Counts, worker: int) -> None:
+        """What a task that runs has counted."""
+        self._running[worker] = counts
+        self._tell()
+
+    def _tell(self) -> None:
+        total = Counts()
+        for counts in (self._counts, *self._running.values()):
+            total.add(counts)
+        self._told(self._tasks, total)
 
 
-@contextmanager
-def _workers_end_on_interrupt() -> Iterator[None]:
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    previous = signal.getsignal(signal.SIGINT)
+class _Dealer:
+    """Deals the tasks of one phase to workers, and takes what they answer."""
 
-    def interrupt(signum: int, frame: FrameType | None) -> None:
-        for handler in [*_WorkerProcessHandler.running]:
-            handler.process.kill()
-        raise KeyboardInterrupt
+    def __init__(self, workers: list[Worker], name: str, phase: Phase, total: _Figures):
+        self.workers, self.name, self.phase, self.total = workers, name, phase, total
+        self.busy: dict[Worker, Any] = {}
 
-    signal.signal(signal.SIGINT, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, previous)
+    def run(self, tasks: Sequence[Any]) -> None:
+        """Run all tasks.
+
+        Raises:
+            StageFailed: a task raised an error.
+            WorkerDied: a worker ended.
+        """
+        left = deque(tasks)
+        phase = ("phase", dict(os.environ), str(Path.cwd()), pickle.dumps(self.phase))
+        for worker in self.workers:
+            self._send(worker, phase)
+            self._deal(worker, left)
+        while self.busy:
+            for worker in ready([*self.busy], None):
+                if self._take(worker):
+                    self._deal(worker, left)
+        if self.phase.writes:
+            for worker in self.workers:
+                self._send(worker, ("seal",))
+                self.busy[worker] = "its end"
+            while self.busy:
+                for worker in ready([*self.busy], None):
+                    self._take(worker)
+
+    def _deal(self, worker: Worker, left: deque[Any]) -> None:
+        if left:
+            self.busy[worker] = left.popleft()
+            self._send(worker, ("task", self.busy[worker]))
+
+    def _take(self, worker: Worker) -> bool:
+        """Take one answer; returns whether the worker is free."""
+        answer = self._ask(worker, worker.line.recv)
+        if answer[0] == "running":
+            self.total.running(answer[1], worker.pid)
+            return False
+        if answer[0] == "failed":
+            _, message, trace = answer
+            raise _failure(self.name, self.phase, message) from RuntimeError(trace)
+        del self.busy[worker]
+        if answer[0] == "done":
+            self.total.completed(answer[2], self.phase.writes is None, worker.pid)
+        return True
+
+    def _send(self, worker: Worker, message: Any) -> None:
+        self._ask(worker, lambda: worker.line.send(message))
+
+    def _ask(self, worker: Worker, do: Callable[[], Any]) -> Any:
+        try:
+            return do()
+        except (EOFError, OSError):
+            at = f" at task {self.busy[worker]}" if worker in self.busy else ""
+            how = worker.bury()
+            raise WorkerDied(f"worker process {worker.pid} died{at} ({how})") from None
+
+
+def _failure(name: str, phase: Phase, message: str) -> StageFailed:
+    return StageFailed(f"stage {name} failed: {message} (in {phase.step.stage})")

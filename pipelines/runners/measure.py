@@ -14,7 +14,7 @@ from apache_beam.runners.runner import PipelineResult
 
 from septet.pipelines.runners.base import Job
 from septet.pipelines.runners.beam import BuildPipeline
-from septet.pipelines.runners.local import LocalRunner
+from septet.pipelines.runners.embedded import EmbeddedRunner
 
 _NAMESPACE = "septet.measure"
 
@@ -61,8 +61,8 @@ class _Edges(PipelineVisitor):
             self.outputs[node.full_label] = (output, is_shuffle)
 
 
-class MeasuringRunner(LocalRunner):
-    """The embedded runner with one worker; `figures` holds what was measured, by pass."""
+class MeasuringRunner(EmbeddedRunner):
+    """The embedded runner; `figures` holds what was measured, by pass."""
 
     name: ClassVar[str] = "measure"
 

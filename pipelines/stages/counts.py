@@ -47,3 +47,7 @@ class Counts:
         """From such a footer; zero where it says nothing."""
         text = metadata.get(METADATA_KEY.encode())
         return cls.from_dict(json.loads(text)) if text else cls()
+
+
+UNDER_WAY: list[Counts] = []
+"""Of the tasks that this process runs now; workers tell them to who waits for the build."""

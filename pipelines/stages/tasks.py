@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import pyarrow as pa
 
-from septet.pipelines.stages.counts import Counts
+from septet.pipelines.stages.counts import UNDER_WAY, Counts
 from septet.pipelines.stages.stage import Key, Parts
 from septet.preprocess import files
 from septet.schemas import tables
@@ -55,6 +55,7 @@ class Results:
 
     def __init__(self, stage: str, kept: files.TableSink, rejects: files.TableSink):
         self.counts = Counts()
+        UNDER_WAY.append(self.counts)
         self._stage, self._kept, self._rejects = stage, kept, rejects
 
     def keep(self, table: pa.Table) -> None:

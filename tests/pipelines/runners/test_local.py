@@ -1,133 +1,309 @@
 import os
+import pickle
+import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
-import apache_beam as beam
 import pytest
 
-from septet.pipelines.runners import RunnerError, StageFailed, make_runner
+from septet.pipelines.runners import RunnerError, StageFailed, cores, make_runner
+from septet.pipelines.runners.local import LocalRunner
+from septet.pipelines.stages.counts import UNDER_WAY, Counts
+from septet.pipelines.stages.graphs import map_tasks, shuffle_tasks
 from septet.preprocess import files
 
 
-class WriteTask(beam.DoFn):
+@dataclass
+class WriteTask:
     """Writes one file for each task, as the stages of a build do."""
 
-    def __init__(self, folder: str) -> None:
-        self.folder = folder
+    folder: str
+    stage = "filter/captions"
 
-    def process(self, task: str):
-        files.write_bytes(files.join(self.folder, task), str(os.getpid()).encode())
-        yield task
+    def setup(self) -> None:
+        pass
+
+    def path(self, task: str) -> str:
+        return files.join(self.folder, task)
+
+    def text(self, task: str) -> str:
+        return str(os.getpid())
+
+    def run(self, task: str) -> Counts:
+        files.write_bytes(self.path(task), self.text(task).encode())
+        return Counts(3, 2, Counter(short=1))
 
 
-class Refuse(beam.DoFn):
-    def process(self, task: str):
+class WriteEnvironment(WriteTask):
+    def text(self, task: str) -> str:
+        return f"{os.environ['SEPTET_TEST_VALUE']} {Path.cwd()}"
+
+
+class Refuse(WriteTask):
+    def run(self, task: str) -> None:
         if task == "7":
             raise ValueError("expected a table,\nfound a chair")
-        yield task
 
 
-class Die(beam.DoFn):
-    def process(self, task: str):
+class Die(WriteTask):
+    def run(self, task: str) -> None:
         if task == "7":
             os.kill(os.getpid(), signal.SIGKILL)
-        # The other worker would take 20 seconds more: its stage is lost, it must not be awaited.
-        time.sleep(2)
-        yield task
+        # The other worker would take minutes more: its stage is lost, it must not be awaited.
+        time.sleep(0.1 if int(task) < 7 else 60)
 
 
-def tasks(pipeline: beam.Pipeline, n: int = 20) -> beam.PCollection[str]:
-    return pipeline | beam.Create([str(i) for i in range(n)])
+class Slow(WriteTask):
+    def run(self, task: str) -> None:
+        time.sleep(0.2)
+        super().run(task)
 
 
-def write_tasks(folder: Path):
-    def build(pipeline: beam.Pipeline) -> None:
-        _ = tasks(pipeline) | beam.ParDo(WriteTask(str(folder)))
+class Long(WriteTask):
+    def run(self, task: str) -> Counts:
+        counts = Counts()
+        UNDER_WAY.append(counts)
+        for _ in range(25):
+            counts.rows_in += 1
+            time.sleep(0.1)
+        return super().run(task)
 
-    return build
+
+class WriteForEver(WriteTask):
+    def run(self, task: str) -> None:
+        while True:
+            with Path(self.folder, str(os.getpid())).open("a") as out:
+                out.write("x")
+            time.sleep(0.02)
+
+
+TASKS = [str(i) for i in range(20)]
+
+
+@pytest.fixture
+def runner() -> Iterator[LocalRunner]:
+    runner = make_runner("local", workers=2)
+    assert isinstance(runner, LocalRunner)
+    runner.check()
+    yield runner
+    runner.close()
 
 
 def pids(folder: Path) -> Counter[str]:
     return Counter(path.read_text() for path in folder.iterdir())
 
 
-def test_one_worker_runs_in_this_process(tmp_path: Path) -> None:
-    runner = make_runner("local")
-    runner.check()
-    runner.run_pipeline("write", write_tasks(tmp_path))
+def test_one_worker_is_this_process(tmp_path: Path) -> None:
+    make_runner("local", 1).run("write", map_tasks(WriteTask(str(tmp_path)), TASKS))
     assert pids(tmp_path) == {str(os.getpid()): 20}
 
 
-def test_two_workers_get_half_of_the_tasks_each(tmp_path: Path) -> None:
-    runner = make_runner("local", workers=2)
-    runner.check()
-    runner.run_pipeline("write", write_tasks(tmp_path))
-    assert sorted(pids(tmp_path).values()) == [10, 10]
-    assert str(os.getpid()) not in pids(tmp_path)
+def test_a_single_task_starts_no_process(tmp_path: Path, runner: LocalRunner) -> None:
+    runner.run("write", map_tasks(WriteTask(str(tmp_path)), TASKS[:1]))
+    assert pids(tmp_path) == {str(os.getpid()): 1}
+    assert runner._processes is None
+
+
+def test_workers_are_started_once_and_share_the_tasks(tmp_path: Path, runner: LocalRunner) -> None:
+    runner.run("write", map_tasks(Slow(str(tmp_path / "a")), TASKS))
+    runner.run("write", map_tasks(Slow(str(tmp_path / "b")), TASKS))
+    first, second = pids(tmp_path / "a"), pids(tmp_path / "b")
+    assert first.keys() == second.keys() and len(first) == 2
+    assert str(os.getpid()) not in first
+    assert min(*first.values(), *second.values()) >= 6
+
+
+def test_a_task_that_is_complete_is_not_run_again(tmp_path: Path, runner: LocalRunner) -> None:
+    (tmp_path / "3").write_text("as it was")
+    runner.run("write", map_tasks(WriteTask(str(tmp_path)), TASKS))
+    assert (tmp_path / "3").read_text() == "as it was" and len(pids(tmp_path)) == 3
 
 
 def test_workers_see_the_environment_of_each_run(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, runner: LocalRunner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    runner = make_runner("local", workers=2)
     for value in ("first", "second"):
+        (tmp_path / value).mkdir()
         monkeypatch.setenv("SEPTET_TEST_VALUE", value)
+        monkeypatch.chdir(tmp_path / value)
+        out = tmp_path / f"out-{value}"
+        runner.run("environment", map_tasks(WriteEnvironment(str(out)), TASKS[:4]))
+        assert pids(out) == {f"{value} {tmp_path / value}": 4}
 
-        def build(pipeline: beam.Pipeline) -> None:
-            _ = (
-                tasks(pipeline, 4)
-                | beam.Map(lambda task: f"{task}-{os.environ['SEPTET_TEST_VALUE']}")
-                | beam.ParDo(WriteTask(str(tmp_path)))
-            )
 
-        runner.run_pipeline("environment", build)
-    names = {path.name for path in tmp_path.iterdir()}
-    assert names == {f"{i}-{value}" for i in range(4) for value in ("first", "second")}
+@pytest.mark.parametrize("workers", [1, 2])
+def test_figures_are_told_while_tasks_run(tmp_path: Path, workers: int) -> None:
+    told: list[tuple[int, Counts]] = []
+    runner = make_runner("local", workers)
+    graph = map_tasks(WriteTask(str(tmp_path)), TASKS)
+    runner.run("write", graph, lambda tasks, counts: told.append((tasks, counts)))
+    assert [tasks for tasks, _ in told] == [*range(1, 21)]
+    assert told[-1][1] == Counts(60, 40, Counter(short=20))
+    runner.close()
+
+
+def test_figures_of_a_long_task_are_told_before_its_end(
+    tmp_path: Path, runner: LocalRunner
+) -> None:
+    told: list[tuple[int, int]] = []
+    graph = map_tasks(Long(str(tmp_path)), TASKS[:2])
+    runner.run("write", graph, lambda tasks, counts: told.append((tasks, counts.rows_in)))
+    assert any(tasks == 0 and 0 < rows <= 50 for tasks, rows in told), told
 
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_failure_is_told_with_its_step(workers: int, capfd: pytest.CaptureFixture[str]) -> None:
-    def build(pipeline: beam.Pipeline) -> None:
-        _ = tasks(pipeline) | "filter/captions" >> beam.ParDo(Refuse())
-
     with pytest.raises(StageFailed) as failure:
-        make_runner("local", workers=workers).run_pipeline("filter", build)
+        make_runner("local", workers).run("filter", map_tasks(Refuse(""), TASKS))
     assert str(failure.value) == (
         "stage filter failed: ValueError: expected a table,\nfound a chair (in filter/captions)"
     )
+    assert "found a chair" in str(failure.value.__cause__)
     assert "Traceback" not in capfd.readouterr().err
 
 
-def test_a_killed_worker_fails_the_stage_at_once() -> None:
-    def build(pipeline: beam.Pipeline) -> None:
-        _ = tasks(pipeline) | beam.ParDo(Die())
-
+def test_a_killed_worker_fails_the_stage_at_once(tmp_path: Path, runner: LocalRunner) -> None:
     started = time.monotonic()
-    with pytest.raises(StageFailed, match=r"worker process \d+ died \(SIGKILL: out of memory"):
-        make_runner("local", workers=2).run_pipeline("die", build)
+    message = r"worker process \d+ died at task 7 \(SIGKILL: out of memory.* \(in filter/captions\)"
+    with pytest.raises(StageFailed, match=message):
+        runner.run("die", map_tasks(Die(str(tmp_path)), TASKS))
     assert time.monotonic() - started < 18
+    # And the same runner goes on, with new workers.
+    runner.run("write", map_tasks(WriteTask(str(tmp_path)), TASKS))
+    assert sum(pids(tmp_path).values()) == 20
+
+
+@pytest.mark.parametrize("after", [0.0, 0.001, 0.01, 0.02, 0.05, 0.1, 0.15, 0.2])
+def test_a_worker_killed_right_after_its_fork_is_noticed(
+    tmp_path: Path, runner: LocalRunner, after: float
+) -> None:
+    def kill() -> None:
+        while runner._processes is None or not runner._processes.workers:
+            time.sleep(0.0001)
+        time.sleep(after)
+        runner._processes.workers[0].kill()
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    with pytest.raises(StageFailed, match=r"died.*SIGKILL"):
+        runner.run("write", map_tasks(Slow(str(tmp_path)), TASKS))
+    killer.join()
+
+
+@dataclass
+class SplitNumbers:
+    """Sends each number of a task to the group of its remainder."""
+
+    groups: int
+    stage = "split"
+
+    def setup(self) -> None:
+        pass
+
+    def split(self, task: int) -> Iterator[tuple[int, bytes]]:
+        for number in range(task * 1000, task * 1000 + 1000):
+            yield number % self.groups, pickle.dumps(number)
+
+
+class Tens:
+    """Sends what a group got on to the group of its tens."""
+
+    stage = "tens"
+
+    def setup(self) -> None:
+        pass
+
+    def regroup(self, group: int, parts: list[bytes]) -> Iterator[tuple[int, bytes]]:
+        for part in parts:
+            yield group // 10, part
+
+
+@dataclass
+class WriteGroup(WriteTask):
+    def run(self, group: int, parts: list[bytes]) -> Counts:  # type: ignore[override]
+        assert parts == sorted(parts)
+        numbers = sorted(pickle.loads(part) for part in parts)
+        files.write_bytes(self.path(str(group)), repr(numbers).encode())
+        return Counts(len(numbers), len(numbers))
+
+    def path(self, task: object) -> str:
+        return files.join(self.folder, str(task))
+
+
+@pytest.mark.parametrize("workers", [1, 2, 3])
+@pytest.mark.parametrize("run_bytes", [1, 5000, 10**9])
+def test_a_shuffle_brings_every_piece_to_its_group(
+    tmp_path: Path, workers: int, run_bytes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("septet.pipelines.runners.spill.RUN_BYTES", run_bytes)
+    corpus = tmp_path / "corpus"
+    runner = make_runner("local", workers, corpus=str(corpus))
+    # Group 35 gets nothing.
+    graph = shuffle_tasks(SplitNumbers(35), range(7), WriteGroup(str(tmp_path / "one")), range(36))
+    runner.run("one", graph)
+    for group in range(36):
+        wanted = [number for number in range(7000) if number % 35 == group]
+        assert (tmp_path / f"one/{group}").read_text() == repr(wanted)
+    two = shuffle_tasks(
+        [SplitNumbers(35), Tens()], range(7), WriteGroup(str(tmp_path / "two")), range(5)
+    )
+    runner.run("two", two)
+    for group in range(5):
+        wanted = [number for number in range(7000) if number % 35 // 10 == group]
+        assert (tmp_path / f"two/{group}").read_text() == repr(wanted)
+    runner.close()
+    assert list((corpus / "stages").iterdir()) == []
+
+
+def test_a_failed_shuffle_leaves_no_files(tmp_path: Path, runner: LocalRunner) -> None:
+    runner.job = type(runner.job)(2, corpus=str(tmp_path))
+    with pytest.raises(StageFailed):
+        runner.run("one", shuffle_tasks(SplitNumbers(3), ["a", "b"], WriteGroup(""), range(3)))
+    assert list((tmp_path / "stages").iterdir()) == []
+
+
+@pytest.mark.slow
+def test_workers_killed_at_random_moments_never_hang_the_runner(tmp_path: Path) -> None:
+    chance = random.Random(5)
+    for attempt in range(4):
+        runner = make_runner("local", 2, corpus=str(tmp_path))
+        assert isinstance(runner, LocalRunner)
+        over = threading.Event()
+
+        def kill(runner: LocalRunner = runner, over: threading.Event = over) -> None:
+            while not over.wait(chance.uniform(0, 0.3)):
+                if runner._processes and runner._processes.workers:
+                    chance.choice([*runner._processes.workers]).kill()
+                    return
+
+        killer = threading.Thread(target=kill)
+        killer.start()
+        work = WriteGroup(str(tmp_path / str(attempt)))
+        try:
+            runner.run("one", shuffle_tasks(SplitNumbers(90), range(30), work, range(90)))
+        except StageFailed as failure:
+            assert "died" in str(failure)
+            runner.run("one", shuffle_tasks(SplitNumbers(90), range(30), work, range(90)))
+        over.set()
+        killer.join()
+        runner.close()
+        assert len([*(tmp_path / str(attempt)).iterdir()]) == 90
 
 
 _WRITES_FOR_EVER = """
-import os, sys, time
-import apache_beam as beam
+import sys
 from septet.pipelines.runners import make_runner
+from septet.pipelines.stages.graphs import map_tasks
+from tests.pipelines.runners.test_local import WriteForEver
 
-class Write(beam.DoFn):
-    def process(self, task):
-        while True:
-            with open(os.path.join(sys.argv[1], str(os.getpid())), "a") as out:
-                out.write("x")
-            time.sleep(0.02)
-
-if __name__ == "__main__":
-    make_runner("local", workers=2).run_pipeline(
-        "write", lambda pipeline: pipeline | beam.Create(["a", "b"]) | beam.ParDo(Write())
-    )
+make_runner("local", workers=2).run("write", map_tasks(WriteForEver(sys.argv[1]), ["a", "b"]))
 """
 
 
@@ -172,9 +348,7 @@ def _runs(pid: int) -> bool:
     ("workers", "options", "message"),
     [
         (0, [], "1 worker or more"),
-        (1, ["--no_such_flag=1"], "knows no flag '--no_such_flag=1'"),
-        (1, ["--direct_num_workers=3"], "set by Septet itself"),
-        (1, ["--runner=FlinkRunner"], "set by Septet itself"),
+        (1, ["--no_such_flag=1"], "--no_such_flag=1 is a flag for Beam"),
     ],
 )
 def test_check_says_what_to_set(workers: int, options: list[str], message: str) -> None:
@@ -185,3 +359,8 @@ def test_check_says_what_to_set(workers: int, options: list[str], message: str) 
 def test_unknown_runner() -> None:
     with pytest.raises(RunnerError, match="no runner 'flink'; there are local"):
         make_runner("flink")
+
+
+def test_the_default_is_a_worker_a_core_on_this_machine_alone() -> None:
+    assert make_runner().job.workers == cores() >= 1
+    assert make_runner("embedded").job.workers == 1

@@ -1,0 +1,124 @@
+"""Phases of a graph on the local runner: the code between two shuffles, as a worker runs it."""
+
+import os
+import pickle
+import threading
+import traceback
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+from septet.pipelines.runners.base import summary
+from septet.pipelines.runners.spill import SegmentReader, SegmentWriter
+from septet.pipelines.stages.counts import UNDER_WAY, Counts
+from septet.pipelines.stages.graphs import Graph
+from septet.preprocess import files
+
+_TELL_SECONDS = 1.0
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One step of a graph, with the folders of the shuffles before and after it."""
+
+    step: Any
+    reads: Path | None
+    """The tasks are groups of the segments there; None for the first step."""
+    writes: Path | None
+    """What the step yields goes there; None for the last step."""
+
+    def groups(self) -> list[int]:
+        """The groups that the step before gave anything to, ascending."""
+        assert self.reads is not None
+        with SegmentReader(self.reads) as reader:
+            return reader.groups()
+
+
+def phases_of(graph: Graph, folder: Path) -> list[Phase]:
+    """The phases of a graph, in order; its shuffles go through folders below `folder`."""
+    shuffles: list[Path | None] = [folder / str(i) for i in range(len(graph.shuffles))]
+    steps = graph.steps
+    return [
+        Phase(step, before, after)
+        for step, before, after in zip(steps, [None, *shuffles], [*shuffles, None], strict=True)
+    ]
+
+
+class PhaseRunner:
+    """Runs tasks of one phase in this process."""
+
+    def __init__(self, phase: Phase):
+        self.phase = phase
+        self._reader = SegmentReader(phase.reads) if phase.reads else None
+        self._writer = SegmentWriter(phase.writes) if phase.writes else None
+        phase.step.setup()
+
+    def run(self, task: Any) -> Counts | None:
+        """Run one task, unless its output is complete."""
+        step, parts = self.phase.step, self._reader and self._reader.read
+        if self._writer:
+            pieces = step.regroup(task, parts(task)) if parts else step.split(task)
+            for group, data in pieces:
+                self._writer.put(group, data)
+            return None
+        if files.exists(step.path(task)):
+            return None
+        found: Counts | None = step.run(task, parts(task)) if parts else step.run(task)
+        return found
+
+    def close(self, failed: bool = False) -> None:
+        """Let the next phase read what the tasks yielded."""
+        if self._reader:
+            self._reader.close()
+        if self._writer and failed:
+            self._writer.discard()
+        elif self._writer:
+            self._writer.close()
+
+
+def serve(line: Connection) -> None:
+    """The life of a worker process: phases and tasks come over the line, figures go back.
+
+    Messages of the driver: ("phase", environment, working folder, pickled phase), ("task", task),
+    ("seal",). Answers: ("done", task, counts), ("sealed",), ("failed", message, traceback), and
+    ("running", counts) from time to time while a task runs.
+    """
+    runner: PhaseRunner | None = None
+    phase: Phase | None = None
+    lock = threading.Lock()
+    threading.Thread(target=_tell_counts, args=(line, lock), daemon=True).start()
+    while True:
+        kind, *told = line.recv()
+        try:
+            if kind == "phase":
+                environment, folder, pickled = told
+                os.environ.clear()
+                os.environ.update(environment)
+                os.chdir(folder)
+                runner, phase = None, pickle.loads(pickled)
+                continue
+            assert phase is not None
+            if runner is None:
+                runner = PhaseRunner(phase)
+            if kind == "task":
+                answer: tuple[Any, ...] = ("done", told[0], runner.run(told[0]))
+            else:
+                runner.close()
+                answer = ("sealed",)
+        except Exception as error:
+            answer = ("failed", summary(error), traceback.format_exc())
+        UNDER_WAY.clear()
+        with lock:
+            line.send(answer)
+
+
+def _tell_counts(line: Connection, lock: threading.Lock) -> None:
+    never = threading.Event()
+    while not never.wait(_TELL_SECONDS):
+        if UNDER_WAY:
+            total = Counts()
+            for counts in [*UNDER_WAY]:
+                total.add(counts)
+            with lock:
+                line.send(("running", total))

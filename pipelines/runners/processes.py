@@ -1,0 +1,200 @@
+"""Worker processes of the local runner: started once a build, forked after the imports.
+
+A *nursery* is a fresh Python process without threads that imports what workers need and then forks
+them, so that a worker costs milliseconds and no state of the driver's leaks into it. Each worker
+talks to the driver over a socket pair that it is born with: there is no moment before it is
+connected, and its death, whenever it comes, is the socket's end. Workers end with the driver, even
+when that is killed: nothing goes on writing into a corpus behind the back of the next build.
+"""
+
+import importlib
+import os
+import pickle
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from multiprocessing.connection import Connection, wait
+from typing import Any
+
+_START = "from septet.pipelines.runners.processes import _nursery; _nursery({}, {})"
+
+
+class WorkerDied(RuntimeError):
+    """A worker process ended; the message says how."""
+
+
+class Worker:
+    """One worker process, as the driver sees it."""
+
+    def __init__(self, pid: int, line: Connection, owner: "WorkerProcesses"):
+        self.pid, self.line, self._owner = pid, line, owner
+
+    def bury(self) -> str:
+        """Forget the worker, whose line has ended; says how its process ended."""
+        return self._owner.bury(self)
+
+    def kill(self) -> None:
+        """End the process at once."""
+        with suppress(ProcessLookupError):
+            os.kill(self.pid, signal.SIGKILL)
+
+
+class WorkerProcesses:
+    """A nursery and its workers. Not for use from several threads at once.
+
+    Args:
+        modules: What the nursery imports; a module that cannot be imported is passed over.
+        serve: "module:function" that each worker runs with its end of the line.
+    """
+
+    def __init__(self, modules: Sequence[str], serve: str):
+        ours, theirs = socket.socketpair()
+        # The nursery and its workers hold the reading end; it ends when the driver does.
+        lifeline, self._alive = os.pipe()
+        code = _START.format(theirs.fileno(), lifeline)
+        self._nursery = subprocess.Popen(
+            [sys.executable, "-P", "-c", code],
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+            pass_fds=(theirs.fileno(), lifeline),
+            stdin=subprocess.DEVNULL,
+        )
+        theirs.close()
+        os.close(lifeline)
+        self._control = ours
+        self._answers = ours.makefile("rb")
+        self._tell((list(sys.path), list(modules), serve))
+        self.workers: list[Worker] = []
+
+    def ensure(self, count: int) -> list[Worker]:
+        """`count` workers, the living ones first; new ones where there are fewer.
+
+        Raises:
+            WorkerDied: the nursery ended, as by an import that ends the process.
+        """
+        while len(self.workers) < count:
+            ours, theirs = socket.socketpair()
+            with theirs:
+                self._tell("fork")
+                socket.send_fds(self._control, [b"f"], [theirs.fileno()])
+            pid = self._answer()
+            self.workers.append(Worker(pid, Connection(ours.detach()), self))
+        return self.workers[:count]
+
+    def bury(self, worker: Worker) -> str:
+        """Forget a worker whose line has ended; says how the process ended."""
+        worker.kill()
+        worker.line.close()
+        self.workers.remove(worker)
+        self._tell(("reap", worker.pid))
+        code = self._answer()
+        if code == -signal.SIGKILL:
+            return "SIGKILL: out of memory, or killed by hand"
+        return signal.Signals(-code).name if code < 0 else f"exit status {code}"
+
+    def close(self) -> None:
+        """End the workers and the nursery at once."""
+        for worker in self.workers:
+            worker.kill()
+            worker.line.close()
+        self.workers = []
+        self._nursery.kill()
+        self._nursery.wait()
+        self._answers.close()
+        self._control.close()
+        if self._alive >= 0:
+            os.close(self._alive)
+            self._alive = -1
+
+    def _tell(self, message: Any) -> None:
+        try:
+            data = pickle.dumps(message)
+            self._control.sendall(len(data).to_bytes(4, "little") + data)
+        except OSError as error:
+            raise WorkerDied(self._nursery_ended()) from error
+
+    def _answer(self) -> int:
+        line = self._answers.readline()
+        if not line:
+            raise WorkerDied(self._nursery_ended())
+        return int(line)
+
+    def _nursery_ended(self) -> str:
+        return f"the process that forks workers ended with status {self._nursery.wait()}"
+
+
+def ready(workers: Sequence[Worker], timeout: float | None) -> list[Worker]:
+    """Those workers that have something to say, or have ended."""
+    lines = {worker.line: worker for worker in workers}
+    return [lines[line] for line in wait(list(lines), timeout)]  # type: ignore[index]
+
+
+def _nursery(control: int, lifeline: int) -> None:
+    """The life of the nursery: import, then fork workers and say how they ended."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the driver decides what Ctrl-C means
+    line = socket.socket(fileno=control)
+    path, modules, serve = _told(line)
+    sys.path[:] = path
+    for name in modules:
+        try:
+            importlib.import_module(name)
+        except Exception:  # whoever needs it is told in the worker
+            continue
+    module, _, function = serve.partition(":")
+    life: Callable[[Connection], None] = getattr(importlib.import_module(module), function)
+    while True:
+        message = _told(line)
+        if message is None:
+            os._exit(0)
+        if message == "fork":
+            _, (descriptor,), *_ = socket.recv_fds(line, 1, 1)
+            pid = os.fork()
+            if pid == 0:
+                line.close()
+                _worker(life, descriptor, lifeline)
+            os.close(descriptor)
+            answer = pid
+        else:
+            answer = os.waitstatus_to_exitcode(os.waitpid(message[1], 0)[1])
+        line.sendall(f"{answer}\n".encode())
+
+
+def _told(line: socket.socket) -> Any:
+    """The driver's next message to the nursery; None once it has ended."""
+    head = _exactly(line, 4)
+    return pickle.loads(_exactly(line, int.from_bytes(head, "little"))) if head else None
+
+
+def _exactly(line: socket.socket, size: int) -> bytes:
+    data = b""
+    while len(data) < size:
+        more = line.recv(size - len(data))
+        if not more:
+            return b""
+        data += more
+    return data
+
+
+def _worker(life: Callable[[Connection], None], descriptor: int, lifeline: int) -> None:
+    """The life of a worker: never returns into the nursery's loop."""
+    status = 1
+    try:
+        threading.Thread(target=_die_with_driver, args=(lifeline,), daemon=True).start()
+        life(Connection(descriptor))
+        status = 0
+    except (EOFError, BrokenPipeError, ConnectionResetError):
+        status = 0  # the driver has closed the line
+    except BaseException:
+        sys.excepthook(*sys.exc_info())
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+
+
+def _die_with_driver(lifeline: int) -> None:
+    os.read(lifeline, 1)
+    os.kill(os.getpid(), signal.SIGKILL)
