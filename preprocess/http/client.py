@@ -1,12 +1,15 @@
 """The HTTP client: fetches many URLs, each within a budget of time, bytes and redirects.
 
 The order of requests is by host: up to `per_host` at once on each, most wanted host first, so that
-connections are reused and one slow host holds up nobody else. Every URL ends in exactly one
-`Fetched`, whatever a server does; its reasons are those of `septet.schemas.reasons.REASONS`.
+connections are reused and one slow host holds up nobody else. What is remembered of failures is
+remembered by origin (scheme, host, port): one service does not speak for another. Every URL ends
+in exactly one `Fetched`, whatever a server does; its reasons are those of
+`septet.schemas.reasons.REASONS`.
 """
 
 import asyncio
 import random
+import re
 import ssl
 import time
 from collections import Counter, defaultdict, deque
@@ -14,6 +17,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import UTC
 from email.utils import parsedate_to_datetime
 from functools import lru_cache
 
@@ -22,6 +26,7 @@ from yarl import URL
 
 from septet.preprocess.http.addresses import PublicResolver, check_literal, parse_url
 from septet.preprocess.http.body import read_body
+from septet.preprocess.http.connections import GuardedConnector
 from septet.preprocess.http.failures import FetchError, explain
 from septet.preprocess.http.opt_out import agent_token, find_opt_out
 from septet.schemas.reasons import RejectedError
@@ -46,41 +51,47 @@ def fetch_many(
     settings: Fetch,
     handle: Callable[[Fetched], None],
     threads: int = 1,
-) -> None:
+) -> int:
     """Fetch `urls` and call `handle` with each result, in the order in which they come.
 
     Runs an event loop in a thread and `handle` in `threads` others (one by default: then it
     is never called twice at once), so that decoding does not delay the network. What `handle`
     raises ends the fetch and is raised here.
 
+    Returns:
+        Number of connections that were closed because bytes came on them unasked.
+
     Raises:
         OSError: this machine ran out of file descriptors.
     """
 
-    async def run() -> None:
+    async def run() -> int:
         loop = asyncio.get_running_loop()
         with ThreadPoolExecutor(threads, thread_name_prefix="fetched") as pool:
 
             async def on_done(result: Fetched) -> None:
                 await loop.run_in_executor(pool, handle, result)
 
-            await fetch_all(urls, settings, on_done)
+            return await fetch_all(urls, settings, on_done)
 
     # In a thread of its own: a notebook's has an event loop already.
     with ThreadPoolExecutor(1, thread_name_prefix="fetch") as own:
-        own.submit(asyncio.run, run()).result()
+        return own.submit(asyncio.run, run()).result()
 
 
 async def fetch_all(
     urls: Iterable[str],
     settings: Fetch,
     on_done: Callable[[Fetched], Awaitable[None]],
-) -> None:
+) -> int:
     """Fetch `urls` and await `on_done` with each result, in the order in which they come.
 
     `on_done` runs up to `settings.concurrency` times at once; no more bodies than that are held,
     because a request's place is not given away before its result is taken. The URLs themselves
     are all held. What `on_done` raises ends the fetch and is raised here.
+
+    Returns:
+        Number of connections that were closed because bytes came on them unasked.
 
     Raises:
         OSError: this machine ran out of file descriptors.
@@ -97,8 +108,9 @@ async def fetch_all(
     by_size = sorted(queues.values(), key=len, reverse=True)
     lanes = deque(queue for queue in by_size for _ in range(min(settings.per_host, len(queue))))
 
-    async with _session(settings) as session:
-        fetcher = _Fetcher(session, settings, {host: len(queues[host]) for host in queues})
+    async with _session(settings) as (session, connector):
+        waiting = Counter(url.origin() for queue in queues.values() for _, url in queue)
+        fetcher = _Fetcher(session, connector, settings, waiting)
 
         async def work() -> None:
             while lanes:
@@ -115,6 +127,7 @@ async def fetch_all(
             for worker in workers:
                 worker.cancel()
             await asyncio.gather(*workers, return_exceptions=True)
+        return connector.unsolicited
 
 
 @lru_cache(maxsize=1)
@@ -124,11 +137,13 @@ def _tls_context() -> ssl.SSLContext:
 
 
 @asynccontextmanager
-async def _session(settings: Fetch) -> AsyncIterator[aiohttp.ClientSession]:
+async def _session(
+    settings: Fetch,
+) -> AsyncIterator[tuple[aiohttp.ClientSession, GuardedConnector]]:
     resolver = PublicResolver(
         settings.allowed_hosts, settings.connect_timeout, min(settings.concurrency, 64)
     )
-    connector = aiohttp.TCPConnector(
+    connector = GuardedConnector(
         resolver=resolver,
         ssl=_tls_context(),
         limit=0,
@@ -148,7 +163,7 @@ async def _session(settings: Fetch) -> AsyncIterator[aiohttp.ClientSession]:
     )
     try:
         async with session:
-            yield session
+            yield session, connector
     finally:
         await resolver.close()
 
@@ -172,17 +187,23 @@ class _Budget:
 class _Fetcher:
     """The state that the requests of one `fetch_all` share."""
 
-    def __init__(self, session: aiohttp.ClientSession, settings: Fetch, waiting: dict[str, int]):
-        self._session, self._settings = session, settings
-        self._waiting = Counter(waiting)  # URLs of each host that were not begun
-        self._failed: Counter[str] = Counter()  # tries in a row that a host let fail
+    def __init__(
+        self,
+        session: aiohttp.ClientSession,
+        connector: GuardedConnector,
+        settings: Fetch,
+        waiting: Counter[URL],
+    ):
+        self._session, self._connector, self._settings = session, connector, settings
+        self._waiting = waiting  # URLs of each origin that were not begun
+        self._failed: Counter[URL] = Counter()  # tries in a row that an origin let fail
         self._places: dict[str, asyncio.Semaphore] = {}
 
     async def fetch(self, text: str, url: URL) -> Fetched:
         budget = _Budget(self._settings.total_timeout)
         pause = self._settings.backoff
         tries = self._settings.retries
-        self._waiting[url.raw_host or ""] -= 1
+        self._waiting[url.origin()] -= 1
         while True:
             try:
                 return Fetched(text, await self._follow(url, budget))
@@ -200,41 +221,38 @@ class _Fetcher:
 
     async def _follow(self, url: URL, budget: _Budget) -> bytes:
         """Request `url` and what it redirects to; give the body at the end."""
-        first_host = url.raw_host or ""
+        first = url.origin()
         for _ in range(self._settings.max_redirects + 1):
             check_literal(url, self._settings.allowed_hosts)
             host = url.raw_host or ""
             place = self._places.setdefault(host, asyncio.Semaphore(self._settings.per_host))
             async with place:
-                reuse = self._waiting[first_host] > 0
-                answer = await self._try(url, host, budget, reuse)
+                self._connector.want(url.origin(), self._waiting[first] > 0)
+                answer = await self._try(url, budget)
             if isinstance(answer, bytes):
                 return answer
             url = answer
         raise FetchError("redirects", str(self._settings.max_redirects))
 
-    async def _try(self, url: URL, host: str, budget: _Budget, reuse: bool) -> bytes | URL:
-        """`_request` within the budget, unless the host has failed too often."""
-        if 0 < self._settings.give_up_after <= self._failed[host]:
+    async def _try(self, url: URL, budget: _Budget) -> bytes | URL:
+        """`_request` within the budget, unless the origin has failed too often."""
+        origin = url.origin()
+        if 0 < self._settings.give_up_after <= self._failed[origin]:
             raise FetchError("host_down", str(self._settings.give_up_after))
         try:
             try:
                 async with budget.spend():
-                    answer = await self._request(url, reuse)
+                    answer = await self._request(url)
             except TimeoutError as error:
                 raise FetchError("timeout", "total") from error
         except RejectedError as failure:
-            self._failed[host] = self._failed[host] + 1 if failure.reason in _HOST_FAULTS else 0
+            self._failed[origin] = self._failed[origin] + 1 if failure.reason in _HOST_FAULTS else 0
             raise
-        self._failed[host] = 0
+        self._failed[origin] = 0
         return answer
 
-    async def _request(self, url: URL, reuse: bool) -> bytes | URL:
-        """One request: the body, or where the answer redirects to.
-
-        Unless `reuse`, the connection is closed after it: nobody waits for it, and open files are
-        scarce.
-        """
+    async def _request(self, url: URL) -> bytes | URL:
+        """One request: the body, or where the answer redirects to."""
         # The limits of resolving and connecting raise before this one.
         limit = 2 * self._settings.connect_timeout + self._settings.first_byte_timeout
         try:
@@ -248,11 +266,7 @@ class _Fetcher:
         except TimeoutError as error:
             raise FetchError("timeout", "first_byte", transient=True) from error
         async with response:
-            try:
-                return await self._read(response, url)
-            finally:
-                if not reuse:
-                    response.close()
+            return await self._read(response, url)
 
     async def _read(self, response: aiohttp.ClientResponse, url: URL) -> bytes | URL:
         headers, settings = response.headers, self._settings
@@ -277,9 +291,12 @@ def _seconds(retry_after: str | None) -> float | None:
     """A Retry-After header in seconds from now; None where there is none to be understood."""
     if retry_after is None:
         return None
-    if retry_after.strip().isdecimal():
+    if re.fullmatch(r"\s*[0-9]{1,9}\s*", retry_after):
         return float(retry_after)
     try:
-        return max(0.0, parsedate_to_datetime(retry_after).timestamp() - time.time())
+        when = parsedate_to_datetime(retry_after)
+        if when.tzinfo is None:  # "-0000": UTC, the sender's own zone unknown (RFC 5322, 3.3)
+            when = when.replace(tzinfo=UTC)
+        return max(0.0, when.timestamp() - time.time())
     except (ValueError, OverflowError):
         return None

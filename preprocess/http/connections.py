@@ -1,0 +1,166 @@
+"""Connections of the HTTP client: one serves another request only while nothing unasked came on it.
+
+Over HTTP/1.1 an answer carries no name: the client takes whatever comes next for the answer to
+what it asked last. One stray answer (a body behind a 204, a body longer than its Content-Length)
+so gives every later URL on that connection its predecessor's bytes. Here bytes are accepted only
+between a request and the end of its answer. Others close the connection, are counted, and end the
+reuse of connections to that origin.
+"""
+
+import asyncio
+import select
+from functools import partial
+from typing import Any
+
+import aiohttp
+from aiohttp import http
+from aiohttp.client_proto import ResponseHandler
+from aiohttp.http_parser import HttpResponseParserPy
+from yarl import URL
+
+QUIET = 0.005
+"""Seconds that a connection must have been silent after an answer before it serves again: what a
+server sends behind an answer comes in the next packets."""
+
+_HEAD_END = b"\r\n\r\n"
+
+
+class GuardedConnector(aiohttp.TCPConnector):
+    """Opens connections and keeps them; `unsolicited` counts those on which bytes came unasked."""
+
+    def __init__(self, **options: Any):
+        # Only the compiled parser tells whether it holds the beginning of a further answer.
+        if http.HttpResponseParser is HttpResponseParserPy:
+            options = {**options, "force_close": True, "keepalive_timeout": None}
+        super().__init__(**options)
+        self._factory: Any = partial(_GuardedHandler, loop=self._loop, connector=self)
+        self.unsolicited = 0
+        self._wanted: set[URL] = set()
+        self._distrusted: set[URL] = set()
+
+    def want(self, origin: URL, wanted: bool) -> None:
+        """Say whether somebody waits for connections to an origin; others are not kept, for open
+        files are scarce."""
+        (self._wanted.add if wanted else self._wanted.discard)(origin)
+
+    def is_wanted(self, origin: URL | None) -> bool:
+        """Whether somebody waits for a connection to that origin."""
+        return origin in self._wanted
+
+    def is_trusted(self, origin: URL | None) -> bool:
+        """Whether no connection to that origin brought bytes unasked."""
+        return origin not in self._distrusted
+
+    def distrust(self, origin: URL | None) -> None:
+        """Bytes came unasked on a connection to that origin."""
+        self.unsolicited += 1
+        if origin is not None:
+            self._distrusted.add(origin)
+
+    async def connect(self, req: Any, traces: Any, timeout: Any) -> Any:
+        """A connection for a request (`aiohttp.BaseConnector.connect`)."""
+        connection = await super().connect(req, traces, timeout)
+        handler = connection.protocol
+        if not isinstance(handler, _GuardedHandler):
+            connection.close()
+            raise RuntimeError("aiohttp made a connection that is not guarded: report this, please")
+        handler.origin = req.url.origin()
+        return connection
+
+    async def _get(self, key: Any, traces: Any) -> Any:
+        """A kept connection that is silent, or None: then aiohttp opens one."""
+        while (connection := await super()._get(key, traces)) is not None:
+            try:
+                handler = connection.protocol
+                if isinstance(handler, _GuardedHandler) and await handler.is_silent():
+                    return connection
+            except BaseException:
+                connection.close()
+                raise
+            connection.close()
+        return None
+
+
+class _GuardedHandler(ResponseHandler):
+    """The protocol of one connection, which knows whether something was asked."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, connector: GuardedConnector):
+        super().__init__(loop)
+        self.origin: URL | None = None
+        self._guard = connector
+        self._asked = self._answered = self._refused = self._is_clear = False
+        self._ended = 0.0
+
+    def set_response_params(self, **params: Any) -> None:
+        """A request is about to be sent."""
+        super().set_response_params(**params)
+        self._asked, self._answered, self._is_clear = True, False, False
+
+    @property
+    def should_close(self) -> bool:
+        """Whether this connection is not to be kept."""
+        return not self._guard.is_wanted(self.origin) or not self._may_serve_again()
+
+    def _may_serve_again(self) -> bool:
+        """A connection may after an answer 200 with a body whose length was declared: behind
+        others servers may send more than they announced."""
+        return not super().should_close and self._is_clear and self._guard.is_trusted(self.origin)
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes have come; without any, aiohttp goes on with bytes that it held back."""
+        if data and not self._asked:
+            self._refuse()
+            return
+        # The head goes first, so that garbage behind the body does not take the answer with it.
+        end = -1 if self._answered else data.find(_HEAD_END)
+        if 0 <= end < len(data) - len(_HEAD_END):
+            super().data_received(data[: end + len(_HEAD_END)])
+            data = data[end + len(_HEAD_END) :]
+        if self._exception is None:
+            super().data_received(data)
+        if self._answered and (self._payload is None or self._payload.is_eof()):
+            self._asked = False
+            self._is_clear &= getattr(self._payload, "total_bytes", 0) > 0
+            self._ended = self._loop.time()
+            if self._exception is not None or self._has_begun_another():
+                self._refuse()
+
+    def feed_data(self, data: Any, size: int = 0) -> None:
+        """The head of an answer was read."""
+        head = data[0]
+        status = head.code
+        if self._answered:
+            self._refuse()
+        elif 100 <= status < 200 and status != 101:  # more is to come
+            super().feed_data(data, size)
+        else:
+            self._answered = True
+            declared = head.chunked or "Content-Length" in head.headers
+            self._is_clear = status == 200 and declared
+            super().feed_data(data, size)
+
+    def _has_begun_another(self) -> bool:
+        """Whether the parser has read bytes beyond the end of the answer."""
+        try:
+            return self._parser is not None and self._parser.feed_eof() is not None
+        except Exception:
+            return True
+
+    def _refuse(self) -> None:
+        self.force_close()
+        if not self._refused:
+            self._refused = True
+            self._guard.distrust(self.origin)
+        if not self._asked and self.transport is not None:
+            self.transport.abort()
+
+    async def is_silent(self) -> bool:
+        """Whether nothing has come since the last answer, after a moment's wait."""
+        wait = self._ended + QUIET - self._loop.time()
+        if wait > 0:
+            await asyncio.sleep(wait)
+        if self.transport is None or self.transport.is_closing() or not self._may_serve_again():
+            return False
+        waiting = select.poll()  # what has arrived and was not yet handed over
+        waiting.register(self.transport.get_extra_info("socket").fileno(), select.POLLIN)
+        return not waiting.poll(0)
