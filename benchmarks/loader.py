@@ -101,7 +101,8 @@ class Raw:
 
     def __init__(self, decodes: bool, regions: bool = False):
         stream = Stream(("txt",), ("regions",)) if regions else Stream(("jpg", "txt"))
-        self.streams = {"pairs": replace(stream, drop_tail=True)}
+        self.streams = {"pairs": replace(stream, distinct=BATCH)}
+        self.kinds, self.pooled = ["pairs"], ()
         self._decodes = decodes
         self._picture = "regions" if regions else "jpg"
 
@@ -109,7 +110,7 @@ class Raw:
 
     def plan(self, seed: int, step: int) -> list[SubBatch]:
         """One batch."""
-        return [SubBatch("pairs", BATCH)]
+        return [SubBatch.of("pairs", BATCH)]
 
     def read(self, stream: str, sample: Sample, draw: Draw | None) -> Row:
         """Pixels, or the size alone."""
@@ -120,7 +121,7 @@ class Raw:
 
 def septet(task: Raw, folder: Path, workers: int, progress: Progress) -> Iterator[int]:
     corpus = Corpus(str(folder))
-    source = Source("pairs", task, [(corpus, 1.0)], BATCH, 0, 2**17, Health(0.0))  # type: ignore[arg-type]
+    source = Source("pairs", task, [(corpus, 1.0)], 0, 2**17, Health(0.0))  # type: ignore[arg-type]
     loader = Loader(task, {"pairs": source}, seed=0, progress=progress, workers=workers)  # type: ignore[arg-type]
     try:
         for step in itertools.islice(loader, len(corpus) // BATCH):

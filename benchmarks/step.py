@@ -128,7 +128,7 @@ def clip(quick: bool) -> Result:
     with tempfile.TemporaryDirectory() as place:
         folder = scenes_corpus(Path(place), 1, 8 * batch, size=256)
         corpora = [(Corpus(str(folder)), 1.0)]
-        source = Source("pairs", task, corpora, batch, 0, 2**17, Health(0.0))
+        source = Source("pairs", task, corpora, 0, 2**17, Health(0.0))
         loader = Loader(task, {"pairs": source}, seed=0, progress=Progress(), workers=1)
         data = next(loader).sub_batches[0][0]
 

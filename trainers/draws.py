@@ -12,7 +12,8 @@ Purpose = Literal[
     "window",  # the order of a window's samples: (seed, digest, epoch, window)
     "mix",  # which corpus a position is of: (seed, block)
     "draw",  # what `Task.read` draws of a sample: (seed, stream, key, epoch)
-    "instead",  # the sample in place of an unusable one: (seed, stream, position, attempt)
+    "rows",  # where rows of a sub-batch's streams stand: (seed, step, number)
+    "instead",  # how far away samples in place of unusable ones are: (seed, stream, digest, epoch)
     "kind",  # a task's kind of step: (seed, step)
     "measure",  # what `Task.read` draws of a held-out sample: (key)
 ]

@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -13,21 +13,47 @@ from torch import Tensor, nn
 
 from septet.preprocess.shards.reader import Corpus, Sample
 from septet.schemas.columns import ColumnManifest
+from septet.trainers.loader.side import SideFiles
 
 Row = dict[str, NDArray[Any]]
-"""One sample as model inputs; every row of a stream has the same names, shapes and types."""
+"""One sample as model inputs; every row of a sub-batch has the same names, shapes and types, but
+for the lengths of `Stream.lengths`."""
 
 Gather = Callable[[Tensor], tuple[Tensor, int]]
 """From a rank's rows to all ranks' rows, with gradient, and the place where its own begin."""
 
 
 Draw = Callable[[], np.random.Generator]
-"""A sample's randomness in an epoch, made when it is asked for; every call begins it anew."""
+"""Makes a sample's random generator of an epoch. Call it once: a second call returns the same
+numbers again."""
 
 
 class SampleError(ValueError):
     """A sample that cannot be used. It is skipped, counted and reported; any other exception
     from a task's `read` is a fault of the program and stops the run."""
+
+
+class ReadSample(dict[str, bytes]):
+    """A sample's members and columns by name, with where it is from."""
+
+    def __init__(self, members: Mapping[str, bytes], *, key: str, corpus: str):
+        super().__init__(members)
+        self.key, self.corpus = key, corpus
+        """Its key, and the name of its corpus (of the corpus's manifest)."""
+
+
+@dataclass(frozen=True)
+class Lengths:
+    """An input whose rows differ in length, along their first axis.
+
+    A rank's rows of a sub-batch are sorted by length before they are cut into micro-batches, and
+    each micro-batch is padded to the least of the buckets that holds its longest row. So
+    micro-batches hold little padding, and few shapes come up. Not for kinds with pooled outputs.
+    """
+
+    buckets: tuple[int, ...]
+    """Lengths of batches, rising; no row is longer than the last."""
+    pad: int = 0
 
 
 @dataclass(frozen=True)
@@ -39,28 +65,53 @@ class Stream:
     columns: tuple[str, ...] = ()
     """Columns it needs, joined by key. Samples without a value take no part in the run."""
     optional: tuple[str, ...] = ()
-    """Columns that it reads where a sample has a value; where it has none, empty bytes."""
+    """Columns that it reads where a sample has a value; where it has none, or its corpus of a mix
+    has no such column, empty bytes."""
     tokens: int = 0
-    """Patches and word pieces that the encoders take of a sample, with padding; for tokens/s."""
-    drop_tail: bool = False
-    """Leave out an epoch's last samples that do not fill a batch, so that no batch holds a
-    sample twice."""
+    """Patches and word pieces that the encoders take of a sample, with padding, without those of
+    `lengths`; for tokens/s."""
+    distinct: int = 1
+    """So many samples in a row, across epochs and in mixes, hold none twice. A task whose losses
+    compare rows gives the rows of its largest step."""
+    lengths: Mapping[str, Lengths] = field(default_factory=dict)
+    """Inputs whose rows differ in length; equal for all streams of a sub-batch."""
+    side_files: tuple[str, ...] = ()
+    """Files in the corpus's folder that belong to all of it, for draws from the whole corpus; see
+    `Task.open`. They are part of the corpus's digest."""
 
 
 @dataclass(frozen=True)
 class SubBatch:
-    """Part of a step: so many rows, over all ranks, of one stream."""
+    """Part of a step: the rows, over all ranks, that one forward pass sees.
 
-    stream: str
-    rows: int
+    Rows of several streams stand in any order; their inputs have equal names, shapes and types.
+    Their sum must divide by the ranks and by micro-batches, the rows of a stream need not.
+    """
+
+    kind: str
+    rows: Mapping[str, int]
+    """Of each stream."""
+
+    @classmethod
+    def of(cls, stream: str, rows: int) -> "SubBatch":
+        """Rows of one stream, the kind of the same name."""
+        return cls(stream, {stream: rows})
+
+    @property
+    def total(self) -> int:
+        """Rows of all streams."""
+        return sum(self.rows.values())
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Rows of one stream: what one forward pass sees."""
+    """Rows of one kind: what one forward pass sees."""
 
-    stream: str
+    kind: str
+    """The sub-batch's; where a task says nothing else, the stream's name."""
     data: dict[str, Tensor]
+    tokens: int = 0
+    """Of all rows, padding of `Stream.lengths` left out."""
 
     def __len__(self) -> int:
         return len(next(iter(self.data.values())))
@@ -68,15 +119,15 @@ class Batch:
     def to(self, device: torch.device) -> "Batch":
         """The batch on a device."""
         moved = {name: x.to(device, non_blocking=True) for name, x in self.data.items()}
-        return Batch(self.stream, moved)
+        return replace(self, data=moved)
 
 
 def concatenate(batches: Sequence[Batch]) -> Batch:
-    """Batches of one stream as one."""
+    """Batches of one kind as one."""
     if len(batches) == 1:
         return batches[0]
-    names = batches[0].data
-    return Batch(batches[0].stream, {n: torch.cat([b.data[n] for b in batches]) for n in names})
+    data = {name: torch.cat([b.data[name] for b in batches]) for name in batches[0].data}
+    return Batch(batches[0].kind, data, sum(b.tokens for b in batches))
 
 
 class Evaluator(Protocol):
@@ -124,9 +175,20 @@ class Task(ABC):
     unused_parameters: bool = False
     """Whether some steps leave parameters without gradient."""
 
+    @property
+    def kinds(self) -> Sequence[str]:
+        """The kinds of sub-batches that `plan` may name: those of the streams, where each
+        sub-batch is of one stream."""
+        return list(self.streams)
+
     @abstractmethod
     def plan(self, seed: int, step: int) -> list[SubBatch]:
-        """The sub-batches of a step, a pure function of its arguments."""
+        """The sub-batches of a step, a pure function of its arguments. Their order is equal on all
+        ranks; one without rows is left out."""
+
+    def open(self, stream: str, side: Sequence[SideFiles]) -> None:  # noqa: B027 (optional)
+        """Take the side files of a stream's corpora (`Stream.side_files`), once, before any read;
+        `ReadSample.corpus` says which a sample is of."""
 
     @abstractmethod
     def read(self, stream: str, sample: Sample, draw: Draw | None) -> Row:
@@ -134,7 +196,8 @@ class Task(ABC):
 
         Args:
             stream: A name of `streams`.
-            sample: Members and columns by extension or column name.
+            sample: Members and columns by extension or column name; in a run a `ReadSample`,
+                which says of which corpus it is.
             draw: See `Draw`; None asks for the evaluation view.
 
         Raises:
@@ -150,8 +213,8 @@ class Task(ABC):
 
     def exchange(self, batch: Batch) -> Batch:
         """A micro-batch as it was read, with what its rows take from each other (negatives); runs
-        in a thread. It must not matter how a global batch is cut into micro-batches: take from
-        near rows, and refuse sizes that part them."""
+        in a thread. It must not matter how a global batch is cut into micro-batches: take only
+        within pairs of rows 2k and 2k + 1, and refuse an odd number of rows."""
         return batch
 
     @abstractmethod
@@ -163,12 +226,14 @@ class Task(ABC):
         """The repeated layers: units of sharding, compilation and checkpointing."""
 
     @abstractmethod
-    def example(self, stream: str, rows: int) -> Batch:
-        """An empty batch of the right shapes and types, for counting FLOPs and memory."""
+    def example(self, kind: str, rows: int) -> Batch:
+        """An empty batch of the right shapes and types, for counting FLOPs and memory; inputs of
+        `Stream.lengths` at their longest."""
 
     @abstractmethod
     def counts(self, batch: Batch) -> dict[str, Tensor]:
-        """Denominators of the losses that this batch contributes to, from its data alone."""
+        """Denominators of the losses that this batch contributes to, from its data alone; any
+        numbers that are not negative. A loss without a count is an error."""
 
     @abstractmethod
     def forward(self, module: nn.Module, batch: Batch) -> dict[str, Tensor]:
@@ -176,7 +241,8 @@ class Task(ABC):
 
     def pooled_outputs(self, module: nn.Module, batch: Batch) -> dict[str, Tensor]:
         """The `pooled` outputs alone, as `forward` gives them; none where a batch has none. The
-        first of accumulation's two passes asks for them: override it where `forward` does more."""
+        first of accumulation's two passes asks for them: override it where `forward` does more, and
+        use the same random numbers in the same order (dropout is seeded alike in both passes)."""
         outputs = self.forward(module, batch)
         return {name: outputs[name] for name in self.pooled if name in outputs}
 

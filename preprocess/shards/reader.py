@@ -27,6 +27,10 @@ MAX_SAMPLE_BYTES = 2**30
 """Most bytes that are read at once: what a sidecar claims is not believed beyond."""
 
 
+class DamagedError(OSError):
+    """Bytes of a tar that are not what its sidecar says: reading again would not help."""
+
+
 class ShardReader:
     """Reads samples of one tar by row number.
 
@@ -134,7 +138,8 @@ class ShardReader:
 
         Raises:
             IndexError: no such row.
-            OSError: the tar is shorter than its sidecar says, or a member has another checksum.
+            DamagedError: the tar is shorter than its sidecar says, or a member has another checksum.
+            OSError: it cannot be read now.
         """
         if row < 0:
             raise IndexError(f"row {row} of {self.tar}")
@@ -142,16 +147,18 @@ class ShardReader:
         if not parts:
             return {}
         if size > MAX_SAMPLE_BYTES:
-            raise OSError(f"{self.tar}: sample {row} would have {size:,} bytes, more than a sample "
-                          f"may have ({MAX_SAMPLE_BYTES:,}): the sidecar is damaged")  # fmt: skip
+            raise DamagedError(f"{self.tar}: sample {row} would have {size:,} bytes, more than a sample "
+                               f"may have ({MAX_SAMPLE_BYTES:,}): the sidecar is damaged")  # fmt: skip
         data = self._pread(size, self._starts[row] + start)
         if len(data) != size:
-            raise OSError(f"{self.tar} ends before sample {row}: the tar or its sidecar is damaged")
+            raise DamagedError(
+                f"{self.tar} ends before sample {row}: the tar or its sidecar is damaged"
+            )
         found = {}
         for ext, begin, end, expected in parts:
             found[ext] = part = data[begin - start : end - start]
             if checksum is not None and checksum(part) != expected:
-                raise OSError(f"member {ext} does not have its checksum")
+                raise DamagedError(f"member {ext} does not have its checksum")
         return found
 
     def _span(
@@ -203,7 +210,7 @@ class Corpus:
 
     `corpus[i]` is the i-th sample of the manifest's order. `shards` is the list of shards, of which
     a part is read at a time. Sidecars are read when first needed; at most `open_shards` of them
-    stay open. `cache` holds blocks of remote tars.
+    stay open, see `keep_open`. `cache` holds blocks of remote tars.
     """
 
     def __init__(self, path: str, open_shards: int = 64, cache: BlockCache | None = None):
@@ -220,7 +227,12 @@ class Corpus:
                 f"{path}: its shards hold {self._starts[-1]:,} samples, {MANIFEST} says "
                 f"{self.manifest.samples:,}: rebuild the corpus"
             )
-        self._open = lru_cache(maxsize=open_shards)(self._open_shard)
+        self.keep_open(open_shards)
+
+    def keep_open(self, shards: int) -> None:
+        """Let so many shards stay open, at most; who reads in random order within some shards
+        keeps those open, as each costs its sidecar to open again."""
+        self._open = lru_cache(maxsize=shards)(self._open_shard)
 
     def _open_shard(self, number: int) -> ShardReader:
         shard = self.shards[number]

@@ -13,6 +13,7 @@ from septet.preprocess.shards.blocks import BlockCache
 from septet.preprocess.shards.reader import Corpus, ShardReader
 from septet.trainers.loader.batches import Loader, Progress
 from septet.trainers.loader.kept import read_tombstones
+from septet.trainers.loader.members import StorageError
 from septet.trainers.loader.source import Health, Source, TooManyBadSamplesError
 from septet.trainers.task import Batch, SampleError, Stream, SubBatch, Task
 from tests.corpora import run_annotation
@@ -25,12 +26,12 @@ class Texts(Task):
     """Reads captions' bytes; alternates between batches of 12 and, in every third step, a second
     sub-batch of 4."""
 
-    def __init__(self, drop_tail=False):
+    def __init__(self, distinct=1):
         self.weights = {"none": 1.0}
-        self.streams = {"texts": Stream(("txt",), drop_tail=drop_tail)}
+        self.streams = {"texts": Stream(("txt",), distinct=distinct)}
 
     def plan(self, seed, step):
-        return [SubBatch("texts", 12)] + [SubBatch("texts", 4)] * (step % 3 == 2)
+        return [SubBatch.of("texts", 12)] + [SubBatch.of("texts", 4)] * (step % 3 == 2)
 
     def read(self, stream, sample, draw):
         if b"broken" in sample["txt"]:
@@ -70,7 +71,7 @@ def numbers(folder, n=100, broken=(), per_shard=30):
 def load(task, corpora, steps, *, progress=None, health=None, rank=0, world=1, **options):
     health = health or Health(0.01)
     corpora = corpora if isinstance(corpora, list) else [(corpora, 1.0)]
-    source = Source("texts", task, corpora, 12, 7, 40, health)
+    source = Source("texts", task, corpora, 7, 40, health)
     loader = Loader(
         task, {"texts": source}, seed=7, progress=progress or Progress(), rank=rank, world=world,
         **options,
@@ -95,15 +96,42 @@ def test_an_epoch_loses_and_doubles_nothing(tmp_path):
     assert set(seen[:120]) == set(range(120)) and seen[:120] != seen[120:]
 
 
-def test_a_dropped_tail_leaves_whole_batches_without_repeats(tmp_path):
-    class Even(Texts):
-        def plan(self, seed, step):
-            return [SubBatch("texts", 12)]
+@pytest.mark.parametrize("n,weights", [
+    (100, None), (24, None), (23, None), (12, None), (100, (0.5, 0.5)), (1000, (0.99, 0.01)),
+])  # fmt: skip
+def test_no_step_holds_a_sample_twice_alone_or_in_a_mix(tmp_path, n, weights):
+    """Batches do not begin with epochs, here, and steps differ in size."""
+    corpora = [(numbers(tmp_path / "a", n), (weights or (1.0,))[0])]
+    if weights:
+        small = [(f"{i:032x}", {"txt": str(10**6 + i).encode()}) for i in range(40)]
+        corpora.append((Corpus(str(write_corpus(tmp_path / "b", small))), weights[1]))
+    steps = load(Texts(distinct=16), corpora, 60) if n >= 16 else load(Twelve(), corpora, 60)
+    by_step = [[n for sub in rows([step]) for n in sub] for step in steps]
+    assert all(len(set(step)) == len(step) for step in by_step)
+    seen = Counter(n for step in by_step for n in step if n < 10**6)
+    assert max(seen.values()) - min(seen.values()) <= 1  # Each epoch has every sample once.
 
-    corpus = numbers(tmp_path, 100)
-    seen = list(itertools.chain(*rows(load(Even(drop_tail=True), corpus, 16))))
-    first, second = set(seen[:96]), set(seen[96:])
-    assert len(first) == len(second) == 96 and first != second
+
+class Twelve(Texts):
+    def __init__(self):
+        super().__init__(distinct=12)
+
+    def plan(self, seed, step):
+        return [SubBatch.of("texts", 12)]
+
+
+def test_replaced_samples_are_in_no_batch_twice(tmp_path):
+    corpus = numbers(tmp_path, 100, broken=range(0, 100, 3))
+    source = Source("texts", Twelve(), [(corpus, 1.0)], 7, 40, Health(0.9))
+    for epoch in range(3):
+        for batch in range(8):
+            at = 100 * epoch + 12 * batch
+            found = [int(row["number"]) for row in source.rows(range(at, at + 12))]
+            assert len(set(found)) == 12 and all(n % 3 for n in found)
+    dead = frozenset(f"{i:032x}" for i in range(100))
+    none = Source("texts", Twelve(), [(corpus, 1.0)], 7, 40, Health(0.0), tombstones=dead)
+    with pytest.raises(TooManyBadSamplesError, match="has no sample left for stream 'texts'"):
+        list(none.rows(range(1)))
 
 
 @pytest.mark.parametrize("workers,prefetch", [(0, 1), (1, 1), (2, 3)])
@@ -223,8 +251,51 @@ def test_rows_of_one_batch_have_one_shape_and_type(tmp_path, workers, shape, dty
 
 
 def test_a_corpus_smaller_than_a_batch_is_an_error(tmp_path):
-    with pytest.raises(ValueError, match="at least 12"):
-        load(Texts(drop_tail=True), numbers(tmp_path, 5), 1)
+    small, large = numbers(tmp_path / "a", 5), numbers(tmp_path / "b", 3000)
+    with pytest.raises(ValueError, match=r"has 5 samples .* may hold 12 of them.*global_batch"):
+        load(Texts(distinct=12), small, 1)
+    with pytest.raises(ValueError, match=r"has 5 samples .*may hold 12 of them.*lower its weight"):
+        load(Texts(distinct=12), [(small, 0.5), (large, 0.5)], 1)
+    # In a mix it is enough to have what its weight gives a batch at most.
+    load(Texts(distinct=12), [(small, 0.002), (large, 0.998)], 1)
+    with pytest.raises(ValueError, match="has 0 samples"):
+        load(Texts(), Corpus(str(write_corpus(tmp_path / "c", []))), 1)
+
+
+def test_a_read_that_fails_is_tried_again_and_never_replaced(tmp_path, monkeypatch):
+    monkeypatch.setattr("septet.trainers.loader.members.PAUSES", (0.001, 0.001))
+    corpus = numbers(tmp_path, 100)
+    expected = rows(load(Texts(), corpus, 6))
+    calls = itertools.count(1)
+
+    def shaky(reader, size, offset, before=ShardReader._pread):
+        if next(calls) % 7 == 5:
+            raise TimeoutError("connection reset")
+        return before(reader, size, offset)
+
+    monkeypatch.setattr(ShardReader, "_pread", shaky)
+    health = Health(0.01, tmp_path / "skipped.jsonl")
+    assert rows(load(Texts(), corpus, 6, health=health, workers=0)) == expected
+    assert health.bad == 0 and next(calls) > 90
+    assert not (tmp_path / "skipped.jsonl").exists()
+
+    def gone(reader, size, offset):
+        raise TimeoutError("connection reset")
+
+    monkeypatch.setattr(ShardReader, "_pread", gone)
+    with pytest.raises(
+        StorageError, match=r"shards/0000.\.tar cannot be read, tried 3 times: Time"
+    ):
+        load(Texts(), corpus, 1)
+
+
+def test_no_bad_sample_is_forgiven_where_none_may_be(tmp_path):
+    health = Health(0.0)
+    with pytest.raises(TooManyBadSamplesError):
+        health.skip({"reason": "x", "shard": "s", "key": "k"})
+    few = Health(0.01)
+    for _ in range(10):
+        few.skip({"reason": "x", "shard": "s", "key": "k"})
 
 
 def test_uneven_shares_are_an_error(tmp_path):
@@ -251,8 +322,8 @@ def with_codes(folder, n=60):
 
 
 def epoch(task, corpus, samples, **options):
-    source = Source("texts", task, [(corpus, 1.0)], 12, 7, 40, Health(0.01), **options)
-    assert source.usable == [samples]
+    source = Source("texts", task, [(corpus, 1.0)], 7, 40, Health(0.01), **options)
+    assert source.samples == [samples]
     return source, list(source.rows(range(samples)))
 
 
@@ -317,9 +388,16 @@ def test_tombstones_are_never_read(tmp_path):
     corpus = numbers(tmp_path / "corpus", 60)
     (tmp_path / "dead.txt").write_text("\n".join(f"{i:032x}" for i in range(25, 40)) + "\n\n")
     dead = read_tombstones(str(tmp_path / "dead.txt"))
-    source, rows = epoch(Texts(), corpus, 45, tombstones=dead)
-    assert sorted(int(row["number"]) for row in rows) == [*range(25), *range(40, 60)]
-    assert source.digests != epoch(Texts(), corpus, 60)[0].digests
+    source, rows = epoch(Texts(), corpus, 60, tombstones=dead)
+    seen = [int(row["number"]) for row in rows]
+    assert not set(seen) & set(range(25, 40)) and source.health.bad == 0
+    # All others stay where they are: a run under way goes on.
+    whole, rows = epoch(Texts(), corpus, 60)
+    assert whole.digests == source.digests
+    before = [int(row["number"]) for row in rows]
+    assert [n for n, old in zip(seen, before, strict=True) if old == n] == [
+        n for n in before if n not in range(25, 40)
+    ]
     with pytest.raises(ValueError, match="there is no such file"):
         read_tombstones(str(tmp_path / "nothing.txt"))
 

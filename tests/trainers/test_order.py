@@ -56,7 +56,8 @@ def test_reads_stay_within_a_window():
     for start in range(0, 300, 50):
         shards = {shard for shard, _ in places[start : start + 50]}
         assert len(shards) == 5
-        assert shards <= set(order.shards_from(0, start, 50))
+    assert order.shards_at_once == 10
+    assert ShardOrder(counts, "digest", 1, window=10**6).shards_at_once == 30
     rows = [shard * 10 + row for shard, row in places[:50]]
     assert rows != sorted(rows)
 
@@ -83,3 +84,54 @@ def test_weights_that_cannot_be():
         Mix([1.0, 0.0], 0)
     with pytest.raises(ValueError, match="less than one sample"):
         Mix([1.0, 1e-9], 0)
+
+
+@pytest.mark.parametrize("counts,window", [([7, 1, 13, 40], 16), ([30] * 5, 40), ([500], 10**6)])
+@pytest.mark.parametrize("distinct", [2, 13, 30])
+def test_samples_in_a_row_are_distinct_across_epochs(counts, window, distinct):
+    order = ShardOrder(counts, "digest", 5, window, distinct)
+    plain = ShardOrder(counts, "digest", 5, window)
+    places, n = [], sum(counts)
+    for number in range(4):
+        found = epoch(order, number)
+        assert set(found) == set(epoch(plain, number)) and len(found) == n
+        assert found[distinct:] == epoch(plain, number)[distinct:]
+        places += found
+    last = {}
+    for at, place in enumerate(places):
+        assert at - last.get(place, -distinct) >= distinct
+        last[place] = at
+    assert places[:n] == epoch(plain, 0) and places[n : 2 * n] != places[:n]
+    for start in (0, distinct - 1, n - 3):
+        count = min(9, n - start)
+        run = order.locate_run(2, start, count)
+        assert run == [order.locate(2, start + i) for i in range(count)]
+
+
+def test_a_small_corpus_is_read_in_one_order():
+    order = ShardOrder([10, 9], "digest", 5, distinct=10)
+    assert epoch(order, 0) == epoch(order, 7) and len(set(epoch(order, 3))) == 19
+
+
+@pytest.mark.parametrize("n,distinct", [(100, 12), (24, 12), (19, 12), (50, 1), (2, 1)])
+def test_what_takes_the_place_of_another_is_near_none(n, distinct):
+    order = ShardOrder([n], "digest", 5, distinct=distinct)
+    for epoch_number in range(3):
+        tried = [order.instead(epoch_number, 7 % n, a, "texts") for a in range(1, n + 1)]
+        found = [place for place in tried if place is not None]
+        assert len(set(found)) == len(found) and 7 % n not in found and found
+        assert None in tried  # It comes to an end.
+        if n >= 2 * distinct:
+            apart = [(place - 7) % n for place in found]
+            assert all(distinct <= d <= n - distinct for d in apart)
+
+
+def test_a_mix_says_how_many_of_a_corpus_a_batch_may_hold():
+    mix = Mix([0.9, 0.09, 0.01], 3)
+    which = [mix.locate(p)[0] for p in range(5000)]
+    for batch in (1, 32, 700, 1000, 1700):
+        most = mix.most(batch)
+        for corpus in range(3):
+            seen = np.convolve(np.equal(which, corpus), np.ones(batch), "valid").max()
+            assert seen <= most[corpus] <= batch
+    assert mix.most(32) == [32, 32, 20]

@@ -157,4 +157,4 @@ def model_inputs(batch: Batch) -> tuple[str, dict[str, Tensor]]:
     if "ids" in data:
         inputs["ids"] = data["ids_masked"] if masked else data["ids"]
         inputs["padding"] = data["ids"] == PAD
-    return batch.stream if masked else "vectors", inputs
+    return batch.kind if masked else "vectors", inputs

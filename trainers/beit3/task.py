@@ -37,7 +37,11 @@ class Beit3Task(Task):
         s, patches = settings, settings.grid**2
         columns = (s.column,) if s.column and self.masked else ()
         pairs = Stream(
-            (PICTURE, "txt"), columns, tokens=patches + s.pair_tokens, drop_tail=not self.masked
+            (PICTURE, "txt"),
+            columns,
+            (),
+            patches + s.pair_tokens,
+            1 if self.masked else global_batch,
         )
         if self.masked:
             images = Stream((PICTURE,), columns, tokens=patches)
@@ -54,7 +58,7 @@ class Beit3Task(Task):
     def plan(self, seed: int, step: int) -> list[SubBatch]:
         """Equal shares of all kinds in every step."""
         rows = self.global_batch // len(self.streams)
-        return [SubBatch(kind, rows) for kind in self.streams]
+        return [SubBatch.of(kind, rows) for kind in self.streams]
 
     def check_column(self, name: str, manifest: ColumnManifest) -> None:
         """Its codes fit the patches."""
@@ -87,7 +91,7 @@ class Beit3Task(Task):
         if not self.masked:
             return {"contrastive": torch.tensor(len(batch), device=data["ids"].device)}
         places = [data[name] for name in ("patch_mask", "word_places") if name in data]
-        return {n: p.sum() for n, p in zip(LOSSES[batch.stream], places, strict=True)}
+        return {n: p.sum() for n, p in zip(LOSSES[batch.kind], places, strict=True)}
 
     def forward(self, module: nn.Module, batch: Batch) -> dict[str, Tensor]:
         """See the model's methods; rows without masks give vectors."""
@@ -102,7 +106,7 @@ class Beit3Task(Task):
             found.append(self._codes(data)[data["patch_mask"]])
         if "word_places" in data:
             found.append(data["ids"][data["word_places"]])
-        return dict(zip(LOSSES[batch.stream], found, strict=True))
+        return dict(zip(LOSSES[batch.kind], found, strict=True))
 
     def losses(self, outputs: dict[str, Tensor], batch: Batch) -> dict[str, Tensor]:
         """Cross-entropy of what was masked."""

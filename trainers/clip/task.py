@@ -34,11 +34,11 @@ class ClipTask(Task):
     def __init__(self, settings: ClipSettings, global_batch: int):
         self.settings, self.global_batch = settings, global_batch
         tokens = settings.grid**2 + settings.context
-        self.streams = {"pairs": Stream((PICTURE, "txt"), drop_tail=True, tokens=tokens)}
+        self.streams = {"pairs": Stream((PICTURE, "txt"), tokens=tokens, distinct=global_batch)}
 
     def plan(self, seed: int, step: int) -> list[SubBatch]:
         """One batch of pairs."""
-        return [SubBatch("pairs", self.global_batch)]
+        return [SubBatch.of("pairs", self.global_batch)]
 
     def read(self, stream: str, sample: Sample, draw: Draw | None) -> Row:
         """`pixels` uint8 [P, P, 3] and `ids` int64 [T]. In training the picture is a random

@@ -13,7 +13,7 @@ from septet.preprocess.shards.reader import Corpus
 from septet.trainers.engine.config import TrainSettings
 from septet.trainers.engine.distributed import checkpoint_blocks
 from septet.trainers.engine.metrics import DENSE_BF16_PEAK, forward_flops
-from septet.trainers.loader.source import Members
+from septet.trainers.loader.members import Members
 from septet.trainers.task import Task
 
 ASSUMED_DEVICE, ASSUMED_MFU = "H100", 0.4
@@ -86,7 +86,11 @@ def reckon(
     parameters["all"] = _count(module)
     forward = forward_flops(task)
     plans = [task.plan(train.seed, step) for step in range(min(train.steps, PLANNED))]
-    subs = Counter((sub.stream, sub.rows) for plan in plans for sub in plan)
+    subs = Counter((sub.kind, sub.total) for plan in plans for sub in plan)
+    by_stream: Counter[str] = Counter()
+    for plan in plans:
+        for sub in plan:
+            by_stream.update(sub.rows)
     rows, micros, total, kept = {}, {}, 0, 0
     for (stream, count), times in subs.items():
         if count % ranks:
@@ -105,7 +109,7 @@ def reckon(
     step_rows = sum(times * count for (_, count), times in subs.items()) / len(plans)
     rate = DENSE_BF16_PEAK[ASSUMED_DEVICE] * ASSUMED_MFU * ranks / (step / step_rows)
     sizes = {name: _sample_bytes(task, name, parts) for name, parts in corpora.items()}
-    size = sum(sizes[name] * count * times for (name, count), times in subs.items())
+    size = sum(sizes[name] * count for name, count in by_stream.items())
     return Needs(
         parameters=parameters,
         forward_flops=forward,

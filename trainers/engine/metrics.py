@@ -28,17 +28,17 @@ matches counts. On other devices MFU has no meaning and is not shown."""
 
 
 def forward_flops(task: Task) -> dict[str, int]:
-    """FLOPs of one sample's forward pass, by stream: counted on a module without memory, two for
+    """FLOPs of one sample's forward pass, by kind: counted on a module without memory, two for
     each multiply-add of matrix products, convolutions and attention."""
     from torch.utils.flop_counter import FlopCounterMode
 
     with torch.device("meta"), torch.no_grad():
         module = task.build().eval()
         found = {}
-        for stream in task.streams:
+        for kind in task.kinds:
             with FlopCounterMode(display=False) as counter:
-                task.forward(module, task.example(stream, 1))
-            found[stream] = counter.get_total_flops()
+                task.forward(module, task.example(kind, 1))
+            found[kind] = counter.get_total_flops()
     return found
 
 

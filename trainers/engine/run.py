@@ -65,7 +65,7 @@ class Prepared:
     saves: Checkpoints
     progress: Progress
     flops: Mapping[str, int]
-    """Of a sample's forward pass, by stream."""
+    """Of a sample's forward pass, by kind."""
     reporter: Reporter
     evaluators: Sequence[Evaluator]
     update: Updater
@@ -87,8 +87,7 @@ class Prepared:
         self.meter.begin_step()
         with self.meter.waiting():
             step = next(self.loader)
-        device, streams = self.world.device, self.run.task.streams
-        batches = [[batch.to(device) for batch in sub] for sub in step.sub_batches]
+        batches = [[batch.to(self.world.device) for batch in sub] for sub in step.sub_batches]
         rate = learning_rate(self.run.optimizer, self.progress.step, self.run.train.steps)
         self.last = self.update(batches, self.progress.step, rate, asked)
         if self.average:
@@ -98,8 +97,8 @@ class Prepared:
         for sub in batches:
             rows = self.world.size * sum(len(batch) for batch in sub)
             self.meter.samples += rows
-            self.meter.tokens += rows * streams[sub[0].stream].tokens
-            self.meter.flops += rows * self.flops[sub[0].stream]
+            self.meter.tokens += self.world.size * sum(batch.tokens for batch in sub)
+            self.meter.flops += rows * self.flops[sub[0].kind]
         self.saves.poll()
         return self.last.asked
 
@@ -218,9 +217,7 @@ def prepare(run: Run, world: World, console: Console | None = None) -> Iterator[
             reporter.say(f"weights from files; at random: {missing}")
         for name, source in sources.items():
             if left_out := sum(kept.dropped for kept in source.kept):
-                reporter.say(
-                    f"{name}: {left_out:,} samples lack a column or are tombstones: left out"
-                )
+                reporter.say(f"{name}: {left_out:,} samples lack a column: left out")
             for column, lacking in source.lacking.items():
                 reporter.say(f"{name}: {lacking:,} samples have no value in {column}: kept")
         loader = Loader(
@@ -292,12 +289,8 @@ def _describe(run: Run, sources: Mapping[str, Source], world: World) -> Describe
 def _sources(run: Run, health: Health) -> dict[str, Source]:
     train, task = run.train, run.task
     dead = read_tombstones(train.tombstones)
-    first = {sub.stream: sub.rows for step in range(64) for sub in task.plan(train.seed, step)}
     common = (train.seed, train.shuffle_window, health, train.complete_only, dead)
-    return {
-        name: Source(name, task, corpora, first.get(name, 1), *common)
-        for name, corpora in run.corpora.items()
-    }
+    return {name: Source(name, task, corpora, *common) for name, corpora in run.corpora.items()}
 
 
 def _write_record(

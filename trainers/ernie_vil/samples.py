@@ -182,7 +182,7 @@ def exchange(batch: Batch, s: ErnieVilSettings) -> Batch:
         data[name] = data[name][source]
     data["kinds"] = data["kinds"].masked_fill(swap[:, None], NONE)
     data["region_places"] = data["region_places"] & ~swap[:, None]
-    return Batch(batch.stream, {**data, "match": ~swap})
+    return Batch(batch.kind, {**data, "match": ~swap})
 
 
 def example(rows: int, s: ErnieVilSettings) -> Batch:

@@ -27,11 +27,13 @@ class ErnieVilTask(Task):
         self.settings, self.global_batch = settings, global_batch
         optional = (settings.graphs,) if settings.graphs else ()
         places = settings.text_tokens + 1 + settings.most_regions
-        self.streams = {"pairs": Stream(("txt",), (settings.regions,), optional, places, True)}
+        self.streams = {
+            "pairs": Stream(("txt",), (settings.regions,), optional, places, global_batch)
+        }
 
     def plan(self, seed: int, step: int) -> list[SubBatch]:
         """One batch of pairs."""
-        return [SubBatch("pairs", self.global_batch)]
+        return [SubBatch.of("pairs", self.global_batch)]
 
     def check_column(self, name: str, manifest: ColumnManifest) -> None:
         """Sizes of regions and their distributions, and the graphs' tokenizer."""

@@ -33,4 +33,4 @@ def exchange_texts(batch: Batch) -> Batch:
         data[name] = data[name][source]
     data["word_places"] = data["word_places"] & match[:, None]
     data["patch_places"] = data["patch_mask"] & match[:, None]
-    return Batch(batch.stream, {**data, "match": match.long()})
+    return Batch(batch.kind, {**data, "match": match.long()})

@@ -125,7 +125,7 @@ def model_inputs(batch: Batch) -> tuple[str, dict[str, Tensor]]:
     for `vectors`."""
     data = batch.data
     masked = "patch_mask" in data or "word_places" in data
-    kind = batch.stream if masked else "vectors"
+    kind = batch.kind if masked else "vectors"
     inputs = {name: data[name] for name in _INPUTS[kind] if name in data}
     if "pixels" in data:
         inputs["pixels"] = images.normalise(data["pixels"])

@@ -40,7 +40,7 @@ class FlavaTask(Task):
         s, patches = settings, settings.grid**2
         columns = (s.column,) if s.column else ()
         streams = {
-            "pairs": Stream((PICTURE, "txt"), columns, (), patches + s.pair_tokens, drop_tail=True),
+            "pairs": Stream((PICTURE, "txt"), columns, (), patches + s.pair_tokens, global_batch),
             "images": Stream((PICTURE,), columns, tokens=patches),
             "texts": Stream(("txt",), tokens=s.text_tokens),
         }
@@ -51,7 +51,7 @@ class FlavaTask(Task):
         """A whole batch of one kind, drawn by its share (paper, appendix B.1)."""
         shares = np.array(list(self._shares.values()))
         kind = generator("kind", seed, step).choice(list(self._shares), p=shares / shares.sum())
-        return [SubBatch(str(kind), self.global_batch)]
+        return [SubBatch.of(str(kind), self.global_batch)]
 
     def check_column(self, name: str, manifest: ColumnManifest) -> None:
         """Its codes fit the patches."""
@@ -84,9 +84,9 @@ class FlavaTask(Task):
     def counts(self, batch: Batch) -> dict[str, Tensor]:
         """Matching pairs, pairs, masked patches and words."""
         data = batch.data
-        if batch.stream == "texts":
+        if batch.kind == "texts":
             return {"mlm": data["word_places"].sum()}
-        if batch.stream == "images":
+        if batch.kind == "images":
             return {"mim": data["patch_mask"].sum()}
         sums = {"contrastive": "match", "mmm_image": "patch_places", "mmm_text": "word_places"}
         return {
@@ -103,15 +103,15 @@ class FlavaTask(Task):
     def pooled_outputs(self, module: nn.Module, batch: Batch) -> dict[str, Tensor]:
         """Vectors of pairs, for which nothing has to be masked or fused."""
         plain = {n: x for n, x in batch.data.items() if n in ("pixels", "ids")}
-        return self.forward(module, Batch("pairs", plain)) if batch.stream == "pairs" else {}
+        return self.forward(module, Batch("pairs", plain)) if batch.kind == "pairs" else {}
 
     def labels(self, batch: Batch) -> dict[str, Tensor]:
         """What each row's own losses predict, int64 [n], in the order of the outputs."""
         data = batch.data
-        if batch.stream == "texts":
+        if batch.kind == "texts":
             return {"mlm": data["ids"][data["word_places"]]}
         codes = self._codes(data)
-        if batch.stream == "images":
+        if batch.kind == "images":
             return {"mim": codes[data["patch_mask"]]}
         words, patches = data["ids"][data["word_places"]], codes[data["patch_places"]]
         return {"itm": data["match"], "mmm_image": patches, "mmm_text": words}

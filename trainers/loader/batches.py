@@ -4,11 +4,12 @@ Which samples a step holds, and in which order, follows from a few numbers that 
 ranks (`Progress`). Threads only change when a sample is decoded, never which.
 """
 
+import itertools
 import threading
-from collections import deque
-from collections.abc import Mapping
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -16,8 +17,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from septet.trainers.draws import generator
 from septet.trainers.loader.source import Source
-from septet.trainers.task import Batch, Row, Task
+from septet.trainers.task import Batch, Lengths, Row, SubBatch, Task
 
 _CHUNK = 8
 """Rows a thread takes at once."""
@@ -49,30 +51,39 @@ class Step:
 
 
 class BatchBuffer:
-    """A micro-batch that threads fill row by row, so that a row is copied to its place while it
-    is still in a core's cache. On a machine with a GPU its memory is pinned."""
+    """Rows that threads fill in one by one, so that a row is copied to its place while it is still
+    in a core's cache. On a machine with a GPU its memory is pinned."""
 
-    def __init__(self, rows: int):
-        self._rows = rows
-        self._lock = threading.Lock()
+    def __init__(self, rows: int, lengths: Mapping[str, Lengths] | None = None):
+        """
+        Args:
+            rows: How many.
+            lengths: Inputs whose rows differ in length.
+        """
+        self._rows, self._lengths = rows, lengths or {}
+        self._lock, self._ready = threading.Lock(), False
         self.tensors: dict[str, Tensor] = {}
-        """By name, [rows, ...], once a row is put."""
-        self._places: list[tuple[str, NDArray[Any], tuple[int, ...], np.dtype[Any]]] = []
-        """Of each name its array, and a row's shape and type."""
+        """By name, [rows, ...], once a row is put; those of `lengths` with room for the longest."""
+        self.found = np.zeros((len(self._lengths), rows), np.int64)
+        """Lengths of rows, in the order of `lengths`."""
+        self._slots: list[tuple[str, NDArray[Any], tuple[int, ...], np.dtype[Any]]] = []
+        """Of each name its array, and a row's shape and type; without those of `lengths`."""
+        self._uneven: dict[str, NDArray[Any]] = {}
 
     def put(self, i: int, row: Row) -> None:
         """Write row `i`.
 
         Raises:
-            ValueError: it has other names, shapes or types than the first.
+            ValueError: it has other names, shapes or types than the first, or is too long.
         """
-        if not self._places:
+        if not self._ready:
             with self._lock:
-                if not self._places:
-                    self._places = self._allocate(row)
+                if not self._ready:
+                    self._allocate(row)
+                    self._ready = True
         if row.keys() != self.tensors.keys():
             raise ValueError(f"rows with {sorted(row)} and {sorted(self.tensors)} in one batch")
-        for name, array, shape, dtype in self._places:
+        for name, array, shape, dtype in self._slots:
             value = row[name]
             if value.shape != shape or value.dtype != dtype:
                 raise ValueError(
@@ -80,15 +91,62 @@ class BatchBuffer:
                     f"and {dtype} {list(shape)}"
                 )
             array[i] = value
+        for number, (name, array) in enumerate(self._uneven.items()):
+            value, n = row[name], len(row[name])
+            if n > array.shape[1] or value.shape[1:] != array.shape[2:]:
+                raise ValueError(
+                    f"a row's {name!r} is {list(value.shape)}; the stream's lengths allow "
+                    f"{array.shape[1]}, and other axes are {list(array.shape[2:])}"
+                )
+            array[i, :n], array[i, n:] = value, self._lengths[name].pad
+            self.found[number, i] = n
 
-    def _allocate(self, row: Row) -> list[tuple[str, NDArray[Any], tuple[int, ...], Any]]:
+    def _allocate(self, row: Row) -> None:
+        if absent := self._lengths.keys() - row.keys():
+            raise ValueError(f"the stream has lengths of {sorted(absent)}; a row has {sorted(row)}")
+        pinned, slots = torch.cuda.is_available(), []
         for name, value in row.items():
+            shape = value.shape
+            if name in self._lengths:
+                shape = (self._lengths[name].buckets[-1], *shape[1:])
             kind = torch.from_numpy(np.empty(0, value.dtype)).dtype
-            self.tensors[name] = torch.empty(
-                self._rows, *value.shape, dtype=kind, pin_memory=torch.cuda.is_available()
-            )
-        arrays = {name: tensor.numpy() for name, tensor in self.tensors.items()}
-        return [(name, array, array.shape[1:], array.dtype) for name, array in arrays.items()]
+            tensor = torch.empty(self._rows, *shape, dtype=kind, pin_memory=pinned)
+            self.tensors[name], array = tensor, tensor.numpy()
+            if name not in self._lengths:
+                slots.append((name, array, shape, array.dtype))
+        self._uneven = {name: self.tensors[name].numpy() for name in self._lengths}
+        self._slots = slots
+
+    def cut(self, rows: int) -> Iterator[tuple[dict[str, Tensor], int]]:
+        """Micro-batches of so many rows, with how long their uneven inputs are in all."""
+        if not self._lengths:
+            yield self.tensors, 0
+            return
+        whole = self.found.sum(0)
+        order = np.argsort(whole, kind="stable")
+        for begin in range(0, self._rows, rows):
+            part = order[begin : begin + rows]
+            data = {}
+            for name, x in self.tensors.items():
+                if name in self._lengths:
+                    longest = self.found[list(self._lengths).index(name), part].max()
+                    buckets = self._lengths[name].buckets
+                    x = x[:, : next(b for b in buckets if b >= longest)]
+                data[name] = x[torch.from_numpy(part)]
+            yield data, int(whole[part].sum())
+
+
+Piece = tuple[str, range]
+"""Positions in a row of one stream."""
+
+
+@dataclass(frozen=True)
+class Share:
+    """A sub-batch on one rank."""
+
+    kind: str
+    micro: list[list[Piece]]
+    """What each micro-batch is read from; lengths may change which rows stand together."""
 
 
 class Loader:
@@ -121,87 +179,145 @@ class Loader:
             prefetch: Steps that are decoded ahead.
             readahead: Further steps whose bytes caches of remote corpora fetch.
         """
+        if task.pooled and any(stream.lengths for stream in task.streams.values()):
+            raise ValueError("inputs that differ in length cannot be pooled over micro-batches")
         self._task, self._sources, self._seed = task, sources, seed
         self._rank, self._world, self._micro = rank, world, micro_batch
         self._next, self._depth = progress, prefetch
         self._far, self._ahead = progress, readahead
-        self._queue: deque[tuple[list[list[Any]], Progress]] = deque()
+        self._queue: deque[tuple[list[list[Batch] | Future[list[Batch]]], Progress]] = deque()
         # More threads than cores only take turns: decoding holds a core the whole time.
         self._pool = ThreadPoolExecutor(workers, "decode") if workers else None
         self._assembler = ThreadPoolExecutor(1, "assemble") if workers else None
-        # It finds out where the samples of coming steps lie.
+        # Prefetches blocks of remote corpora.
         self._scout = ThreadPoolExecutor(1, "scout") if readahead else None
 
-    def _batch(self, stream: str, positions: range) -> "Batch | Future[Batch]":
-        """One micro-batch, or the promise of it."""
-        source, buffer = self._sources[stream], BatchBuffer(len(positions))
+    def _batches(self, share: Share) -> "list[Batch] | Future[list[Batch]]":
+        """A sub-batch's micro-batches, or the promise of them."""
+        streams = {stream: self._task.streams[stream] for ps in share.micro for stream, _ in ps}
+        lengths = next(iter(streams.values())).lengths
+        rows = sum(len(positions) for _, positions in share.micro[0])
+        # Rows that differ in length are sorted before they are cut.
+        parts = [list(itertools.chain(*share.micro))] if lengths else share.micro
+        buffers, chunks = [], []
+        for pieces in parts:
+            buffer = BatchBuffer(sum(len(positions) for _, positions in pieces), lengths)
+            buffers.append(buffer)
+            chunks += [(buffer, chunk, at) for at, chunk in _chunks(pieces)]
+        counts = [sum(streams[s].tokens * len(p) for s, p in pieces) for pieces in share.micro]
+
+        def assemble() -> list[Batch]:
+            cuts = (found for buffer in buffers for found in buffer.cut(rows))
+            return [
+                self._assemble(share.kind, data, count + uneven)
+                for count, (data, uneven) in zip(counts, cuts, strict=True)
+            ]
+
         if self._pool is None or self._assembler is None:
-            self._fill(buffer, source, positions, 0)
-            return self._assemble(stream, buffer)
-        chunks = [
-            self._pool.submit(self._fill, buffer, source, positions[i : i + _CHUNK], i)
-            for i in range(0, len(positions), _CHUNK)
-        ]
-
-        def assemble() -> Batch:
             for chunk in chunks:
-                chunk.result()
-            return self._assemble(stream, buffer)
+                self._fill(*chunk)
+            return assemble()
+        filled = [self._pool.submit(self._fill, *chunk) for chunk in chunks]
 
-        return self._assembler.submit(assemble)
+        def finish() -> list[Batch]:
+            for each in filled:
+                each.result()
+            return assemble()
 
-    @staticmethod
-    def _fill(buffer: BatchBuffer, source: Source, positions: range, begin: int) -> None:
-        for i, row in enumerate(source.rows(positions), begin):
-            buffer.put(i, row)
+        return self._assembler.submit(finish)
 
-    def _assemble(self, stream: str, buffer: BatchBuffer) -> Batch:
-        batch = self._task.exchange(Batch(stream, buffer.tensors))
+    def _fill(self, buffer: BatchBuffer, pieces: Sequence[Piece], at: int) -> None:
+        for stream, positions in pieces:
+            for row in self._sources[stream].rows(positions):
+                buffer.put(at, row)
+                at += 1
+
+    def _assemble(self, kind: str, data: dict[str, Tensor], tokens: int) -> Batch:
+        batch = self._task.exchange(Batch(kind, data))
+        data = batch.data
         if torch.cuda.is_available():  # What `exchange` made is not pinned yet.
-            batch = Batch(stream, {name: x.pin_memory() for name, x in batch.data.items()})
-        return batch
+            data = {name: x.pin_memory() for name, x in data.items()}
+        return replace(batch, data=data, tokens=tokens)
 
-    def _plan(self, progress: Progress) -> tuple[list[tuple[str, list[range]]], Progress]:
-        """A step's sub-batches on this rank, as positions of their streams by micro-batch, and
-        the progress after it."""
-        rows: dict[str, int] = {}
-        parts = []
-        for sub in self._task.plan(self._seed, progress.step):
-            begin = progress.consumed.get(sub.stream, 0) + rows.get(sub.stream, 0)
-            if sub.rows % self._world:
+    def _plan(self, progress: Progress) -> tuple[list[Share], Progress]:
+        """A step's sub-batches on this rank, and the progress after it."""
+        rows: Counter[str] = Counter()
+        shares = []
+        for number, sub in enumerate(self._task.plan(self._seed, progress.step)):
+            self._check(sub)
+            if not sub.total:
+                continue
+            if sub.total % self._world:
                 raise ValueError(
-                    f"a sub-batch of {sub.rows} rows ({sub.stream}) cannot be shared evenly by "
+                    f"a sub-batch of {sub.total} rows ({sub.kind}) cannot be shared evenly by "
                     f"{self._world} ranks: choose a multiple"
                 )
-            share = sub.rows // self._world
+            share = sub.total // self._world
             micro = min(self._micro or share, share)
             if share % micro:
                 raise ValueError(
-                    f"a rank's {share} rows of {sub.stream} are no multiple of "
+                    f"a rank's {share} rows of {sub.kind} are no multiple of "
                     f"train.micro_batch {micro}"
                 )
-            first = begin + self._rank * share
-            cuts = [range(first + i, first + i + micro) for i in range(0, share, micro)]
-            parts.append((sub.stream, cuts))
-            rows[sub.stream] = rows.get(sub.stream, 0) + sub.rows
-        return parts, progress.advance(rows)
+            begins = {s: progress.consumed.get(s, 0) + rows[s] for s in sub.rows}
+            first = self._rank * share
+            pieces = self._pieces(sub, begins, (progress.step, number))
+            cuts = [list(pieces(first + i, first + i + micro)) for i in range(0, share, micro)]
+            shares.append(Share(sub.kind, cuts))
+            rows.update(sub.rows)
+        if not shares:
+            raise ValueError(f"{type(self._task).__name__}: step {progress.step} has no rows")
+        return shares, progress.advance(rows)
+
+    def _check(self, sub: SubBatch) -> None:
+        name, streams = type(self._task).__name__, self._task.streams
+        if sub.kind not in self._task.kinds or sub.rows.keys() - streams.keys():
+            odd = sorted(sub.rows.keys() - streams.keys()) or [sub.kind]
+            raise ValueError(
+                f"{name}: `plan` gave rows of {', '.join(odd)}; its kinds are "
+                f"{', '.join(self._task.kinds)}, its streams {', '.join(streams)}"
+            )
+        if any(n < 0 for n in sub.rows.values()):
+            raise ValueError(f"{name}: `plan` gave {dict(sub.rows)} rows of {sub.kind}")
+        lengths = [streams[stream].lengths for stream in sub.rows]
+        if any(each != lengths[0] for each in lengths):
+            raise ValueError(f"{name}: streams of one sub-batch ({sub.kind}) differ in `lengths`")
+
+    def _pieces(
+        self, sub: SubBatch, begins: Mapping[str, int], place: tuple[int, int]
+    ) -> Callable[[int, int], Iterator[Piece]]:
+        """Gives the positions of any rows of a sub-batch."""
+        streams = [stream for stream, n in sub.rows.items() if n]
+        if len(streams) == 1:
+            (stream,) = streams
+            return lambda i, j: iter([(stream, range(begins[stream] + i, begins[stream] + j))])
+        counts = [sub.rows[stream] for stream in streams]
+        order = generator("rows", self._seed, *place).permutation(sum(counts))
+        starts = np.concatenate([[0], np.cumsum(counts)])
+
+        def pieces(i: int, j: int) -> Iterator[Piece]:
+            for row in order[i:j].tolist():
+                which = int(np.searchsorted(starts, row, side="right")) - 1
+                position = begins[streams[which]] + row - int(starts[which])
+                yield streams[which], range(position, position + 1)
+
+        return pieces
 
     def _start(self) -> None:
         """Start to read the next step."""
-        plan, self._next = self._plan(self._next)
-        parts = [[self._batch(stream, cut) for cut in cuts] for stream, cuts in plan]
-        self._queue.append((parts, self._next))
+        shares, self._next = self._plan(self._next)
+        self._queue.append(([self._batches(share) for share in shares], self._next))
         while self._scout and self._far.step < self._next.step + self._ahead:
-            plan, self._far = self._plan(self._far)
-            for stream, cuts in plan:
-                for cut in cuts:
-                    self._scout.submit(self._sources[stream].read_ahead, cut)
+            shares, self._far = self._plan(self._far)
+            for share in shares:
+                for stream, positions in itertools.chain(*share.micro):
+                    self._scout.submit(self._sources[stream].read_ahead, positions)
 
     def __next__(self) -> Step:
         while len(self._queue) < (1 + self._depth if self._pool else 1):
             self._start()
         parts, after = self._queue.popleft()
-        ready = [[m.result() if isinstance(m, Future) else m for m in part] for part in parts]
+        ready = [part.result() if isinstance(part, Future) else part for part in parts]
         return Step(ready, after)
 
     def __iter__(self) -> "Loader":
@@ -212,3 +328,19 @@ class Loader:
         for pool in (self._scout, self._pool, self._assembler):
             if pool is not None:
                 pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _chunks(pieces: Sequence[Piece]) -> Iterator[tuple[int, list[Piece]]]:
+    """Pieces for a thread to read at once, with how many rows come before them."""
+    at, begin, size = 0, 0, 0
+    chunk: list[Piece] = []
+    for stream, positions in pieces:
+        for i in range(0, len(positions), _CHUNK):
+            chunk.append((stream, positions[i : i + _CHUNK]))
+            size += len(chunk[-1][1])
+            at += len(chunk[-1][1])
+            if size >= _CHUNK:
+                yield begin, chunk
+                chunk, begin, size = [], at, 0
+    if chunk:
+        yield begin, chunk

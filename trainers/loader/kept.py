@@ -1,11 +1,9 @@
-"""Which rows of a corpus take part in a run: all but those that lack a column or are taken down."""
+"""Which rows of a corpus take part in a run: all but those that lack a column."""
 
 import hashlib
 from collections.abc import Sequence
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from septet.preprocess import files
@@ -29,26 +27,22 @@ def read_tombstones(path: str | None) -> frozenset[str]:
 
 
 class Kept:
-    """The rows of each shard that take part, a pure function of corpus, columns and tombstones.
+    """The rows of each shard that take part, a pure function of corpus and columns.
 
     Args:
         corpus: The corpus.
         columns: Names of columns in which a sample must have a value.
-        tombstones: Keys of samples that must not be used.
 
     Raises:
         ManifestError: a column is missing, or not whole.
         ValueError: a column was made from other shards than the corpus has.
     """
 
-    def __init__(
-        self, corpus: Corpus, columns: Sequence[str] = (), tombstones: frozenset[str] = frozenset()
-    ):
+    def __init__(self, corpus: Corpus, columns: Sequence[str] = ()):
         self._rows: list[NDArray[np.int64] | None] = [None] * len(corpus.shards)
         manifests = [read_manifest(corpus.path, name) for name in columns]
         self.counts = corpus.counts.tolist()
         self.dropped = 0
-        dead = pa.array(sorted(tombstones), pa.string())
         for manifest in manifests:
             if is_stale(corpus, manifest):
                 raise ValueError(
@@ -56,7 +50,7 @@ class Kept:
                     "make it anew with `septet annotate`"
                 )
         partial = [m for m in manifests if m.values < m.samples]
-        if not partial and not tombstones:
+        if not partial:
             return
         for number, shard in enumerate(corpus.shards):
             kept = np.ones(shard.samples, bool)
@@ -64,9 +58,6 @@ class Kept:
                 sidecar = files.join(corpus.path, column_sidecar(manifest.name, shard.tar))
                 reasons = read_sidecar(sidecar, ["reason"], shard.samples)["reason"]
                 kept &= reasons.is_null().to_numpy()
-            if tombstones:
-                keys = corpus.metadata(number, ["key"])["key"]
-                kept &= ~pc.is_in(keys.cast(pa.string()), dead).to_numpy()
             rows = np.flatnonzero(kept)
             if len(rows) < shard.samples:
                 self._rows[number] = rows

@@ -2,11 +2,12 @@
 
 Each epoch permutes the shards, cuts the permuted list into windows of at least `window` samples,
 and permutes the samples of each window. So the order needs no buffer and no history: position
-`i` of epoch `e` costs one window's permutation, wherever a run resumes, and reads stay within
+`i` of epoch `e` costs a few windows' permutations, wherever a run resumes, and reads stay within
 few shards at a time.
 """
 
 import hashlib
+import heapq
 from collections.abc import Sequence
 from functools import lru_cache
 
@@ -30,21 +31,38 @@ def corpus_digest(corpus: Corpus) -> str:
 
 
 class ShardOrder:
-    """The order of one corpus's samples in any epoch."""
+    """The order of one corpus's samples in any epoch.
 
-    def __init__(self, counts: Sequence[int], digest: str, seed: int, window: int = 2**17):
+    Any `distinct` samples in a row are different ones, across epochs, too: the first `distinct`
+    places of an epoch are changed among themselves, so that what ended the epoch before comes late
+    enough. A corpus of fewer than twice as many samples has the order of epoch 0 in every epoch.
+    """
+
+    def __init__(
+        self,
+        counts: Sequence[int],
+        digest: str,
+        seed: int,
+        window: int = 2**17,
+        distinct: int = 1,
+    ):
         """
         Args:
             counts: Samples of each shard.
             digest: See `corpus_digest`.
             seed: The run's seed.
             window: Least number of samples that are permuted together.
+            distinct: So many samples in a row hold none twice; at most all of them.
         """
         self.counts = np.asarray(counts, np.int64)
         self.samples = int(self.counts.sum())
+        self.distinct = max(1, distinct)
         self._digest, self._seed, self._window = digest, seed, window
+        self._begins = np.concatenate([[0], np.cumsum(self.counts)])
+        """Where each shard begins among all samples, in stored order."""
         self._epoch = lru_cache(4)(self._plan_epoch)
         self._permuted = lru_cache(8)(self._permute_window)
+        self._head = lru_cache(4)(self._arrange_head)
 
     def _plan_epoch(self, epoch: int) -> tuple[NDArray[np.int64], NDArray[np.int64], list[int]]:
         """Permuted shards, where each begins (and the last ends), and windows' first shards."""
@@ -59,11 +77,50 @@ class ShardOrder:
         return shards, starts, firsts
 
     def _permute_window(self, epoch: int, number: int) -> NDArray[np.int64]:
-        _, starts, firsts = self._epoch(epoch)
+        """A window's samples in their order, by their number in stored order."""
+        shards, starts, firsts = self._epoch(epoch)
         stop = firsts[number + 1] if number + 1 < len(firsts) else len(starts) - 1
         begin, end = starts[firsts[number]], starts[stop]
         draw = generator("window", self._seed, self._digest, epoch, number)
-        return begin + draw.permutation(int(end - begin))
+        places = begin + draw.permutation(int(end - begin))
+        which = np.searchsorted(starts, places, side="right") - 1
+        return self._begins[shards[which]] + places - starts[which]
+
+    def _drawn(self, epoch: int, begin: int, stop: int) -> NDArray[np.int64]:
+        """Samples of an epoch from `begin` to `stop`, before its head is arranged."""
+        _, starts, firsts = self._epoch(epoch)
+        window_starts = starts[firsts]
+        parts = [np.empty(0, np.int64)]
+        while begin < stop:
+            number = int(np.searchsorted(window_starts, begin, side="right")) - 1
+            first = int(window_starts[number])
+            part = self._permuted(epoch, number)[begin - first : stop - first]
+            parts.append(part)
+            begin += len(part)
+        return np.concatenate(parts)
+
+    def _arrange_head(self, epoch: int) -> NDArray[np.int64]:
+        """The first `distinct` samples of an epoch."""
+        head = self._drawn(epoch, 0, self.distinct)
+        if epoch == 0:
+            return head
+        tail = self._drawn(epoch - 1, self.samples - self.distinct, self.samples)
+        ended = {int(sample): place for place, sample in enumerate(tail)}
+        # A sample that was the tail's `place`-th may come again at `place` or later. At each place
+        # at most one more becomes free, so there is always one to take.
+        free = [ended.get(int(sample), 0) for sample in head]
+        if not any(free):
+            return head
+        waiting: list[int] = []
+        found = np.empty_like(head)
+        by_place = sorted(range(len(head)), key=free.__getitem__)
+        freed = 0
+        for place in range(len(head)):
+            while freed < len(head) and free[by_place[freed]] <= place:
+                heapq.heappush(waiting, by_place[freed])
+                freed += 1
+            found[place] = head[heapq.heappop(waiting)]
+        return found
 
     def locate(self, epoch: int, position: int) -> tuple[int, int]:
         """Shard number and row of the `position`-th sample of an epoch."""
@@ -71,28 +128,37 @@ class ShardOrder:
 
     def locate_run(self, epoch: int, position: int, count: int) -> list[tuple[int, int]]:
         """Shard numbers and rows of `count` samples of an epoch from `position` on."""
-        shards, starts, firsts = self._epoch(epoch)
-        window_starts = starts[firsts]
-        parts, at, stop = [], position, position + count
-        while at < stop:
-            number = int(np.searchsorted(window_starts, at, side="right")) - 1
-            begin = int(window_starts[number])
-            part = self._permuted(epoch, number)[at - begin : stop - begin]
-            parts.append(part)
-            at += len(part)
-        places = np.concatenate(parts)
-        which = np.searchsorted(starts, places, side="right") - 1
-        rows = places - starts[which]
-        return list(zip(shards[which].tolist(), rows.tolist(), strict=True))
+        if self.samples < 2 * self.distinct:
+            epoch = 0
+        stop, arranged = position + count, self.distinct if self.distinct > 1 else 0
+        found = self._drawn(epoch, max(position, arranged), stop)
+        if position < arranged:
+            found = np.concatenate([self._head(epoch)[position:stop], found])
+        which = np.searchsorted(self._begins, found, side="right") - 1
+        rows = found - self._begins[which]
+        return list(zip(which.tolist(), rows.tolist(), strict=True))
 
-    def shards_from(self, epoch: int, position: int, samples: int) -> list[int]:
-        """Shards that the windows of `samples` positions from `position` on touch, in order."""
-        shards, starts, firsts = self._epoch(epoch)
-        window_starts = starts[firsts]
-        first = int(np.searchsorted(window_starts, position, side="right")) - 1
-        last = int(np.searchsorted(window_starts, position + samples, side="left"))
-        stop = firsts[last] if last < len(firsts) else len(shards)
-        return [int(shard) for shard in shards[firsts[first] : stop]]
+    def instead(self, epoch: int, position: int, attempt: int, name: str) -> int | None:
+        """The position, in the same epoch, of the sample that takes the place of one that cannot
+        be used; None when all were tried.
+
+        It is a multiple of `distinct` places away, the same for all samples of an epoch. So no
+        `distinct` samples in a row hold one twice, replaced ones included (but for where two
+        epochs meet).
+        """
+        step = self.distinct if self.samples >= 2 * self.distinct else 1
+        choices = self.samples // step - 1
+        if attempt > choices:
+            return None
+        first = int(generator("instead", self._seed, name, self._digest, epoch).integers(choices))
+        return (position + (1 + (first + attempt) % choices) * step) % self.samples
+
+    @property
+    def shards_at_once(self) -> int:
+        """Most shards that a window and the one after it touch, as epoch 0 has them."""
+        shards, _, firsts = self._epoch(0)
+        ends = [*firsts[2:], len(shards), len(shards)]
+        return max(end - first for first, end in zip(firsts, ends, strict=False))
 
 
 class Mix:
@@ -124,6 +190,13 @@ class Mix:
         for corpus in range(len(self.quotas)):
             rank[which == corpus] = np.arange(self.quotas[corpus])
         return which, rank
+
+    def most(self, positions: int) -> list[int]:
+        """Of each corpus, the most that so many positions in a row can hold."""
+        if len(self.quotas) == 1:
+            return [positions]
+        blocks = positions // self._size + 2
+        return [min(positions, int(quota) * blocks) for quota in self.quotas]
 
     def locate(self, position: int) -> tuple[int, int]:
         """Corpus, and which of that corpus's own positions, a stream's position is."""

@@ -71,5 +71,5 @@ class Matching:
                 name: x if name in self._picture else x[i : i + 1].expand_as(x)
                 for name, x in group.data.items()
             }
-            outputs = self._task.forward(module, Batch(group.stream, data).to(device))
+            outputs = self._task.forward(module, Batch(group.kind, data).to(device))
             yield outputs["match"].float().cpu()

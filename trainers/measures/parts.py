@@ -16,7 +16,8 @@ import torch.distributed as dist
 from septet.preprocess.shards.reader import Corpus
 from septet.trainers.draws import generator
 from septet.trainers.loader.kept import Kept
-from septet.trainers.loader.source import Members, stack
+from septet.trainers.loader.members import Members
+from septet.trainers.loader.source import stack
 from septet.trainers.task import Batch, Row, SampleError, Task
 
 T = TypeVar("T")
@@ -45,8 +46,9 @@ def parts(
     places = ((s, kept.row(s, i)) for s, count in enumerate(kept.counts) for i in range(count))
 
     def read(shard: int, row: int) -> Row:
-        draw = partial(generator, "measure", members.key(shard, row)) if drawn else None
-        return task.read(stream, members.read(shard, row), draw)
+        sample = members.read(shard, row)
+        draw = partial(generator, "measure", sample.key) if drawn else None
+        return task.read(stream, sample, draw)
 
     return share(stream, list(islice(places, most)), read, size, corpus.path)
 
@@ -65,16 +67,16 @@ def share(
         raise ValueError(f"{corpus} has no sample of {stream} to measure on")
     found = []
     for number in range(rank, -(-len(cuts) // world) * world, world):
-        rows = []
+        rows, reason = [], ""
         for shard, row in cuts[number % len(cuts)]:
             try:
                 rows.append(read(shard, row))
-            except (SampleError, OSError):
-                continue  # Told of by `septet check`; a measure needs no full batch.
+            except SampleError as error:
+                reason = str(error)  # A measure needs no full batch.
         if not rows:
             raise ValueError(
-                f"{corpus}: none of {size} samples of {stream} in a row can be measured on; see "
-                "`septet check`"
+                f"{corpus}: none of {size} samples of {stream} in a row can be measured on; the "
+                f"last one: {reason}"
             )
         data = {name: torch.from_numpy(array) for name, array in stack(rows).items()}
         found.append(Part(Batch(stream, data), number < len(cuts)))
@@ -85,7 +87,7 @@ def even(part: Part) -> Part:
     """Without the last row of an odd number; a single row is doubled, and does not count."""
     rows = len(part.batch) // 2 * 2
     data = {n: x[:rows] if rows else torch.cat([x, x]) for n, x in part.batch.data.items()}
-    return Part(Batch(part.batch.stream, data), part.counts and rows > 0)
+    return Part(Batch(part.batch.kind, data), part.counts and rows > 0)
 
 
 def rank_and_world() -> tuple[int, int]:

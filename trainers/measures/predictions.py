@@ -59,7 +59,7 @@ class Predictions:
             views = {"": batch}
             if all(name in batch.data for name in self._picture):
                 other = {name: batch.data[name].roll(1, 0) for name in self._picture}
-                views["_other_picture"] = Batch(batch.stream, {**batch.data, **other})
+                views["_other_picture"] = Batch(batch.kind, {**batch.data, **other})
             labels = self._labels(batch) if part.counts else {}
             for name, expected in labels.items():
                 answers.setdefault(name, Counter()).update(expected.tolist())

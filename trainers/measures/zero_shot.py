@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from septet.preprocess.shards.reader import Corpus
-from septet.trainers.loader.source import Members
+from septet.trainers.loader.members import Members
 from septet.trainers.measures.parts import share, total
 from septet.trainers.task import Row, Stream, Task
 
@@ -64,8 +64,7 @@ class ZeroShot:
             label = int(sample["cls"])
             if not 0 <= label < len(classes):
                 raise ValueError(
-                    f"{members.key(shard, row)}: class {label} of {len(classes)}; give all class "
-                    "names"
+                    f"{sample.key}: class {label} of {len(classes)}; give all class names"
                 )
             inputs = task.read(stream, {"txt": b"", **sample}, None)
             return {**inputs, _LABEL: np.asarray(label)}

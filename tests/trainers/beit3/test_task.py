@@ -46,7 +46,7 @@ def rows(t: Beit3Task, stream: str, count: int = 6, epoch: int = 0) -> Batch:
 
 def test_every_step_has_all_kinds_in_equal_shares():
     t = PRESETS["giant"].task()
-    plan = [SubBatch(kind, 2048) for kind in ("images", "texts", "pairs")]
+    plan = [SubBatch.of(kind, 2048) for kind in ("images", "texts", "pairs")]
     assert all(t.plan(seed, step) == plan for seed in range(3) for step in range(5))
     assert t.streams["images"].columns == t.streams["pairs"].columns == ("codes",)
     assert t.streams["texts"].members == ("txt",) and t.streams["texts"].columns == ()
@@ -56,8 +56,8 @@ def test_every_step_has_all_kinds_in_equal_shares():
 
 def test_the_contrastive_stage_reads_pairs_and_no_codes():
     t = PRESETS["base-itc"].task()
-    assert t.plan(0, 9) == [SubBatch("pairs", 16_384)] and t.streams["pairs"].columns == ()
-    assert t.streams.keys() == {"pairs"} and t.streams["pairs"].drop_tail
+    assert t.plan(0, 9) == [SubBatch.of("pairs", 16_384)] and t.streams["pairs"].columns == ()
+    assert t.streams.keys() == {"pairs"} and t.streams["pairs"].distinct == 16_384
     assert t.weights == {"contrastive": 1.0} and not t.unused_parameters
 
 

@@ -112,7 +112,7 @@ def test_a_run_reads_codes_and_views_of_a_column(tmp_path):
     assert run("paper", corpus, tmp_path / "run", *stored) == 0
     assert len(figures(tmp_path / "run", "loss/mvlm_image")) == 2
     task = preset("paper", *stored).task()
-    source = Source("pairs", task, [(Corpus(str(corpus)), 1.0)], 8, 0, 2**17, Health(0.0))
+    source = Source("pairs", task, [(Corpus(str(corpus)), 1.0)], 0, 2**17, Health(0.0))
     seen = set()
     for epoch in range(4):
         for row in source.rows(range(48 * epoch, 48 * epoch + 8)):

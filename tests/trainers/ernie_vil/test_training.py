@@ -7,7 +7,8 @@ from septet.preprocess.columns.reader import read_manifest
 from septet.preprocess.shards.reader import Corpus
 from septet.trainers.commands.dryrun import reckon
 from septet.trainers.ernie_vil.presets import PRESETS, ErnieVilPreset
-from septet.trainers.loader.source import Health, Members, Source
+from septet.trainers.loader.members import Members
+from septet.trainers.loader.source import Health, Source
 from septet.trainers.settings import override
 from tests.trainers.conftest import train
 from tests.trainers.ernie_vil.corpora import annotated
@@ -86,8 +87,8 @@ def test_what_samples_lack_is_told(corpora, tmp_path):
     assert "pairs: 2 samples have no value in scene-graphs: kept" in found.output
     assert not (tmp_path / "skipped-0.jsonl").exists()
     task = preset().task()
-    source = Source("pairs", task, [(Corpus(str(corpora[0])), 1.0)], 16, 0, 2**17, Health(0.0))
-    assert source.usable == [1497 - 1497 % 16] and source.orders[0].samples == 1497
+    source = Source("pairs", task, [(Corpus(str(corpora[0])), 1.0)], 0, 2**17, Health(0.0))
+    assert source.samples == [1497]
     refused = call("ernie_vil", corpora[0], "--out", tmp_path / "b", *changes,
                    "--set", "model.features=64")  # fmt: skip
     assert refused.exit_code == 1 and "regions with 2048 features" in refused.output

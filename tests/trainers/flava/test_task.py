@@ -41,7 +41,7 @@ def test_kinds_are_drawn_by_their_shares_alike_everywhere():
     plans = [t.plan(5, step) for step in range(4000)]
     assert plans == [FlavaTask(PRESETS["base"].model, 8192).plan(5, step) for step in range(4000)]
     assert all(len(plan) == 1 and plan[0].rows == 8192 for plan in plans)
-    counts = Counter(plan[0].stream for plan in plans)
+    counts = Counter(plan[0].kind for plan in plans)
     for kind, share in (("pairs", 0.70), ("images", 0.15), ("texts", 0.15)):
         assert counts[kind] / 4000 == pytest.approx(share, abs=0.02)
     assert plans != [t.plan(6, step) for step in range(4000)]
@@ -49,7 +49,7 @@ def test_kinds_are_drawn_by_their_shares_alike_everywhere():
 
 def test_a_kind_without_a_share_is_not_read():
     t = FlavaTask(SMALL.model_copy(update={"shares": Shares(pairs=0, images=0, texts=2)}), 8)
-    assert list(t.streams) == ["texts"] and t.plan(0, 3)[0].stream == "texts"
+    assert list(t.streams) == ["texts"] and t.plan(0, 3)[0].kind == "texts"
     assert PRESETS["text"].task().streams.keys() == {"texts"}
 
 

@@ -34,7 +34,7 @@ def run(corpus: Path, out: Path, *changes: str) -> int:
 @pytest.fixture(scope="module")
 def alone(scenes, tmp_path_factory) -> Path:
     """One process, whole batches, of every kind."""
-    kinds = [preset().task().plan(0, step)[0].stream for step in range(6)]
+    kinds = [preset().task().plan(0, step)[0].kind for step in range(6)]
     assert set(kinds) == {"pairs", "images", "texts"}
     out = tmp_path_factory.mktemp("alone")
     assert run(scenes, out) == 0
