@@ -138,7 +138,8 @@ class ShardReader:
 
         Raises:
             IndexError: no such row.
-            DamagedError: the tar is shorter than its sidecar says, or a member has another checksum.
+            DamagedError: the tar is shorter than its sidecar says, or a member has another
+                checksum.
             OSError: it cannot be read now.
         """
         if row < 0:

@@ -126,10 +126,11 @@ def _user_errors() -> tuple[type[Exception], ...]:
     """What is told without a traceback."""
     try:
         from septet.trainers.engine.step import NonFiniteError
+        from septet.trainers.loader.members import StorageError
         from septet.trainers.loader.source import TooManyBadSamplesError
     except ImportError:
         return (ValueError,)
-    return (ValueError, NonFiniteError, TooManyBadSamplesError)
+    return (ValueError, NonFiniteError, StorageError, TooManyBadSamplesError)
 
 
 def _presets(model: str) -> "dict[str, Preset]":

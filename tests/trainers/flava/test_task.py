@@ -40,7 +40,7 @@ def test_kinds_are_drawn_by_their_shares_alike_everywhere():
     t = FlavaTask(PRESETS["base"].model, 8192)
     plans = [t.plan(5, step) for step in range(4000)]
     assert plans == [FlavaTask(PRESETS["base"].model, 8192).plan(5, step) for step in range(4000)]
-    assert all(len(plan) == 1 and plan[0].rows == 8192 for plan in plans)
+    assert all(len(plan) == 1 and plan[0].total == 8192 for plan in plans)
     counts = Counter(plan[0].kind for plan in plans)
     for kind, share in (("pairs", 0.70), ("images", 0.15), ("texts", 0.15)):
         assert counts[kind] / 4000 == pytest.approx(share, abs=0.02)
