@@ -148,8 +148,10 @@ class ShardReader:
         if not parts:
             return {}
         if size > MAX_SAMPLE_BYTES:
-            raise DamagedError(f"{self.tar}: sample {row} would have {size:,} bytes, more than a sample "
-                               f"may have ({MAX_SAMPLE_BYTES:,}): the sidecar is damaged")  # fmt: skip
+            raise DamagedError(
+                f"{self.tar}: sample {row} would have {size:,} bytes, more than a sample may have "
+                f"({MAX_SAMPLE_BYTES:,}): the sidecar is damaged"
+            )
         data = self._pread(size, self._starts[row] + start)
         if len(data) != size:
             raise DamagedError(

@@ -82,7 +82,9 @@ def test_what_cannot_be_measured_on_is_told(tmp_path):
         ZeroShot(task, "pairs", classes, CLASSES[:5])
     with pytest.raises(ValueError, match=r"with \{\} for the name"):
         ZeroShot(task, "pairs", classes, CLASSES, ["a photo"])
-    with pytest.raises(ValueError, match=r"none of 4 samples of pairs in a row.*the last one: image"):
+    with pytest.raises(
+        ValueError, match=r"none of 4 samples of pairs in a row.*the last one: image"
+    ):
         Retrieval(task, "pairs", classes, batch=4)
     empty = Corpus(str(write_corpus(tmp_path / "empty", [])))
     with pytest.raises(ValueError, match="has no sample of pairs to measure on"):

@@ -2,6 +2,7 @@
 in columns, side files."""
 
 import itertools
+import json
 from collections import Counter
 
 import numpy as np
@@ -194,7 +195,7 @@ def test_a_column_may_be_absent_from_some_corpora_of_a_mix(tmp_path):
     given = corpora(tmp_path)
     run_annotation(tmp_path / "captions", f"{HERE}:Bytes", name="codes")
     other = tmp_path / "qa/corpus.json"
-    other.write_text(other.read_text().replace('"name": "scenes"', '"name": "other"'))
+    other.write_text(json.dumps(json.loads(other.read_text()) | {"name": "other"}))
     mix = [(given["captions"], 0.5), (Corpus(str(tmp_path / "qa")), 0.5)]
     source = Source("texts", Knowing(), mix, 3, 40, Health(0.0))
     assert source.lacking == {"codes": 20 + 60}

@@ -57,11 +57,13 @@ class TrainSettings(Settings):
     shuffle_window: int = Field(default=2**17, gt=0)
     """Samples that are shuffled together; shards are always shuffled. See `loader.order`."""
     max_bad_samples: float = Field(default=0.01, ge=0, lt=1)
-    """Largest share of samples that may be unreadable before the run stops."""
+    """Largest share, of the samples that a process has read since it started, that may be unusable
+    before the run stops. Ten are forgiven in any case, but not at 0."""
     complete_only: bool = False
     """Leave out samples that lack a value in a column that the model could do without, too."""
     tombstones: str | None = None
-    """A file of keys, one a line, of samples that must not be used."""
+    """A file of keys, one a line, of samples that must not be used: others take their places. It
+    may change while a run is under way."""
     log_every: int = Field(default=10, gt=0)
     save_every: int = Field(default=1000, gt=0)
     keep: int = Field(default=3, gt=0)
