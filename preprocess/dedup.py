@@ -1,126 +1,173 @@
-"""Exact duplicates and repetition, on tables of pairs and on arrays of hashes."""
+"""Exact duplicates and repetition, on tables of samples and on arrays of hashes."""
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from septet.preprocess.text.ids import split_ids
+from septet.preprocess.text.ids import caption_hashes, split_ids
 from septet.schemas.recipe import Dedup
 
-_ORDER = ["id", "page_url", "source", "caption_from", "page_language", "extra"]
+_ORDER = ["page_url", "source", "caption_from", "page_language", "extra"]
+_MOST_IMAGES_COUNTED = 1024
 
 
-def frequent_captions(pairs: np.ndarray, most: int | None) -> tuple[np.ndarray, np.ndarray, int]:
-    """Captions that stand beside more than `most` distinct image URLs.
+def distinct_rows(rows: np.ndarray) -> np.ndarray:
+    """The distinct rows of uint64 [n, k], sorted."""
+    if not len(rows):
+        return rows
+    rows = rows[np.lexsort(rows.T[::-1])]
+    fresh = np.ones(len(rows), bool)
+    fresh[1:] = (rows[1:] != rows[:-1]).any(axis=1)
+    return rows[fresh]
+
+
+def combine_captions(rows: np.ndarray, most: int | None) -> np.ndarray:
+    """Distinct rows, without more images of a caption than are needed to call it frequent.
+
+    What is left of one part of the samples is so bounded, however often a caption stands in it.
 
     Args:
-        pairs: uint64 [n, 2] of (caption hash, URL hash), repetitions allowed.
+        rows: uint64 [n, 3] of (caption hash, anchor hash, hash of the rest).
+        most: As in `frequent_captions`.
+
+    Returns:
+        Sorted rows [m, 3]; of a caption beside more than 1,024 images (or `most`, if that is
+        larger) those of the first so many.
+    """
+    rows = distinct_rows(rows)
+    if most is None or not len(rows):
+        return rows
+    fresh_caption = np.ones(len(rows), bool)
+    fresh_caption[1:] = rows[1:, 0] != rows[:-1, 0]
+    fresh_image = fresh_caption.copy()
+    fresh_image[1:] |= rows[1:, 1] != rows[:-1, 1]
+    images = np.cumsum(fresh_image)
+    starts = np.flatnonzero(fresh_caption)
+    rank = images - np.repeat(images[starts], np.diff(np.append(starts, len(rows))))
+    return rows[rank < max(_MOST_IMAGES_COUNTED, most + 1)]
+
+
+def frequent_captions(rows: np.ndarray, most: int | None) -> tuple[np.ndarray, np.ndarray, int]:
+    """Captions that stand beside more than `most` distinct images.
+
+    Args:
+        rows: uint64 [n, 3] of (caption hash, anchor hash, hash of the rest), repetitions allowed.
         most: The bound; None finds none.
 
     Returns:
-        Their hashes, ascending, uint64 [k]; in how many images each stands, int64 [k]; and how
-        many distinct pairs there are in all.
+        Their hashes, ascending, uint64 [k]; beside how many of the images given each stands,
+        int64 [k]; and how many distinct samples have other captions.
     """
-    distinct = np.unique(pairs, axis=0)
-    hashes, images = np.unique(distinct[:, 0], return_counts=True)
-    often = images > most if most is not None else np.zeros(len(hashes), bool)
-    return hashes[often], images[often], len(distinct)
+    rows = distinct_rows(rows)
+    pairs = distinct_rows(rows[:, :2])
+    hashes, images = np.unique(pairs[:, 0], return_counts=True)
+    frequent = images > most if most is not None else np.zeros(len(hashes), bool)
+    others = len(rows) - np.isin(rows[:, 0], hashes[frequent]).sum()
+    return hashes[frequent], images[frequent], int(others)
 
 
-def dedup_pairs(
-    pairs: pa.Table,
-    settings: Dedup,
-    often: np.ndarray,
-    often_images: np.ndarray,
+def dedup_samples(
+    rows: pa.Table, settings: Dedup, frequent: np.ndarray, frequent_images: np.ndarray
 ) -> tuple[pa.Table, pa.Table]:
-    """Drop duplicates and repetition from all pairs of a shard.
+    """Drop duplicates and repetition from all samples of a shard.
+
+    Of equal samples one stays, one that has `extra` before others. What is said of images (how
+    many captions, how many pages) holds for samples that have one.
 
     Args:
-        pairs: Rows of `septet.schemas.tables.FILTERED` in any order.
+        rows: Rows of `septet.schemas.tables.FILTERED` in any order.
         settings: The recipe's `dedup` section.
-        often: Hashes of captions to be dropped, ascending, uint64 [k].
-        often_images: Beside how many images each of them stands, int64 [k].
+        frequent: Hashes of captions to be dropped, ascending, uint64 [k].
+        frequent_images: Beside how many images each of them stands, int64 [k].
 
     Returns:
         The rows kept, by ascending id, and the rejects with `reason` and `value`. Neither depends
         on the order of the input.
     """
-    pairs = pairs.sort_by([(name, "ascending") for name in _ORDER])
-    count = len(pairs)
+    plain = rows["extra"].is_null()
+    rows = rows.append_column("plain", plain).sort_by(
+        [(name, "ascending") for name in ("id", "plain", *_ORDER)]
+    )
+    rows = rows.drop_columns(["plain"])
+    count = len(rows)
     if not count:
-        return pairs, _reasons(pairs, [], [])
-    urls, captions = split_ids(pairs["id"])
+        return rows, _with_reasons(rows, [], [])
+    anchors, rests = split_ids(rows["id"])
     first = np.ones(count, bool)
-    first[1:] = (urls[1:] != urls[:-1]) | (captions[1:] != captions[:-1])
-    group = np.cumsum(first) - 1  # which distinct pair each row is
-    pages = np.array(pairs["page_url"].fill_null("").to_pylist(), object)
-    new_page = first.copy()
-    new_page[1:] |= pages[1:] != pages[:-1]
-    page_counts = np.bincount(group, weights=new_page).astype(np.int64)
+    first[1:] = (anchors[1:] != anchors[:-1]) | (rests[1:] != rests[:-1])
+    group = np.cumsum(first) - 1  # which distinct sample each row is
+    pages = np.array(rows["page_url"].fill_null("").to_pylist(), object)
+    has_image = rows["image_url"].is_valid().to_numpy()
 
     reasons = np.full(count, "", object)
     values = np.full(count, "", object)
 
-    def drop(rows: np.ndarray, reason: str, why: np.ndarray) -> None:
-        rows = rows & (reasons == "")
-        reasons[rows], values[rows] = reason, why[rows]
+    def drop(which: np.ndarray, reason: str, why: np.ndarray) -> None:
+        which = which & (reasons == "")
+        reasons[which], values[which] = reason, why[which]
 
-    kept_pages = pages[np.flatnonzero(first)][group]
-    drop(~first, "duplicate_pair", kept_pages)
-    if len(often):
-        at = np.minimum(np.searchsorted(often, captions), len(often) - 1)
-        drop(often[at] == captions, "caption_repeated", often_images[at].astype(str).astype(object))
+    drop(~first, "duplicate_pair", pages[np.flatnonzero(first)][group])
+    if len(frequent):
+        captions = caption_hashes(rows)
+        at = np.minimum(np.searchsorted(frequent, captions), len(frequent) - 1)
+        both = has_image & rows["caption"].is_valid().to_numpy()
+        drop(both & (frequent[at] == captions), "caption_repeated", _text(frequent_images[at]))
     if settings.pages_per_pair is not None:
-        drop(page_counts[group] > settings.pages_per_pair, "pair_repeated",
-             page_counts[group].astype(str).astype(object))  # fmt: skip
+        counts = _distinct_pages(group, pages)[group]
+        drop(has_image & (counts > settings.pages_per_pair), "pair_repeated", _text(counts))
     if settings.captions_per_image is not None:
-        rank = _rank_by_length(pairs, urls, reasons == "")
-        drop(rank >= settings.captions_per_image, "duplicate_image_url",
-             (rank + 1).astype(str).astype(object))  # fmt: skip
+        rank = _rank_of_captions(rows, anchors, has_image & (reasons == ""))
+        drop(rank >= settings.captions_per_image, "duplicate_image_url", _text(rank + 1))
     kept = pa.array(reasons == "")
-    return pairs.filter(kept), _reasons(
-        pairs.filter(pc.invert(kept)), reasons[reasons != ""], values[reasons != ""]
+    return rows.filter(kept), _with_reasons(
+        rows.filter(pc.invert(kept)), reasons[reasons != ""], values[reasons != ""]
     )
 
 
-def _rank_by_length(pairs: pa.Table, urls: np.ndarray, alive: np.ndarray) -> np.ndarray:
-    """Rank of each living row among its URL's captions, longest first, ties by id; int64 [n]."""
-    rank = np.zeros(len(urls), np.int64)
-    rows = np.flatnonzero(alive)
-    lengths = pc.utf8_length(pairs["caption"]).to_numpy()[rows]
-    order = np.lexsort((rows, -lengths, urls[rows]))
-    sorted_urls = urls[rows][order]
-    fresh = np.ones(len(rows), bool)
-    fresh[1:] = sorted_urls[1:] != sorted_urls[:-1]
+def _text(numbers: np.ndarray) -> np.ndarray:
+    return numbers.astype(str).astype(object)
+
+
+def _distinct_pages(group: np.ndarray, pages: np.ndarray) -> np.ndarray:
+    """On how many pages each sample stands; int64 [groups]."""
+    _, codes = np.unique(pages.astype(str), return_inverse=True)
+    pairs = distinct_rows(np.stack([group, codes], axis=1).astype(np.uint64))
+    return np.bincount(pairs[:, 0].astype(np.int64))
+
+
+def preference(lengths: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Sort keys that put the better of two samples of one image first; least significant first,
+    as `numpy.lexsort` wants them. Longer captions are better, then surer languages.
+
+    Args:
+        lengths: Characters of the captions, integers [n].
+        scores: Of language identification, float [n]; NaN where there is none.
+    """
+    return -np.nan_to_num(scores.astype(np.float64), nan=-1.0), -lengths.astype(np.int64)
+
+
+def caption_measures(rows: pa.Table) -> tuple[np.ndarray, np.ndarray]:
+    """Length (characters) and language score of each row's caption; 0 and NaN where missing."""
+    lengths = pc.utf8_length(rows["caption"]).fill_null(0).to_numpy()
+    return lengths, rows["language_score"].to_numpy(zero_copy_only=False)
+
+
+def _rank_of_captions(rows: pa.Table, anchors: np.ndarray, alive: np.ndarray) -> np.ndarray:
+    """Rank of each row that is left among its image's captions, best first; int64 [n]."""
+    rank = np.zeros(len(anchors), np.int64)
+    left = np.flatnonzero(alive)
+    lengths, scores = caption_measures(rows)
+    order = np.lexsort((left, *preference(lengths[left], scores[left]), anchors[left]))
+    sorted_anchors = anchors[left][order]
+    fresh = np.ones(len(left), bool)
+    fresh[1:] = sorted_anchors[1:] != sorted_anchors[:-1]
     starts = np.flatnonzero(fresh)
-    within = np.arange(len(rows)) - np.repeat(starts, np.diff(np.append(starts, len(rows))))
-    rank[rows[order]] = within
+    within = np.arange(len(left)) - np.repeat(starts, np.diff(np.append(starts, len(left))))
+    rank[left[order]] = within
     return rank
 
 
-def _reasons(lost: pa.Table, reasons: object, values: object) -> pa.Table:
+def _with_reasons(lost: pa.Table, reasons: object, values: object) -> pa.Table:
     return lost.append_column("reason", pa.array(reasons, pa.string())).append_column(
         "value", pa.array(values, pa.string())
     )
-
-
-def identical_images(rows: pa.Table, distinct_captions: bool) -> pa.Table:
-    """Which samples to drop because another has the same image bytes.
-
-    Args:
-        rows: `id` and `sha256` of samples, in any order.
-        distinct_captions: Keep one sample a distinct caption of the image, not one in all.
-
-    Returns:
-        `id` of each sample to be dropped and `kept`, the id of the one that stays (the smallest).
-    """
-    rows = rows.sort_by([("sha256", "ascending"), ("id", "ascending")])
-    ids, digests = rows["id"].to_pylist(), rows["sha256"].to_pylist()
-    keepers: dict[tuple[str, str], str] = {}
-    dropped, kept = [], []
-    for this, digest in zip(ids, digests, strict=True):
-        keeper = keepers.setdefault((digest, this[16:] if distinct_captions else ""), this)
-        if keeper != this:
-            dropped.append(this)
-            kept.append(keeper)
-    return pa.table({"id": pa.array(dropped, pa.string()), "kept": pa.array(kept, pa.string())})

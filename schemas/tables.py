@@ -32,28 +32,36 @@ found; else both are null."""
 CANDIDATES = pa.schema(
     [
         pa.field("id", pa.string(), nullable=False),
-        pa.field("image_url", pa.string(), nullable=False),
-        pa.field("caption", pa.string(), nullable=False),
-        pa.field("caption_from", pa.string(), nullable=False),
+        ("image_url", pa.string()),
+        ("caption", pa.string()),
+        ("caption_from", pa.string()),
         ("page_url", pa.string()),
         ("page_language", pa.string()),
         pa.field("source", pa.string(), nullable=False),
         ("extra", pa.string()),
+        ("annotations", pa.string()),
     ]
 )
-"""A pair before its image was looked at. `id` is 32 hex digits (see `septet.preprocess.text.ids`),
-`caption_from` one of alt, figcaption, title, list; `page_language` is what the page declares;
-`source` the input file; `extra` a JSON object that the source wants carried into the sample."""
+"""A sample before its image was fetched. `id` is 32 hex digits (see `septet.preprocess.text.ids`);
+`image_url` is the image's identity, null for a text alone; `caption` null for an image alone;
+`caption_from` says where the text stood (alt, figcaption, title, list …); `page_language` is what
+the page declares; `source` the input's label; `extra` a JSON object that is carried into the
+sample; `annotations` JSON that is part of the sample's identity."""
 
-IMAGE_PLACES = pa.schema(
+IMAGE_LOCATIONS = pa.schema(
     [
         pa.field("image_url", pa.string(), nullable=False),
-        pa.field("path", pa.string(), nullable=False),
-        pa.field("offset", pa.int64(), nullable=False),
+        pa.field("input", pa.string(), nullable=False),
+        ("name", pa.string()),
+        ("offset", pa.int64()),
+        ("length", pa.int64()),
+        ("digest", pa.string()),
     ]
 )
-"""Where an image's bytes already are: in a WARC (`offset` of its record in the compressed file)
-or in a plain file (`offset` -1)."""
+"""Where the bytes of an image lie that an input holds. In an archive: `input` is the archive's
+label, `offset` that of the record in the file as it is (compressed), `length` the record's bytes
+where they are known, `digest` the archive's. In a folder: `input` is the folder's label and `name`
+the path within it; the others are null."""
 
 FILTERED = pa.schema(
     [*CANDIDATES, ("language", pa.string()), ("language_score", pa.float32()),
@@ -61,15 +69,17 @@ FILTERED = pa.schema(
 )  # fmt: skip
 """Candidates that passed the text rules. `language_from` is model, page or undetermined."""
 
-PLANNED = pa.schema([*FILTERED, ("image_path", pa.string()), ("image_offset", pa.int64())])
-"""A row of a shard plan: a pair that survived dedup, with the place of its image where the
-build's own inputs hold it (else both are null and the image is fetched)."""
+PLANNED = pa.schema(
+    [*FILTERED, *(pa.field(f"image_{f.name}", f.type) for f in list(IMAGE_LOCATIONS)[1:])]
+)
+"""A row of a shard plan: a sample that survived dedup, with the location of its image where the
+build's own inputs hold it (else these columns are null, and the image is fetched)."""
 
 FETCHED = pa.schema(
     [
         pa.field("image_url", pa.string(), nullable=False),
-        pa.field("reason", pa.string()),
-        pa.field("value", pa.string()),
+        ("reason", pa.string()),
+        ("value", pa.string()),
         ("format", pa.string()),
         ("ext", pa.string()),
         ("sha256", pa.string()),
@@ -79,19 +89,27 @@ FETCHED = pa.schema(
         ("width", pa.int32()),
         ("height", pa.int32()),
         ("reencoded", pa.bool_()),
+        ("file", pa.string()),
         ("offset", pa.int64()),
         ("size", pa.int64()),
+        ("crc32", pa.uint32()),
     ]
 )
-"""One row for each distinct image URL of a shard plan: why it could not be had (`reason`, with
-the `value` that failed), or what it is and where its final bytes lie in the fetch store."""
+"""One row for each distinct image of a shard plan: why there are no bytes of it (`reason`, with
+the `value` that failed), or what it is and where its final bytes lie in the fetch store: `size`
+bytes at `offset` of `file`, a path within the corpus, with their CRC-32."""
+
+STORED = pa.schema([*FETCHED, ("digest", pa.string())])
+"""A row of a table of the fetch store, one an image, whether there are bytes of it or not.
+`digest` is null for an image that was fetched, else it says of which input or folder it was
+read."""
 
 SAMPLES = pa.schema(
     [
         pa.field("key", pa.string(), nullable=False),
-        pa.field("url", pa.string(), nullable=False),
-        pa.field("caption", pa.string(), nullable=False),
-        pa.field("caption_from", pa.string(), nullable=False),
+        ("url", pa.string()),
+        ("caption", pa.string()),
+        ("caption_from", pa.string()),
         ("page_url", pa.string()),
         ("source", pa.string()),
         ("language", pa.string()),
@@ -106,11 +124,12 @@ SAMPLES = pa.schema(
         ("reencoded", pa.bool_()),
         ("sha256", pa.string()),
         ("extra", pa.string()),
+        ("annotations", pa.string()),
         ("members", MEMBERS),
     ]
 )
-"""A built shard's sidecar. `sha256` and the `original_*` columns describe the image as it was
-fetched; `width`, `height` (pixels) the member in the tar."""
+"""A built shard's sidecar: a sample has an image (`url`), a text (`caption`), or both. `sha256`
+and the `original_*` columns describe the image as it was fetched; `width`, `height` (pixels) the member in the tar."""
 
 REJECTS = pa.schema(
     [

@@ -8,16 +8,22 @@ import pyarrow.compute as pc
 
 from septet.pipelines.stages.counts import Counts
 from septet.pipelines.stages.graphs import Regroup, Split, shuffle_tasks
-from septet.pipelines.stages.ipc import from_ipc, to_ipc
 from septet.pipelines.stages.stage import Key, Parts, Pass, Stage
 from septet.pipelines.stages.tasks import Task
 from septet.preprocess import files
-from septet.preprocess.dedup import identical_images
-from septet.preprocess.text.ids import bucket_of
+from septet.preprocess.identical_images import (
+    CANDIDATE,
+    WINNER,
+    candidates,
+    group_of,
+    losers,
+    replaced_by,
+)
+from septet.preprocess.text.ids import bucket_of, by_bucket
 from septet.schemas.recipe import Curate
 
-_IMAGES_A_BUCKET = 500_000
-_ROWS_A_PIECE = 8192
+_IMAGES_A_BUCKET = 1_000_000
+_ROWS_A_PIECE = 65_536
 
 _KEPT = pa.schema([("id", pa.string())])
 
@@ -26,7 +32,7 @@ class CurateStage(Stage):
     """Drops images that fail a threshold, and images that are there already."""
 
     name = "curate"
-    version = 2
+    version = 3
     sections = ("curate",)
     reads = ("plans", "fetched")
     gives = ("kept",)
@@ -48,7 +54,7 @@ class CurateStage(Stage):
             self.recipe.curate,
         )
 
-        steps = (SplitDigests(task, buckets), FindIdentical(task.settings))
+        steps = (SplitDigests(task, buckets), FindIdentical())
         yield Pass(
             "curate",
             task.outputs(shards),
@@ -68,19 +74,36 @@ class CurateTask(Task):
         self.plans, self.fetched, self.settings = plans, fetched, settings
 
     def judged(self, shard: int) -> pa.Table:
-        """The shard's samples whose image was fetched, with `reason` (null: passed) and `value`."""
+        """The shard's samples whose image was fetched, and those without one, with `reason` (null:
+        passed) and `value`, by ascending id."""
         plan = files.read_table(
             self.plans.path(shard),
-            ["id", "image_url", "caption", "page_url", "source"],
-        )
+            ["id", "image_url", "caption", "page_url", "source", "extra", "annotations",
+             "language_score"],
+        )  # fmt: skip
         images = files.read_table(
             self.fetched.path(shard),
             ["image_url", "reason", "sha256", "original_bytes", "original_width",
              "original_height"],
         )  # fmt: skip
         images = images.filter(pc.is_null(images["reason"])).drop_columns(["reason"])
-        rows = plan.join(images, "image_url", join_type="inner").sort_by("id")
+        at = pc.index_in(plan["image_url"], value_set=images["image_url"].combine_chunks())
+        there = pc.or_(pc.is_valid(at), pc.is_null(plan["image_url"]))
+        rows = plan.filter(there)
+        images = images.take(at.filter(there))
+        for name in images.column_names[1:]:
+            rows = rows.append_column(name, images[name])
         return judge(rows, self.settings)
+
+    def passed(self, shard: int) -> pa.Table:
+        """The samples that pass the thresholds and have an image."""
+        rows = self.judged(shard)
+        return rows.filter(pc.and_(pc.is_null(rows["reason"]), pc.is_valid(rows["sha256"])))
+
+    @property
+    def distinct_captions(self) -> bool:
+        """Whether one sample is kept of each caption of an image."""
+        return self.settings.identical_images == "keep_distinct_captions"
 
     def run(self, shard: int, parts: list[bytes]) -> Counts:
         """Write the ids that stay and the rejects."""
@@ -89,16 +112,18 @@ class CurateTask(Task):
             results.counts.rows_in = len(rows)
             results.reject(rows.filter(pc.is_valid(rows["reason"])))
             rows = rows.filter(pc.is_null(rows["reason"]))
-            if parts:
-                same = pa.concat_tables([from_ipc(part) for part in parts])
-                rows = rows.drop_columns(["reason", "value"]).join(
-                    same, "id", join_type="left outer"
+            if self.settings.identical_images != "keep_all":
+                winners = np.frombuffer(b"".join(parts), WINNER)
+                has_image = pc.is_valid(rows["sha256"])
+                replaced = iter(
+                    replaced_by(rows.filter(has_image), winners, self.distinct_captions)
                 )
-                rows = rows.sort_by("id").rename_columns({"kept": "value"})
+                kept = [next(replaced) if has else None for has in has_image.to_pylist()]
+                rows = rows.drop_columns(["reason", "value"])
+                rows = rows.append_column("value", pa.array(kept, pa.string()))
                 lost = rows.filter(pc.is_valid(rows["value"]))
-                results.reject(
-                    lost.append_column("reason", pa.repeat("duplicate_image", len(lost)))
-                )
+                reasons = pa.repeat("duplicate_image", len(lost))
+                results.reject(lost.append_column("reason", reasons))
                 rows = rows.filter(pc.is_null(rows["value"]))
             results.keep(rows)
         return results.counts
@@ -108,7 +133,8 @@ def judge(rows: pa.Table, settings: Curate) -> pa.Table:
     """Add `reason` and `value` by the thresholds; both are null where a row passes them all.
 
     Args:
-        rows: With `original_bytes`, `original_width` and `original_height`.
+        rows: With `original_bytes`, `original_width` and `original_height`; null where there is no
+            image, which passes.
         settings: The recipe's `curate` section.
     """
     short = pc.min_element_wise(rows["original_width"], rows["original_height"])
@@ -121,14 +147,14 @@ def judge(rows: pa.Table, settings: Curate) -> pa.Table:
         ("too_small", pc.less(short, settings.min_side), short),
         ("aspect_ratio", pc.greater(ratio, settings.max_aspect_ratio), pc.round(ratio, 3)),
     ):  # fmt: skip
-        fresh = pc.and_(failed, pc.is_null(reason))
+        fresh = pc.and_(failed.fill_null(False), pc.is_null(reason))
         value = pc.if_else(fresh, pc.cast(measured, pa.string()), value)
         reason = pc.if_else(fresh, pa.scalar(name), reason)
     return rows.append_column("reason", reason).append_column("value", value)
 
 
 class SplitDigests(Split):
-    """The digests of a shard's images that passed, by range of the digest."""
+    """The best samples of a shard's images that passed, by image."""
 
     stage = "digests"
 
@@ -136,35 +162,21 @@ class SplitDigests(Split):
         self.task, self.buckets = task, buckets
 
     def split(self, shard: int) -> Iterable[tuple[int, bytes]]:
-        """Yield (bucket, Arrow stream of id, sha256, shard)."""
-        rows = self.task.judged(shard)
-        rows = rows.filter(pc.is_null(rows["reason"])).select(["id", "sha256"])
-        if not len(rows) or self.task.settings.identical_images == "keep_all":
+        """Yield (bucket, `CANDIDATE` records)."""
+        if self.task.settings.identical_images == "keep_all":
             return
-        rows = rows.append_column("shard", pa.repeat(pa.scalar(shard, pa.int64()), len(rows)))
-        heads = np.array([int(d[:16], 16) for d in rows["sha256"].to_pylist()], np.uint64)
-        buckets = bucket_of(heads, self.buckets)
-        for bucket in np.unique(buckets):
-            mine = rows.filter(pa.array(buckets == bucket))
-            for start in range(0, len(mine), _ROWS_A_PIECE):
-                yield int(bucket), to_ipc(mine.slice(start, _ROWS_A_PIECE))
+        found = candidates(self.task.passed(shard), shard, self.task.distinct_captions)
+        for bucket, rows in by_bucket(bucket_of(group_of(found), self.buckets)):
+            for start in range(0, len(rows), _ROWS_A_PIECE):
+                yield bucket, found[rows[start : start + _ROWS_A_PIECE]].tobytes()
 
 
 class FindIdentical(Regroup):
-    """Which samples of a bucket of digests to drop, sent back to their shards."""
+    """Which shards have samples of an image that another shard's sample beats."""
 
     stage = "identical"
 
-    def __init__(self, settings: Curate):
-        self.settings = settings
-
     def regroup(self, bucket: int, parts: list[bytes]) -> Iterable[tuple[int, bytes]]:
-        """Yield (shard, Arrow stream of id, kept)."""
-        rows = pa.concat_tables([from_ipc(part) for part in parts])
-        dropped = identical_images(rows, self.settings.identical_images == "keep_distinct_captions")
-        shards = dict(zip(rows["id"].to_pylist(), rows["shard"].to_pylist(), strict=True))
-        where = np.array([shards[this] for this in dropped["id"].to_pylist()], np.int64)
-        for shard in np.unique(where):
-            mine = dropped.filter(pa.array(where == shard))
-            for start in range(0, len(mine), _ROWS_A_PIECE):
-                yield int(shard), to_ipc(mine.slice(start, _ROWS_A_PIECE))
+        """Yield (shard, `WINNER` records)."""
+        for shard, winners in losers(np.frombuffer(b"".join(parts), CANDIDATE)):
+            yield shard, winners.tobytes()

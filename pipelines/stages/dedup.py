@@ -1,38 +1,58 @@
-"""dedup: filtered pairs to shard plans, without exact duplicates and repetition.
+"""dedup: filtered samples to shard plans, without exact duplicates and repetition.
 
-Two passes. The survey counts distinct pairs, which gives the number of shards, and finds captions
-that stand beside too many images; it shuffles hashes. The plan brings all pairs of a shard
-together; it shuffles tables of text rows. Images move in neither.
+Two passes. The survey finds captions that stand beside too many images, and counts the samples
+that have others, which gives the number of shards; it shuffles hashes. The plan brings the samples
+of a range of shards together, and a worker writes the plans of its range one by one; it shuffles
+text rows. Images move in neither.
+
+No worker's memory depends on an input's size: parts are read in batches, and what goes into the
+shuffle is sent on whenever enough has gathered.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
+import fsspec
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from septet.pipelines.stages.counts import Counts
 from septet.pipelines.stages.graphs import Split, shuffle_tasks
 from septet.pipelines.stages.ipc import from_ipc, to_ipc
-from septet.pipelines.stages.stage import Key, Parts, Pass, Stage
+from septet.pipelines.stages.stage import Done, Key, Parts, Pass, Stage
 from septet.pipelines.stages.tasks import Results, Task
 from septet.preprocess import files
-from septet.preprocess.dedup import dedup_pairs, frequent_captions
-from septet.preprocess.text.ids import bucket_of, split_ids, url_hash
+from septet.preprocess.dedup import combine_captions, dedup_samples, frequent_captions
+from septet.preprocess.text.ids import (
+    bucket_of,
+    by_bucket,
+    caption_hashes,
+    split_ids,
+    url_hash,
+)
 from septet.schemas import tables
 from septet.schemas.recipe import Dedup
 
-_PAIRS_A_SURVEY_BUCKET = 1_000_000
-_ROWS_A_PIECE = 4096
-_HASHES_A_PIECE = 32_768
+_SAMPLES_A_SURVEY_BUCKET = 2_000_000
+_ROWS_READ = 65_536
+_ROWS_GATHERED = 262_144
+"""Before they are sent: more make larger pieces, and take 0.1 GB a 300,000."""
+_ROWS_A_RANGE = 500_000
+_RANGES = 64
+"""So many at least, as soon as there are so many shards: they are work for as many workers."""
 
 _SURVEY = pa.schema([("caption_hash", pa.uint64()), ("images", pa.int64())])
+_PLANNED_SHARDS = pa.schema([("shard", pa.int64()), ("rows_out", pa.int64())])
+_ROWS, _LOCATIONS = b"R", b"L"
 
 
 class DedupStage(Stage):
     """Drops duplicates and repetition, and plans the shards."""
 
     name = "dedup"
-    version = 2
+    version = 3
     sections = ("dedup", "write")
     reads = ("filtered", "image_locations")
     gives = ("plans",)
@@ -46,141 +66,233 @@ class DedupStage(Stage):
         filtered, locations = self.input("filtered"), self.input("image_locations")
         giver = self.givers["filtered"]
         rows, keys = giver.require_done().counts.rows_out, giver.keys()
-        buckets = max(1, -(-rows // _PAIRS_A_SURVEY_BUCKET))
-        survey = SurveyTask(self.parts("survey"), self.recipe.dedup)
+        buckets = max(1, -(-rows // _SAMPLES_A_SURVEY_BUCKET))
+        most = self.recipe.dedup.images_per_caption
+        survey = SurveyTask(self.parts("survey"), most)
         first = Pass(
             "dedup: survey",
             survey.outputs(range(buckets)),
-            lambda todo: shuffle_tasks(SplitHashes(filtered, buckets), keys, survey, todo),
+            lambda todo: shuffle_tasks(SplitHashes(filtered, buckets, most), keys, survey, todo),
         )
         yield first
 
-        distinct = first.poll().other["pairs"]
-        shards = max(1, -(-distinct // self.recipe.write.samples_per_shard))
+        surveyed = first.poll()
+        shards = max(1, -(-surveyed.other["samples"] // self.recipe.write.samples_per_shard))
+        width = shards_a_range(rows, shards)
         plan = PlanTask(
-            self.parts("plans"), self.rejects, survey.output, buckets, self.recipe.dedup
+            self.parts("planned_ranges"),
+            self.parts("plans"),
+            self.rejects,
+            survey.output,
+            [bucket for bucket in range(buckets) if first.counts[bucket].rows_out],
+            (shards, width),
+            self.recipe.dedup,
         )
         yield Pass(
             "dedup: plan",
-            plan.outputs(range(shards)),
-            lambda todo: shuffle_tasks(SplitRows(filtered, locations, shards), keys, plan, todo),
+            plan.outputs(range(-(-shards // width))),
+            lambda todo: shuffle_tasks(
+                SplitRows(filtered, locations, shards, width), keys, plan, todo
+            ),
         )
+
+    def finish(self, last: Pass) -> Done:
+        """Of each range the figures of its shards."""
+        counts = last.poll()
+        with ThreadPoolExecutor() as pool:
+            ranges = pool.map(files.read_table, last.outputs.values())
+            rows_out = [rows for one in ranges for rows in one["rows_out"].to_pylist()]
+        return self.mark(Done(counts, rows_out))
+
+
+def shards_a_range(rows: int, shards: int) -> int:
+    """How many neighbouring shards are planned by one task.
+
+    Args:
+        rows: In all, duplicates included.
+        shards: How many there are.
+    """
+    return max(1, min(shards // _RANGES, _ROWS_A_RANGE * shards // max(1, rows)))
+
+
+def _batches(path: str, columns: list[str] | None = None) -> Iterator[pa.Table]:
+    """A Parquet file, some ten thousand rows at a time."""
+    with fsspec.open(path, "rb") as file:
+        for batch in pq.ParquetFile(file).iter_batches(_ROWS_READ, columns=columns):
+            yield pa.Table.from_batches([batch])
 
 
 class SplitHashes(Split):
-    """A part's distinct (caption hash, URL hash) pairs, by range of the caption hash."""
+    """A part's distinct (caption, anchor, rest) hashes, by range of the caption's."""
 
     stage = "split"
 
-    def __init__(self, pairs: Parts, buckets: int):
-        self.pairs, self.buckets = pairs, buckets
+    def __init__(self, samples: Parts, buckets: int, most: int | None):
+        self.samples, self.buckets, self.most = samples, buckets, most
 
     def split(self, key: Key) -> Iterable[tuple[int, bytes]]:
-        """Yield (bucket, little-endian uint64 pairs)."""
-        ids = files.read_table(self.pairs.path(key), ["id"])["id"]
-        urls, captions = split_ids(ids)
-        distinct = np.unique(np.stack([captions, urls], axis=1), axis=0)
-        for bucket, rows in _groups(bucket_of(distinct[:, 0], self.buckets)):
-            for start in range(0, len(rows), _HASHES_A_PIECE):
-                piece = distinct[rows[start : start + _HASHES_A_PIECE]]
-                yield bucket, piece.astype("<u8").tobytes()
+        """Yield (bucket, little-endian uint64 triples)."""
+        gathered: list[np.ndarray] = []
+        columns = ["id", "image_url", "caption", "annotations"]
+        for rows in _batches(self.samples.path(key), columns):
+            gathered.append(np.stack([caption_hashes(rows), *split_ids(rows["id"])], axis=1))
+            if sum(map(len, gathered)) >= 4 * _ROWS_GATHERED:
+                gathered = [combine_captions(np.concatenate(gathered), self.most)]
+                if len(gathered[0]) >= 2 * _ROWS_GATHERED:
+                    yield from self._pieces(gathered.pop())
+        if gathered:
+            yield from self._pieces(combine_captions(np.concatenate(gathered), self.most))
+
+    def _pieces(self, distinct: np.ndarray) -> Iterator[tuple[int, bytes]]:
+        for bucket, rows in by_bucket(bucket_of(distinct[:, 0], self.buckets)):
+            for start in range(0, len(rows), _ROWS_READ):
+                yield bucket, distinct[rows[start : start + _ROWS_READ]].astype("<u8").tobytes()
 
 
 class SurveyTask(Task):
-    """Finds the captions of one bucket that are repeated too often, and counts distinct pairs."""
+    """Finds the frequent captions of one bucket, and counts the samples that have others."""
 
     stage = "survey"
 
-    def __init__(self, output: Parts, settings: Dedup):
-        self.output, self.settings = output, settings
+    def __init__(self, output: Parts, most: int | None):
+        self.output, self.most = output, most
 
     def run(self, bucket: int, parts: list[bytes]) -> Counts:
         """Write the bucket's frequent captions."""
-        pairs = np.frombuffer(b"".join(parts), "<u8").astype(np.uint64).reshape(-1, 2)
-        hashes, images, distinct = frequent_captions(pairs, self.settings.images_per_caption)
-        counts = Counts()
-        counts.other["pairs"] = distinct
+        rows = np.frombuffer(b"".join(parts), "<u8").astype(np.uint64).reshape(-1, 3)
+        hashes, images, samples = frequent_captions(rows, self.most)
+        counts = Counts(rows_in=len(rows), rows_out=len(hashes))
+        counts.other["samples"] = samples
         table = pa.table({"caption_hash": hashes, "images": images}, schema=_SURVEY)
         files.write_table(self.path(bucket), table, metadata=counts.to_metadata())
         return counts
 
 
 class SplitRows(Split):
-    """A part's rows and image locations, by shard."""
+    """A part's rows and image locations, by range of shards."""
 
     stage = "split"
 
-    def __init__(self, pairs: Parts, locations: Parts, shards: int):
-        self.pairs, self.locations, self.shards = pairs, locations, shards
+    def __init__(self, samples: Parts, locations: Parts, shards: int, width: int):
+        self.samples, self.locations = samples, locations
+        self.shards, self.width = shards, width
 
     def split(self, key: Key) -> Iterable[tuple[int, bytes]]:
-        """Yield (shard, Arrow stream of rows)."""
-        pairs = files.read_table(self.pairs.path(key))
-        yield from self._pieces(pairs, split_ids(pairs["id"])[0])
-        places = files.read_table(self.locations.path(key))
-        urls = [url_hash(url) for url in places["image_url"].to_pylist()]
-        yield from self._pieces(places, np.array(urls, np.uint64))
+        """Yield (range, kind and rows)."""
+        for rows in _gathered(_batches(self.samples.path(key))):
+            yield from self._pieces(rows, split_ids(rows["id"])[0], _ROWS, tables.FILTERED)
+        for rows in _gathered(_batches(self.locations.path(key))):
+            urls = np.array([url_hash(url) for url in rows["image_url"].to_pylist()], np.uint64)
+            yield from self._pieces(rows, urls, _LOCATIONS, tables.IMAGE_LOCATIONS)
 
-    def _pieces(self, table: pa.Table, urls: np.ndarray) -> Iterator[tuple[int, bytes]]:
-        for shard, rows in _groups(bucket_of(urls, self.shards)):
-            for start in range(0, len(rows), _ROWS_A_PIECE):
-                yield shard, to_ipc(table.take(rows[start : start + _ROWS_A_PIECE]))
+    def _pieces(
+        self, table: pa.Table, anchors: np.ndarray, kind: bytes, schema: pa.Schema
+    ) -> Iterator[tuple[int, bytes]]:
+        table = table.cast(schema)
+        for number, rows in by_bucket(bucket_of(anchors, self.shards) // self.width):
+            for start in range(0, len(rows), _ROWS_READ):
+                piece = table.take(rows[start : start + _ROWS_READ])
+                yield number, kind + to_ipc(piece, schema)
+
+
+def _gathered(batches: Iterator[pa.Table]) -> Iterator[pa.Table]:
+    """The same rows in fewer tables."""
+    waiting: list[pa.Table] = []
+    for table in batches:
+        waiting.append(table)
+        if sum(map(len, waiting)) >= _ROWS_GATHERED:
+            yield pa.concat_tables(waiting)
+            waiting = []
+    if waiting:
+        yield pa.concat_tables(waiting)
 
 
 class PlanTask(Task):
-    """Makes one shard's plan."""
+    """Makes the plans of a range of shards.
+
+    Args:
+        output: A list of the range's shards, written when all their plans are there.
+        plans: The plans.
+        rejects: Of each shard.
+        survey: Frequent captions.
+        frequent: Buckets of the survey that hold any.
+        shards: How many there are, and how many are in a range.
+        settings: The recipe's `dedup` section.
+    """
 
     stage = "dedup"
 
-    def __init__(self, output: Parts, rejects: Parts, survey: Parts, buckets: int, settings: Dedup):
-        self.output, self.rejects = output, rejects
-        self.survey, self.buckets, self.settings = survey, buckets, settings
+    def __init__(
+        self,
+        output: Parts,
+        plans: Parts,
+        rejects: Parts,
+        survey: Parts,
+        frequent: list[int],
+        shards: tuple[int, int],
+        settings: Dedup,
+    ):
+        self.output, self.plans, self.rejects = output, plans, rejects
+        self.survey, self.frequent, self.settings = survey, frequent, settings
+        self.shards, self.width = shards
 
-    def setup(self) -> None:
-        """Load the captions to be dropped: few, for they are those of many images."""
-        parts = [files.read_table(self.survey.path(i)) for i in range(self.buckets)]
-        often = pa.concat_tables(parts)
-        self._often = often["caption_hash"].to_numpy()  # buckets are ranges: ascending
-        self._images = often["images"].to_numpy()
+    def run(self, number: int, parts: list[bytes]) -> Counts:
+        """Write the plans and rejects of the range's shards, then the list of the shards."""
+        rows = _received(parts, _ROWS, tables.FILTERED)
+        locations = _received(parts, _LOCATIONS, tables.IMAGE_LOCATIONS)
+        frequent = self._frequent_among(rows)
+        where = _first_locations(locations)
+        of_shard = dict(by_bucket(bucket_of(split_ids(rows["id"])[0], self.shards)))
+        here = range(number * self.width, min((number + 1) * self.width, self.shards))
+        total, rows_out = Counts(), []
+        for shard in here:
+            mine = rows.take(of_shard.get(shard, np.array([], np.int64)))
+            with self.results(shard, tables.PLANNED, self.plans) as results:
+                self._plan(mine, frequent, where, results)
+            total.add(results.counts)
+            rows_out.append(results.counts.rows_out)
+        table = pa.table({"shard": list(here), "rows_out": rows_out}, schema=_PLANNED_SHARDS)
+        files.write_table(self.path(number), table, metadata=total.to_metadata())
+        return total
 
-    def run(self, shard: int, parts: list[bytes]) -> Counts:
-        """Write the shard's plan and rejects."""
-        found = [from_ipc(part) for part in parts]
-        pairs = [table for table in found if "caption" in table.column_names]
-        places = [table for table in found if "caption" not in table.column_names]
-        with self.results(shard, tables.PLANNED) as results:
-            self._plan(
-                pa.concat_tables([tables.FILTERED.empty_table(), *pairs]),
-                pa.concat_tables([tables.IMAGE_PLACES.empty_table(), *places]),
-                results,
-            )
-        return results.counts
+    def _frequent_among(self, rows: pa.Table) -> tuple[np.ndarray, np.ndarray]:
+        """Hashes and image counts of the frequent captions that any row has."""
+        captions = np.unique(caption_hashes(rows))
+        hashes, images = [np.array([], np.uint64)], [np.array([], np.int64)]
+        for bucket in self.frequent:  # ranges: ascending
+            frequent = files.read_table(self.survey.path(bucket))
+            found = frequent["caption_hash"].to_numpy()
+            here = np.isin(found, captions, assume_unique=True)
+            hashes.append(found[here])
+            images.append(frequent["images"].to_numpy()[here])
+        return np.concatenate(hashes), np.concatenate(images)
 
-    def _plan(self, pairs: pa.Table, places: pa.Table, results: Results) -> None:
-        results.counts.rows_in = len(pairs)
-        kept, rejected = dedup_pairs(pairs, self.settings, self._often, self._images)
+    def _plan(
+        self,
+        rows: pa.Table,
+        frequent: tuple[np.ndarray, np.ndarray],
+        where: pa.Table,
+        results: Results,
+    ) -> None:
+        results.counts.rows_in = len(rows)
+        kept, rejected = dedup_samples(rows, self.settings, *frequent)
         results.reject(rejected)
-        # The same image may lie in several inputs: the first in (path, offset) serves.
-        first = places.sort_by([("path", "ascending"), ("offset", "ascending")])
-        where = dict(
-            zip(
-                reversed(first["image_url"].to_pylist()),
-                reversed(list(zip(first["path"].to_pylist(), first["offset"].to_pylist(),
-                                  strict=True))),
-                strict=True,
-            )
-        )  # fmt: skip
-        found = [where.get(url, (None, None)) for url in kept["image_url"].to_pylist()]
-        kept = kept.append_column("image_path", pa.array([at[0] for at in found], pa.string()))
-        kept = kept.append_column("image_offset", pa.array([at[1] for at in found], pa.int64()))
+        at = pc.index_in(kept["image_url"], value_set=where["image_url"].combine_chunks())
+        found = where.take(at)
+        for name in found.column_names[1:]:
+            kept = kept.append_column(f"image_{name}", found[name])
         results.keep(kept)
 
 
-def _groups(buckets: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
-    """Row numbers of each bucket that has rows, in their order."""
-    if not len(buckets):
-        return
-    order = np.argsort(buckets, kind="stable")
-    present, starts = np.unique(buckets[order], return_index=True)
-    for bucket, rows in zip(present, np.split(order, starts[1:]), strict=True):
-        yield int(bucket), rows
+def _received(parts: list[bytes], kind: bytes, schema: pa.Schema) -> pa.Table:
+    tables_ = [from_ipc(part[1:], schema) for part in parts if part[:1] == kind]
+    return pa.concat_tables([schema.empty_table(), *tables_]).combine_chunks()
+
+
+def _first_locations(locations: pa.Table) -> pa.Table:
+    """Where each image is read: it may lie in several inputs; the first by name serves."""
+    ordered = locations.sort_by(
+        [(name, "ascending") for name in ("input", "offset", "name", "digest")]
+    ).combine_chunks()
+    codes = pa.array(ordered["image_url"].to_pylist(), pa.string()).dictionary_encode().indices
+    return ordered.take(np.unique(codes.to_numpy(), return_index=True)[1])

@@ -1,196 +1,219 @@
-"""fetch: the images of a shard plan, decoded, resized and encoded; one task a plan.
+"""fetch: the images that the shard plans want, fetched where the store lacks them.
 
-The final bytes of every image go into one file a plan, in the order in which they come; where
-they lie is in the table. So memory is bounded by what is in flight, thresholds can be changed
-without fetching again, and pixels are decoded once.
+Three passes: what is missing (plans against the store), the fetch of it, and where the store has
+each shard's images. An image is fetched once for all plans of all later builds with the same
+settings of the image; whatever else changes asks the network for nothing.
 """
 
-import hashlib
-import threading
 from collections.abc import Iterator, Sequence
-from typing import Any, BinaryIO
+from functools import cached_property
+from typing import Any
 
-import fsspec
-import numpy as np
 import pyarrow as pa
 
-from septet.pipelines.sources.warc import read_body_from
+from septet.pipelines.inputs import image_roots
 from septet.pipelines.stages.counts import Counts
-from septet.pipelines.stages.graphs import map_tasks
-from septet.pipelines.stages.source import IN_PLAIN_FILE
+from septet.pipelines.stages.graphs import map_tasks, shuffle_tasks
+from septet.pipelines.stages.located import Choose, LocateTask, SplitStored
+from septet.pipelines.stages.missing import MissingTask, SplitWanted, Subtract, missing_of
 from septet.pipelines.stages.stage import Key, Parts, Pass, Stage
 from septet.pipelines.stages.tasks import Task
+from septet.pipelines.store.locations import read_locations
+from septet.pipelines.store.store import Store
+from septet.pipelines.store.writer import StoreWriter
 from septet.preprocess import files
-from septet.preprocess.http.client import Fetched, fetch_many
-from septet.preprocess.images.process import process_image
-from septet.schemas import tables
-from septet.schemas.reasons import Rejected, RejectedError
+from septet.preprocess.http.client import fetch_many
 from septet.schemas.recipe import Fetch, Image
 
 _DECODE_THREADS = 2
+_IMAGES_A_BUCKET = 500_000
+_IMAGES_A_GROUP = 1000
+_GROUPS = 10_000
+_OUTAGE_URLS = 5
+_OUTAGE_SHARE = 0.9
+
+
+class OutageError(RuntimeError):
+    """Nothing was fetched, and nearly all failed for reasons that may pass."""
 
 
 class FetchStage(Stage):
     """Fetches the images of the shard plans."""
 
     name = "fetch"
-    version = 2
+    version = 4
     sections = ("fetch", "image")
     reads = ("plans",)
     gives = ("fetched",)
 
+    @cached_property
+    def store(self) -> Store:
+        """The fetch store."""
+        return Store(self.corpus, self.recipe)
+
+    @cached_property
+    def _roots(self) -> dict[str, str]:
+        roots = image_roots(self.recipe, self.context.folder)
+        return {label: root.digest for label, root in roots.items()}
+
     def settings(self) -> dict[str, Any]:
-        """All but what only decides the speed."""
-        settings = super().settings()
-        for name in ("concurrency", "per_host"):
-            del settings["fetch"][name]
-        return settings
+        """The store, and the state of the folders of images. How often, how long and how fast is
+        asked decides nothing that is there already."""
+        return {**self.store.identity, "roots": self._roots}
 
     def keys(self) -> Sequence[Key]:
         """Numbers of the shards."""
         return self.givers["plans"].keys()
 
     def passes(self) -> Iterator[Pass]:
-        """One pass over the plans."""
-        task = FetchTask(
-            self.parts("fetched"),
-            self.rejects,
-            self.parts("images"),
-            self.input("plans"),
-            self.recipe.fetch,
-            self.recipe.image,
+        """What is missing, the fetch of it, and where everything is."""
+        plans, known, shards = self.input("plans"), self.store.known(), list(self.keys())
+        planned = self.givers["plans"].require_done().counts.rows_out
+        buckets = max(1, -(-planned // _IMAGES_A_BUCKET))
+        groups = max(1, min(planned // _IMAGES_A_GROUP, _GROUPS))
+        folder = self._begin()
+
+        missing = MissingTask(self.parts("missing"), self.recipe.fetch.per_host)
+        first = Pass(
+            "fetch: missing",
+            missing.outputs(range(groups)),
+            lambda todo: shuffle_tasks(
+                (SplitWanted(plans, known, self._roots, buckets), Subtract(groups)),
+                [*shards, *self.store.tables()],
+                missing,
+                todo,
+            ),
         )
-        yield Pass("fetch", task.outputs(self.keys()), lambda todo: map_tasks(task, todo))
+        yield first
+
+        first.poll()
+        keys = [
+            f"{group}.{number}"
+            for group in range(groups)
+            for number in range(first.counts[group].other["slices"])
+        ]
+        if keys:
+            self.store.begin()
+            slices = {group: first.counts[group].other["slices"] for group in range(groups)}
+            task = FetchTask(
+                self.parts("fetch_tasks"),
+                missing.output,
+                (self.corpus, self.context.folder, folder),
+                self.store.limits,
+                slices,
+                self.recipe.fetch,
+                self.recipe.image,
+            )
+            second = Pass("fetch", task.outputs(keys), lambda todo: map_tasks(task, todo))
+            yield second
+            self._require_network(second.poll())
+
+        locate = LocateTask(self.parts("fetched"), self.rejects, plans)
+        yield Pass(
+            "fetch: located",
+            locate.outputs(shards),
+            lambda todo: shuffle_tasks(
+                (SplitStored(plans, known, self._roots, buckets), Choose()),
+                [*shards, *self.store.tables()],
+                locate,
+                todo,
+            ),
+        )
+
+    def _begin(self) -> str:
+        """The folder within the corpus of the generation that this stage adds, the same after a
+        restart."""
+        path = self._generation_path
+        if not files.exists(path):
+            files.write_bytes(path, str(self.store.next_generation()).encode())
+        return f"{self.store.name}/{int(files.read_bytes(path)):06d}"
+
+    def _require_network(self, counts: Counts) -> None:
+        """Stop where there was no network: what failed is no fact then.
+
+        Raises:
+            OutageError: see there.
+        """
+        asked, passing = counts.other["asked"], counts.other["passing"]
+        if asked < _OUTAGE_URLS or counts.other["answered"] or passing <= _OUTAGE_SHARE * asked:
+            return
+        reasons = ", ".join(f"{name} {n:,}" for name, n in counts.rejected.most_common(3))
+        self.store.retry(("passing",))
+        raise OutageError(
+            f"fetch: none of {asked:,} images arrived, and {passing:,} failed for reasons that may "
+            f"pass ({reasons}): is this machine online? Nothing of it is kept; build again to try "
+            "again, with `fetch.outage: keep` in the recipe where the servers are really gone"
+        )
+
+    @property
+    def _generation_path(self) -> str:
+        return self._done_path.removesuffix("json") + "generation"
 
     def current_files(self) -> Iterator[str]:
-        """The images' bytes besides."""
+        """The number of the generation besides."""
         yield from super().current_files()
-        images = self.parts("images")
-        yield from (_bytes_of(images, key) for key in self.keys())
-
-
-def _bytes_of(images: Parts, key: Key) -> str:
-    """The file of a plan's image bytes."""
-    return images.path(key).removesuffix("parquet") + "bin"
+        yield self._generation_path
 
 
 class FetchTask(Task):
-    """Fetches the images of one plan."""
+    """Fetches the images of one slice into the store.
+
+    Args:
+        output: Marks of complete tasks, with their figures.
+        missing: What is to be fetched.
+        where: The corpus folder, the recipe's folder, and the generation's folder in the corpus.
+        limits: See `Store.limits`.
+        slices: In how many slices each group is cut.
+        fetch, image: Sections of the recipe.
+    """
 
     stage = "fetch"
 
     def __init__(
         self,
         output: Parts,
-        rejects: Parts,
-        images: Parts,
-        plans: Parts,
+        missing: Parts,
+        where: tuple[str, str, str],
+        limits: dict[str, Any],
+        slices: dict[int, int],
         fetch: Fetch,
         image: Image,
     ):
-        self.output, self.rejects, self.images, self.plans = output, rejects, images, plans
+        self.output, self.missing, self.limits, self.slices = output, missing, limits, slices
+        self.corpus, self.folder, self.generation = where
         self.fetch, self.image = fetch, image
 
     def run(self, key: Key) -> Counts:
-        """Write the plan's images, then the table that makes them count."""
-        plan = files.read_table(self.plans.path(key))
-        places = _distinct_places(plan)
-        with (
-            self.results(key, tables.FETCHED) as results,
-            files.open_atomic(_bytes_of(self.images, key)) as out,
-        ):
-            store = _Store(out, self.image)
-            for got in _read_places(places, self.fetch.max_bytes):
-                store.put(got)
-            away = [url for url, (path, _) in places.items() if path is None]
+        """Store the slice's images, then the mark. What an earlier attempt stored is not fetched
+        again."""
+        name = self.path(key).rpartition("/")[2].removesuffix(".parquet")
+        counts, stored = self._earlier(name)
+        rows = [
+            row
+            for row in missing_of(self.missing, key)
+            if (row["image_url"], row["digest"]) not in stored
+        ]
+        per_host = max(1, self.fetch.per_host // self.slices[int(str(key).split(".")[0])])
+        settings = self.fetch.model_copy(update={"per_host": per_host})
+        with StoreWriter(self.corpus, self.generation, name, self.limits, self.image) as writer:
+            held = [row for row in rows if row["input"] is not None]
+            for got, digest in read_locations(held, self.folder, self.fetch.max_bytes):
+                writer.put(got, digest)
+            away = [str(row["image_url"]) for row in rows if row["input"] is None]
             if away:
-                fetch_many(away, self.fetch, store.put, threads=_DECODE_THREADS)
-            rows = sorted(store.rows, key=lambda row: str(row["image_url"]))
-            results.keep(pa.Table.from_pylist(rows, tables.FETCHED))
-            results.reject(_rejects(plan, rows))
-            results.counts.rows_in = len(plan)
-            results.counts.rows_out = len(plan) - results.counts.rejected.total()
-            results.counts.other["images"] = sum(not row["reason"] for row in rows)
-            results.counts.other["images_from_inputs"] = len(places) - len(away)
-            results.counts.other["bytes"] = sum(row.get("original_bytes") or 0 for row in rows)
-        return results.counts
+                fetch_many(away, settings, writer.put, threads=_DECODE_THREADS)
+        counts.add(writer.counts)
+        files.write_table(self.path(key), pa.table({}), metadata=counts.to_metadata())
+        return counts
 
-
-class _Store:
-    """Takes images in any order and from several threads; decodes them and keeps their bytes."""
-
-    def __init__(self, out: BinaryIO, settings: Image):
-        self.rows: list[dict[str, Any]] = []
-        self._out, self._settings = out, settings
-        self._end = 0
-        self._lock = threading.Lock()
-
-    def put(self, got: Fetched) -> None:
-        """Process what was fetched, whatever became of it."""
-        row: dict[str, Any] = {"image_url": got.url, "reason": got.reason, "value": got.value}
-        if got.body is None:
-            self._append(row)
-            return
-        row["original_bytes"] = len(got.body)
-        row["sha256"] = hashlib.sha256(got.body).hexdigest()
-        image = process_image(got.body, self._settings)
-        if isinstance(image, Rejected):
-            self._append({**row, "reason": image.reason, "value": image.value})
-            return
-        described = (
-            "format", "ext", "width", "height", "original_width", "original_height", "reencoded",
-        )  # fmt: skip
-        self._append({**row, **{name: getattr(image, name) for name in described}}, image.data)
-
-    def _append(self, row: dict[str, Any], data: bytes = b"") -> None:
-        with self._lock:
-            if row["reason"] is None:
-                self._out.write(data)
-                row |= {"offset": self._end, "size": len(data)}
-                self._end += len(data)
-            self.rows.append(row)
-
-
-def _distinct_places(plan: pa.Table) -> dict[str, tuple[str | None, int]]:
-    """Each image URL once, with the file and offset that hold it if an input does."""
-    columns = (plan[name].to_pylist() for name in ("image_url", "image_path", "image_offset"))
-    return {url: (path, offset) for url, path, offset in zip(*columns, strict=True)}
-
-
-def _read_places(places: dict[str, tuple[str | None, int]], max_bytes: int) -> Iterator[Fetched]:
-    """Read the images that inputs hold, file by file in the order of their offsets."""
-    by_path: dict[str, list[tuple[int, str]]] = {}
-    for url, (path, offset) in places.items():
-        if path is not None:
-            by_path.setdefault(path, []).append((offset, url))
-    for path, wanted in sorted(by_path.items()):
-        try:
-            with fsspec.open(path, "rb") as file:
-                for offset, url in sorted(wanted):
-                    yield _read_place(file, offset, url, max_bytes)
-        except FileNotFoundError:
-            for _, url in wanted:
-                yield Fetched(url, None, "missing_file", path.rsplit("/", 1)[-1])
-
-
-def _read_place(file: BinaryIO, offset: int, url: str, max_bytes: int) -> Fetched:
-    if offset == IN_PLAIN_FILE:
-        data = file.read(max_bytes + 1)
-        if len(data) > max_bytes:
-            return Fetched(url, None, "too_large", f"more than {max_bytes}")
-        return Fetched(url, data)
-    try:
-        return Fetched(url, read_body_from(file, offset, max_bytes))
-    except RejectedError as error:
-        return Fetched(url, None, error.reason, error.value)
-
-
-def _rejects(plan: pa.Table, rows: list[dict[str, Any]]) -> pa.Table:
-    """The rows of a plan whose image could not be had, with the image's reason and value."""
-    lost = {row["image_url"]: row for row in rows if row["reason"]}
-    urls = plan["image_url"].to_pylist()
-    gone = plan.filter(pa.array(np.array([url in lost for url in urls], bool)))
-    why = [lost[url] for url in gone["image_url"].to_pylist()]
-    for name in ("reason", "value"):
-        gone = gone.append_column(name, pa.array([row[name] for row in why], pa.string()))
-    return gone
+    def _earlier(self, name: str) -> tuple[Counts, set[tuple[Any, Any]]]:
+        """Figures and keys of what attempts at this task that were killed have stored."""
+        folder = files.join(self.corpus, self.generation)
+        counts, stored = Counts(), set()
+        for table in files.list_folder(folder):
+            if table.startswith(f"{name}-") and table.endswith(".parquet"):
+                path = files.join(folder, table)
+                counts.add(Counts.from_metadata(files.read_table_metadata(path)[1]))
+                rows = files.read_table(path, ["image_url", "digest"]).to_pylist()
+                stored |= {(row["image_url"], row["digest"]) for row in rows}
+        return counts, stored

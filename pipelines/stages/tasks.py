@@ -37,10 +37,14 @@ class Task(ABC):
         return {key: self.path(key) for key in keys}
 
     @contextmanager
-    def results(self, key: Key, schema: pa.Schema) -> Iterator["Results"]:
-        """The task's main output and rejects, open for writing; complete when the block ends."""
+    def results(
+        self, key: Key, schema: pa.Schema, output: Parts | None = None
+    ) -> Iterator["Results"]:
+        """The task's output (the main one unless another is given) and rejects, open for writing;
+        complete when the block ends."""
+        path = self.path(key) if output is None else output.path(key)
         with (
-            files.open_atomic(self.path(key)) as out,
+            files.open_atomic(path) as out,
             files.open_atomic(self.rejects.path(key)) as lost,
             files.TableSink(out, schema) as kept,
             files.TableSink(lost, tables.REJECTS) as rejects,

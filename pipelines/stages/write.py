@@ -5,13 +5,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import fsspec
 import pyarrow as pa
 
 from septet.pipelines.stages.counts import Counts
 from septet.pipelines.stages.graphs import map_tasks
 from septet.pipelines.stages.stage import Key, Parts, Pass, Stage
 from septet.pipelines.stages.tasks import Task
+from septet.pipelines.store.reader import StoreReader
 from septet.preprocess import files
 from septet.preprocess.shards.tar import ShardWriter
 from septet.schemas import tables
@@ -35,7 +35,7 @@ class WriteStage(Stage):
     """Writes the samples that stay as shards."""
 
     name = "write"
-    version = 2
+    version = 3
     reads = ("kept", "plans", "fetched")
     gives = ("shards",)
 
@@ -71,9 +71,9 @@ class WriteStage(Stage):
         """One pass over the shards that keep anything."""
         shards = self.parts("shards")
         assert isinstance(shards, Sidecars)
-        images = Parts(files.join(self.corpus, STAGES, "images"), self.input("fetched").identity)
-        task = WriteTask(shards, self.input("kept"), self.input("plans"), self.input("fetched"),
-                         images)  # fmt: skip
+        task = WriteTask(
+            shards, self.input("kept"), self.input("plans"), self.input("fetched"), self.corpus
+        )
         yield Pass("write", task.outputs(self.keys()), lambda todo: map_tasks(task, todo))
 
     def current_files(self) -> Iterator[str]:
@@ -87,35 +87,33 @@ class WriteTask(Task):
 
     stage = "write"
 
-    def __init__(self, output: Sidecars, kept: Parts, plans: Parts, fetched: Parts, images: Parts):
+    def __init__(self, output: Sidecars, kept: Parts, plans: Parts, fetched: Parts, corpus: str):
         self.output: Sidecars = output
-        self.kept, self.plans, self.fetched, self.images = kept, plans, fetched, images
+        self.kept, self.plans, self.fetched, self.corpus = kept, plans, fetched, corpus
 
     def run(self, shard: int) -> Counts:
         """Write the tar, then the sidecar that makes it count."""
         kept = set(files.read_table(self.kept.path(shard))["id"].to_pylist())
-        found = {
-            row["image_url"]: row for row in files.read_table(self.fetched.path(shard)).to_pylist()
-        }
-        plan = files.read_table(self.plans.path(shard)).to_pylist()
+        fetched = files.read_table(self.fetched.path(shard)).to_pylist()
+        found = {row["image_url"]: row for row in fetched}
+        plan = files.read_table(self.plans.path(shard)).to_pylist()  # by ascending id
+        samples = [row for row in plan if row["id"] in kept]
+        images = [found[row["image_url"]] if row["image_url"] else None for row in samples]
         rows = []
         with (
             files.open_atomic(self.output.tar(shard)) as out,
-            fsspec.open(self.images.path(shard).removesuffix("parquet") + "bin", "rb") as store,
+            StoreReader(self.corpus) as store,
         ):
             writer = ShardWriter(out)
-            for pair in plan:  # by ascending id
-                if pair["id"] not in kept:
-                    continue
-                image = found[pair["image_url"]]
-                store.seek(image["offset"])
-                row = _metadata(pair, image)
-                members = {
-                    image["ext"]: store.read(image["size"]),
-                    "txt": pair["caption"].encode(),
-                    "json": _json(row),
-                }
-                rows.append({**row, "members": writer.add(pair["id"], members)})
+            for sample, image, data in zip(samples, images, store.images(images), strict=True):
+                row = _metadata(sample, image or {})
+                members: dict[str, bytes] = {}
+                if image is not None and data is not None:
+                    members[image["ext"]] = data
+                if sample["caption"] is not None:
+                    members["txt"] = sample["caption"].encode()
+                members["json"] = _json(row)
+                rows.append({**row, "members": writer.add(sample["id"], members)})
             size, digest = writer.close()
         sidecar = pa.Table.from_pylist(rows, tables.SAMPLES)
         tar = {TAR_FOOTER: json.dumps({"bytes": size, "sha256": digest})}
@@ -124,20 +122,21 @@ class WriteTask(Task):
         return counts
 
 
-def _metadata(pair: dict[str, Any], image: dict[str, Any]) -> dict[str, Any]:
+def _metadata(sample: dict[str, Any], image: dict[str, Any]) -> dict[str, Any]:
     """A sample's row of the sidecar, but for its members."""
-    row = {"key": pair["id"], "url": pair["image_url"]}
+    row = {"key": sample["id"], "url": sample["image_url"]}
     for field in tables.SAMPLES:
         if field.name not in row and field.name != "members":
-            row[field.name] = pair[field.name] if field.name in pair else image[field.name]
+            row[field.name] = sample.get(field.name, image.get(field.name))
     return row
 
 
 def _json(row: dict[str, Any]) -> bytes:
-    """The `json` member: what the sidecar says of the sample, `extra` as an object."""
+    """The `json` member: what the sidecar says of the sample, `extra` and `annotations` as values."""
     data = {name: value for name, value in row.items() if value is not None}
     if "language_score" in data:
         data["language_score"] = round(data["language_score"], 4)
-    if "extra" in data:
-        data["extra"] = json.loads(data["extra"])
+    for name in ("extra", "annotations"):
+        if name in data:
+            data[name] = json.loads(data[name])
     return json.dumps(data, ensure_ascii=False, separators=(",", ":")).encode()

@@ -1,11 +1,14 @@
-"""Identity of a pair, and the shard that follows from it.
+"""Identity of a sample, and the shard that follows from it.
 
-An id is 32 hex digits: 16 of the image URL's hash, then 16 of the caption's. So all captions of
-one image are neighbours, and they share a shard: dedup by URL and by pair, and fetching an image
-once for all of its captions, need no second shuffle.
+A sample is an optional image, an optional text and optional annotations. Its id is 32 hex digits:
+16 of the *anchor*, the image's URL or, where there is no image, the text; then 16 of the rest, the
+caption with the annotations. So all samples of one image are neighbours and share a shard: dedup
+by URL and by sample needs no second shuffle. Texts without an image spread over all shards.
 """
 
 import hashlib
+import json
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -19,8 +22,13 @@ def hash64(text: str, person: bytes) -> int:
 
 
 def url_hash(url: str) -> int:
-    """64-bit hash of an image URL."""
+    """64-bit hash of an image's identity."""
     return hash64(url, b"septet.url")
+
+
+def text_hash(text: str) -> int:
+    """64-bit hash of a text that stands in for an image."""
+    return hash64(text, b"septet.text")
 
 
 def caption_hash(caption: str) -> int:
@@ -28,16 +36,66 @@ def caption_hash(caption: str) -> int:
     return hash64(caption, b"septet.caption")
 
 
-def pair_id(url: str, caption: str) -> str:
-    """The id of a pair: 32 hex digits."""
-    return f"{url_hash(url):016x}{caption_hash(caption):016x}"
+def canonical_json(value: Any) -> str:
+    """JSON text that is the same for equal values: keys sorted, no spaces.
+
+    Raises:
+        ValueError: a number that JSON does not have (NaN, Infinity).
+    """
+    return json.dumps(
+        value, ensure_ascii=False, sort_keys=True, separators=(",", ":"), allow_nan=False
+    )
+
+
+def sample_id(image_url: str | None, caption: str | None, annotations: str | None = None) -> str:
+    """The id of a sample: 32 hex digits.
+
+    Args:
+        image_url: The image's identity; None for a text alone.
+        caption: The cleaned text; None or empty for an image alone.
+        annotations: Canonical JSON of what tells samples of the same image and text apart.
+
+    Raises:
+        ValueError: neither image nor text.
+    """
+    if image_url:
+        anchor = url_hash(image_url)
+    elif caption:
+        anchor = text_hash(caption)
+    else:
+        raise ValueError("a sample has an image or a text; this one has neither")
+    if annotations:
+        rest = hash64(f"{caption or ''}\0{annotations}", b"septet.annotated")
+    else:
+        rest = caption_hash(caption) if caption else 0
+    return f"{anchor:016x}{rest:016x}"
 
 
 def split_ids(ids: pa.ChunkedArray | pa.Array) -> tuple[np.ndarray, np.ndarray]:
-    """Ids as two uint64 arrays [n]: URL hashes and caption hashes."""
+    """Ids as two uint64 arrays [n]: hashes of the anchors and of the rest."""
     text = "".join(ids.to_pylist())
     halves = np.frombuffer(bytes.fromhex(text), dtype=">u8").astype(np.uint64).reshape(-1, 2)
     return halves[:, 0], halves[:, 1]
+
+
+def caption_hashes(rows: pa.Table) -> np.ndarray:
+    """Hash of each row's caption, uint64 [n]; of the anchor where image or text is missing.
+
+    Those rows then stand under a hash of their own: a caption beside many images is told by rows
+    that have both.
+
+    Args:
+        rows: With `id`, `image_url`, `caption` and `annotations`.
+    """
+    anchors, rests = split_ids(rows["id"])
+    hashes = rests.copy()
+    missing = np.logical_or(
+        rows["image_url"].is_null().to_numpy(), rows["caption"].is_null().to_numpy()
+    )
+    hashes[missing] = anchors[missing]
+    for row in np.flatnonzero(~missing & rows["annotations"].is_valid().to_numpy()):
+        hashes[row] = caption_hash(rows["caption"][int(row)].as_py())
+    return hashes
 
 
 def bucket_of(hashes: np.ndarray, buckets: int) -> np.ndarray:
@@ -54,3 +112,12 @@ def bucket_of(hashes: np.ndarray, buckets: int) -> np.ndarray:
     high, low = hashes >> np.uint64(32), hashes & np.uint64(0xFFFFFFFF)
     count = np.uint64(buckets)
     return ((high * count + ((low * count) >> np.uint64(32))) >> np.uint64(32)).astype(np.int64)
+
+
+def by_bucket(buckets: np.ndarray) -> list[tuple[int, np.ndarray]]:
+    """Row numbers of each bucket that has rows, in their order; from bucket numbers [n]."""
+    if not len(buckets):
+        return []
+    order = np.argsort(buckets, kind="stable")
+    present, starts = np.unique(buckets[order], return_index=True)
+    return list(zip(present.tolist(), np.split(order, starts[1:]), strict=True))

@@ -1,0 +1,198 @@
+"""What the fetch store lacks of the images that the shard plans want; shuffles rows of text.
+
+Plans and tables of the store meet by the hash of the image. What is missing is then brought
+together by registered domain, so that one task asks a domain for all that is wanted of it; images
+that inputs hold, by input, so that one task reads on in one archive.
+"""
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from urllib.parse import urlsplit
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from septet.pipelines.stages.counts import Counts
+from septet.pipelines.stages.graphs import Regroup, Split
+from septet.pipelines.stages.ipc import from_ipc, to_ipc
+from septet.pipelines.stages.stage import Key, Parts
+from septet.pipelines.stages.tasks import Task
+from septet.pipelines.store.store import Known
+from septet.preprocess import files
+from septet.preprocess.domains import registered_domain
+from septet.preprocess.text.ids import bucket_of, by_bucket, hash64
+from septet.schemas import tables
+
+_KEY_BYTES = 16
+_SLICES = 4
+_URLS_A_SLICE = 1000
+_ARCHIVE_BYTES = 2**26
+"""Images of so many bytes of an archive are read by one task."""
+_WANTED, _KNOWN = b"W", b"K"
+
+MISSING = pa.schema([*tables.IMAGE_LOCATIONS, ("slice", pa.int32())])
+"""An image that is to be fetched, or read at its location, and by which slice of its group."""
+_SENT = pa.schema(
+    [pa.field("input", pa.string()) if field.name == "input" else field
+     for field in tables.IMAGE_LOCATIONS]
+)  # fmt: skip
+_MISSING = pa.schema([*_SENT, ("slice", pa.int32())])
+
+
+def store_key(image_url: str, digest: str | None) -> bytes:
+    """16 bytes that stand for an image and the input that holds it."""
+    text = f"{digest or ''}\0{image_url}".encode()
+    return hashlib.blake2b(text, digest_size=_KEY_BYTES, person=b"septet.store").digest()
+
+
+def store_keys(rows: pa.Table) -> np.ndarray:
+    """`store_key` of each row, big-endian uint64 [n, 2]."""
+    columns = (rows[name].to_pylist() for name in ("image_url", "digest"))
+    data = b"".join(store_key(*row) for row in zip(*columns, strict=True))
+    return np.frombuffer(data, ">u8").reshape(-1, 2)
+
+
+def wanted_images(plans: Parts, shard: int, roots: dict[str, str]) -> pa.Table:
+    """Each image of a plan once, with its location where an input holds it.
+
+    Args:
+        plans: The plans.
+        shard: Which.
+        roots: Digest of each folder of images, by its label.
+    """
+    names = tables.IMAGE_LOCATIONS.names
+    plan = files.read_table(
+        plans.path(shard), [names[0], *(f"image_{name}" for name in names[1:])]
+    ).rename_columns(names)
+    plan = plan.filter(pc.is_valid(plan["image_url"]))
+    urls = pa.array(plan["image_url"].to_pylist(), pa.string())
+    codes = urls.dictionary_encode().indices.to_numpy()
+    plan = plan.take(np.unique(codes, return_index=True)[1])
+    digests = [
+        roots[label] if name is not None else digest
+        for label, name, digest in zip(
+            *(plan[name].to_pylist() for name in ("input", "name", "digest")), strict=True
+        )
+    ]
+    return plan.set_column(
+        names.index("digest"), "digest", pa.array(digests, pa.string())
+    ).cast(_SENT)
+
+
+class SplitWanted(Split):
+    """Images of a plan, or of a table of the store, by range of their hash.
+
+    Args:
+        plans: The plans.
+        known: The store.
+        roots: See `wanted_images`.
+        buckets: How many ranges.
+    """
+
+    stage = "wanted"
+
+    def __init__(self, plans: Parts, known: Known, roots: dict[str, str], buckets: int):
+        self.plans, self.known, self.roots, self.buckets = plans, known, roots, buckets
+
+    def split(self, task: int | str) -> Iterable[tuple[int, bytes]]:
+        """Yield (bucket, kind and rows); the task is a shard or a path of a table."""
+        if isinstance(task, int):
+            wanted = wanted_images(self.plans, task, self.roots)
+            keys = store_keys(wanted)
+            for bucket, rows in self._by_bucket(keys):
+                yield bucket, _WANTED + to_ipc(wanted.take(rows), _SENT)
+        else:
+            columns = ["image_url", "digest", "reason", "value", "original_bytes"]
+            keys = store_keys(self.known.rows(task, columns))
+            for bucket, rows in self._by_bucket(keys):
+                yield bucket, _KNOWN + keys[rows].tobytes()
+
+    def _by_bucket(self, keys: np.ndarray) -> list[tuple[int, np.ndarray]]:
+        return by_bucket(bucket_of(keys[:, 0].astype(np.uint64), self.buckets))
+
+
+class Subtract(Regroup):
+    """What is wanted and not known, by group of domains or inputs."""
+
+    stage = "missing"
+
+    def __init__(self, groups: int):
+        self.groups = groups
+
+    def regroup(self, bucket: int, parts: list[bytes]) -> Iterable[tuple[int, bytes]]:
+        """Yield (group, rows)."""
+        known = {
+            part[at : at + _KEY_BYTES]
+            for part in parts
+            if part[:1] == _KNOWN
+            for at in range(1, len(part), _KEY_BYTES)
+        }
+        for part in parts:
+            if part[:1] != _WANTED:
+                continue
+            rows = from_ipc(part[1:], _SENT)
+            keys = store_keys(rows)
+            fresh = [i for i in range(len(rows)) if keys[i].tobytes() not in known]
+            rows = rows.take(pa.array(fresh, pa.int64()))
+            names = ("image_url", "input", "name", "offset")
+            columns = (rows[name].to_pylist() for name in names)
+            hashes = [hash64(owner_of(*row), b"septet.owner") for row in zip(*columns, strict=True)]
+            for group, mine in by_bucket(bucket_of(np.array(hashes, np.uint64), self.groups)):
+                yield group, to_ipc(rows.take(mine), _SENT)
+
+
+def owner_of(url: str, label: str | None, name: str | None, offset: int | None) -> str:
+    """Who is asked for an image: a registered domain, a part of an archive or of a folder."""
+    if label is None:
+        return registered_domain((urlsplit(url).hostname or "").lower())
+    if name is None:
+        return f"{label}#{(offset or 0) // _ARCHIVE_BYTES}"
+    return f"{label}#{hash64(name, b'septet.name') % 64}"
+
+
+class MissingTask(Task):
+    """Writes down what one group of domains is to be asked for.
+
+    A domain of many URLs is cut into a few slices, which share its connections: a task of its own
+    each, and together they ask it no more at once than one would.
+    """
+
+    stage = "fetch"
+
+    def __init__(self, output: Parts, per_host: int):
+        self.output, self.per_host = output, per_host
+
+    def run(self, group: int, parts: list[bytes]) -> Counts:
+        """Write the group's images by URL."""
+        received = [from_ipc(part, _SENT) for part in parts]
+        rows = pa.concat_tables([_SENT.empty_table(), *received]).sort_by("image_url")
+        slices = np.zeros(len(rows), np.int32)
+        owners = [
+            owner_of(row["image_url"], row["input"], row["name"], row["offset"])
+            for row in rows.select(["image_url", "input", "name", "offset"]).to_pylist()
+        ]
+        for mine in _groups_of(owners):
+            if rows["input"][int(mine[0])].as_py() is None:
+                cut = max(1, min(_SLICES, self.per_host, len(mine) // _URLS_A_SLICE))
+                slices[mine] = np.arange(len(mine)) * cut // len(mine)
+        counts = Counts(rows_in=len(rows), rows_out=len(rows))
+        counts.other["slices"] = int(slices.max(initial=-1)) + 1
+        rows = rows.append_column("slice", pa.array(slices, pa.int32()))
+        files.write_table(self.path(group), rows, _MISSING, counts.to_metadata())
+        return counts
+
+
+def _groups_of(names: list[str]) -> Iterator[np.ndarray]:
+    """Row numbers of each name."""
+    _, codes = np.unique(np.array(names, object).astype(str), return_inverse=True)
+    for _, rows in by_bucket(codes.astype(np.int64)):
+        yield rows
+
+
+def missing_of(parts: Parts, key: Key) -> list[dict[str, object]]:
+    """The rows of one slice; its key is `GROUP.SLICE`."""
+    group, number = str(key).split(".")
+    rows = files.read_table(parts.path(int(group)))
+    found: list[dict[str, object]] = rows.filter(pc.equal(rows["slice"], int(number))).to_pylist()
+    return found

@@ -1,0 +1,1 @@
+"""The fetch store: every image that was fetched, once, by URL."""

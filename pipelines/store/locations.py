@@ -1,0 +1,83 @@
+"""Images that the build's own inputs hold: records of archives, files of folders."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import fsspec
+
+from septet.pipelines.sources.paths import locate
+from septet.pipelines.sources.warc import read_body_from
+from septet.preprocess import files
+from septet.preprocess.http.client import Fetched
+from septet.schemas.reasons import RejectedError
+
+
+class MissingInputError(ValueError):
+    """An input of the build cannot be opened any more."""
+
+
+def read_locations(
+    rows: list[dict[str, Any]], folder: str, max_bytes: int
+) -> Iterator[tuple[Fetched, str | None]]:
+    """Read images where they lie, archive by archive in the order of their offsets.
+
+    Args:
+        rows: Rows of `tables.IMAGE_LOCATIONS`.
+        folder: Where labels that are relative start.
+        max_bytes: Of one image.
+
+    Yields:
+        What was read, and the digest of its location. A file that cannot be read is a loss of its
+        own, with its reason.
+
+    Raises:
+        MissingInputError: an archive cannot be opened.
+    """
+    archives: dict[str, list[dict[str, Any]]] = {}
+    for row in rows:
+        if row["name"] is None:
+            archives.setdefault(row["input"], []).append(row)
+        else:
+            yield _read_file(row, folder, max_bytes), row["digest"]
+    for label, wanted in sorted(archives.items()):
+        try:
+            opened = fsspec.open(locate(label, folder), "rb").open()
+        except OSError as error:
+            raise MissingInputError(
+                f"{label}: cannot be opened any more ({error.strerror or error}), but images of it "
+                "are wanted: put it back, or take it out of the recipe"
+            ) from error
+        with opened as file:
+            for row in sorted(wanted, key=lambda row: int(row["offset"])):
+                yield _read_record(file, row, max_bytes), row["digest"]
+
+
+def _read_record(file: BinaryIO, row: dict[str, Any], max_bytes: int) -> Fetched:
+    try:
+        return Fetched(row["image_url"], read_body_from(file, row["offset"], max_bytes))
+    except RejectedError as error:
+        return Fetched(row["image_url"], None, error.reason, error.value)
+
+
+def _read_file(row: dict[str, Any], folder: str, max_bytes: int) -> Fetched:
+    """A file below a folder of images; whatever the system says of it is a loss of its own."""
+    url, name = row["image_url"], row["name"]
+    path = files.join(locate(row["input"], folder), name)
+    try:
+        # Not fsspec for local files: it takes `::` in names for chains of file systems.
+        opened = (
+            Path(files.local_path(path)).open("rb")
+            if files.is_local(path)
+            else fsspec.open(path, "rb").open()
+        )
+        with opened as file:
+            data = file.read(max_bytes + 1)
+    except FileNotFoundError:
+        return Fetched(url, None, "missing_file", name)
+    except (OSError, ValueError) as error:
+        text = getattr(error, "strerror", None) or str(error)
+        return Fetched(url, None, "unreadable_file", f"{text}: {name}"[:300])
+    if len(data) > max_bytes:
+        return Fetched(url, None, "too_large", f"more than {max_bytes}")
+    return Fetched(url, data)

@@ -1,0 +1,210 @@
+"""The fetch store of a corpus: what is kept of each image that was fetched, by its URL.
+
+```
+store/<settings>/settings.json                what decides the bytes
+store/<settings>/retries.json                 which failures are to be tried again
+store/<settings>/000001/<task>-<token>-0000.bin      images, one after another
+store/<settings>/000001/<task>-<token>-0000.parquet  a row an image or failure (tables.STORED)
+```
+
+Each build that fetches anything adds a *generation*. Files are never changed nor replaced: their
+names have a random token, and a table comes after the file of images that it is named like. So two
+attempts at one task write files of their own, both true. The first success of an image counts; no
+success, and the last failure does, unless it is to be tried again.
+"""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.metadata import version
+from typing import Any
+
+import pyarrow as pa
+
+from septet.pipelines.stages.stage import digest_of
+from septet.preprocess import files
+from septet.schemas.layout import STORE
+from septet.schemas.reasons import CLASSES, class_of
+from septet.schemas.recipe import Recipe
+
+STORE_VERSION = 1
+"""Raised when the code changes the bytes of an image."""
+_CODECS = ("pillow", "opencv-python-headless", "simplejpeg")
+LIMITS_FOOTER = "septet.limits"
+_LIMITED = {"too_large": "max_bytes", "redirects": "max_redirects", "address": "allowed_hosts"}
+"""Reasons that depend on a setting that the others do not depend on."""
+
+
+@dataclass(frozen=True)
+class Retry:
+    """Failures of the classes count no more if they are of an earlier generation."""
+
+    classes: tuple[str, ...]
+    generation: int
+
+
+class Store:
+    """The store of one corpus under one recipe's settings.
+
+    Args:
+        corpus: The corpus folder.
+        recipe: Its recipe.
+    """
+
+    def __init__(self, corpus: str, recipe: Recipe):
+        self.corpus = corpus
+        fetch = recipe.fetch.model_dump(mode="json")
+        self._settings = {
+            "version": STORE_VERSION,
+            "image": recipe.image.model_dump(mode="json"),
+            "opt_out": sorted(fetch["opt_out"]),
+            "tdm_reservation": fetch["tdm_reservation"],
+            "agent": fetch["user_agent"].split("/")[0].split()[0].lower(),
+            "codecs": {name: version(name) for name in _CODECS},
+        }
+        self.limits = {name: fetch[name] for name in sorted(_LIMITED.values())}
+        """Settings that decide some failures, but no bytes."""
+        self.fingerprint = digest_of(self._settings)
+        self.name = f"{STORE}/{self.fingerprint}"
+        """Path of the store within the corpus."""
+        self.folder = files.join(corpus, self.name)
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """All that decides what the store has for an image, but for time."""
+        retries = [[*retry.classes, retry.generation] for retry in self.retries]
+        return {"store": self.fingerprint, "limits": self.limits, "retries": retries}
+
+    @cached_property
+    def retries(self) -> tuple[Retry, ...]:
+        """What is to be tried again, oldest first."""
+        path = files.join(self.folder, "retries.json")
+        if not files.exists(path):
+            return ()
+        return tuple(
+            Retry(tuple(one["classes"]), one["generation"])
+            for one in json.loads(files.read_bytes(path))
+        )
+
+    def known(self) -> "Known":
+        """What workers have to know."""
+        return Known(self.corpus, self.limits, self.retries)
+
+    def retry(self, classes: Sequence[str]) -> int:
+        """Let the failures of some classes that are there count no more.
+
+        Returns:
+            How many there are. Nothing changes where there are none.
+
+        Raises:
+            ValueError: no such class.
+        """
+        for name in classes:
+            if name not in CLASSES:
+                raise ValueError(
+                    f"there is no class {name!r} of failures; there are {', '.join(CLASSES)}"
+                )
+        known, found = self.known(), 0
+        for table in self.tables():
+            rows = known.rows(table, ["reason", "value", "original_bytes"])
+            failed = rows.filter(rows["reason"].is_valid()).to_pylist()
+            found += sum(class_of(row["reason"], row["value"]) in classes for row in failed)
+        if found:
+            retries = [*self.retries, Retry(tuple(sorted(classes)), self.next_generation())]
+            data = [{"classes": list(r.classes), "generation": r.generation} for r in retries]
+            files.write_bytes(
+                files.join(self.folder, "retries.json"), json.dumps(data).encode() + b"\n"
+            )
+            self.__dict__.pop("retries", None)
+        return found
+
+    def generations(self) -> list[int]:
+        """Numbers of the generations that are there, ascending."""
+        return sorted(int(name) for name in files.list_folder(self.folder) if name.isdecimal())
+
+    def next_generation(self) -> int:
+        """The number of a generation that is not there."""
+        return max(self.generations(), default=0) + 1
+
+    def tables(self) -> list[str]:
+        """Paths of all tables within the corpus, by generation and name."""
+        return [
+            f"{self.name}/{generation:06d}/{name}"
+            for generation in self.generations()
+            for name in files.list_folder(files.join(self.folder, f"{generation:06d}"))
+            if name.endswith(".parquet")
+        ]
+
+    def begin(self) -> None:
+        """Write down what the store is for, before its first image."""
+        path = files.join(self.folder, "settings.json")
+        if not files.exists(path):
+            text = json.dumps(self._settings, indent=1, sort_keys=True) + "\n"
+            files.write_bytes(path, text.encode())
+
+    def sweep(self) -> Iterator[str]:
+        """Remove files of images whose table was never written, of earlier generations than the
+        last; yields their names. Attempts that were killed leave them."""
+        for generation in self.generations()[:-1]:
+            folder = files.join(self.folder, f"{generation:06d}")
+            names = set(files.list_folder(folder))
+            for name in sorted(names):
+                if name.endswith(".bin") and name.removesuffix("bin") + "parquet" not in names:
+                    files.remove(files.join(folder, name))
+                    yield name
+
+
+def generation_of(table: str) -> int:
+    """The generation of a table, from its path."""
+    return int(table.rsplit("/", 2)[-2])
+
+
+@dataclass(frozen=True)
+class Known:
+    """What workers have to know of a store; plain data."""
+
+    corpus: str
+    limits: dict[str, Any]
+    retries: tuple[Retry, ...]
+
+    def rows(self, table: str, columns: list[str]) -> pa.Table:
+        """The rows of a table of the store that count.
+
+        Args:
+            table: Path within the corpus.
+            columns: Some of `tables.STORED`, `reason`, `value` and `original_bytes` among them.
+        """
+        path = files.join(self.corpus, table)
+        _, footer = files.read_table_metadata(path)
+        rows = files.read_table(path, columns)
+        limits = json.loads(footer.get(LIMITS_FOOTER.encode(), b"{}"))
+        changed = {name for name, value in self.limits.items() if limits.get(name) != value}
+        retries = [r for r in self.retries if generation_of(table) < r.generation]
+        again = {name for retry in retries for name in retry.classes}
+        losses = zip(rows["reason"].to_pylist(), rows["value"].to_pylist(), strict=True)
+        counts = [
+            reason is None
+            or (_LIMITED.get(reason) not in changed and class_of(reason, value) not in again)
+            for reason, value in losses
+        ]
+        return _within(rows.filter(pa.array(counts, pa.bool_())), self.limits["max_bytes"])
+
+
+def _within(rows: pa.Table, most: int) -> pa.Table:
+    """Images that are larger than is allowed by now become failures."""
+    sizes = rows["original_bytes"].to_pylist()
+    reasons = rows["reason"].to_pylist()
+    large = [
+        reason is None and size is not None and size > most
+        for reason, size in zip(reasons, sizes, strict=True)
+    ]
+    if not any(large):
+        return rows
+    values = rows["value"].to_pylist()
+    for i, is_large in enumerate(large):
+        if is_large:
+            reasons[i], values[i] = "too_large", str(sizes[i])
+    names = rows.column_names
+    rows = rows.set_column(names.index("reason"), "reason", pa.array(reasons, pa.string()))
+    return rows.set_column(names.index("value"), "value", pa.array(values, pa.string()))

@@ -1,0 +1,140 @@
+"""Files of the fetch store as they are written: blocks of images with their tables."""
+
+import hashlib
+import json
+import secrets
+import threading
+import zlib
+from contextlib import AbstractContextManager
+from types import TracebackType
+from typing import Any, BinaryIO, Self
+
+import pyarrow as pa
+
+from septet.pipelines.stages.counts import Counts
+from septet.pipelines.store.store import LIMITS_FOOTER
+from septet.preprocess import files
+from septet.preprocess.http.client import Fetched
+from septet.preprocess.images.process import process_image
+from septet.schemas import tables
+from septet.schemas.reasons import Rejected, class_of
+from septet.schemas.recipe import Image
+
+_IMAGES_A_BLOCK = 4000
+_BYTES_A_BLOCK = 256 * 2**20
+_DESCRIBED = (
+    "format", "ext", "width", "height", "original_width", "original_height", "reencoded",
+)  # fmt: skip
+
+
+class StoreWriter:
+    """Takes images in any order and from several threads; decodes them and stores their bytes.
+
+    A context manager. What is in a finished block is stored whatever happens later: a task that
+    is killed loses the images of its last block.
+
+    Args:
+        corpus: The corpus folder.
+        folder: Of the generation, within the corpus.
+        task: Name of the task; files are named by it and by a token of this attempt.
+        limits: See `Store.limits`.
+        settings: The recipe's `image` section.
+    """
+
+    def __init__(
+        self, corpus: str, folder: str, task: str, limits: dict[str, Any], settings: Image
+    ):
+        self.counts = Counts()
+        self._in_block = Counts()
+        self._corpus, self._limits, self._settings = corpus, limits, settings
+        self._stem = f"{folder}/{task}-{secrets.token_hex(4)}"
+        self._block = 0
+        self._rows: list[dict[str, Any]] = []
+        self._opened: AbstractContextManager[BinaryIO] | None = None
+        self._out: BinaryIO | None = None
+        self._end = 0
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if kind is None:
+            self._close_block()
+        elif self._opened is not None:
+            self._opened.__exit__(kind, error, trace)  # removes the temporary file
+
+    def put(self, got: Fetched, digest: str | None = None) -> None:
+        """Process what was fetched, whatever became of it.
+
+        Args:
+            got: The body, or why there is none.
+            digest: Of the input or folder that it was read of; None for the network.
+        """
+        row: dict[str, Any] = {
+            "image_url": got.url, "reason": got.reason, "value": got.value, "digest": digest,
+        }  # fmt: skip
+        data = b""
+        if got.body is not None:
+            row["original_bytes"] = len(got.body)
+            row["sha256"] = hashlib.sha256(got.body).hexdigest()
+            image = process_image(got.body, self._settings)
+            if isinstance(image, Rejected):
+                row |= {"reason": image.reason, "value": image.value}
+            else:
+                row |= {name: getattr(image, name) for name in _DESCRIBED}
+                data = image.data
+        with self._lock:
+            self._append(row, data)
+
+    def _append(self, row: dict[str, Any], data: bytes) -> None:
+        counts = self._in_block
+        counts.rows_in += 1
+        if row["reason"] is None:
+            if self._out is None:
+                self._opened = files.open_atomic(files.join(self._corpus, self._path("bin")))
+                self._out = self._opened.__enter__()
+                self._end = 0
+            self._out.write(data)
+            row |= {
+                "file": self._path("bin"), "offset": self._end, "size": len(data),
+                "crc32": zlib.crc32(data),
+            }  # fmt: skip
+            self._end += len(data)
+            counts.rows_out += 1
+            counts.other["bytes"] += row["original_bytes"]
+        else:
+            counts.rejected[row["reason"]] += 1
+        if row["digest"] is None:
+            counts.other["asked"] += 1
+            counts.other["answered"] += row["reason"] is None
+            passing = row["reason"] and class_of(row["reason"], row["value"]) == "passing"
+            counts.other["passing"] += bool(passing)
+        self._rows.append(row)
+        if len(self._rows) >= _IMAGES_A_BLOCK or self._end >= _BYTES_A_BLOCK:
+            self._close_block()
+
+    def _path(self, ext: str) -> str:
+        return f"{self._stem}-{self._block:04d}.{ext}"
+
+    def _close_block(self) -> None:
+        """First the images, then the table that makes them count."""
+        if not self._rows:
+            return
+        if self._opened is not None:
+            self._opened.__exit__(None, None, None)
+        rows = sorted(self._rows, key=lambda row: (row["image_url"], row["digest"] or ""))
+        files.write_table(
+            files.join(self._corpus, self._path("parquet")),
+            pa.Table.from_pylist(rows, tables.STORED),
+            metadata={LIMITS_FOOTER: json.dumps(self._limits)} | self._in_block.to_metadata(),
+        )
+        self.counts.add(self._in_block)
+        self._in_block = Counts()
+        self._rows, self._opened, self._out, self._end = [], None, None, 0
+        self._block += 1

@@ -1,0 +1,13 @@
+"""Registered domains of hosts, by the public suffix list that tldextract carries (never fetched)."""
+
+from functools import lru_cache
+
+import tldextract
+
+_extract = tldextract.TLDExtract(suffix_list_urls=(), cache_dir=None)
+
+
+@lru_cache(maxsize=2**18)
+def registered_domain(host: str) -> str:
+    """`static.example.co.uk` as `example.co.uk`; addresses and local names as they are."""
+    return _extract(host).top_domain_under_public_suffix or host
