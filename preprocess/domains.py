@@ -1,9 +1,10 @@
-"""Registered domains of hosts, by the public suffix list that tldextract carries (never fetched)."""
+"""Registered domains of hosts, by the public suffix list that tldextract carries."""
 
 from functools import lru_cache
 
 import tldextract
 
+# Without addresses of lists nothing is ever fetched.
 _extract = tldextract.TLDExtract(suffix_list_urls=(), cache_dir=None)
 
 

@@ -59,7 +59,10 @@ class Dedup(_Section):
     """Exact duplicates and repetition among the pairs, before anything is fetched."""
 
     captions_per_image: int | None = Field(
-        default=None, gt=0, description="Most captions kept for one image URL (longest first)."
+        default=1000,
+        gt=0,
+        description="Most captions kept for one image (longest first). An image with all of its "
+        "captions is in one shard, so this bounds a shard's size.",
     )
     images_per_caption: int | None = Field(
         default=10,
@@ -117,6 +120,11 @@ class Fetch(_Section):
     )
     tdm_reservation: bool = Field(
         default=True, description="Honour the header `tdm-reservation: 1` (W3C TDMRep)."
+    )
+    outage: Literal["stop", "keep"] = Field(
+        default="stop",
+        description="When no image arrives and nearly all fail for reasons that may pass (no "
+        "network, no answer): `stop` the build and forget them, or `keep` them as losses.",
     )
 
     @field_validator("user_agent")

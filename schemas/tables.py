@@ -129,7 +129,8 @@ SAMPLES = pa.schema(
     ]
 )
 """A built shard's sidecar: a sample has an image (`url`), a text (`caption`), or both. `sha256`
-and the `original_*` columns describe the image as it was fetched; `width`, `height` (pixels) the member in the tar."""
+and the `original_*` columns describe the image as it was fetched; `width`,
+`height` (pixels) the member in the tar."""
 
 REJECTS = pa.schema(
     [

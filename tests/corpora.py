@@ -103,13 +103,13 @@ def run_annotation(
 
 
 def digests(corpus: Path) -> dict[str, str]:
-    """SHA-256 of every file that a build promises to write alike: all but `stages/`, which holds
-    intermediate files, and the wall times with the page that shows them."""
+    """SHA-256 of every file that a build promises to write alike: all but `stages/` and `store/`,
+    which hold intermediate files, and the wall times with the page that shows them."""
     return {
         str(path.relative_to(corpus)): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in sorted(corpus.rglob("*"))
         if path.is_file()
-        and path.relative_to(corpus).parts[0] != "stages"
+        and path.relative_to(corpus).parts[0] not in ("stages", "store")
         and path.name not in ("build.json", "report.html")
     }
 

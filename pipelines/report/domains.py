@@ -2,22 +2,14 @@
 
 import re
 from collections import Counter
-from functools import lru_cache
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import tldextract
 
 from septet.pipelines.report.measures import tally
+from septet.preprocess.domains import registered_domain
 
 _HOST = re.compile(r"(?:[^?#@]*@)?(\[[^\]?#]*\]|[^?#:]+)")
-_extract = tldextract.TLDExtract(suffix_list_urls=(), cache_dir=None)
-
-
-@lru_cache(maxsize=2**18)
-def registered_domain(host: str) -> str:
-    """`static.example.co.uk` as `example.co.uk`; addresses and local names as they are."""
-    return _extract(host).top_domain_under_public_suffix or host
 
 
 def count_domains(urls: pa.Array | pa.ChunkedArray) -> Counter[str]:

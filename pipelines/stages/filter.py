@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 
 import fsspec
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from septet.pipelines.stages.counts import Counts
@@ -56,7 +57,17 @@ class FilterTask(Task):
         ):
             for batch in pq.ParquetFile(file).iter_batches(_BATCH):
                 results.counts.rows_in += len(batch)
-                passed, rejected = apply_rules(pa.Table.from_batches([batch]), self.settings)
+                rows = pa.Table.from_batches([batch])
+                has_text = pc.is_valid(rows["caption"])
+                results.keep(_without_language(rows.filter(pc.invert(has_text))))
+                passed, rejected = apply_rules(rows.filter(has_text), self.settings)
                 results.keep(passed)
                 results.reject(rejected)
         return results.counts
+
+
+def _without_language(rows: pa.Table) -> pa.Table:
+    """Images without a text: the rules are about texts, so they pass."""
+    for field in list(tables.FILTERED)[len(tables.CANDIDATES) :]:
+        rows = rows.append_column(field, pa.nulls(len(rows), field.type))
+    return rows

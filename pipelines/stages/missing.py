@@ -75,9 +75,9 @@ def wanted_images(plans: Parts, shard: int, roots: dict[str, str]) -> pa.Table:
             *(plan[name].to_pylist() for name in ("input", "name", "digest")), strict=True
         )
     ]
-    return plan.set_column(
-        names.index("digest"), "digest", pa.array(digests, pa.string())
-    ).cast(_SENT)
+    return plan.set_column(names.index("digest"), "digest", pa.array(digests, pa.string())).cast(
+        _SENT
+    )
 
 
 class SplitWanted(Split):

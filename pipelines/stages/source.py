@@ -6,7 +6,6 @@ from typing import Any
 import pyarrow as pa
 
 from septet.pipelines.sources.base import Found, ImageLocation, Input, InputError, Pair, Source
-from septet.pipelines.sources.paths import locate
 from septet.pipelines.sources.table import SOURCES
 from septet.pipelines.sources.values import scrub
 from septet.pipelines.stages.counts import Counts
@@ -14,7 +13,7 @@ from septet.pipelines.stages.graphs import map_tasks
 from septet.pipelines.stages.stage import Key, Parts, Pass, Stage, digest_of
 from septet.pipelines.stages.tasks import Results, Task
 from septet.preprocess import files
-from septet.preprocess.text.ids import pair_id
+from septet.preprocess.text.ids import sample_id
 from septet.schemas import tables
 from septet.schemas.reasons import Rejected, RejectedError
 from septet.schemas.sources import SourceSettings
@@ -87,7 +86,7 @@ class SourceTask(Task):
         with (
             self.results(key, tables.CANDIDATES) as results,
             files.open_atomic(self.image_locations.path(key)) as out,
-            files.TableSink(out, tables.IMAGE_PLACES) as sink,
+            files.TableSink(out, tables.IMAGE_LOCATIONS) as sink,
         ):
             rows = _Rows(part, results, sink)
             for found in read_slice(SOURCES[settings.kind], settings, part, results.counts.other):
@@ -160,8 +159,8 @@ class _Rows:
         if isinstance(found, Pair):
             self._results.counts.rows_in += 1
             pair = _scrubbed(found)
-            url, caption = pair["image_url"] or "", pair["caption"] or ""
-            self._add("pairs", id=pair_id(url, caption), source=self._input.label, **pair)
+            id_ = sample_id(pair["image_url"], pair["caption"], pair["annotations"])
+            self._add("pairs", id=id_, source=self._input.label, **pair)
         elif isinstance(found, Rejected):
             self._results.counts.rows_in += 1
             self._add("rejects", source=self._input.label, **_scrubbed(found))
@@ -169,13 +168,8 @@ class _Rows:
             self._add_location(found)
 
     def _add_location(self, found: ImageLocation) -> None:
-        path = locate(found.input, self._input.folder)
-        self._add(
-            "locations",
-            image_url=found.image_url,
-            path=path if found.name is None else files.join(path, found.name),
-            offset=IN_PLAIN_FILE if found.offset is None else found.offset,
-        )
+        row = {name: getattr(found, name) for name in found.__slots__}
+        self._add("locations", **row, digest=self._input.digest if found.name is None else None)
 
     def _add(self, kind: str, **row: Any) -> None:
         rows = self._rows[kind]
@@ -190,7 +184,7 @@ class _Rows:
         if kind == "pairs":
             self._results.keep(pa.Table.from_pylist(rows, tables.CANDIDATES))
         elif kind == "locations":
-            self._locations.write(pa.Table.from_pylist(rows, tables.IMAGE_PLACES))
+            self._locations.write(pa.Table.from_pylist(rows, tables.IMAGE_LOCATIONS))
         else:
             self._results.reject(pa.Table.from_pylist(rows, _REJECTS))
 

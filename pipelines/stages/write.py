@@ -132,7 +132,7 @@ def _metadata(sample: dict[str, Any], image: dict[str, Any]) -> dict[str, Any]:
 
 
 def _json(row: dict[str, Any]) -> bytes:
-    """The `json` member: what the sidecar says of the sample, `extra` and `annotations` as values."""
+    """The `json` member: the sample's row of the sidecar, `extra` and `annotations` as values."""
     data = {name: value for name, value in row.items() if value is not None}
     if "language_score" in data:
         data["language_score"] = round(data["language_score"], 4)

@@ -1,7 +1,6 @@
 """Images that the build's own inputs hold: records of archives, files of folders."""
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, BinaryIO
 
 import fsspec
@@ -66,12 +65,7 @@ def _read_file(row: dict[str, Any], folder: str, max_bytes: int) -> Fetched:
     path = files.join(locate(row["input"], folder), name)
     try:
         # Not fsspec for local files: it takes `::` in names for chains of file systems.
-        opened = (
-            Path(files.local_path(path)).open("rb")
-            if files.is_local(path)
-            else fsspec.open(path, "rb").open()
-        )
-        with opened as file:
+        with open(path, "rb") if files.is_local(path) else fsspec.open(path, "rb") as file:  # noqa: PTH123
             data = file.read(max_bytes + 1)
     except FileNotFoundError:
         return Fetched(url, None, "missing_file", name)

@@ -4,7 +4,7 @@ import zlib
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from itertools import batched
+from itertools import islice
 from types import TracebackType
 from typing import Any, BinaryIO, Self
 
@@ -56,8 +56,9 @@ class StoreReader:
             for row in rows:
                 yield None if row is None else _checked(self._read_local(row), row)
             return
+        waiting = iter(rows)
         with ThreadPoolExecutor(_AT_ONCE) as pool:
-            for some in batched(rows, 4 * _AT_ONCE):
+            while some := list(islice(waiting, 4 * _AT_ONCE)):
                 yield from pool.map(self._read_remote, some)
 
     def _read_local(self, row: dict[str, Any]) -> bytes:

@@ -116,7 +116,7 @@ def apply_rules(candidates: pa.Table, settings: Filter) -> tuple[pa.Table, pa.Ta
 
     Returns:
         Passed rows (`FILTERED`) and rejects with reason and value (columns `id`, `reason`,
-        `value`, `image_url`, `caption`, `page_url`, `source`), both in the order of the input.
+        `value` and those of `REJECTS` that the rows have), both in the order of the input.
     """
     passed, rejected = add_language(candidates, settings), []
     for reason, rule in RULES.items():
@@ -125,7 +125,10 @@ def apply_rules(candidates: pa.Table, settings: Filter) -> tuple[pa.Table, pa.Ta
             lost = passed.append_column("value", verdict.value).filter(verdict.failed)
             rejected.append(lost.append_column("reason", pa.repeat(reason, len(lost))))
             passed = passed.filter(pc.invert(verdict.failed))
-    columns = ["id", "reason", "value", "image_url", "caption", "page_url", "source"]
+    columns = [
+        "id", "reason", "value", "image_url", "caption", "page_url", "source", "extra",
+        "annotations",
+    ]  # fmt: skip
     if not rejected:
         fields = [pa.field(name, pa.string()) for name in columns]
         return passed, pa.schema(fields).empty_table()

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from septet.preprocess.text.clean import clean_caption
-from septet.preprocess.text.ids import bucket_of, pair_id, split_ids
+from septet.preprocess.text.ids import bucket_of, sample_id, split_ids
 from septet.preprocess.text.language import identify, known_languages, primary_subtag
 from septet.preprocess.text.rules import RULES, apply_rules
 from septet.preprocess.text.words import count_words
@@ -31,10 +31,10 @@ def test_case_and_joiners_are_kept() -> None:
 
 def test_ids_are_stable() -> None:
     # Part of the corpus format: keys of corpora that exist must not change.
-    assert pair_id("https://example.org/a.png", "A cat") == "92ca580f54fd9fc95184984673a89cf2"
+    assert sample_id("https://example.org/a.png", "A cat") == "92ca580f54fd9fc95184984673a89cf2"
     assert (
-        pair_id("https://example.org/a.png", "A cat")[:16]
-        == pair_id("https://example.org/a.png", "A dog")[:16]
+        sample_id("https://example.org/a.png", "A cat")[:16]
+        == sample_id("https://example.org/a.png", "A dog")[:16]
     )
 
 
@@ -87,7 +87,7 @@ def test_language_tags(tag: str | None, subtag: str | None) -> None:
 
 def candidates(*captions: str, language: str | None = None) -> pa.Table:
     rows = [
-        {"id": pair_id(str(i), caption), "image_url": f"https://e.org/{i}", "caption": caption,
+        {"id": sample_id(str(i), caption), "image_url": f"https://e.org/{i}", "caption": caption,
          "caption_from": "alt", "page_language": language, "source": "s"}
         for i, caption in enumerate(captions)
     ]  # fmt: skip
