@@ -5,6 +5,7 @@ import time
 from dataclasses import dataclass
 
 from septet.pipelines.annotate.from_recipe import annotate_corpus, recipe_columns
+from septet.pipelines.input_cache import CACHE_FOLDER
 from septet.pipelines.inputs import find_inputs
 from septet.pipelines.progress import BuildProgress
 from septet.pipelines.runners import Runner
@@ -53,13 +54,24 @@ class BuildResult:
     """Whether every stage and every column was whole already."""
 
 
-def resolve(recipe: Recipe, folder: str, corpus: str) -> list[Stage]:
-    """The stages of a build with their fingerprints; reads the inputs' bytes, runs nothing.
+class EmptyCorpusError(ValueError):
+    """A build that keeps no sample, with what became of its rows."""
+
+
+def resolve(recipe: Recipe, folder: str, corpus: str, remember: bool = False) -> list[Stage]:
+    """The stages of a build with their fingerprints; looks into the inputs, runs nothing.
+
+    Args:
+        recipe: A parsed recipe.
+        folder: Where its relative paths start.
+        corpus: The corpus folder.
+        remember: Whether to note what the inputs are, so that the next start need not read them.
 
     Raises:
         RecipeError: an input that is not there.
+        InputError: an input that cannot be used.
     """
-    return chain(recipe, find_inputs(recipe, folder, corpus), folder, corpus)
+    return chain(recipe, find_inputs(recipe, folder, corpus, remember=remember), folder, corpus)
 
 
 def chain(recipe: Recipe, inputs: tuple[Input, ...], folder: str, corpus: str) -> list[Stage]:
@@ -88,15 +100,19 @@ def build(
 
     Raises:
         RecipeError: an input that is not there, or a column that cannot be made.
+        InputError: an input that cannot be used.
+        EmptyCorpusError: no sample is left to be written; an earlier corpus stays as it is.
         FolderBusyError: another build or an annotation is at work in the same folder.
         StageFailed: a stage failed; what it finished is kept.
     """
     recipe_columns(recipe, folder)  # before anything is run
     with locked(corpus, alone=True, busy=f"another build or annotation is at work in {corpus}"):
         files.remove_temporaries(corpus)
-        stages = resolve(recipe, folder, corpus)
+        stages = resolve(recipe, folder, corpus, remember=True)
         results: list[StageResult] = []
         for stage in stages[:-1]:
+            if isinstance(stage, WriteStage):
+                _require_samples(results)
             results.append(_run_stage(stage, runner, progress))
         results.append(_report(stages, results, runner, progress))
         if not results[-1].skipped:
@@ -110,6 +126,20 @@ def build(
     manifest = read_head(corpus)
     nothing = not worked and all(result.skipped for result in results)
     return BuildResult(manifest, results, columns, nothing)
+
+
+def _require_samples(results: list[StageResult]) -> None:
+    if results[-1].counts.rows_out:
+        return
+    lines = [
+        f"  {result.name}: {result.counts.rows_in:,} in, {result.counts.rows_out:,} out"
+        + "".join(f", {reason} {n:,}" for reason, n in result.counts.rejected.most_common())
+        for result in results
+    ]
+    raise EmptyCorpusError(
+        "no sample is left, so no corpus was written; docs/reasons.md has what the reasons mean:\n"
+        + "\n".join(lines)
+    )
 
 
 def _run_stage(stage: Stage, runner: Runner, progress: BuildProgress) -> StageResult:
@@ -170,6 +200,8 @@ def _remove_old_stages(corpus: str, stages: list[Stage]) -> None:
     current = {path for stage in stages for path in stage.current_files()}
     needed = {path.rpartition("/")[0] for path in current}
     for artifact in files.list_folder(root):
+        if artifact == CACHE_FOLDER:
+            continue
         folder = files.join(root, artifact)
         if folder not in needed:
             files.remove(folder)

@@ -17,8 +17,11 @@ import pyarrow as pa
 from septet.pipelines.sources.base import Facts, InputError, Source
 from septet.pipelines.sources.listing import listing_digest, stamp_of
 from septet.preprocess import files
+from septet.schemas.layout import STAGES
 
-CACHE = "stages/inputs.parquet"
+CACHE_FOLDER = "inputs"
+"""Below `stages/` of the corpus."""
+_FILE = "known.parquet"
 _SCHEMA = pa.schema(
     [
         pa.field("label", pa.string(), nullable=False),
@@ -45,7 +48,7 @@ class InputCache:
     """The notes of one corpus; nothing is read or written where there is none (None)."""
 
     def __init__(self, corpus: str | None):
-        self._path = files.join(corpus, CACHE) if corpus is not None else None
+        self._path = files.join(corpus, STAGES, CACHE_FOLDER, _FILE) if corpus is not None else None
         self._noted: dict[tuple[str, str], tuple[str, Known]] = {}
         self._current: dict[tuple[str, str], tuple[str, Known]] = {}
         if self._path is None or not files.exists(self._path):
@@ -59,10 +62,10 @@ class InputCache:
             self._noted[row["label"], row["kind"]] = row["stamp"], known
 
     def get(self, label: str, path: str, source: Source) -> Known:
-        """What is noted of an input, or what reading it now tells.
+        """What is noted of an input, or what looking into it now tells.
 
         Raises:
-            InputError: it cannot be read, or is not of the source's kind.
+            InputError: it is not there, cannot be read, or is not of the source's kind.
         """
         kind = f"{source.kind}-{source.version}"
         try:

@@ -11,7 +11,7 @@ from pathlib import Path
 import fsspec
 
 from septet.pipelines.input_cache import InputCache, Known
-from septet.pipelines.sources.base import Input, InputError, Source
+from septet.pipelines.sources.base import Facts, Input, InputError, Source
 from septet.pipelines.sources.listing import listing_digest
 from septet.pipelines.sources.paths import folder_label, locate
 from septet.pipelines.sources.table import SOURCES
@@ -59,7 +59,7 @@ def find_inputs(
 ) -> tuple[Input, ...]:
     """All slices of all inputs in the recipe's order: sources as listed, inputs by name.
 
-    Digests and slices are remembered in `stages/inputs.parquet` of the corpus: an input whose
+    Digests and slices are remembered in `stages/inputs/` of the corpus: an input whose
     label, size, time of change and inode are those of an earlier build is not read again.
 
     Args:
@@ -82,8 +82,15 @@ def find_inputs(
     cache = InputCache(corpus)
 
     def look(one: _Named) -> Known:
-        kind = SOURCES[recipe.sources[one.source].kind]
-        known = cache.get(one.label, one.path, kind)
+        settings = recipe.sources[one.source]
+        source = SOURCES[settings.kind]
+        try:
+            known = cache.get(one.label, one.path, source)
+            source.check(settings, one.label, known.facts)
+        except InputError:
+            if settings.on_broken_input == "stop":
+                raise
+            known = _unusable(one.path)  # the worker meets the same fault, and rejects it
         advance(1)
         return known
 
@@ -91,8 +98,6 @@ def find_inputs(
         facts = list(pool.map(look, named))
     inputs: list[Input] = []
     for one, known in zip(named, facts, strict=True):
-        settings = recipe.sources[one.source]
-        SOURCES[settings.kind].check(settings, one.label, known.facts)
         slices = known.facts.slices
         inputs += [
             Input(one.label, one.source, one.path, known.size, known.digest, part, number,
@@ -102,6 +107,11 @@ def find_inputs(
     if remember:
         cache.write()
     return tuple(inputs)
+
+
+def _unusable(path: str) -> Known:
+    size, digest = files.content_digest(path)
+    return Known(size, digest, Facts([(0, size)]))
 
 
 def image_roots(recipe: Recipe, folder: str) -> dict[str, ImageRoot]:

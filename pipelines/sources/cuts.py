@@ -1,6 +1,5 @@
 """Cutting large files into slices that start and end between records."""
 
-import io
 from typing import BinaryIO
 
 import numpy as np
@@ -76,22 +75,3 @@ def cut_row_groups(footer: pq.FileMetaData) -> list[tuple[int, int]]:
         size += sum(group.column(i).total_compressed_size for i in range(group.num_columns))
         rows += group.num_rows
     return list(zip(cuts, [*cuts[1:], footer.num_row_groups], strict=True))
-
-
-class FileRange(io.RawIOBase):
-    """The bytes [start, stop) of a file as a file of its own, read from front to end."""
-
-    def __init__(self, file: BinaryIO, start: int, stop: int):
-        self._file, self._left = file, stop - start
-        file.seek(start)
-
-    def readable(self) -> bool:
-        """Whether it can be read: yes."""
-        return True
-
-    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
-        """Read at most as many bytes as the buffer and the range hold."""
-        data = self._file.read(min(len(buffer), self._left))
-        buffer[: len(data)] = data
-        self._left -= len(data)
-        return len(data)

@@ -50,7 +50,9 @@ def as_json(value: Any) -> str:
     strings; lone surrogates become U+FFFD.
     """
     plain = _plain(value)
-    return json.dumps(plain, ensure_ascii=False, sort_keys=True, allow_nan=False)
+    return json.dumps(
+        plain, ensure_ascii=False, sort_keys=True, separators=(",", ":"), allow_nan=False
+    )
 
 
 def scrub(text: str) -> str:

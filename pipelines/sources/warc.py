@@ -70,6 +70,11 @@ class Warc(Source):
 
     def describe(self, path: str, size: int) -> Facts:
         """One slice: an archive is a chain of members, which only a walk can find."""
+        with files.open_read(path) as file:
+            try:
+                next(iter(read_records(file)), None)
+            except UnusableArchiveError as error:
+                raise InputError(str(error)) from error
         return Facts([(0, size)])
 
     def records(self, settings: WarcSource, source: Input, counts: Counter[str]) -> Iterator[Found]:

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from septet.pipelines.build import EmptyCorpusError
 from septet.preprocess.shards.reader import Corpus
-from tests.corpora import picture, rows, run_build
+from tests.corpora import digests, picture, rows, run_build
 from tests.http_server import HostileServer
 from tests.warcs import html, image, write_warc
 
@@ -129,11 +130,16 @@ def test_the_rest_goes_on(corpus: Path) -> None:
     assert all(len(sample) == 3 for sample in Corpus(str(corpus)))
 
 
-def test_a_corpus_can_be_empty(tmp_path: Path) -> None:
-    write_warc(tmp_path / "a.warc.gz", [html("http://e.test/", "<p>no picture")])
+def test_an_empty_corpus_is_no_success_and_replaces_none(tmp_path: Path) -> None:
+    page = html("http://e.test/", "<img src=/a.jpg alt='A house of stone'>")
+    write_warc(tmp_path / "a.warc.gz", [page, image("http://e.test/a.jpg", picture(1))])
     recipe = tmp_path / "r.yaml"
-    recipe.write_text("name: empty\nsources: [{kind: warc, paths: [a.warc.gz]}]\n")
-    result = run_build(recipe, tmp_path / "corpus")
-    assert result.manifest.samples == len(Corpus(str(tmp_path / "corpus"))) == 0
-    assert result.manifest.shards == 0
-    assert (tmp_path / "corpus/stats/report.html").exists()
+    text = "name: empty\nsources: [{kind: warc, paths: [a.warc.gz]}]\n"
+    recipe.write_text(text)
+    run_build(recipe, tmp_path / "corpus")
+    before = digests(tmp_path / "corpus")
+    assert len(Corpus(str(tmp_path / "corpus"))) == 1
+    recipe.write_text(text + "filter: {min_chars: 50}\n")
+    with pytest.raises(EmptyCorpusError, match=r"filter: 1 in, 0 out, too_short 1"):
+        run_build(recipe, tmp_path / "corpus")
+    assert digests(tmp_path / "corpus") == before

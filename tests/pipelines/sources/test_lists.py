@@ -1,76 +1,240 @@
-import gzip
+import csv
+import json
+from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from septet.pipelines.sources.base import InputError
-from septet.pipelines.sources.lists import UrlList, read_list
+from septet.pipelines.sources import cuts
+from septet.pipelines.sources.base import Found, ImageLocation, Input, InputError, Pair
+from septet.pipelines.sources.lists import UrlList
+from septet.pipelines.stages.source import read_slice
+from septet.schemas.reasons import Rejected
 from septet.schemas.sources import ListSource
 
-ROWS = [{"url": f"http://e.org/{i}", "caption": f'caption, "{i}"\nline'} for i in range(3)]
+URL = "http://e.org/1.jpg"
 
 
-def read(path: Path, columns: list[str] | None = None) -> list[object]:
-    wanted = columns or ["url", "caption"]
-    facts = UrlList().describe(str(path), path.stat().st_size)
-    settings = ListSource(kind="list", paths=["x"], url_col=wanted[0], caption_col=wanted[1])
+def settings_of(**changes: Any) -> ListSource:
+    return ListSource.model_validate({"kind": "list", "paths": ["x"]} | changes)
+
+
+def found_in(path: Path, settings: ListSource | None = None) -> list[Found]:
+    """All that a list holds, read slice by slice."""
+    settings = settings or settings_of()
+    size = path.stat().st_size
+    facts = UrlList().describe(str(path), size)
     UrlList().check(settings, path.name, facts)
     return [
-        row
-        for part in facts.slices
-        for batch in read_list(str(path), wanted, part)
-        for row in batch
-    ]
+        found
+        for number, part in enumerate(facts.slices)
+        for found in read_slice(
+            UrlList(),
+            settings,
+            Input(path.name, 0, str(path), size, "", part, number, len(facts.slices), str(path.parent)),
+            Counter(),
+        )
+    ]  # fmt: skip
 
 
-def test_every_kind_of_list(tmp_path: Path) -> None:
-    import csv
-    import json
+def of_row(tmp_path: Path, row: dict[str, Any], **changes: Any) -> list[Found]:
+    path = tmp_path / "one.jsonl"
+    path.write_text(json.dumps(row) + "\n")
+    return found_in(path, settings_of(**changes))
 
-    table = pa.Table.from_pylist([{**row, "other": 1} for row in ROWS])
+
+@pytest.mark.parametrize(
+    ("caption", "expected"),
+    [
+        ("a cat", ["a cat"]),
+        (["a cat", "a dog", "a cat"], ["a cat", "a dog"]),
+        (" a \ud800 cat ", ["a cat"]),
+        (7, "caption_type"),
+        (True, "caption_type"),
+        (float("nan"), "caption_type"),
+        ({"en": "a cat"}, "caption_type"),
+        (["a cat", 7], "caption_type"),
+        ([["a cat"]], "caption_type"),
+        (None, "list_row"),
+        ("", "list_row"),
+        ([], "list_row"),
+        ([None, ""], "list_row"),
+    ],
+)
+def test_captions_of_every_type(tmp_path: Path, caption: Any, expected: Any) -> None:
+    found = of_row(tmp_path, {"url": URL, "caption": caption})
+    if isinstance(expected, str):
+        assert [one.reason for one in found if isinstance(one, Rejected)] == [expected]
+    else:
+        assert [one.caption for one in found if isinstance(one, Pair)] == expected
+        assert all(isinstance(one, Pair) and one.image_url == URL for one in found)
+
+
+def test_bytes_are_text_where_they_are_utf8(tmp_path: Path) -> None:
+    rows = {"url": [URL.encode()] * 2, "caption": ["eine Tür".encode(), b"\xff\xfe"]}
+    pq.write_table(pa.table(rows), tmp_path / "a.parquet")
+    good, bad = found_in(tmp_path / "a.parquet")
+    assert isinstance(good, Pair) and good.caption == "eine Tür" and good.image_url == URL
+    assert isinstance(bad, Rejected) and bad.reason == "caption_type"
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ("1.jpg", "pics/1.jpg"),
+        ("./1.jpg", "pics/1.jpg"),
+        ("sub/../1.jpg", "pics/1.jpg"),
+        ("a::b#c?.jpg", "pics/a::b#c?.jpg"),
+        (" 1.jpg ", "pics/1.jpg"),
+        ("..jpg", "pics/..jpg"),
+        ("../1.jpg", "outside_root"),
+        ("a/../../1.jpg", "outside_root"),
+        ("/etc/passwd", "outside_root"),
+        ("..", "outside_root"),
+        ("s3://bucket/1.jpg", "outside_root"),
+        ("a\0b.jpg", "list_row"),
+        (".", "list_row"),
+        (["1.jpg"], "list_row"),
+        (5, "list_row"),
+    ],
+)
+def test_paths_below_the_image_root(tmp_path: Path, path: Any, expected: str) -> None:
+    found = of_row(tmp_path, {"url": path, "caption": "a cat"}, image_root="./pics/")
+    if "/" in expected:
+        location, pair = found
+        name = expected.removeprefix("pics/")
+        assert location == ImageLocation(expected, "pics", name)
+        assert isinstance(pair, Pair) and pair.image_url == expected
+    else:
+        (lost,) = found
+        assert isinstance(lost, Rejected) and lost.reason == expected and lost.caption == "a cat"
+
+
+def test_an_absolute_path_that_lies_in_the_root_is_a_name(tmp_path: Path) -> None:
+    row = {"url": f"{tmp_path}/pics/sub/1.jpg", "caption": "a cat"}
+    location, _ = of_row(tmp_path, row, image_root="pics")
+    assert location == ImageLocation("pics/sub/1.jpg", "pics", "sub/1.jpg")
+
+
+def test_two_roots_never_share_an_image(tmp_path: Path) -> None:
+    row = {"url": "0001.jpg", "caption": "a cat"}
+    urls = {
+        of_row(tmp_path, row, image_root=root)[1].image_url  # type: ignore[union-attr]
+        for root in ("train", "validation", "../train", "/data/train")
+    }
+    assert urls == {
+        "train/0001.jpg", "validation/0001.jpg", "../train/0001.jpg", "/data/train/0001.jpg"
+    }  # fmt: skip
+
+
+def test_texts_and_images_alone(tmp_path: Path) -> None:
+    row = {"url": URL, "caption": "a cat"}
+    (text,) = of_row(tmp_path, row, url_col=None)
+    (image,) = of_row(tmp_path, row, caption_col=None)
+    assert isinstance(text, Pair) and (text.image_url, text.caption) == (None, "a cat")
+    assert isinstance(image, Pair) and (image.image_url, image.caption) == (URL, None)
+    with pytest.raises(ValueError, match="needs url_col, caption_col or both"):
+        settings_of(url_col=None, caption_col=None)
+
+
+def test_incomplete_rows(tmp_path: Path) -> None:
+    for row, missing in (({"url": URL, "caption": ""}, "caption"), ({"url": "", "caption": "x"}, "url")):  # fmt: skip
+        (lost,) = of_row(tmp_path, row)
+        assert isinstance(lost, Rejected) and (lost.reason, lost.value) == (
+            "list_row",
+            f"no {missing}",
+        )
+        (kept,) = of_row(tmp_path, row, incomplete_rows="keep")
+        assert isinstance(kept, Pair)
+    (lost,) = of_row(tmp_path, {"url": None, "caption": ""}, incomplete_rows="keep")
+    assert isinstance(lost, Rejected) and lost.reason == "no_image_or_text"
+
+
+def strictly(text: str) -> Any:
+    def refuse(sign: str) -> None:
+        raise AssertionError(f"{sign} is no JSON")
+
+    return json.loads(text, parse_constant=refuse)
+
+
+def test_carried_columns_are_strict_json_in_pairs_and_rejects(tmp_path: Path) -> None:
+    import datetime
+    import decimal
+
+    values = {
+        "nan": (float("nan"), None), "inf": ([float("inf"), 1.5], [None, 1.5]),
+        "bytes": (b"\0\xff", {"base64": "AP8="}), "dec": (decimal.Decimal("1.10"), "1.10"),
+        "time": (datetime.datetime(2026, 1, 2, 3, 4), "2026-01-02T03:04:00"), "text": ("é", "é"),
+    }  # fmt: skip
+    columns = {name: [value, value] for name, (value, _) in values.items()}
+    table = pa.table({"url": [URL, "ftp://x/y"], "caption": ["a cat"] * 2, **columns})
     pq.write_table(table, tmp_path / "a.parquet")
-    for name, sign in (("a.csv", ","), ("a.tsv", "\t")):
-        with (tmp_path / name).open("w", newline="") as file:
-            writer = csv.DictWriter(file, ["url", "caption"], delimiter=sign)
+    settings = settings_of(extra_cols=list(values), annotation_cols=["text"])
+    expected = {name: plain for name, (_, plain) in values.items()}
+    for found in found_in(tmp_path / "a.parquet", settings):
+        assert not isinstance(found, ImageLocation)
+        assert strictly(found.extra or "") == expected and found.annotations == '{"text":"é"}'
+
+
+def write_list(path: Path, rows: list[dict[str, str]]) -> None:
+    if path.suffix == ".parquet":
+        pq.write_table(pa.Table.from_pylist(rows), path, row_group_size=7)
+    elif path.suffix == ".jsonl":
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    else:
+        with path.open("w", newline="") as file:
+            writer = csv.DictWriter(
+                file, ["url", "caption"], delimiter="\t" if path.suffix == ".tsv" else ","
+            )
             writer.writeheader()
-            writer.writerows(ROWS)
-    lines = "\n".join(json.dumps(row) for row in ROWS).encode()
-    (tmp_path / "a.jsonl").write_bytes(lines)
-    (tmp_path / "a.ndjson.gz").write_bytes(gzip.compress(lines))
-    for path in tmp_path.iterdir():
-        assert read(path) == ROWS, path
+            writer.writerows(rows)
 
 
-def test_bad_rows_are_rows(tmp_path: Path) -> None:
-    path = tmp_path / "a.jsonl"
-    path.write_text('{"url": "u", "caption": "c"}\nnope\n[1]\n\n{"url": "v"}\n')
-    good, not_json, not_object, partial = read(path)
-    assert good == {"url": "u", "caption": "c"} and partial == {"url": "v", "caption": None}
-    assert str(not_json).startswith("not JSON") and "found list" in str(not_object)
+@pytest.mark.parametrize("name", ["a.parquet", "a.jsonl", "a.csv", "a.tsv"])
+@pytest.mark.parametrize("every", [1, 50, 333, 10**6])
+def test_slices_together_are_the_list(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, every: int
+) -> None:
+    mark = "" if name.endswith(".tsv") else '\n"x", y\n'
+    rows = [{"url": f"http://e.org/{i}", "caption": f"caption {i}{mark * (i % 3)}"} for i in range(40)]  # fmt: skip
+    write_list(tmp_path / name, rows)
+    monkeypatch.setattr(cuts, "SLICE_BYTES", every)
+    for cut in (cuts.cut_lines, cuts.cut_quoted_lines):
+        monkeypatch.setattr(cut, "__defaults__", (every,))
+    monkeypatch.setattr(cuts, "_BLOCK", 64)
+    facts = UrlList().describe(str(tmp_path / name), (tmp_path / name).stat().st_size)
+    assert len(facts.slices) >= {1: 6, 50: 3, 333: 2, 10**6: 1}[every]
+    assert len(facts.slices) == 1 or every < 10**6
+    found = found_in(tmp_path / name)
+    assert [(one.image_url, one.caption) for one in found if isinstance(one, Pair)] == [
+        (row["url"], " ".join(row["caption"].split())) for row in rows
+    ]
+    assert len(found) == len(rows)
 
 
-def test_csv_rows_of_wrong_length_are_rows(tmp_path: Path) -> None:
+def test_csv_with_an_unclosed_quote_is_not_cut(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
-    path.write_text("url,caption\nu,c\nx\nv,d\n")
-    assert sorted(map(str, read(path))) == sorted(map(str, [
-        {"url": "u", "caption": "c"}, {"url": "v", "caption": "d"}, "1 columns, expected 2",
-    ]))  # fmt: skip
+    path.write_text('url,caption\n' + f'{URL},a cat\n' * 20 + f'{URL},"a dog\n' + f'{URL},a cat\n' * 20)  # fmt: skip
+    with path.open("rb") as file:
+        assert cuts.cut_quoted_lines(file, path.stat().st_size, 50) == [(0, path.stat().st_size)]
 
 
 @pytest.mark.parametrize(
     ("name", "data", "message"),
     [
-        ("a.txt", b"", "lists are"),
-        ("a.parquet", b"nope", "not a Parquet file"),
-        ("a.csv", b"link,text\na,b\n", "has no column 'url'; it has link, text"),
-        ("b.csv", b"", "Empty CSV"),
+        ("a.txt", b"x", "lists are"),
+        ("a.parquet", b"nope", "Parquet"),
+        ("a.csv", b"link,text\na,b\n", "no column 'url'; it has link, text"),
+        ("a.jsonl", b'{"link": 1}\n', "no column 'url'; it has link"),
+        ("b.csv", b"", "is empty"),
     ],
 )
-def test_unreadable_lists_say_what_to_do(
+def test_unusable_lists_say_what_to_do(
     tmp_path: Path, name: str, data: bytes, message: str
 ) -> None:
     (tmp_path / name).write_bytes(data)
     with pytest.raises(InputError, match=message):
-        read(tmp_path / name)
+        found_in(tmp_path / name)
