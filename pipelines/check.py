@@ -1,29 +1,67 @@
-"""Is a corpus what its manifest says?"""
+"""`septet check`: compare a corpus with its manifest, its sidecars and its tars.
 
-import io
-import zlib
-from collections.abc import Iterator
+Whoever made the corpus: no code that it names is run, no path leaves it, and no size that a file
+claims is believed before it was compared with the file.
+"""
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import zip_longest
+from typing import Any
 
 import fsspec
 import pyarrow as pa
-import pyarrow.compute as pc
-from PIL import Image
 from rich.console import Console
 from rich.progress import track
 
+from septet.pipelines.ahead import map_ahead
+from septet.pipelines.report.readable import one_line
 from septet.preprocess import files
-from septet.preprocess.shards.reader import Corpus, Sample, ShardReader
-from septet.preprocess.shards.tar import TarError, index_tar
-from septet.schemas.columns import ColumnShard
+from septet.preprocess.images.decode import decode_rgb
+from septet.preprocess.shards.keys import repeated_keys
+from septet.preprocess.shards.reader import Corpus
+from septet.preprocess.shards.sidecar import open_sidecar, read_batches
+from septet.preprocess.shards.tar import index_tar
 from septet.schemas.layout import is_image
-from septet.schemas.manifest import Shard
+from septet.schemas.manifest import ListFile, Shard, ShardFile
+from septet.schemas.reasons import RejectedError
+
+MOST_A_SHARD = 20
+MOST = 10_000
+"""Faults that are told, of a shard and in all; the others are counted."""
+MAX_MEMBER_BYTES = 2**28
+"""Most bytes of a member that is looked into."""
+
+Inspect = Callable[[Mapping[str, Any], dict[str, bytes]], Iterable[str]]
+"""What is wrong with a row of a sidecar and the contents of its members."""
+
+
+class Faults:
+    """Faults as lines that are safe to print, at most so many; the others are counted."""
+
+    def __init__(self, most: int = MOST, of: str = ""):
+        self._lines: list[str] = []
+        self._most, self._of, self._more = most, of, 0
+
+    def add(self, fault: str) -> None:
+        """One more."""
+        if len(self._lines) < self._most:
+            self._lines.append(one_line(fault, 600))
+        else:
+            self._more += 1
+
+    def lines(self) -> list[str]:
+        """All that are told, and how many are not."""
+        more = [f"{self._of}and {self._more:,} faults more"] if self._more else []
+        return [*self._lines, *more]
 
 
 def check_corpus(path: str, decode: bool, console: Console) -> list[str]:
     """All faults of a corpus, a line each.
 
-    Checked are: digests and sizes of tars and sidecars, that each tar read by itself gives the
-    sidecar's keys and members, checksums of members, and that no key stands twice.
+    Checked are: digests of the lists, digests and sizes of tars and sidecars, that each tar read by
+    itself gives the sidecar's keys and members with their checksums, that text is UTF-8 and JSON is
+    JSON, and that no key stands twice. Memory does not grow with the corpus.
 
     Args:
         path: The corpus folder.
@@ -31,81 +69,188 @@ def check_corpus(path: str, decode: bool, console: Console) -> list[str]:
         console: For a progress bar.
     """
     corpus = Corpus(path)
-    faults: list[str] = []
-    owners: dict[str, str] = {}
-    for number in track(
-        range(len(corpus.shards)), description="check", console=console, transient=True
-    ):
-        shard = corpus.shards[number]
-        try:
-            faults += list(_check_shard(corpus, number, decode))
-            for key in corpus.shard(number).keys.to_pylist():
-                if key in owners:
-                    faults.append(f"{shard.sidecar}: key {key!r} stands in {owners[key]} as well")
-                owners[key] = shard.sidecar
-        except (OSError, ValueError) as error:
-            faults.append(f"{shard.tar}: {error}")
-    return faults
+    faults = Faults()
+    for told in (corpus.manifest.shard_list, corpus.manifest.input_list):
+        for fault in _check_list(path, told):
+            faults.add(fault)
+    checked = map_ahead(
+        lambda number: _check_shard(corpus, number, decode), range(len(corpus.shards))
+    )
+    total = len(corpus.shards)
+    for found in track(checked, "check", total, console=console, transient=True):
+        for fault in found:
+            faults.add(fault)
+    if not corpus.manifest.sorted_keys:
+        for fault in _repeated(corpus):
+            faults.add(fault)
+    return faults.lines()
 
 
-def _check_shard(corpus: Corpus, number: int, decode: bool) -> Iterator[str]:
-    shard: Shard = corpus.shards[number]
+def _check_list(path: str, told: ListFile) -> Iterator[str]:
+    if told.sha256 and (found := files.sha256(files.join(path, told.path))) != told.sha256:
+        yield f"{told.path}: sha256 is {found}, the manifest says {told.sha256}"
+
+
+def _repeated(corpus: Corpus) -> Iterator[str]:
+    names = [name.as_py() for name in corpus.shards.column("sidecar")]
+    try:
+        for key, first, second in repeated_keys([files.join(corpus.path, name) for name in names]):
+            yield f"{names[second]}: key {key!r} stands in {names[first]} as well"
+    except (OSError, ValueError, pa.ArrowException) as error:
+        yield f"keys cannot be compared: {error}"
+
+
+def _check_shard(corpus: Corpus, number: int, decode: bool) -> list[str]:
+    shard = corpus.shards[number]
+    before = corpus.shards[number - 1].last_key if number else None
+    faults = Faults(MOST_A_SHARD, f"{shard.tar}: ")
+    for fault in guarded(shard, _shard_faults(corpus, shard, before, decode)):
+        faults.add(fault)
+    return faults.lines()
+
+
+def guarded(shard: ShardFile, faults: Iterable[str]) -> Iterator[str]:
+    """The faults of a shard; one that cannot be read further is a fault itself."""
+    try:
+        yield from faults
+    except (OSError, ValueError, pa.ArrowException) as error:
+        yield f"{shard.tar}: {error}"
+
+
+def _shard_faults(corpus: Corpus, shard: Shard, before: str | None, decode: bool) -> Iterator[str]:
+    if fault := size_fault(corpus.path, shard):
+        yield fault
+        return
     yield from check_digests(corpus.path, shard)
-    sidecar = corpus.metadata(number, ["key", "members"])
-    if len(sidecar) != shard.samples:
-        yield f"{shard.sidecar}: {len(sidecar)} rows, the manifest says {shard.samples}"
-    if corpus.manifest.sorted_keys:
-        keys = sidecar["key"]
-        if len(keys) > 1 and not pc.all(pc.less(keys[:-1], keys[1:])).as_py():
-            yield f"{shard.sidecar}: keys do not ascend"
-    yield from check_index(corpus.path, shard, sidecar)
-    for row, sample in read_checked(corpus.shard(number)):
-        if isinstance(sample, str):
-            yield f"{shard.tar}: row {row}: {sample}"
-            continue
-        for ext, data in sample.items():
-            if decode and is_image(ext) and (fault := _decode_fault(data)):
-                yield f"{shard.tar}: row {row}: {ext} does not decode: {fault}"
+    is_sorted = corpus.manifest.sorted_keys
+    last, least, greatest = before, None, None
+    keys_ascend = True
+
+    def inspect(row: Mapping[str, Any], members: dict[str, bytes]) -> Iterator[str]:
+        nonlocal last, least, greatest, keys_ascend
+        key = row["key"]
+        if last is not None and key <= last:
+            keys_ascend = False
+        last = key
+        least = key if least is None else min(least, key)
+        greatest = key if greatest is None else max(greatest, key)
+        for ext, data in members.items():
+            if fault := content_fault(ext, data):
+                yield f"{ext} {fault}"
+
+    def wanted(ext: str) -> bool:
+        return ext in ("txt", "json") or (decode and is_image(ext))
+
+    yield from check_files(corpus.path, shard, wanted, inspect)
+    if is_sorted and not keys_ascend:
+        yield f"{shard.sidecar}: keys do not ascend, or not from the shard before"
+    if (least, greatest) != (shard.first_key, shard.last_key):
+        yield (
+            f"{shard.sidecar}: keys go from {least} to {greatest}, the list of shards says from "
+            f"{shard.first_key} to {shard.last_key}"
+        )
 
 
-def check_digests(path: str, shard: Shard | ColumnShard) -> Iterator[str]:
-    """Whether a shard's files have the digests of their manifest."""
+def check_digests(path: str, shard: ShardFile) -> Iterator[str]:
+    """Whether a shard's files have the digests that the list of shards says."""
     for name, expected in ((shard.tar, shard.tar_sha256), (shard.sidecar, shard.sidecar_sha256)):
         found = files.sha256(files.join(path, name))
         if found != expected:
             yield f"{name}: sha256 is {found}, the manifest says {expected}"
 
 
-def check_index(path: str, shard: Shard | ColumnShard, sidecar: pa.Table) -> Iterator[str]:
-    """Whether the tar, read by itself, holds the keys and members of its sidecar's rows."""
-    tar = files.join(path, shard.tar)
-    with fsspec.open(tar, "rb") as file:
+def size_fault(path: str, shard: ShardFile) -> str | None:
+    """Whether a tar has another size than the list of shards says: then it is not read at all."""
+    size = files.size(files.join(path, shard.tar))
+    same = size == shard.bytes
+    return None if same else f"{shard.tar}: {size:,} bytes, the manifest says {shard.bytes:,}"
+
+
+def check_files(
+    path: str,
+    shard: ShardFile,
+    wanted: Callable[[str], bool],
+    inspect: Inspect,
+    columns: tuple[str, ...] = (),
+) -> Iterator[str]:
+    """Whether a tar, read by itself, holds the keys and members of its sidecar's rows.
+
+    Args:
+        path: The corpus folder.
+        shard: Tar and sidecar.
+        wanted: Whether members of an extension are to be looked into.
+        inspect: Called for each row, with the contents of the members wanted.
+        columns: Further columns of the sidecar that `inspect` needs.
+    """
+    sidecar, tar = files.join(path, shard.sidecar), files.join(path, shard.tar)
+    names = ("key", "members", *columns)
+    rows = samples = 0
+    with open_sidecar(sidecar, names) as parquet, fsspec.open(tar, "rb") as file:
+        if parquet.metadata.num_rows != shard.samples:
+            yield (
+                f"{shard.sidecar}: {parquet.metadata.num_rows:,} rows, the manifest says "
+                f"{shard.samples:,}"
+            )
+        listed = (
+            row for batch in read_batches(parquet, sidecar, names) for row in batch.to_pylist()
+        )
+        for here, there in zip_longest(listed, index_tar(file, shard.tar)):
+            rows, samples = rows + (here is not None), samples + (there is not None)
+            if here is None or there is None:
+                continue
+            where = f"{shard.tar}: row {rows - 1}"
+            if fault := _difference(here, *there):
+                yield f"{where}: {fault}"
+                continue
+            members, too_large = {}, []
+            for member in there[1]:
+                if member["size"] > MAX_MEMBER_BYTES:
+                    too_large.append(member)
+                elif wanted(member["ext"]):
+                    file.seek(member["offset"])
+                    members[member["ext"]] = file.read(member["size"])
+            for member in too_large:
+                yield f"{where}: {member['ext']} has {member['size']:,} bytes: not looked into"
+            for fault in inspect(here, members):
+                yield f"{where}: {fault}"
+    if rows != samples:
+        yield f"{shard.tar}: {samples:,} samples, its sidecar has {rows:,}"
+
+
+def _difference(row: Mapping[str, Any], key: str, members: list[dict[str, Any]]) -> str | None:
+    """How a sidecar's row differs from what the tar holds; None where it does not."""
+    if row["key"] != key:
+        return f"the tar's key is {key!r}, its sidecar says {row['key']!r}"
+    listed = row["members"] or []
+    if listed == members:
+        return None
+    places = [[(m["ext"], m["offset"], m["size"]) for m in one] for one in (listed, members)]
+    if places[0] == places[1]:
+        wrong = next(a["ext"] for a, b in zip(listed, members, strict=True) if a != b)
+        return f"{wrong} has another CRC-32 than its sidecar says"
+    return f"its members are not where its sidecar says ({key!r})"
+
+
+def content_fault(ext: str, data: bytes) -> str | None:
+    """What is wrong with a member's content: text that is not UTF-8, JSON that is none (NaN is
+    none), an image that cannot be decoded. None for any other extension."""
+    if ext in ("txt", "json"):
         try:
-            in_tar = [{"key": key, "members": members} for key, members in index_tar(file, tar)]
-        except TarError as error:
-            yield str(error)
-            return
-    rows = sidecar.select(["key", "members"]).to_pylist()
-    for row, (here, there) in enumerate(zip(rows, in_tar, strict=False)):
-        if here != there:
-            yield f"{shard.sidecar}: row {row} ({here['key']}) is not what the tar holds"
-    if len(rows) != len(in_tar):
-        yield f"{shard.tar}: {len(in_tar)} samples, its sidecar has {len(rows)}"
-
-
-def read_checked(reader: ShardReader) -> Iterator[tuple[int, Sample | str]]:
-    """Each row's members, or what is wrong with one of them."""
-    for row in range(len(reader)):
-        sample, wanted = reader.read(row), reader.crc32s(row)
-        wrong = [ext for ext, data in sample.items() if zlib.crc32(data) != wanted[ext]]
-        fault = f"{wrong[0]} has another CRC-32 than its sidecar says" if wrong else None
-        yield row, fault or sample
-
-
-def _decode_fault(data: bytes) -> str | None:
-    try:
-        with Image.open(io.BytesIO(data)) as image:
-            image.load()
-    except (OSError, ValueError, SyntaxError) as error:
-        return str(error)
+            text = data.decode()
+        except UnicodeDecodeError as error:
+            return f"is not UTF-8: {error}"
+        if ext == "json":
+            try:
+                json.loads(text, parse_constant=_refuse)
+            except (ValueError, RecursionError) as error:
+                return f"is not JSON: {error}"
+    elif is_image(ext):
+        try:
+            decode_rgb(data)
+        except (RejectedError, OSError, ValueError) as error:
+            return f"does not decode: {error}"
     return None
+
+
+def _refuse(constant: str) -> Any:
+    raise ValueError(f"{constant} is no JSON value")

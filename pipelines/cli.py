@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from septet.pipelines import quiet  # noqa: F401  (before anything imports Beam)
+from septet.pipelines.report.readable import clean
 
 app = typer.Typer(
     name="septet",
@@ -139,6 +140,14 @@ def index(
 def check(
     corpus: Annotated[str, typer.Argument(help="A corpus folder.")],
     decode: Annotated[bool, typer.Option("--decode", help="Decode every image, too.")] = False,
+    trust: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="MODULE:CLASS",
+            help="Import this class, if a column was made with it, and let it check its values. "
+            "Nothing else that the corpus names is imported.",
+        ),
+    ] = None,
 ) -> None:
     """Check a corpus and its columns against their manifests: digests, offsets, checksums, order
     and keys; of columns also alignment with the base, types, shapes and ranges of all values.
@@ -152,7 +161,8 @@ def check(
     from septet.pipelines.annotate.check import check_columns
     from septet.pipelines.check import check_corpus
 
-    faults = check_corpus(corpus, decode, _console) + check_columns(corpus, _console)
+    faults = check_corpus(corpus, decode, _console)
+    faults += check_columns(corpus, _console, trust or ())
     for fault in faults:
         print(fault)
     if faults:
@@ -184,7 +194,7 @@ def main(arguments: list[str] | None = None) -> None:
         app(arguments)
     except (ValueError, OSError, StageFailed) as error:
         _console.print(
-            f"[bold red]septet:[/] {escape(str(error))}", highlight=False, soft_wrap=True
+            f"[bold red]septet:[/] {escape(clean(str(error)))}", highlight=False, soft_wrap=True
         )
         sys.exit(2)
 

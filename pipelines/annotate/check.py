@@ -1,61 +1,91 @@
-"""Are a corpus's columns what their manifests say, and do they still belong to it?"""
+"""`septet check` of columns: compare them with their manifests and with the corpus."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any
 
 from rich.console import Console
 from rich.progress import track
 
-from septet.pipelines.check import check_digests, check_index, read_checked
+from septet.pipelines.ahead import map_ahead
+from septet.pipelines.check import (
+    MOST_A_SHARD,
+    Faults,
+    check_digests,
+    check_files,
+    guarded,
+    size_fault,
+)
+from septet.pipelines.report.readable import one_line
 from septet.preprocess import files
 from septet.preprocess.columns.base import Column
 from septet.preprocess.columns.members import check_member
-from septet.preprocess.columns.reader import ColumnShardReader, column_shards, read_manifest
-from septet.preprocess.columns.registry import ColumnError, make_column
+from septet.preprocess.columns.reader import column_shards, read_manifest
+from septet.preprocess.columns.registry import ColumnError, stored_column
 from septet.preprocess.shards.reader import Corpus
 from septet.schemas.columns import ColumnManifest, ColumnShard
-from septet.schemas.layout import COLUMNS, column_manifest
+from septet.schemas.layout import COLUMNS, column_manifest, column_sidecar, column_tar
 from septet.schemas.versioned import ManifestError
 
 
-def check_columns(path: str, console: Console) -> list[str]:
+def check_columns(path: str, console: Console, trusted: Collection[str] = ()) -> list[str]:
     """All faults of a corpus's columns, a line each.
 
     Checked are: that each shard was made from the base shard that is there, digests, that tars
     give their sidecars' keys and members and the base's keys in its order, checksums, and every
     value against the column's member format and by its kind's own check. A column without a
-    manifest was begun and is not whole, which is a fault too.
+    manifest was begun and is not complete, which is a fault too.
 
     Args:
         path: The corpus folder.
         console: For progress bars.
+        trusted: Classes (`module:Class`) that may be imported to check columns that were made with
+            them; of other columns of such kinds the form alone is checked.
     """
     corpus = Corpus(path)
-    faults: list[str] = []
+    faults = Faults()
     for name in files.list_folder(files.join(path, COLUMNS)):
         try:
             manifest, made = read_manifest(path, name), column_shards(path, name)
-        except ManifestError as error:
-            faults.append(f"{column_manifest(name)}: {error}")
+        except (ManifestError, OSError) as error:
+            faults.add(f"{column_manifest(name)}: {error}")
             continue
+        for fault in _head_faults(corpus, manifest, len(made)):
+            faults.add(fault)
         if len(made) != len(corpus.shards):
-            faults.append(
-                f"column {name}: {len(made)} shards, the corpus has "
-                f"{len(corpus.shards)}: annotate again"
-            )
             continue
-        faults += [
-            f"column {name} was made from another column {other!r} than is there: annotate again"
-            for other, fingerprint in manifest.reads.items()
-            if fingerprint != _fingerprint(path, other)
-        ]
-        checker = _checker(manifest, console)
-        numbers = range(len(corpus.shards))
-        for number in track(numbers, description=name, console=console, transient=True):
-            try:
-                faults += _check_shard(corpus, manifest, made[number], number, checker)
-            except (OSError, ValueError) as error:
-                faults.append(f"{made[number].tar}: {error}")
-    return faults
+        checker = _checker(manifest, console, trusted)
+
+        def checked(
+            number: int, manifest: Any = manifest, made: Any = made, checker: Any = checker
+        ) -> list[str]:
+            shard = made[number]
+            found = Faults(MOST_A_SHARD, f"{shard.tar}: ")
+            for fault in guarded(shard, _shard_faults(corpus, manifest, shard, number, checker)):
+                found.add(fault)
+            return found.lines()
+
+        results = map_ahead(checked, range(len(made)))
+        for one in track(results, one_line(name, 40), len(made), console=console, transient=True):
+            for fault in one:
+                faults.add(fault)
+    return faults.lines()
+
+
+def _head_faults(corpus: Corpus, manifest: ColumnManifest, shards: int) -> Iterator[str]:
+    told = manifest.shard_list
+    if told.sha256 and (found := files.sha256(files.join(corpus.path, told.path))) != told.sha256:
+        yield f"{told.path}: sha256 is {found}, the manifest says {told.sha256}"
+    if shards != len(corpus.shards):
+        yield (
+            f"column {manifest.name}: {shards} shards, the corpus has {len(corpus.shards)}: "
+            "annotate again"
+        )
+    for other, fingerprint in manifest.reads.items():
+        if fingerprint != _fingerprint(corpus.path, other):
+            yield (
+                f"column {manifest.name} was made from another column {other!r} than is there: "
+                "annotate again"
+            )
 
 
 def _fingerprint(path: str, name: str) -> str | None:
@@ -65,15 +95,18 @@ def _fingerprint(path: str, name: str) -> str | None:
         return None
 
 
-def _checker(manifest: ColumnManifest, console: Console) -> Column | None:
+def _checker(manifest: ColumnManifest, console: Console, trusted: Collection[str]) -> Column | None:
     try:
-        return make_column(manifest.kind, manifest.settings)
+        return stored_column(manifest.kind, manifest.settings, trusted)
     except ColumnError as error:
-        console.print(f"column {manifest.name}: values are checked by their form alone ({error})")
+        console.print(
+            one_line(f"column {manifest.name}: values are checked by their form alone ({error})"),
+            markup=False,
+        )
         return None
 
 
-def _check_shard(
+def _shard_faults(
     corpus: Corpus,
     manifest: ColumnManifest,
     shard: ColumnShard,
@@ -84,25 +117,31 @@ def _check_shard(
     if shard.base_sha256 != base.tar_sha256:
         yield f"{shard.tar}: made from another {base.tar} than is there: annotate again"
         return
-    yield from check_digests(corpus.path, shard)
-    sidecar = files.read_table(files.join(corpus.path, shard.sidecar))
-    keys = corpus.metadata(number, ["key"])["key"]
-    if not keys.equals(sidecar["key"]):
-        yield f"{shard.sidecar}: its keys are not those of {base.sidecar}, in its order"
+    where = (column_tar(manifest.name, base.tar), column_sidecar(manifest.name, base.tar))
+    if (shard.tar, shard.sidecar) != where:
+        yield f"{shard.tar}: the column's list of shards names it, readers look at {where[0]}"
         return
-    yield from check_index(corpus.path, shard, sidecar)
-    reasons = sidecar["reason"].to_pylist()
-    with ColumnShardReader(corpus.path, manifest.name, base) as reader:
-        for row, found in read_checked(reader):
-            fault = (
-                found if isinstance(found, str) else _fault(manifest, checker, found, reasons[row])
-            )
-            if fault:
-                yield f"{shard.tar}: row {row}: {fault}"
+    if fault := size_fault(corpus.path, shard):
+        yield fault
+        return
+    yield from check_digests(corpus.path, shard)
+    keys = iter(corpus.metadata(number, ["key"])["key"])
+
+    def inspect(row: Mapping[str, Any], members: dict[str, bytes]) -> Iterator[str]:
+        key = next(keys, None)
+        if key is None or key.as_py() != row["key"]:
+            yield f"its key is not that of {base.sidecar} in this row"
+        elif fault := _fault(manifest, checker, members, row["reason"]):
+            yield fault
+
+    yield from check_files(corpus.path, shard, lambda ext: True, inspect, ("reason",))
 
 
 def _fault(
-    manifest: ColumnManifest, checker: Column | None, sample: dict[str, bytes], reason: str | None
+    manifest: ColumnManifest,
+    checker: Column | None,
+    sample: Mapping[str, bytes],
+    reason: str | None,
 ) -> str | None:
     if list(sample) != [manifest.member.ext]:
         return f"members {sorted(sample)}, expected {manifest.member.ext}"

@@ -22,7 +22,7 @@ from septet.preprocess.columns.reader import (
     column_shards,
     read_manifest,
 )
-from septet.preprocess.columns.registry import ColumnError, make_column
+from septet.preprocess.columns.registry import ColumnError, stored_column
 from septet.preprocess.shards.reader import Corpus
 from septet.schemas.columns import ColumnManifest
 
@@ -120,7 +120,7 @@ def column_views(corpus: Corpus, live: Mapping[str, Column], seed: int) -> list[
 
 def _from_manifest(manifest: ColumnManifest) -> Column | None:
     try:
-        return make_column(manifest.kind, manifest.settings)
+        return stored_column(manifest.kind, manifest.settings)
     except ColumnError:
         return None
 

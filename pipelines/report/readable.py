@@ -3,9 +3,12 @@
 import re
 
 _SIZES = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
-# Terminal controls, line separators and bidi overrides, which would reach beyond the value; tab
-# and newline too, since a value is shown on one line.
-_UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
+# Terminal controls, line separators and bidi marks, which would reach beyond the value, invisible
+# tag characters, and halves of surrogate pairs, which no terminal can be sent.
+_UNSAFE = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff"
+    "\U000e0000-\U000e007f]"
+)
 
 
 def number(value: float) -> str:
@@ -65,7 +68,12 @@ def value_name(category: str, value: str) -> str:
     return value
 
 
+def clean(text: str) -> str:
+    """`text` of any origin, safe to print: controls and bidi marks become U+FFFD; lines stay."""
+    return _UNSAFE.sub("�", text)
+
+
 def one_line(text: str, most: int = 400) -> str:
-    """`text` safe to show: controls and bidi overrides become U+FFFD, cut at `most` characters."""
-    text = _UNSAFE.sub("�", re.sub(r"[\t\r\n]+", " ", text))
+    """`text` of any origin, safe to print on one line: as `clean`, cut at `most` characters."""
+    text = clean(re.sub(r"[\t\r\n]+", " ", text[: 4 * most]))
     return text if len(text) <= most else text[: most - 1] + "…"

@@ -4,11 +4,9 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-import fsspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from septet.pipelines.report import funnel, rejects
 from septet.pipelines.report.domains import count_domains
@@ -17,11 +15,12 @@ from septet.pipelines.report.measures import MEASURES, Distribution, tally
 from septet.preprocess import files
 from septet.preprocess.columns.reader import column_names, read_manifest
 from septet.preprocess.shards.reader import Corpus
+from septet.preprocess.shards.sidecar import open_sidecar, read_batches
 from septet.preprocess.text.words import count_words
 from septet.schemas.layout import IMAGE_EXTENSIONS
 
 _FORMATS = {"jpg": "jpeg", "tif": "tiff"}
-_BATCH_ROWS = 131_072
+_BATCH_ROWS = 8192
 _CATEGORIES = ("language", "language_from", "caption_from", "format", "reencoded", "status")
 _COLUMNS = [
     "key", "url", "page_url", "caption", *_CATEGORIES, "width", "height", "original_width",
@@ -165,17 +164,12 @@ def sidecar_statistics(path: str) -> ShardStatistics:
     """Figures of a sidecar file, read in batches of rows.
 
     Raises:
-        ValueError: the file is not Parquet.
+        SidecarError: it is no sidecar.
     """
     total = ShardStatistics()
-    try:
-        with fsspec.open(path, "rb") as file:
-            parquet = pq.ParquetFile(file)
-            wanted = [name for name in _COLUMNS if name in parquet.schema_arrow.names]
-            for batch in parquet.iter_batches(_BATCH_ROWS, columns=wanted):
-                total += shard_statistics(pa.Table.from_batches([batch]))
-    except pa.ArrowInvalid as error:
-        raise ValueError(f"{path} is no Parquet file ({error}): run `septet check`") from error
+    with open_sidecar(path, ["key"]) as parquet:
+        for batch in read_batches(parquet, path, _COLUMNS, _BATCH_ROWS):
+            total += shard_statistics(pa.Table.from_batches([batch]))
     return total
 
 

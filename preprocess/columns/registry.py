@@ -1,7 +1,7 @@
 """Kinds of columns by name: ours and those of other packages, by entry point."""
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
@@ -73,6 +73,28 @@ def make_column(kind: str, settings: Mapping[str, Any]) -> Column:
     column = found(parsed)
     column.kind = kind
     return column
+
+
+def stored_column(kind: str, settings: Mapping[str, Any], trusted: Collection[str] = ()) -> Column:
+    """A column as a corpus's `column.json` describes it, for checks and drawings.
+
+    A corpus may come from a stranger: kinds of installed packages are taken, but a class
+    (`module:Class`) that the corpus names is imported only where the user has named it too.
+
+    Args:
+        kind: The manifest's.
+        settings: The manifest's.
+        trusted: Classes that the user has named.
+
+    Raises:
+        ColumnError: as `make_column`, or the class may not be imported.
+    """
+    if ":" in kind and kind not in trusted:
+        raise ColumnError(
+            f"it was made by the class {kind}, which is imported only if you name it: "
+            f"--trust {kind}"
+        )
+    return make_column(kind, settings)
 
 
 def _explain(fault: Any, known: list[str]) -> str:

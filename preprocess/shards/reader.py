@@ -84,6 +84,9 @@ class ShardReader:
         self._starts: list[int] = starts.tolist()
         # Per member: what to cut out of it, and its checksum.
         begins = offsets - np.repeat(starts, np.diff(ends))
+        follow = begins[1:] > begins[:-1]  # a member behind another one of its row
+        if (follow & (begins[1:] < (begins + sizes)[:-1])).any():
+            raise SidecarError(f"{sidecar}: a member reaches into the next one")
         self._cuts = np.stack([begins, begins + sizes, crc32s], 1).astype(np.int64, copy=False)
         self._fd: int | None = None
         self._opening = threading.Lock()

@@ -31,11 +31,15 @@ class SidecarError(ValueError):
 
 
 @contextmanager
-def open_sidecar(path: str) -> Iterator[pq.ParquetFile]:
+def open_sidecar(path: str, columns: Sequence[str] = ()) -> Iterator[pq.ParquetFile]:
     """A sidecar as a Parquet file, of which nothing but the footer is read.
 
+    Args:
+        path: The file.
+        columns: Columns that it must have.
+
     Raises:
-        SidecarError: it is no Parquet file, or has too many rows.
+        SidecarError: it is no Parquet file, lacks a column, or has too many rows.
         OSError: it cannot be read.
     """
     local = files.is_local(path)
@@ -48,6 +52,11 @@ def open_sidecar(path: str) -> Iterator[pq.ParquetFile]:
                     f"{path} has {parquet.metadata.num_rows:,} rows, a shard has at most "
                     f"{MAX_ROWS:,}"
                 )
+            names = parquet.schema_arrow.names
+            missing = [name for name in columns if name not in names]
+            if missing:
+                have = ", ".join(names[:20]) or "none"
+                raise SidecarError(f"{path} has no column {missing[0]!r} (it has {have})")
             yield parquet
     except pa.ArrowException as error:
         raise SidecarError(f"{path} is no sidecar that can be read ({error})") from error
@@ -91,14 +100,9 @@ def read_sidecar(
             too large.
         OSError: it cannot be read.
     """
-    with open_sidecar(path) as parquet:
+    with open_sidecar(path, columns or ()) as parquet:
         schema, count = parquet.schema_arrow, parquet.metadata.num_rows
         names = list(schema.names if columns is None else columns)
-        missing = [name for name in names if name not in schema.names]
-        if missing:
-            raise SidecarError(
-                f"{path} has no column {missing[0]!r} (it has {', '.join(schema.names[:20])})"
-            )
         if rows is not None and count != rows:
             raise SidecarError(f"{path}: {count:,} rows, the manifest says {rows:,}")
         batches = list(read_batches(parquet, path, names))

@@ -191,7 +191,7 @@ def test_damage_is_named_with_its_file(own):
     with pytest.raises(ManifestError, match="septet build"):
         corpus_statistics(own.path + "/nothing")
     Path(own.path, "shards/00001.parquet").write_bytes(b"PAR1 not at all")
-    with pytest.raises(ValueError, match=r"00001\.parquet is no Parquet file"):
+    with pytest.raises(ValueError, match=r"00001\.parquet is no sidecar that can be read"):
         corpus_statistics(own.path)
 
 
