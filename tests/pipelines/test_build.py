@@ -73,9 +73,14 @@ def test_worker_counts_make_no_difference(recipe: Path, built: Path, tmp_path: P
 
 
 def test_a_second_run_does_nothing(recipe: Path, built: Path) -> None:
-    before = {path: path.stat().st_mtime_ns for path in built.rglob("*") if path.is_file()}
+    def times() -> dict[Path, int]:
+        """Of all files but the notes of inputs, which are not taken of files that are too new."""
+        found = (path for path in built.rglob("*") if path.is_file())
+        return {path: path.stat().st_mtime_ns for path in found if path.name != "known.parquet"}
+
+    before = times()
     assert run_build(recipe, built).nothing_to_do
-    assert {path: path.stat().st_mtime_ns for path in built.rglob("*") if path.is_file()} == before
+    assert times() == before
 
 
 def test_a_changed_threshold_redoes_what_follows_and_nothing_else(
@@ -83,10 +88,10 @@ def test_a_changed_threshold_redoes_what_follows_and_nothing_else(
 ) -> None:
     corpus, other = tmp_path / "corpus", recipe.parent / "other.yaml"
     first = run_build(recipe, corpus)
-    other.write_text(recipe.read_text() + "curate: {min_side: 281, max_aspect_ratio: 1.1}\n")
+    other.write_text(recipe.read_text() + "curate: {max_aspect_ratio: 1.1}\n")
     again = run_build(other, corpus)
     assert [s.name for s in again.stages if s.skipped] == ["source", "filter", "dedup", "fetch"]
-    assert 0 < again.manifest.samples < first.manifest.samples or again.manifest.samples == 0
+    assert 0 < again.manifest.samples < first.manifest.samples
     fresh = tmp_path / "fresh"
     run_build(other, fresh)
     assert digests(fresh) == digests(corpus)
