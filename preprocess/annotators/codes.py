@@ -91,6 +91,8 @@ class CodesSettings(PictureSettings):
 class _Prepared:
     views: list[View]
     size: tuple[int, int]
+    image: bytes
+    """The file."""
     pixels: NDArray[np.uint8]
     """[views, side, side, 3]."""
 
@@ -102,7 +104,7 @@ class Codes(PictureColumn):
     pixels).
     """
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     Settings: ClassVar[type[ColumnSettings]] = CodesSettings
     facts: ClassVar[pa.Schema] = pa.schema([("distinct_codes", pa.int32())])
     """How many different codes the first view has; few say that there is little to see."""
@@ -168,6 +170,7 @@ class Codes(PictureColumn):
                 ),
                 "drawn": ArrayFormat(dtype="uint8", shape=(s.views,), least=0, greatest=1),
                 "size": ArrayFormat(dtype="int32", shape=(2,), least=1),
+                "image": ArrayFormat(dtype="int64", shape=(1,), least=0, greatest=2**32 - 1),
             },
             notes={
                 "tokenizer": s.tokenizer,
@@ -184,6 +187,7 @@ class Codes(PictureColumn):
                 "colours": "factors of brightness, contrast, saturation, after crop and resize",
                 "drawn": "1: drawn at random; 0: the view for evaluation",
                 "size": "width, height of the upright picture",
+                "image": "CRC-32 of the image's file",
             },
         )
 
@@ -206,7 +210,7 @@ class Codes(PictureColumn):
         ]
         resample = PUBLISHED[s.tokenizer].resample
         seen = [code_pixels(picture, view, self.size, resample, recipe.middle) for view in views]
-        return _Prepared(views, picture.size, np.stack(seen))
+        return _Prepared(views, picture.size, item.image or b"", np.stack(seen))
 
     def values(self, prepared: Sequence[Any]) -> list[Value | NoValue]:
         """The codes of all views."""
@@ -225,7 +229,7 @@ class Codes(PictureColumn):
         codes = found.numpy().astype(np.uint16)
         values: list[Value | NoValue] = []
         for one, grids in zip(prepared, np.split(codes, len(prepared)), strict=True):
-            arrays = {"codes": grids, **pack_views(one.views, one.size)}
+            arrays = {"codes": grids, **pack_views(one.views, one.size, one.image)}
             facts = {"distinct_codes": len(np.unique(grids[0]))}
             values.append(Value(pack_arrays(arrays), facts))
         return values

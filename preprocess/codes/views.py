@@ -11,6 +11,7 @@ takes one an epoch, and cuts the pixels of the same view out of the picture:
 Everything here is a pure function. How views are drawn is in `draws`.
 """
 
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -53,6 +54,19 @@ class ViewCodes:
     view is."""
     size: tuple[int, int]
     """Width and height of the upright picture that the view was drawn for, pixels."""
+    image: int | None = None
+    """CRC-32 of its file; None in columns of version 1."""
+
+    def require(self, image: bytes) -> None:
+        """Refuse another image than the one that was encoded.
+
+        Raises:
+            ValueError: the file has other bytes.
+        """
+        if self.image is not None and zlib.crc32(image) != self.image:
+            raise ValueError(
+                "codes were made of another image file: make the column anew with `septet annotate`"
+            )
 
     def pixels(
         self, picture: NDArray[np.uint8], side: int, resample: Resample = "bicubic"
@@ -95,7 +109,8 @@ def view_codes(value: bytes, epoch: int | None) -> ViewCodes:
         wanted = np.arange(len(drawn))
     i = int(wanted[(epoch or 0) % len(wanted)])
     width, height = arrays["size"].tolist()
-    return ViewCodes(unpack_view(arrays, i), arrays["codes"][i], (width, height))
+    image = int(arrays["image"][0]) if "image" in arrays else None
+    return ViewCodes(unpack_view(arrays, i), arrays["codes"][i], (width, height), image)
 
 
 def look(
@@ -158,20 +173,26 @@ def code_pixels(
     return pixels
 
 
-def pack_views(views: Sequence[View], size: tuple[int, int]) -> dict[str, NDArray[Any]]:
+def pack_views(
+    views: Sequence[View], size: tuple[int, int], image: bytes | None = None
+) -> dict[str, NDArray[Any]]:
     """Views of one picture as arrays.
 
     Returns:
         `boxes` int32 [views, 4], `flips` uint8 [views], `colours` float32 [views, 3], `drawn`
-        uint8 [views], and `size` int32 [2], width and height.
+        uint8 [views], `size` int32 [2], width and height, and where the image's file is given
+        `image` int64 [1], its CRC-32.
     """
-    return {
+    arrays: dict[str, NDArray[Any]] = {
         "boxes": np.array([view.box for view in views], np.int32),
         "flips": np.array([view.flip for view in views], np.uint8),
         "colours": np.array([view.colour for view in views], np.float32),
         "drawn": np.array([view.drawn for view in views], np.uint8),
         "size": np.array(size, np.int32),
     }
+    if image is not None:
+        arrays["image"] = np.array([zlib.crc32(image)], np.int64)
+    return arrays
 
 
 def unpack_view(arrays: Arrays, number: int) -> View:

@@ -1,5 +1,6 @@
 import argparse
 import io
+import os
 import zipfile
 from pathlib import Path
 from types import SimpleNamespace
@@ -76,15 +77,87 @@ def _without_data(archive: Path) -> bytes:
     return out.getvalue()
 
 
-def test_foreign_classes_are_not_unpickled(tmp_path):
+class Evil:
+    """Its pickle runs a command."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return (os.system, (f"touch {self.path}",))
+
+
+class Callback:
+    """Stands for a class of Lightning that keys a checkpoint's callbacks."""
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_nothing_in_a_file_is_run_and_foreign_objects_are_passed_over(tmp_path, zipped):
     path = tmp_path / "last.ckpt"
-    torch.save({"state_dict": STATE, "hparams": SimpleNamespace(lr=1)}, path)
-    with pytest.raises(ValueError, match=r"objects of types\.SimpleNamespace .*any code") as error:
-        read_state(str(path))
-    assert 'torch.save(found["state_dict"]' in str(error.value)
-    torch.save(torch.nn.Linear(2, 2), path)
-    with pytest.raises(ValueError, match="a whole module was saved"):
-        read_state(str(path))
+    content = {
+        "state_dict": STATE,
+        "hparams": SimpleNamespace(lr=1),
+        "callbacks": {Callback: {"best": 1}, "evil": Evil(tmp_path / "ran")},
+        "list": [Evil(tmp_path / "ran")],
+    }
+    torch.save(content, path, _use_new_zipfile_serialization=zipped)
+    assert same(read_state(str(path))) and not (tmp_path / "ran").exists()
+    torch.load(path, weights_only=False)
+    assert (tmp_path / "ran").exists()  # It would have been run.
+
+
+def test_a_whole_module_gives_its_weights(tmp_path):
+    module = torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.BatchNorm1d(2))
+    torch.save({"model": module}, tmp_path / "whole.pt")
+    found = read_state(str(tmp_path / "whole.pt"))
+    assert found.keys() == module.state_dict().keys()
+    assert all(torch.equal(x, found[n]) for n, x in module.state_dict().items())
+
+
+class Scripted(torch.nn.Module):
+    """Its archive has code that runs when it is loaded."""
+
+    def __init__(self):
+        super().__init__()
+        self.w = torch.nn.Parameter(torch.ones(4))
+        self.inner = torch.nn.Sequential(torch.nn.Linear(2, 3))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.inner(x)
+
+    @torch.jit.export
+    def __getstate__(self) -> tuple[torch.Tensor, bool]:
+        return (self.w, self.training)
+
+    @torch.jit.export
+    def __setstate__(self, state: tuple[torch.Tensor, bool]):
+        self.w = state[0]
+        self.training = state[1]
+        raise Exception("setstate ran")
+
+
+def test_code_of_torchscript_archives_is_not_run(tmp_path):
+    path = str(tmp_path / "evil.pt")
+    torch.jit.script(Scripted()).save(path)
+    with pytest.raises(Exception, match="setstate ran"):
+        torch.jit.load(path)
+    with pytest.raises(ValueError, match="holds no weights by name"):
+        read_state(path)
+
+
+@pytest.mark.parametrize("wrap", [
+    lambda s: {"module": {f"module.{n}": x for n, x in s.items()}},  # DeepSpeed
+    lambda s: {"state_dict": {f"model.{n}": x for n, x in s.items()}, "epoch": 1},  # Lightning
+    lambda s: {f"module._orig_mod.{n}": x for n, x in s.items()},
+    lambda s: {f"_orig_mod.module.model.{n}": x for n, x in s.items()},
+    lambda s: {"model": {"state_dict": {n.replace(".", "._orig_mod."): x for n, x in s.items()}}},
+])  # fmt: skip
+def test_what_trainers_put_around_and_before_names_comes_off(tmp_path, wrap):
+    torch.save(wrap(STATE), tmp_path / "wrapped.pt")
+    assert same(read_state(str(tmp_path / "wrapped.pt")))
+    mixed = {"model.a": STATE["a.bias"], "head.a": STATE["a.bias"]}
+    torch.save(mixed, tmp_path / "mixed.pt")
+    assert read_state(str(tmp_path / "mixed.pt")).keys() == mixed.keys()
 
 
 def test_what_holds_no_weights_is_told(tmp_path):

@@ -204,9 +204,9 @@ def test_a_column_may_be_absent_from_some_corpora_of_a_mix(tmp_path):
         assert row["of"] == number // 1000
         has = number < 1000 and number % 3
         assert row["code"] == (number if has else 255)
-    with pytest.raises(ManifestError, match="no whole column 'codes'"):
+    with pytest.raises(ManifestError, match="no complete column 'codes'"):
         Source("texts", Knowing(), [(given["qa"], 1.0)], 3, 40, Health(0.0))
-    with pytest.raises(ManifestError, match="no whole column 'codes'"):
+    with pytest.raises(ManifestError, match="no complete column 'codes'"):
         Source("texts", Knowing(), mix, 3, 40, Health(0.0), complete_only=True)
 
 

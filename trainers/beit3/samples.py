@@ -88,7 +88,7 @@ def picture_row(sample: Sample, s: Beit3Settings, draw: np.random.Generator | No
     if s.column and masked and draw:
         raise SampleError(f"column {s.column} has no value")
     # A crop of the least area still has about as many pixels as the model sees.
-    shortest = s.image_size if draw is None else round(s.image_size / s.crop[0] ** 0.5)
+    shortest = 0 if draw is None else round(s.image_size / s.crop[0] ** 0.5)
     picture = images.decode(data, shortest=shortest)
     height, width = picture.shape[:2]
     view = View((0, 0, width, height))

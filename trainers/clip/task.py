@@ -44,10 +44,10 @@ class ClipTask(Task):
         """`pixels` uint8 [P, P, 3] and `ids` int64 [T]. In training the picture is a random
         crop of 90 to 100 % of its area (open_clip's form of the paper's random square crop)."""
         size = self.settings.image_size
-        picture = images.decode(picture_file(sample), shortest=size)
         if draw is None:
-            pixels = images.centre(picture, size)
+            pixels = images.centre(images.decode(picture_file(sample)), size)
         else:
+            picture = images.decode(picture_file(sample), shortest=size)
             box = random_box(picture.shape[0], picture.shape[1], draw())
             pixels = images.crop(picture, box, size)
         ids = clip_tokenizer()([text(sample)], self.settings.context)[0]

@@ -63,7 +63,7 @@ def picture_row(sample: Sample, s: FlavaSettings, draw: np.random.Generator | No
         return s.code_grid.stored_view(data, stored, s.column, s.image_size, draw)
     if s.column and draw:
         raise SampleError(f"column {s.column} has no value")
-    picture = images.decode(data, shortest=s.image_size)
+    picture = images.decode(data, shortest=s.image_size if draw else 0)
     height, width = picture.shape[:2]
     box = (0, 0, width, height) if draw is None else random_box(height, width, draw)
     row: Row = {"pixels": look(picture, View(box), s.image_size)}

@@ -12,7 +12,6 @@ from torch import Tensor
 
 from septet.preprocess.codes.load import load_tokenizer
 from septet.preprocess.codes.views import view_codes
-from septet.preprocess.columns.images import read_picture
 from septet.schemas.columns import ColumnManifest
 from septet.trainers.inputs import images
 from septet.trainers.task import Row, SampleError
@@ -132,11 +131,11 @@ class CodeGrid:
         found = view_codes(value, None if draw is None else int(draw.integers(2**31)))
         codes = found.codes.astype(np.int64)
         self._fits(column, codes.shape, codes.max())
-        picture = images.decode(picture_file)
         try:
-            if picture.shape[1::-1] != found.size:
-                picture = read_picture(picture_file)  # Slower, but turns what is to be turned.
-            pixels = found.pixels(picture, side)
+            found.require(picture_file)
+            pixels = found.pixels(images.decode(picture_file), side)
+        except SampleError:
+            raise
         except ValueError as error:
             raise SampleError(f"column {column}: {error}") from error
         return {"pixels": pixels, "codes": codes.reshape(-1)}

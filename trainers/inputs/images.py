@@ -1,10 +1,6 @@
 """From image bytes to a model's square of pixels."""
 
-import io
-
-import cv2
 import numpy as np
-import simplejpeg
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
@@ -12,6 +8,8 @@ from PIL import Image
 from torch import Tensor
 
 from septet.preprocess.images.crops import Box
+from septet.preprocess.images.decode import decode_rgb
+from septet.schemas.reasons import RejectedError
 from septet.trainers.task import SampleError
 
 Pixels = NDArray[np.uint8]
@@ -25,37 +23,20 @@ STD = (0.26862954, 0.26130258, 0.27577711)
 
 
 def decode(data: bytes, shortest: int = 0) -> Pixels:
-    """Decode a JPEG, PNG or WebP.
+    """Decode an image file by the rules of builds and columns: upright, on white, in bounds.
 
     Args:
         data: The file's content.
-        shortest: A JPEG may be decoded at a smaller scale as long as both sides stay at least
-            this; 0 decodes it whole.
+        shortest: A JPEG may be decoded at a smaller scale as long as both sides stay larger than
+            this; 0 decodes it whole, as evaluation views must be.
 
     Raises:
-        SampleError: the bytes are no image that can be decoded.
+        SampleError: the bytes are no image that can be decoded, or too large a one.
     """
-    if data[:2] == b"\xff\xd8":
-        try:
-            # Between 1 and 2 a scaled decode is slower than a whole one and a smaller resize.
-            return simplejpeg.decode_jpeg(
-                data, "RGB", min_height=shortest, min_width=shortest, min_factor=2
-            )
-        except ValueError:
-            pass  # Unusual colour spaces; and what is broken fails below too.
-    if data[:4] == b"\x89PNG":
-        try:  # OpenCV reads these too, but prints a warning for each odd colour profile.
-            with Image.open(io.BytesIO(data)) as image:
-                return np.array(image.convert("RGB"))
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
-            pass  # Some that Pillow refuses OpenCV reads.
     try:
-        found = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
-    except cv2.error as error:
-        raise SampleError(f"image cannot be decoded: {error}") from error
-    if found is None:
-        raise SampleError(f"image of {len(data)} bytes cannot be decoded")
-    return found
+        return decode_rgb(data, width=shortest, height=shortest)
+    except RejectedError as error:
+        raise SampleError(f"image cannot be used: {error}") from error
 
 
 def crop(picture: Pixels, box: Box, side: int) -> Pixels:

@@ -125,9 +125,9 @@ def test_equal_texts_match_all_the_same():
     assert task().exchange(Batch("pairs", same)).data["match"].all()
 
 
-def stored(i: int, views: list[View], size: tuple[int, int] = (48, 48)) -> bytes:
+def stored(i: int, views: list[View], size: tuple[int, int] = (48, 48), image=None) -> bytes:
     draw_codes = np.random.default_rng(i).integers(0, 512, (len(views), 4, 4)).astype(np.uint16)
-    return pack_arrays({"codes": draw_codes, **pack_views(views, size)})
+    return pack_arrays({"codes": draw_codes, **pack_views(views, size, image)})
 
 
 def test_codes_and_pixels_come_from_the_same_stored_view():
@@ -149,6 +149,11 @@ def test_codes_and_pixels_come_from_the_same_stored_view():
         seen.add(number)
     assert seen == {1, 2}  # The first is for evaluation.
     assert np.array_equal(t.read("images", members, None)["pixels"], look(picture, views[0], 32))
+    right = {**members, "dvae": stored(2, views, image=members["png"])}
+    assert t.read("images", right, draw("2"))["codes"].shape == (16,)
+    other = {**members, "dvae": stored(2, views, image=sample(3)["png"])}
+    with pytest.raises(SampleError, match="codes were made of another image file"):
+        t.read("images", other, draw("2"))
     outside = {**members, "dvae": stored(2, [View((0, 0, 60, 48))])}
     with pytest.raises(SampleError, match="does not lie within 48 x 48"):
         t.read("images", outside, draw("2"))
