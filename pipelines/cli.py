@@ -124,7 +124,8 @@ def index(
     """Give any folder of WebDataset shards sidecars and a manifest, so that it is a corpus.
 
     The tars are read once and left as they are; sidecars go into `index/` below the folder. Rows
-    of img2dataset's own Parquet files are joined in where their keys match.
+    of img2dataset's own Parquet files are joined in where their keys match. A tar that is cut short
+    is named and left out, and the status is 1; samples and rows that are of no use are counted.
 
     **Example**
 
@@ -132,8 +133,15 @@ def index(
     """
     from septet.pipelines.index import index_folder
 
-    manifest = index_folder(folder, name, _console)
+    found = index_folder(folder, name, _console)
+    for note in found.notes:
+        _console.print(note, markup=False, soft_wrap=True)
+    for tar in found.left_out:
+        _console.print(f"left out: {tar}", markup=False, soft_wrap=True)
+    manifest = found.manifest
     _console.print(f"{manifest.samples:,} samples in {manifest.shards:,} shards: {folder}")
+    if found.left_out:
+        raise typer.Exit(1)
 
 
 @app.command()

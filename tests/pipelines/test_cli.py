@@ -183,6 +183,7 @@ def test_index_refuses_what_is_no_dataset(built: Path, tmp_path: Path, fault: st
         for path in folder.glob("*.tar"):
             path.unlink()
     elif fault == "cut":
+        (folder / "00000.tar").unlink()
         tar.write_bytes(tar.read_bytes()[:3000])
     else:
         shutil.copy(folder / "00000.tar", tar)
