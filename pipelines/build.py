@@ -2,11 +2,13 @@
 
 import json
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from septet.pipelines.annotate.from_recipe import annotate_corpus, recipe_columns
 from septet.pipelines.input_cache import CACHE_FOLDER
 from septet.pipelines.inputs import find_inputs
+from septet.pipelines.ownership import require_ours
 from septet.pipelines.progress import BuildProgress
 from septet.pipelines.runners import Runner
 from septet.pipelines.sources.base import Input
@@ -19,6 +21,7 @@ from septet.pipelines.stages.report import ReportStage
 from septet.pipelines.stages.source import SourceStage
 from septet.pipelines.stages.stage import Context, Done, Stage
 from septet.pipelines.stages.write import WriteStage
+from septet.pipelines.store.store import Store
 from septet.preprocess import files
 from septet.preprocess.locks import locked
 from septet.preprocess.shards.heads import read_head
@@ -86,10 +89,19 @@ def chain(recipe: Recipe, inputs: tuple[Input, ...], folder: str, corpus: str) -
     return stages
 
 
+class LostRowsError(RuntimeError):
+    """A stage's figures do not add up: a fault of Septet."""
+
+
 def build(
-    recipe: Recipe, folder: str, corpus: str, runner: Runner, progress: BuildProgress
+    recipe: Recipe,
+    folder: str,
+    corpus: str,
+    runner: Runner,
+    progress: BuildProgress,
+    retry: Sequence[str] = (),
 ) -> BuildResult:
-    """Build a corpus, or finish or refresh one; a corpus that is whole is left as it is.
+    """Build a corpus, or finish or refresh one; a corpus that is up to date is left as it is.
 
     Args:
         recipe: A parsed recipe.
@@ -97,26 +109,36 @@ def build(
         corpus: The corpus folder.
         runner: Where the pipelines run.
         progress: Told what happens.
+        retry: Classes of failures (see `septet.schemas.reasons.CLASSES`) whose images are to be
+            fetched again; `passing` are those that may succeed later.
 
     Raises:
         RecipeError: an input that is not there, or a column that cannot be made.
         InputError: an input that cannot be used.
         EmptyCorpusError: no sample is left to be written; an earlier corpus stays as it is.
+        ForeignFolderError: the folder holds what no build put there.
+        ValueError: no such class of failures.
         FolderBusyError: another build or an annotation is at work in the same folder.
         StageFailed: a stage failed; what it finished is kept.
     """
     recipe_columns(recipe, folder)  # before anything is run
+    require_ours(corpus)
     with locked(corpus, alone=True, busy=f"another build or annotation is at work in {corpus}"):
         files.remove_temporaries(corpus)
+        store = Store(corpus, recipe)
+        if retry:
+            store.retry(retry)
         stages = resolve(recipe, folder, corpus, remember=True)
         results: list[StageResult] = []
         for stage in stages[:-1]:
             if isinstance(stage, WriteStage):
                 _require_samples(results)
             results.append(_run_stage(stage, runner, progress))
+            _require_no_loss(results)
         results.append(_report(stages, results, runner, progress))
         if not results[-1].skipped:
             _remove_old_stages(corpus, stages)
+            store.sweep()
         files.remove_temporaries(corpus)
     columns, worked = annotate_corpus(recipe, folder, corpus, runner, progress)
     if worked:
@@ -160,6 +182,25 @@ def _run_stage(stage: Stage, runner: Runner, progress: BuildProgress) -> StageRe
     seconds = time.monotonic() - start
     progress.finish(stage.name, counts, seconds)
     return StageResult(stage.name, counts, seconds, False)
+
+
+def _require_no_loss(results: list[StageResult]) -> None:
+    """Every row that a stage was given is kept or rejected, and the next one takes in all.
+
+    Raises:
+        LostRowsError: some are missing.
+    """
+    last, counts = results[-1].name, results[-1].counts
+    if counts.rows_in != counts.rows_out + counts.rejected.total():
+        raise LostRowsError(
+            f"stage {last} took in {counts.rows_in:,} rows, but gave {counts.rows_out:,} and "
+            f"rejected {counts.rejected.total():,}: please report this"
+        )
+    if len(results) > 1 and results[-2].counts.rows_out != counts.rows_in:
+        raise LostRowsError(
+            f"stage {results[-2].name} gave {results[-2].counts.rows_out:,} rows, but {last} took "
+            f"in {counts.rows_in:,}: please report this"
+        )
 
 
 def _report(

@@ -52,6 +52,14 @@ def build(
             "inputs, and print what the build would cost. Needs no account and no network.",
         ),
     ] = False,
+    retry: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="CLASS",
+            help="Fetch images again that failed for reasons of this class, such as passing "
+            "(docs/reasons.md has the classes).",
+        ),
+    ] = None,
     price_vcpu_hour: Annotated[
         float, typer.Option(help="Price of a vCPU for an hour, for --dry-run.")
     ] = 0.0,
@@ -64,7 +72,7 @@ def build(
 ) -> None:
     """Build a corpus from a recipe; resume it; or do nothing where it is whole.
 
-    Only what changed is done again: with another `curate` section, nothing is fetched twice.
+    Only what changed is done again, and no image is fetched twice.
 
     **Examples**
 
@@ -105,7 +113,7 @@ def build(
         run_dry(parsed, folder, chosen, prices, Console(width=max(_console.width, 120)))
         return
     chosen.check()
-    result = run_build(parsed, folder, corpus, chosen, BuildProgress(_console))
+    result = run_build(parsed, folder, corpus, chosen, BuildProgress(_console), retry or [])
     if result.nothing_to_do:
         _console.print(f"{corpus} is whole already: nothing to do")
     for column in result.columns:

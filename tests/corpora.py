@@ -3,6 +3,8 @@
 import hashlib
 import io
 import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -72,16 +74,26 @@ def write_site(folder: Path, parts: int = 3, pages: int = 24, pictures: int = 20
     return recipe
 
 
+@contextmanager
+def quiet_progress() -> Iterator[BuildProgress]:
+    """Progress that is shown nowhere."""
+    with Path(os.devnull).open("w") as nowhere:
+        yield BuildProgress(Console(file=nowhere))
+
+
 def run_build(
-    recipe: Path, corpus: Path, workers: int = 1, runner: Runner | None = None
+    recipe: Path,
+    corpus: Path,
+    workers: int = 1,
+    runner: Runner | None = None,
+    retry: Sequence[str] = (),
 ) -> BuildResult:
     """Build without any output, on the local runner unless another is given."""
     runner = runner or make_runner("local", workers, [], str(corpus))
     runner.check()
-    with Path(os.devnull).open("w") as nowhere:
-        progress = BuildProgress(Console(file=nowhere))
+    with quiet_progress() as progress:
         parsed = parse_recipe(recipe.read_text(), str(recipe))
-        return build(parsed, str(recipe.parent), str(corpus), runner, progress)
+        return build(parsed, str(recipe.parent), str(corpus), runner, progress, retry)
 
 
 def run_annotation(

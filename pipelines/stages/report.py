@@ -12,6 +12,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from septet.pipelines.ownership import remove_rejects
 from septet.pipelines.sources.base import whole_inputs
 from septet.pipelines.stages.counts import Counts
 from septet.pipelines.stages.stage import Key, Pass, Stage
@@ -47,7 +48,7 @@ class ReportStage(Stage):
             stages: All stages before, in order, with their figures.
         """
         files.remove(files.join(self.corpus, MANIFEST))
-        files.remove(files.join(self.corpus, REJECTS))
+        remove_rejects(self.corpus)
         jobs = [
             (stage, key, number) for stage, _ in stages for number, key in enumerate(stage.keys())
         ]

@@ -7,6 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from septet.pipelines.ownership import remove_earlier
 from septet.pipelines.stages.counts import Counts
 from septet.pipelines.stages.graphs import map_tasks
 from septet.pipelines.stages.stage import Key, Parts, Pass, Stage
@@ -15,7 +16,7 @@ from septet.pipelines.store.reader import StoreReader
 from septet.preprocess import files
 from septet.preprocess.shards.tar import ShardWriter
 from septet.schemas import tables
-from septet.schemas.layout import MANIFEST, REJECTS, SHARDS, STAGES, STATS, TAR_FOOTER, shard_name
+from septet.schemas.layout import SHARDS, STAGES, TAR_FOOTER, shard_name
 
 
 @dataclass(frozen=True)
@@ -52,20 +53,28 @@ class WriteStage(Stage):
         return [key for key, rows in zip(kept.keys(), rows_out, strict=True) if rows]
 
     def prepare(self) -> None:
-        """Take away what an earlier build wrote, unless this stage has begun before. The markers
-        go first, and the manifest: from here on the old corpus is no longer complete, and must not
-        look as if it were."""
-        begun = files.join(self.corpus, STAGES, "done", f"write-{self.fingerprint}.begun")
-        if files.exists(begun):
+        """Take away what an earlier build wrote, unless this stage has begun before. The marks of
+        that build go first: from here on it is no longer complete."""
+        if files.exists(self._begun_path):
             return
-        markers = files.join(self.corpus, STAGES, "done")
-        for name in files.list_folder(markers):
+        marks = files.join(self.corpus, STAGES, "done")
+        begun: set[int] = set()
+        for name in files.list_folder(marks):
             if name.startswith(("write-", "report-")):
-                files.remove(files.join(markers, name))
-        files.remove(files.join(self.corpus, MANIFEST))
-        for name in (SHARDS, REJECTS, STATS):
-            files.remove(files.join(self.corpus, name))
-        files.write_bytes(begun, b"")
+                if name.endswith(".begun"):
+                    begun |= set(json.loads(files.read_bytes(files.join(marks, name)) or b"[]"))
+                else:
+                    files.remove(files.join(marks, name))
+        remove_earlier(self.corpus, begun)
+        for name in files.list_folder(marks):
+            if name.startswith("write-"):
+                files.remove(files.join(marks, name))
+        files.write_bytes(self._begun_path, json.dumps(self.keys()).encode())
+
+    @property
+    def _begun_path(self) -> str:
+        """Numbers of the shards that this stage writes, from before it writes the first."""
+        return self._done_path.removesuffix("json") + "begun"
 
     def passes(self) -> Iterator[Pass]:
         """One pass over the shards that keep anything."""
@@ -79,7 +88,7 @@ class WriteStage(Stage):
     def current_files(self) -> Iterator[str]:
         """Only the marks: the shards are not below `stages/`."""
         yield self._done_path
-        yield self._done_path.removesuffix("json") + "begun"
+        yield self._begun_path
 
 
 class WriteTask(Task):

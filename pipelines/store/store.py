@@ -14,7 +14,7 @@ success, and the last failure does, unless it is to be tried again.
 """
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import version
@@ -143,16 +143,15 @@ class Store:
             text = json.dumps(self._settings, indent=1, sort_keys=True) + "\n"
             files.write_bytes(path, text.encode())
 
-    def sweep(self) -> Iterator[str]:
+    def sweep(self) -> None:
         """Remove files of images whose table was never written, of earlier generations than the
-        last; yields their names. Attempts that were killed leave them."""
+        last. Attempts that were killed leave them."""
         for generation in self.generations()[:-1]:
             folder = files.join(self.folder, f"{generation:06d}")
             names = set(files.list_folder(folder))
             for name in sorted(names):
                 if name.endswith(".bin") and name.removesuffix("bin") + "parquet" not in names:
                     files.remove(files.join(folder, name))
-                    yield name
 
 
 def generation_of(table: str) -> int:

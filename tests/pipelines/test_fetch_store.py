@@ -1,0 +1,234 @@
+"""The fetch store: what is asked of servers, over many builds of one corpus."""
+
+import json
+import multiprocessing
+import os
+import signal
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from septet.pipelines.build import EmptyCorpusError, _run_stage, chain
+from septet.pipelines.check import check_corpus
+from septet.pipelines.inputs import find_inputs
+from septet.pipelines.runners import make_runner
+from septet.pipelines.stages.fetch import FetchTask, OutageError
+from septet.pipelines.store.reader import StoreError
+from septet.preprocess.shards.reader import Corpus
+from septet.schemas.recipe_file import parse_recipe
+from tests.corpora import digests, picture, quiet_progress, rows, run_build
+from tests.http_server import HostileServer
+
+
+@pytest.fixture
+def server() -> Iterator[HostileServer]:
+    with HostileServer({f"/{n}.jpg": picture(n) for n in range(40)}) as running:
+        yield running
+
+
+def write_list(path: Path, server: HostileServer, numbers: range) -> None:
+    lines = [
+        {"url": server.url(f"/{n}.jpg"), "caption": f"A picture with the number {n}"}
+        for n in numbers
+    ]
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+
+def write_recipe(folder: Path, server: HostileServer, more: str = "", fetch: str = "") -> Path:
+    recipe = folder / "recipe.yaml"
+    recipe.write_text(
+        "name: store\nsources: [{kind: list, paths: ['*.jsonl']}]\n"
+        f"fetch: {{allowed_hosts: ['{server.host}'], backoff: 0.01, {fetch}}}\n{more}\n"
+    )
+    return recipe
+
+
+def asked(server: HostileServer) -> int:
+    """How many requests came since the last call."""
+    count = server.hits.total()
+    server.hits.clear()
+    return count
+
+
+def numbers_of(corpus: Path) -> set[int]:
+    """Checks that each sample has the picture that its caption names; returns the numbers."""
+    found = set()
+    for sample in Corpus(str(corpus)):
+        number = int(sample["txt"].decode().rsplit(" ", 1)[1])
+        assert sample["jpg"] == picture(number), number
+        found.add(number)
+    return found
+
+
+def test_only_what_the_store_lacks_is_asked_for(server: HostileServer, tmp_path: Path) -> None:
+    corpus = tmp_path / "corpus"
+    write_list(tmp_path / "a.jsonl", server, range(10))
+    recipe = write_recipe(tmp_path, server)
+    run_build(recipe, corpus)
+    assert asked(server) == 10
+    for more, fetch in (
+        ("filter: {min_chars: 6}", ""),
+        ("dedup: {images_per_caption: 11, captions_per_image: 3}", ""),
+        ("write: {samples_per_shard: 3}", ""),
+        ("", "retries: 7"),
+        ("", "total_timeout: 33, concurrency: 5"),
+        ("curate: {min_side: 10, identical_images: keep_one}", ""),
+    ):
+        result = run_build(write_recipe(tmp_path, server, more, fetch), corpus)
+        assert (asked(server), result.manifest.samples) == (0, 10), more
+        assert not result.nothing_to_do
+        fresh = tmp_path / f"fresh{more}{fetch}".replace(" ", "")
+        run_build(recipe, fresh)
+        asked(server)
+        assert digests(fresh) == digests(corpus), more
+
+    write_list(tmp_path / "b.jsonl", server, range(10, 12))
+    assert run_build(recipe, corpus).manifest.samples == 12
+    assert asked(server) == 2
+    (tmp_path / "a.jsonl").unlink()
+    assert run_build(recipe, corpus).manifest.samples == 2
+    assert asked(server) == 0
+    assert numbers_of(corpus) == {10, 11}
+    write_list(tmp_path / "a.jsonl", server, range(10))  # and back
+    assert run_build(recipe, corpus).manifest.samples == 12
+    assert asked(server) == 0
+    assert numbers_of(corpus) == set(range(12))
+    run_build(write_recipe(tmp_path, server, "image: {image_size: 64}"), corpus)
+    assert asked(server) == 12, "other bytes are another store"
+
+
+def test_one_more_input_reads_itself_alone(server: HostileServer, tmp_path: Path) -> None:
+    corpus = tmp_path / "corpus"
+    write_list(tmp_path / "a.jsonl", server, range(3))
+    recipe = write_recipe(tmp_path, server)
+    run_build(recipe, corpus)
+    first = {path: path.stat().st_mtime_ns for path in (corpus / "stages/filtered").iterdir()}
+    write_list(tmp_path / "b.jsonl", server, range(3, 5))
+    run_build(recipe, corpus)
+    then = {path: path.stat().st_mtime_ns for path in (corpus / "stages/filtered").iterdir()}
+    assert len(first) == 1
+    assert len(then) == 2
+    assert first.items() <= then.items()
+
+
+def test_failures_are_kept_until_they_are_to_be_tried_again(
+    server: HostileServer, tmp_path: Path
+) -> None:
+    corpus = tmp_path / "corpus"
+    write_list(tmp_path / "a.jsonl", server, range(6))
+    with (tmp_path / "a.jsonl").open("a") as file:
+        for status in (404, 503):
+            row = {"url": server.url(f"/status/{status}"), "caption": f"An answer of {status}"}
+            file.write(json.dumps(row) + "\n")
+        flaky = server.url("/flaky/503/1", to="/30.jpg")
+        file.write(json.dumps({"url": flaky, "caption": "A picture with the number 30"}) + "\n")
+    recipe = write_recipe(tmp_path, server, fetch="retries: 0")
+    run_build(recipe, corpus)
+    assert asked(server) == 9
+    assert sorted(r["value"] for r in rows(corpus, "rejects")) == ["404", "503", "503"]
+    assert run_build(recipe, corpus).nothing_to_do
+    assert asked(server) == 0
+    assert run_build(recipe, corpus, retry=["passing"]).manifest.samples == 7
+    assert set(server.hits) == {"/status/503", "/flaky/503/1"}
+    assert asked(server) == 2
+    assert numbers_of(corpus) == {*range(6), 30}
+    assert run_build(recipe, corpus, retry=["network"]).manifest.samples == 7
+    assert set(server.hits) == {"/status/404"}
+    with pytest.raises(ValueError, match="no class 'netwrok' of failures"):
+        run_build(recipe, corpus, retry=["netwrok"])
+
+
+def test_a_bound_that_changes_is_tried_again(server: HostileServer, tmp_path: Path) -> None:
+    corpus = tmp_path / "corpus"
+    write_list(tmp_path / "a.jsonl", server, range(8))
+    sizes = sorted(len(picture(n)) for n in range(8))
+    small = write_recipe(tmp_path, server, fetch=f"max_bytes: {sizes[3]}")
+    assert run_build(small, corpus).manifest.samples == 4
+    assert asked(server) == 8
+    assert run_build(write_recipe(tmp_path, server), corpus).manifest.samples == 8
+    assert asked(server) == 4, "those that were too large"
+    small = write_recipe(tmp_path, server, fetch=f"max_bytes: {sizes[3]}")
+    assert run_build(small, corpus).manifest.samples == 4
+    assert asked(server) == 0
+    assert {r["reason"] for r in rows(corpus, "rejects")} == {"too_large"}
+
+
+def test_an_outage_stops_the_build_and_leaves_no_facts(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    server = HostileServer({f"/{n}.jpg": picture(n) for n in range(6)})
+    server.port = port
+    corpus = tmp_path / "corpus"
+    write_list(tmp_path / "a.jsonl", server, range(6))
+    recipe = write_recipe(tmp_path, server, fetch="retries: 0")
+    for _ in range(2):
+        with pytest.raises(OutageError, match="none of 6 images arrived"):
+            run_build(recipe, corpus)
+    assert not (corpus / "corpus.json").exists()
+    kept = write_recipe(tmp_path, server, fetch="retries: 0, outage: keep")
+    with pytest.raises(EmptyCorpusError, match="connect 6"):
+        run_build(kept, corpus)
+
+
+def fetch_task(recipe: Path, corpus: Path) -> tuple[FetchTask, list[Any]]:
+    """The stages of a build up to the fetch, which is left to the test."""
+    parsed = parse_recipe(recipe.read_text(), str(recipe))
+    folder, runner = str(recipe.parent), make_runner("local", 1, [], str(corpus))
+    stages = chain(parsed, find_inputs(parsed, folder, str(corpus)), folder, str(corpus))
+    with quiet_progress() as progress:
+        for stage in stages[:3]:
+            _run_stage(stage, runner, progress)
+    passes = stages[3].passes()
+    missing = next(passes)
+    runner.run(missing.label, missing.graph(missing.todo()))
+    fetch = next(passes)
+    task = fetch.graph(fetch.todo()).work
+    assert isinstance(task, FetchTask)
+    return task, fetch.todo()
+
+
+@pytest.mark.parametrize("killed", [True, False])
+def test_overlapping_attempts_at_one_task(
+    server: HostileServer, tmp_path: Path, killed: bool
+) -> None:
+    corpus = tmp_path / "corpus"
+    write_list(tmp_path / "a.jsonl", server, range(40))
+    recipe = write_recipe(tmp_path, server, fetch="concurrency: 3, per_host: 3")
+    task, keys = fetch_task(recipe, corpus)
+    assert keys == ["0.0"]
+    server.pause = 0.02
+    context = multiprocessing.get_context("fork")
+    both = [context.Process(target=task.run, args=("0.0",)) for _ in range(2)]
+    for one in both:
+        one.start()
+    if killed:
+        while server.hits.total() < 30:
+            time.sleep(0.005)
+        os.kill(both[0].pid or 0, signal.SIGKILL)
+    for one in both:
+        one.join()
+    assert [one.exitcode for one in both] == [-signal.SIGKILL if killed else 0, 0]
+    assert asked(server) > 40
+    assert run_build(recipe, corpus).manifest.samples == 40
+    assert asked(server) == 0
+    assert numbers_of(corpus) == set(range(40))
+    assert check_corpus(str(corpus), True, Console(quiet=True)) == []
+
+
+def test_other_bytes_in_the_store_are_noticed(server: HostileServer, tmp_path: Path) -> None:
+    corpus = tmp_path / "corpus"
+    write_list(tmp_path / "a.jsonl", server, range(10))
+    run_build(write_recipe(tmp_path, server), corpus)
+    (images,) = corpus.glob("store/*/*/*.bin")
+    data = bytearray(images.read_bytes())
+    data[len(data) // 2] ^= 1
+    images.write_bytes(data)
+    recipe = write_recipe(tmp_path, server, "write: {samples_per_shard: 3}")
+    with pytest.raises(Exception, match=f"{images.name}.*should be the image") as caught:
+        run_build(recipe, corpus)
+    assert StoreError.__name__ in f"{type(caught.value).__name__} {caught.value}"
