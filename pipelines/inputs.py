@@ -3,7 +3,7 @@
 import glob
 import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +11,7 @@ from pathlib import Path
 import fsspec
 
 from septet.pipelines.input_cache import InputCache, Known
-from septet.pipelines.sources.base import Facts, Input, InputError, Source
+from septet.pipelines.sources.base import Facts, Input, InputError, Source, whole_inputs
 from septet.pipelines.sources.listing import listing_digest
 from septet.pipelines.sources.paths import folder_label, locate
 from septet.pipelines.sources.table import SOURCES
@@ -114,8 +114,8 @@ def _unusable(path: str) -> Known:
     return Known(size, digest, Facts([(0, size)]))
 
 
-def image_roots(recipe: Recipe, folder: str) -> dict[str, ImageRoot]:
-    """The folders of images that the recipe's lists refer to, by label.
+def image_roots(recipe: Recipe, inputs: Iterable[Input], folder: str) -> dict[str, ImageRoot]:
+    """The folders of images that the recipe's lists refer to, or that are inputs, by label.
 
     Every file below is listed, none is read; a file that is replaced changes the digest.
 
@@ -123,6 +123,10 @@ def image_roots(recipe: Recipe, folder: str) -> dict[str, ImageRoot]:
         InputError: a folder that is not there.
     """
     roots: dict[str, ImageRoot] = {}
+    for one in whole_inputs(inputs):
+        if SOURCES[recipe.sources[one.source].kind].folders:
+            label = folder_label(one.label)
+            roots[label] = ImageRoot(label, one.path, one.digest)
     for number, source in enumerate(recipe.sources):
         if isinstance(source, ListSource) and source.image_root is not None:
             label = folder_label(source.image_root)

@@ -60,6 +60,9 @@ REASONS: dict[str, Reason] = {
         "own; value: the error's type and message",
         page_timeout="a page took longer to read than the limit; value: the seconds allowed",
         image_source="the bytes of an image that an input holds cannot be located; value: why",
+        file_name="the name of an image's file is not UTF-8; value: the name",
+        no_sidecar="an image of a folder has no text beside it (`without_text: reject`); value: "
+        "what was looked for",
         sidecar_unreadable="the text or JSON file beside an image cannot be read; value: the "
         "message",
     ),

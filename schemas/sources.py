@@ -88,7 +88,37 @@ class ListSource(SourceSettings):
         return self
 
 
-Source = Annotated[WarcSource | ListSource, Field(discriminator="kind")]
+class FolderSource(SourceSettings):
+    """Folders of images, each with its texts in `NAME.txt` (one a line) or `NAME.json` beside it.
+
+    Folders within are read, too. Other files are counted and left alone.
+    """
+
+    kind: Literal["folder"]
+    paths: list[str] = Field(
+        min_length=1,
+        description="Folders or glob patterns of folders. Relative paths start at the recipe's "
+        "folder.",
+    )
+    caption_key: str = Field(
+        default="caption", description="Key of the caption, or list of captions, in `NAME.json`."
+    )
+    extra_keys: list[str] = Field(
+        default=[], description="Keys of `NAME.json` carried into each sample's `extra` (JSON)."
+    )
+    annotation_keys: list[str] = Field(
+        default=[],
+        description="Keys of `NAME.json` carried into each sample's `annotations` (JSON), which "
+        "are part of what a sample is.",
+    )
+    without_text: Literal["reject", "keep"] = Field(
+        default="reject",
+        description="What happens to images without a text: a reject row, or a sample that is an "
+        "image alone.",
+    )
+
+
+Source = Annotated[WarcSource | ListSource | FolderSource, Field(discriminator="kind")]
 """Any source's settings; pydantic picks the model by `kind`."""
 
 

@@ -78,7 +78,8 @@ class Pair:
     Args:
         image_url: The image's identity; None for a text alone.
         caption: Cleaned text; None for an image alone.
-        caption_from: Where the text stood: alt, figcaption, title, list, sidecar.
+        caption_from: Where the text stood: alt, figcaption, title, list, sidecar; None
+            for an image alone.
         page_url: The page that holds the pair.
         page_language: The language that the page or list declares.
         extra: JSON object carried into the sample.
@@ -87,7 +88,7 @@ class Pair:
 
     image_url: str | None
     caption: str | None
-    caption_from: str
+    caption_from: str | None
     page_url: str | None = None
     page_language: str | None = None
     extra: str | None = None

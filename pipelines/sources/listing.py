@@ -21,7 +21,8 @@ class Entry(NamedTuple):
 def list_files(path: str, after: str = "", before: str | None = None) -> Iterator[Entry]:
     """Files below a folder whose name is in [after, before), by ascending name.
 
-    Links are followed, but not round in a circle. Memory is bounded by the largest single folder.
+    Links are followed, but not round in a circle. Memory is bounded by the names of one folder
+    that are in the range.
     """
     if files.is_local(path):
         yield from _walk(path, "", after, before, frozenset())
@@ -43,14 +44,15 @@ def _walk(
     above |= {(found.st_dev, found.st_ino)}
     with os.scandir(here) as entries:
         # With the slash that follows a folder's name in all names below, order is that of names.
-        listed = sorted((entry.name + "/" * entry.is_dir(), entry) for entry in entries)
-    for within, entry in listed:
-        name = below + within
-        if before is not None and name >= before:
-            return
+        named = ((below + entry.name + "/" * entry.is_dir(), entry) for entry in entries)
+        listed = sorted(
+            (name, entry)
+            for name, entry in named
+            if (before is None or name < before) and (name >= after or after.startswith(name))
+        )
+    for name, entry in listed:
         if name.endswith("/"):
-            if name >= after or after.startswith(name):
-                yield from _walk(path, name, after, before, above)
+            yield from _walk(path, name, after, before, above)
         elif name >= after:
             try:
                 stat = entry.stat()

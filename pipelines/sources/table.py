@@ -2,8 +2,9 @@
 `septet.schemas.sources`, and a line in this table."""
 
 from septet.pipelines.sources.base import Source
+from septet.pipelines.sources.folder import Folder
 from septet.pipelines.sources.lists import UrlList
 from septet.pipelines.sources.warc import Warc
 
-SOURCES: dict[str, Source] = {source.kind: source for source in (Warc(), UrlList())}
+SOURCES: dict[str, Source] = {source.kind: source for source in (Warc(), UrlList(), Folder())}
 """Kind in the recipe to its source."""

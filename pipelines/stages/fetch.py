@@ -53,7 +53,7 @@ class FetchStage(Stage):
 
     @cached_property
     def _roots(self) -> dict[str, str]:
-        roots = image_roots(self.recipe, self.context.folder)
+        roots = image_roots(self.recipe, self.context.inputs, self.context.folder)
         return {label: root.digest for label, root in roots.items()}
 
     def settings(self) -> dict[str, Any]:

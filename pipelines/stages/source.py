@@ -110,6 +110,10 @@ def read_slice(
             record = next(records)
         except StopIteration:
             return
+        except FileNotFoundError as error:
+            raise InputError(
+                f"{part.label} is not there any more: put it back, or take it out of the recipe"
+            ) from error
         except Exception as error:
             where = f"{part.label}: stopped after {source.unit} {number}{_of_slice(part)}"
             message = f"{where}: {_described(error)}"

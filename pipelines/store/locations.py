@@ -67,7 +67,13 @@ def _read_file(row: dict[str, Any], folder: str, max_bytes: int) -> Fetched:
         # Not fsspec for local files: it takes `::` in names for chains of file systems.
         with open(path, "rb") if files.is_local(path) else fsspec.open(path, "rb") as file:  # noqa: PTH123
             data = file.read(max_bytes + 1)
-    except FileNotFoundError:
+    except FileNotFoundError as error:
+        root = locate(row["input"], folder)
+        if files.is_local(root) and not files.exists(root):
+            raise MissingInputError(
+                f"{row['input']}: the folder is not there any more, but images of it are wanted: "
+                "put it back, or take it out of the recipe"
+            ) from error
         return Fetched(url, None, "missing_file", name)
     except (OSError, ValueError) as error:
         text = getattr(error, "strerror", None) or str(error)

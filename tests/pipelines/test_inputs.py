@@ -165,7 +165,7 @@ def test_inputs_are_read_once_while_they_stay_the_same(tmp_path: Path, reads: li
     settle(first)
     settle(second)
     before = find(tmp_path, "*.jsonl")
-    assert find(tmp_path, "*.jsonl") == before and reads == ["a.jsonl", "b.jsonl"]
+    assert find(tmp_path, "*.jsonl") == before and sorted(reads) == ["a.jsonl", "b.jsonl"]
     put(second, ROW * 2)
     after = find(tmp_path, "*.jsonl")
     assert reads[2:] == ["b.jsonl"] and after[0].digest == before[0].digest
@@ -204,17 +204,18 @@ def test_image_roots_change_with_their_files(tmp_path: Path) -> None:
     (tmp_path / "pics/self").symlink_to(".")  # a circle
     (tmp_path / "pics/gone.jpg").symlink_to("nowhere")
     recipe = recipe_of({"paths": ["x"], "image_root": "./pics/"}, {"paths": ["y"], "image_root": "pics"})  # fmt: skip
-    (root,) = image_roots(recipe, str(tmp_path)).values()
+    (root,) = image_roots(recipe, (), str(tmp_path)).values()
     assert (root.label, root.path) == ("pics", str(tmp_path / "pics"))
-    assert image_roots(recipe, str(tmp_path))["pics"] == root
+    assert image_roots(recipe, (), str(tmp_path))["pics"] == root
     settle(tmp_path / "pics/sub/1.jpg")
-    touched = image_roots(recipe, str(tmp_path))["pics"]
+    touched = image_roots(recipe, (), str(tmp_path))["pics"]
     put(tmp_path / "pics/sub/2.jpg")
     assert (
-        len({root.digest, touched.digest, image_roots(recipe, str(tmp_path))["pics"].digest}) == 3
+        len({root.digest, touched.digest, image_roots(recipe, (), str(tmp_path))["pics"].digest})
+        == 3
     )
     with pytest.raises(InputError, match=r"sources\.0\.image_root: there is no folder 'gone'"):
-        image_roots(recipe_of({"paths": ["x"], "image_root": "gone"}), str(tmp_path))
+        image_roots(recipe_of({"paths": ["x"], "image_root": "gone"}), (), str(tmp_path))
 
 
 def test_remote_inputs(tmp_path: Path) -> None:

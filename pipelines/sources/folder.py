@@ -1,0 +1,147 @@
+"""Source `folder`: images in folders, with their texts in files of the same name beside them."""
+
+import json
+import posixpath
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from septet.pipelines.sources.base import (
+    Facts,
+    Found,
+    ImageLocation,
+    Input,
+    InputError,
+    Pair,
+    Source,
+)
+from septet.pipelines.sources.listing import list_files
+from septet.pipelines.sources.paths import folder_label
+from septet.pipelines.sources.values import as_captions, as_json
+from septet.preprocess import files
+from septet.preprocess.text.clean import clean_caption
+from septet.schemas.layout import is_image
+from septet.schemas.reasons import Rejected, RejectedError
+from septet.schemas.sources import FolderSource
+
+SLICE_FILES = 50_000
+"""Files of a slice."""
+_MAX_SIDECAR_BYTES = 2**20
+
+
+class Folder(Source):
+    """Folders of images, nested ones included; a record is an image with what stands beside it.
+
+    The listing is the input: its digest covers names, sizes and times of change, so a file that
+    is replaced is read again.
+    """
+
+    kind = "folder"
+    version = 1
+    folders = True
+    unit = "image"
+
+    def describe(self, path: str, size: int) -> Facts:
+        """Slices of the listing, as names [first, behind the last); an empty name is no bound."""
+        bounds = [""]
+        count = 0
+        for entry in list_files(path):
+            if count >= SLICE_FILES and _is_text(entry.name):
+                bounds.append(entry.name)
+                count = 0
+            count += 1
+        if not count:
+            raise InputError("the folder has no files")
+        return Facts(list(zip(bounds, [*bounds[1:], ""], strict=True)))
+
+    def records(self, settings: FolderSource, source: Input, counts: Counter[str]) -> Iterator[str]:
+        """The names of the images of a slice."""
+        first, behind = (str(bound) for bound in source.slice)
+        for entry in list_files(source.path, first, behind or None):
+            extension = posixpath.splitext(entry.name)[1].lstrip(".").lower()
+            if is_image(extension):
+                counts["images_in_folder"] += 1
+                yield entry.name
+            elif extension in ("txt", "json"):
+                counts["sidecars"] += 1
+            else:
+                counts["files_ignored"] += 1
+
+    def read(
+        self, settings: FolderSource, source: Input, record: str, counts: Counter[str]
+    ) -> Iterable[Found]:
+        """The pairs of an image: one a line of its text file, one a caption of its JSON file."""
+        if not _is_text(record):
+            raise RejectedError("file_name", record)
+        label = folder_label(source.label)
+        url = f"{label}/{record}"
+        stem = posixpath.join(source.path, posixpath.splitext(record)[0])
+        captions: list[str] = []
+        carried: dict[str, str | None] = {"extra": None, "annotations": None}
+        try:
+            captions += (_read(stem + ".txt") or "").split("\n")
+            described = _read_json(stem + ".json")
+            captions += as_captions(described.get(settings.caption_key))
+            for part, keys in (
+                ("extra", settings.extra_keys), ("annotations", settings.annotation_keys)
+            ):  # fmt: skip
+                carried[part] = as_json({key: described.get(key) for key in keys}) if keys else None
+            texts = dict.fromkeys(text for text in map(clean_caption, captions) if text)
+            if not texts and settings.without_text == "reject":
+                raise RejectedError(
+                    "no_sidecar", f"no text in {posixpath.basename(stem)}.txt or .json"
+                )
+        except RejectedError as error:
+            return [Rejected(error.reason, error.value, image_url=url, **carried)]
+        location = ImageLocation(url, label, record)
+        where = "sidecar" if texts else None
+        return [location, *(Pair(url, text, where, **carried) for text in texts or [None])]
+
+
+def _is_text(name: str) -> bool:
+    """Whether a name can be stored: names of files are bytes, and need not be UTF-8."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _read(path: str) -> str | None:
+    """A sidecar's text; None where there is none.
+
+    Raises:
+        RejectedError: `sidecar_unreadable`.
+    """
+    name = posixpath.basename(path)
+    try:
+        with files.open_read(path) as file:
+            data = file.read(_MAX_SIDECAR_BYTES + 1)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise RejectedError("sidecar_unreadable", f"{name}: {error.strerror or error}") from error
+    if len(data) > _MAX_SIDECAR_BYTES:
+        raise RejectedError("sidecar_unreadable", f"{name}: more than {_MAX_SIDECAR_BYTES} bytes")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        at = f"byte 0x{data[error.start]:02x} at {error.start}"
+        raise RejectedError("sidecar_unreadable", f"{name}: {at} is not UTF-8") from error
+
+
+def _read_json(path: str) -> dict[str, Any]:
+    text = _read(path)
+    if text is None:
+        return {}
+    name = posixpath.basename(path)
+    try:
+        value = json.loads(text)
+    except RecursionError as error:
+        raise RejectedError("sidecar_unreadable", f"{name}: nested too deeply") from error
+    except ValueError as error:
+        raise RejectedError("sidecar_unreadable", f"{name}: not JSON: {error}") from error
+    if not isinstance(value, dict):
+        kind = type(value).__name__
+        raise RejectedError("sidecar_unreadable", f"{name}: expected an object, found {kind}")
+    return value
