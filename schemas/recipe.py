@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from septet.schemas.languages import require_language
 from septet.schemas.sources import Source
 
 
@@ -40,8 +41,16 @@ class Filter(_Section):
     )
     languages: list[str] | None = Field(
         default=None,
-        description="Languages to keep, as ISO 639 codes (`en`, `de`, `zh`, …); all when absent.",
+        min_length=1,
+        description="Languages to keep, as ISO 639 codes (`en`, `de`, `zh`, …); all when absent. "
+        "Regions do not count (`en-US` is `en`).",
     )
+
+    @field_validator("languages")
+    @classmethod
+    def _known_languages(cls, languages: list[str] | None) -> list[str] | None:
+        return languages and list(dict.fromkeys(map(require_language, languages)))
+
     language_score: float = Field(
         default=0.5,
         ge=0,

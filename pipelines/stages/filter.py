@@ -16,6 +16,7 @@ from septet.schemas import tables
 from septet.schemas.recipe import Filter
 
 _BATCH = 8192
+_SHOWN = 300
 
 
 class FilterStage(Stage):
@@ -60,10 +61,25 @@ class FilterTask(Task):
                 rows = pa.Table.from_batches([batch])
                 has_text = pc.is_valid(rows["caption"])
                 results.keep(_without_language(rows.filter(pc.invert(has_text))))
-                passed, rejected = apply_rules(rows.filter(has_text), self.settings)
-                results.keep(passed)
-                results.reject(rejected)
+                for passed, rejected in guarded_rules(rows.filter(has_text), self.settings):
+                    results.keep(passed)
+                    results.reject(rejected)
         return results.counts
+
+
+def guarded_rules(rows: pa.Table, settings: Filter) -> Iterator[tuple[pa.Table, pa.Table]]:
+    """`apply_rules`, with a row on which a rule fails as a reject of its own (`rule_error`)."""
+    try:
+        yield apply_rules(rows, settings)
+    except Exception as error:
+        if len(rows) > 1:
+            half = len(rows) // 2
+            yield from guarded_rules(rows.slice(0, half), settings)
+            yield from guarded_rules(rows.slice(half), settings)
+            return
+        value = f"{type(error).__name__}: {error}"[:_SHOWN]
+        lost = rows.append_column("reason", pa.array(["rule_error"]))
+        yield _without_language(rows.slice(0, 0)), lost.append_column("value", pa.array([value]))
 
 
 def _without_language(rows: pa.Table) -> pa.Table:

@@ -9,6 +9,8 @@ import importlib.resources
 from functools import lru_cache
 from typing import Any, NamedTuple
 
+from septet.schemas.languages import language_code
+
 UNDETERMINED = "und"
 """ISO 639 code for a language that could not be told."""
 
@@ -48,9 +50,8 @@ def known_languages() -> frozenset[str]:
 
 
 def primary_subtag(tag: str | None) -> str | None:
-    """`pt-BR` as `pt`; None for what is no language tag."""
-    subtag = (tag or "").strip().replace("_", "-").split("-")[0].lower()
-    return subtag if subtag.isalpha() and 2 <= len(subtag) <= 3 else None
+    """`pt-BR` as `pt`, `iw` as `he`; None for what is no language tag."""
+    return language_code(tag or "")
 
 
 def identify(caption: str, declared: str | None = None, sure: float = 0.5) -> Language:

@@ -1,7 +1,7 @@
 """Text rules: functions from a table of candidates to a verdict on each row.
 
-A rule returns a `Verdict`: which rows fail, and the value that failed, as text. Names carry a
-version: a rule never changes silently.
+A rule returns a `Verdict`: which rows fail, and the value that failed, as text. Reject rows name
+the rule with `RULES_VERSION`, which is raised whenever a rule changes.
 """
 
 from collections.abc import Callable
@@ -123,10 +123,11 @@ def apply_rules(candidates: pa.Table, settings: Filter) -> tuple[pa.Table, pa.Ta
         verdict = rule(passed, settings)
         if pc.any(verdict.failed).as_py():
             lost = passed.append_column("value", verdict.value).filter(verdict.failed)
+            lost = lost.append_column("rule", pa.repeat(f"{reason}@{RULES_VERSION}", len(lost)))
             rejected.append(lost.append_column("reason", pa.repeat(reason, len(lost))))
             passed = passed.filter(pc.invert(verdict.failed))
     columns = [
-        "id", "reason", "value", "image_url", "caption", "page_url", "source", "extra",
+        "id", "reason", "value", "image_url", "caption", "page_url", "source", "rule", "extra",
         "annotations",
     ]  # fmt: skip
     if not rejected:

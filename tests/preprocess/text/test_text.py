@@ -79,7 +79,18 @@ def test_the_page_is_heard_where_the_model_is_unsure() -> None:
 
 @pytest.mark.parametrize(
     ("tag", "subtag"),
-    [("pt-BR", "pt"), ("zh_Hans", "zh"), ("", None), (None, None), ("english", None), ("x1", None)],
+    [
+        ("pt-BR", "pt"),
+        ("zh_Hans", "zh"),
+        ("", None),
+        (None, None),
+        ("english", None),
+        ("x1", None),
+        ("iw", "he"),
+        ("zzz", None),
+        ("nb-NO", "no"),
+        ("deu", "de"),
+    ],
 )
 def test_language_tags(tag: str | None, subtag: str | None) -> None:
     assert primary_subtag(tag) == subtag

@@ -1,0 +1,60 @@
+"""Codes of languages as recipes and pages write them, and as Septet's model gives them."""
+
+import difflib
+from functools import lru_cache
+
+import langcodes
+
+_CODES = """
+af als am an ar arz as ast av az azb ba bar bcl be bg bh bn bo bpy br bs bxr ca cbk ce ceb
+ckb co cs cv cy da de diq dsb dty dv el eml en eo es et eu fa fi fr frr fy ga gd gl gn gom
+gu gv he hi hif hr hsb ht hu hy ia id ie ilo io is it ja jbo jv ka kk km kn ko krc ku kv
+kw ky la lb lez li lmo lo lrc lt lv mai mg mhr min mk ml mn mr mrj ms mt mwl my myv mzn
+nah nap nds ne new nl nn no oc or os pa pam pfl pl pms pnb ps pt qu rm ro ru rue sa sah sc
+scn sco sd sh si sk sl so sq sr su sv sw ta te tg th tk tl tr tt tyv ug uk ur uz vec vep
+vi vls vo wa war wuu xal xmf yi yo yue zh
+"""
+MODEL_LANGUAGES = frozenset(_CODES.split())
+"""What the language model (lid.176) can tell. Some codes are Wikipedia's: `als` is Alemannic."""
+
+_MODEL_NAMES = {"nb": "no", "cmn": "zh", "fil": "tl", "bho": "bh", "gsw": "als", "egl": "eml"}
+"""Codes of the same languages that the model calls otherwise."""
+
+
+@lru_cache(maxsize=10_000)
+def language_code(tag: str) -> str | None:
+    """The code by which a language is known here; None for what is no language tag.
+
+    Letters' case, regions and scripts do not count (`en-US` and `EN` are `en`), withdrawn and
+    three-letter codes become current and short ones (`iw` is `he`, `deu` is `de`).
+
+    Args:
+        tag: A BCP 47 tag or ISO 639 code.
+    """
+    tag = tag.strip().replace("_", "-")
+    primary = tag.split("-")[0].lower()
+    if primary in MODEL_LANGUAGES:
+        return primary
+    try:
+        current = langcodes.Language.get(tag).language or ""
+    except ValueError:
+        return None
+    code = _MODEL_NAMES.get(current, current)
+    return code if code in MODEL_LANGUAGES or (langcodes.tag_is_valid(primary) and code) else None
+
+
+def require_language(tag: str) -> str:
+    """`language_code` of a tag that must be one.
+
+    Raises:
+        ValueError: it is no language, with the nearest code.
+    """
+    code = language_code(tag)
+    if code is None:
+        near = difflib.get_close_matches(
+            tag.strip().lower(), sorted(MODEL_LANGUAGES), n=1, cutoff=0.5
+        )
+        near = near or [known for known in ("en", "de", "zh") if tag.lower().startswith(known)]
+        hint = f"; did you mean `{near[0]}`?" if near else ""
+        raise ValueError(f"expected ISO 639 codes such as en, de or zh, found {tag!r}{hint}")
+    return code
