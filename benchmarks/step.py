@@ -35,9 +35,10 @@ from septet.trainers.clip.model import Clip, ClipSettings
 from septet.trainers.clip.task import ClipTask
 from septet.trainers.clip.weights import to_open_clip
 from septet.trainers.engine.config import OptimizerSettings, TrainSettings
-from septet.trainers.engine.distributed import Parallel, World
 from septet.trainers.engine.optim import make_optimizer
+from septet.trainers.engine.parallel import Parallel
 from septet.trainers.engine.step import Updater
+from septet.trainers.engine.world import World
 from septet.trainers.ernie_vil.model import ErnieVil
 from septet.trainers.ernie_vil.settings import ErnieVilSettings, StreamSettings
 from septet.trainers.ernie_vil.task import ErnieVilTask

@@ -269,6 +269,12 @@ class Task(ABC):
         """Whether weight decay applies to a parameter: not to gains, biases and scalars."""
         return parameter.ndim > 1
 
+    def stays_fp32(self, name: str, parameter: Tensor) -> bool:
+        """Whether a parameter is fp32 in every forward pass of a run in bf16: temperatures, gains
+        and biases, and what a task adds (a router). Keep it to small ones: where the others are
+        sharded, each rank holds these whole."""
+        return parameter.ndim <= 1
+
     def depth(self, name: str) -> int:
         """How many layers lie between a parameter and the output, for layer decay."""
         return 0

@@ -142,7 +142,7 @@ def test_resume_on_other_ranks_goes_on_with_the_same_batches(
 
 
 def gather_gradients() -> list[float]:
-    from septet.trainers.engine.distributed import world
+    from septet.trainers.engine.world import world
 
     with world() as ranks:
         x = torch.full((2, 3), float(ranks.rank + 1), requires_grad=True)

@@ -5,7 +5,8 @@ import torch
 
 from septet.preprocess.shards.reader import Corpus
 from septet.trainers.engine.config import TrainSettings
-from septet.trainers.engine.distributed import Parallel, world
+from septet.trainers.engine.parallel import Parallel
+from septet.trainers.engine.world import world
 from septet.trainers.ernie_vil.presets import PRESETS
 from septet.trainers.ernie_vil.samples import PICTURE
 from septet.trainers.measures.matching import Matching

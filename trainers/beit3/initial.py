@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from septet.trainers.beit3.settings import Beit3Settings
+from septet.trainers.nets.initial import truncated_normal_
 
 
 @torch.no_grad()
@@ -26,7 +27,7 @@ def initialise(module: nn.Module, s: Beit3Settings) -> None:
 
 
 def _small(x: Tensor, std: float = 0.02) -> None:
-    nn.init.trunc_normal_(x, std=std, a=-std, b=std)
+    truncated_normal_(x, std, std)
 
 
 def _magneto(name: str, kind: str, x: Tensor, s: Beit3Settings) -> None:

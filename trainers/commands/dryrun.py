@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from septet.preprocess.shards.reader import Corpus
 from septet.trainers.engine.config import TrainSettings
-from septet.trainers.engine.distributed import checkpoint_blocks
 from septet.trainers.engine.metrics import DENSE_BF16_PEAK, forward_flops
+from septet.trainers.engine.parallel import checkpoint_blocks
 from septet.trainers.loader.members import Members
 from septet.trainers.task import Task
 

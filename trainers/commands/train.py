@@ -164,8 +164,8 @@ def _train(
     if preset not in presets:
         raise ValueError(f"{model} has no preset {preset!r}; it has: {', '.join(presets)}")
     from septet.preprocess.shards.reader import Corpus
-    from septet.trainers.engine.distributed import world
     from septet.trainers.engine.loop import Run, fit
+    from septet.trainers.engine.world import world
     from septet.trainers.settings import override
 
     settings = override(presets[preset], changes)

@@ -19,10 +19,10 @@ from torch.distributed.checkpoint.api import CheckpointException
 from torch.optim import Optimizer
 
 from septet.preprocess import files
-from septet.trainers.engine.distributed import World
 from septet.trainers.engine.optim import MovingAverage, empty_state
 from septet.trainers.engine.resume import Described, differences
 from septet.trainers.engine.sealed import SealingWriter, damage, is_sealed, read_state, reader
+from septet.trainers.engine.world import World
 from septet.trainers.loader.batches import Progress
 
 warnings.filterwarnings("ignore", "torch.distributed is disabled, unavailable or uninit")

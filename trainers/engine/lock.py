@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 from septet.preprocess import files
 from septet.preprocess.locks import LEASES, FolderBusyError, locked
-from septet.trainers.engine.distributed import World
+from septet.trainers.engine.world import World
 
 HOLDER = "holder.json"
 

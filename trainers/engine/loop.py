@@ -4,9 +4,9 @@ import signal
 
 from rich.console import Console
 
-from septet.trainers.engine.distributed import World
 from septet.trainers.engine.run import Run, prepare
 from septet.trainers.engine.schedule import Due, Signals
+from septet.trainers.engine.world import World
 
 
 def fit(run: Run, world: World, console: Console | None = None) -> int:

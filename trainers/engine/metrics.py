@@ -12,7 +12,7 @@ import torch
 from rich.console import Console
 from torch.utils.tensorboard import SummaryWriter
 
-from septet.trainers.engine.distributed import World
+from septet.trainers.engine.world import World
 from septet.trainers.task import Task, Tracker
 
 DENSE_BF16_PEAK = {

@@ -5,18 +5,21 @@ from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
 from septet.trainers.engine.config import OptimizerSettings
 from septet.trainers.task import Task
 
 
 def make_optimizer(module: nn.Module, task: Task, settings: OptimizerSettings) -> torch.optim.AdamW:
-    """AdamW with one group for each (decays or not, layer depth) of the module's parameters."""
-    groups: dict[tuple[bool, int], list[Tensor]] = {}
+    """AdamW over the parameters that are trained, with one group for each (decays or not, layer
+    depth, sharded or not)."""
+    groups: dict[tuple[bool, int, bool], list[Tensor]] = {}
     for name, parameter in module.named_parameters():
         if parameter.requires_grad:
             depth = task.depth(name) if settings.layer_decay else 0
-            groups.setdefault((task.decays(name, parameter), depth), []).append(parameter)
+            key = task.decays(name, parameter), depth, isinstance(parameter, DTensor)
+            groups.setdefault(key, []).append(parameter)
     return torch.optim.AdamW(
         [
             {
@@ -24,7 +27,7 @@ def make_optimizer(module: nn.Module, task: Task, settings: OptimizerSettings) -
                 "weight_decay": settings.weight_decay if decays else 0.0,
                 "scale": (settings.layer_decay or 1.0) ** depth,
             }
-            for (decays, depth), parameters in sorted(groups.items(), key=lambda item: item[0])
+            for (decays, depth, _), parameters in sorted(groups.items(), key=lambda item: item[0])
         ],
         lr=settings.lr,
         betas=settings.betas,

@@ -13,16 +13,17 @@ from rich.console import Console
 
 from septet.preprocess import files
 from septet.preprocess.shards.reader import Corpus
-from septet.trainers.draws import generator
 from septet.trainers.engine.checkpoint import Checkpoints
 from septet.trainers.engine.config import OptimizerSettings, TrainSettings
-from septet.trainers.engine.distributed import Parallel, World
 from septet.trainers.engine.folder import RunFolder, set_aside
+from septet.trainers.engine.initial import Initial
 from septet.trainers.engine.lock import only_run_in
 from septet.trainers.engine.metrics import Meter, Reporter, forward_flops
 from septet.trainers.engine.optim import MovingAverage, learning_rate, make_optimizer
+from septet.trainers.engine.parallel import Parallel
 from septet.trainers.engine.resume import Described
 from septet.trainers.engine.step import Update, Updater
+from septet.trainers.engine.world import World
 from septet.trainers.loader.batches import Loader, Progress
 from septet.trainers.loader.kept import read_tombstones
 from septet.trainers.loader.source import Health, Source
@@ -169,8 +170,7 @@ def prepare(run: Run, world: World, console: Console | None = None) -> Iterator[
         held = stack.enter_context(only_run_in(run.out, world))
         sources = _sources(run, Health(train.max_bad_samples))
         evaluators = [*(task.evaluators(run.held_out) if run.held_out else []), *run.evaluators]
-        torch.manual_seed(int(generator("init", train.seed).integers(2**63)))
-        module = task.build()
+        initial = Initial(task.build, train.seed)
         described = _describe(run, sources, world)
         saves = Checkpoints(
             files.join(run.out, "checkpoints"),
@@ -181,14 +181,16 @@ def prepare(run: Run, world: World, console: Console | None = None) -> Iterator[
             train.damaged,
         )
         stack.callback(saves.abandon)
-        newest = saves.newest(module) if run.resume else None
-        begun: dict[str, torch.Tensor] = {}
-        if newest is None:
-            for path in run.initial:
-                begun |= task.initial(path)
-        fresh = module.load_state_dict(begun, strict=False)
-        assert not fresh.unexpected_keys, fresh.unexpected_keys
-        parallel = Parallel(module.to(world.device), task, train, world)
+        newest = saves.newest(initial.module) if run.resume else None
+        given = {} if newest else _given(run, initial)
+        begun = set(given)
+        parallel = Parallel(
+            initial.module,
+            task,
+            train,
+            world,
+            lambda module: initial.fill(module, given, parameters=newest is None),
+        )
         optimizer = make_optimizer(parallel.raw, task, run.optimizer)
         average = MovingAverage(parallel.raw, train.ema) if train.ema else None
 
@@ -213,8 +215,8 @@ def prepare(run: Run, world: World, console: Console | None = None) -> Iterator[
         for line in _greeting(run, world, newest, progress, aside, saves.told, parameters):
             reporter.say(line)
         if begun:
-            missing = ", ".join(fresh.missing_keys) or "none"
-            reporter.say(f"weights from files; at random: {missing}")
+            rest = [name for name, _ in parallel.raw.named_parameters() if name not in begun]
+            reporter.say(f"weights from files; at random: {', '.join(rest) or 'none'}")
         for name, source in sources.items():
             if left_out := sum(kept.dropped for kept in source.kept):
                 reporter.say(f"{name}: {left_out:,} samples lack a column: left out")
@@ -284,6 +286,22 @@ def _describe(run: Run, sources: Mapping[str, Source], world: World) -> Describe
         "optimizer": run.optimizer.model_dump(mode="json"),
         "world": {"ranks": world.size, "device": world.device.type},
     }
+
+
+def _given(run: Run, initial: Initial) -> dict[str, torch.Tensor]:
+    """Weights from the run's files, mapped where the files are local."""
+    given: dict[str, torch.Tensor] = {}
+    for path in run.initial:
+        given |= run.task.initial(path)
+    known = initial.module.state_dict()
+    for name, x in given.items():
+        if name not in known or x.shape != known[name].shape:
+            expected = list(known[name].shape) if name in known else "nothing of that name"
+            raise ValueError(
+                f"{', '.join(map(str, run.initial))}: {name} is {list(x.shape)}; the module has "
+                f"{expected}"
+            )
+    return given
 
 
 def _sources(run: Run, health: Health) -> dict[str, Source]:

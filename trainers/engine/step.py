@@ -6,11 +6,10 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.distributed.tensor import DTensor
 
 from septet.trainers.draws import generator
-from septet.trainers.engine.distributed import Parallel
 from septet.trainers.engine.optim import set_learning_rate
+from septet.trainers.engine.parallel import Parallel
 from septet.trainers.task import Batch, Task, concatenate
 
 Factors = Mapping[str, Tensor]
@@ -149,7 +148,8 @@ class Updater:
             for name, value in parts.items():
                 sums[name] = sums.get(name, 0.0) + value
         reduced = world.sum(self._stack([*names, ""], {**sums, "": float(asked)}))
-        norm = self._gradient_norm()
+        self._parallel.average_whole_gradients()
+        norm = self._parallel.gradient_norm()
         device_figures = torch.cat(
             [reduced[:-1] * inverse, counts, reduced[-1:], norm.double().view(1)]
         )
@@ -167,23 +167,14 @@ class Updater:
                 "updated. Lower optimizer.lr, or set optimizer.clip_norm"
             )
         if self._clip is not None:
-            scale = (self._clip / (norm + 1e-6)).clamp(max=1.0)
-            for parameter in self._parameters():
-                parameter.grad.mul_(scale)  # type: ignore[union-attr]
+            self._parallel.scale_gradients((self._clip / (norm + 1e-6)).clamp(max=1.0))
         set_learning_rate(self.optimizer, rate)
         self.optimizer.step()
         self.optimizer.zero_grad()
         with torch.no_grad():
             task.after_step(self._parallel.raw)
+        self._parallel.average_statistics()
         return Update(means, total, figures[-1], rate, figures[-2] > 0)
-
-    def _parameters(self) -> list[Tensor]:
-        return [p for p in self._parallel.raw.parameters() if p.grad is not None]
-
-    def _gradient_norm(self) -> Tensor:
-        gradients = [parameter.grad for parameter in self._parameters()]
-        norm = torch.nn.utils.get_total_norm(gradients)  # type: ignore[arg-type]
-        return norm.full_tensor() if isinstance(norm, DTensor) else norm
 
     def _accumulate(
         self,

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from septet.trainers.ernie_vil.settings import ErnieVilSettings
+from septet.trainers.nets.initial import truncated_normal_
 from septet.trainers.nets.layers import LayerNorm, at
 
 KINDS = ("mlm", "object", "attribute", "relation")
@@ -256,6 +257,6 @@ class ErnieVil(nn.Module):
 def _initialise(std: float, module: nn.Module) -> None:
     """Truncated normal at two deviations, biases zero (ERNIE's code)."""
     if isinstance(module, nn.Linear | nn.Embedding):
-        nn.init.trunc_normal_(module.weight, std=std, a=-2 * std, b=2 * std)
+        truncated_normal_(module.weight, std, 2 * std)
     if isinstance(module, nn.Linear):
         nn.init.zeros_(module.bias)

@@ -1,0 +1,182 @@
+"""One module of many ranks' parts: replicated or sharded, checkpointed, compiled, in bf16."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from functools import partial
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
+from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
+from torch.distributed.tensor import DTensor
+from torch.nn.modules.batchnorm import _NormBase
+from torch.nn.parallel import DistributedDataParallel
+from torch.utils.checkpoint import checkpoint
+
+from septet.trainers.engine.config import TrainSettings
+from septet.trainers.engine.world import World
+from septet.trainers.task import Task
+
+
+def _mesh(settings: TrainSettings, world: World) -> DeviceMesh | None:
+    if world.size % settings.shard:
+        raise ValueError(
+            f"{world.size} ranks cannot be cut into groups of train.shard={settings.shard}"
+        )
+    if settings.shard == 1:
+        return None
+    kind = world.device.type
+    if settings.shard == world.size:
+        return init_device_mesh(kind, (world.size,), mesh_dim_names=("shard",))
+    return init_device_mesh(
+        kind, (world.size // settings.shard, settings.shard), mesh_dim_names=("replicate", "shard")
+    )
+
+
+class Parallel:
+    """A module made ready for its ranks.
+
+    `module` is what to run forward; `raw` holds the parameters under their own names. The order
+    is checkpointing, then compilation, then sharding, each by block and the root last; then, where
+    the module has no memory yet, `begin`; then replication.
+
+    In bf16 every forward pass runs under autocast, so that each operation computes in the same type
+    however the parameters lie. Sharded parameters are gathered as bf16, but for those that the task
+    keeps in fp32: each rank holds them whole, and their gradients are averaged here.
+
+    Args:
+        module: On the meta device, or with values.
+        task: Its task.
+        settings: Of the run.
+        world: The ranks.
+        begin: Gives the module's tensors values once they have memory.
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        task: Task,
+        settings: TrainSettings,
+        world: World,
+        begin: Callable[[nn.Module], None] | None = None,
+    ):
+        mesh = _mesh(settings, world)
+        self.world, self.raw, self.module = world, module, module
+        self._bf16 = settings.precision == "bf16"
+        self._whole: list[str] = []
+        blocks = task.blocks(module)
+        if settings.activation_checkpointing:
+            checkpoint_blocks(blocks)
+        if settings.compile:
+            for block in blocks:
+                block.compile()
+        if mesh is not None:
+            self._shard(blocks, task, mesh)
+        if begin is not None:
+            module.to_empty(device=world.device)
+            begin(module)
+        if mesh is None and world.size > 1:
+            self.module = DistributedDataParallel(
+                module,
+                broadcast_buffers=False,
+                find_unused_parameters=task.unused_parameters,
+                gradient_as_bucket_view=True,
+            )
+
+    def _shard(self, blocks: Sequence[nn.Module], task: Task, mesh: DeviceMesh) -> None:
+        named = dict(self.raw.named_parameters())
+        if self._bf16:
+            self._whole = [name for name, x in named.items() if task.stays_fp32(name, x)]
+        policy = MixedPrecisionPolicy(
+            param_dtype=torch.bfloat16 if self._bf16 else None,
+            reduce_dtype=torch.float32,
+            cast_forward_inputs=False,  # Autocast does it, operation by operation.
+        )
+        whole = {named[name] for name in self._whole}
+        for part in [*blocks, self.raw]:
+            fully_shard(part, mesh=mesh, mp_policy=policy, ignored_params=whole)
+
+    def precision(self) -> Any:
+        """Context of forward passes."""
+        return torch.autocast(self.world.device.type, torch.bfloat16, enabled=self._bf16)
+
+    def synchronise(self, now: bool) -> Any:
+        """Context of a forward and backward pass whose gradients are reduced now, or later.
+
+        Sharded gradients are always reduced at once: kept whole they would not fit.
+        """
+        if now or not isinstance(self.module, DistributedDataParallel):
+            return nullcontext()
+        return self.module.no_sync()
+
+    @torch.no_grad()
+    def average_whole_gradients(self) -> None:
+        """After the last backward pass: average, over ranks, the gradients of the parameters that
+        each rank of a sharded module holds whole."""
+        named = dict(self.raw.named_parameters()) if self._whole else {}
+        gradients = [x for name in self._whole if (x := named[name].grad) is not None]
+        self._average(gradients)
+
+    @torch.no_grad()
+    def average_statistics(self) -> None:
+        """After an update: average over ranks the running statistics that each rank's batch norms
+        took of its own rows, so that checkpoints and measures hold one module's."""
+        if self.world.size > 1:
+            norms = [m for m in self.raw.modules() if isinstance(m, _NormBase)]
+            found = [x for m in norms for x in (m.running_mean, m.running_var) if x is not None]
+            self._average(found)
+
+    def _average(self, tensors: Sequence[Tensor]) -> None:
+        """Average tensors of one type over all ranks, in one exchange."""
+        if tensors:
+            flat = torch.cat([x.flatten() for x in tensors])
+            dist.all_reduce(flat)
+            for x, mean in zip(
+                tensors, (flat / self.world.size).split([x.numel() for x in tensors]), strict=True
+            ):
+                x.copy_(mean.view_as(x))
+
+    def gradients(self) -> list[list[Tensor]]:
+        """The parameters' gradients, by the mesh over which they are sharded."""
+        found: dict[Any, list[Tensor]] = {}
+        for parameter in self.raw.parameters():
+            gradient = parameter.grad
+            if gradient is not None:
+                mesh = gradient.device_mesh if isinstance(gradient, DTensor) else None
+                found.setdefault(mesh, []).append(gradient)
+        return list(found.values())
+
+    def gradient_norm(self) -> Tensor:
+        """The norm of all gradients, equal on all ranks, []."""
+        norms = []
+        for gradients in self.gradients():
+            norm = torch.nn.utils.get_total_norm(gradients)
+            norms.append(norm.full_tensor() if isinstance(norm, DTensor) else norm)
+        return torch.linalg.vector_norm(torch.stack(norms))
+
+    @torch.no_grad()
+    def scale_gradients(self, factor: Tensor) -> None:
+        """Multiply all gradients by a number, []."""
+        for gradients in self.gradients():
+            for gradient in gradients:
+                gradient.mul_(factor)
+
+    @contextmanager
+    def evaluating(self) -> Iterator[nn.Module]:
+        """The module in evaluation mode, without gradient, in the run's precision."""
+        module = self.module if isinstance(self.module, FSDPModule) else self.raw
+        module.eval()
+        try:
+            with torch.no_grad(), self.precision():
+                yield module
+        finally:
+            module.train()
+
+
+def checkpoint_blocks(blocks: Sequence[nn.Module]) -> None:
+    """Keep only the blocks' inputs for the backward pass and compute the rest again then. Done on
+    the instances, so that parameters keep their names."""
+    for block in blocks:
+        block.forward = partial(checkpoint, block.forward, use_reentrant=False)
