@@ -3,12 +3,12 @@
 import re
 from dataclasses import dataclass, replace
 from typing import NamedTuple
-from urllib.parse import quote, urljoin, urlsplit, urlunsplit
 
 from resiliparse.parse.encoding import bytes_to_str, detect_encoding
 from selectolax.lexbor import LexborHTMLParser, LexborNode
 
 from septet.preprocess.text.clean import clean_caption
+from septet.preprocess.urls import UrlError, image_url, resolve
 from septet.schemas.reasons import Rejected
 
 _CONTAINERS = "figure, .figure, .informalfigure, .mediaobject, .wp-caption, .thumb, .gallerybox"
@@ -17,7 +17,6 @@ _LINK_SIGNS = "a.headerlink"  # the paragraph sign that Sphinx adds to captions
 # Attributes that lazy-loading scripts copy into `src`, commonest first.
 _LAZY_SOURCES = ("data-src", "data-original", "data-lazy-src", "data-srcset", "srcset")
 _CHARSET = re.compile(rb"""<meta[^>]{0,200}?charset\s*=\s*["']?\s*([A-Za-z0-9_:.-]{2,40})""", re.I)
-_MAX_URL = 2048
 
 
 class Pair(NamedTuple):
@@ -64,25 +63,12 @@ def decode_page(body: bytes, charset: str | None = None) -> str:
     return str(bytes_to_str(body, detected, fallback_encodings=("utf-8", "cp1252")))
 
 
-def image_url(base: str, link: str) -> str | Rejected:
-    """`link` as an absolute http(s) URL without its fragment, spaces and non-ASCII escaped."""
-    link = link.strip()
-    if link[:5].lower() == "data:":
-        return Rejected("inline_image", link[:40])
+def _base(url: str, href: str) -> str:
+    """The address that links are relative to; a `<base>` that is no URL counts as absent."""
     try:
-        parts = urlsplit(urljoin(base, link))
-        host = (parts.hostname or "").encode("idna").decode() if parts.hostname else ""
-        port = f":{parts.port}" if parts.port else ""
-    except (ValueError, UnicodeError):
-        return Rejected("bad_url", link[:_MAX_URL])
-    if parts.scheme.lower() not in ("http", "https"):
-        return Rejected("url_scheme", parts.scheme[:40] or link[:40])
-    if not host or len(link) > _MAX_URL:
-        return Rejected("bad_url", link[:_MAX_URL])
-    path = quote(parts.path, safe="/%:@!$&'()*+,;=~-._") or "/"
-    query = quote(parts.query, safe="/%:@!$&'()*+,;=~-._?")
-    host = f"[{host}]" if ":" in host else host
-    return urlunsplit((parts.scheme.lower(), host + port, path, query, ""))
+        return resolve(href, url)
+    except UrlError:
+        return url
 
 
 def _source(img: LexborNode) -> str | None:
@@ -126,7 +112,7 @@ def parse_page(body: bytes, url: str, charset: str | None, places: list[str]) ->
     """
     tree = LexborHTMLParser(decode_page(body, charset))
     root, base_node = tree.root, tree.css_first("base[href]")
-    base = urljoin(url, (base_node.attributes.get("href") or "").strip()) if base_node else url
+    base = _base(url, base_node.attributes.get("href") or "") if base_node else url
     language = root.attributes.get("lang") or root.attributes.get("xml:lang") if root else None
     figures = _figure_captions(tree) if "figcaption" in places else {}
     pairs: dict[Pair, None] = {}

@@ -7,25 +7,38 @@ that was checked (a second look-up could give another one).
 
 import asyncio
 import ipaddress
-import re
 import socket
 from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
-from urllib.parse import quote, urljoin, urlsplit
 
 from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
+from septet.preprocess import urls
 from septet.preprocess.http.failures import FetchError
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
-_PATH_SAFE = "/%:@!$&'()*+,;=~-._[]"
-_QUERY_SAFE = _PATH_SAFE + "?"
-_NUMBER = r"(?:0[xX][0-9a-fA-F]*|[0-9]+)"
-_NUMERIC_HOST = re.compile(rf"{_NUMBER}(?:\.{_NUMBER}){{0,3}}")
+_V4 = """0.0.0.0/8 10.0.0.0/8 100.64.0.0/10 127.0.0.0/8 169.254.0.0/16 172.16.0.0/12 192.0.0.0/24
+192.0.2.0/24 192.88.99.0/24 192.168.0.0/16 198.18.0.0/15 198.51.100.0/24 203.0.113.0/24 224.0.0.0/4
+240.0.0.0/4"""
+_SPECIAL_V4 = tuple(ipaddress.IPv4Network(network) for network in _V4.split())
+"""Addresses that are not for the public internet (IANA's registry of special purposes, 2025). Not
+`ipaddress.is_global`: its table follows the patch release of Python."""
+
 _GLOBAL_UNICAST = ipaddress.IPv6Network("2000::/3")
+_V6 = """2001::/23 2001:db8::/32 3fff::/20"""
+_SPECIAL_V6 = tuple(ipaddress.IPv6Network(network) for network in _V6.split())
+"""The parts of 2000::/3 that are not either: protocol assignments with Teredo, documentation."""
+
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
+
+_PORTS = """0 1 7 9 11 13 15 17 19 20 21 22 23 25 37 42 43 53 69 77 79 87 95 101 102 103 104 109 110
+111 113 115 117 119 123 135 137 139 143 161 179 389 427 465 512 513 514 515 526 530 531 532 540 548
+554 556 563 587 601 636 989 990 993 995 1719 1720 1723 2049 3659 4045 4190 5060 5061 6000 6566 6665
+6666 6667 6668 6669 6679 6697 10080"""
+BAD_PORTS = frozenset(int(port) for port in _PORTS.split())
+"""Ports of other services, which browsers refuse (the WHATWG's fetch standard, "bad port")."""
 
 
 def is_public(address: Address) -> bool:
@@ -34,59 +47,37 @@ def is_public(address: Address) -> bool:
     IPv6 addresses that carry an IPv4 one (mapped, 6to4, NAT64) are judged by that one.
     """
     if isinstance(address, ipaddress.IPv4Address):
-        return address.is_global and not address.is_multicast
+        return not any(address in special for special in _SPECIAL_V4)
     carried = address.ipv4_mapped or address.sixtofour
     if address in _NAT64:
         carried = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
     if carried is not None:
         return is_public(carried)
-    return address in _GLOBAL_UNICAST and address.is_global
+    return address in _GLOBAL_UNICAST and not any(address in special for special in _SPECIAL_V6)
 
 
 def literal_address(host: str) -> Address | None:
-    """The address that `host` spells, or None if it is a name.
-
-    Besides the usual forms also those that C libraries accept: 2130706433, 0x7f.1, 0177.0.0.1.
-    """
+    """The address that a URL's host is, or None if it is a name."""
     try:
         return ipaddress.ip_address(host)
     except ValueError:
-        if _NUMERIC_HOST.fullmatch(host):
-            try:
-                return ipaddress.IPv4Address(socket.inet_aton(host))
-            except OSError as error:
-                raise FetchError("url", "host is no address") from error
         return None
 
 
 def parse_url(text: str, base: URL | None = None) -> URL:
-    """An http(s) URL in the form in which it is requested; relative to `base` if one is given.
+    """The http(s) URL to request, as `septet.preprocess.urls.resolve` gives it.
 
-    Percent-escapes are kept as they are (signed URLs break when they are rewritten); characters
-    that may not stand in a URL are escaped as UTF-8; host names go to IDNA and numeric hosts to
-    the usual form; a fragment is dropped.
+    Args:
+        text: A URL, or a redirect's target.
+        base: What a target is relative to.
 
     Raises:
         FetchError: `url` or `scheme`.
     """
     try:
-        parts = urlsplit(urljoin(str(base), text) if base else text.strip())
-        if parts.scheme not in ("http", "https"):
-            raise FetchError("scheme", parts.scheme[:20] or "none")
-        if not parts.hostname:
-            raise FetchError("url", "no host")
-        if parts.username is not None:
-            raise FetchError("url", "carries a user name")
-        host = URL.build(scheme=parts.scheme, host=parts.hostname.rstrip(".")).raw_host or ""
-        address = literal_address(host)
-        if address is not None:
-            host = f"[{address}]" if address.version == 6 else str(address)
-        port = f":{parts.port}" if parts.port is not None else ""
-        path = quote(parts.path or "/", safe=_PATH_SAFE, errors="surrogateescape")
-        query = quote(parts.query, safe=_QUERY_SAFE, errors="surrogateescape")
-        return URL(
-            f"{parts.scheme}://{host}{port}{path}" + (f"?{query}" if query else ""), encoded=True
-        )
+        return URL(urls.resolve(text, str(base) if base else None), encoded=True)
+    except urls.UrlError as error:
+        raise FetchError(error.part, error.detail) from error
     except ValueError as error:
         raise FetchError("url", type(error).__name__) from error
 
@@ -96,20 +87,21 @@ def _is_allowed(host: str, port: int | None, allowed_hosts: Collection[str]) -> 
     return name in allowed_hosts or f"{name}:{port}" in allowed_hosts
 
 
-def check_literal(url: URL, allowed_hosts: Collection[str]) -> None:
-    """Refuse a URL whose host is itself an address that is not public.
+def check_address(url: URL, allowed_hosts: Collection[str]) -> None:
+    """Refuse a URL whose host is itself an address that is not public, or whose port is that of
+    another service.
 
     Raises:
         FetchError: `address`.
     """
     host = url.raw_host or ""
+    if _is_allowed(host, url.port, allowed_hosts):
+        return
     address = literal_address(host)
-    if (
-        address is not None
-        and not is_public(address)
-        and not _is_allowed(host, url.port, allowed_hosts)
-    ):
+    if address is not None and not is_public(address):
         raise FetchError("address", host)
+    if url.port in BAD_PORTS:
+        raise FetchError("address", f"port {url.port}")
 
 
 class PublicResolver(AbstractResolver):

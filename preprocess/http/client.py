@@ -24,7 +24,7 @@ from functools import lru_cache
 import aiohttp
 from yarl import URL
 
-from septet.preprocess.http.addresses import PublicResolver, check_literal, parse_url
+from septet.preprocess.http.addresses import PublicResolver, check_address, parse_url
 from septet.preprocess.http.body import read_body
 from septet.preprocess.http.connections import GuardedConnector
 from septet.preprocess.http.failures import FetchError, explain
@@ -100,7 +100,7 @@ async def fetch_all(
     for text in urls:
         try:
             url = parse_url(text)
-            check_literal(url, settings.allowed_hosts)
+            check_address(url, settings.allowed_hosts)
         except RejectedError as failure:
             await on_done(Fetched(text, None, failure.reason, failure.value))
         else:
@@ -223,7 +223,7 @@ class _Fetcher:
         """Request `url` and what it redirects to; give the body at the end."""
         first = url.origin()
         for _ in range(self._settings.max_redirects + 1):
-            check_literal(url, self._settings.allowed_hosts)
+            check_address(url, self._settings.allowed_hosts)
             host = url.raw_host or ""
             place = self._places.setdefault(host, asyncio.Semaphore(self._settings.per_host))
             async with place:

@@ -2,8 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from septet.preprocess.html.pages import Pair, decode_page, image_url, parse_page
-from septet.schemas.reasons import Rejected
+from septet.preprocess.html.pages import Pair, decode_page, parse_page
 
 URL = "https://example.org/docs/page.html"
 PLACES = ["alt", "figcaption"]
@@ -83,42 +82,21 @@ def test_wrong_charsets(body: bytes, charset: str | None, text: str) -> None:
     assert text in decode_page(body, charset)
 
 
-@pytest.mark.parametrize(
-    ("link", "url"),
-    [
-        ("../a.png", "https://example.org/a.png"),
-        ("HTTP://Example.ORG:80/ü?q=ä#f", "http://example.org:80/%C3%BC?q=%C3%A4"),
-        ("//bücher.example/x", "https://xn--bcher-kva.example/x"),
-        ("a%20b.png", "https://example.org/docs/a%20b.png"),
-    ],
-)
-def test_urls_are_absolute_and_escaped(link: str, url: str) -> None:
-    assert image_url(URL, link) == url
-
-
-@pytest.mark.parametrize(
-    ("link", "reason"),
-    [
-        ("javascript:alert(1)", "url_scheme"),
-        ("file:///etc/passwd", "url_scheme"),
-        ("http://[::1", "bad_url"),
-        ("http://", "bad_url"),
-        ("http://a:99999/x", "bad_url"),
-        ("x" * 3000, "bad_url"),
-    ],
-)
-def test_bad_urls_say_why(link: str, reason: str) -> None:
-    found = image_url(URL, link)
-    assert isinstance(found, Rejected) and found.reason == reason
-
-
 @given(st.binary(max_size=300) | st.text(alphabet="<>imgfigurecaption src=alt\"'/&;!-", max_size=300).map(str.encode))  # fmt: skip
 def test_no_page_breaks_it(body: bytes) -> None:
     page = parse_page(body, URL, None, ["alt", "figcaption", "title"])
     assert all(isinstance(pair, Pair) and pair.caption for pair in page.pairs)
 
 
-@given(st.text(max_size=60))
-def test_no_link_breaks_it(link: str) -> None:
-    found = image_url(URL, link)
-    assert isinstance(found, Rejected) or found.isascii()
+@pytest.mark.parametrize("base", ["http://[", "javascript:x", "data:text/html,x", "mailto:a@b"])
+def test_a_base_that_cannot_be_used_counts_as_absent(base: str) -> None:
+    assert pairs(f"<base href='{base}'><img src=a.png alt='A cat'>")[0][0] == (
+        "https://example.org/docs/a.png"
+    )
+
+
+def test_a_page_whose_own_address_cannot_be_used() -> None:
+    html = b"<base href='/x'><img src=http://e.org/a.png alt='A cat'><img src=b.png alt='A dog'>"
+    page = parse_page(html, "http://[", None, PLACES)
+    assert [pair.image_url for pair in page.pairs] == ["http://e.org/a.png"]
+    assert [bad.caption for bad in page.bad_urls] == ["A dog"]

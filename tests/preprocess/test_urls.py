@@ -1,0 +1,125 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from septet.preprocess.http.addresses import parse_url
+from septet.preprocess.urls import UrlError, image_url, is_placeholder, resolve
+from septet.schemas.reasons import Rejected
+
+BASE = "https://example.org/docs/page.html?q#f"
+
+SAME = [
+    # What one address may be written as, and the one form of it.
+    ("HTTP://E.COM:80/a.jpg", "http://e.com/a.jpg"),
+    ("https://e.com:443/a.jpg", "https://e.com/a.jpg"),
+    ("http://e.com:443/a.jpg", "http://e.com:443/a.jpg"),
+    ("http://e.com./a.jpg", "http://e.com/a.jpg"),
+    ("http://e.com/a.jpg#part", "http://e.com/a.jpg"),
+    ("http://e.com", "http://e.com/"),
+    ("http://e.com\\a\\b.jpg", "http://e.com/a/b.jpg"),
+    ("http:\\\\e.com/a.jpg", "http://e.com/a.jpg"),
+    ("ht\ntp://e.com/a\tb.jpg", "http://e.com/ab.jpg"),
+    (" \x00http://e.com/a.jpg\x1f ", "http://e.com/a.jpg"),
+    ("http://e.com/a/./b/../c.jpg", "http://e.com/a/c.jpg"),
+    ("http://e.com/a/%2e%2E/c.jpg", "http://e.com/c.jpg"),
+    ("http://e.com/a%2Fb.jpg", "http://e.com/a%2Fb.jpg"),
+    ("http://straße.de/a.jpg", "http://xn--strae-oqa.de/a.jpg"),
+    ("http://faß.de/", "http://xn--fa-hia.de/"),
+    ("http://BÜCHER.example/", "http://xn--bcher-kva.example/"),
+    ("http://例え.jp/絵", "http://xn--r8jz45g.jp/%E7%B5%B5"),
+    ("http://e.com。/x", "http://e.com/x"),
+    ("http://ﾉ.com/", "http://xn--ldk.com/"),
+    ("http://a%62.com/", "http://ab.com/"),
+    ("http://0x7f.1/", "http://127.0.0.1/"),
+    ("http://[0:0::1]/", "http://[::1]/"),
+    ("http://e.com/a b.jpg?c d|'\"<>", "http://e.com/a%20b.jpg?c%20d|%27%22%3C%3E"),
+    ('http://e.com/a"<>`{}^', "http://e.com/a%22%3C%3E%60%7B%7D%5E"),
+    ("http://e.com/ü?ä", "http://e.com/%C3%BC?%C3%A4"),
+    ("http://e.com/100%.jpg?%zz", "http://e.com/100%.jpg?%zz"),
+    ("http://e.com/%7ea?s=a%2Bb%20c&t=%41", "http://e.com/%7ea?s=a%2Bb%20c&t=%41"),
+    ("http://e.com/caf\udcc3\udca9", "http://e.com/caf%C3%A9"),
+    ("http://e.com/caf\udce9", "http://e.com/caf%E9"),
+    ("http://e.com/\ud800.jpg", "http://e.com/%EF%BF%BD.jpg"),
+    # Relative ones.
+    ("../a.png", "https://example.org/a.png"),
+    ("//cdn.example/x", "https://cdn.example/x"),
+    ("?x=1", "https://example.org/docs/page.html?x=1"),
+    ("https:a.png", "https://example.org/docs/a.png"),
+]
+
+
+@pytest.mark.parametrize(("link", "url"), SAME)
+def test_one_form_for_one_address(link, url):
+    assert resolve(link, BASE) == url
+    assert resolve(url) == url
+    assert str(parse_url(url)) == url
+    assert image_url(BASE, link) == url
+
+
+@pytest.mark.parametrize(
+    ("link", "reason", "value"),
+    [
+        ("", "bad_url", ""),
+        ("  ", "bad_url", ""),
+        ("#", "bad_url", "#"),
+        ("#gallery", "bad_url", "#gallery"),
+        ("undefined", "bad_url", "undefined"),
+        ("NULL", "bad_url", "NULL"),
+        ("about:blank", "bad_url", "about:blank"),
+        ("[object Object]", "bad_url", "[object Object]"),
+        ("{{ image.src }}", "bad_url", "{{ image.src }}"),
+        ("/img/${id}.jpg", "bad_url", "/img/${id}.jpg"),
+        ("https://e.org/%7B%7Bid%7D%7D.jpg", "bad_url", "https://e.org/%7B%7Bid%7D%7D.jpg"),
+        ("<%= src %>", "bad_url", "<%= src %>"),
+        ("javascript:void(0)", "bad_url", "javascript:void(0)"),
+        ("data:image/gif;base64,R0lGOD", "inline_image", "data:image/gif;base64,R0lGOD"),
+        ("DATA:image/gif;base64," + "A" * 90, "inline_image", "DATA:image/gif;base64," + "A" * 18),
+        ("ftp://e.org/a.jpg", "url_scheme", "ftp"),
+        ("file:///etc/passwd", "url_scheme", "file"),
+        ("C:\\images\\a.jpg", "url_scheme", "c"),
+        ("http://[", "bad_url", "http://["),
+        ("http://", "bad_url", "http://"),
+        ("http://a:99999/x", "bad_url", "http://a:99999/x"),
+        ("http://999.999.999.999/", "bad_url", "http://999.999.999.999/"),
+        ("http://user:pw@e.com/a.jpg", "bad_url", "http://user:pw@e.com/a.jpg"),
+        ("http://" + "a" * 64 + ".com/", "bad_url", "http://" + "a" * 64 + ".com/"),
+        ("http://a..b/", "bad_url", "http://a..b/"),
+        ("http://exa mple.org/", "bad_url", "http://exa mple.org/"),
+        ("x" * 3000, "bad_url", "x" * 2048),
+    ],
+)
+def test_links_that_are_no_address_say_why(link, reason, value):
+    assert image_url(BASE, link) == Rejected(reason, value)
+
+
+def test_a_base_that_cannot_be_used_counts_as_absent():
+    assert image_url("http://[", "http://e.org/a.jpg") == "http://e.org/a.jpg"
+    assert image_url("http://[", "a.jpg") == Rejected("url_scheme", "none")
+    assert image_url("", "//e.org/a.jpg") == Rejected("url_scheme", "none")
+
+
+def test_words_that_are_no_placeholders():
+    for link in ("null.jpg", "none/a.jpg", "/undefined/x.jpg", "a.jpg#x", "{a}.jpg"):
+        assert not is_placeholder(link)
+
+
+@given(st.text(max_size=60) | st.text(max_size=40).map("http://".__add__), st.text(max_size=20))
+def test_any_link_gives_an_address_or_says_why(link, base):
+    found = image_url(base, link)
+    if isinstance(found, Rejected):
+        assert found.value.encode() is not None
+    else:
+        assert found.isascii()
+        assert found.startswith(("http://", "https://"))
+        assert image_url("", found) in (found, Rejected("bad_url", found))
+
+
+@given(st.text(max_size=60) | st.text(max_size=40).map("http://".__add__))
+def test_one_form_stays_that_form(link):
+    try:
+        url = resolve(link)
+    except UrlError as error:
+        assert error.part in ("url", "scheme")
+    else:
+        assert resolve(url) == url
+        assert str(parse_url(url)) == url
