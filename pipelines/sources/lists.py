@@ -20,10 +20,10 @@ from septet.pipelines.sources.cuts import cut_lines, cut_quoted_lines, cut_row_g
 from septet.pipelines.sources.paths import folder_label, locate, name_within
 from septet.pipelines.sources.values import as_captions, as_json, as_text, scrub
 from septet.preprocess import files
-from septet.preprocess.html.pages import image_url
 from septet.preprocess.lists.lines import ListError
 from septet.preprocess.lists.rows import Kind, column_names, is_whole, kind_of, read_rows
 from septet.preprocess.text.clean import clean_caption
+from septet.preprocess.urls import image_url
 from septet.schemas.reasons import Rejected, RejectedError
 from septet.schemas.sources import ListSource
 

@@ -9,9 +9,10 @@ from typing import BinaryIO
 from septet.pipelines.sources import base
 from septet.pipelines.sources.base import Facts, ImageLocation, Input, InputError, Pair, Source
 from septet.preprocess import files
-from septet.preprocess.html.pages import image_url, parse_page
+from septet.preprocess.html.pages import parse_page
 from septet.preprocess.http.body import decode_stored, split_head
 from septet.preprocess.images.sniff import image_kind
+from septet.preprocess.urls import image_url
 from septet.preprocess.warc.records import (
     MAX_BLOCK_BYTES,
     Damage,

@@ -22,7 +22,7 @@ _LABELS = ("", "identity", "none", "binary", "aws-chunked", "utf-8", "utf8")
 _MAX_CODINGS = 3
 _MAX_MEMBERS = 10_000
 _ZSTD_WINDOW = 2**23  # RFC 9659: what a decoder of this coding must support, and may stop at
-_ZSTD_STEP = 2**10  # a block of 4 bytes may stand for 128 KiB, so no step gives more than 32 MiB
+_ZSTD_STEP = 2**8  # a block of 4 bytes may stand for 128 KiB, so no step gives more than 8 MiB
 
 
 async def read_body(response: aiohttp.ClientResponse, max_bytes: int) -> bytes:
