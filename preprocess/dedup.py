@@ -7,7 +7,9 @@ import pyarrow.compute as pc
 from septet.preprocess.text.ids import caption_hashes, split_ids
 from septet.schemas.recipe import Dedup
 
-_ORDER = ["page_url", "source", "caption_from", "page_language", "extra"]
+_ORDER = [
+    "page_url", "source", "caption_from", "page_language", "extra", "language", "language_score",
+]  # fmt: skip
 _MOST_IMAGES_COUNTED = 1024
 
 
