@@ -50,6 +50,8 @@ class StageResult:
 class BuildResult:
     """A finished build."""
 
+    corpus: str
+    """Its folder."""
     manifest: Manifest
     stages: list[StageResult]
     columns: list[ColumnManifest]
@@ -147,7 +149,7 @@ def build(
         refresh_report(corpus, worked)
     manifest = read_head(corpus)
     nothing = not worked and all(result.skipped for result in results)
-    return BuildResult(manifest, results, columns, nothing)
+    return BuildResult(corpus, manifest, results, columns, nothing)
 
 
 def _require_samples(results: list[StageResult]) -> None:

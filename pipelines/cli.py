@@ -1,218 +1,144 @@
-"""The front door: `septet`."""
+"""The command line `septet`. Each command's code is imported only when it is called."""
 
+import importlib
 import sys
-from importlib.metadata import entry_points
-from pathlib import Path
-from typing import Annotated
+from collections.abc import Callable
+from importlib.metadata import EntryPoint, entry_points
+from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.markup import escape
+from typer.core import TyperCommand, TyperGroup
 
-from septet.pipelines import quiet  # noqa: F401  (before anything imports Beam)
-from septet.pipelines.report.readable import clean
+_SETTINGS: dict[str, Any] = {
+    "rich_markup_mode": "markdown",
+    "pretty_exceptions_enable": False,
+    "context_settings": {"help_option_names": ["-h", "--help"]},
+}
+
+COMMANDS = {
+    "build": ("septet.pipelines.commands:build",
+              "Build a corpus from a recipe; resume it; or do nothing where it is up to date."),
+    "index": ("septet.pipelines.commands:index",
+              "Give any folder of WebDataset shards sidecars and a manifest, so that it is a "
+              "corpus."),
+    "check": ("septet.pipelines.commands:check",
+              "Check a corpus and its columns against their manifests."),
+    "annotate": ("septet.pipelines.annotate.commands:annotate",
+                 "Make a column: one annotation of every sample, beside the base shards."),
+    "columns": ("septet.pipelines.annotate.commands:columns",
+                "List the kinds of columns that are installed, or the settings of one."),
+    "stats": ("septet.pipelines.report.commands:stats",
+              "Count what a corpus holds and what its build dropped."),
+    "show": ("septet.pipelines.report.commands:show",
+             "Print one sample: its caption, its metadata and what the tar holds of it."),
+}  # fmt: skip
+"""Name, where the code is, and the first line of its help."""
+
+ENTRY_POINTS = "septet.commands"
+"""Group of entry points of further commands, Septet's own trainers' and other packages'."""
+_KNOWN = {"train": "Train a model on a corpus."}
+
+
+class LazyGroup(TyperGroup):
+    """A group of commands whose code is imported when one is called, and not for the group's own
+    help."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self._listing = False
+        self._elsewhere = {entry.name: entry for entry in entry_points(group=ENTRY_POINTS)}
+        for name, (_, text) in COMMANDS.items():
+            self.commands[name] = TyperCommand(name, help=text)
+        for name, entry in self._elsewhere.items():
+            text = _KNOWN.get(name, f"A command of {_package(entry)}.")
+            self.commands[name] = TyperCommand(name, help=text)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """The command of that name, imported unless only its first line is wanted."""
+        if cmd_name not in self.commands or self._listing:
+            return self.commands.get(cmd_name)
+        if cmd_name in self._elsewhere:
+            function = self._elsewhere[cmd_name].load()
+        else:
+            module, _, attribute = COMMANDS[cmd_name][0].partition(":")
+            function = getattr(importlib.import_module(module), attribute)
+        return _command(cmd_name, function)
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """Write the group's help, without importing a command."""
+        self._listing = True
+        super().format_help(ctx, formatter)
+
+    def shell_complete(self, ctx: Any, incomplete: str) -> Any:
+        """Names of commands that begin so, without importing one."""
+        self._listing = True
+        return super().shell_complete(ctx, incomplete)
+
+
+def _command(name: str, function: Callable[..., Any]) -> Any:
+    alone = typer.Typer(add_completion=False, **_SETTINGS)
+    alone.command(name)(function)
+    return typer.main.get_command(alone)
+
+
+def _package(entry: EntryPoint) -> str:
+    return entry.dist.name if entry.dist else entry.module.partition(".")[0]
+
 
 app = typer.Typer(
     name="septet",
+    cls=LazyGroup,
     help="From crawled pages to vision-language pretraining: one corpus engine, seven recipes.\n\n"
     "A first round: septet build examples/recipes/demo.yaml, then septet stats corpora/demo, "
     "then septet train clip corpora/demo --preset debug.",
     no_args_is_help=True,
-    rich_markup_mode="markdown",
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    **_SETTINGS,
 )
-_console = Console(stderr=True)
 
 
-@app.command()
-def build(
-    recipe: Annotated[Path, typer.Argument(help="The recipe, a YAML file.", show_default=False)],
-    out: Annotated[
-        str | None,
-        typer.Option("--out", "-o", help="The corpus folder or URL; corpora/NAME when absent."),
-    ] = None,
-    workers: Annotated[
-        int | None,
-        typer.Option(help="Worker processes of the local runner; one a core when absent."),
-    ] = None,
-    runner: Annotated[str, typer.Option(help="Where the pipelines run.")] = "local",
-    beam: Annotated[
-        list[str] | None,
-        typer.Option(help="A further flag for Beam, such as --beam=--save_main_session."),
-    ] = None,
-    explain: Annotated[
-        bool, typer.Option("--explain", help="Print the resolved stages and run nothing.")
-    ] = False,
-    dry_run: Annotated[
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"septet {version('septet')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
         bool,
-        typer.Option(
-            "--dry-run",
-            help="With --runner dataflow: translate the graphs, measure them here on the recipe's "
-            "inputs, and print what the build would cost. Needs no account and no network.",
-        ),
+        typer.Option("--version", callback=_print_version, is_eager=True,
+                     help="Print the version and end."),
     ] = False,
-    retry: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="CLASS",
-            help="Fetch images again that failed for reasons of this class, such as passing "
-            "(docs/reasons.md has the classes).",
-        ),
-    ] = None,
-    price_vcpu_hour: Annotated[
-        float, typer.Option(help="Price of a vCPU for an hour, for --dry-run.")
-    ] = 0.0,
-    price_memory_gb_hour: Annotated[
-        float, typer.Option(help="Price of a GB of memory for an hour, for --dry-run.")
-    ] = 0.0,
-    price_shuffle_gb: Annotated[
-        float, typer.Option(help="Price of a shuffled GB, for --dry-run.")
-    ] = 0.0,
-) -> None:
-    """Build a corpus from a recipe; resume it; or do nothing where it is whole.
-
-    Only what changed is done again, and no image is fetched twice.
-
-    **Examples**
-
-    septet build examples/recipes/demo.yaml
-
-    septet build my.yaml --out /data/my-corpus --workers 8
-
-    septet build my.yaml --explain
-
-    septet build sample.yaml --runner dataflow --dry-run --price-vcpu-hour 0.06
-    """
-    from septet.pipelines.annotate.from_recipe import recipe_columns
-    from septet.pipelines.build import build as run_build
-    from septet.pipelines.build import resolve
-    from septet.pipelines.dry_run import dry_run as run_dry
-    from septet.pipelines.explain import explain_stages
-    from septet.pipelines.progress import BuildProgress
-    from septet.pipelines.runners import make_runner
-    from septet.pipelines.runners.cost import Prices
-    from septet.pipelines.runners.dataflow import DataflowRunner
-    from septet.schemas.recipe_file import parse_recipe
-
-    if not recipe.is_file():
-        raise ValueError(f"{recipe}: no such recipe file")
-    parsed = parse_recipe(recipe.read_text(encoding="utf-8"), str(recipe))
-    folder = str(recipe.resolve().parent)
-    corpus = out or str(Path("corpora") / parsed.name)
-    if explain:
-        columns = recipe_columns(parsed, folder)
-        explain_stages(parsed, resolve(parsed, folder, corpus), columns, Console())
-        return
-    inputs = [str(path) for source in parsed.sources for path in source.paths]
-    chosen = make_runner(runner, workers, beam or [], corpus, inputs)
-    if dry_run:
-        if not isinstance(chosen, DataflowRunner):
-            raise ValueError("--dry-run goes with --runner dataflow; --explain with any runner")
-        prices = Prices(price_vcpu_hour, price_memory_gb_hour, price_shuffle_gb)
-        run_dry(parsed, folder, chosen, prices, Console(width=max(_console.width, 120)))
-        return
-    chosen.check()
-    result = run_build(parsed, folder, corpus, chosen, BuildProgress(_console), retry or [])
-    if result.nothing_to_do:
-        _console.print(f"{corpus} is whole already: nothing to do")
-    for column in result.columns:
-        _console.print(f"column {column.name}: {column.values:,} values")
-    _console.print(
-        f"[bold]{result.manifest.samples:,}[/] samples in {result.manifest.shards:,} shards: "
-        f"{corpus}\nreport: {corpus.rstrip('/')}/stats/report.html"
-    )
-
-
-@app.command()
-def index(
-    folder: Annotated[str, typer.Argument(help="A folder of img2dataset or WebDataset shards.")],
-    name: Annotated[str | None, typer.Option(help="Name of the corpus; the folder's.")] = None,
-) -> None:
-    """Give any folder of WebDataset shards sidecars and a manifest, so that it is a corpus.
-
-    The tars are read once and left as they are; sidecars go into `index/` below the folder. Rows
-    of img2dataset's own Parquet files are joined in where their keys match. A tar that is cut short
-    is named and left out, and the status is 1; samples and rows that are of no use are counted.
-
-    **Example**
-
-    septet index /data/laion/00000-of-00100
-    """
-    from septet.pipelines.index import index_folder
-
-    found = index_folder(folder, name, _console)
-    for note in found.notes:
-        _console.print(note, markup=False, soft_wrap=True)
-    for tar in found.left_out:
-        _console.print(f"left out: {tar}", markup=False, soft_wrap=True)
-    manifest = found.manifest
-    _console.print(f"{manifest.samples:,} samples in {manifest.shards:,} shards: {folder}")
-    if found.left_out:
-        raise typer.Exit(1)
-
-
-@app.command()
-def check(
-    corpus: Annotated[str, typer.Argument(help="A corpus folder.")],
-    decode: Annotated[bool, typer.Option("--decode", help="Decode every image, too.")] = False,
-    trust: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="MODULE:CLASS",
-            help="Import this class, if a column was made with it, and let it check its values. "
-            "Nothing else that the corpus names is imported.",
-        ),
-    ] = None,
-) -> None:
-    """Check a corpus and its columns against their manifests: digests, offsets, checksums, order
-    and keys; of columns also alignment with the base, types, shapes and ranges of all values.
-
-    Ends with status 1, and a line for each fault, when anything is not as it should be.
-
-    **Example**
-
-    septet check corpora/demo --decode
-    """
-    from septet.pipelines.annotate.check import check_columns
-    from septet.pipelines.check import check_corpus
-
-    faults = check_corpus(corpus, decode, _console)
-    faults += check_columns(corpus, _console, trust or ())
-    for fault in faults:
-        print(fault)
-    if faults:
-        raise typer.Exit(1)
-    _console.print(f"{corpus}: no fault found")
-
-
-def _mount() -> None:
-    """Add the commands that live in rooms of their own; those of other packages by entry point."""
-    from septet.pipelines.annotate.commands import annotate, columns
-    from septet.pipelines.report.commands import show, stats
-
-    app.command("annotate")(annotate)
-    app.command("columns")(columns)
-    app.command("stats")(stats)
-    app.command("show")(show)
-    for entry in entry_points(group="septet.commands"):
-        app.command(entry.name)(entry.load())
-
-
-_mount()
+) -> None:  # fmt: skip
+    """Options of `septet` itself."""
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line; a user's error is one message and status 2."""
-    from septet.pipelines.runners import StageFailed
-
     try:
         app(arguments)
-    except (ValueError, OSError, StageFailed) as error:
-        _console.print(
-            f"[bold red]septet:[/] {escape(clean(str(error)))}", highlight=False, soft_wrap=True
-        )
-        sys.exit(2)
+    except (ValueError, OSError) as error:
+        _fail(error)
+    except RuntimeError as error:
+        # Imported only here: whoever raised it has imported it.
+        base = sys.modules.get("septet.pipelines.runners.base")
+        if base is None or not isinstance(error, base.StageFailed):
+            raise
+        _fail(error)
+
+
+def _fail(error: Exception) -> None:
+    from rich.console import Console
+    from rich.markup import escape
+
+    from septet.pipelines.report.readable import clean
+
+    Console(stderr=True).print(
+        f"[bold red]septet:[/] {escape(clean(str(error)))}", highlight=False, soft_wrap=True
+    )
+    sys.exit(2)
 
 
 if __name__ == "__main__":

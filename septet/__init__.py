@@ -1,1 +1,275 @@
-"""Septet: from crawled pages to vision-language pretraining."""
+"""Septet: from crawled pages to vision-language pretraining.
+
+What the command `septet` does, as functions:
+
+```python
+import septet
+
+result = septet.build("recipe.yaml")
+corpus = septet.open(result.corpus)
+sample = corpus[0]  # {"jpg": b"...", "txt": b"...", "json": b"..."}
+```
+
+Importing `septet` imports nothing else: each function imports what it needs when it is called. A
+user's mistake is a `ValueError` that says what was expected, what was found and what to do.
+"""
+
+from collections.abc import Mapping, Sequence
+from os import PathLike, fspath
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from septet.pipelines.build import BuildResult
+    from septet.pipelines.index import Indexed
+    from septet.pipelines.report.figures import Statistics
+    from septet.preprocess.shards.reader import Corpus
+    from septet.schemas.columns import ColumnManifest
+
+__all__ = ["annotate", "build", "check", "index", "open", "stats", "train"]
+
+Path = str | PathLike[str]
+"""A local path, or a URL that fsspec knows (`s3://…`, `gs://…`)."""
+
+
+def open(corpus: Path) -> "Corpus":
+    """A corpus, for reading: a sequence of samples, each a dict of extension to bytes.
+
+    Args:
+        corpus: A folder that `septet build` or `septet index` made.
+
+    Raises:
+        ValueError: it is no corpus, or of a newer format than this version reads.
+    """
+    from septet.preprocess.shards.reader import Corpus
+
+    return Corpus(fspath(corpus))
+
+
+def build(
+    recipe: Path,
+    out: Path | None = None,
+    *,
+    runner: str = "local",
+    workers: int | None = None,
+    beam: Sequence[str] = (),
+    retry: Sequence[str] = (),
+    console: "Console | None" = None,
+) -> "BuildResult":
+    """Build a corpus from a recipe; resume it; or do nothing where it is up to date.
+
+    Args:
+        recipe: The recipe, a YAML file.
+        out: The corpus folder; `corpora/NAME` when absent.
+        runner: Where the stages run: local, embedded, prism, spark or dataflow.
+        workers: Worker processes of the local runner; one a core when absent.
+        beam: Flags for Beam on any other runner.
+        retry: Classes of failures (`docs/reasons.md`) whose images are fetched again.
+        console: Where progress is printed; nowhere when absent.
+
+    Raises:
+        ValueError: the recipe, an input or a flag is not as it should be, or another process is at
+            work in the folder.
+        septet.pipelines.runners.StageFailed: a stage failed; what it finished is kept.
+    """
+    from pathlib import Path as LocalPath
+
+    from septet.pipelines import up_to_date
+    from septet.pipelines.build import build as run_build
+    from septet.pipelines.inputs import find_inputs, image_roots
+    from septet.pipelines.progress import BuildProgress
+    from septet.pipelines.runners import make_runner
+    from septet.schemas.recipe_file import parse_recipe
+
+    file = LocalPath(fspath(recipe))
+    if not file.is_file():
+        raise ValueError(f"{file}: no such recipe file")
+    text = file.read_text(encoding="utf-8")
+    parsed = parse_recipe(text, str(file))
+    folder = str(file.absolute().parent)
+    corpus = up_to_date.find_corpus(text, fspath(out) if out is not None else None)
+    corpus = corpus or str(LocalPath("corpora") / parsed.name)
+    patterns = [str(path) for source in parsed.sources for path in source.paths]
+    chosen = make_runner(runner, workers, beam, corpus, patterns)
+    try:
+        chosen.check()
+        up_to_date.forget(corpus)
+        progress = BuildProgress(console or _nowhere())
+        result = run_build(parsed, folder, corpus, chosen, progress, retry)
+    finally:
+        chosen.close()
+    if not parsed.annotate:
+        inputs = find_inputs(parsed, folder, corpus)
+        roots = [root.path for root in image_roots(parsed, inputs, folder).values()]
+        paths = [one.path for one in inputs]
+        figures = {"samples": result.manifest.samples, "shards": result.manifest.shards}
+        up_to_date.note(corpus, file, text, patterns, paths, roots, figures)
+    return result
+
+
+def annotate(
+    corpus: Path,
+    column: str,
+    *,
+    name: str | None = None,
+    settings: Mapping[str, Any] | None = None,
+    only_missing: bool = False,
+    runner: str = "local",
+    workers: int | None = None,
+    beam: Sequence[str] = (),
+    console: "Console | None" = None,
+) -> "ColumnManifest":
+    """Make a column: one annotation of every sample, beside the base shards.
+
+    Args:
+        corpus: A corpus folder.
+        column: Kind of column, or "module:Class" of one of your own.
+        name: What to call it in this corpus; the kind when absent.
+        settings: Settings of the column.
+        only_missing: Refuse to make anew what was made with other settings or models.
+        runner: Where it runs, as in `build`.
+        workers: Worker processes of the local runner; one a core when absent.
+        beam: Flags for Beam on any other runner.
+        console: Where progress is printed; nowhere when absent.
+
+    Raises:
+        ValueError: no such kind, settings or models that do not fit, or another process is at work
+            in the folder.
+        septet.pipelines.runners.StageFailed: it failed; shards that were finished are kept.
+    """
+    from septet.pipelines.annotate.annotate import annotate as run_annotate
+    from septet.pipelines.annotate.annotate import plan_column
+    from septet.pipelines.progress import BuildProgress
+    from septet.pipelines.report.page import refresh_report
+    from septet.pipelines.runners import make_runner
+
+    path = fspath(corpus)
+    plan = plan_column(path, name or column, column, settings or {})
+    chosen = make_runner(runner, workers, beam, path)
+    try:
+        chosen.check()
+        progress = BuildProgress(console or _nowhere())
+        manifest, worked = run_annotate(plan, only_missing, chosen, progress)
+    finally:
+        chosen.close()
+    if worked:
+        refresh_report(path, {plan.name: plan.column})
+    elif console is not None:
+        console.print(f"{plan.folder} is up to date: nothing to do", soft_wrap=True)
+    return manifest
+
+
+def index(folder: Path, name: str | None = None, *, console: "Console | None" = None) -> "Indexed":
+    """Give any folder of WebDataset shards sidecars and a manifest, so that it is a corpus.
+
+    Args:
+        folder: Holds `*.tar`, which are read once and left as they are.
+        name: Name of the corpus; the folder's when absent.
+        console: Where progress is printed; nowhere when absent.
+
+    Returns:
+        The corpus's head, the tars that were left out, and notes of what else the folder holds.
+
+    Raises:
+        ValueError: the shards are not such that a corpus can be made of them.
+    """
+    from septet.pipelines.index import index_folder
+
+    return index_folder(fspath(folder), name, console or _nowhere())
+
+
+def check(
+    corpus: Path,
+    *,
+    decode: bool = False,
+    trust: Sequence[str] = (),
+    console: "Console | None" = None,
+) -> list[str]:
+    """Check a corpus and its columns against their manifests.
+
+    Args:
+        corpus: A corpus folder.
+        decode: Decode every image, too.
+        trust: Classes ("module:Class") of columns that may be imported to check their values;
+            nothing else that the corpus names is.
+        console: Where progress is printed; nowhere when absent.
+
+    Returns:
+        A sentence for each fault; empty where there is none.
+    """
+    from septet.pipelines.annotate.check import check_columns
+    from septet.pipelines.check import check_corpus
+
+    path, where = fspath(corpus), console or _nowhere()
+    return check_corpus(path, decode, where) + check_columns(path, where, trust)
+
+
+def stats(corpus: Path) -> "Statistics":
+    """Count what a corpus holds and what its build dropped.
+
+    Args:
+        corpus: A corpus folder.
+
+    Raises:
+        ValueError: it is no corpus.
+    """
+    from septet.pipelines.report.statistics import column_figures, corpus_statistics
+
+    path = fspath(corpus)
+    return corpus_statistics(path).model_copy(update={"columns": column_figures(path) or None})
+
+
+def train(
+    model: str,
+    corpora: Path | Sequence[Path],
+    *,
+    preset: str = "debug",
+    out: Path | None = None,
+    settings: Mapping[str, Any] | None = None,
+    held_out: Path | None = None,
+    initial: Sequence[Path] = (),
+    resume: bool = True,
+) -> int:
+    """Train a model on a corpus; a run that was stopped goes on where it was.
+
+    Args:
+        model: clip, flava, ernie_vil or beit3.
+        corpora: A corpus folder, or several, as `septet train` takes them (PATH@WEIGHT,
+            STREAM=PATH).
+        preset: Size and recipe; `debug` runs on a laptop.
+        out: Folder of the run; `runs/MODEL-PRESET` when absent.
+        settings: Changes of settings, such as {"train.steps": 100}.
+        held_out: Corpus to measure on.
+        initial: Files of weights to start from.
+        resume: Go on from the newest checkpoint in the folder.
+
+    Returns:
+        0, or another status where the run was ended by a signal and its state is saved.
+
+    Raises:
+        ValueError: no such model, preset or setting, or a corpus that does not fit.
+    """
+    from pathlib import Path as LocalPath
+
+    from septet.trainers.commands.train import train_model
+
+    several = [corpora] if isinstance(corpora, str | PathLike) else corpora
+    return train_model(
+        model,
+        [fspath(corpus) for corpus in several],
+        preset,
+        (fspath(held_out) if held_out is not None else None, None, None),
+        fspath(out) if out is not None else None,
+        tuple(LocalPath(fspath(part)) for part in initial),
+        resume,
+        None,
+        [f"{key}={value}" for key, value in (settings or {}).items()],
+        None,
+    )
+
+
+def _nowhere() -> "Console":
+    from rich.console import Console
+
+    return Console(quiet=True)

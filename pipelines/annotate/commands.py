@@ -2,16 +2,13 @@
 
 import inspect
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-import yaml
 from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
-from septet.preprocess.columns.base import Column
-from septet.preprocess.columns.registry import ColumnError, column_class, column_kinds
+if TYPE_CHECKING:
+    from septet.preprocess.columns.base import Column
 
 _console = Console(stderr=True)
 
@@ -58,23 +55,23 @@ def annotate(
     septet annotate corpora/demo --column codes --name codes-flava --set tokenizer=dvae --set
     weights=/models/dvae.safetensors
     """
-    from septet.pipelines.annotate.annotate import annotate as run
-    from septet.pipelines.annotate.annotate import plan_column
-    from septet.pipelines.progress import BuildProgress
-    from septet.pipelines.report.page import refresh_report
-    from septet.pipelines.runners import make_runner
+    import septet
+    from septet.schemas.layout import column_folder
 
-    plan = plan_column(corpus, name or column, column, read_settings(settings_file, settings or []))
-    chosen = make_runner(runner, workers, beam or [], corpus)
-    chosen.check()
-    manifest, worked = run(plan, only_missing, chosen, BuildProgress(_console))
-    if worked:
-        refresh_report(corpus, {plan.name: plan.column})
-    if not worked:
-        _console.print(f"{plan.folder} is whole already: nothing to do", soft_wrap=True)
+    manifest = septet.annotate(
+        corpus,
+        column,
+        name=name,
+        settings=read_settings(settings_file, settings or []),
+        only_missing=only_missing,
+        runner=runner,
+        workers=workers,
+        beam=beam or [],
+        console=_console,
+    )
     _console.print(
         f"[bold]{manifest.values:,}[/] values for {manifest.samples:,} samples, "
-        f"{manifest.bytes:,} bytes: {plan.folder}",
+        f"{manifest.bytes:,} bytes: {corpus.rstrip('/')}/{column_folder(manifest.name)}",
         soft_wrap=True,
     )
 
@@ -92,6 +89,11 @@ def columns(
 
     septet columns scene-graphs
     """
+    from rich.markup import escape
+    from rich.table import Table
+
+    from septet.preprocess.columns.registry import ColumnError, column_class, column_kinds
+
     console = Console()
     if kind is None:
         table = Table("kind", "what it holds", box=None)
@@ -112,7 +114,7 @@ def columns(
     console.print(table)
 
 
-def _documentation(kind: type[Column]) -> str:
+def _documentation(kind: "type[Column]") -> str:
     return inspect.getdoc(kind) or ""
 
 
@@ -122,6 +124,10 @@ def read_settings(path: Path | None, pairs: list[str]) -> dict[str, Any]:
     Raises:
         ColumnError: no such file, not YAML, or a pair without `=`.
     """
+    import yaml
+
+    from septet.preprocess.columns.registry import ColumnError
+
     found: dict[str, Any] = {}
     try:
         if path is not None:

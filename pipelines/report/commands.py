@@ -1,20 +1,14 @@
 """The commands `septet stats` and `septet show`."""
 
 import sys
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
-from septet.pipelines.report import terminal
-from septet.pipelines.report.compare import Comparison, compare
-from septet.pipelines.report.figures import Statistics
-from septet.pipelines.report.page import report_page
-from septet.pipelines.report.readable import size
-from septet.pipelines.report.show import print_sample, resolve_key, write_image
-from septet.pipelines.report.statistics import column_figures, corpus_statistics
-from septet.preprocess import files
-from septet.preprocess.shards.reader import Corpus
+if TYPE_CHECKING:
+    from septet.pipelines.report.compare import Comparison
+    from septet.pipelines.report.figures import Statistics
 
 _CORPUS = typer.Argument(
     metavar="CORPUS", help="A corpus folder, local or on any store that fsspec knows.",
@@ -55,6 +49,13 @@ def stats(
 
     septet stats corpora/demo-2 --against demo.json --html changes.html
     """
+    from septet.pipelines.report import terminal
+    from septet.pipelines.report.compare import compare
+    from septet.pipelines.report.page import report_page
+    from septet.pipelines.report.readable import size
+    from septet.pipelines.report.statistics import column_figures
+    from septet.preprocess import files
+
     found = _measured(corpus)
     found = found.model_copy(update={"columns": column_figures(corpus) or None})
     changes = compare(_other(against), found) if against else None
@@ -99,6 +100,10 @@ def show(
 
     septet show corpora/demo 00f3a9 --image picture.jpg
     """
+    from septet.pipelines.report.readable import size
+    from septet.pipelines.report.show import print_sample, resolve_key, write_image
+    from septet.preprocess.shards.reader import Corpus
+
     opened = Corpus(corpus, open_shards=2)
     index = resolve_key(opened, key)
     print_sample(opened, index, Console())
@@ -107,8 +112,10 @@ def show(
         typer.echo(f"{path}: {size(length)}")
 
 
-def _measured(corpus: str) -> Statistics:
+def _measured(corpus: str) -> "Statistics":
     """The corpus's statistics, with a progress bar on an interactive terminal."""
+    from septet.pipelines.report.statistics import corpus_statistics
+
     console = Console(stderr=True)
     if not console.is_terminal:
         return corpus_statistics(corpus)
@@ -118,7 +125,11 @@ def _measured(corpus: str) -> Statistics:
         )
 
 
-def _other(against: str) -> Statistics:
+def _other(against: str) -> "Statistics":
+    from septet.pipelines.report.figures import Statistics
+    from septet.pipelines.report.statistics import column_figures, corpus_statistics
+    from septet.preprocess import files
+
     if against.endswith(".json"):
         if not files.exists(against):
             raise ValueError(
@@ -130,7 +141,9 @@ def _other(against: str) -> Statistics:
     return found.model_copy(update={"columns": column_figures(against) or None})
 
 
-def _print(found: Statistics, changes: Comparison | None) -> None:
+def _print(found: "Statistics", changes: "Comparison | None") -> None:
+    from septet.pipelines.report import terminal
+
     console = Console()
     if changes:
         terminal.print_comparison(changes, console)

@@ -115,7 +115,9 @@ def train(
         measures = (held_out, zero_shot, classes)
         dry = ranks if dry_run else None
         parts = tuple(initial or ())
-        code = _train(model, corpus, preset, measures, out, parts, resume, wandb, settings, dry)
+        code = train_model(
+            model, corpus, preset, measures, out, parts, resume, wandb, settings, dry
+        )
     except _user_errors() as error:
         typer.secho(f"septet train: {error}", fg="red", err=True)
         raise typer.Exit(1) from error
@@ -148,7 +150,7 @@ def _presets(model: str) -> "dict[str, Preset]":
     return presets
 
 
-def _train(
+def train_model(
     model: str,
     corpora: list[str],
     preset: str,
@@ -160,6 +162,7 @@ def _train(
     changes: list[str],
     reckon_with: int | None,
 ) -> int:
+    """Train a model, or with `reckon_with` devices only reckon; returns the command's status."""
     presets = _presets(model)
     if preset not in presets:
         raise ValueError(f"{model} has no preset {preset!r}; it has: {', '.join(presets)}")
