@@ -175,10 +175,9 @@ def _run_stage(stage: Stage, runner: Runner, progress: BuildProgress) -> StageRe
     stage.prepare()
     last = None
     for last in stage.passes():
-        with progress.watch(last):
-            todo = last.todo()
-            if todo:
-                runner.run(last.label, last.graph(todo))
+        if todo := last.todo():
+            with progress.watch(last, len(todo)) as told:
+                runner.run(last.label, last.graph(todo), told)
     assert last is not None
     counts = stage.finish(last).counts
     seconds = time.monotonic() - start

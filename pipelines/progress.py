@@ -1,10 +1,11 @@
-"""What a build tells the person who waits for it.
+"""Progress of a build, on a terminal or in a log: bars while a pass runs, a line a stage.
 
-Progress is read from the files that appear, so it is the same on every runner, and right after a
-resume.
+The local runner tells the figures of its tasks while they run. Where a runner tells nothing, the
+files that appear are counted: names only, and never for more than a twentieth of the time.
 """
 
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -19,9 +20,12 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from septet.pipelines.runners.base import Told
 from septet.pipelines.stages.counts import Counts
 from septet.pipelines.stages.stage import Pass
-from septet.preprocess import files
+
+_PAUSE = 2.0
+"""Seconds between two counts of files, at least."""
 
 
 class BuildProgress:
@@ -31,44 +35,58 @@ class BuildProgress:
         self.console = console or Console(stderr=True)
 
     def skip(self, stage: str, counts: Counts) -> None:
-        """A stage was whole already."""
+        """A stage was up to date."""
         self.console.print(
-            f"[dim]{stage:<8}[/] {_figures(counts)}  [dim]whole already[/]", soft_wrap=True
+            f"[dim]{stage:<8}[/] {_figures(counts)}  [dim]up to date[/]", soft_wrap=True
         )
 
     def finish(self, stage: str, counts: Counts, seconds: float) -> None:
-        """A stage is whole now."""
+        """A stage is complete now."""
         self.console.print(
             f"[bold]{stage:<8}[/] {_figures(counts)}  [cyan]{seconds:.1f} s[/]", soft_wrap=True
         )
 
     @contextmanager
-    def watch(self, one: Pass) -> Iterator[None]:
-        """Show a pass while its block runs: tasks done, rows a second, what is rejected."""
+    def watch(self, one: Pass, todo: int) -> Iterator[Told]:
+        """Show a pass while its block runs: tasks done, rows a second, what is rejected.
+
+        Args:
+            one: The pass.
+            todo: How many of its tasks are to be run.
+
+        Yields:
+            What a runner calls with the figures of its tasks.
+        """
         columns = (
             SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
             TimeElapsedColumn(), TimeRemainingColumn(), TextColumn("[dim]{task.fields[news]}"),
         )  # fmt: skip
-        over = threading.Event()
+        over, has_told = threading.Event(), threading.Event()
+        before = len(one.outputs) - todo
+        start = time.monotonic()
         quiet = not self.console.is_terminal
         with Progress(*columns, console=self.console, transient=True, disable=quiet) as bar:
-            task = bar.add_task(one.label, total=len(one.outputs), news="")
-            poll = 0.5 if all(map(files.is_local, one.outputs.values())) else 5.0
+            task = bar.add_task(one.label, total=len(one.outputs), completed=before, news="")
 
-            def look() -> None:
-                while not over.wait(poll):
-                    total = one.poll()
-                    seconds = bar.tasks[0].elapsed or 1.0
-                    news = f"{total.rows_in / seconds:,.0f} rows/s  {_reasons(total)}"
-                    bar.update(task, completed=len(one.counts), news=news)
+            def told(tasks: int, counts: Counts) -> None:
+                has_told.set()
+                seconds = max(0.1, time.monotonic() - start)
+                news = f"{counts.rows_in / seconds:,.0f} rows/s  {_reasons(counts)}"
+                bar.update(task, completed=before + tasks, news=news)
 
-            watcher = threading.Thread(target=look, daemon=True)
-            watcher.start()
+            def count_files() -> None:
+                pause = _PAUSE
+                while not over.wait(pause) and not has_told.is_set():
+                    begun = time.monotonic()
+                    bar.update(task, completed=len(one.outputs) - len(one.todo()))
+                    pause = max(_PAUSE, 20 * (time.monotonic() - begun))
+
+            if not quiet:
+                threading.Thread(target=count_files, daemon=True).start()
             try:
-                yield
+                yield told
             finally:
                 over.set()
-                watcher.join()
 
 
 def _figures(counts: Counts) -> str:

@@ -18,6 +18,8 @@ import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from septet.preprocess.scratch import scratch_folder
+
 TEMPORARY_SUFFIX = ".septet-tmp"
 
 
@@ -95,7 +97,7 @@ def open_atomic(path: str) -> Iterator[BinaryIO]:
             temporary.unlink(missing_ok=True)
         return
     fs, remote = fsspec.url_to_fs(path)
-    with tempfile.NamedTemporaryFile(suffix=TEMPORARY_SUFFIX) as out:
+    with tempfile.NamedTemporaryFile(dir=scratch_folder(), suffix=TEMPORARY_SUFFIX) as out:
         yield out  # type: ignore[misc]
         out.flush()
         fs.makedirs(remote.rsplit("/", 1)[0], exist_ok=True)

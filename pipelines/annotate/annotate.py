@@ -194,9 +194,9 @@ def annotate(
         )
         outputs = {number: work.path(number) for number in range(len(plan.corpus.shards))}
         one = Pass(plan.name, outputs, lambda todo: map_tasks(work, todo))
-        with progress.watch(one):
-            if plan.missing:
-                runner.run(f"annotate {plan.name}", one.graph(plan.missing))
+        if plan.missing:
+            with progress.watch(one, len(plan.missing)) as told:
+                runner.run(f"annotate {plan.name}", one.graph(plan.missing), told)
         files.remove_temporaries(folder)
         manifest = _manifest(plan)
         files.write_bytes(where, manifest.to_json().encode())
