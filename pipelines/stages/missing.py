@@ -31,13 +31,11 @@ _ARCHIVE_BYTES = 2**26
 """Images of so many bytes of an archive are read by one task."""
 _WANTED, _KNOWN = b"W", b"K"
 
-MISSING = pa.schema([*tables.IMAGE_LOCATIONS, ("slice", pa.int32())])
-"""An image that is to be fetched, or read at its location, and by which slice of its group."""
-_SENT = pa.schema(
-    [pa.field("input", pa.string()) if field.name == "input" else field
-     for field in tables.IMAGE_LOCATIONS]
-)  # fmt: skip
-_MISSING = pa.schema([*_SENT, ("slice", pa.int32())])
+WANTED = pa.schema([pa.field(field.name, field.type) for field in tables.IMAGE_LOCATIONS])
+"""An image that a plan wants, with its location; all but `image_url` are null for one that is to be
+fetched."""
+_MISSING = pa.schema([*WANTED, ("slice", pa.int32())])
+"""One that the store lacks, and by which slice of its group it is fetched."""
 
 
 def store_key(image_url: str, digest: str | None) -> bytes:
@@ -76,7 +74,7 @@ def wanted_images(plans: Parts, shard: int, roots: dict[str, str]) -> pa.Table:
         )
     ]
     return plan.set_column(names.index("digest"), "digest", pa.array(digests, pa.string())).cast(
-        _SENT
+        WANTED
     )
 
 
@@ -101,7 +99,7 @@ class SplitWanted(Split):
             wanted = wanted_images(self.plans, task, self.roots)
             keys = store_keys(wanted)
             for bucket, rows in self._by_bucket(keys):
-                yield bucket, _WANTED + to_ipc(wanted.take(rows), _SENT)
+                yield bucket, _WANTED + to_ipc(wanted.take(rows), WANTED)
         else:
             columns = ["image_url", "digest", "reason", "value", "original_bytes"]
             keys = store_keys(self.known.rows(task, columns))
@@ -131,7 +129,7 @@ class Subtract(Regroup):
         for part in parts:
             if part[:1] != _WANTED:
                 continue
-            rows = from_ipc(part[1:], _SENT)
+            rows = from_ipc(part[1:], WANTED)
             keys = store_keys(rows)
             fresh = [i for i in range(len(rows)) if keys[i].tobytes() not in known]
             rows = rows.take(pa.array(fresh, pa.int64()))
@@ -139,7 +137,7 @@ class Subtract(Regroup):
             columns = (rows[name].to_pylist() for name in names)
             hashes = [hash64(owner_of(*row), b"septet.owner") for row in zip(*columns, strict=True)]
             for group, mine in by_bucket(bucket_of(np.array(hashes, np.uint64), self.groups)):
-                yield group, to_ipc(rows.take(mine), _SENT)
+                yield group, to_ipc(rows.take(mine), WANTED)
 
 
 def owner_of(url: str, label: str | None, name: str | None, offset: int | None) -> str:
@@ -165,8 +163,8 @@ class MissingTask(Task):
 
     def run(self, group: int, parts: list[bytes]) -> Counts:
         """Write the group's images by URL."""
-        received = [from_ipc(part, _SENT) for part in parts]
-        rows = pa.concat_tables([_SENT.empty_table(), *received]).sort_by("image_url")
+        received = [from_ipc(part, WANTED) for part in parts]
+        rows = pa.concat_tables([WANTED.empty_table(), *received]).sort_by("image_url")
         slices = np.zeros(len(rows), np.int32)
         owners = [
             owner_of(row["image_url"], row["input"], row["name"], row["offset"])

@@ -6,10 +6,12 @@ import os
 import signal
 import socket
 import time
+from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from rich.console import Console
 
@@ -18,7 +20,11 @@ from septet.pipelines.check import check_corpus
 from septet.pipelines.inputs import find_inputs
 from septet.pipelines.runners import make_runner
 from septet.pipelines.stages.fetch import FetchTask, OutageError
+from septet.pipelines.stages.ipc import to_ipc
+from septet.pipelines.stages.missing import WANTED, MissingTask, Subtract
+from septet.pipelines.stages.stage import Parts
 from septet.pipelines.store.reader import StoreError
+from septet.preprocess import files
 from septet.preprocess.shards.reader import Corpus
 from septet.schemas.recipe_file import parse_recipe
 from tests.corpora import digests, picture, quiet_progress, rows, run_build
@@ -232,3 +238,59 @@ def test_other_bytes_in_the_store_are_noticed(server: HostileServer, tmp_path: P
     with pytest.raises(Exception, match=f"{images.name}.*should be the image") as caught:
         run_build(recipe, corpus)
     assert StoreError.__name__ in f"{type(caught.value).__name__} {caught.value}"
+
+
+def test_a_killed_task_asks_only_for_the_rest(
+    server: HostileServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    corpus = tmp_path / "corpus"
+    write_list(tmp_path / "a.jsonl", server, range(40))
+    recipe = write_recipe(tmp_path, server, fetch="concurrency: 2, per_host: 2")
+    task, _ = fetch_task(recipe, corpus)
+    server.pause = 0.02
+    monkeypatch.setattr("septet.pipelines.store.writer._IMAGES_A_BLOCK", 10)
+    child = multiprocessing.get_context("fork").Process(target=task.run, args=("0.0",))
+    child.start()
+    while len(list(corpus.glob("store/*/*/*.parquet"))) < 3:
+        time.sleep(0.005)
+    os.kill(child.pid or 0, signal.SIGKILL)
+    child.join()
+    first = asked(server)
+    assert 30 <= first < 40
+    assert run_build(recipe, corpus).manifest.samples == 40
+    assert asked(server) == 10
+    assert numbers_of(corpus) == set(range(40))
+    assert not list(corpus.rglob("*.septet-tmp"))
+
+
+def test_one_task_asks_a_domain(tmp_path: Path) -> None:
+    urls = [f"http://img{n % 5}.one.org/{n}.jpg" for n in range(2500)]
+    urls += [f"http://site{n}.org/{k}.jpg" for n in range(300) for k in range(3)]
+    rows = [{"image_url": url} for url in urls]
+    rows += [
+        {"image_url": f"http://held.example/{n}", "input": "a.warc", "offset": n * 2**20}
+        for n in range(200)
+    ]
+    table = pa.Table.from_pylist(rows, WANTED)
+    groups: dict[int, list[bytes]] = defaultdict(list)
+    for start in range(0, len(table), 500):
+        part = b"W" + to_ipc(table.slice(start, 500), WANTED)
+        for group, piece in Subtract(7).regroup(0, [part]):
+            groups[group].append(piece)
+    task = MissingTask(Parts(str(tmp_path), "missing"), per_host=8)
+    where: dict[str, set[tuple[int, int]]] = defaultdict(set)
+    found = []
+    for group in range(7):
+        task.run(group, groups[group])
+        for row in files.read_table(task.path(group)).to_pylist():
+            owner = row["image_url"].split("/")[2].removeprefix("img")[1:]
+            where[row["input"] or owner].add((group, row["slice"]))
+            found.append(row["image_url"])
+    assert sorted(found) == sorted(row["image_url"] for row in rows)
+    assert len(groups) == 7
+    sliced = where.pop(".one.org")
+    assert {number for _, number in sliced} == {0, 1}
+    assert len({group for group, _ in sliced}) == 1
+    assert len({group for group, _ in where.pop("a.warc")}) > 1, "parts of an archive"
+    assert len(where) == 300
+    assert all(len(tasks) == 1 for tasks in where.values())
