@@ -2,13 +2,13 @@
 
 import json
 from collections import Counter
-from collections.abc import Mapping
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from septet.pipelines.report.frequent import Frequent
 from septet.pipelines.report.measures import MEASURES, Distribution
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 """Raised whenever a reader of the previous version could misread what is written."""
 
 JsonText = str | bytes
@@ -41,12 +41,15 @@ class Category(_Figures):
     """The commonest, at most `TOP`."""
     others: int
     """How many have a value that is not listed."""
+    error: int = 0
+    """Where there were too many values to count each: by how much a count may be too low at most.
+    `distinct` is an estimate then, within 5 %."""
 
     @classmethod
-    def of(cls, counts: Mapping[str, int], rows: int) -> "Category":
+    def of(cls, found: Frequent, rows: int) -> "Category":
         """From counts by value and the number of rows that could have had one."""
-        total = sum(counts.values())
-        ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+        total = found.total
+        ranked = sorted(found.counts.items(), key=lambda item: (-item[1], item[0]))
         listed = [
             Count(value=value, count=count, share=round(count / total, 6))
             for value, count in ranked[:TOP]
@@ -54,9 +57,10 @@ class Category(_Figures):
         return cls(
             count=total,
             missing=rows - total,
-            distinct=len(counts),
+            distinct=found.distinct,
             values=listed,
             others=total - sum(entry.count for entry in listed),
+            error=found.error,
         )
 
     def count_of(self, value: str) -> int:

@@ -101,8 +101,10 @@ class Distribution:
             return other
         if other.minimum is None or other.maximum is None:
             return self
+        counts = self.counts.copy()
+        counts.update(other.counts)
         return Distribution(
-            self.counts + other.counts,
+            counts,
             self.total + other.total,
             min(self.minimum, other.minimum),
             max(self.maximum, other.maximum),

@@ -1,39 +1,27 @@
 """What a build dropped: counts by stage and reason, and examples of each."""
 
-import re
 import zlib
 from collections import Counter
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from septet.pipelines.ahead import map_ahead
 from septet.pipelines.report.domains import count_domains
 from septet.pipelines.report.figures import FailureClass, Reason, ranked
+from septet.pipelines.report.frequent import Frequent
 from septet.preprocess import files
 from septet.schemas.layout import REJECTS
+from septet.schemas.reasons import REASONS, class_of
 
 STAGES = ("source", "filter", "dedup", "fetch", "curate", "write")
 """In build order."""
 
-_CLASSES = (
-    ("HTTP 4xx", r"^http_status 4\d\d$"),
-    ("HTTP 5xx", r"^http_status 5\d\d$"),
-    ("HTTP, other status", r"^http_status"),
-    ("time-out", r"^timeout"),
-    ("name not found", r"^dns$"),
-    ("no connection", r"^(connect|host_down)$"),
-    ("TLS", r"^tls$"),
-    ("not allowed", r"^(opt_out|robots|address|scheme)$"),
-    ("bad URL or redirect", r"^(url|redirects|missing_file)$"),
-    ("broken answer", r"^(protocol|truncated|encoding|empty)$"),
-    ("too large", r"^too_(large|many_.*)$"),
-    ("not a usable image", r"image|decode|format|frame|picture|pixel|damaged|corrupt|broken"),
-)
-"""Class and the pattern of its reasons; the first that matches counts."""
+_OTHER = "other"
+"""Class of reasons that this Septet does not know."""
 
 _WITH_VALUE = ["http_status", "timeout"]
 """Reasons whose values are few and tell the cause: the status, the limit that passed."""
@@ -50,7 +38,7 @@ class RejectCounts:
     """Each file's name and what is in it; in order of names."""
     fetch: Counter[str] = field(default_factory=Counter)
     """Reasons of the stage fetch; HTTP statuses and time-outs with their value."""
-    failed_domains: Counter[str] = field(default_factory=Counter)
+    failed_domains: Frequent = field(default_factory=Frequent)
 
     @property
     def total(self) -> Counter[Key]:
@@ -93,21 +81,30 @@ def count_rejects(corpus: str) -> RejectCounts:
     Raises:
         ValueError: a file there is not a table of `septet.schemas.tables.REJECTS`.
     """
+    names = files.list_folder(files.join(corpus, REJECTS))
     found = RejectCounts()
-    for name in files.list_folder(files.join(corpus, REJECTS)):
-        if not name.endswith(".parquet"):
-            continue
-        table = _read(corpus, name, ["stage", "reason"])
-        found.by_file.append((name, _counted(table)))
-        fetch = pc.equal(table["stage"], "fetch")
-        if pc.any(fetch).as_py():
-            lost = _read(corpus, name, ["reason", "value", "image_url"]).filter(fetch)
-            telling = pc.is_in(lost["reason"], value_set=pa.array(_WITH_VALUE))
-            value = pc.if_else(telling, pc.fill_null(lost["value"], ""), "")
-            pairs = _counted(pa.table([lost["reason"], value], ["reason", "value"]))
-            for (reason, told), count in pairs.items():
-                found.fetch[f"{reason} {told}".strip()] += count
-            found.failed_domains.update(count_domains(lost["image_url"]))
+    for part in map_ahead(
+        lambda name: _count_file(corpus, name), [n for n in names if n.endswith(".parquet")]
+    ):
+        found.by_file += part.by_file
+        found.fetch.update(part.fetch)
+        found.failed_domains += part.failed_domains
+    return found
+
+
+def _count_file(corpus: str, name: str) -> RejectCounts:
+    found = RejectCounts()
+    table = _read(corpus, name, ["stage", "reason"])
+    found.by_file.append((name, _counted(table)))
+    fetch = pc.equal(table["stage"], "fetch")
+    if pc.any(fetch).as_py():
+        lost = _read(corpus, name, ["reason", "value", "image_url"]).filter(fetch)
+        telling = pc.is_in(lost["reason"], value_set=pa.array(_WITH_VALUE))
+        value = pc.if_else(telling, pc.fill_null(lost["value"], ""), "")
+        pairs = _counted(pa.table([lost["reason"], value], ["reason", "value"]))
+        for (reason, told), count in pairs.items():
+            found.fetch[f"{reason} {told}".strip()] += count
+        found.failed_domains += Frequent.of(count_domains(lost["image_url"].drop_null()))
     return found
 
 
@@ -119,10 +116,11 @@ def _counted(table: pa.Table) -> Counter[Key]:
     return Counter(dict(zip(keys, grouped["count_all"].to_pylist(), strict=True)))
 
 
-@lru_cache(maxsize=4096)
 def failure_class(reason: str) -> str:
-    """The class of a reason of the stage fetch, such as `time-out` or `HTTP 4xx`."""
-    return next((name for name, pattern in _CLASSES if re.search(pattern, reason)), "other")
+    """The class (see `septet.schemas.reasons`) of a reason of the stage fetch with its value, such
+    as `http_status 503`."""
+    name, _, value = reason.partition(" ")
+    return class_of(name, value or None) if name in REASONS else _OTHER
 
 
 def failure_classes(found: RejectCounts) -> list[FailureClass]:

@@ -1,16 +1,19 @@
 """Statistics of a corpus from its sidecars; no image is opened."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from septet.pipelines.ahead import map_ahead
 from septet.pipelines.report import funnel, rejects
 from septet.pipelines.report.domains import count_domains
 from septet.pipelines.report.figures import Category, ColumnFigures, Histogram, Members, Statistics
+from septet.pipelines.report.frequent import Frequent
 from septet.pipelines.report.measures import MEASURES, Distribution, tally
 from septet.preprocess import files
 from septet.preprocess.columns.reader import column_names, read_manifest
@@ -20,7 +23,9 @@ from septet.preprocess.text.words import count_words
 from septet.schemas.layout import IMAGE_EXTENSIONS
 
 _FORMATS = {"jpg": "jpeg", "tif": "tiff"}
-_BATCH_ROWS = 8192
+_BATCHES_AT_ONCE = 64
+"""Batches of a sidecar, of 1,024 rows, that are counted together."""
+_MOST_CHUNKS = 1024
 _CATEGORIES = ("language", "language_from", "caption_from", "format", "reencoded", "status")
 _COLUMNS = [
     "key", "url", "page_url", "caption", *_CATEGORIES, "width", "height", "original_width",
@@ -30,30 +35,26 @@ _COLUMNS = [
 
 @dataclass
 class ShardStatistics:
-    """Figures of some samples, to be added to those of others; order and grouping do not matter.
+    """Figures of some samples, to be added to those of others.
 
-    Bounded by the number of distinct values, not of samples; only domains have many.
+    Bounded whatever the number of samples. Sums of equal samples are equal where they are grouped
+    and ordered alike (see `Frequent`), as `chunks` does.
     """
 
     samples: int = 0
     members: Counter[str] = field(default_factory=Counter)
     """Members by extension."""
     member_bytes: Counter[str] = field(default_factory=Counter)
-    categories: dict[str, Counter[str]] = field(default_factory=dict)
+    categories: dict[str, Frequent] = field(default_factory=dict)
     measures: dict[str, Distribution] = field(default_factory=dict)
-
-    def __add__(self, other: "ShardStatistics") -> "ShardStatistics":
-        total = ShardStatistics()
-        total += self
-        total += other
-        return total
 
     def __iadd__(self, other: "ShardStatistics") -> "ShardStatistics":
         self.samples += other.samples
         self.members.update(other.members)
         self.member_bytes.update(other.member_bytes)
         for name, counts in other.categories.items():
-            self.categories.setdefault(name, Counter()).update(counts)
+            self.categories.setdefault(name, Frequent())
+            self.categories[name] += counts
         for name, found in other.measures.items():
             self.measures[name] = self.measures.get(name, Distribution()) + found
         return self
@@ -86,7 +87,7 @@ def shard_statistics(sidecar: pa.Table) -> ShardStatistics:
         samples=len(sidecar),
         members=Counter(counts),
         member_bytes=Counter(dict(zip(members["ext"], members["bytes"], strict=True))),
-        categories={name: found for name, found in categories.items() if found},
+        categories={name: Frequent.of(found) for name, found in categories.items() if found},
         measures={
             name: Distribution.of(values)
             for name, values in _measured(columns)
@@ -168,8 +169,9 @@ def sidecar_statistics(path: str) -> ShardStatistics:
     """
     total = ShardStatistics()
     with open_sidecar(path, ["key"]) as parquet:
-        for batch in read_batches(parquet, path, _COLUMNS, _BATCH_ROWS):
-            total += shard_statistics(pa.Table.from_batches([batch]))
+        batches = read_batches(parquet, path, _COLUMNS)
+        while part := list(islice(batches, _BATCHES_AT_ONCE)):
+            total += shard_statistics(pa.Table.from_batches(part))
     return total
 
 
@@ -185,23 +187,49 @@ def column_figures(path: str) -> list[ColumnFigures]:
     ]  # fmt: skip
 
 
-def corpus_statistics(path: str, progress: Callable[[int, int], None] | None = None) -> Statistics:
+def chunks(shards: int) -> list[range]:
+    """Shards in at most 1,024 runs, whose figures are counted apart and then added in order; the
+    same for every reader of a corpus, so that all come to equal figures."""
+    size = max(1, -(-shards // _MOST_CHUNKS))
+    return [range(start, min(start + size, shards)) for start in range(0, shards, size)]
+
+
+def shards_statistics(path: str, sidecars: Iterable[str]) -> ShardStatistics:
+    """Figures of some shards of a corpus, by their sidecars' paths in it."""
+    total = ShardStatistics()
+    for sidecar in sidecars:
+        total += sidecar_statistics(files.join(path, sidecar))
+    return total
+
+
+def corpus_statistics(
+    path: str,
+    progress: Callable[[int, int], None] | None = None,
+    found: Iterable[ShardStatistics] | None = None,
+) -> Statistics:
     """All figures of a corpus.
 
     Args:
         path: The corpus folder.
-        progress: Called with (shards read, shards in all) after each shard.
+        progress: Called with (shards read, shards in all) now and then.
+        found: Figures of each of `chunks`, where they were counted already.
 
     Raises:
         septet.schemas.manifest.ManifestError: no corpus there, or one that cannot be read.
         ValueError: a sidecar, reject file or the funnel is damaged.
     """
     corpus = Corpus(path)
-    total = ShardStatistics()
-    for number, shard in enumerate(corpus.shards):
-        total += sidecar_statistics(files.join(path, shard.sidecar))
+    if found is None:
+        found = map_ahead(
+            lambda chunk: shards_statistics(path, [corpus.shards[i].sidecar for i in chunk]),
+            chunks(len(corpus.shards)),
+        )
+    total, read = ShardStatistics(), 0
+    for chunk, part in zip(chunks(len(corpus.shards)), found, strict=True):
+        total += part
+        read += len(chunk)
         if progress:
-            progress(number + 1, len(corpus.shards))
+            progress(read, len(corpus.shards))
     stages = funnel.read_funnel(path)
     lost = rejects.count_rejects(path)
     return Statistics(

@@ -52,7 +52,7 @@ REJECTS = [
     ("fetch", "http_status", 9, "503"),
     ("fetch", "timeout", 21, "total"),
     ("fetch", "dns", 11, "Domain name not found"),
-    ("fetch", "not_an_image", 13, "text/html"),
+    ("fetch", "not_image", 13, "text/html"),
     ("fetch", "opt_out", 6, "noai"),
     ("fetch", "too_large", 2, "20971520"),
     ("curate", "aspect_ratio", 26, "5.3"),
