@@ -43,7 +43,7 @@ check: setup  ## Lint, types, import rule, size budgets
 docs: setup  ## Write docs/recipe.md, docs/reasons.md and docs/models.md anew from the code
 	$(BIN)/python -m septet.schemas.recipe_reference > docs/recipe.md
 	$(BIN)/python -m septet.schemas.reasons > docs/reasons.md
-	$(BIN)/python -m septet.trainers.commands.sizes > docs/models.md
+	$(BIN)/septet sizes > docs/models.md
 
 learn: setup  ## Whole runs of debug presets, held to bounds; minutes each, resumes in runs/learning
 	$(ENV) $(BIN)/python -m benchmarks.learning

@@ -52,13 +52,24 @@ def override(settings: S, changes: Sequence[str]) -> S:
         place = data
         for group in groups:
             place = place[group]
-        place[name] = yaml.safe_load(text)
+        try:
+            place[name] = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            said = " ".join(str(error).split())
+            raise ValueError(f"--set {change}: the value is no YAML: {said}") from error
     try:
         return type(settings).model_validate(data)
     except ValidationError as error:
-        faults = "; ".join(
-            f"{'.'.join(map(str, fault['loc'])) or 'settings'}: {fault['msg']} "
-            f"(found {fault['input']!r})"
-            for fault in error.errors()
-        )
-        raise ValueError(f"settings that cannot be: {faults}") from error
+        faults = "; ".join(_told(fault) for fault in error.errors())
+        raise ValueError(f"invalid settings: {faults}") from error
+
+
+def _told(fault: Any) -> str:
+    where = ".".join(map(str, fault["loc"])) or "settings"
+    found = fault["input"]
+    told = f"{where}: {fault['msg']}"
+    if not isinstance(found, dict):  # Of a whole group of settings the fault says enough.
+        told += f" (found {found!r})"
+    if fault["type"] in ("tuple_type", "list_type") and isinstance(found, str):
+        told += f"; write lists as [{found.strip('()[] ')}]"
+    return told

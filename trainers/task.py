@@ -300,6 +300,7 @@ class Task(ABC):
         """
         raise ValueError("this model cannot be exported")
 
-    def evaluators(self, held_out: Corpus) -> list[Evaluator]:
-        """Measures to take on a corpus that is not trained on."""
+    def evaluators(self, held_out: Corpus, name: str = "") -> list[Evaluator]:
+        """Measures to take on a corpus that is not trained on; `name` is what `--held-out
+        NAME=PATH` calls it."""
         return []

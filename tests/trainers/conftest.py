@@ -61,7 +61,7 @@ def train(
     **more: Any,
 ) -> int:
     """Train on one corpus."""
-    held = Corpus(str(held_out)) if held_out else None
+    held = {"": Corpus(str(held_out))} if held_out else {}
     return fit_alone(run_of(preset, corpus, out, held_out=held, **more))
 
 

@@ -148,7 +148,7 @@ class Beit3Task(Task):
         """Form `beit3`."""
         return weights.export(state, folder, form)
 
-    def evaluators(self, held_out: Corpus) -> list[Evaluator]:
+    def evaluators(self, held_out: Corpus, name: str = "") -> list[Evaluator]:
         """Shares of what was masked that is told right, or retrieval."""
         if self.masked:
             return [Predictions(self, list(self.streams), held_out, self.labels)]

@@ -11,6 +11,7 @@ from torch import Tensor
 from septet.preprocess.weights import read_state
 from septet.trainers.beit3.model import Beit3
 from septet.trainers.beit3.settings import UNUSED_ROWS, Beit3Settings
+from septet.trainers.weights import require_fit
 
 FILE = "beit3.pth"
 """What `export` writes."""
@@ -55,23 +56,13 @@ def read(path: Path, s: Beit3Settings) -> dict[str, Tensor]:
         found["logit_scale"] = found["logit_scale"].reshape(1)
     if _POSITIONS in found:
         found[_POSITIONS] = resize_positions(found[_POSITIONS], s.grid)
-    missing = [n for n in expected if n.startswith(_BACKBONE) and n not in found]
-    odd = sorted(found.keys() - expected.keys())
-    wrong = [
-        f"{name} is {list(x.shape)}, the model's {list(expected[name])}"
-        for name, x in found.items()
-        if name in expected and x.shape != expected[name]
-    ]
-    if missing or odd or wrong:
-        what = [f"{len(missing)} weights are missing, such as {missing[0]}"] if missing else []
-        what += [f"there is no place for {len(odd)}, such as {odd[0]}"] if odd else []
-        released = any(".q_proj.A." in name for name in state)
-        if released and s.attention == "shared":
-            what.append(
-                "it is of the released architecture, where attention is not shared: "
-                "model.attention=decoupled model.sub_norm=true model.fusion_layers=0"
-            )
-        raise ValueError(f"{path} does not fit: {'; '.join(what + wrong[:2])}")
+    hint = ""
+    if s.attention == "shared" and any(".q_proj.A." in name for name in state):
+        hint = (
+            "It is of the released architecture, where attention is not shared: "
+            "model.attention=decoupled model.sub_norm=true model.fusion_layers=0"
+        )
+    require_fit(path, found, expected, lambda name: name.startswith(_BACKBONE), hint)
     return found
 
 

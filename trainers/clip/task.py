@@ -18,6 +18,7 @@ from septet.trainers.inputs.members import PICTURE, picture_file, text
 from septet.trainers.measures.retrieval import Retrieval
 from septet.trainers.nets.losses import contrastive
 from septet.trainers.task import Batch, Draw, Evaluator, Gather, Row, Stream, SubBatch, Task
+from septet.trainers.weights import require_fit
 
 MAX_LOGIT_SCALE = math.log(100)
 """The temperature's factor is kept at most 100 (paper, section 2.5). The lower bound, 1, is
@@ -111,19 +112,15 @@ class ClipTask(Task):
         state, s = weights.read(path), self.settings
         if s.patch is not None and "visual.proj" in state:
             state = weights.resize_positions(state, s.image_size, s.patch)
-        found = weights.sizes(state, s.activation)
-        if found != s:
-            raise ValueError(f"{path} is a CLIP of other sizes: {found}; the preset's are {s}")
         with torch.device("meta"):
-            odd = sorted(self.build().state_dict().keys() ^ state.keys())
-        if odd:
-            raise ValueError(f"{path} is no whole CLIP of these sizes; it lacks or adds {odd[0]}")
+            expected = {name: x.shape for name, x in self.build().state_dict().items()}
+        require_fit(path, state, expected)
         return state
 
     def export(self, state: Mapping[str, Tensor], folder: Path, form: str) -> list[Path]:
         """Forms `open_clip` and `hf`: weights and their configuration file."""
         return weights.export(state, self.settings, folder, form)
 
-    def evaluators(self, held_out: Corpus) -> list[Evaluator]:
+    def evaluators(self, held_out: Corpus, name: str = "") -> list[Evaluator]:
         """Retrieval in both directions."""
         return [Retrieval(self, "pairs", held_out)]

@@ -1,7 +1,4 @@
-"""A run's weights, as other libraries load them.
-
-`python -m septet.trainers.commands.export runs/clip-debug exported --form hf`
-"""
+"""`septet export`: a run's weights, as other libraries load them."""
 
 import importlib
 import json
@@ -10,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from septet.trainers.commands.train import MODELS
+from septet.trainers.commands.models import MODELS
 from septet.trainers.engine.checkpoint import read_weights
 
 
@@ -32,10 +29,6 @@ def export(
         name = read_weights(str(run / "checkpoints"), module)
         written = task.export(module.state_dict(), out, form)
     except ValueError as error:
-        typer.secho(f"export: {error}", fg="red", err=True)
+        typer.secho(f"septet export: {error}", fg="red", err=True)
         raise typer.Exit(1) from error
     typer.echo(f"{name} of {run}: {', '.join(map(str, written))}")
-
-
-if __name__ == "__main__":
-    typer.run(export)

@@ -1,17 +1,16 @@
-"""Parameter counts of all presets, from the modules themselves: writes `docs/models.md`.
-
-python -m septet.trainers.commands.sizes > docs/models.md
-"""
+"""`septet sizes`: parameter counts of all presets, from the modules themselves; makes
+`docs/models.md`."""
 
 import importlib
 
 import torch
+import typer
 
-from septet.trainers.commands.train import MODELS
+from septet.trainers.commands.models import MODELS
 
 HEAD = """# Models and their sizes
 
-Counted on the modules of all presets by `python -m septet.trainers.commands.sizes`, which writes
+Counted on the modules of all presets by `septet sizes`, which writes
 this page; a test compares it with the code. *Trained* leaves out what is frozen. Each model's
 README says what the counts are held to.
 """
@@ -42,5 +41,6 @@ def table() -> str:
     return "\n".join(lines)
 
 
-if __name__ == "__main__":
-    print(table(), end="")
+def sizes() -> None:
+    """Print the sizes of all presets, as docs/models.md has them."""
+    typer.echo(table(), nl=False)

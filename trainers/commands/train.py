@@ -1,26 +1,23 @@
 """`septet train`. Nothing here imports torch before a run starts, so that help is instant."""
 
-import importlib
 import json
+import math
 import re
+from collections.abc import Mapping, Sequence
 from contextlib import closing, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from septet.preprocess import files
+from septet.schemas.layout import MANIFEST
+from septet.trainers.commands.models import MODELS, presets_of
+
 if TYPE_CHECKING:
-    from septet.trainers.presets import Preset
+    from septet.preprocess.shards.reader import Corpus
 
-MODELS = {
-    "clip": "septet.trainers.clip.presets",
-    "flava": "septet.trainers.flava.presets",
-    "ernie_vil": "septet.trainers.ernie_vil.presets",
-    "beit3": "septet.trainers.beit3.presets",
-}
-"""Each model's presets."""
-
-_CORPUS = re.compile(r"^(?:(?P<stream>\w+)=)?(?P<path>.+?)(?:@(?P<weight>[0-9.]+))?$")
+_CORPUS = re.compile(r"(?:(?P<stream>\w+)=)?(?P<path>.+)", re.DOTALL)
 
 
 def train(
@@ -37,7 +34,11 @@ def train(
         "debug"
     ),
     held_out: Annotated[
-        str | None, typer.Option(help="Corpus to measure on; must not overlap the trained one.")
+        list[str] | None,
+        typer.Option(
+            help="Corpus to measure on; must not overlap the trained ones. Several have names, "
+            "NAME=PATH, which stand before their figures."
+        ),
     ] = None,
     zero_shot: Annotated[
         str | None,
@@ -78,9 +79,9 @@ def train(
         str | None, typer.Option(help="Log to this Weights & Biases project as well.")
     ] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Reckon memory, FLOPs and reading; train nothing.")
+        bool, typer.Option("--dry-run", help="Estimate memory, FLOPs and reading; train nothing.")
     ] = False,
-    ranks: Annotated[int, typer.Option(help="Devices to reckon with in a dry run.")] = 1,
+    ranks: Annotated[int, typer.Option(min=1, help="Devices of a dry run.")] = 1,
     changes: Annotated[
         list[str] | None,
         typer.Option("--set", help="Change a setting: KEY=VALUE. A wrong KEY lists them all."),
@@ -112,7 +113,7 @@ def train(
         flags = {"steps": steps, "seed": seed, "workers": workers}
         given = [f"train.{name}={value}" for name, value in flags.items() if value is not None]
         settings = (changes or []) + given
-        measures = (held_out, zero_shot, classes)
+        measures = (held_out or [], zero_shot, classes)
         dry = ranks if dry_run else None
         parts = tuple(initial or ())
         code = train_model(
@@ -122,6 +123,11 @@ def train(
         typer.secho(f"septet train: {error}", fg="red", err=True)
         raise typer.Exit(1) from error
     raise typer.Exit(code)
+
+
+def has_corpus(path: str) -> bool:
+    """Whether a folder or URL has a corpus."""
+    return bool(path) and files.exists(files.join(path, MANIFEST))
 
 
 def _user_errors() -> tuple[type[Exception], ...]:
@@ -135,26 +141,11 @@ def _user_errors() -> tuple[type[Exception], ...]:
     return (ValueError, NonFiniteError, StorageError, TooManyBadSamplesError)
 
 
-def _presets(model: str) -> "dict[str, Preset]":
-    if model not in MODELS:
-        raise ValueError(f"there is no model {model!r}; there are: {', '.join(MODELS)}")
-    try:
-        presets: dict[str, Preset] = importlib.import_module(MODELS[model]).PRESETS
-    except ImportError as error:
-        name = (error.name or "").partition(".")[0]
-        if name in ("trainers", "preprocess", "schemas"):
-            raise
-        raise ValueError(
-            f"training needs {name or error}, which is not installed: pip install 'septet[train]'"
-        ) from error
-    return presets
-
-
 def train_model(
     model: str,
     corpora: list[str],
     preset: str,
-    measures: tuple[str | None, str | None, Path | None],
+    measures: tuple[list[str], str | None, Path | None],
     out: str | None,
     initial: tuple[Path, ...],
     resume: bool,
@@ -162,14 +153,15 @@ def train_model(
     changes: list[str],
     reckon_with: int | None,
 ) -> int:
-    """Train a model, or with `reckon_with` devices only reckon; returns the command's status."""
-    presets = _presets(model)
+    """Train a model, or with `reckon_with` devices only estimate what that takes; returns the command's status."""
+    presets = presets_of(model)
     if preset not in presets:
         raise ValueError(f"{model} has no preset {preset!r}; it has: {', '.join(presets)}")
     from septet.preprocess.shards.reader import Corpus
     from septet.trainers.engine.loop import Run, fit
     from septet.trainers.engine.world import world
     from septet.trainers.settings import override
+    from septet.trainers.weights import told_nearest
 
     settings = override(presets[preset], changes)
     task = settings.task()
@@ -201,23 +193,64 @@ def train_model(
             optimizer=settings.optimizer,
             corpora=streams,
             out=folder,
-            held_out=Corpus(measures[0], cache=cache) if measures[0] else None,
+            held_out=_held_out(measures[0], streams, cache),
             evaluators=_zero_shot(task, *measures[1:]),
             trackers=_trackers(wandb),
             initial=initial,
             resume=resume,
             record={"model": model, "preset": preset, "settings": settings.model_dump()},
         )
-        return fit(run, ranks)
+        with told_nearest(presets, preset):
+            return fit(run, ranks)
 
 
 def _parse(text: str, streams: list[str]) -> tuple[str | None, str, float]:
+    """Stream, path and weight of a corpus as it is given; a path that has a corpus is that path,
+    whatever characters it has."""
+    if has_corpus(text):
+        return None, text, 1.0
     found = _CORPUS.match(text)
-    assert found is not None
-    stream = found["stream"]
+    if found is None:
+        raise ValueError("a corpus is given as PATH, PATH@WEIGHT or STREAM=PATH; found none")
+    stream, path = found["stream"], found["path"]
     if stream is not None and stream not in streams:
-        raise ValueError(f"{text}: there is no stream {stream!r}; there are: {', '.join(streams)}")
-    return stream, found["path"], float(found["weight"] or 1.0)
+        raise ValueError(
+            f"{text}: there is no stream {stream!r}; there are: {', '.join(streams)}. A path with "
+            f"an = in it is written {streams[0]}=PATH"
+        )
+    weight = 1.0
+    if not has_corpus(path) and "@" in path:
+        path, _, given = path.rpartition("@")
+        try:
+            weight = float(given)
+        except ValueError:
+            if has_corpus(path):
+                raise ValueError(f"{text}: weight {given!r} is no number") from None
+            path = f"{path}@{given}"
+    if not (weight > 0 and math.isfinite(weight)):
+        raise ValueError(f"{text}: a weight must be above zero")
+    return stream, path, weight
+
+
+def _held_out(
+    given: list[str], trained: "Mapping[str, Sequence[tuple[Corpus, float]]]", cache: Any
+) -> "dict[str, Corpus]":
+    from septet.preprocess.shards.reader import Corpus
+    from septet.trainers.loader.overlap import refuse_overlap
+
+    found: dict[str, Corpus] = {}
+    for text in given:
+        named = None if has_corpus(text) else _CORPUS.match(text)
+        name, path = (named["stream"] or "", named["path"]) if named else ("", text)
+        if name in found:
+            raise ValueError(
+                f"--held-out {text}: give each of several a name of its own, NAME=PATH"
+            )
+        found[name] = Corpus(path, cache=cache)
+    others = {corpus.path: corpus for corpora in trained.values() for corpus, _ in corpora}
+    for corpus in found.values():
+        refuse_overlap(corpus, others.values())
+    return found
 
 
 def _cache(train: Any) -> Any:
@@ -242,7 +275,10 @@ def _zero_shot(task: Any, corpus: str | None, classes: Path | None) -> list[Any]
 
     if not classes.exists():
         raise ValueError(f"--classes {classes}: there is no such file")
-    given = json.loads(classes.read_text())
+    try:
+        given = json.loads(classes.read_text())
+    except ValueError as error:
+        raise ValueError(f"--classes {classes} is no JSON: {error}") from error
     if not isinstance(given, dict) or not {"classes"} <= set(given) <= {"classes", "templates"}:
         raise ValueError(f"{classes} must be a JSON object with classes and, if wanted, templates")
     return [ZeroShot(task, next(iter(task.streams)), Corpus(corpus), **given)]

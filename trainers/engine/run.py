@@ -27,6 +27,7 @@ from septet.trainers.engine.world import World
 from septet.trainers.loader.batches import Loader, Progress
 from septet.trainers.loader.kept import read_tombstones
 from septet.trainers.loader.source import Health, Source
+from septet.trainers.measures.named import measures_on
 from septet.trainers.task import Evaluator, Task, Tracker
 
 
@@ -41,7 +42,8 @@ class Run:
     """Corpora and weights of each stream."""
     out: str
     """Its folder: a local path, or a URL that fsspec knows."""
-    held_out: Corpus | None = None
+    held_out: Mapping[str, Corpus] = field(default_factory=dict)
+    """Corpora to measure on, by name; a name stands before its figures, an empty one does not."""
     evaluators: Sequence[Evaluator] = ()
     """Measures beside the task's own."""
     trackers: Sequence[Tracker] = ()
@@ -118,7 +120,8 @@ class Prepared:
             **rates,
         }
         self.reporter.log(self.progress.step, figures)
-        self.reporter.show(self.progress.step, {"loss": self.last.total}, rates)
+        named = self.last.losses if len(self.last.losses) > 1 else {}
+        self.reporter.show(self.progress.step, {"loss": self.last.total, **named}, rates)
         self.meter.restart()
 
     def save(self) -> None:
@@ -169,7 +172,10 @@ def prepare(run: Run, world: World, console: Console | None = None) -> Iterator[
     with ExitStack() as stack:
         held = stack.enter_context(only_run_in(run.out, world))
         sources = _sources(run, Health(train.max_bad_samples))
-        evaluators = [*(task.evaluators(run.held_out) if run.held_out else []), *run.evaluators]
+        evaluators = [
+            *(m for name, corpus in run.held_out.items() for m in measures_on(task, corpus, name)),
+            *run.evaluators,
+        ]
         initial = Initial(task.build, train.seed)
         described = _describe(run, sources, world)
         saves = Checkpoints(
@@ -321,7 +327,7 @@ def _write_record(
         "out": run.out,
         "paths": {name: [c.path for c, _ in corpora] for name, corpora in run.corpora.items()},
         "initial": [str(path) for path in run.initial],
-        "held_out": run.held_out.path if run.held_out else None,
+        "held_out": {name: corpus.path for name, corpus in run.held_out.items()},
         "parameters": parameters,
         "forward_flops_per_sample": dict(flops),
         "versions": {name: version(name) for name in ("torch", "numpy")},

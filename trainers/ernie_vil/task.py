@@ -113,7 +113,7 @@ class ErnieVilTask(Task):
         """Forms `paddle` and `vilbert`."""
         return weights.export(state, folder, form)
 
-    def evaluators(self, held_out: Corpus) -> list[Evaluator]:
+    def evaluators(self, held_out: Corpus, name: str = "") -> list[Evaluator]:
         """Masked tokens and regions told right, none of which is seen; matching, and retrieval by
         it."""
         nodes = self.settings.masked_nodes or 0.3

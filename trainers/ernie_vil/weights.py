@@ -1,20 +1,15 @@
 """ERNIE-ViL's weights under the names of others: the released Paddle archives (one file a
 variable), ViLBERT's checkpoints, and those of the BERT or ERNIE 2.0 that the text stream starts
 from (paper, section 4.2).
-
-python -m septet.trainers.ernie_vil.weights FILE_OR_FOLDER --preset base [--out model.safetensors]
-
-says what is found, what is lacking and what is left out, and writes what is found.
 """
 
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
 import torch
-import typer
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -22,6 +17,7 @@ from septet.preprocess.weights import read_state
 from septet.trainers.ernie_vil.model import ErnieVil
 from septet.trainers.ernie_vil.paddle import read_folder, read_npz, write_variable
 from septet.trainers.ernie_vil.settings import ErnieVilSettings
+from septet.trainers.weights import MisfitError, require_fit
 
 Form = Literal["paddle", "vilbert"]
 
@@ -193,13 +189,7 @@ def convert(state: Mapping[str, Tensor], s: ErnieVilSettings) -> Found:
     for name in ("text.segment.weight", "text.position.weight"):
         if name in found:
             found[name] = _rows(found[name], wanted[name], name == "text.segment.weight")
-    wrong = [
-        f"{name} is {list(x.shape)}, the model's {list(wanted[name])}"
-        for name, x in found.items()
-        if x.shape != wanted[name]
-    ]
-    if wrong:
-        raise ValueError(f"{kind} of other sizes: {'; '.join(wrong[:2])}")
+    require_fit(kind, found, wanted, lambda name: False)
     return Found(kind, found, [n for n in wanted if n not in found], rest)
 
 
@@ -250,6 +240,8 @@ def read(path: Path, s: ErnieVilSettings) -> Found:
         state = read_state(str(path))
     try:
         return convert(state, s)
+    except MisfitError as error:
+        raise MisfitError(f"{path}: {error}", error.found) from error
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
 
@@ -273,28 +265,3 @@ def export(state: Mapping[str, Tensor], folder: Path, form: str) -> list[Path]:
         save_file(to_form(state, "vilbert"), folder / "model.safetensors", {"format": "pt"})
         return [folder / "model.safetensors"]
     raise ValueError(f"ERNIE-ViL can be exported as paddle or vilbert; found {form!r}")
-
-
-def main(
-    path: Annotated[Path, typer.Argument(help="File or folder of weights.")],
-    preset: Annotated[str, typer.Option(help="Whose sizes it should have.")] = "base",
-    out: Annotated[Path | None, typer.Option(help="Write what is found, as safetensors.")] = None,
-) -> None:
-    """Say what a file of weights holds of an ERNIE-ViL, and convert it."""
-    from septet.trainers.ernie_vil.presets import PRESETS
-
-    try:
-        if preset not in PRESETS:
-            raise ValueError(f"there is no preset {preset!r}; there are: {', '.join(PRESETS)}")
-        found = read(path, PRESETS[preset].model)
-    except ValueError as error:
-        typer.secho(f"weights: {error}", fg="red", err=True)
-        raise typer.Exit(1) from error
-    typer.echo(found.told())
-    if out is not None:
-        save_file(found.weights, out)
-        typer.echo(f"written: {out}")
-
-
-if __name__ == "__main__":
-    typer.run(main)

@@ -12,7 +12,7 @@ steps, which come to 150,000 of pairs. Both encoders start from unimodal trainin
 The paper does not say which hardware it took or how long; `--dry-run --ranks N` reckons it.
 `text` is the paper's first stage, the text encoder alone (125,000 steps of 2,048 texts):
 `septet train flava texts=corpora/news --preset text --set model.vocabulary=vocab.txt`, then
-`python -m septet.trainers.commands.export runs/flava-text text`.
+`septet export runs/flava-text text`.
 `900m` to `10b` are torchmultimodal's scaling sizes with the recipe of `base`, which publishes no
 recipe for them; set `train.shard` and `train.activation_checkpointing`.
 

@@ -144,7 +144,7 @@ class FlavaTask(Task):
         """Form `hf`."""
         return weights.export(state, self.settings, folder, form)
 
-    def evaluators(self, held_out: Corpus) -> list[Evaluator]:
+    def evaluators(self, held_out: Corpus, name: str = "") -> list[Evaluator]:
         """Retrieval, and shares of right predictions, half of the pairs not matching."""
         even = FlavaTask(self.settings.model_copy(update={"mismatched": 0.5}), self.global_batch)
         retrieval = [Retrieval(self, "pairs", held_out)] if "pairs" in self.streams else []

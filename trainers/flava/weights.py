@@ -17,6 +17,7 @@ from torch import Tensor
 from septet.preprocess.weights import read_state
 from septet.trainers.flava.model import Flava
 from septet.trainers.flava.settings import EncoderSettings, FlavaSettings
+from septet.trainers.weights import SHOWN, MisfitError, require_fit
 
 Form = Literal["hf", "torchmultimodal"]
 
@@ -125,9 +126,11 @@ def _from(state: Mapping[str, Tensor], s: FlavaSettings, form: Form) -> dict[str
     tied = {n for n in left if n.endswith(".bias") and n[:-4] + "decoder.bias" in state}
     odd = sorted(n for n in left - tied if not _NO_WEIGHT.search(n))
     if odd:
-        raise ValueError(
+        shapes = {name: x.shape for name, x in out.items()}
+        raise MisfitError(
             f"{len(odd)} of its weights have no place in a FLAVA of these sizes, for example "
-            f"{odd[0]}: give the model its sizes"
+            f"{', '.join(odd[:SHOWN])}: give the model its sizes",
+            shapes,
         )
     return out
 
@@ -271,35 +274,16 @@ def read(path: Path, s: FlavaSettings) -> dict[str, Tensor]:
             bare = {n.removeprefix("vit."): x for n, x in state.items()}
             bare = {n: x for n, x in bare.items() if not n.startswith("classifier.")}
             found = from_hugging_face(bare, s)
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
+    except MisfitError as error:
+        raise MisfitError(f"{path}: {error}", error.found) from error
     found = resize_positions(found, s)
-    _fits(path, found, s)
-    return found
-
-
-def _fits(path: Path, found: Mapping[str, Tensor], s: FlavaSettings) -> None:
-    expected = names(s)
     parts = {name.split(".")[0] for name in found}
-    missing = [
-        name
-        for name in expected
-        if name.split(".")[0] in parts and name not in found
-        if not any(part in name for part in _MAY_LACK)
-    ]
-    wrong = [
-        f"{name} is {list(x.shape)}, the model's {list(expected[name])}"
-        for name, x in found.items()
-        if name in expected and x.shape != expected[name]
-    ]
-    odd = sorted(set(found) - set(expected))
-    if not found or missing or wrong or odd:
-        what = [f"{len(missing)} weights are missing, such as {missing[0]}"] if missing else []
-        what += [f"there is no place for {odd[0]}"] if odd else []
-        what += wrong[:2]
-        raise ValueError(
-            f"{path} does not fit: {'; '.join(what) or 'it holds no weights of FLAVA'}"
-        )
+
+    def needed(name: str) -> bool:
+        return name.split(".")[0] in parts and not any(part in name for part in _MAY_LACK)
+
+    require_fit(path, found, names(s), needed)
+    return found
 
 
 def export(state: Mapping[str, Tensor], s: FlavaSettings, folder: Path, form: str) -> list[Path]:

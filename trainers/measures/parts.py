@@ -5,7 +5,7 @@ depend on how many ranks there are.
 """
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from itertools import islice
 from typing import NamedTuple, TypeVar
@@ -15,10 +15,10 @@ import torch.distributed as dist
 
 from septet.preprocess.shards.reader import Corpus
 from septet.trainers.draws import generator
+from septet.trainers.loader.batches import BatchBuffer
 from septet.trainers.loader.kept import Kept
 from septet.trainers.loader.members import Members
-from septet.trainers.loader.source import stack
-from septet.trainers.task import Batch, Row, SampleError, Task
+from septet.trainers.task import Batch, Lengths, Row, SampleError, Task
 
 T = TypeVar("T")
 
@@ -50,7 +50,7 @@ def parts(
         draw = partial(generator, "measure", sample.key) if drawn else None
         return task.read(stream, sample, draw)
 
-    return share(stream, list(islice(places, most)), read, size, corpus.path)
+    return share(stream, list(islice(places, most)), read, size, corpus.path, wanted.lengths)
 
 
 def share(
@@ -59,6 +59,7 @@ def share(
     read: Callable[[int, int], Row],
     size: int,
     corpus: str,
+    lengths: Mapping[str, Lengths] | None = None,
 ) -> list[Part]:
     """This rank's share of the samples at (shard, row) in batches of `size`."""
     rank, world = rank_and_world()
@@ -78,7 +79,10 @@ def share(
                 f"{corpus}: none of {size} samples of {stream} in a row can be measured on; the "
                 f"last one: {reason}"
             )
-        data = {name: torch.from_numpy(array) for name, array in stack(rows).items()}
+        buffer = BatchBuffer(len(rows), lengths)
+        for i, inputs in enumerate(rows):
+            buffer.put(i, inputs)
+        ((data, _),) = buffer.cut(len(rows))
         found.append(Part(Batch(stream, data), number < len(cuts)))
     return found
 

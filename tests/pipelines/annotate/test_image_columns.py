@@ -107,7 +107,7 @@ class Views(Texts):
 def test_a_trainer_reads_an_epochs_view(annotated: Path, dvae: str) -> None:
     torch.set_num_threads(1)
     source = Source("pictures", Views(dvae), [(Corpus(str(annotated)), 1.0)], 7, 40, Health(0.0))
-    assert source.usable == [SAMPLES - 1]  # the broken one takes no part
+    assert source.samples == [SAMPLES - 1]  # the broken one takes no part
     rows = list(source.rows(range(3 * (SAMPLES - 1))))
     assert all(row["pixels"].shape == (224, 224, 3) for row in rows)
     assert all(np.array_equal(row["codes"], row["online"]) for row in rows)

@@ -136,7 +136,7 @@ def test_giant_and_thin_pictures(weights):
     giant, line = made.annotate(
         [Item("a", {"png": out.getvalue()}, {}), Item("b", {"png": thin.getvalue()}, {})]
     )
-    assert giant == NoValue("picture", "20000 x 20000 pixels")
+    assert giant == NoValue("picture", "too_many_pixels: 20000x20000")
     check_member(line.data, made.member)
 
 

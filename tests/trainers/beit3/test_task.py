@@ -221,7 +221,7 @@ def test_views_are_cropped_flipped_and_coloured_where_none_is_stored():
 def test_bad_samples_are_dropped_and_told(s):
     t = task(s)
     for members, message in (
-        ({"png": b"no picture", "txt": b"a"}, "decode"), ({**sample(0), "txt": b"\xff"}, "UTF-8"),
+        ({"png": b"no picture", "txt": b"a"}, "cannot be used"), ({**sample(0), "txt": b"\xff"}, "UTF-8"),
     ):  # fmt: skip
         with pytest.raises(SampleError, match=message):
             t.read("pairs", members, draw("0"))

@@ -218,7 +218,7 @@ def test_nothing_masked_counts_nothing():
 def test_bad_samples_are_sample_errors():
     t = task()
     for stream, members, message in (
-        ("pairs", {"png": b"no picture", "txt": b"a"}, "decode"),
+        ("pairs", {"png": b"no picture", "txt": b"a"}, "cannot be used"),
         ("pairs", {**sample(0), "txt": b"\xff\xfe"}, "UTF-8"),
         ("texts", {"txt": b" \n "}, "empty"),
     ):

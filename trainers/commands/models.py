@@ -1,0 +1,35 @@
+"""The models that commands know, by name. Nothing of a model is imported before it is asked for."""
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from septet.trainers.presets import Preset
+
+MODELS = {
+    "clip": "septet.trainers.clip.presets",
+    "flava": "septet.trainers.flava.presets",
+    "ernie_vil": "septet.trainers.ernie_vil.presets",
+    "beit3": "septet.trainers.beit3.presets",
+}
+"""Each model's presets."""
+
+
+def presets_of(model: str) -> "dict[str, Preset]":
+    """A model's presets by name.
+
+    Raises:
+        ValueError: there is no such model, or what training needs is not installed.
+    """
+    if model not in MODELS:
+        raise ValueError(f"there is no model {model!r}; there are: {', '.join(MODELS)}")
+    try:
+        presets: dict[str, Preset] = importlib.import_module(MODELS[model]).PRESETS
+    except ImportError as error:
+        name = (error.name or "").partition(".")[0]
+        if name == "septet":
+            raise
+        raise ValueError(
+            f"training needs {name or error}, which is not installed: pip install 'septet[train]'"
+        ) from error
+    return presets

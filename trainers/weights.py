@@ -1,0 +1,79 @@
+"""What models' readers of others' weights share: does a file fit, and which preset would."""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from septet.trainers.presets import Preset
+
+SHOWN = 5
+"""Differences that are named."""
+
+
+class MisfitError(ValueError):
+    """Weights that do not fit a model; has their names and shapes."""
+
+    def __init__(self, message: str, found: Mapping[str, torch.Size]):
+        super().__init__(message)
+        self.found = found
+
+
+def require_fit(
+    path: Path | str,
+    found: Mapping[str, Tensor],
+    expected: Mapping[str, torch.Size],
+    needed: Callable[[str], bool] = lambda name: True,
+    hint: str = "",
+) -> None:
+    """Compare weights with a model's.
+
+    Args:
+        path: The file, for the message.
+        found: Under the model's names.
+        expected: The model's names with their shapes.
+        needed: Whether a name may not be missing.
+        hint: More to say where they do not fit.
+
+    Raises:
+        MisfitError: they do not fit; names the first five differences.
+    """
+    wrong = [
+        f"{name} is {list(x.shape)}, the model's {list(expected[name])}"
+        for name, x in found.items()
+        if name in expected and x.shape != expected[name]
+    ]
+    missing = [name for name in expected if name not in found and needed(name)]
+    odd = sorted(found.keys() - expected.keys())
+    differences = [*wrong, *(f"{n} is missing" for n in missing)]
+    differences += [f"there is no place for {n}" for n in odd]
+    if not found:
+        differences = ["it holds no weights of this model"]
+    if differences:
+        more = len(differences) - SHOWN
+        what = "; ".join(differences[:SHOWN]) + (f"; and {more} more" if more > 0 else "")
+        shapes = {name: x.shape for name, x in found.items()}
+        raise MisfitError(f"{path} does not fit: {what}{hint and '. ' + hint}", shapes)
+
+
+@contextmanager
+def told_nearest(presets: Mapping[str, Preset], chosen: str) -> Iterator[None]:
+    """Adds to a `MisfitError` the preset that has the most weights of equal names and shapes."""
+    try:
+        yield
+    except MisfitError as error:
+        shares = {}
+        for name, preset in presets.items():
+            with torch.device("meta"):
+                own = preset.task().build().state_dict()
+            equal = sum(own[n].shape == shape for n, shape in error.found.items() if n in own)
+            shares[name] = equal / max(len(own), len(error.found), 1)
+        best = max(shares, key=lambda name: shares[name])
+        if best == chosen or shares[best] <= shares[chosen]:
+            raise
+        raise MisfitError(
+            f"{error}. The nearest preset is {best}, of which {shares[best]:.0%} of weights fit",
+            error.found,
+        ) from error
