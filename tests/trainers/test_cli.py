@@ -2,12 +2,15 @@ import subprocess
 import sys
 
 import pytest
+import torch
 import typer
 from safetensors.torch import load_file
 from typer.testing import CliRunner
 
+from septet.trainers.clip.presets import PRESETS
 from septet.trainers.commands.export import export
-from septet.trainers.commands.train import train
+from septet.trainers.commands.train import _parse, train
+from septet.trainers.commands.weights import weights
 from tests.trainers.conftest import TINY
 
 APP = typer.Typer()
@@ -67,13 +70,65 @@ def test_exports_a_run_and_starts_another_from_it(scenes, tmp_path):
     (("clip", "x", "--zero-shot", "y"), "go together"),
     (("clip", "images=x"), "there is no stream 'images'"),
     (("clip", "x", "--set", "model.width=100"), "multiple of 64"),
+    (("clip", "x", "--set", "model.layers=["), "--set model.layers=[: the value is no YAML"),
+    (("clip", "x", "--set", "optimizer.betas=(0.9,0.98)"), "write lists as [0.9,0.98]"),
+    (("clip", "x@0"), "a weight must be above zero"),
+    (("clip", "x@heavy"), "weight 'heavy' is no number"),
+    (("clip", "x", "--held-out", "x"), "which is trained on: both have sample"),
+    (("clip", "x", "--held-out", "a=x", "--held-out", "a=x"), "a name of its own"),
 ])  # fmt: skip
 def test_what_users_get_wrong_is_told_clearly(arguments, message, scenes, tmp_path):
     # Typer joins both streams; a path to a real corpus stands in for x.
-    real = [str(scenes) if a == "x" else a.replace("=x", f"={scenes}") for a in arguments]
+    real = [
+        str(scenes) + a[1:] if a == "x" or a.startswith("x@") else a.replace("=x", f"={scenes}")
+        for a in arguments
+    ]
     found = call(*real, "--out", tmp_path / "run")
     assert found.exit_code == 1
     assert message in found.output and "Traceback" not in found.output
+    assert "{'" not in found.output  # No dump of all settings.
+
+
+def test_paths_may_have_any_characters(held_out, tmp_path):
+    for name in ("a=b", "pairs@2", "with blank, comma", "pairs=x@1"):
+        folder = tmp_path / name
+        folder.symlink_to(held_out)
+        assert _parse(str(folder), ["pairs"]) == (None, str(folder), 1.0)
+        assert _parse(f"pairs={folder}@0.5", ["pairs"]) == ("pairs", str(folder), 0.5)
+    with pytest.raises(ValueError, match=r"no stream .a.; there are: pairs\. A path with"):
+        _parse("a=nowhere", ["pairs"])
+
+
+def test_class_names_that_are_no_json_are_told_with_their_file(scenes, tmp_path):
+    classes = tmp_path / "classes.json"
+    classes.write_text("{classes: []}")
+    found = call("clip", scenes, "--zero-shot", scenes, "--classes", classes, *QUICK)
+    assert found.exit_code == 1 and f"{classes} is no JSON" in found.output.replace("\n", "")
+    assert call("clip", scenes, "--dry-run", "--ranks", "0").exit_code == 2
+
+
+def test_what_a_file_of_weights_holds_is_told(tmp_path):
+    command = typer.Typer()
+    command.command()(weights)
+    for name in ("debug", "vit-b-32"):
+        with torch.device("meta"):
+            state = PRESETS[name].task().build().state_dict()
+        state = {f"module.{n}": torch.zeros(x.shape) for n, x in state.items()}
+        torch.save({"state_dict": state}, tmp_path / f"{name}.pt")
+
+    def told(file, preset, *more):
+        arguments = ["clip", str(tmp_path / file), "--preset", preset, *map(str, more)]
+        return CliRunner().invoke(command, arguments)
+
+    found = told("debug.pt", "debug", "--out", tmp_path / "out.safetensors")
+    assert found.exit_code == 0 and "it lacks none" in found.output, found.output
+    assert (
+        load_file(tmp_path / "out.safetensors").keys()
+        == PRESETS["debug"].task().build().state_dict().keys()
+    )
+    other = told("vit-b-32.pt", "vit-b-16")
+    assert other.exit_code == 1 and "The nearest preset is vit-b-32, of which 100%" in other.output
+    assert "visual.conv1.weight is [768, 3, 32, 32], the model's [768, 3, 16, 16]" in other.output
 
 
 def test_without_torch_the_error_names_the_extra(tmp_path):

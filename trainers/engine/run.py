@@ -322,8 +322,8 @@ def _write_record(
 ) -> None:
     """`run.json`: what is needed to run this again."""
     record = {
-        **(run.record or {}),
         **described,
+        **(run.record or {}),
         "out": run.out,
         "paths": {name: [c.path for c, _ in corpora] for name, corpora in run.corpora.items()},
         "initial": [str(path) for path in run.initial],

@@ -46,6 +46,8 @@ def crop(picture: Pixels, box: Box, side: int) -> Pixels:
     part = picture[y0:y1, x0:x1]
     if part.shape[:2] == (side, side):
         return np.ascontiguousarray(part)
+    # Torch would warn of memory that may not be written, though nothing is.
+    part = part if part.flags.writeable else part.copy()
     nchw = torch.from_numpy(part)[None].permute(0, 3, 1, 2)
     found = F.interpolate(nchw, (side, side), mode="bicubic", antialias=True)
     return np.ascontiguousarray(found.permute(0, 2, 3, 1)[0].numpy())
