@@ -259,7 +259,7 @@ def train(
         model,
         [fspath(corpus) for corpus in several],
         preset,
-        (fspath(held_out) if held_out is not None else None, None, None),
+        ([] if held_out is None else [fspath(held_out)], None, None),
         fspath(out) if out is not None else None,
         tuple(LocalPath(fspath(part)) for part in initial),
         resume,

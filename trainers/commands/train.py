@@ -153,7 +153,11 @@ def train_model(
     changes: list[str],
     reckon_with: int | None,
 ) -> int:
-    """Train a model, or with `reckon_with` devices only estimate what that takes; returns the command's status."""
+    """Train a model, or with `reckon_with` devices only estimate what that takes.
+
+    Returns:
+        The command's status.
+    """
     presets = presets_of(model)
     if preset not in presets:
         raise ValueError(f"{model} has no preset {preset!r}; it has: {', '.join(presets)}")
