@@ -217,6 +217,11 @@ def _report(
     if done is not None and whole:
         progress.skip(stage.name, done.counts)
         return StageResult(stage.name, done.counts, 0.0, True)
+    stage.prepare()
+    for one in (*stage.passes(), stage.rejects_pass(stages[:-1])):
+        if todo := one.todo():
+            with progress.watch(one, len(todo)) as told:
+                runner.run(one.label, one.graph(todo), told)
     counted = [(stage, result.counts) for stage, result in zip(stages, results, strict=False)]
     manifest = stage.publish(counted)
     counts = Counts(rows_in=manifest.samples, rows_out=manifest.samples)
@@ -230,7 +235,7 @@ def _report(
     files.write_bytes(
         files.join(stage.corpus, layout.BUILD_TIMES), (json.dumps(ran, indent=1) + "\n").encode()
     )
-    write_report(stage.corpus)
+    write_report(stage.corpus, stage.statistics())
     stage.mark(Done(counts))
     progress.finish(stage.name, counts, time.monotonic() - start)
     return result

@@ -9,7 +9,7 @@ from septet.preprocess.shards.heads import read_corpus
 from septet.schemas import layout
 from septet.schemas.versioned import ManifestError
 
-_REJECT_FILE = re.compile(r"(source|filter|dedup|fetch|curate|write)-\d+\.parquet")
+_REJECT_FILE = re.compile(r"(source|filter|dedup|fetch|curate|write|rejects)-\d+\.parquet")
 _STATS = (layout.FUNNEL, layout.BUILD_TIMES, layout.STATISTICS, layout.REPORT)
 _LISTS = (layout.MANIFEST, layout.SHARD_LIST, layout.INPUT_LIST)
 

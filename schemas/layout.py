@@ -118,9 +118,9 @@ def index_sidecar(tar: str) -> str:
     return f"{INDEX}/sidecars/{tar.removesuffix('.tar')}.parquet"
 
 
-def reject_file(stage: str, task: str) -> str:
-    """The rejects of one task of a stage."""
-    return f"{REJECTS}/{stage}-{task}.parquet"
+def reject_file(number: int) -> str:
+    """A file of rejects; a corpus has at most 1,024."""
+    return f"{REJECTS}/rejects-{number:04d}.parquet"
 
 
 def inside(path: str, where: str) -> str:

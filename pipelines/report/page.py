@@ -7,7 +7,7 @@ and shows text of unknown origin only as text.
 import base64
 import hashlib
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,7 +22,7 @@ from septet.pipelines.report.figures import Category, Stage, Statistics
 from septet.pipelines.report.funnel import Build, read_build
 from septet.pipelines.report.gallery import Picture, sample_pictures
 from septet.pipelines.report.rejects import count_rejects, sample_rejects
-from septet.pipelines.report.statistics import corpus_statistics
+from septet.pipelines.report.statistics import ShardStatistics, corpus_statistics
 from septet.preprocess import files
 from septet.preprocess.columns.base import Column
 from septet.preprocess.shards.heads import read_inputs
@@ -101,13 +101,17 @@ class StageBlock:
     reasons: list[ReasonRow]
 
 
-def write_report(corpus_path: str) -> None:
+def write_report(corpus_path: str, found: Iterable[ShardStatistics] | None = None) -> None:
     """Write a corpus's `stats/statistics.json` and `stats/report.html`.
+
+    Args:
+        corpus_path: The corpus folder.
+        found: Figures of its shards where they were counted already, see `corpus_statistics`.
 
     Raises:
         ValueError: there is no corpus, or a file of it is damaged.
     """
-    statistics = corpus_statistics(corpus_path)
+    statistics = corpus_statistics(corpus_path, found=found)
     files.write_bytes(files.join(corpus_path, STATISTICS), statistics.to_json().encode())
     files.write_bytes(files.join(corpus_path, REPORT), report_page(corpus_path, statistics))
 

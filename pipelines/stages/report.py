@@ -1,69 +1,112 @@
-"""report: rejects, funnel and manifest in their final place; then the corpus is whole.
+"""report: lists of shards, statistics, rejects and funnel; then the corpus is complete.
 
-Runs in the driver: it moves tables of text and reads footers.
+Workers read the sidecars and the rejects, in at most 1,024 tasks each whatever the corpus's size;
+the driver adds up what they found.
 """
 
 import json
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
+from itertools import chain
 from typing import Any
 
+import fsspec
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from septet.pipelines.ownership import remove_rejects
+from septet.pipelines.report.statistics import ShardStatistics, chunks, sidecar_statistics
+from septet.pipelines.report.stored import read_statistics, write_statistics
 from septet.pipelines.sources.base import whole_inputs
 from septet.pipelines.stages.counts import Counts
-from septet.pipelines.stages.stage import Key, Pass, Stage
+from septet.pipelines.stages.graphs import map_tasks
+from septet.pipelines.stages.stage import Key, Parts, Pass, Stage
+from septet.pipelines.stages.tasks import Task
 from septet.preprocess import files
 from septet.preprocess.shards.heads import write_corpus
-from septet.schemas.layout import FUNNEL, MANIFEST, REJECTS, TAR_FOOTER, shard_sidecar, shard_tar
-from septet.schemas.manifest import InputFile, Manifest, Shard
+from septet.schemas.layout import (
+    FUNNEL,
+    MANIFEST,
+    STAGES,
+    TAR_FOOTER,
+    reject_file,
+    shard_sidecar,
+    shard_tar,
+)
+from septet.schemas.manifest import SHARD_LIST, InputFile, Manifest, Shard
+from septet.schemas.tables import REJECTS
 
 
 class ReportStage(Stage):
-    """Publishes rejects, funnel and manifest."""
+    """Publishes the list of shards, statistics, rejects, funnel and the head."""
 
     name = "report"
-    version = 2
+    version = 3
     reads = ("shards",)
+    gives = ("survey", "statistics")
 
     def settings(self) -> dict[str, Any]:
         """The whole recipe: the manifest holds it."""
         return {"recipe": self.recipe.resolved(), "septet": version("septet")}
 
     def keys(self) -> list[Key]:
-        """None, as there are no tasks."""
-        return []
+        """Numbers of the runs of shards that are looked at together."""
+        return list(range(len(self._runs())))
+
+    def _runs(self) -> list[list[int]]:
+        shards = list(map(int, self.givers["shards"].keys()))
+        return [[shards[i] for i in run] for run in chunks(len(shards))]
+
+    def prepare(self) -> None:
+        """Take away the head and the rejects of an earlier build, unless this stage has begun."""
+        begun = files.join(self.corpus, STAGES, "done", f"report-{self.fingerprint}.begun")
+        files.remove(files.join(self.corpus, MANIFEST))
+        if not files.exists(begun):
+            remove_rejects(self.corpus)
+            files.write_bytes(begun, b"")
 
     def passes(self) -> Iterator[Pass]:
-        """None: nothing here is work for a cluster."""
-        return iter(())
+        """One pass over the shards. The rejects have one of their own, see `publish_rejects`."""
+        task = SurveyTask(self.corpus, self._runs(), self.parts("survey"), self.parts("statistics"))
+        outputs = {int(key): task.path(int(key)) for key in self.keys()}
+        yield Pass("report", outputs, lambda todo: map_tasks(task, todo))
+
+    def rejects_pass(self, stages: list[Stage]) -> Pass:
+        """The pass that brings together what other stages rejected.
+
+        Args:
+            stages: All stages before, in order.
+        """
+        found = [path for stage in stages for path in map(stage.rejects.path, stage.keys())]
+        task = RejectsTask(self.corpus, [[found[i] for i in run] for run in chunks(len(found))])
+        outputs = {number: task.path(number) for number in range(len(task.runs))}
+        return Pass("rejects", outputs, lambda todo: map_tasks(task, todo))
+
+    def statistics(self) -> Iterator[ShardStatistics]:
+        """Figures of each run of shards, in order."""
+        parts = self.parts("statistics")
+        return (read_statistics(parts.path(key)) for key in self.keys())
 
     def publish(self, stages: list[tuple[Stage, Counts]]) -> Manifest:
-        """Write `rejects/`, the funnel and, last, the manifest.
+        """Write the funnel, the lists and, last, the head.
 
         Args:
             stages: All stages before, in order, with their figures.
         """
-        files.remove(files.join(self.corpus, MANIFEST))
-        remove_rejects(self.corpus)
-        jobs = [
-            (stage, key, number) for stage, _ in stages for number, key in enumerate(stage.keys())
-        ]
-        with ThreadPoolExecutor(8) as pool:
-            list(pool.map(lambda job: self._publish_rejects(*job), jobs))
-            found = list(pool.map(self._shard, self.givers["shards"].keys()))
         funnel = [{"stage": stage.name, "unit": "pairs", **counts.to_dict()}
                   for stage, counts in stages]  # fmt: skip
         files.write_bytes(
             files.join(self.corpus, FUNNEL),
             (json.dumps({"stages": funnel}, indent=1) + "\n").encode(),
         )
+        survey = self.parts("survey")
+        shards = chain.from_iterable(
+            files.read_table(survey.path(key)).to_pylist() for key in self.keys()
+        )
         return write_corpus(
             self.corpus,
-            found,
+            (Shard(**row) for row in shards),
             name=self.recipe.name,
             septet=version("septet"),
             recipe=self.recipe.resolved(),
@@ -74,32 +117,76 @@ class ReportStage(Stage):
             sorted_keys=True,
             counts={
                 "candidates": stages[0][1].rows_in,
-                "samples": sum(shard.samples for shard in found),
+                "samples": stages[-1][1].rows_out,
                 "rejects": sum(counts.rejected.total() for _, counts in stages),
             },
         )
 
-    def _publish_rejects(self, stage: Stage, key: Key, number: int) -> None:
-        source = stage.rejects.path(key)
-        if files.exists(source) and files.read_table_metadata(source)[0]:
-            target = files.join(self.corpus, REJECTS, f"{stage.name}-{number:05d}.parquet")
-            files.write_bytes(target, files.read_bytes(source))
 
-    def _shard(self, key: Key) -> Shard:
-        assert isinstance(key, int)
-        sidecar = shard_sidecar(key)
-        path = files.join(self.corpus, sidecar)
-        _, metadata = files.read_table_metadata(path)
-        tar = json.loads(metadata[TAR_FOOTER.encode()])
-        keys: pa.ChunkedArray = files.read_table(path, ["key"])["key"]
-        ends = pc.min_max(keys).as_py()
-        return Shard(
-            tar=shard_tar(key),
-            sidecar=sidecar,
-            samples=len(keys),
-            bytes=tar["bytes"],
-            tar_sha256=tar["sha256"],
-            sidecar_sha256=files.sha256(path),
-            first_key=ends["min"],
-            last_key=ends["max"],
-        )
+class SurveyTask(Task):
+    """Looks at a run of shards: their rows of the list of shards, and figures of their samples."""
+
+    stage = "report"
+
+    def __init__(self, corpus: str, runs: list[list[int]], output: Parts, statistics: Parts):
+        self.corpus, self.runs = corpus, runs
+        self.output, self.statistics = output, statistics
+
+    def run(self, number: int) -> Counts:
+        """Write the figures, then the rows of the list."""
+        total, rows = ShardStatistics(), []
+        for shard in self.runs[number]:
+            total += sidecar_statistics(files.join(self.corpus, shard_sidecar(shard)))
+            rows.append(listed(self.corpus, shard))
+        counts = Counts(rows_in=total.samples, rows_out=total.samples)
+        write_statistics(self.statistics.path(number), total, {})
+        path = self.path(number)
+        with files.open_atomic(path) as out, files.TableSink(out, SHARD_LIST) as sink:
+            sink.write(pa.Table.from_pylist([row.model_dump() for row in rows], SHARD_LIST))
+            sink.close(counts.to_metadata())
+        return counts
+
+
+def listed(corpus: str, number: int) -> Shard:
+    """A built shard's row of the list of shards."""
+    path = files.join(corpus, shard_sidecar(number))
+    rows, footer = files.read_table_metadata(path)
+    tar = json.loads(footer[TAR_FOOTER.encode()])
+    ends = pc.min_max(files.read_table(path, ["key"])["key"]).as_py()
+    return Shard(
+        tar=shard_tar(number),
+        sidecar=shard_sidecar(number),
+        samples=rows,
+        bytes=tar["bytes"],
+        tar_sha256=tar["sha256"],
+        sidecar_sha256=files.sha256(path),
+        first_key=ends["min"],
+        last_key=ends["max"],
+    )
+
+
+class RejectsTask(Task):
+    """Brings the reject rows of some tasks together in one file of the corpus."""
+
+    stage = "rejects"
+
+    def __init__(self, corpus: str, runs: list[list[str]]):
+        self.corpus, self.runs = corpus, runs
+
+    def path(self, key: Key) -> str:
+        """The file, in its final place."""
+        return files.join(self.corpus, reject_file(int(key)))
+
+    def run(self, number: int) -> Counts:
+        """Copy row group by row group, in the order of stages and tasks."""
+        with files.open_atomic(self.path(number)) as out, files.TableSink(out, REJECTS) as sink:
+            for path in self.runs[number]:
+                if not files.exists(path):
+                    continue
+                with fsspec.open(path, "rb") as file:
+                    parquet = pq.ParquetFile(file)
+                    for group in range(parquet.num_row_groups):
+                        sink.write(parquet.read_row_group(group))
+            counts = Counts(rows_in=sink.rows, rows_out=sink.rows)
+            sink.close(counts.to_metadata())
+        return counts

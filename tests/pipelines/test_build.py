@@ -9,9 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from septet.pipelines.report.figures import Statistics
+from septet.pipelines.report.statistics import corpus_statistics
 from septet.preprocess.files import TEMPORARY_SUFFIX
 from septet.preprocess.locks import FolderBusyError, locked
 from septet.preprocess.shards.reader import Corpus
+from septet.schemas.layout import STATISTICS
 from tests.corpora import digests, rows, run_build, write_site
 
 
@@ -59,6 +62,11 @@ def test_samples_are_true(built: Path) -> None:
         assert row["url"].startswith("http://site.test/img/")
         assert (told["width"], told["key"]) == (row["width"], row["key"])
         assert min(row["width"], row["height"]) == 256
+
+
+def test_figures_that_workers_counted_are_those_of_the_sidecars(built: Path) -> None:
+    stored = Statistics.from_json((built / STATISTICS).read_bytes())
+    assert stored == corpus_statistics(str(built)) and stored.notes == []
 
 
 def test_what_is_repeated_on_every_page_is_rejected(built: Path) -> None:

@@ -12,11 +12,13 @@ import tldextract
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from septet.pipelines.report import frequent
 from septet.pipelines.report import statistics as module
 from septet.pipelines.report.domains import count_domains, registered_domain
 from septet.pipelines.report.figures import TOP, Category, Statistics
 from septet.pipelines.report.frequent import MOST, Frequent
 from septet.pipelines.report.statistics import ShardStatistics, corpus_statistics, shard_statistics
+from septet.pipelines.report.stored import read_statistics, write_statistics
 from septet.preprocess import files
 from septet.preprocess.shards.heads import write_corpus
 from septet.schemas import tables
@@ -362,3 +364,22 @@ def test_any_number_of_values_is_counted_within_a_bound_that_is_told():
     assert abs(total.distinct - len(sums)) < 0.05 * len(sums)
     category = Category.of(total, total.total)
     assert category.error == total.error and category.values[0].value == "common49"
+
+
+def test_stored_figures_come_back(truth, tmp_path, monkeypatch):
+    whole = module.shards_statistics(truth.path, ["shards/00000.parquet", "shards/00001.parquet"])
+    for most in (MOST, 2):  # domains that are all kept, and some let go
+        monkeypatch.setattr(frequent, "MOST", most)
+        found = ShardStatistics()
+        found += whole
+        write_statistics(str(tmp_path / "f.parquet"), found, {})
+        again = read_statistics(str(tmp_path / "f.parquet"))
+        hashes = [one.hashes for one in found.categories.values()]
+        assert any(one is not None for one in hashes) == (most == 2)
+        for one, other in zip(found.categories.values(), again.categories.values(), strict=True):
+            assert (one.counts, one.total, one.error, one.distinct) == (
+                other.counts, other.total, other.error, other.distinct,
+            )  # fmt: skip
+        assert (found.samples, found.members, found.member_bytes, found.measures) == (
+            again.samples, again.members, again.member_bytes, again.measures,
+        )  # fmt: skip
