@@ -75,7 +75,8 @@ class InputCache:
                 self._current[label, kind] = noted
                 return noted[1]
             facts = source.describe(path, size)
-            digest = listing_digest(path) if source.folders else files.content_digest(path)[1]
+            look = listing_digest if source.folders else files.content_digest
+            size, digest = look(path)
         except InputError as error:
             raise InputError(f"{label}: {error}") from error
         except OSError as error:

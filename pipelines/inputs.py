@@ -138,7 +138,7 @@ def image_roots(recipe: Recipe, inputs: Iterable[Input], folder: str) -> dict[st
                     f"sources.{number}.image_root: there is no folder {label!r} "
                     f"(relative paths start at {folder})"
                 )
-            roots[label] = ImageRoot(label, path, listing_digest(path))
+            roots[label] = ImageRoot(label, path, listing_digest(path)[1])
     return roots
 
 

@@ -62,13 +62,15 @@ def _walk(
                 yield Entry(name, stat.st_size, str(stat.st_mtime_ns))
 
 
-def listing_digest(path: str) -> str:
-    """Digest of the names, sizes and times of change of all files below a folder."""
+def listing_digest(path: str) -> tuple[int, str]:
+    """Bytes of all files below a folder, and a digest of their names, sizes and times of change."""
+    total = 0
     digest = hashlib.blake2b(digest_size=16, person=b"septet.listing")
     for entry in list_files(path):
         line = f"{entry.name}\0{entry.size}\0{entry.stamp}\n"
         digest.update(line.encode("utf-8", "surrogateescape"))
-    return f"listing:{digest.hexdigest()}"
+        total += max(entry.size, 0)
+    return total, f"listing:{digest.hexdigest()}"
 
 
 def stamp_of(info: dict[str, Any]) -> str:

@@ -1,6 +1,7 @@
 """source: inputs to candidate pairs, and where the images lie that the inputs hold."""
 
 from collections.abc import Iterable, Iterator
+from operator import attrgetter
 from typing import Any
 
 import pyarrow as pa
@@ -203,6 +204,15 @@ _REJECTS = pa.schema(
 )
 
 
+_PAIR = tuple(Pair.__slots__)
+_REJECTED = tuple(Rejected.__slots__)
+_values_of = {Pair: attrgetter(*_PAIR), Rejected: attrgetter(*_REJECTED)}
+
+
 def _scrubbed(row: Pair | Rejected) -> dict[str, Any]:
-    values = ((name, getattr(row, name)) for name in row.__slots__)
-    return {name: scrub(value) if isinstance(value, str) else value for name, value in values}
+    names = _PAIR if isinstance(row, Pair) else _REJECTED
+    values = dict(zip(names, _values_of[type(row)](row), strict=True))
+    for name, value in values.items():
+        if value is not None and not value.isascii():
+            values[name] = scrub(value)
+    return values
