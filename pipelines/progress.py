@@ -59,14 +59,17 @@ class BuildProgress:
         """
         columns = (
             SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
-            TimeElapsedColumn(), TimeRemainingColumn(), TextColumn("[dim]{task.fields[news]}"),
+            TimeElapsedColumn(), TimeRemainingColumn(),
+            TextColumn("[dim]{task.fields[news]}  {task.fields[within]}"),
         )  # fmt: skip
         over, has_told = threading.Event(), threading.Event()
         before = len(one.outputs) - todo
         start = time.monotonic()
         quiet = not self.console.is_terminal
         with Progress(*columns, console=self.console, transient=True, disable=quiet) as bar:
-            task = bar.add_task(one.label, total=len(one.outputs), completed=before, news="")
+            task = bar.add_task(
+                one.label, total=len(one.outputs), completed=before, news="", within=""
+            )
 
             def told(tasks: int, counts: Counts) -> None:
                 has_told.set()
@@ -81,8 +84,13 @@ class BuildProgress:
                     bar.update(task, completed=len(one.outputs) - len(one.todo()))
                     pause = max(_PAUSE, 20 * (time.monotonic() - begun))
 
+            def tell_news() -> None:
+                while one.news is not None and not over.wait(_PAUSE):
+                    bar.update(task, within=one.news())
+
             if not quiet:
                 threading.Thread(target=count_files, daemon=True).start()
+                threading.Thread(target=tell_news, daemon=True).start()
             try:
                 yield told
             finally:

@@ -104,7 +104,8 @@ class FetchStage(Stage):
                 self.recipe.fetch,
                 self.recipe.image,
             )
-            second = Pass("fetch", task.outputs(keys), lambda todo: map_tasks(task, todo))
+            news = StoredSoFar(files.join(self.corpus, folder))
+            second = Pass("fetch", task.outputs(keys), lambda todo: map_tasks(task, todo), news)
             yield second
             self._require_network(second.poll())
 
@@ -155,6 +156,26 @@ class FetchStage(Stage):
         """The number of the generation besides."""
         yield from super().current_files()
         yield self._generation_path
+
+
+class StoredSoFar:
+    """Says how many images a generation of the store has, failures included.
+
+    Args:
+        folder: Of the generation.
+    """
+
+    def __init__(self, folder: str):
+        self._folder = folder
+        self._counts: dict[str, int] = {}
+
+    def __call__(self) -> str:
+        """Tables are read once each."""
+        for name in files.list_folder(self._folder):
+            if name.endswith(".parquet") and name not in self._counts:
+                path = files.join(self._folder, name)
+                self._counts[name] = files.read_table_metadata(path)[0]
+        return f"{sum(self._counts.values()):,} images stored"
 
 
 class FetchTask(Task):

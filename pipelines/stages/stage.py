@@ -54,10 +54,17 @@ class Pass:
         label: What to call it in logs and progress bars.
         outputs: The file of each task.
         graph: Makes the graph of the tasks that are not complete.
+        news: Says how far tasks are that are under way, for passes of long tasks.
     """
 
-    def __init__(self, label: str, outputs: Mapping[Any, str], graph: Callable[[list[Any]], Graph]):
-        self.label, self.outputs, self.graph = label, outputs, graph
+    def __init__(
+        self,
+        label: str,
+        outputs: Mapping[Any, str],
+        graph: Callable[[list[Any]], Graph],
+        news: Callable[[], str] | None = None,
+    ):
+        self.label, self.outputs, self.graph, self.news = label, outputs, graph, news
         self.counts: dict[Any, Counts] = {}
         """Of each task that `poll` has seen complete."""
 

@@ -4,6 +4,7 @@ import hashlib
 import json
 import secrets
 import threading
+import time
 import zlib
 from contextlib import AbstractContextManager
 from types import TracebackType
@@ -22,6 +23,8 @@ from septet.schemas.recipe import Image
 
 _IMAGES_A_BLOCK = 4000
 _BYTES_A_BLOCK = 256 * 2**20
+_SECONDS_A_BLOCK = 30.0
+"""From its first image on: so much work is lost at most when a task is killed."""
 _DESCRIBED = (
     "format", "ext", "width", "height", "original_width", "original_height", "reencoded",
 )  # fmt: skip
@@ -53,6 +56,7 @@ class StoreWriter:
         self._opened: AbstractContextManager[BinaryIO] | None = None
         self._out: BinaryIO | None = None
         self._end = 0
+        self._since = 0.0
         self._lock = threading.Lock()
 
     def __enter__(self) -> Self:
@@ -93,6 +97,8 @@ class StoreWriter:
             self._append(row, data)
 
     def _append(self, row: dict[str, Any], data: bytes) -> None:
+        if not self._rows:
+            self._since = time.monotonic()
         counts = self._in_block
         counts.rows_in += 1
         if row["reason"] is None:
@@ -116,7 +122,11 @@ class StoreWriter:
             passing = row["reason"] and class_of(row["reason"], row["value"]) == "passing"
             counts.other["passing"] += bool(passing)
         self._rows.append(row)
-        if len(self._rows) >= _IMAGES_A_BLOCK or self._end >= _BYTES_A_BLOCK:
+        if (
+            len(self._rows) >= _IMAGES_A_BLOCK
+            or self._end >= _BYTES_A_BLOCK
+            or time.monotonic() - self._since >= _SECONDS_A_BLOCK
+        ):
             self._close_block()
 
     def _path(self, ext: str) -> str:
