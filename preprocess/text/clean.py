@@ -1,21 +1,50 @@
-"""Captions as people would read them: one line, composed characters, nothing invisible."""
+"""Captions as people read them: one line, composed characters, nothing invisible."""
 
 import re
 import unicodedata
 
-_SPACE = re.compile(r"\s+")
-# Controls, zero-width characters, byte-order marks and bidi overrides. Joiners (U+200C, U+200D)
-# stay: Persian, Indic scripts and emoji need them.
+_SPACE = re.compile(r"[\s\u2800]+")  # with the blank of Braille
+# Controls, zero-width characters, byte-order marks, bidi marks and overrides, fillers of Hangul and
+# Khmer, tags (which hide text), annotation marks and code points that are no characters. Joiners
+# (U+200C, U+200D) and variation selectors stay: Persian, Indic scripts and emoji need them.
 _INVISIBLE = re.compile(
-    "[\x00-\x08\x0e-\x1f\x7f\u00ad\u200b\u200e\u200f\u202a-\u202e\u2060-\u2069\ufeff\ufff9-\ufffb]"
+    "[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180e\u200b"
+    "\u200e\u200f\u202a-\u202e\u2060-\u206f\u3164\ufdd0-\ufdef\ufeff\uffa0\ufff0-\ufffb\ufffe\uffff"
+    "\U0001d173-\U0001d17a\U000e0000-\U000e00ff]"
 )
+_NOTHING = re.compile("[\\s\u200c\u200d\ufe00-\ufe0f\U000e0100-\U000e01ef]*")
+_MARKS = re.compile(r"[^\w\s\x00-\x7f]{31,}")
+_MOST_MARKS = 30  # on one character (UAX 15, "stream-safe"): sorting them takes the square of them
+
+# Bytes of windows-1252 that somebody read as ISO 8859-1: their code points are controls.
+_MISREAD = {
+    code: bytes([code]).decode("cp1252")
+    for code in range(0x80, 0xA0)
+    if code not in (0x81, 0x85, 0x8D, 0x8F, 0x90, 0x9D)
+}
+_CONTROL = re.compile("[\x80-\x84\x86-\x9f]")
 
 
 def clean_caption(text: str) -> str:
     """NFC, invisible characters removed, white space folded to single spaces, ends trimmed.
 
-    Case and punctuation carry meaning and are left alone.
+    Case and punctuation carry meaning and are left alone. A caption of nothing visible is "".
     """
+    if text.isascii():
+        return _SPACE.sub(" ", _INVISIBLE.sub("", text)).strip()
     text = text.encode("utf-8", "ignore").decode()  # lone surrogates cannot be stored
-    text = _INVISIBLE.sub("", text)
-    return _SPACE.sub(" ", unicodedata.normalize("NFC", text)).strip()
+    if _CONTROL.search(text):
+        text = text.translate(_MISREAD)
+    text = _MARKS.sub(_fewer_marks, _INVISIBLE.sub("", text))
+    text = _SPACE.sub(" ", unicodedata.normalize("NFC", text)).strip()
+    return "" if _NOTHING.fullmatch(text) else text
+
+
+def _fewer_marks(run: re.Match[str]) -> str:
+    kept: list[str] = []
+    marks = 0
+    for character in run[0]:
+        marks = marks + 1 if unicodedata.combining(character) else 0
+        if marks <= _MOST_MARKS:
+            kept.append(character)
+    return "".join(kept)

@@ -1,3 +1,4 @@
+import time
 import unicodedata
 
 import numpy as np
@@ -27,6 +28,36 @@ def test_clean_captions_are_storable_single_lines(text: str) -> None:
 def test_case_and_joiners_are_kept() -> None:
     assert clean_caption("The\u200b letter\n A. \ud800") == "The letter A."
     assert clean_caption("می\u200cخواهم") == "می\u200cخواهم"
+
+
+@pytest.mark.parametrize(
+    ("text", "clean"),
+    [
+        ("It\x92s a \x93dog\x94 \x96 5 \x80", "It’s a “dog” – 5 €"),  # windows-1252, misread
+        ("a\x81b\x9d", "ab"),
+        ("a\x85b\u2028c\x1cd", "a b c d"),
+        ("\u061cabc", "abc"),
+        ("\u3164\u115f\u1160\uffa0", ""),
+        ("a\u115fb", "ab"),
+        ("cat\U000e0041\U000e0001\U000e007f", "cat"),
+        ("\u2800\u2800 a\u2800b", "a b"),
+        ("\u200d\ufe0f \u200c", ""),
+        ("\u034f\u17b4\u180e\u206a\ufffe\ufdd0x", "x"),
+        ("e\u0301", "é"),
+        ("👩\u200d👧 ❤\ufe0f", "👩\u200d👧 ❤\ufe0f"),
+        ("نص عربي", "نص عربي"),
+        ("x" + "\u0327" * 40, "x" + "\u0327" * 30),
+    ],
+)
+def test_nothing_invisible_is_left(text: str, clean: str) -> None:
+    assert clean_caption(text) == clean
+
+
+def test_marks_without_number_are_cut_soon() -> None:
+    text = "a" + "\u0301\u0327" * 500_000
+    start = time.process_time()
+    assert len(clean_caption(text)) <= 31
+    assert time.process_time() - start < 3
 
 
 def test_ids_are_stable() -> None:

@@ -1,0 +1,57 @@
+"""Text of elements as it is read: words are parted where blocks and breaks part them, not where a
+word changes its type face."""
+
+from dataclasses import dataclass
+
+from selectolax.lexbor import LexborNode
+
+_INLINE_TAGS = """a abbr acronym b bdi bdo big cite code data del dfn em font i ins kbd label mark q
+ruby s samp small span strike strong sub sup time tt u var wbr -text"""
+_SILENT_TAGS = """script style noscript template textarea select rt rp svg math -comment"""
+_INLINE = frozenset(_INLINE_TAGS.split())
+_SILENT = frozenset(_SILENT_TAGS.split())
+
+
+@dataclass
+class TextBudget:
+    """Nodes that may still be visited for the texts of one page, and characters of one text."""
+
+    nodes: int = 500_000
+    characters: int = 10_000
+
+
+def inner_text(node: LexborNode, budget: TextBudget) -> str:
+    """Text below a node, in order; "" when the budget is spent. White space is left as it is."""
+    parts: list[str] = []
+    size = 0
+    at: LexborNode | None = node.first_child
+    while at is not None and budget.nodes > 0 and size < budget.characters:
+        budget.nodes -= 1
+        tag = at.tag or ""
+        below = None
+        if tag == "-text":
+            text = at.text_content or ""
+            parts.append(text)
+            size += len(text)
+        elif tag not in _SILENT:
+            below = at.first_child
+            if tag not in _INLINE:
+                parts.append(" ")
+        if below is not None:
+            at = below
+            continue
+        at = _next(at, node, parts)
+    return "".join(parts) if budget.nodes > 0 else ""
+
+
+def _next(at: LexborNode, top: LexborNode, parts: list[str]) -> LexborNode | None:
+    """The node that follows in document order, not below `at`."""
+    while at.next is None:
+        up = at.parent
+        if up is None or up.mem_id == top.mem_id:
+            return None
+        if (up.tag or "") not in _INLINE:
+            parts.append(" ")
+        at = up
+    following: LexborNode = at.next
+    return following
