@@ -193,4 +193,6 @@ def _bound_time(seconds: float) -> None:
 
 
 if __name__ == "__main__":
-    _serve(sys.argv[1], float(sys.argv[2]), int(sys.argv[3]))
+    from septet.preprocess import bounded  # not this module, whose classes are those of __main__
+
+    bounded._serve(sys.argv[1], float(sys.argv[2]), int(sys.argv[3]))
