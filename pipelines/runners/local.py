@@ -26,7 +26,7 @@ _PRELOAD = ("numpy", "pyarrow.parquet", "pyarrow.compute", "fsspec")
 class LocalRunner(Runner):
     """Runs each step's tasks in worker processes, dealt out one by one as workers get free.
 
-    Workers are started at the first step that has several tasks, and serve the whole build; with
+    Workers are forked at the first step that has several tasks, and serve the whole build; with
     one worker, or for a single task, this process does the work. A shuffle goes through files
     below the corpus's `stages/` (in the scratch folder where the corpus is remote), so no process
     holds more of it than one group.
@@ -47,6 +47,9 @@ class LocalRunner(Runner):
                 f"{self.job.options[0]} is a flag for Beam, which the local runner does not use: "
                 "leave it out, or take another --runner"
             )
+
+        if self.job.workers > 1:
+            self._nursery()  # before the build starts threads
 
     def run(self, name: str, graph: Graph, told: Told | None = None) -> None:
         """See `Runner.run`."""
@@ -79,7 +82,7 @@ class LocalRunner(Runner):
             self._run_here(name, phase, tasks, total)
             return
         try:
-            _Dealer(self._workers(workers), name, phase, total).run(tasks)
+            _Dealer(self._nursery().ensure(workers), name, phase, total).run(tasks)
         except BaseException as error:
             # Workers are in the middle of tasks of which nobody waits for the result.
             self.close()
@@ -101,12 +104,12 @@ class LocalRunner(Runner):
                 runner.close(failed=True)
             raise _failure(name, phase, summary(error)) from error
 
-    def _workers(self, count: int) -> list[Worker]:
+    def _nursery(self) -> WorkerProcesses:
         if self._processes is None:
             ours = [name for name in sys.modules if name.startswith("septet.")]
             serve = "septet.pipelines.runners.phases:serve"
             self._processes = WorkerProcesses([*_PRELOAD, *ours], serve)
-        return self._processes.ensure(count)
+        return self._processes
 
     @contextmanager
     def _shuffle_folder(self, wanted: bool) -> Iterator[Path]:

@@ -1,10 +1,12 @@
 """Worker processes of the local runner: started once a build, forked after the imports.
 
-A *nursery* is a fresh Python process without threads that imports what workers need and then forks
-them, so that a worker costs milliseconds and no state of the driver's leaks into it. Each worker
-talks to the driver over a socket pair that it is born with: there is no moment before it is
-connected, and its death, whenever it comes, is the socket's end. Workers end with the driver, even
-when that is killed: nothing goes on writing into a corpus behind the back of the next build.
+A *nursery* is a process without threads that forks the workers, so that a worker costs
+milliseconds. It is forked from the driver when a build begins, with all that is imported by then;
+from a driver with threads, whose locks a fork would freeze, it is a fresh Python process that
+imports the same. Each worker talks to the driver over a socket pair that it is born with: there is
+no moment before it is connected, and its death, whenever it comes, is the socket's end. Workers end
+with the driver, even when that is killed: nothing goes on writing into a corpus behind the back of
+the next build.
 """
 
 import importlib
@@ -55,13 +57,12 @@ class WorkerProcesses:
         ours, theirs = socket.socketpair()
         # The nursery and its workers hold the reading end; it ends when the driver does.
         lifeline, self._alive = os.pipe()
-        code = _START.format(theirs.fileno(), lifeline)
-        self._nursery = subprocess.Popen(
-            [sys.executable, "-P", "-c", code],
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
-            pass_fds=(theirs.fileno(), lifeline),
-            stdin=subprocess.DEVNULL,
+        self._nursery = (
+            _fork(theirs.fileno(), lifeline, (ours.fileno(), self._alive))
+            if _may_fork()
+            else _spawn(theirs.fileno(), lifeline)
         )
+        self._status: int | None = None
         theirs.close()
         os.close(lifeline)
         self._control = ours
@@ -101,8 +102,9 @@ class WorkerProcesses:
             worker.kill()
             worker.line.close()
         self.workers = []
-        self._nursery.kill()
-        self._nursery.wait()
+        if self._status is None:
+            os.kill(self._nursery, signal.SIGKILL)
+            self._nursery_ended()
         self._answers.close()
         self._control.close()
         if self._alive >= 0:
@@ -123,7 +125,37 @@ class WorkerProcesses:
         return int(line)
 
     def _nursery_ended(self) -> str:
-        return f"the process that forks workers ended with status {self._nursery.wait()}"
+        if self._status is None:
+            self._status = os.waitstatus_to_exitcode(os.waitpid(self._nursery, 0)[1])
+        return f"the process that forks workers ended with status {self._status}"
+
+
+def _may_fork() -> bool:
+    """Whether this process can be forked: it has one thread, and no library that forks break."""
+    return threading.active_count() == 1 and not {"torch", "grpc"} & sys.modules.keys()
+
+
+def _fork(control: int, lifeline: int, ours: tuple[int, ...]) -> int:
+    pid = os.fork()
+    if pid == 0:
+        try:
+            for descriptor in ours:
+                os.close(descriptor)
+            _nursery(control, lifeline)
+        finally:
+            os._exit(1)
+    return pid
+
+
+def _spawn(control: int, lifeline: int) -> int:
+    process = subprocess.Popen(
+        [sys.executable, "-P", "-c", _START.format(control, lifeline)],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        pass_fds=(control, lifeline),
+        stdin=subprocess.DEVNULL,
+    )
+    process.returncode = 0  # waited for here, not by subprocess
+    return process.pid
 
 
 def ready(workers: Sequence[Worker], timeout: float | None) -> list[Worker]:
@@ -135,6 +167,7 @@ def ready(workers: Sequence[Worker], timeout: float | None) -> list[Worker]:
 def _nursery(control: int, lifeline: int) -> None:
     """The life of the nursery: import, then fork workers and say how they ended."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the driver decides what Ctrl-C means
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     line = socket.socket(fileno=control)
     path, modules, serve = _told(line)
     sys.path[:] = path

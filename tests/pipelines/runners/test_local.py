@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from septet.pipelines.runners import RunnerError, StageFailed, cores, make_runner
+from septet.pipelines.runners import RunnerError, StageFailed, cores, make_runner, processes
 from septet.pipelines.runners.local import LocalRunner
 from septet.pipelines.stages.counts import UNDER_WAY, Counts
 from septet.pipelines.stages.graphs import map_tasks, shuffle_tasks
@@ -87,10 +87,13 @@ class WriteForEver(WriteTask):
 TASKS = [str(i) for i in range(20)]
 
 
-@pytest.fixture
-def runner() -> Iterator[LocalRunner]:
+@pytest.fixture(params=["forked", "spawned"])
+def runner(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[LocalRunner]:
     runner = make_runner("local", workers=2)
     assert isinstance(runner, LocalRunner)
+    monkeypatch.setattr(processes, "_may_fork", lambda: request.param == "forked")
     runner.check()
     yield runner
     runner.close()
@@ -108,7 +111,7 @@ def test_one_worker_is_this_process(tmp_path: Path) -> None:
 def test_a_single_task_starts_no_process(tmp_path: Path, runner: LocalRunner) -> None:
     runner.run("write", map_tasks(WriteTask(str(tmp_path)), TASKS[:1]))
     assert pids(tmp_path) == {str(os.getpid()): 1}
-    assert runner._processes is None
+    assert runner._processes is not None and runner._processes.workers == []
 
 
 def test_workers_are_started_once_and_share_the_tasks(tmp_path: Path, runner: LocalRunner) -> None:
