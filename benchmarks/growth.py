@@ -169,7 +169,8 @@ def show_rows(label: str, rows: int, workers: int, found: dict) -> None:
     print(
         f"{label:<8}{rows:>10,} rows, {workers} worker(s): {found['seconds']:7.1f} s, "
         f"{1e6 * found['seconds'] / rows:6.1f} µs a row (CPU {found['cpu']:.1f} s), "
-        f"peak RSS driver {found['driver']} MB, largest worker {found['worker']} MB, kept {found['kept']:,}  {found['stages']}",
+        f"peak RSS driver {found['driver']} MB, largest worker {found['worker']} MB, "
+        f"kept {found['kept']:,}  {found['stages']}",
         flush=True,
     )
 
