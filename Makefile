@@ -6,7 +6,7 @@ UV := $(BIN)/uv pip install --quiet --python $(BIN)/python
 ENV := OMP_NUM_THREADS=2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check setup constraints docs learn bench peers clean
+.PHONY: help demo test check setup constraints docs learn bench mutants peers clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -50,6 +50,9 @@ learn: setup  ## Whole runs of debug presets, held to bounds; minutes each, resu
 
 bench: setup  ## Quick form of the benchmarks
 	$(BIN)/python -m benchmarks.read --quick
+
+mutants: setup  ## Small changes of the data code: which do the tests of their room not notice?
+	$(BIN)/python -m benchmarks.mutants --jobs 2
 
 spark-parts:  ## Copy Spark and Beam's job server into .cache (needs Java and Maven)
 	infra/spark/parts.sh

@@ -4,10 +4,12 @@ A file is written under a temporary name beside its final one and renamed (local
 in one piece (object stores). So whatever has its final name is whole.
 """
 
+import errno
 import hashlib
 import os
 import secrets
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -113,11 +115,20 @@ def write_bytes(path: str, data: bytes) -> None:
 def open_read(path: str) -> BinaryIO:
     """Open a file for reading; a local name is taken as it is, whatever signs it holds.
 
+    Pipes and devices are refused and not waited for.
+
     Raises:
-        OSError: it is not there or cannot be read.
+        OSError: it is not there, is no plain file, or cannot be read.
     """
     if is_local(path):
-        return local_path(path).open("rb")
+        plain = local_path(path)
+        descriptor = os.open(plain, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        mode = os.fstat(descriptor).st_mode
+        if not stat.S_ISREG(mode):
+            os.close(descriptor)
+            kind = "a folder" if stat.S_ISDIR(mode) else "a pipe or a device"
+            raise OSError(errno.EINVAL, f"is {kind}, no plain file", str(plain))
+        return os.fdopen(descriptor, "rb")
     fs, remote = fsspec.url_to_fs(path)
     file: BinaryIO = fs.open(remote, "rb")
     return file

@@ -44,7 +44,7 @@ def _walk(
     above |= {(found.st_dev, found.st_ino)}
     with os.scandir(here) as entries:
         # With the slash that follows a folder's name in all names below, order is that of names.
-        named = ((below + entry.name + "/" * entry.is_dir(), entry) for entry in entries)
+        named = ((below + entry.name + "/" * _is_folder(entry), entry) for entry in entries)
         listed = sorted(
             (name, entry)
             for name, entry in named
@@ -60,6 +60,13 @@ def _walk(
                 yield Entry(name, -1, "")
             else:
                 yield Entry(name, stat.st_size, str(stat.st_mtime_ns))
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link that leads to itself
+        return False
 
 
 def listing_digest(path: str) -> tuple[int, str]:

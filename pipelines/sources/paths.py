@@ -47,8 +47,13 @@ def name_within(root: str, path: str, text: str) -> str:
         text: A relative path, or an absolute one that lies in the folder.
 
     Raises:
-        RejectedError: `outside_root`, or `list_row` where no file can have that name.
+        RejectedError: `outside_root`, `file_name` where the name cannot be stored as text, or
+            `list_row` where no file can have it.
     """
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise RejectedError("file_name", text) from error
     if "\0" in text:
         raise RejectedError("list_row", "the path holds a NUL character")
     for base in (path, root):

@@ -64,8 +64,7 @@ def _read_file(row: dict[str, Any], folder: str, max_bytes: int) -> Fetched:
     url, name = row["image_url"], row["name"]
     path = files.join(locate(row["input"], folder), name)
     try:
-        # Not fsspec for local files: it takes `::` in names for chains of file systems.
-        with open(path, "rb") if files.is_local(path) else fsspec.open(path, "rb") as file:  # noqa: PTH123
+        with files.open_read(path) as file:
             data = file.read(max_bytes + 1)
     except FileNotFoundError as error:
         root = locate(row["input"], folder)
