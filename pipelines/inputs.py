@@ -1,6 +1,5 @@
 """The inputs that a recipe names: found, checked, digested and cut into slices."""
 
-import glob
 import os
 import stat
 from collections.abc import Callable, Iterable, Iterator
@@ -14,6 +13,7 @@ from septet.pipelines.input_cache import InputCache, Known
 from septet.pipelines.sources.base import Facts, Input, InputError, Source, whole_inputs
 from septet.pipelines.sources.listing import listing_digest
 from septet.pipelines.sources.paths import folder_label, locate
+from septet.pipelines.sources.patterns import match_local
 from septet.pipelines.sources.table import SOURCES
 from septet.preprocess import files
 from septet.schemas.recipe import Recipe
@@ -178,33 +178,12 @@ def _expand(pattern: str, folder: str, source: Source) -> list[str]:
             [plain] if fs.isfile(plain) else [name for name in fs.glob(plain) if fs.isfile(name)]
         )
         return sorted(fs.unstrip_protocol(name) for name in found)
-    plain = str(files.local_path(pattern))
-    home = str(Path(plain).expanduser()) if plain.startswith("~") else plain
-    spelled_home = plain.split("/")[0] if home != plain else ""
-    real_home = str(Path(spelled_home).expanduser()) if spelled_home else ""
-    matches = glob.glob(_literal_as_is(home, folder), root_dir=folder, recursive=True)  # noqa: PTH207
-    wanted = os.path.isdir if source.folders else _is_no_folder
-    kept = [match for match in matches if wanted(os.path.join(folder, match))]  # noqa: PTH118
-    if spelled_home:
-        kept = [spelled_home + match.removeprefix(real_home) for match in kept]
-    return sorted(match.rstrip("/") for match in kept)
+    wanted = Path.is_dir if source.folders else _is_no_folder
+    return [label for label in match_local(pattern, folder) if wanted(Path(locate(label, folder)))]
 
 
-def _is_no_folder(path: str) -> bool:
-    return not Path(path).is_dir()
-
-
-def _literal_as_is(pattern: str, folder: str) -> str:
-    """The pattern with those of its leading parts escaped that exist under their own name.
-
-    So a folder `crawl [2024]` and a file `pairs[1].jsonl` can be named as they are.
-    """
-    parts = pattern.split("/")
-    for count in range(len(parts), 0, -1):
-        head = "/".join(parts[:count])
-        if head and glob.has_magic(head) and os.path.lexists(os.path.join(folder, head)):  # noqa: PTH118
-            return "/".join([glob.escape(head), *parts[count:]])
-    return pattern
+def _is_no_folder(path: Path) -> bool:
+    return not path.is_dir()
 
 
 def _below(path: str, corpus: str | None) -> bool:

@@ -6,7 +6,6 @@ them are as they were, nothing else can have changed. Only builds from local inp
 folder are noted, and none with columns, whose models have checks of their own.
 """
 
-import glob
 import hashlib
 import json
 import os
@@ -16,6 +15,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from septet.pipelines.sources.listing import listing_digest
+from septet.pipelines.sources.patterns import match_local
 from septet.schemas.layout import MANIFEST, STAGES
 
 NOTES = f"{STAGES}/up-to-date.json"
@@ -108,24 +109,13 @@ def _stamp(path: Path) -> list[int]:
 
 
 def _tree(root: str) -> str:
-    """A digest of the names and stamps of all files below a folder."""
-    digest = hashlib.sha256()
-    for folder, folders, names in os.walk(root, followlinks=True):
-        folders.sort()
-        for name in sorted(names):
-            path = os.path.join(folder, name)  # noqa: PTH118
-            found = os.stat(path)  # noqa: PTH116
-            digest.update(
-                f"{path}\0{found.st_size} {found.st_mtime_ns} {found.st_ino}\n".encode(
-                    errors="surrogateescape"
-                )
-            )
-    return digest.hexdigest()
+    """A digest of the names, sizes and times of change of all files below a folder."""
+    return listing_digest(root)[1]
 
 
 def _matches(pattern: str, folder: Path) -> str:
-    found = glob.glob(os.path.expanduser(pattern), root_dir=folder, recursive=True)  # noqa: PTH111, PTH207
-    return hashlib.sha256("\0".join(sorted(found)).encode()).hexdigest()
+    found = match_local(pattern, folder)
+    return hashlib.sha256("\0".join(found).encode(errors="surrogateescape")).hexdigest()
 
 
 def _code() -> str:

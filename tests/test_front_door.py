@@ -126,6 +126,31 @@ def test_what_makes_a_build_no_longer_up_to_date(
     assert up_to_date.is_noted(str(corpus), recipe, text) == wanted
 
 
+@pytest.mark.parametrize("change", ["replaced", "deep", "nothing"])
+def test_folders_of_images_are_looked_through(tmp_path: Path, change: str) -> None:
+    folder, corpus = tmp_path / "in [1]/pictures", tmp_path / "corpus"
+    (folder / "sub").mkdir(parents=True)
+    (corpus / "stages").mkdir(parents=True)
+    (corpus / "corpus.json").write_text("{}")
+    (folder / "sub/1.jpg").write_bytes(b"1")
+    (folder / "gone.jpg").symlink_to("nowhere")
+    (folder / "circle").symlink_to(".")
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text("name: x")
+    for path in (folder / "sub/1.jpg", folder / "sub", folder, tmp_path / "in [1]"):
+        os.utime(path, (1e9, 1e9))
+    patterns = ["in [1]/pic*"]
+    up_to_date.note(str(corpus), recipe, "", patterns, [str(folder)], [str(folder)], {"samples": 1})
+    assert up_to_date.is_noted(str(corpus), recipe, "") == {"samples": 1}
+    if change == "replaced":
+        (folder / "sub/1.jpg").write_bytes(b"2")
+    elif change == "deep":
+        (folder / "sub/new").mkdir()
+        (folder / "sub/new/2.jpg").write_bytes(b"2")
+    noted = up_to_date.is_noted(str(corpus), recipe, "")
+    assert noted == ({"samples": 1} if change == "nothing" else None)
+
+
 def test_an_input_that_has_just_changed_is_not_trusted(tmp_path: Path) -> None:
     (tmp_path / "stages").mkdir()
     (tmp_path / "corpus.json").write_text("{}")

@@ -5,10 +5,6 @@ import os
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-import fsspec
-
-from septet.preprocess import files
-
 
 class Entry(NamedTuple):
     """A file below a folder: its path within, bytes, and what tells that it changed."""
@@ -24,9 +20,11 @@ def list_files(path: str, after: str = "", before: str | None = None) -> Iterato
     Links are followed, but not round in a circle. Memory is bounded by the names of one folder
     that are in the range.
     """
-    if files.is_local(path):
+    if "://" not in path:
         yield from _walk(path, "", after, before, frozenset())
         return
+    import fsspec  # not at the top: `up_to_date` lists folders before anything heavy is imported
+
     fs, plain = fsspec.url_to_fs(path)
     for name, info in sorted(fs.find(plain, detail=True).items()):
         within = name[len(plain) :].lstrip("/")
