@@ -231,7 +231,7 @@ class Task(ABC):
         `Stream.lengths` at their longest."""
 
     @abstractmethod
-    def counts(self, batch: Batch) -> dict[str, Tensor]:
+    def counts(self, batch: Batch) -> Mapping[str, Tensor | float]:
         """Denominators of the losses that this batch contributes to, from its data alone; any
         numbers that are not negative. A loss without a count is an error."""
 

@@ -40,7 +40,7 @@ def settings(*changes: str) -> ClipPreset:
     return override(PRESETS["debug"], [*TINY, *changes])
 
 
-def run_of(preset: Any, corpus: Path, out: Path, **more: Any) -> Run:
+def run_of(preset: Any, corpus: Path, out: Path | str, **more: Any) -> Run:
     """A run of which all streams read the corpus."""
     task = preset.task()
     return Run(

@@ -6,6 +6,7 @@ import os
 import signal
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -43,11 +44,8 @@ def same(a: Path, b: Path) -> bool:
     return first.keys() == second.keys() and all(torch.equal(first[n], second[n]) for n in first)
 
 
-def stop_after(
-    step: int, preset, corpus: Path, out: Path, trackers: Sequence[Tracker] = ()
-) -> None:
-    """Train in this process and send it SIGTERM during update `step`."""
-
+def stopping_after(step: int, preset: Any) -> Any:
+    """The preset, whose task sends this process SIGTERM during update `step`."""
     task, updates = preset.task(), itertools.count(1)
     constrain = task.after_step
 
@@ -58,4 +56,12 @@ def stop_after(
 
     task.after_step = after_step
     object.__setattr__(preset, "task", lambda: task)
-    assert train(preset, corpus, out, trackers=trackers) == 128 + signal.SIGTERM
+    return preset
+
+
+def stop_after(
+    step: int, preset: Any, corpus: Path, out: Path, trackers: Sequence[Tracker] = ()
+) -> None:
+    """Train in this process and send it SIGTERM during update `step`."""
+    code = train(stopping_after(step, preset), corpus, out, trackers=trackers)
+    assert code == 128 + signal.SIGTERM

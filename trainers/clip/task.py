@@ -77,9 +77,9 @@ class ClipTask(Task):
             stream, {"ids": torch.from_numpy(clip_tokenizer()(texts, self.settings.context))}
         )
 
-    def counts(self, batch: Batch) -> dict[str, Tensor]:
+    def counts(self, batch: Batch) -> Mapping[str, Tensor | float]:
         """Pairs."""
-        return {"contrastive": torch.tensor(len(batch), device=batch.data["ids"].device)}
+        return {"contrastive": len(batch)}
 
     def forward(self, module: nn.Module, batch: Batch) -> dict[str, Tensor]:
         """`image`, `text` [B, E], those of them that the batch has data for, and `scale` [1]."""

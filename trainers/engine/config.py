@@ -8,8 +8,11 @@ from septet.trainers.settings import Settings
 
 
 class OptimizerSettings(Settings):
-    """AdamW, its schedule and clipping."""
+    """The optimizer, its schedule and clipping."""
 
+    kind: Literal["adamw", "adafactor"] = "adamw"
+    """Adafactor keeps means of rows and columns in place of two moments of each parameter; of the
+    settings below it has no use for `betas` and `eps`."""
     lr: float = Field(gt=0)
     betas: tuple[float, float] = (0.9, 0.98)
     eps: float = 1e-6

@@ -68,6 +68,7 @@ def set_aside(url: str) -> str | None:
         number += 1
     fs, plain = fsspec.url_to_fs(url)
     _, there = fsspec.url_to_fs(aside)
+    fs.invalidate_cache()  # Stores remember listings, and checkpoints were removed since.
     fs.makedirs(there, exist_ok=True)
     for name in sorted(names, key=lambda name: name == "checkpoints"):
         fs.mv(files.join(plain, name), files.join(there, name), recursive=True)

@@ -1,4 +1,4 @@
-"""AdamW, its parameter groups and the learning rate of a step."""
+"""The optimizer, its parameter groups and the learning rate of a step."""
 
 import math
 from collections.abc import Iterator
@@ -7,37 +7,42 @@ import torch
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
+from septet.trainers.engine import adafactor
+from septet.trainers.engine.adafactor import Adafactor
 from septet.trainers.engine.config import OptimizerSettings
 from septet.trainers.task import Task
 
 
-def make_optimizer(module: nn.Module, task: Task, settings: OptimizerSettings) -> torch.optim.AdamW:
-    """AdamW over the parameters that are trained, with one group for each (decays or not, layer
-    depth, sharded or not)."""
-    groups: dict[tuple[bool, int, bool], list[Tensor]] = {}
+def make_optimizer(
+    module: nn.Module, task: Task, settings: OptimizerSettings
+) -> torch.optim.Optimizer:
+    """The optimizer of the parameters that are trained, with one group for each (decays or not,
+    layer depth, sharded or not)."""
+    found: dict[tuple[bool, int, bool], list[Tensor]] = {}
     for name, parameter in module.named_parameters():
         if parameter.requires_grad:
             depth = task.depth(name) if settings.layer_decay else 0
             key = task.decays(name, parameter), depth, isinstance(parameter, DTensor)
-            groups.setdefault(key, []).append(parameter)
+            found.setdefault(key, []).append(parameter)
+    groups = [
+        {
+            "params": parameters,
+            "weight_decay": settings.weight_decay if decays else 0.0,
+            "scale": (settings.layer_decay or 1.0) ** depth,
+        }
+        for (decays, depth, _), parameters in sorted(found.items(), key=lambda item: item[0])
+    ]
+    if settings.kind == "adafactor":
+        return Adafactor(groups, lr=settings.lr)
     return torch.optim.AdamW(
-        [
-            {
-                "params": parameters,
-                "weight_decay": settings.weight_decay if decays else 0.0,
-                "scale": (settings.layer_decay or 1.0) ** depth,
-            }
-            for (decays, depth, _), parameters in sorted(groups.items(), key=lambda item: item[0])
-        ],
-        lr=settings.lr,
-        betas=settings.betas,
-        eps=settings.eps,
-        fused=True,
+        groups, lr=settings.lr, betas=settings.betas, eps=settings.eps, fused=True
     )
 
 
 def empty_state(optimizer: torch.optim.Optimizer, parameter: Tensor) -> dict[str, Tensor]:
     """What an optimizer keeps of a parameter, before its first update."""
+    if isinstance(optimizer, Adafactor):
+        return adafactor.empty_state(parameter)
     return {
         "step": torch.zeros((), device=parameter.device),
         "exp_avg": torch.zeros_like(parameter),

@@ -141,7 +141,7 @@ class SealingWriter(FileSystemWriter):
         super().__init__(folder)
         if not files.is_local(folder):
             remote = FsspecWriter(folder)
-            self.fs, self.path = remote.fs, remote.path
+            self.fs, self.path, self.sync_files = remote.fs, remote.path, False
         self._summed = _SummedFiles(self.fs)
         self.fs = self._summed  # type: ignore[assignment]
         self._folder, self._state = folder, json.dumps(state, indent=1).encode()

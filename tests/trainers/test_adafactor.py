@@ -1,0 +1,102 @@
+import pytest
+import torch
+from torch import nn
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import fully_shard
+from torch.distributed.tensor import DTensor
+
+from septet.trainers.engine.adafactor import Adafactor
+from septet.trainers.engine.world import world
+from tests.trainers.conftest import settings, train
+from tests.trainers.ranks import run_ranks
+from tests.trainers.runs import figures, same, stop_after, weights
+
+
+class Odd(nn.Module):
+    """Matrices whose rows two ranks do not share evenly, a kernel, vectors, a scalar."""
+
+    def __init__(self):
+        super().__init__()
+        self.first = nn.Linear(6, 7)
+        self.second = nn.Linear(7, 3, bias=False)
+        self.kernel = nn.Parameter(torch.randn(5, 3, 2, 2))
+        self.scale = nn.Parameter(torch.ones(1))
+
+    def forward(self, x):
+        return self.second(self.first(x).tanh()).sum(1) * self.scale + self.kernel.square().sum()
+
+
+def trained(kind: str, mesh=None) -> dict[str, torch.Tensor]:
+    torch.manual_seed(0)
+    module = Odd()
+    if mesh is not None:
+        fully_shard(module, mesh=mesh)
+    make = {"ours": Adafactor, "torch": torch.optim.Adafactor}[kind]
+    optimizer = make(module.parameters(), lr=0.01, weight_decay=0.1)
+    for step in range(6):
+        x = torch.randn(4, 6, generator=torch.Generator().manual_seed(step))
+        (module(x) * (10.0 if step == 2 else 1.0)).square().mean().backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    return {
+        name: (x.full_tensor() if isinstance(x, DTensor) else x).detach().clone()
+        for name, x in module.named_parameters()
+    }
+
+
+def sharded(shape: tuple[int, ...]) -> dict[str, torch.Tensor]:
+    names = ("replicate", "shard")[-len(shape) :]
+    with world():
+        found = trained("ours", init_device_mesh("cpu", shape, mesh_dim_names=names))
+        return {name: x.tolist() for name, x in found.items()}
+
+
+def test_it_is_torchs_on_whole_parameters():
+    mine, theirs = trained("ours"), trained("torch")
+    for name, x in theirs.items():
+        assert torch.allclose(mine[name], x, rtol=1e-5, atol=1e-7), name
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("shape", [(2,), (3,), (2, 2)], ids=["two", "three", "hsdp"])
+def test_sharded_parameters_are_updated_as_whole_ones(shape):
+    alone = trained("ours")
+    ranks = torch.Size(shape).numel()
+    for found in run_ranks(ranks, sharded, shape):
+        for name, x in alone.items():
+            assert torch.allclose(torch.tensor(found[name]), x, rtol=1e-5, atol=1e-6), name
+
+
+CHANGES = ("optimizer.kind=adafactor", "optimizer.lr=0.01", "train.steps=6", "train.save_every=3")
+
+
+def run(corpus, out, *changes) -> int:
+    return train(settings(*CHANGES, *changes), corpus, out)
+
+
+def cut(corpus, out, *changes) -> None:
+    stop_after(2, settings(*CHANGES, *changes), corpus, out)
+
+
+def test_a_run_resumes_exactly_and_keeps_little(scenes, tmp_path):
+    assert run(scenes, tmp_path / "whole") == 0
+    cut(scenes, tmp_path / "cut")
+    assert run(scenes, tmp_path / "cut") == 0
+    assert figures(tmp_path / "cut") == figures(tmp_path / "whole")
+    assert same(tmp_path / "cut", tmp_path / "whole")
+    found = weights(tmp_path / "whole")
+    model = sum(x.numel() for name, x in found.items() if name.startswith("model."))
+    assert sum(x.numel() for x in found.values()) < 1.1 * model
+
+
+@pytest.mark.slow
+def test_a_sharded_run_resumes_exactly_and_equals_one_rank(scenes, tmp_path):
+    assert run(scenes, tmp_path / "alone") == 0
+    run_ranks(2, run, scenes, tmp_path / "whole", "train.shard=2")
+    run_ranks(2, cut, scenes, tmp_path / "cut", "train.shard=2")
+    run_ranks(2, run, scenes, tmp_path / "cut", "train.shard=2")
+    assert same(tmp_path / "cut", tmp_path / "whole")
+    theirs = figures(tmp_path / "alone")
+    assert figures(tmp_path / "whole") == {
+        step: pytest.approx(loss, rel=1e-4) for step, loss in theirs.items()
+    }

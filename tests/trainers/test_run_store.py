@@ -1,0 +1,54 @@
+"""Runs whose folder is in an object store."""
+
+import json
+from pathlib import Path
+
+import fsspec
+import pytest
+
+from septet.preprocess import files
+from septet.trainers.engine import checkpoint
+from septet.trainers.engine.checkpoint import CheckpointError
+from tests.object_store import object_store
+from tests.trainers.conftest import fit_alone, run_of, settings
+from tests.trainers.runs import figures, same, stopping_after
+
+SAVES = ("train.save_every=3", "train.keep=2")
+
+
+def download(url: str, folder: Path) -> Path:
+    fs, plain = fsspec.url_to_fs(url)
+    fs.get(plain, str(folder), recursive=True)
+    return folder
+
+
+@pytest.mark.parametrize("change", ["train.async_save=false", "train.async_save=true"])
+def test_a_run_in_a_store_equals_one_on_disk(scenes, tmp_path, capsys, monkeypatch, change):
+    monkeypatch.chdir(tmp_path)
+    local = tmp_path / "whole"
+    assert fit_alone(run_of(settings(*SAVES), scenes, local)) == 0
+    with object_store() as bucket:
+        out = f"{bucket}/runs/one"
+        assert fit_alone(run_of(stopping_after(5, settings(*SAVES, change)), scenes, out)) == 143
+        assert [path.rsplit("/", 1)[-1] for path in checkpoint.completed(f"{out}/checkpoints")] == [
+            "step-00000003",
+            "step-00000005",
+        ]
+        assert fit_alone(run_of(settings(*SAVES, change), scenes, out)) == 0
+        said = capsys.readouterr().out
+        assert "resuming after step 5" in said and f"checkpoints in {out}/checkpoints" in said
+        stored = download(out, tmp_path / "stored")
+        assert figures(stored) == figures(local) and same(stored, local)
+        assert json.loads((stored / "run.json").read_text())["out"] == out
+        assert list((stored / "tensorboard").iterdir())
+        assert not (stored / "holder.json").exists()
+        assert not list((stored / ".septet-locks").glob("*"))
+
+        newest = f"{out}/checkpoints/step-00000008/state.json"
+        files.write_bytes(newest, files.read_bytes(newest)[:-1])
+        with pytest.raises(CheckpointError, match=r"step-00000008 is damaged: state\.json"):
+            fit_alone(run_of(settings(*SAVES, "train.damaged=refuse"), scenes, out))
+        assert fit_alone(run_of(settings(*SAVES), scenes, out, resume=False)) == 0
+        assert files.exists(f"{out}.1/checkpoints/step-00000008/COMPLETE")
+        assert same(download(out, tmp_path / "anew"), local)
+    assert not list(tmp_path.glob("s3*"))  # nothing beside it on this disk

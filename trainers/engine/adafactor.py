@@ -1,0 +1,160 @@
+"""Adafactor (Shazeer and Stern, "Adafactor: Adaptive Learning Rates with Sublinear Memory Cost",
+arXiv 1804.04235), for whole and sharded parameters.
+
+In place of the mean square of each gradient it keeps, for matrices, those of rows and of columns.
+The formulas are those of `torch.optim.Adafactor`, which fails on sharded parameters. Here each rank
+works on its own rows and two exchanges a step make sums over all: one of column means, one of the
+norms of parameters and updates.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+from torch.distributed.tensor import DTensor, Shard
+
+
+@dataclass
+class _Part:
+    """This rank's rows of a parameter in one update."""
+
+    parameter: Tensor
+    """The optimizer's, whole or sharded."""
+    rows: Tensor
+    """Its values here; all of them where it is not sharded."""
+    gradient: Tensor
+    group: dist.ProcessGroup | None
+    """The ranks that have the other rows."""
+    settings: dict[str, Any]
+    state: dict[str, Any]
+    update: Tensor
+
+
+class Adafactor(torch.optim.Optimizer):
+    """Adafactor without momentum.
+
+    Args:
+        params: Parameters, or groups of them with `lr` and `weight_decay` of their own.
+        lr: Learning rate; the step's size is it times the parameter's root mean square.
+        beta2_decay: Power of the step by which the mean squares' memory grows.
+        smallest_scale: Least root mean square of a parameter to take.
+        clip_update: Most root mean square of an update before the learning rate.
+        weight_decay: Of the parameter, times the learning rate.
+    """
+
+    def __init__(
+        self,
+        params: Iterable[Any],
+        lr: float,
+        beta2_decay: float = -0.8,
+        smallest_scale: float = 1e-3,
+        clip_update: float = 1.0,
+        weight_decay: float = 0.0,
+    ):
+        defaults = {
+            "lr": lr,
+            "beta2_decay": beta2_decay,
+            "smallest_scale": smallest_scale,
+            "clip_update": clip_update,
+            "weight_decay": weight_decay,
+        }
+        super().__init__(params, defaults)
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
+        """One update of all parameters that have a gradient."""
+        assert closure is None
+        parts = [
+            self._begin(p, g) for g in self.param_groups for p in g["params"] if p.grad is not None
+        ]
+        matrices = [part for part in parts if part.rows.ndim > 1]
+        columns = [
+            part.gradient.square().sum(-2, keepdim=True)
+            if part.rows.ndim == 2
+            else part.gradient.square().mean(-2, keepdim=True)
+            for part in matrices
+        ]
+        # Matrices are sharded by rows, so a column's sum is of all ranks; tensors of more axes are
+        # sharded by the first, and each rank has whole matrices.
+        _sum([(x, p.group) for x, p in zip(columns, matrices, strict=True) if p.rows.ndim == 2])
+        for part, column in zip(matrices, columns, strict=True):
+            if part.rows.ndim == 2:
+                column /= part.parameter.shape[0]
+            part.state["column"].lerp_(column, part.settings["forget"])
+        for part in parts:
+            self._direct(part)
+        norms = [torch.stack([_square(p.rows), _square(p.update)]) for p in parts]
+        _sum([(x, p.group) for x, p in zip(norms, parts, strict=True)])
+        for part, squares in zip(parts, norms, strict=True):
+            settings, scale = part.settings, (squares / part.parameter.numel()).sqrt()
+            size = scale[0].clamp(min=settings["smallest_scale"]) * settings["lr"]
+            part.rows.mul_(1 - settings["lr"] * settings["weight_decay"])
+            short = (scale[1] / settings["clip_update"]).clamp(min=1)
+            part.rows.sub_(part.update * (size / short))
+
+    def _begin(self, parameter: Tensor, group: dict[str, Any]) -> _Part:
+        if not self.state[parameter]:
+            self.state[parameter] = empty_state(parameter)
+        state = self.state[parameter]
+        state["step"] += 1
+        settings = {**group, "forget": state["step"] ** group["beta2_decay"]}
+        rows, gradient, ranks = parameter, parameter.grad, None
+        assert gradient is not None
+        local = {key: x.to_local() if isinstance(x, DTensor) else x for key, x in state.items()}
+        if isinstance(parameter, DTensor):
+            assert isinstance(gradient, DTensor)
+            axis = next(i for i, p in enumerate(parameter.placements) if isinstance(p, Shard))
+            assert all(p == Shard(0) or not p.is_shard() for p in parameter.placements)
+            ranks = parameter.device_mesh.get_group(axis)
+            rows, gradient = parameter.to_local(), gradient.to_local()
+        return _Part(parameter, rows, gradient, ranks, settings, local, gradient)
+
+    def _direct(self, part: _Part) -> None:
+        """The update before it is scaled: the gradient over the root of its mean square."""
+        state, forget = part.state, part.settings["forget"]
+        square, least = part.gradient.square(), torch.finfo(part.rows.dtype).eps
+        if part.rows.ndim > 1:
+            state["row"].lerp_(square.mean(-1, keepdim=True), forget)
+            # The mean over rows of rows' means is that over columns of columns' means.
+            whole = state["column"].mean(-1, keepdim=True).clamp(min=least)
+            square = state["row"] @ state["column"] / whole
+        else:
+            square = state["square"].lerp_(square, forget)
+        part.update = square.clamp(min=least * least).rsqrt() * part.gradient
+
+
+def empty_state(parameter: Tensor) -> dict[str, Tensor]:
+    """What is kept of a parameter, before its first update, sharded as it is."""
+    step = torch.zeros((), device=parameter.device)
+    if parameter.ndim <= 1:
+        return {"step": step, "square": torch.zeros_like(parameter)}
+    row = torch.zeros_like(parameter[..., :1])
+    if parameter.ndim == 2:  # The columns' means are of all ranks' rows, equal on all.
+        return {
+            "step": step,
+            "row": row,
+            "column": torch.zeros(
+                1, parameter.shape[1], dtype=parameter.dtype, device=parameter.device
+            ),
+        }
+    return {"step": step, "row": row, "column": torch.zeros_like(parameter[..., :1, :])}
+
+
+def _square(x: Tensor) -> Tensor:
+    return x.square().sum()
+
+
+def _sum(found: list[tuple[Tensor, dist.ProcessGroup | None]]) -> None:
+    """Sum tensors over their ranks in place, those of the same ranks in one exchange."""
+    groups: dict[dist.ProcessGroup, list[Tensor]] = {}
+    for x, group in found:
+        if group is not None:
+            groups.setdefault(group, []).append(x)
+    for group, tensors in groups.items():
+        flat = torch.cat([x.flatten() for x in tensors])
+        dist.all_reduce(flat, group=group)
+        for x, summed in zip(tensors, flat.split([x.numel() for x in tensors]), strict=True):
+            x.copy_(summed.view_as(x))
