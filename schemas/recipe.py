@@ -8,7 +8,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from septet.schemas.languages import require_language
-from septet.schemas.sources import Source
+from septet.schemas.sources import OPT_OUT, Source
 
 
 class _Section(BaseModel):
@@ -124,7 +124,7 @@ class Fetch(_Section):
         "all others must resolve to public ones.",
     )
     opt_out: list[str] = Field(
-        default=["noai", "noimageai", "noindex", "noimageindex", "noml"],
+        default=OPT_OUT,
         description="`X-Robots-Tag` directives that are honoured, before the body is read.",
     )
     tdm_reservation: bool = Field(

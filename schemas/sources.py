@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+OPT_OUT = ["noai", "noimageai", "noindex", "noimageindex", "noml"]
 CaptionPlace = Literal["alt", "figcaption", "title"]
 
 
@@ -40,6 +41,15 @@ class WarcSource(SourceSettings):
     )
     max_page_bytes: int = Field(
         default=8 * 2**20, gt=0, description="Pages larger than this after decoding are rejected."
+    )
+    opt_out: list[str] = Field(
+        default=OPT_OUT,
+        description="Directives that are honoured for all images of a page: in its "
+        '`<meta name="robots">` and in the archived answer\'s `X-Robots-Tag`. Those of an '
+        "archived image's own headers are `fetch.opt_out`.",
+    )
+    tdm_reservation: bool = Field(
+        default=True, description="Honour a page's `tdm-reservation: 1`, in both places, too."
     )
 
 

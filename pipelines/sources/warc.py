@@ -11,6 +11,7 @@ from septet.pipelines.sources.base import Facts, ImageLocation, Input, InputErro
 from septet.preprocess import files
 from septet.preprocess.html.pages import parse_page
 from septet.preprocess.http.body import decode_stored, split_head
+from septet.preprocess.http.opt_out import archived_opt_out, find_opt_out
 from septet.preprocess.images.sniff import image_kind
 from septet.preprocess.urls import image_url
 from septet.preprocess.warc.records import (
@@ -32,6 +33,7 @@ _HTML_START = re.compile(
     re.IGNORECASE | re.DOTALL,
 )
 _SNIFFED_BYTES = 1445
+_AGENT = "septet"  # the name that scoped directives of pages may state
 _MAX_REMEMBERED = 1_000_000
 
 
@@ -102,7 +104,14 @@ class Warc(Source):
                 return []
             return [ImageLocation(url, source.label, offset=record.offset, length=record.length)]
         counts["pages"] += 1
+        wanted, tdm = settings.opt_out, settings.tdm_reservation
+        refused = archived_opt_out(record.headers, _AGENT, wanted, tdm)
+        if refused:
+            return [Rejected("opt_out", refused, page_url=record.url)]
         page = parse_page(record.body, record.url, record.charset, list(settings.captions))
+        refused = find_opt_out(page.robots, page.tdm if tdm else (), _AGENT, wanted)
+        if refused:
+            return [Rejected("opt_out", refused, page_url=record.url)]
         counts["img_elements"] += page.images
         counts["images_without_caption"] += page.without_caption
         pairs = [
@@ -155,8 +164,8 @@ def read_warc(
             yield found
 
 
-def read_body_from(file: BinaryIO, offset: int, max_bytes: int) -> bytes:
-    """The decoded body of the record at `offset` of an open WARC file.
+def read_answer_from(file: BinaryIO, offset: int, max_bytes: int) -> tuple[dict[str, str], bytes]:
+    """The headers and the decoded body of the record at `offset` of an open WARC file.
 
     Raises:
         RejectedError: the record is damaged, or its body is larger than `max_bytes`.
@@ -165,7 +174,7 @@ def read_body_from(file: BinaryIO, offset: int, max_bytes: int) -> bytes:
     if isinstance(record, Damage):
         raise RejectedError("warc_truncated" if record.is_cut else "warc_broken", str(record))
     headers, body = _split(record)
-    return _decoded(body, headers, max_bytes)
+    return headers, _decoded(body, headers, max_bytes)
 
 
 class _Seen:
@@ -262,8 +271,9 @@ def _charset(parameters: str) -> str | None:
 def _split(record: Record) -> tuple[dict[str, str], bytes]:
     """A record's HTTP headers and its body as transferred.
 
-    Names are in lower case, `:status` is the status; repeated headers are joined by commas, but
-    of repeated media types the last one counts.
+    Names are in lower case, `:status` is the status; repeated headers are joined by commas, those
+    of X-Robots-Tag (where a comma does not end a scope) by line ends; of repeated media types the
+    last one counts.
     """
     if record.block is None:
         raise RejectedError("too_large", str(record.size))
@@ -283,7 +293,8 @@ def _split(record: Record) -> tuple[dict[str, str], bytes]:
         field, _, value = line.partition(":")
         name = field.strip().lower()
         known = headers.get(name) if name != "content-type" else None
-        headers[name] = f"{known}, {value.strip()}" if known else value.strip()
+        comma = "\n" if name == "x-robots-tag" else ", "
+        headers[name] = f"{known}{comma}{value.strip()}" if known else value.strip()
     return headers, body
 
 

@@ -220,7 +220,7 @@ class FetchTask(Task):
         settings = self.fetch.model_copy(update={"per_host": per_host})
         with StoreWriter(self.corpus, self.generation, name, self.limits, self.image) as writer:
             held = [row for row in rows if row["input"] is not None]
-            for got, digest in read_locations(held, self.folder, self.fetch.max_bytes):
+            for got, digest in read_locations(held, self.folder, self.fetch):
                 writer.put(got, digest)
             away = [str(row["image_url"]) for row in rows if row["input"] is None]
             if away:

@@ -6,10 +6,12 @@ from typing import Any, BinaryIO
 import fsspec
 
 from septet.pipelines.sources.paths import locate
-from septet.pipelines.sources.warc import read_body_from
+from septet.pipelines.sources.warc import read_answer_from
 from septet.preprocess import files
 from septet.preprocess.http.client import Fetched
+from septet.preprocess.http.opt_out import agent_token, archived_opt_out
 from septet.schemas.reasons import RejectedError
+from septet.schemas.recipe import Fetch
 
 
 class MissingInputError(ValueError):
@@ -17,14 +19,14 @@ class MissingInputError(ValueError):
 
 
 def read_locations(
-    rows: list[dict[str, Any]], folder: str, max_bytes: int
+    rows: list[dict[str, Any]], folder: str, settings: Fetch
 ) -> Iterator[tuple[Fetched, str | None]]:
     """Read images where they lie, archive by archive in the order of their offsets.
 
     Args:
         rows: Rows of `tables.IMAGE_LOCATIONS`.
         folder: Where labels that are relative start.
-        max_bytes: Of one image.
+        settings: Bound on the bytes of one image, and the opt-outs that are honoured.
 
     Yields:
         What was read, and the digest of its location. A file that cannot be read is a loss of its
@@ -38,7 +40,7 @@ def read_locations(
         if row["name"] is None:
             archives.setdefault(row["input"], []).append(row)
         else:
-            yield _read_file(row, folder, max_bytes), row["digest"]
+            yield _read_file(row, folder, settings.max_bytes), row["digest"]
     for label, wanted in sorted(archives.items()):
         try:
             opened = fsspec.open(locate(label, folder), "rb").open()
@@ -49,12 +51,17 @@ def read_locations(
             ) from error
         with opened as file:
             for row in sorted(wanted, key=lambda row: int(row["offset"])):
-                yield _read_record(file, row, max_bytes), row["digest"]
+                yield _read_record(file, row, settings), row["digest"]
 
 
-def _read_record(file: BinaryIO, row: dict[str, Any], max_bytes: int) -> Fetched:
+def _read_record(file: BinaryIO, row: dict[str, Any], settings: Fetch) -> Fetched:
     try:
-        return Fetched(row["image_url"], read_body_from(file, row["offset"], max_bytes))
+        headers, body = read_answer_from(file, row["offset"], settings.max_bytes)
+        agent = agent_token(settings.user_agent)
+        refused = archived_opt_out(headers, agent, settings.opt_out, settings.tdm_reservation)
+        if refused:
+            raise RejectedError("opt_out", refused)
+        return Fetched(row["image_url"], body)
     except RejectedError as error:
         return Fetched(row["image_url"], None, error.reason, error.value)
 

@@ -29,7 +29,7 @@ from septet.preprocess.http.body import read_body
 from septet.preprocess.http.connections import GuardedConnector
 from septet.preprocess.http.failures import FetchError, explain
 from septet.preprocess.http.opt_out import agent_token, find_opt_out
-from septet.schemas.reasons import RejectedError
+from septet.schemas.reasons import RejectedError, class_of
 from septet.schemas.recipe import Fetch
 
 _REDIRECTS = (301, 302, 303, 307, 308)
@@ -273,7 +273,7 @@ class _Fetcher:
         if response.status in _REDIRECTS and "Location" in headers:
             return parse_url(headers["Location"], url)
         if response.status != 200:
-            transient = response.status == 429 or response.status >= 500
+            transient = class_of("http_status", str(response.status)) == "passing"
             wait = _seconds(headers.get("Retry-After")) if transient else None
             raise FetchError("http_status", str(response.status), transient, wait)
         opt_out = find_opt_out(

@@ -5,7 +5,7 @@
 """
 
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 
 _SCOPE = re.compile(r"\s*([a-z0-9*_./-]+)\s*:(.*)", re.DOTALL)
 _VALUED = ("unavailable_after", "max-snippet", "max-image-preview", "max-video-preview")
@@ -34,6 +34,21 @@ def robots_directives(header: str, agent: str) -> set[str]:
     if "none" in found:
         found |= {"noindex", "nofollow"}
     return found
+
+
+def archived_opt_out(
+    headers: Mapping[str, str], agent: str, directives: Collection[str], tdm_reservation: bool
+) -> str | None:
+    """The first opt-out in the headers of an archived answer, or None.
+
+    Args:
+        headers: By names in lower case; the values of a repeated header stand in lines.
+        agent: As of `find_opt_out`.
+        directives: Likewise.
+        tdm_reservation: Whether `tdm-reservation: 1` is honoured.
+    """
+    tdm = re.split(r"[\n,]", headers.get("tdm-reservation", "")) if tdm_reservation else ()
+    return find_opt_out(headers.get("x-robots-tag", "").split("\n"), tdm, agent, directives)
 
 
 def find_opt_out(

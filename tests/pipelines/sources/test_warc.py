@@ -13,7 +13,7 @@ from septet.pipelines.sources.warc import (
     Found,
     HtmlRecord,
     ImageRecord,
-    read_body_from,
+    read_answer_from,
     read_warc,
 )
 from septet.schemas.reasons import REASONS, Rejected, RejectedError
@@ -72,12 +72,12 @@ def test_images_are_read_back_from_their_offset(tmp_path: Path) -> None:
         found, _ = read(path)
         at = {r.url: r.offset for r in found if isinstance(r, ImageRecord)}
         with path.open("rb") as file:
-            assert read_body_from(file, at["http://e.org/a.png"], 1000) == b"A" * 1000
-            assert read_body_from(file, at["http://e.org/b.png"], 1000) == b"B" * 9
+            assert read_answer_from(file, at["http://e.org/a.png"], 1000)[1] == b"A" * 1000
+            assert read_answer_from(file, at["http://e.org/b.png"], 1000)[1] == b"B" * 9
             with pytest.raises(RejectedError, match="too_large"):
-                read_body_from(file, at["http://e.org/a.png"], 999)
+                read_answer_from(file, at["http://e.org/a.png"], 999)
             with pytest.raises(RejectedError, match="warc_"):
-                read_body_from(file, at["http://e.org/a.png"] + 3, 999)
+                read_answer_from(file, at["http://e.org/a.png"] + 3, 999)
 
 
 def test_bombs_are_bounded(tmp_path: Path) -> None:
@@ -183,7 +183,7 @@ def test_headers_are_handed_out(tmp_path: Path) -> None:
     assert isinstance(page, HtmlRecord) and isinstance(picture, ImageRecord)
     assert page.charset == "x-y"
     for headers in (page.headers, picture.headers):
-        assert headers["x-robots-tag"] == "noai, noindex" and headers["tdm-reservation"] == "1"
+        assert headers["x-robots-tag"] == "noai\nnoindex" and headers["tdm-reservation"] == "1"
 
 
 def test_revisits_are_resolved(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from email.utils import format_datetime
 
 import pytest
 
-from septet.preprocess.http.client import Fetched
+from septet.preprocess.http.client import Fetched, _seconds
 from septet.schemas.recipe import Fetch
 from tests.preprocess.http.fetching import LIMIT, PICTURE, fetch_list, fetch_one, outcome, quick
 
@@ -99,7 +99,7 @@ def test_a_body_is_not_read_further_than_its_bound(server):
     assert sent == server.sent["/endless"] < 16 * LIMIT  # the sockets' buffers took the rest
 
 
-@pytest.mark.parametrize("status", [429, 500, 503])
+@pytest.mark.parametrize("status", [408, 425, 429, 500, 503])
 def test_transient_statuses_are_tried_again_so_often(server, status):
     path = f"/status/{status}"
     assert outcome(server.url(path), quick(server)) == ("http_status", str(status))
@@ -113,6 +113,21 @@ def test_a_pause_that_the_server_asks_for_is_kept(server):
     url = server.url("/flaky/429/1?after=1&test=pause", "/a.jpg")
     assert fetch_one(url, quick(server)).body == PICTURE
     assert time.monotonic() - start >= 1.0
+
+
+@pytest.mark.parametrize("zone", ["America/New_York", "Asia/Tokyo", "UTC"])
+def test_a_date_without_a_zone_is_in_utc(zone, monkeypatch):
+    monkeypatch.setenv("TZ", zone)
+    time.tzset()
+    try:
+        soon = datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=30)
+        for date in (format_datetime(soon), format_datetime(soon).replace("+0000", "-0000")):
+            assert 28 < _seconds(date) <= 30
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+    assert _seconds("9" * 400) is None
+    assert _seconds("٣") is None
 
 
 def test_a_pause_beyond_the_budget_ends_the_fetch_at_once(server):

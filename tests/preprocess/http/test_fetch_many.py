@@ -1,4 +1,5 @@
 import asyncio
+import socket
 import subprocess
 import sys
 import threading
@@ -56,6 +57,20 @@ def test_a_host_that_never_answers_is_given_up(server):
         ("timeout", "first_byte"): 5,  # one more was in flight
         ("host_down", "4"): 25,
     }
+
+
+def test_a_service_that_is_down_does_not_speak_for_its_neighbour(server):
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        port = closed.getsockname()[1]
+    dead = [f"http://127.0.0.1:{port}/{n}.jpg" for n in range(40)]
+    live = [server.url(f"/a.jpg?{n}") for n in range(60)]
+    policy = quick(server, allowed_hosts=["127.0.0.1"], give_up_after=5, retries=0)
+    reasons = Counter(
+        (result.url in live, result.reason) for result in fetch_list(dead + live, policy)
+    )
+    assert reasons[True, None] == 60
+    assert reasons[False, "host_down"] >= 20
+    assert reasons[False, "host_down"] + reasons[False, "connect"] == 40
 
 
 def test_a_host_that_answers_now_and_then_is_not_given_up(server):
