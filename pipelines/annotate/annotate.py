@@ -93,7 +93,14 @@ def plan_column(path: str, name: str, kind: str, settings: Mapping[str, Any]) ->
         raise ColumnError(f"{name!r} cannot be the name of a column: it is the name of a folder")
     corpus = Corpus(path)
     column, models = resolve_column(kind, settings)
-    reads = {other: read_manifest(path, other).fingerprint for other in column.columns()}
+    reads = {}
+    for other in column.columns():
+        manifest = read_manifest(path, other)
+        if is_stale(corpus, manifest):
+            raise ColumnError(
+                f"column {other!r} was made from other shards than {path} has: make it anew first"
+            )
+        reads[other] = manifest.fingerprint
     if name in reads:
         raise ColumnError(f"column {name!r} cannot be made from itself")
     fingerprint = digest_of(kind, column.version, column.settings.deciding(), models, reads)

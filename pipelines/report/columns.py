@@ -6,7 +6,7 @@ Boxes are drawn upon pictures, graphs as arcs over their nodes, pictures beside 
 import base64
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -20,6 +20,7 @@ from septet.preprocess.columns.reader import (
     ColumnShardReader,
     column_names,
     column_shards,
+    is_stale,
     read_manifest,
 )
 from septet.preprocess.columns.registry import ColumnError, stored_column
@@ -86,6 +87,8 @@ class ColumnView:
     bytes: int
     reasons: list[tuple[str, int]]
     settings: str
+    stale: bool
+    """Whether it was made from other shards than the corpus has."""
     shown: list[ValueView]
 
 
@@ -112,10 +115,26 @@ def column_views(corpus: Corpus, live: Mapping[str, Column], seed: int) -> list[
                 bytes=manifest.bytes,
                 reasons=sorted(manifest.reasons.items(), key=lambda item: (-item[1], item[0])),
                 settings=", ".join(f"{k}: {v}" for k, v in manifest.settings.items()),
+                stale=is_stale(corpus, manifest),
                 shown=_values(corpus, manifest, column, seed),
             )
         )
     return views
+
+
+def trusted_columns(path: str, trusted: Collection[str]) -> dict[str, Column]:
+    """Columns of a corpus, by name, that were made with classes (`module:Class`) which the user has
+    named; only these are imported.
+
+    Raises:
+        ColumnError: a class cannot be imported, or the manifest's settings do not fit it.
+    """
+    manifests = [read_manifest(path, name) for name in column_names(path)] if trusted else []
+    return {
+        manifest.name: stored_column(manifest.kind, manifest.settings, trusted)
+        for manifest in manifests
+        if manifest.kind in trusted
+    }
 
 
 def _from_manifest(manifest: ColumnManifest) -> Column | None:

@@ -31,6 +31,14 @@ def stats(
             metavar="OTHER", help="An older corpus, or what `--json` printed of it: show changes."
         ),
     ] = None,
+    trust: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="MODULE:CLASS",
+            help="With --html: import this class, if a column was made with it, to draw its "
+            "values. Nothing else that the corpus names is imported.",
+        ),
+    ] = None,
 ) -> None:
     """Count what a corpus holds and what its build dropped.
 
@@ -50,6 +58,7 @@ def stats(
     septet stats corpora/demo-2 --against demo.json --html changes.html
     """
     from septet.pipelines.report import terminal
+    from septet.pipelines.report.columns import trusted_columns
     from septet.pipelines.report.compare import compare
     from septet.pipelines.report.page import report_page
     from septet.pipelines.report.readable import size
@@ -60,7 +69,8 @@ def stats(
     found = found.model_copy(update={"columns": column_figures(corpus) or None})
     changes = compare(_other(against), found) if against else None
     if html is not None:
-        page = report_page(corpus, found, changes)
+        live = trusted_columns(corpus, trust or ())
+        page = report_page(corpus, found, changes, live)
         files.write_bytes(html, page)
         typer.echo(f"{html}: {size(len(page))}", err=as_json)
     if as_json:

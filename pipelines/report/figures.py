@@ -158,6 +158,9 @@ class ColumnFigures(_Figures):
     bytes: int
     without: dict[str, int]
     """Samples without a value, by reason."""
+    stale: bool = False
+    """Whether it was made from other shards than the corpus has: its figures are of another
+    build."""
 
 
 class Statistics(_Figures):

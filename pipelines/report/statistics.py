@@ -16,7 +16,7 @@ from septet.pipelines.report.figures import Category, ColumnFigures, Histogram, 
 from septet.pipelines.report.frequent import Frequent
 from septet.pipelines.report.measures import MEASURES, Distribution, tally
 from septet.preprocess import files
-from septet.preprocess.columns.reader import column_names, read_manifest
+from septet.preprocess.columns.reader import column_names, is_stale, read_manifest
 from septet.preprocess.shards.reader import Corpus
 from septet.preprocess.shards.sidecar import open_sidecar, read_batches
 from septet.preprocess.text.words import count_words
@@ -177,11 +177,12 @@ def sidecar_statistics(path: str) -> ShardStatistics:
 
 def column_figures(path: str) -> list[ColumnFigures]:
     """Figures of a corpus's columns, by name, from their manifests."""
+    corpus = Corpus(path)
     manifests = [read_manifest(path, name) for name in column_names(path)]
     return [
         ColumnFigures(
             name=m.name, kind=m.kind, samples=m.samples, values=m.values, bytes=m.bytes,
-            without=dict(m.reasons),
+            without=dict(m.reasons), stale=is_stale(corpus, m),
         )
         for m in manifests
     ]  # fmt: skip

@@ -2,15 +2,14 @@
 
 from collections.abc import Iterable
 
-from rich.box import SIMPLE_HEAD
 from rich.columns import Columns
 from rich.console import Console, Group, RenderableType
 from rich.rule import Rule
-from rich.table import Table
 from rich.text import Text
 
 from septet.pipelines.report.charts import value_text
 from septet.pipelines.report.compare import Comparison
+from septet.pipelines.report.figure_table import SOFT, FigureTable
 from septet.pipelines.report.figures import Category, ColumnFigures, Histogram, Statistics
 from septet.pipelines.report.measures import MEASURES
 from septet.pipelines.report.readable import (
@@ -23,7 +22,7 @@ from septet.pipelines.report.readable import (
     value_name,
 )
 
-KEPT, LOST, SOFT = "cyan", "red", "dim"
+KEPT, LOST = "cyan", "red"
 _BLOCKS = " ▁▂▃▄▅▆▇█"
 _EIGHTHS = " ▏▎▍▌▋▊▉█"
 _TITLES = {
@@ -59,15 +58,6 @@ def sparkline(counts: list[int]) -> Text:
     return Text("".join(_BLOCKS[level] for level in levels), style=KEPT)
 
 
-def _table(title: str, *columns: str) -> Table:
-    table = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD,
-                  header_style=SOFT, pad_edge=False, show_edge=False)  # fmt: skip
-    for i, column in enumerate(columns):
-        table.add_column(column, justify="left" if i == 0 else "right", no_wrap=True,
-                         overflow="ellipsis")  # fmt: skip
-    return table
-
-
 def _heading(stats: Statistics) -> RenderableType:
     figures = [
         (number(stats.samples), "samples"),
@@ -87,8 +77,7 @@ def _heading(stats: Statistics) -> RenderableType:
 def _funnel(stats: Statistics) -> Iterable[RenderableType]:
     if not stats.funnel:
         return
-    table = _table("Funnel", "stage", "in", "out", "kept", "")
-    table.columns[-1].justify = "left"
+    table = FigureTable("Funnel", ("stage", "in", "out", "kept", ""))
     most = max(max(stage.rows_in, stage.rows_out, 1) for stage in stats.funnel)
     for stage in stats.funnel:
         lost = stage.rows_in - stage.rows_out
@@ -110,8 +99,7 @@ def _rejects(stats: Statistics) -> Iterable[RenderableType]:
         return
     total = sum(reason.count for reason in stats.rejects)
     most = max(reason.count for reason in stats.rejects)
-    table = _table("Rejects", "stage", "reason", "rows", "share", "")
-    table.columns[1].justify = table.columns[-1].justify = "left"
+    table = FigureTable("Rejects", ("stage", "reason", "rows", "share", ""), frozenset({0, 1}))
     before = None
     for reason in stats.rejects:
         stage = reason.stage if reason.stage != before else ""
@@ -120,8 +108,9 @@ def _rejects(stats: Statistics) -> Iterable[RenderableType]:
                       share(reason.count, total), bar(reason.count, most, style=LOST))  # fmt: skip
     yield table
     if stats.fetch_failures:
-        table = _table("Why fetching failed", "class", "images", "reasons")
-        table.columns[-1].justify = "left"
+        table = FigureTable(
+            "Why fetching failed", ("class", "images", "reasons"), frozenset({0, 2})
+        )
         for failure in stats.fetch_failures:
             reasons = ", ".join(
                 f"{label(name)} ({number(n)})" for name, n in failure.reasons.items()
@@ -131,8 +120,9 @@ def _rejects(stats: Statistics) -> Iterable[RenderableType]:
 
 
 def _measures(measures: dict[str, Histogram]) -> RenderableType:
-    table = _table("Lengths and sizes", "", "least", "5 %", "median", "95 %", "most", "mean", "")
-    table.columns[-1].justify = "left"
+    table = FigureTable(
+        "Lengths and sizes", ("", "least", "5 %", "median", "95 %", "most", "mean", "")
+    )
     for name, found in measures.items():
         values = [found.min, found.quantiles["p5"], found.median, found.quantiles["p95"],
                   found.max, found.mean]  # fmt: skip
@@ -142,8 +132,7 @@ def _measures(measures: dict[str, Histogram]) -> RenderableType:
 
 
 def _category(name: str, found: Category, rows: int = 10) -> RenderableType:
-    table = _table(_TITLES[name], "", "samples", "share", "")
-    table.columns[-1].justify = "left"
+    table = FigureTable(_TITLES[name], ("", "samples", "share", ""))
     most = max((entry.count for entry in found.values), default=0)
     for entry in found.values[:rows]:
         table.add_row(Text(one_line(value_name(name, entry.value), 32)), number(entry.count),
@@ -175,7 +164,7 @@ def print_statistics(stats: Statistics, console: Console) -> None:
         console.print()
         console.print(Columns(tables, padding=(1, 4)))
     if stats.members:
-        table = _table("Members of the tars", "extension", "members", "bytes")
+        table = FigureTable("Members of the tars", ("extension", "members", "bytes"))
         for member in stats.members:
             table.add_row(one_line(member.ext, 40), number(member.count), size(member.bytes))
         console.print()
@@ -184,10 +173,12 @@ def print_statistics(stats: Statistics, console: Console) -> None:
 
 def print_columns(columns: Iterable[ColumnFigures], console: Console) -> None:
     """Print a corpus's columns, if it has any."""
-    table = _table("Columns", "name", "values", "share", "bytes", "without")
+    table = FigureTable(
+        "Columns", ("name", "values", "share", "bytes", "without"), frozenset({0, 4})
+    )
     for column in columns:
         table.add_row(
-            one_line(column.name, 40),
+            one_line(column.name, 40) + (" (stale: of another build)" if column.stale else ""),
             number(column.values),
             share(column.values, column.samples),
             size(column.bytes),
@@ -207,8 +198,9 @@ def print_comparison(found: Comparison, console: Console) -> None:
     if not found.changes:
         console.print(f"  All {number(found.same)} figures are equal.")
         return
-    table = _table("", "group", "figure", "before", "now", "change", "")
-    table.columns[1].justify = "left"
+    table = FigureTable(
+        "", ("group", "figure", "before", "now", "change", "ratio"), frozenset({0, 1})
+    )
     before = None
     for change in found.changes:
         group = label(change.group) if change.group != before else ""

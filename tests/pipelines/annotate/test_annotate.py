@@ -1,3 +1,4 @@
+import io
 import json
 import multiprocessing
 import os
@@ -14,6 +15,9 @@ from rich.console import Console
 from septet.pipelines.annotate.check import check_columns
 from septet.pipelines.check import check_corpus
 from septet.pipelines.cli import main
+from septet.pipelines.report.page import report_page
+from septet.pipelines.report.statistics import column_figures, corpus_statistics
+from septet.pipelines.report.terminal import print_columns
 from septet.pipelines.runners import StageFailed
 from septet.preprocess import files
 from septet.preprocess.columns.members import unpack
@@ -188,6 +192,15 @@ def test_a_rebuilt_base_is_noticed(tmp_path: Path) -> None:
     recipe.write_text(recipe.read_text() + "curate: {max_aspect_ratio: 1.1}\n")
     run_build(recipe, corpus)
     assert any("annotate again" in fault for fault in faults(corpus))
+    assert [column.stale for column in column_figures(str(corpus))] == [True]
+    out = io.StringIO()
+    print_columns(column_figures(str(corpus)), Console(file=out, width=100))
+    assert "stale: of another build" in out.getvalue()
+    assert b"<strong>Stale:</strong>" in report_page(str(corpus), corpus_statistics(str(corpus)))
+    with pytest.raises(ColumnError, match="from other shards"):
+        run_annotation(corpus, HASHES, name="hashes")
+    run_annotation(corpus, WORDS, name="words")
+    assert [column.stale for column in column_figures(str(corpus))] == [False]
     run_annotation(corpus, WORDS, name="words")
     assert faults(corpus) == []
 

@@ -6,13 +6,15 @@ from pathlib import Path
 import pytest
 
 from septet.pipelines.cli import main
-from septet.pipelines.report.columns import SIDE, column_views
+from septet.pipelines.report.columns import SIDE, column_views, trusted_columns
 from septet.pipelines.report.page import MAX_BYTES, refresh_report, report_page, write_report
 from septet.pipelines.report.statistics import corpus_statistics
 from septet.preprocess.shards.reader import Corpus
 from tests.corpora import run_annotation, run_build, write_site
 from tests.pipelines.annotate.columns_to_test import HERE, HOSTILE
 from tests.pipelines.report.test_report_page import Elements
+
+TRUSTED = [f"{HERE}:Words", f"{HERE}:Drawn"]
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +27,12 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_values_are_drawn_and_hostile_text_is_text(corpus: Path) -> None:
-    page = report_page(str(corpus), corpus_statistics(str(corpus)))
+    untold = report_page(str(corpus), corpus_statistics(str(corpus)))
+    assert (
+        untold.count(b'<g class="mark">') == 0
+    )  # a class is not imported because a corpus says so
+    live = trusted_columns(str(corpus), TRUSTED)
+    page = report_page(str(corpus), corpus_statistics(str(corpus)), live=live)
     assert len(page) <= MAX_BYTES
     elements = Elements(page)
     assert [a for tag, a in elements.found if tag == "script"] == [{}]
@@ -38,7 +45,8 @@ def test_values_are_drawn_and_hostile_text_is_text(corpus: Path) -> None:
 
 
 def test_boxes_stand_where_they_are(corpus: Path) -> None:
-    drawn, words = column_views(Corpus(str(corpus)), {}, 7)
+    live = trusted_columns(str(corpus), TRUSTED)
+    drawn, words = column_views(Corpus(str(corpus)), live, 7)
     assert (drawn.name, words.name) == ("drawn", "words")
     view = drawn.shown[0]
     assert max(view.width, view.height) == SIDE

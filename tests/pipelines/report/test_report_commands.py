@@ -10,11 +10,13 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from septet.pipelines.report import readable
+from septet.pipelines.report.charts import value_text
 from septet.pipelines.report.commands import show, stats
 from septet.pipelines.report.compare import compare
-from septet.pipelines.report.figures import Statistics
+from septet.pipelines.report.figures import ColumnFigures, Statistics
+from septet.pipelines.report.measures import MEASURES
 from septet.pipelines.report.statistics import corpus_statistics
-from septet.pipelines.report.terminal import print_comparison, print_statistics
+from septet.pipelines.report.terminal import print_columns, print_comparison, print_statistics
 from tests.pipelines.report.corpora import HOSTILE, build_corpus, rewrite
 
 app = typer.Typer()
@@ -181,3 +183,29 @@ def test_a_missing_corpus_leaves_no_trace(tmp_path):
     fault("stats", str(tmp_path / "none"), "--html", str(tmp_path / "x.html"))
     assert list(tmp_path.iterdir()) == []
     shutil.rmtree(tmp_path)
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 120])
+def test_no_figure_is_cut_however_narrow_the_terminal(truth, width):
+    stats = corpus_statistics(truth.path)
+    columns = [ColumnFigures(name="regions", kind="regions", samples=180, values=1234567, bytes=2**40,
+                             without={"image_undecodable": 17, "too_small": 123_456})]  # fmt: skip
+    out = io.StringIO()
+    console = Console(file=out, width=width)
+    print_statistics(stats, console)
+    print_columns(columns, console)
+    other = stats.model_copy(update={"samples": 1_234_567, "bytes": 3 * 2**40})
+    print_comparison(compare(other, stats), console)
+    text = out.getvalue()
+    assert max(map(len, text.splitlines())) <= width
+    figures = [readable.number(n) for n in (stats.samples, 1_234_567, 17, 123_456)]
+    figures += ["1 TiB", "3 TiB", *(readable.number(reason.count) for reason in stats.rejects)]
+    for name, found in stats.measures.items():
+        values = (found.min, *found.quantiles.values(), found.max, found.mean)
+        shown = {"p5", "p50", "p95"}
+        kept = [found.min, found.max, found.mean, *(found.quantiles[key] for key in shown)]
+        figures += [value_text(found.unit, value) for value in kept if value in values]
+        assert all(word in text for word in MEASURES[name].title.split())
+    words = " ".join(text.split())
+    missing = [figure for figure in figures if figure not in words]
+    assert not missing, (missing, text)
