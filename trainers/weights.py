@@ -27,6 +27,7 @@ def require_fit(
     expected: Mapping[str, torch.Size],
     needed: Callable[[str], bool] = lambda name: True,
     hint: str = "",
+    original: Mapping[str, Tensor] | None = None,
 ) -> None:
     """Compare weights with a model's.
 
@@ -36,6 +37,7 @@ def require_fit(
         expected: The model's names with their shapes.
         needed: Whether a name may not be missing.
         hint: More to say where they do not fit.
+        original: The weights before they were resized for the model.
 
     Raises:
         MisfitError: they do not fit; names the first five differences.
@@ -54,7 +56,7 @@ def require_fit(
     if differences:
         more = len(differences) - SHOWN
         what = "; ".join(differences[:SHOWN]) + (f"; and {more} more" if more > 0 else "")
-        shapes = {name: x.shape for name, x in found.items()}
+        shapes = {name: x.shape for name, x in (original or found).items()}
         raise MisfitError(f"{path} does not fit: {what}{hint and '. ' + hint}", shapes)
 
 

@@ -109,12 +109,13 @@ class ClipTask(Task):
 
     def initial(self, path: Path) -> dict[str, Tensor]:
         """OpenAI's, open_clip's or Hugging Face's weights, of any resolution (ViT)."""
-        state, s = weights.read(path), self.settings
+        original, s = weights.read(path), self.settings
+        state = original
         if s.patch is not None and "visual.proj" in state:
             state = weights.resize_positions(state, s.image_size, s.patch)
         with torch.device("meta"):
             expected = {name: x.shape for name, x in self.build().state_dict().items()}
-        require_fit(path, state, expected)
+        require_fit(path, state, expected, original=original)
         return state
 
     def export(self, state: Mapping[str, Tensor], folder: Path, form: str) -> list[Path]:

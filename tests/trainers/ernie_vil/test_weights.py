@@ -8,6 +8,7 @@ import typer
 from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
+from septet.trainers.commands.weights import weights
 from septet.trainers.ernie_vil.model import ErnieVil
 from septet.trainers.ernie_vil.paddle import parse_variable, write_variable
 from septet.trainers.ernie_vil.presets import PRESETS
@@ -15,7 +16,6 @@ from septet.trainers.ernie_vil.weights import (
     IDLE,
     convert,
     export,
-    main,
     read,
     shapes,
     theirs,
@@ -210,7 +210,7 @@ def test_text_stream_from_paddles_ernie_and_old_names_of_bert(tmp_path):
 def test_other_sizes_and_other_files_are_refused(tmp_path):
     state = to_form(module().state_dict(), "vilbert")
     wider = SMALL.model_copy(update={"co_width": 32})
-    with pytest.raises(ValueError, match=r"other sizes: .* is \[64, 48\], the model's \[32, 48\]"):
+    with pytest.raises(ValueError, match=r"does not fit: .* is \[64, 48\], the model's \[32, 48\]"):
         convert(state, wider)
     with pytest.raises(ValueError, match=r"BERT: 1 weights have no place .*conv1"):
         convert({"conv1.weight": torch.ones(1)}, SMALL)
@@ -228,15 +228,15 @@ def test_own_weights_and_the_task(tmp_path):
 
 def test_the_converter_says_what_it_found(tmp_path):
     app = typer.Typer()
-    app.command()(main)
-    nothing = CliRunner().invoke(app, [str(tmp_path), "--preset", "debug"])
+    app.command()(weights)
+    nothing = CliRunner().invoke(app, ["ernie_vil", str(tmp_path), "--preset", "debug"])
     assert nothing.exit_code == 1 and "holds no variables of Paddle" in nothing.stderr
     preset = PRESETS["debug"].model
     torch.manual_seed(0)
     state = {n: x for n, x in ErnieVil(preset).state_dict().items() if not n.startswith("co.0")}
     export(state, tmp_path, "paddle")
     out = tmp_path / "model.safetensors"
-    done = CliRunner().invoke(app, [str(tmp_path), "--preset", "debug", "--out", str(out)])
-    assert done.exit_code == 0 and f"{len(state)} weights found" in done.output
-    assert "lacking: 32" in done.output and "  co.*.text.fc1.weight" in done.output
+    done = CliRunner().invoke(app, ["ernie_vil", str(tmp_path), "--preset", "debug", "--out", str(out)])
+    assert done.exit_code == 0 and f"{len(state)} of {len(state) + 32} weights" in done.output
+    assert "it lacks 32; they start at random" in done.output and "  co.*.text.fc1.weight" in done.output
     assert equal(load_file(out), state)
