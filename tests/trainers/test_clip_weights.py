@@ -172,6 +172,6 @@ def test_weights_of_a_part_are_no_start(tmp_path):
     for name, odd in (("ln_final.bias", {}), ("visual.proj", {"visual.extra": torch.ones(1)})):
         part = {n: x for n, x in state.items() if n != name or odd} | odd
         save_file(part, tmp_path / "part.safetensors")
-        with pytest.raises(ValueError, match="ln_final.bias is missing") as error:
+        with pytest.raises(ValueError, match="does not fit") as error:
             ClipTask(s, 4).initial(tmp_path / "part.safetensors")
-        assert str(error.value).endswith(next(iter(odd), name))
+        assert next(iter(odd), name) in str(error.value)

@@ -67,7 +67,7 @@ def test_what_does_not_fit_is_told(tmp_path):
     for change, message in (
         ({"words": 300}, r"text_embed\.weight is \[256, 48\], the model's \[300, 48\]"),
         ({"layers": 3}, r"beit3\.encoder\.layers\.2\..* is missing; and 35 more"),
-        ({"layers": 1}, r"there is no place for 40, such as beit3\.encoder\.layers\.1\."),
+        ({"layers": 1}, r"no place for beit3\.encoder\.layers\.1\..*; and 35 more"),
         ({"attention": "shared", "sub_norm": False},
          r"released architecture, where attention is not shared: model\.attention=decoupled"),
     ):  # fmt: skip

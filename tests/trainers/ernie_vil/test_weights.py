@@ -236,7 +236,12 @@ def test_the_converter_says_what_it_found(tmp_path):
     state = {n: x for n, x in ErnieVil(preset).state_dict().items() if not n.startswith("co.0")}
     export(state, tmp_path, "paddle")
     out = tmp_path / "model.safetensors"
-    done = CliRunner().invoke(app, ["ernie_vil", str(tmp_path), "--preset", "debug", "--out", str(out)])
+    done = CliRunner().invoke(
+        app, ["ernie_vil", str(tmp_path), "--preset", "debug", "--out", str(out)]
+    )
     assert done.exit_code == 0 and f"{len(state)} of {len(state) + 32} weights" in done.output
-    assert "it lacks 32; they start at random" in done.output and "  co.*.text.fc1.weight" in done.output
+    assert (
+        "it lacks 32; they start at random" in done.output
+        and "  co.*.text.fc1.weight" in done.output
+    )
     assert equal(load_file(out), state)
