@@ -43,17 +43,21 @@ OUTSIDE = ("preprocess/annotators/", "preprocess/columns/", "preprocess/boxes/",
 
 TESTS = (
     ("preprocess/members.py", ["tests/preprocess/warc", "tests/preprocess/lists"]),
-    ("preprocess/files.py", ["tests/preprocess/test_files.py", "tests/pipelines/test_inputs.py"]),
-    ("preprocess/", ["tests/preprocess/{room}"]),
+    ("preprocess/identical_images.py", ["tests/preprocess/test_dedup.py"]),
+    ("preprocess/domains.py", ["tests/preprocess/test_urls.py"]),
+    ("preprocess/", ["tests/preprocess/{room}", "tests/preprocess/test_{stem}.py"]),
     ("pipelines/sources/", ["tests/pipelines/sources", "tests/pipelines/test_inputs.py"]),
-    ("pipelines/stages/", ["tests/pipelines/stages", "tests/pipelines/test_hostile.py"]),
-    ("pipelines/report/", ["tests/pipelines/report"]),
-    ("pipelines/runners/", ["tests/pipelines/runners"]),
-    ("pipelines/annotate/", ["tests/pipelines/annotate"]),
-    ("pipelines/", ["tests/pipelines/*.py"]),
+    ("pipelines/store/", ["tests/pipelines/store", "tests/pipelines/test_fetch_store.py"]),
+    ("pipelines/stages/", ["tests/pipelines/stages", "tests/pipelines/test_kinds_of_samples.py",
+                           "tests/pipelines/test_hostile.py"]),
+    ("pipelines/check.py", ["tests/pipelines/test_stranger.py", "tests/test_golden.py"]),
+    ("pipelines/input_cache.py", ["tests/pipelines/test_inputs.py",
+                                  "tests/pipelines/test_inputs_in_builds.py"]),
+    ("pipelines/", ["tests/pipelines/{room}", "tests/pipelines/test_{stem}.py"]),
+    ("pipelines/", ["tests/pipelines/test_build.py", "tests/pipelines/test_cli.py"]),
     ("schemas/", ["tests/schemas", "tests/preprocess/shards"]),
-)
-"""The tests of a file's room: of the first prefix that fits; what does not exist is left out."""
+)  # fmt: skip
+"""The tests of a file's room: those that exist of the first entry that fits and has any."""
 
 NOT_RUN = "not killed_at_any_moment and not worker_counts_make_no_difference and not browser"
 """Tests of minutes that hold no single line."""
@@ -157,19 +161,14 @@ def mutated(mutant: Mutant) -> str:
 
 
 def tests_of(path: str) -> list[str]:
-    """The tests of a file's room that exist."""
+    """The tests of a file's room; none where nobody wrote any."""
+    names = {"room": Path(path).parts[1], "stem": Path(path).stem}
     for prefix, targets in TESTS:
-        if path.startswith(prefix):
-            room = Path(path).parts[1]
-            found = [
-                str(one)
-                for target in targets
-                for one in sorted(Path().glob(target.format(room=room)))
-                if one.is_dir() or one.name.startswith("test_")
-            ]
-            if found:
-                return found
-    raise SystemExit(f"{path}: no tests are named for it in {__file__}")
+        found = [target.format(**names) for target in targets]
+        found = [target for target in found if Path(target).exists()]
+        if path.startswith(prefix) and found:
+            return found
+    return []
 
 
 class Copy:
@@ -297,7 +296,7 @@ def _try_all(todo: list[Mutant], known: dict[str, dict], options: argparse.Names
         limits: dict[str, float] = {}
         for path in sorted({mutant.path for mutant in todo}):
             tests = " ".join(tests_of(path))
-            if tests not in limits:
+            if tests and tests not in limits:
                 start = time.monotonic()
                 if copies[0].run(tests.split(), 900) != "passed":
                     raise SystemExit(f"{tests}: do not pass as they are")
@@ -307,8 +306,8 @@ def _try_all(todo: list[Mutant], known: dict[str, dict], options: argparse.Names
             for mutant in todo[number :: options.jobs]:
                 if time.monotonic() > end:
                     return
-                limit = limits[" ".join(tests_of(mutant.path))]
-                outcome = copies[number].try_out(mutant, limit)
+                limit = limits.get(" ".join(tests_of(mutant.path)))
+                outcome = copies[number].try_out(mutant, limit) if limit else "passed"
                 known[mutant.key] = {"key": mutant.key, **vars(mutant), "outcome": outcome}
                 with options.results.open("a") as out:
                     out.write(json.dumps(known[mutant.key]) + "\n")

@@ -205,15 +205,15 @@ def read_table(path: str, columns: list[str] | None = None) -> pa.Table:
 
 def read_table_metadata(path: str) -> tuple[int, dict[bytes, bytes]]:
     """Row count and key-value metadata of a Parquet file, from its footer alone."""
-    with fsspec.open(path, "rb") as file:
+    with open_read(path) as file:
         footer = pq.ParquetFile(file).metadata
         return footer.num_rows, dict(footer.metadata or {})
 
 
 def sha256(path: str) -> str:
     """Hex SHA-256 of a file's content."""
-    with fsspec.open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    with open_read(path) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
 
 
 SAMPLED_DIGEST_ABOVE = 256 * 2**20
