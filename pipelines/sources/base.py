@@ -177,5 +177,5 @@ class Source(ABC):
         """What of the settings decides the output for one input, as plain data."""
         return {
             "version": self.version,
-            **settings.model_dump(mode="json", exclude={"paths", "on_broken_input"}),
+            **settings.model_dump(mode="json", exclude={"paths"}),
         }

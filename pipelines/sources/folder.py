@@ -17,7 +17,7 @@ from septet.pipelines.sources.base import (
 )
 from septet.pipelines.sources.listing import list_files
 from septet.pipelines.sources.paths import folder_label
-from septet.pipelines.sources.values import as_captions, as_json
+from septet.pipelines.sources.values import as_annotations, as_captions, as_json
 from septet.preprocess import files
 from septet.preprocess.text.clean import clean_caption
 from septet.schemas.layout import is_image
@@ -82,10 +82,10 @@ class Folder(Source):
             captions += (_read(stem + ".txt") or "").split("\n")
             described = _read_json(stem + ".json")
             captions += as_captions(described.get(settings.caption_key))
-            for part, keys in (
-                ("extra", settings.extra_keys), ("annotations", settings.annotation_keys)
-            ):  # fmt: skip
-                carried[part] = as_json({key: described.get(key) for key in keys}) if keys else None
+            if settings.extra_keys:
+                carried["extra"] = as_json({key: described.get(key) for key in settings.extra_keys})
+            notes = {key: described.get(key) for key in settings.annotation_keys}
+            carried["annotations"] = as_annotations(notes)
             texts = dict.fromkeys(text for text in map(clean_caption, captions) if text)
             if not texts and settings.without_text == "reject":
                 raise RejectedError(

@@ -18,7 +18,7 @@ from septet.pipelines.sources.base import (
 )
 from septet.pipelines.sources.cuts import cut_lines, cut_quoted_lines, cut_row_groups
 from septet.pipelines.sources.paths import folder_label, locate, name_within
-from septet.pipelines.sources.values import as_captions, as_json, as_text, scrub
+from septet.pipelines.sources.values import as_annotations, as_captions, as_json, as_text, scrub
 from septet.preprocess import files
 from septet.preprocess.lists.lines import ListError
 from septet.preprocess.lists.rows import Kind, column_names, is_whole, kind_of, read_rows
@@ -82,10 +82,9 @@ class UrlList(Source):
         self, settings: ListSource, source: Input, record: dict[str, Any], counts: Counter[str]
     ) -> Iterable[Found]:
         """The pairs of a row: one a caption."""
-        extra, notes = (
-            as_json({name: record[name] for name in names}) if names else None
-            for names in (settings.extra_cols, settings.annotation_cols)
-        )
+        carried = {name: record[name] for name in settings.extra_cols}
+        extra = as_json(carried) if carried else None
+        notes = as_annotations({name: record[name] for name in settings.annotation_cols})
         captions: list[str | None] = []
         try:
             if settings.caption_col is not None:

@@ -55,6 +55,12 @@ def as_json(value: Any) -> str:
     )
 
 
+def as_annotations(values: dict[str, Any]) -> str | None:
+    """Annotations of a row as JSON; None where all are empty, so that the row is the same sample as
+    one that never had any."""
+    return as_json(values) if any(value is not None for value in values.values()) else None
+
+
 def scrub(text: str) -> str:
     """The text without lone surrogates, which no file can store: each becomes U+FFFD."""
     try:

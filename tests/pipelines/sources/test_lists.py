@@ -179,6 +179,14 @@ def test_carried_columns_are_strict_json_in_pairs_and_rejects(tmp_path: Path) ->
         assert strictly(found.extra or "") == expected and found.annotations == '{"text":"é"}'
 
 
+def test_annotations_that_are_all_empty_are_none(tmp_path: Path) -> None:
+    row = {"url": URL, "caption": "a cat", "box": None, "n": None}
+    (bare,) = of_row(tmp_path, row, annotation_cols=["box", "n"])
+    (some,) = of_row(tmp_path, row | {"n": 0}, annotation_cols=["box", "n"])
+    assert isinstance(bare, Pair) and bare.annotations is None
+    assert isinstance(some, Pair) and some.annotations == '{"box":null,"n":0}'
+
+
 def write_list(path: Path, rows: list[dict[str, str]]) -> None:
     if path.suffix == ".parquet":
         pq.write_table(pa.Table.from_pylist(rows), path, row_group_size=7)
