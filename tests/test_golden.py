@@ -2,34 +2,83 @@
 
 import hashlib
 import io
+import json
 from pathlib import Path
 
 import pytest
 from PIL import Image
 from rich.console import Console
 
+from septet.pipelines.annotate.check import check_columns
 from septet.pipelines.check import check_corpus
-from septet.pipelines.report.statistics import corpus_statistics
+from septet.pipelines.report.figures import Statistics
+from septet.pipelines.report.page import report_page
+from septet.pipelines.report.statistics import column_figures, corpus_statistics
+from septet.preprocess.columns.reader import ColumnShardReader, is_stale, read_manifest
+from septet.preprocess.shards.heads import read_inputs
 from septet.preprocess.shards.reader import Corpus
+from septet.schemas.layout import STATISTICS
 from tests.corpora import rows
 
 GOLDEN = sorted((Path(__file__).parent / "golden").glob("v*"))
+QUIET = Console(quiet=True)
 
 
 @pytest.mark.parametrize("folder", GOLDEN, ids=lambda folder: folder.name)
 def test_a_corpus_of_every_format_version_is_read(folder: Path) -> None:
-    corpus = Corpus(str(folder))
-    assert check_corpus(str(folder), True, Console(quiet=True)) == []
+    corpus, expected = Corpus(str(folder)), EXPECTED[folder.name]
+    assert check_corpus(str(folder), True, QUIET) == []
     assert f"v{corpus.manifest.format_version}" == folder.name
     content = hashlib.sha256()
+    without_image = without_text = 0
     for index in range(len(corpus)):
         sample = corpus[index]
         content.update(corpus.key(index).encode() + b"".join(sample.values()))
-        picture = sample.get("jpg") or sample["png"]
-        assert min(Image.open(io.BytesIO(picture)).size) in (32, 64)
-    assert (len(corpus), content.hexdigest()) == EXPECTED[folder.name]
-    assert corpus_statistics(str(folder)).samples == len(corpus)
-    assert {row["stage"] for row in rows(folder, "rejects")} == {"filter", "dedup"}
+        assert corpus.find(corpus.key(index)) == index
+        picture = sample.get("jpg") or sample.get("png")
+        without_image += picture is None
+        without_text += "txt" not in sample
+        assert picture is None or min(Image.open(io.BytesIO(picture)).size) in (32, 60, 64)
+    assert (len(corpus), content.hexdigest()) == expected
+    assert (without_image, without_text) == {"v1": (0, 0), "v2": (1, 1)}[folder.name]
+    statistics = corpus_statistics(str(folder))
+    assert statistics.samples == len(corpus) and statistics.notes == []
+    stored = Statistics.from_json((folder / STATISTICS).read_bytes())
+    assert (stored.measures, stored.funnel) == (statistics.measures, statistics.funnel)
+    assert len(report_page(str(folder), statistics)) > 10_000
+    assert read_inputs(str(folder))[0].path == "part-0.warc.gz"
+    assert {row["stage"] for row in rows(folder, "rejects")} >= {"filter", "dedup"}
 
 
-EXPECTED = {"v1": (13, "779354e10e5d8525c61208fe02c6ff3891671086453f68cc377919db23f89c3d")}
+@pytest.mark.parametrize("folder", GOLDEN, ids=lambda folder: folder.name)
+def test_a_column_of_every_format_version_is_read(folder: Path) -> None:
+    corpus, manifest = Corpus(str(folder)), read_manifest(str(folder), "brightness")
+    assert f"v{manifest.format_version}" == folder.name
+    assert check_columns(str(folder), QUIET) == []
+    assert not is_stale(corpus, manifest)
+    (figures,) = column_figures(str(folder))
+    assert (figures.samples, figures.stale, figures.without) == (
+        len(corpus), False, {"v1": {}, "v2": {"no_image": 1}}[folder.name],
+    )  # fmt: skip
+    values = 0
+    for shard in corpus.shards:
+        with ColumnShardReader(str(folder), "brightness", shard) as reader:
+            values += sum(len(reader.value(row)) == 12 for row in range(len(reader)))
+    assert values == manifest.values
+
+
+def test_two_rows_of_one_image_and_text_with_other_annotations_are_two_samples() -> None:
+    stored = [row for row in rows(GOLDEN[-1], "shards") if row["annotations"]]
+    boxes = {
+        json.loads(row["annotations"])["box"][0]: row for row in stored if "[" in row["annotations"]
+    }
+    assert sorted(boxes) == [1, 5]
+    one, other = boxes[1], boxes[5]
+    assert (one["url"], one["caption"]) == (other["url"], other["caption"])
+    assert one["key"] != other["key"]
+
+
+EXPECTED = {
+    "v1": (13, "779354e10e5d8525c61208fe02c6ff3891671086453f68cc377919db23f89c3d"),
+    "v2": (18, "a3c150bd6fb6e1eb290a0c733b41d1e5b6cb8de8d5517ebc0a99a227643cca10"),
+}

@@ -188,10 +188,15 @@ def column_figures(path: str) -> list[ColumnFigures]:
     ]  # fmt: skip
 
 
-def chunks(shards: int) -> list[range]:
+def chunks(shards: int, least: int = 1) -> list[range]:
     """Shards in at most 1,024 runs, whose figures are counted apart and then added in order; the
-    same for every reader of a corpus, so that all come to equal figures."""
-    size = max(1, -(-shards // _MOST_CHUNKS))
+    same for every reader of a corpus, so that all come to equal figures.
+
+    Args:
+        shards: How many there are.
+        least: Fewest of them in a run.
+    """
+    size = max(least, -(-shards // _MOST_CHUNKS))
     return [range(start, min(start + size, shards)) for start in range(0, shards, size)]
 
 

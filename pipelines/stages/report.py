@@ -37,6 +37,9 @@ from septet.schemas.layout import (
 from septet.schemas.manifest import SHARD_LIST, InputFile, Manifest, Shard
 from septet.schemas.tables import REJECTS
 
+_REJECTS_A_FILE = 8
+"""Least number of tasks whose rejects come into one file: many tasks reject nothing."""
+
 
 class ReportStage(Stage):
     """Publishes the list of shards, statistics, rejects, funnel and the head."""
@@ -79,7 +82,8 @@ class ReportStage(Stage):
             stages: All stages before, in order.
         """
         found = [path for stage in stages for path in map(stage.rejects.path, stage.keys())]
-        task = RejectsTask(self.corpus, [[found[i] for i in run] for run in chunks(len(found))])
+        runs = chunks(len(found), _REJECTS_A_FILE)
+        task = RejectsTask(self.corpus, [[found[i] for i in run] for run in runs])
         outputs = {number: task.path(number) for number in range(len(task.runs))}
         return Pass("rejects", outputs, lambda todo: map_tasks(task, todo))
 
