@@ -168,7 +168,8 @@ REASONS: dict[str, Reason] = {
         too_long_side="the image would be longer than its encoding allows; value: the size",
         decode_error="truncated or damaged; value: the decoder's message",
         decode_timeout="decoding took longer than the limit; value: the seconds allowed",
-        decode_memory="decoding needs more memory than the limit; value: the bytes needed",
+        decode_memory="decoding needs more memory than the limit, or the decoder died; value: the "
+        "bytes allowed",
     ),
     # -- curate
     **_of(

@@ -34,9 +34,13 @@ def decode_rgb(
         uint8 [height, width, 3], RGB.
 
     Raises:
-        RejectedError: `empty`, `not_image`, `unsupported`, `too_many_pixels` or `decode_error`.
+        RejectedError: `empty`, `not_image`, `unsupported`, `too_many_pixels`, `decode_error` or
+            `decode_memory`.
     """
-    pixels = OpenedImage(data, max_pixels).pixels(width, height)
+    try:
+        pixels = OpenedImage(data, max_pixels).pixels(width, height)
+    except MemoryError as error:
+        raise RejectedError("decode_memory", "all that there is") from error
     return np.repeat(pixels[:, :, None], 3, axis=2) if pixels.ndim == 2 else pixels
 
 

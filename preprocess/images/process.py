@@ -1,13 +1,21 @@
 """One image file from as it was fetched to as it is stored."""
 
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import cast
 
+from septet.preprocess.bounded import BoundedCall, MemoryLimitError, TimeLimitError
 from septet.preprocess.images.decode import OpenedImage, check_pixels
 from septet.preprocess.images.encode import check_encodable, encode
+from septet.preprocess.images.headers import is_heavy
 from septet.preprocess.images.orientation import Pixels
 from septet.preprocess.images.resize import ResizePlan, plan_resize, resize
 from septet.schemas.reasons import Rejected, RejectedError
 from septet.schemas.recipe import Image
+
+DECODE_SECONDS = 60.0
+"""CPU time for a heavy image; one of 100 million pixels takes about three seconds."""
+_BASE_MEMORY, _BYTES_A_PIXEL = 2**30, 24
 
 EXTENSIONS = {"jpeg": "jpg", "png": "png", "webp": "webp"}
 """Extensions of the formats whose files may be kept as they are."""
@@ -40,9 +48,33 @@ def process_image(data: bytes, settings: Image) -> ProcessedImage | Rejected:
     its first frame, on white where it is transparent, without metadata. Pixel values are taken
     as stored: colour profiles are not applied.
 
+    An image that is heavy by its header is decoded in a process that can be stopped, within
+    `DECODE_SECONDS` of CPU time (`decode_timeout`) and the memory that its bound on pixels needs
+    (`decode_memory`).
+
     Equal data and settings give equal bytes, for the same versions of the codecs and the same
     processor architecture. May be called from many threads.
     """
+    memory = _BASE_MEMORY + _BYTES_A_PIXEL * settings.max_pixels
+    try:
+        if not is_heavy(data):
+            return _process(data, settings)
+        return cast(ProcessedImage | Rejected, _elsewhere(memory)(data, settings))
+    except RejectedError as error:
+        return error.rejected
+    except TimeLimitError:
+        return Rejected("decode_timeout", f"{DECODE_SECONDS:g}")
+    except (MemoryLimitError, MemoryError):
+        return Rejected("decode_memory", str(memory))
+
+
+@lru_cache(maxsize=4)
+def _elsewhere(memory: int) -> BoundedCall:
+    return BoundedCall(f"{__name__}:process_here", DECODE_SECONDS, memory)
+
+
+def process_here(data: bytes, settings: Image) -> ProcessedImage | Rejected:
+    """`process_image` in this process, without bounds."""
     try:
         return _process(data, settings)
     except RejectedError as error:

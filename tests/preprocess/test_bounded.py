@@ -27,6 +27,10 @@ def spin():
         pass
 
 
+def spin_with(*arguments):
+    spin()
+
+
 def wait():
     time.sleep(60)
 
