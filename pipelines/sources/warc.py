@@ -25,6 +25,8 @@ from septet.preprocess.warc.records import (
 from septet.schemas.reasons import Rejected, RejectedError
 from septet.schemas.sources import WarcSource
 
+SLICE_BYTES = 64 * 2**20
+"""Bytes of an archive, as stored, that are work for one worker."""
 _HTML = ("text/html", "application/xhtml+xml")
 _UNTYPED = ("", "application/octet-stream", "application/unknown", "unknown/unknown", "*/*")
 _HTML_START = re.compile(
@@ -72,19 +74,21 @@ class Warc(Source):
     unit = "record"
 
     def describe(self, path: str, size: int) -> Facts:
-        """One slice: an archive is a chain of members, which only a walk can find."""
+        """Ranges of bytes; a record belongs to the range in which it starts, and readers find the
+        first one. What is compressed as a whole is all in the first range."""
         with files.open_read(path) as file:
             try:
                 next(iter(read_records(file)), None)
             except UnusableArchiveError as error:
                 raise InputError(str(error)) from error
-        return Facts([(0, size)])
+        return Facts([(at, min(at + SLICE_BYTES, size)) for at in range(0, size, SLICE_BYTES)])
 
     def records(self, settings: WarcSource, source: Input, counts: Counter[str]) -> Iterator[Found]:
-        """The pages, images and losses of an archive."""
+        """The pages, images and losses of a range of an archive."""
+        begin, end = (int(bound) for bound in source.slice)
         with files.open_read(source.path) as file:
             try:
-                yield from read_warc(file, settings.max_page_bytes, counts)
+                yield from read_warc(file, settings.max_page_bytes, counts, begin, end)
             except UnusableArchiveError as error:
                 raise InputError(str(error)) from error
 

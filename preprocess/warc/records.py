@@ -116,7 +116,7 @@ def read_records(
     """
     try:
         archive = Archive(file)
-        start = archive.find_start(begin) if begin else 0
+        start = archive.find_start(begin, end) if begin else 0
     except MemberError as error:
         raise UnusableArchiveError(f"is no WARC file: {error}") from error
     damage: Damage | None = None
@@ -159,7 +159,7 @@ def read_records(
                     stream = None
     if damage is not None:
         yield replace(damage, length=(archive.size if start is None else start) - damage.offset)
-    if not found and begin == 0:
+    if not found and begin == 0 and (end is None or end >= archive.size):
         raise UnusableArchiveError(_what_it_is(archive))
 
 

@@ -84,19 +84,22 @@ class Archive:
             return GzipMember()
         return ZstdFrame(self._dictionary) if self.codec == "zstd" else PlainMember()
 
-    def find_start(self, begin: int) -> int | None:
-        """The offset of the first record at or behind `begin` that can be read by its offset:
-        a record's first line in a plain file, else a member that decodes to one."""
+    def find_start(self, begin: int, end: int | None = None) -> int | None:
+        """The offset of the first record in [begin, end) that can be read by its offset: a
+        record's first line in a plain file, else a member that decodes to one."""
         sign = {
             "plain": RECORD_START,
             "gzip": re.compile(re.escape(GZIP_MAGIC)),
             "zstd": re.compile(re.escape(ZSTD_MAGIC)),
         }[self.codec]
         at, overlap = begin, 64
-        while at < self.size:
+        stop = self.size if end is None else min(end, self.size)
+        while at < stop:
             block = self.read(at, _SEARCH_BYTES + overlap)
             for match in sign.finditer(block):
                 found = at + match.start()
+                if found >= stop:
+                    return None
                 if match.start() < _SEARCH_BYTES and (
                     self.codec == "plain" or self._starts_record(found)
                 ):

@@ -101,6 +101,7 @@ LIST_CASES = [
     lost("path of blanks", row("  \t ".replace("\t", " ")), "list_row", formats=TEXT),
     lost("no caption", row(caption=None), "list_row", value="no caption"),
     lost("caption of blanks", row(caption=" \u3000 "), "list_row", formats=TEXT),
+    lost("caption of fillers", row(caption="\u3164\u115f\u3164"), "list_row", formats=TEXT),
     lost("caption of nothing visible", row(caption="\u200b\u2060\ufeff"), "list_row", formats=TEXT),
     lost("neither", row("", ""), "no_image_or_text", formats=TEXT),
     lost("path is a number", row(12), "list_row", value="no text"),
@@ -304,7 +305,7 @@ def page(body: bytes, **more: str) -> bytes:
 
 _GZIP_BOMB = gzip.compress(b"a" * 10**7)
 _BROTLI_BOMB = brotli.compress(b"a" * 10**7, quality=5)
-_CUT_IMAGE = picture(4)[:2000]
+_CUT_IMAGE, _IMAGE = picture(4)[:2000], picture(5)
 _HARMED = b"\0harmed\0"
 
 
@@ -326,8 +327,9 @@ def warc_cases(tag: str) -> list[Case]:
     fine("page: unusable base", page(b"<base href='http://['>" + img())),
     fine("page: base of a template", page(b"<base href='http://[site]/'>" + img("//a.test/good.jpg"))),
     fine("page: charset punycode", page(b"<meta charset=punycode>" + img())),
+    fine("page: charset utf-16", page(b"<meta charset=utf-16>" + img())),
     fine("page: unknown charset", page(img(), media="text/html; charset=x-nothing")),
-    fine("page: nested deeply", page(b"<div class=figure>" * 500 + img())),
+    fine("page: nested 30,000 deep", page(b"<div class=figure>" * 30_000 + img())),
     fine("page: 30,000 attributes", page(b"<p " + b" ".join(b"a%d=1" % i for i in range(30_000)) + b">" + img())),
     fine("page: NUL bytes", page(b"<p>\0\0" + img())),
     fine("page: lone surrogates", page(img(alt="Fine &#xD800; words"))),
@@ -341,6 +343,9 @@ def warc_cases(tag: str) -> list[Case]:
     lost("page: undefined", page(img("undefined")), "bad_url"),
     lost("page: template", page(img("{{image.url}}")), "bad_url"),
     lost("page: private address", page(img("http://127.0.0.1:9/x.jpg")), "address"),
+    lost("page: opted out", page(b"<meta name=robots content='noai'>" + img()), "opt_out", value="noai"),
+    lost("page: opted out by header", page(img(), more="X-Robots-Tag: noai\r\n"), "opt_out"),
+    lost("page: reserved", page(img(), more="tdm-reservation: 1\r\n"), "opt_out"),
     lost("page: too large", page(b" " * 1_100_000 + img()), "too_large"),
     # records
     fine("record: names in lower case", record(answer(img())).replace(b"WARC-T", b"warc-t").replace(b"Content-L", b"content-l", 1)),
@@ -375,6 +380,7 @@ def warc_cases(tag: str) -> list[Case]:
     image("cut", _CUT_IMAGE, "", "decode_error"),
     image("huge", png_header(50_000, 50_000), "", "too_many_pixels"),
     image("large", b"\xff\xd8\xff" + b"\0" * 3_000_000, "", "too_large"),
+    image("opted out", _IMAGE, "X-Robots-Tag: noai\r\n", "opt_out"),
     image("chunk", b"ff\r\nabc", "Transfer-Encoding: chunked\r\n", "truncated"),
 ]  # fmt: skip
 

@@ -9,14 +9,17 @@ import brotli
 import pytest
 import zstandard
 
+from septet.pipelines.sources.base import Input
 from septet.pipelines.sources.warc import (
     Found,
     HtmlRecord,
     ImageRecord,
+    Warc,
     read_answer_from,
     read_warc,
 )
 from septet.schemas.reasons import REASONS, Rejected, RejectedError
+from septet.schemas.sources import WarcSource
 from tests.warcs import Response, html, image, write_warc
 
 PAGE = b"<p>" + b"a page " * 50
@@ -234,3 +237,35 @@ def test_damage_is_told_with_its_place_and_page(tmp_path: Path) -> None:
     found, _ = read(path)
     assert isinstance(found[1], Rejected)
     assert (found[1].reason, found[1].page_url) == ("warc_truncated", "http://e.org/2")
+
+
+def test_slices_of_an_archive_are_the_archive(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    records = [response(f"http://e.org/{i}", b"<p>%d" % i * 30) for i in range(30)]
+    harmed = gzip.compress(response("http://e.org/lost"))
+    parts = [*map(gzip.compress, records[:20]), harmed[:-30], *map(gzip.compress, records[20:])]
+    path = tmp_path / "a.warc.gz"
+    path.write_bytes(b"".join(parts))
+    settings = WarcSource(kind="warc", paths=["a.warc.gz"])
+
+    def urls() -> tuple[int, list[str], int]:
+        facts = Warc().describe(str(path), path.stat().st_size)
+        found = [
+            one
+            for number, part in enumerate(facts.slices)
+            for one in Warc().records(
+                settings,
+                Input("a.warc.gz", 0, str(path), 0, "", part, number, len(facts.slices)),
+                Counter(),
+            )
+        ]
+        pages = [one.url for one in found if isinstance(one, HtmlRecord)]
+        return len(facts.slices), pages, sum(isinstance(one, Rejected) for one in found)
+
+    every = [f"http://e.org/{i}" for i in range(30)]
+    assert urls() == (1, every, 1)
+    for size in (50, 333, 1000):
+        monkeypatch.setattr("septet.pipelines.sources.warc.SLICE_BYTES", size)
+        number, pages, lost = urls()
+        assert (pages, lost) == (every, 1) and number == -(-path.stat().st_size // size)
