@@ -132,8 +132,9 @@ class Fetch(_Section):
     )
     outage: Literal["stop", "keep"] = Field(
         default="stop",
-        description="When no image arrives and nearly all fail for reasons that may pass (no "
-        "network, no answer): `stop` the build and forget them, or `keep` them as losses.",
+        description="When no image arrives, of inputs neither, and nearly all fail for reasons "
+        "that may pass (no network, no answer): `stop` the build and forget them, or `keep` them "
+        "as losses.",
     )
 
     @field_validator("user_agent")

@@ -130,7 +130,8 @@ class FetchStage(Stage):
         return f"{self.store.name}/{int(files.read_bytes(path)):06d}"
 
     def _require_network(self, counts: Counts) -> None:
-        """Stop where there was no network: what failed is no fact then.
+        """Stop where there was no network and nothing else to go on with: what failed is no fact
+        then. Where inputs hold images too, the failures are kept, and may be tried again.
 
         Raises:
             OutageError: see there.
@@ -138,7 +139,7 @@ class FetchStage(Stage):
         if self.recipe.fetch.outage == "keep":
             return
         asked, passing = counts.other["asked"], counts.other["passing"]
-        if asked < _OUTAGE_URLS or counts.other["answered"] or passing <= _OUTAGE_SHARE * asked:
+        if asked < _OUTAGE_URLS or counts.rows_out or passing <= _OUTAGE_SHARE * asked:
             return
         reasons = ", ".join(f"{name} {n:,}" for name, n in counts.rejected.most_common(3))
         self.store.retry(("passing",))
