@@ -40,8 +40,9 @@ check: setup  ## Lint, types, import rule, size budgets
 	$(BIN)/lint-imports
 	$(BIN)/python tests/budgets.py
 
-docs: setup  ## Write docs/recipe.md, docs/reasons.md and docs/models.md anew from the code
+docs: setup  ## Write docs/recipe.md, docs/format.md, docs/reasons.md and docs/models.md anew from the code
 	$(BIN)/python -m septet.schemas.recipe_reference > docs/recipe.md
+	$(BIN)/python -m septet.schemas.format_reference > docs/format.md
 	$(BIN)/python -m septet.schemas.reasons > docs/reasons.md
 	$(BIN)/septet sizes > docs/models.md
 

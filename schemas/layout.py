@@ -32,8 +32,9 @@ folder/
   columns/...                     as above, named like the tars
 ```
 
-All paths in lists are relative to the corpus folder. The head names the lists, and the lists name
-the files, so a reader follows those names and never builds them.
+All paths in lists are relative to the corpus folder and never lead out of it. The head names the
+lists, and the lists name the shards' files. A column's file for a shard is named like the shard's
+tar, below the column's folder.
 """
 
 from pathlib import PurePosixPath

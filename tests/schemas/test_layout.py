@@ -1,8 +1,11 @@
 """Where the files of a corpus lie."""
 
+from pathlib import Path
+
 import pytest
 
 from septet.schemas import layout
+from septet.schemas.format_reference import reference
 
 
 def test_paths_of_shards_and_columns() -> None:
@@ -34,3 +37,9 @@ def test_a_path_that_leads_out_is_refused(path: str) -> None:
 @pytest.mark.parametrize("path", ["00000.tar", "shards/0000/0000000.tar", "a b/c..d.tar", "..x"])
 def test_a_path_that_stays_is_taken(path: str) -> None:
     assert layout.inside(path, "corpus.json") == path
+
+
+def test_the_format_reference_is_current() -> None:
+    found = (Path(__file__).parents[2] / "docs/format.md").read_text()
+    assert found == reference() + "\n", "run `make docs`"
+    assert (layout.__doc__ or "") in found

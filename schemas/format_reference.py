@@ -1,0 +1,72 @@
+"""Writes the reference of the corpus format: `python -m septet.schemas.format_reference`."""
+
+from collections.abc import Iterator
+
+import pyarrow as pa
+from pydantic import BaseModel
+
+from septet.schemas import columns, layout, manifest, tables
+
+_HEAD = """# The corpus on disk
+
+Generated from `schemas/` by `make docs`; a test keeps it true. Format version {version}; corpora of
+version 1 are read as well. A newer minor version only adds keys and columns, which an older Septet
+passes over; a newer major version is refused with a word.
+
+"""
+
+_MODELS: tuple[tuple[str, type[BaseModel]], ...] = (
+    ("corpus.json", manifest.Manifest),
+    ("column.json", columns.ColumnManifest),
+)
+_TABLES: tuple[tuple[str, pa.Schema, str], ...] = (
+    ("shards.parquet", manifest.SHARD_LIST, "A row a shard of the corpus, in order."),
+    ("inputs.parquet", manifest.INPUT_LIST, "A row a file that the build read."),
+    (
+        "shards/…/*.parquet, the sidecars",
+        tables.SAMPLES,
+        "A row a sample, in tar order. Of an indexed folder `key` and `members` alone are sure to "
+        "be there, with what its own Parquet files said. A sample without an image has no `url`, "
+        "one without text no `caption`. The tar holds `{key}.jpg` (or png, webp), `{key}.txt` and "
+        "`{key}.json`, as far as the sample has them.",
+    ),
+    ("columns/NAME/shards.parquet", columns.COLUMN_SHARD_LIST, "A row a base shard."),
+    (
+        "columns/NAME/…/*.parquet",
+        tables.COLUMN_INDEX,
+        "A row a sample, in the base shard's order, and what else the kind of column tells of it.",
+    ),
+    ("rejects/*.parquet", tables.REJECTS, "A row a loss; `docs/reasons.md` has the reasons."),
+)
+
+
+def reference() -> str:
+    """The reference as Markdown."""
+    parts = [_HEAD.format(version=manifest.FORMAT_VERSION), (layout.__doc__ or "").strip(), ""]
+    for name, model in _MODELS:
+        parts += [f"## {name}", "", *_model(model), ""]
+    for name, schema, text in _TABLES:
+        parts += [f"## {name}", "", text, "", *_table(schema), ""]
+    return "\n".join(parts).rstrip()
+
+
+def _model(model: type[BaseModel]) -> Iterator[str]:
+    yield "| key | type |\n|---|---|"
+    for name, field in model.model_fields.items():
+        kind = getattr(field.annotation, "__name__", None)
+        text = kind if kind and "[" not in str(field.annotation) else str(field.annotation)
+        yield f"| `{name}` | {text.replace('typing.', '').replace('|', 'or')} |"
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            for inner in field.annotation.model_fields:
+                yield f"| `{name}.{inner}` | |"
+
+
+def _table(schema: pa.Schema) -> Iterator[str]:
+    yield "| column | type | null |\n|---|---|---|"
+    for field in schema:
+        kind = str(field.type).replace("|", "or").replace("<", "&lt;")
+        yield f"| `{field.name}` | {kind} | {'may be' if field.nullable else 'never'} |"
+
+
+if __name__ == "__main__":
+    print(reference())
