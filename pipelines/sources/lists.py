@@ -65,18 +65,22 @@ class UrlList(Source):
         self, settings: ListSource, source: Input, counts: Counter[str]
     ) -> Iterator[dict[str, Any] | Rejected]:
         """The rows of a slice; a row that cannot be read is a `Rejected`."""
-        start, stop = source.slice
-        whole = source.slices == 1
+        start, stop = int(source.slice[0]), int(source.slice[1])
+        counted_from = ""
         try:
             kind = kind_of(source.path)
+            if start and kind != "parquet":
+                counted_from = f"; lines are counted from byte {start}"
             with files.open_read(source.path) as file:
-                for row in read_rows(
-                    file, kind, columns_of(settings), int(start), None if whole else int(stop)
-                ):
+                columns, end = columns_of(settings), None if source.slices == 1 else stop
+                for row in read_rows(file, kind, columns, start, end):
                     counts["rows"] += 1
-                    yield Rejected("list_row", row.error) if row.error else row.values
+                    if row.error:
+                        yield Rejected("list_row", row.error + counted_from)
+                    else:
+                        yield row.values
         except ListError as error:
-            raise InputError(str(error)) from error
+            raise InputError(str(error) + counted_from) from error
 
     def read(
         self, settings: ListSource, source: Input, record: dict[str, Any], counts: Counter[str]

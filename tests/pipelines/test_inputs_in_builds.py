@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -190,3 +191,41 @@ def test_a_column_that_is_not_there_ends_the_build_before_it_starts(tmp_path: Pa
     with pytest.raises(InputError, match=r"a\.csv has no column 'pathh'; it has path, caption"):
         build(recipe)
     assert not (tmp_path / "corpora/t/stages/candidates").exists()
+
+
+def test_slices_decide_nothing_but_who_reads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from septet.pipelines.sources import cuts
+
+    for number in range(6):
+        put(tmp_path / f"pics/{number}.jpg", picture(number))
+    lines = [
+        json.dumps({"url": f"{i % 6}.jpg", "caption": f"The picture number {i} of them all"})
+        for i in range(40)
+    ]
+    put(tmp_path / "a.jsonl", "\n".join([*lines, "nope", *lines[:9]]).encode())
+    recipe = put(
+        tmp_path / "r.yaml",
+        b"name: t\nsources: [{kind: list, paths: [a.jsonl], image_root: pics}]\n"
+        b"write: {samples_per_shard: 9}\n",
+    )
+    whole = run_build(recipe, tmp_path / "whole")
+    monkeypatch.setattr(cuts.cut_lines, "__defaults__", (500,))
+    sliced = run_build(recipe, tmp_path / "sliced", workers=2)
+    read = tmp_path / "sliced/stages/candidates"
+    assert (
+        len(list(read.iterdir())) > 5 > len(list((tmp_path / "whole/stages/candidates").iterdir()))
+    )
+    assert whole.stages[0].counts == sliced.stages[0].counts
+    one, other = digests(tmp_path / "whole"), digests(tmp_path / "sliced")
+    assert {name: one[name] for name in one if not name.startswith("rejects/")} == {
+        name: other[name] for name in other if not name.startswith("rejects/")
+    }
+    lost = {folder: rows(tmp_path / folder, "rejects") for folder in ("whole", "sliced")}
+    assert len(lost["whole"]) == len(lost["sliced"]) == 10
+    (bad,) = [row["value"] for row in lost["sliced"] if row["reason"] == "list_row"]
+    told = re.match(r"line (\d+): not JSON: .*; lines are counted from byte (\d+)$", bad)
+    assert told is not None and int(told[2]) > 0
+    behind = (tmp_path / "a.jsonl").read_bytes()[int(told[2]) :]
+    assert behind.split(b"\n")[int(told[1]) - 1] == b"nope"
