@@ -15,6 +15,8 @@ from septet.trainers.clip.weights import to_hugging_face
 from septet.trainers.engine.metrics import forward_flops
 from septet.trainers.inputs import images
 from septet.trainers.task import Batch
+from tests.preprocess.images.pictures import photo, saved
+from tests.trainers.conftest import settings
 
 open_clip = pytest.importorskip("open_clip")
 transformers = pytest.importorskip("transformers")
@@ -277,3 +279,25 @@ def test_text_tower_is_causal():
     with sdpa_kernel(SDPBackend.MATH):
         assert torch.equal(m.encode_text(ids), m.encode_text(longer))
     assert F.cosine_similarity(m.encode_text(ids), m.encode_text(ids.flip(0))).item() > 0.999
+
+
+@pytest.mark.parametrize("preset,parameters", [
+    ("vit-h-14", 986_109_441), ("vit-g-14", 1_366_678_273), ("vit-bigg-14", 2_539_567_362),
+])  # fmt: skip
+def test_open_clips_larger_sizes(preset, parameters):
+    """Counts of open_clip's model_profile.csv, in millions: 986.11, 1366.68, 2539.57."""
+    with torch.device("meta"):
+        module = PRESETS[preset].task().build()
+    count = sum(p.numel() for p in module.parameters())
+    assert count / 1e6 == pytest.approx(parameters / 1e6, abs=0.01)
+
+
+def test_recipes_are_the_published_ones():
+    assert PRESETS["vit-l-14-336"].train.steps == 12_207  # An epoch of 400 million pairs.
+    small = settings("model.vocabulary=100").task()
+    with pytest.raises(
+        ValueError, match=r"model\.vocabulary is 100, the tokenizer has 49408 pieces"
+    ):
+        small.read("pairs", {"png": saved(photo(), "png"), "txt": b"a"}, None)
+    with pytest.raises(ValueError, match="crop is a range"):
+        settings("model.crop=[0.5, 0.1]")

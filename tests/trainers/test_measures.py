@@ -12,7 +12,7 @@ from septet.trainers.ernie_vil.samples import PICTURE
 from septet.trainers.measures.matching import Matching
 from septet.trainers.measures.parts import parts
 from septet.trainers.measures.predictions import Predictions
-from septet.trainers.measures.retrieval import Retrieval
+from septet.trainers.measures.retrieval import Retrieval, recalls
 from septet.trainers.measures.zero_shot import ZeroShot
 from septet.trainers.settings import override
 from tests.trainers.conftest import settings
@@ -90,3 +90,12 @@ def test_what_cannot_be_measured_on_is_told(tmp_path):
     empty = Corpus(str(write_corpus(tmp_path / "empty", [])))
     with pytest.raises(ValueError, match="has no sample of pairs to measure on"):
         Retrieval(task, "pairs", empty)
+
+
+def test_an_equal_caption_of_another_image_is_as_right():
+    scores = torch.tensor([[0.1, 0.9, 0.0], [0.2, 0.1, 0.0], [0.5, 0.5, 0.4]])
+    same = torch.tensor([[1, 1, 0], [1, 1, 0], [0, 0, 1]]).bool()
+    assert recalls("x", scores)["x_r1"] == 0
+    assert recalls("x", scores, same)["x_r1"] == pytest.approx(2 / 3)
+    equal = torch.ones(3, 3)  # Ties count against the model.
+    assert recalls("x", equal)["x_r1"] == 0 == recalls("x", equal, same)["x_r1"]

@@ -11,7 +11,7 @@ from typing import Literal
 
 import torch
 import torch.nn.functional as F
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from septet.preprocess.tokenizers.clip import VOCABULARY
@@ -40,6 +40,20 @@ class ClipSettings(Settings):
     vocabulary: int = VOCABULARY
     activation: Literal["quick_gelu", "gelu"] = "quick_gelu"
     """OpenAI's weights need quick_gelu; many of open_clip's need gelu."""
+    head_width: int = Field(default=HEAD_WIDTH, gt=0)
+    """Of the image transformer's attention heads; the text's are 64 wide."""
+    inner: int | None = Field(default=None, gt=0)
+    """Width between the two linear layers of the image transformer's blocks; null for four times
+    its own."""
+    crop: tuple[float, float] = (0.9, 1.0)
+    """Range of a random crop's area in training, as a share of the image: open_clip's form of the
+    paper's random square crop."""
+
+    @model_validator(mode="after")
+    def _fit(self) -> "ClipSettings":
+        if not 0 < self.crop[0] <= self.crop[1] <= 1:
+            raise ValueError(f"crop is a range within (0, 1]; found {self.crop}")
+        return self
 
     @property
     def grid(self) -> int:
@@ -77,13 +91,13 @@ class Attention(nn.Module):
 
 
 class Mlp(nn.Module):
-    """Two linear layers, four times as wide between."""
+    """Two linear layers, `inner` wide between."""
 
-    def __init__(self, width: int, activation: str):
+    def __init__(self, width: int, inner: int, activation: str):
         super().__init__()
-        self.c_fc = nn.Linear(width, 4 * width)
+        self.c_fc = nn.Linear(width, inner)
         self.gelu = QuickGELU() if activation == "quick_gelu" else nn.GELU()
-        self.c_proj = nn.Linear(4 * width, width)
+        self.c_proj = nn.Linear(inner, width)
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, T, W] to [B, T, W]."""
@@ -93,11 +107,11 @@ class Mlp(nn.Module):
 class Block(nn.Module):
     """Pre-norm transformer block."""
 
-    def __init__(self, width: int, causal: bool, activation: str):
+    def __init__(self, width: int, causal: bool, activation: str, head: int, inner: int):
         super().__init__()
-        self.attn = Attention(width, width // HEAD_WIDTH, causal)
+        self.attn = Attention(width, width // head, causal)
         self.ln_1 = LayerNorm(width)
-        self.mlp = Mlp(width, activation)
+        self.mlp = Mlp(width, inner, activation)
         self.ln_2 = LayerNorm(width)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -109,9 +123,19 @@ class Block(nn.Module):
 class Transformer(nn.Module):
     """A stack of blocks."""
 
-    def __init__(self, width: int, layers: int, causal: bool, activation: str):
+    def __init__(
+        self,
+        width: int,
+        layers: int,
+        causal: bool,
+        activation: str,
+        head: int = HEAD_WIDTH,
+        inner: int | None = None,
+    ):
         super().__init__()
-        self.resblocks = nn.ModuleList(Block(width, causal, activation) for _ in range(layers))
+        self.resblocks = nn.ModuleList(
+            Block(width, causal, activation, head, inner or 4 * width) for _ in range(layers)
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, T, W] to [B, T, W]."""
@@ -130,7 +154,7 @@ class VisionTransformer(nn.Module):
         self.class_embedding = nn.Parameter(scale * torch.randn(s.width))
         self.positional_embedding = nn.Parameter(scale * torch.randn(grid**2 + 1, s.width))
         self.ln_pre = LayerNorm(s.width)
-        self.transformer = Transformer(s.width, layers, False, s.activation)
+        self.transformer = Transformer(s.width, layers, False, s.activation, s.head_width, s.inner)
         self.ln_post = LayerNorm(s.width)
         self.proj = nn.Parameter(scale * torch.randn(s.width, s.embed))
 
@@ -231,9 +255,11 @@ class Clip(nn.Module):
 
     def __init__(self, s: ClipSettings):
         super().__init__()
-        for name, width in (("width", s.width if s.patch else 64), ("text_width", s.text_width)):
-            if width % HEAD_WIDTH:
-                raise ValueError(f"model.{name} must be a multiple of {HEAD_WIDTH}; found {width}")
+        widths = [("text_width", s.text_width, HEAD_WIDTH)]
+        widths += [("width", s.width, s.head_width)] if s.patch else []
+        for name, width, head in widths:
+            if width % head:
+                raise ValueError(f"model.{name} must be a multiple of {head}; found {width}")
         divisor = s.patch or RESNET_STRIDE
         if s.image_size % divisor or isinstance(s.layers, int) != (s.patch is not None):
             raise ValueError(

@@ -10,6 +10,8 @@ second on one core, so that 400 steps take a little over a minute. On scenes the
 ln(64) = 4.16 to about 1 within 160 steps.
 """
 
+from typing import Any
+
 from septet.trainers.clip.model import ClipSettings
 from septet.trainers.clip.task import ClipTask
 from septet.trainers.engine.config import OptimizerSettings, TrainSettings
@@ -51,14 +53,31 @@ def _resnet(
     )
 
 
+_GELU: dict[str, Any] = {"activation": "gelu"}
+
+
 def _vit(
-    layers: int, width: int, patch: int, embed: int, text: int, lr: float, size: int = 224
+    layers: int,
+    width: int,
+    patch: int,
+    embed: int,
+    text: int,
+    lr: float,
+    size: int = 224,
+    steps: int = PAPER.steps,
+    **more: Any,
 ) -> ClipPreset:
     return ClipPreset(
         model=ClipSettings(
-            embed=embed, image_size=size, layers=layers, width=width, patch=patch, text_width=text
+            embed=embed,
+            image_size=size,
+            layers=layers,
+            width=width,
+            patch=patch,
+            text_width=text,
+            **more,
         ),
-        train=PAPER,
+        train=PAPER.model_copy(update={"steps": steps}),
         optimizer=OptimizerSettings(lr=lr),
     )
 
@@ -72,8 +91,16 @@ PRESETS = {
     "vit-b-32": _vit(12, 768, 32, 512, 512, 5e-4),
     "vit-b-16": _vit(12, 768, 16, 512, 512, 5e-4),
     "vit-l-14": _vit(24, 1024, 14, 768, 768, 4e-4),
-    # One more epoch of a trained vit-l-14 at a higher resolution.
-    "vit-l-14-336": _vit(24, 1024, 14, 768, 768, 2e-5, size=336),
+    # One more epoch of a trained vit-l-14 (400 million pairs) at a higher resolution.
+    "vit-l-14-336": _vit(24, 1024, 14, 768, 768, 2e-5, size=336, steps=400_000_000 // 32_768),
+    # open_clip's larger sizes, whose weights need gelu; the recipe is that of vit-l-14.
+    "vit-h-14": _vit(32, 1280, 14, 1024, 1024, 4e-4, head_width=80, text_layers=24, **_GELU),
+    "vit-g-14": _vit(
+        40, 1408, 14, 1024, 1024, 4e-4, head_width=88, inner=6144, text_layers=24, **_GELU
+    ),
+    "vit-bigg-14": _vit(
+        48, 1664, 14, 1280, 1280, 4e-4, head_width=104, inner=8192, text_layers=32, **_GELU
+    ),
     "debug": ClipPreset(
         model=ClipSettings(
             embed=64, image_size=64, layers=2, width=128, patch=16, text_width=64,

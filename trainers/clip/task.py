@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from septet.preprocess.images.crops import random_box
 from septet.preprocess.shards.reader import Corpus, Sample
-from septet.preprocess.tokenizers.clip import clip_tokenizer
+from septet.preprocess.tokenizers.clip import VOCABULARY, clip_tokenizer
 from septet.trainers.clip import weights
 from septet.trainers.clip.model import Bottleneck, Clip, ClipSettings, Transformer
 from septet.trainers.inputs import images
@@ -42,15 +42,20 @@ class ClipTask(Task):
         return [SubBatch.of("pairs", self.global_batch)]
 
     def read(self, stream: str, sample: Sample, draw: Draw | None) -> Row:
-        """`pixels` uint8 [P, P, 3] and `ids` int64 [T]. In training the picture is a random
-        crop of 90 to 100 % of its area (open_clip's form of the paper's random square crop)."""
+        """`pixels` uint8 [P, P, 3] and `ids` int64 [T]. In training the image is a
+        random crop, see `ClipSettings.crop`."""
         size = self.settings.image_size
         if draw is None:
             pixels = images.centre(images.decode(picture_file(sample)), size)
         else:
             picture = images.decode(picture_file(sample), shortest=size)
-            box = random_box(picture.shape[0], picture.shape[1], draw())
+            box = random_box(picture.shape[0], picture.shape[1], draw(), self.settings.crop)
             pixels = images.crop(picture, box, size)
+        if self.settings.vocabulary < VOCABULARY:
+            raise ValueError(
+                f"model.vocabulary is {self.settings.vocabulary}, the tokenizer has {VOCABULARY} "
+                "pieces: raise it"
+            )
         ids = clip_tokenizer()([text(sample)], self.settings.context)[0]
         return {"pixels": pixels, "ids": ids}
 

@@ -235,7 +235,9 @@ def _open_clip_config(s: ClipSettings) -> dict[str, Any]:
         "width": s.width,
     }
     if s.patch:
-        vision |= {"patch_size": s.patch, "head_width": HEAD_WIDTH}
+        vision |= {"patch_size": s.patch, "head_width": s.head_width}
+        if s.inner:
+            vision["mlp_ratio"] = s.inner / s.width
     text = {
         "context_length": s.context,
         "vocab_size": s.vocabulary,
@@ -252,14 +254,14 @@ def _hugging_face_config(s: ClipSettings) -> dict[str, Any]:
     tower: dict[str, dict[str, Any]] = {
         kind: {
             "hidden_size": width,
-            "intermediate_size": 4 * width,
+            "intermediate_size": inner,
             "num_hidden_layers": layers,
-            "num_attention_heads": width // HEAD_WIDTH,
+            "num_attention_heads": width // head,
             **common,
         }
-        for kind, width, layers in (
-            ("vision", s.width, s.layers),
-            ("text", s.text_width, s.text_layers),
+        for kind, width, layers, head, inner in (
+            ("vision", s.width, s.layers, s.head_width, s.inner or 4 * s.width),
+            ("text", s.text_width, s.text_layers, HEAD_WIDTH, 4 * s.text_width),
         )
     }
     tower["vision"] |= {"image_size": s.image_size, "patch_size": s.patch}

@@ -60,8 +60,8 @@ def choose_words(
         draw: Source of randomness.
         count: Tokens of the text, special ones left out.
         share: Of the tokens.
-        starts: Which tokens begin a word: words are then chosen whole, those left out that would
-            make too many.
+        starts: Which tokens begin a word: words are then chosen whole, short and long ones equally
+            likely, and as many tokens in the mean.
 
     Returns:
         bool [count].
@@ -73,12 +73,14 @@ def choose_words(
         return chosen
     firsts = np.flatnonzero(np.asarray(starts, np.bool_))
     ends = np.append(firsts[1:], count)
-    taken = 0
-    for word in draw.permutation(len(firsts)):
-        size = int(ends[word] - firsts[word])
-        if taken + size <= wanted:
-            chosen[firsts[word] : ends[word]] = True
-            taken += size
+    order = draw.permutation(len(firsts))
+    sizes = (ends - firsts)[order]
+    # Words in a ring, and of its tokens `wanted` in a row: a word is chosen where its first token
+    # is among them, so each with the same probability, however long it is.
+    begins = np.cumsum(sizes) - sizes
+    inside = (begins - int(draw.integers(count))) % count < wanted
+    for word in order[inside]:
+        chosen[firsts[word] : ends[word]] = True
     return chosen
 
 

@@ -74,7 +74,7 @@ def test_what_does_not_fit_is_told(tmp_path):
         with pytest.raises(ValueError, match=message):
             read(path, SMALL.model_copy(update=change))
     torch.save({"model": {**state, "head.weight": torch.zeros(2)}}, path)
-    with pytest.raises(ValueError, match=r"no place for 1, such as head\.weight"):
+    with pytest.raises(ValueError, match=r"no place for head\.weight"):
         read(path, SMALL)
     torch.save({"model": {n: x for n, x in state.items() if "fc2.bias" not in n}}, path)
     with pytest.raises(ValueError, match="4 weights are missing"):
