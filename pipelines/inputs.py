@@ -2,7 +2,7 @@
 
 import os
 import stat
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,7 +54,6 @@ def find_inputs(
     recipe: Recipe,
     folder: str,
     corpus: str | None = None,
-    advance: Callable[[int], None] = lambda _: None,
     remember: bool = False,
 ) -> tuple[Input, ...]:
     """All slices of all inputs in the recipe's order: sources as listed, inputs by name.
@@ -66,7 +65,6 @@ def find_inputs(
         recipe: A parsed recipe.
         folder: Where relative paths start.
         corpus: The corpus folder; what lies in it is never an input.
-        advance: Told how many inputs have been looked into.
         remember: Whether to write what was found for the next build.
 
     Raises:
@@ -91,7 +89,6 @@ def find_inputs(
             if settings.on_broken_input == "stop":
                 raise
             known = _unusable(one.path)  # the worker meets the same fault, and rejects it
-        advance(1)
         return known
 
     with ThreadPoolExecutor(_THREADS) as pool:

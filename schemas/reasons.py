@@ -55,11 +55,9 @@ REASONS: dict[str, Reason] = {
         warc_header="a record's header lacks what it needs; value: what",
         warc_revisit="a revisit of a record that no input holds; value: the record referred to",
         list_row="a list's row cannot be read, or lacks what it needs; value: what is wrong",
-        list_unreadable="a list cannot be read at all; value: the message",
         record_error="reading one record, row or page failed in a way that has no name of its "
         "own; value: the error's type and message",
         page_timeout="a page took longer to read than the limit; value: the seconds allowed",
-        image_source="the bytes of an image that an input holds cannot be located; value: why",
         file_name="the name of an image's file is not UTF-8; value: the name",
         no_sidecar="an image of a folder has no text beside it (`without_text: reject`); value: "
         "what was looked for",
@@ -74,7 +72,6 @@ REASONS: dict[str, Reason] = {
         inline_image="the image is in the page itself (`data:`); value: the beginning of its URL",
         bad_url="the image's URL is no valid URL, or a placeholder; value: the URL",
         url_scheme="the image's URL is neither http nor https; value: the scheme",
-        page_media="a record of a page has another media type; value: the type",
     ),
     **_of(
         "access", "source",
@@ -133,14 +130,12 @@ REASONS: dict[str, Reason] = {
         http_status="the final status is not 200 (408, 425, 429 and 5xx count as passing); value: "
         "the status",
         redirects="more redirects than the recipe allows; value: the limit",
-        unsolicited="the connection held bytes that nobody had asked for; value: how many",
     ),
     **_of(
         "access", "fetch",
         scheme="neither http nor https; value: the scheme",
         address="the host is or resolves to no public address, or the port is blocked; value: "
         "the host or port",
-        robots="the host's robots.txt forbids it; value: the rule",
     ),
     **_of(
         "passing", "fetch",
@@ -181,11 +176,6 @@ REASONS: dict[str, Reason] = {
     **_of(
         "duplicate", "curate",
         duplicate_image="another sample has the same bytes of an image; value: its id",
-    ),
-    # -- write
-    **_of(
-        "internal", "write",
-        store_damaged="the stored bytes of the image do not have their checksum; value: the file",
     ),
 }  # fmt: skip
 """Every reason of every stage, by name. A stage that writes another one is stopped."""

@@ -21,8 +21,6 @@ from septet.schemas.sources import SourceSettings
 
 _BATCH = 8192
 _SHOWN = 300
-IN_PLAIN_FILE = -1
-"""`offset` of an image that is a file of its own."""
 
 
 class SourceStage(Stage):

@@ -47,6 +47,12 @@ def test_every_reason_in_the_code_is_in_the_table() -> None:
     assert {name: places for name, places in found.items() if name not in REASONS} == {}
 
 
+def test_every_reason_in_the_table_is_in_the_code() -> None:
+    paths = [*ROOT.glob("pipelines/**/*.py"), *ROOT.glob("preprocess/**/*.py")]
+    text = "".join(path.read_text() for path in paths)
+    assert [name for name in REASONS if f'"{name}"' not in text] == []
+
+
 def test_every_text_rule_is_a_reason() -> None:
     from septet.preprocess.text.rules import RULES
 
