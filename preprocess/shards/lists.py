@@ -2,7 +2,7 @@
 
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import islice
 from typing import Any, Generic, TypeVar, overload
 
@@ -25,6 +25,7 @@ ROWS_A_GROUP = 4096
 MAX_ROWS = 10_000_000
 """Most rows of a list: as many shards as seven digits can number."""
 _GROUPS_KEPT = 16
+_ROWS_AT_ONCE = 256
 
 
 class RowList(Sequence[Row], Generic[Row]):
@@ -51,7 +52,7 @@ class RowList(Sequence[Row], Generic[Row]):
         self._model, self._schema, self._where, self._read = model, schema, where, read
         self._starts: list[int] = np.concatenate([[0], np.cumsum(groups, dtype=np.int64)]).tolist()
         self._paths = [name for name in ("tar", "sidecar") if name in schema.names]
-        self._group = lru_cache(_GROUPS_KEPT)(self._parse)
+        self._group = lru_cache(_GROUPS_KEPT)(partial(self._checked, columns=schema.names))
 
     def column(self, name: str) -> pa.ChunkedArray:
         """One column of all rows."""
@@ -82,13 +83,11 @@ class RowList(Sequence[Row], Generic[Row]):
             raise ManifestError(f"{self._where} has rows without a value")
         return table
 
-    def _parse(self, group: int) -> list[Row]:
-        rows = self._checked(group, self._schema.names).to_pylist()
-        for row in rows:
-            for name in self._paths:
-                inside(row[name], self._where)
+    def _row(self, row: dict[str, Any]) -> Row:
+        for name in self._paths:
+            inside(row[name], self._where)
         try:
-            return [self._model.model_validate(row) for row in rows]
+            return self._model.model_validate(row)
         except ValidationError as error:
             raise ManifestError(f"{self._where} has a row that cannot be: {error}") from error
 
@@ -109,11 +108,13 @@ class RowList(Sequence[Row], Generic[Row]):
         if not 0 <= index < len(self):
             raise IndexError(f"row {index} of {self._where}, which has {len(self)}")
         group = bisect_right(self._starts, index) - 1
-        return self._group(group)[index - self._starts[group]]
+        (row,) = self._group(group).slice(index - self._starts[group], 1).to_pylist()
+        return self._row(row)
 
     def __iter__(self) -> Iterator[Row]:
         for group in range(len(self._starts) - 1):
-            yield from self._group(group)
+            for batch in self._group(group).to_batches(_ROWS_AT_ONCE):
+                yield from map(self._row, batch.to_pylist())
 
 
 def rows_in_memory(
