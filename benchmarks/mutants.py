@@ -21,6 +21,7 @@ import contextlib
 import copy
 import hashlib
 import json
+import multiprocessing
 import os
 import random
 import shutil
@@ -171,6 +172,28 @@ def tests_of(path: str) -> list[str]:
     return []
 
 
+_FORKS = multiprocessing.get_context("forkserver")
+"""Tests run in forks of a process that has imported what takes long, and nothing of Septet."""
+_FORKS.set_forkserver_preload(
+    ["aiohttp", "apache_beam", "fsspec", "hypothesis", "numpy", "PIL.Image", "pyarrow.parquet",
+     "pydantic", "pytest", "rich.console", "selectolax.lexbor", "simplejpeg", "webdataset", "yaml"]
+)  # fmt: skip
+
+
+def _run_tests(folder: str, tests: list[str]) -> None:
+    os.setsid()
+    os.chdir(folder)
+    os.environ |= {"PYTHONPATH": folder, "OMP_NUM_THREADS": "1"}
+    sys.path.insert(0, folder)
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    for descriptor in (0, 1, 2):
+        os.dup2(nowhere, descriptor)
+    import pytest
+
+    options = ["-q", "-x", "-p", "no:cacheprovider", "-c", "pyproject.toml", "-k", NOT_RUN]
+    sys.exit(pytest.main([*options, *tests]))
+
+
 class Copy:
     """A copy of the repository in which files are changed."""
 
@@ -186,20 +209,15 @@ class Copy:
 
     def run(self, tests: list[str], limit: float) -> str:
         """`passed`, `failed` or `timeout`."""
-        command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider",
-                   "-k", NOT_RUN, *tests]  # fmt: skip
-        env = {**os.environ, "PYTHONPATH": str(self.folder), "OMP_NUM_THREADS": "1"}
-        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-        with subprocess.Popen(
-            command, cwd=self.folder, env=env, start_new_session=True, **quiet
-        ) as process:
-            try:
-                return "passed" if process.wait(limit) == 0 else "failed"
-            except subprocess.TimeoutExpired:
-                return "timeout"
-            finally:
-                with contextlib.suppress(ProcessLookupError):
-                    os.killpg(process.pid, signal.SIGKILL)
+        process = _FORKS.Process(target=_run_tests, args=(str(self.folder), tests))
+        process.start()
+        process.join(limit)
+        outcome = {None: "timeout", 0: "passed"}.get(process.exitcode, "failed")
+        assert process.pid is not None
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.join()
+        return outcome
 
     def try_out(self, mutant: Mutant, limit: float) -> str:
         """Run the tests of the changed file's room."""
