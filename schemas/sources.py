@@ -54,7 +54,10 @@ class WarcSource(SourceSettings):
 
 
 class ListSource(SourceSettings):
-    """Lists of images with captions: Parquet, CSV, TSV, JSON lines (also `.gz`)."""
+    """Lists of images with captions: Parquet, CSV, TSV, JSON lines and arrays of objects.
+
+    Text may be gzip or zstd. TSV has no quotes. A row that cannot be read is a reject row.
+    """
 
     kind: Literal["list"]
     paths: list[str] = Field(min_length=1, description="List files or glob patterns.")
