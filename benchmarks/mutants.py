@@ -161,7 +161,7 @@ def mutated(mutant: Mutant) -> str:
     return ast.unparse(ast.fix_missing_locations(Exchange().visit(tree)))
 
 
-def tests_of(path: str) -> list[str]:
+def find_tests(path: str) -> list[str]:
     """The tests of a file's room; none where nobody wrote any."""
     names = {"room": Path(path).parts[1], "stem": Path(path).stem}
     for prefix, targets in TESTS:
@@ -228,7 +228,7 @@ class Copy:
         for cached in path.parent.glob(f"__pycache__/{path.stem}.*"):
             cached.unlink()
         try:
-            return self.run(tests_of(mutant.path), limit)
+            return self.run(find_tests(mutant.path), limit)
         finally:
             path.write_bytes(before)
             for cached in path.parent.glob(f"__pycache__/{path.stem}.*"):
@@ -313,7 +313,7 @@ def _try_all(todo: list[Mutant], known: dict[str, dict], options: argparse.Names
     try:
         limits: dict[str, float] = {}
         for path in sorted({mutant.path for mutant in todo}):
-            tests = " ".join(tests_of(path))
+            tests = " ".join(find_tests(path))
             if tests and tests not in limits:
                 start = time.monotonic()
                 if copies[0].run(tests.split(), 900) != "passed":
@@ -324,7 +324,7 @@ def _try_all(todo: list[Mutant], known: dict[str, dict], options: argparse.Names
             for mutant in todo[number :: options.jobs]:
                 if time.monotonic() > end:
                     return
-                limit = limits.get(" ".join(tests_of(mutant.path)))
+                limit = limits.get(" ".join(find_tests(mutant.path)))
                 outcome = copies[number].try_out(mutant, limit) if limit else "passed"
                 known[mutant.key] = {"key": mutant.key, **vars(mutant), "outcome": outcome}
                 with options.results.open("a") as out:

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from benchmarks.mutants import OUTSIDE, ROOTS, mutants_of, mutated, tests_of
+from benchmarks.mutants import OUTSIDE, ROOTS, find_tests, mutants_of, mutated
 
 CODE = '''"""Text."""
 def f(a: "list[int]" = [1], *, b: int = -2) -> bool:
@@ -40,4 +40,4 @@ def test_each_change_is_made_once_and_no_annotation_is_touched(tmp_path: Path) -
 
 def test_every_file_has_tests() -> None:
     paths = [str(path) for root in ROOTS for path in sorted(Path(root).rglob("*.py"))]
-    assert [path for path in paths if not path.startswith(OUTSIDE) and not tests_of(path)] == []
+    assert [path for path in paths if not path.startswith(OUTSIDE) and not find_tests(path)] == []
