@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import zip_longest
 from typing import Any
 
-import fsspec
 import pyarrow as pa
 from rich.console import Console
 from rich.progress import track
@@ -185,7 +184,7 @@ def check_files(
     sidecar, tar = files.join(path, shard.sidecar), files.join(path, shard.tar)
     names = ("key", "members", *columns)
     rows = samples = 0
-    with open_sidecar(sidecar, names) as parquet, fsspec.open(tar, "rb") as file:
+    with open_sidecar(sidecar, names) as parquet, files.open_read(tar) as file:
         if parquet.metadata.num_rows != shard.samples:
             yield (
                 f"{shard.sidecar}: {parquet.metadata.num_rows:,} rows, the manifest says "

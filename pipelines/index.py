@@ -7,7 +7,6 @@ from functools import partial
 from importlib.metadata import version
 from itertools import pairwise
 
-import fsspec
 import pyarrow as pa
 import pyarrow.compute as pc
 from rich.console import Console
@@ -137,7 +136,7 @@ def _index_tar(folder: str, tar: str) -> _Tar:
 def _read_tar(folder: str, found: _Tar) -> pa.Table:
     """Keys and members of a tar's samples."""
     batches, rows, last = [], [], None
-    with fsspec.open(files.join(folder, found.name), "rb") as file:
+    with files.open_read(files.join(folder, found.name)) as file:
         for key, members in index_tar(file, found.name, found.passed_over):
             if last is not None and key <= last:
                 found.ascends = False

@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import groupby
 
-import fsspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -127,7 +126,7 @@ def _of_shard(corpus: Corpus, number: int, rows: list[int]) -> Iterator[Picture]
 
 def sidecar_columns(path: str) -> list[str]:
     """Names of a sidecar's columns."""
-    with fsspec.open(path, "rb") as file:
+    with files.open_read(path) as file:
         names: list[str] = pq.read_schema(file).names
     return names
 

@@ -12,7 +12,6 @@ shuffle is sent on whenever enough has gathered.
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-import fsspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -117,7 +116,7 @@ def shards_a_range(rows: int, shards: int) -> int:
 
 def _batches(path: str, columns: list[str] | None = None) -> Iterator[pa.Table]:
     """A Parquet file, some ten thousand rows at a time."""
-    with fsspec.open(path, "rb") as file:
+    with files.open_read(path) as file:
         for batch in pq.ParquetFile(file).iter_batches(_ROWS_READ, columns=columns):
             yield pa.Table.from_batches([batch])
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Sequence
 
-import fsspec
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -11,6 +10,7 @@ from septet.pipelines.stages.counts import Counts
 from septet.pipelines.stages.graphs import map_tasks
 from septet.pipelines.stages.stage import Key, Parts, Pass, Stage
 from septet.pipelines.stages.tasks import Task
+from septet.preprocess import files
 from septet.preprocess.text.rules import RULES_VERSION, apply_rules
 from septet.schemas import tables
 from septet.schemas.recipe import Filter
@@ -53,7 +53,7 @@ class FilterTask(Task):
     def run(self, key: Key) -> Counts:
         """Write the rows that passed and the rejects."""
         with (
-            fsspec.open(self.candidates.path(key), "rb") as file,
+            files.open_read(self.candidates.path(key)) as file,
             self.results(key, tables.FILTERED) as results,
         ):
             for batch in pq.ParquetFile(file).iter_batches(_BATCH):

@@ -10,7 +10,6 @@ from importlib.metadata import version
 from itertools import chain
 from typing import Any
 
-import fsspec
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -187,7 +186,7 @@ class RejectsTask(Task):
             for path in self.runs[number]:
                 if not files.exists(path):
                     continue
-                with fsspec.open(path, "rb") as file:
+                with files.open_read(path) as file:
                     parquet = pq.ParquetFile(file)
                     for group in range(parquet.num_row_groups):
                         sink.write(parquet.read_row_group(group))

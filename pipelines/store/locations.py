@@ -3,8 +3,6 @@
 from collections.abc import Iterator
 from typing import Any, BinaryIO
 
-import fsspec
-
 from septet.pipelines.sources.paths import locate
 from septet.pipelines.sources.warc import read_answer_from
 from septet.preprocess import files
@@ -43,7 +41,7 @@ def read_locations(
             yield _read_file(row, folder, settings.max_bytes), row["digest"]
     for label, wanted in sorted(archives.items()):
         try:
-            opened = fsspec.open(locate(label, folder), "rb").open()
+            opened = files.open_read(locate(label, folder))
         except OSError as error:
             raise MissingInputError(
                 f"{label}: cannot be opened any more ({error.strerror or error}), but images of it "

@@ -6,7 +6,6 @@ from functools import lru_cache, partial
 from itertools import islice
 from typing import Any, Generic, TypeVar, overload
 
-import fsspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -147,9 +146,7 @@ def open_list(
     path = files.join(corpus, inside(told.path, head))
 
     def source() -> Any:
-        if files.is_local(path):
-            return files.local_path(path).open("rb")
-        return fsspec.open(path, "rb").open()
+        return files.open_read(path)
 
     try:
         with source() as file:

@@ -4,7 +4,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -42,9 +41,8 @@ def open_sidecar(path: str, columns: Sequence[str] = ()) -> Iterator[pq.ParquetF
         SidecarError: it is no Parquet file, lacks a column, or has too many rows.
         OSError: it cannot be read.
     """
-    local = files.is_local(path)
     try:
-        file: Any = files.local_path(path).open("rb") if local else fsspec.open(path, "rb").open()
+        file: Any = files.open_read(path)
         with file:
             parquet = pq.ParquetFile(file)
             if parquet.metadata.num_rows > MAX_ROWS:

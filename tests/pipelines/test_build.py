@@ -8,7 +8,9 @@ import time
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
+from septet.pipelines.check import check_corpus
 from septet.pipelines.report.figures import Statistics
 from septet.pipelines.report.statistics import corpus_statistics
 from septet.preprocess.files import TEMPORARY_SUFFIX
@@ -182,3 +184,12 @@ def test_killed_at_any_moment_and_resumed(
         assert child.exitcode == 0
         assert digests(corpus) == digests(built)
         assert not list(corpus.rglob(f"*{TEMPORARY_SUFFIX}"))
+
+
+@pytest.mark.parametrize("name", ["a::b [1] 100% #1=@?*", "~x"])
+def test_any_local_name_of_folders(tmp_path: Path, name: str) -> None:
+    recipe = write_site(tmp_path / name / "in", parts=1, pages=6, pictures=8)
+    corpus = tmp_path / name / "corpus"
+    run_build(recipe, corpus)
+    assert check_corpus(str(corpus), True, Console(quiet=True)) == []
+    assert len(Corpus(str(corpus))) == corpus_statistics(str(corpus)).samples > 0

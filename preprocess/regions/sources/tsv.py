@@ -48,7 +48,7 @@ def write_index(path: str, index: str) -> int:
     """
     found: dict[str, tuple[int, int]] = {}
     offset = 0
-    with fsspec.open(path, "rb") as file:
+    with files.open_read(path) as file:
         for line in file:
             key = line.split(b"\t", 1)[0].decode("utf-8", "replace").strip()
             if key:
