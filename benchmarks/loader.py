@@ -13,7 +13,8 @@ each; webdataset reads the shards' tars beside the column's. Both hand out what 
 nothing else. Clocks start when each process has given a batch. Septet shuffles the whole corpus and
 checks every member's CRC-32; the others read in stored order. Rounds are interleaved, ratios are
 medians of the rounds' paired ratios. "resume" is the time to the first batch in the middle of the
-tenth epoch over that of a fresh start.
+tenth epoch over that of a fresh start. "small_shards" reads shards of 1,000 samples of 4 kB beside
+shards of 10,000, the same 100,000 samples, on one thread.
 """
 
 import argparse
@@ -234,6 +235,14 @@ class Compared:
         }
 
 
+def shards_of(samples: int) -> tuple[list[tuple[str, dict[str, bytes]]], int]:
+    """A corpus of 100,000 small samples, and how many a shard has: more shards than were ever kept
+    open at once, all of which a shuffle window touches."""
+    content = bytes(4000)
+    pairs = [(f"{i:032x}", {"jpg": content, "txt": b"a caption " * 6}) for i in range(100_000)]
+    return pairs, samples
+
+
 def first_batch(folder: Path, progress: Progress) -> float:
     begin = time.perf_counter()
     next(septet(Raw(True), folder, WORKERS, progress))
@@ -288,6 +297,15 @@ def main() -> None:
             print(f"{name:<9}" + "   ".join(rates))
         for peer in peers.values():
             peer.close()
+        small = write_corpus(Path(place) / "small", *shards_of(1000))
+        large = write_corpus(Path(place) / "large", *shards_of(10_000))
+        sizes = Compared(
+            {
+                "shards of 1,000": lambda: rate(lambda: septet(Raw(False), small, 0, start)),
+                "shards of 10,000": lambda: rate(lambda: septet(Raw(False), large, 0, start)),
+            }
+        )
+        sizes.run(3)
         far = Progress(10**4, {"pairs": 9 * samples + samples // 2})
         first_batch(folder, start)
         found = [(first_batch(folder, far), first_batch(folder, start)) for _ in range(2 * rounds)]
@@ -299,6 +317,7 @@ def main() -> None:
             "loader_decode": {"webdataset": same.pop("webdataset by area")},
             "loader_same_decode": same,
             "regions_read": regions.ratios,
+            "loader_small_shards": {"large": sizes.ratios["shards of 10,000"]},
         }
         for name, by_peer in ratios.items():
             for peer_name, ratio in by_peer.items():
