@@ -2,7 +2,6 @@
 
 import base64
 import io
-import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import groupby
@@ -10,19 +9,20 @@ from itertools import groupby
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from PIL import Image, ImageOps
+from PIL import Image
 
 from septet.pipelines.report.readable import one_line
 from septet.preprocess import files
+from septet.preprocess.images.decode import decode_rgb
 from septet.preprocess.shards.reader import Corpus, Sample
 from septet.schemas.layout import is_image
+from septet.schemas.reasons import RejectedError
 
 MAX_SIDE = 128
 """Pixels of a thumbnail's longer side."""
 
 _MAX_PIXELS = 64_000_000
 _MAX_BYTES = 6_144
-_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 _COLUMNS = ("key", "url", "caption", "language", "width", "height")
 
 
@@ -50,36 +50,19 @@ def find_image(sample: Mapping[str, bytes]) -> tuple[str, bytes] | None:
 
 
 def open_image(data: bytes, around: int) -> Image.Image:
-    """Decode a picture of unknown origin, upright and in RGB, where useful at reduced size.
+    """Decode an image of unknown origin as builds do, where useful at reduced size.
 
     Args:
         data: The file's bytes.
         around: The longer side that is wanted, in pixels; the result may be larger.
 
     Raises:
-        ValueError: not a picture, a damaged one, or one of more than 64 megapixels.
+        ValueError: no image, a damaged one, or one of more than 64 megapixels.
     """
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            image: Image.Image = Image.open(io.BytesIO(data), formats=_FORMATS)
-            if image.width * image.height > _MAX_PIXELS:
-                raise ValueError(f"{image.width} × {image.height} pixels are too many to show")
-            image.draft("RGB", (2 * around, 2 * around))
-            image.load()
-            image = ImageOps.exif_transpose(image)
-            if image.mode in ("RGBA", "LA", "PA", "P"):
-                image = image.convert("RGBA")
-                white = Image.new("RGBA", image.size, "white")
-                image = Image.alpha_composite(white, image)
-            elif image.mode.startswith("I;16"):
-                grey = np.asarray(image, np.uint16) >> 8
-                image = Image.fromarray(grey.astype(np.uint8))
-            return image.convert("RGB")
-    except ValueError:
-        raise
-    except Exception as error:  # decoders of damaged files raise what they like
-        raise ValueError(f"not a picture that can be shown ({type(error).__name__})") from error
+        return Image.fromarray(decode_rgb(data, _MAX_PIXELS, around, around))
+    except RejectedError as error:
+        raise ValueError(f"cannot be shown: {error}") from error
 
 
 def thumbnail(data: bytes, side: int = MAX_SIDE) -> tuple[bytes, int, int]:

@@ -225,7 +225,8 @@ class FetchTask(Task):
                 writer.put(got, digest)
             away = [str(row["image_url"]) for row in rows if row["input"] is None]
             if away:
-                fetch_many(away, settings, writer.put, threads=_DECODE_THREADS)
+                stray = fetch_many(away, settings, writer.put, threads=_DECODE_THREADS)
+                counts.other["connections_with_stray_bytes"] += stray
         counts.add(writer.counts)
         files.write_table(self.path(key), pa.table({}), metadata=counts.to_metadata())
         return counts

@@ -71,7 +71,7 @@ def bomb() -> bytes:
     ids=["empty", "svg", "postscript", "bomb", "cut jpeg", "cut png"],
 )  # fmt: skip
 def test_what_cannot_be_shown_is_a_value_error(data):
-    with pytest.raises(ValueError, match=r"not a picture that can be shown|too many to show"):
+    with pytest.raises(ValueError, match="cannot be shown"):
         thumbnail(data)
 
 
