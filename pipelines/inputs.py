@@ -56,7 +56,8 @@ def find_inputs(
     corpus: str | None = None,
     remember: bool = False,
 ) -> tuple[Input, ...]:
-    """All slices of all inputs in the recipe's order: sources as listed, inputs by name.
+    """All slices of all inputs in the recipe's order: sources as listed, inputs by name. A file
+    that a source's patterns match under several names is read under one.
 
     Digests and slices are remembered in `stages/inputs/` of the corpus: an input whose
     label, size, time of change and inode are those of an earlier build is not read again.
@@ -157,12 +158,23 @@ def _named(recipe: Recipe, number: int, folder: str, corpus: str | None) -> Iter
                 f"{where}: {pattern!r} matches only files of the corpus that is to be built "
                 f"({corpus}); give the corpus another folder, or the pattern another one"
             )
-        for label in foreign:
-            if label not in seen:  # by an earlier pattern
-                seen.add(label)
-                path = locate(label, folder)
+        for label in _one_name_each(foreign, folder):
+            path = locate(label, folder)
+            real = os.path.realpath(path) if files.is_local(path) else path
+            if real not in seen:  # by an earlier pattern
+                seen.add(real)
                 _require_readable(path, label, source)
                 yield _Named(label, path, number)
+
+
+def _one_name_each(labels: list[str], folder: str) -> list[str]:
+    """Of the names that links give to one file, the shortest: a folder that is linked to itself
+    gives a file forty."""
+    names: dict[str, str] = {}
+    for label in sorted(labels, key=lambda label: (len(label), label)):
+        path = locate(label, folder)
+        names.setdefault(os.path.realpath(path) if files.is_local(path) else path, label)
+    return sorted(names.values())
 
 
 def _expand(pattern: str, folder: str, source: Source) -> list[str]:

@@ -98,6 +98,17 @@ def test_links_keep_their_names(tmp_path: Path) -> None:
     assert one.label == "snapshots/rev/pairs.jsonl" and one.path.endswith(one.label)
 
 
+def test_a_file_of_many_names_is_read_under_the_shortest(tmp_path: Path) -> None:
+    put(tmp_path / "data/z.jsonl")
+    put(tmp_path / "data/b.jsonl")
+    (tmp_path / "data/a").symlink_to(".")  # a folder within itself
+    (tmp_path / "data/later.jsonl").symlink_to("z.jsonl")
+    assert labels(find(tmp_path, "data/**/*.jsonl")) == ["data/b.jsonl", "data/z.jsonl"]
+    assert labels(find(tmp_path, "data/later.jsonl", "data/*.jsonl")) == [
+        "data/later.jsonl", "data/b.jsonl",
+    ]  # fmt: skip
+
+
 def test_the_corpus_is_never_its_own_input(tmp_path: Path) -> None:
     put(tmp_path / "a.jsonl")
     put(tmp_path / "corpora/t/stages/x.jsonl")
