@@ -48,7 +48,7 @@ class GzipMember:
         self.eof = False
 
     def feed(self, data: bytes) -> tuple[bytes, bytes]:
-        """See `Member`; at most 64 KiB of output."""
+        """Decode a piece: at most 64 KiB of output, and the input that is left."""
         out = self._inflater.decompress(data, _INFLATE_BYTES)
         self.eof = self._inflater.eof
         return out, self._inflater.unused_data if self.eof else self._inflater.unconsumed_tail
@@ -63,7 +63,7 @@ class ZstdFrame:
         self.eof = False
 
     def feed(self, data: bytes) -> tuple[bytes, bytes]:
-        """See `Member`; at most 32 MiB of output."""
+        """Decode a piece: at most 32 MiB of output, and the input that is left."""
         step, rest = data[:_ZSTD_STEP], data[_ZSTD_STEP:]
         out = self._frame.decompress(step)
         self.eof = self._frame.eof

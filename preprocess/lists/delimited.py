@@ -40,7 +40,7 @@ def read_rows(lines: Lines, kind: str, names: list[str], columns: list[str]) -> 
     """The rows behind the header.
 
     Raises:
-        ListError: see `septet.preprocess.lists.rows.read_rows`.
+        ListError: a column is not there, or the list cannot be read on.
     """
     wanted = list(zip(columns, find_columns(names, columns), strict=True))
     for cells, error in _cells(lines, kind, len(names)):

@@ -34,7 +34,7 @@ def column_names(file: BinaryIO, kind: str) -> list[str]:
     """The names in the first thousand rows, in the order in which they come.
 
     Raises:
-        ListError: see `read_rows`.
+        ListError: the list cannot be read.
     """
     names: dict[str, None] = {}
     for value, _, number in _values(file, kind, 0, None):
@@ -51,7 +51,7 @@ def read_rows(
     """The rows; a column that an object lacks is None.
 
     Raises:
-        ListError: see `septet.preprocess.lists.rows.read_rows`.
+        ListError: a column is not there, or the list cannot be read on.
     """
     word = "row" if is_array(file, kind) else "line"
     for value, error, number in _values(file, kind, start, stop):

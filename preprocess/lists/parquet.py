@@ -27,7 +27,7 @@ def read_rows(
     """The rows of some row groups; numbers are those of the file's rows.
 
     Raises:
-        ListError: see `septet.preprocess.lists.rows.read_rows`.
+        ListError: a column is not there, or the list cannot be read on.
     """
     parquet = _open(file)
     find_columns(list(parquet.schema_arrow.names), columns)

@@ -161,6 +161,25 @@ def test_arrays_of_all_sizes(monkeypatch: pytest.MonkeyPatch) -> None:
         read(data[:-3], "json")
 
 
+def test_a_row_of_an_array_without_end_is_not_held(monkeypatch: pytest.MonkeyPatch) -> None:
+    from septet.preprocess.lists import json_rows
+
+    monkeypatch.setattr(json_rows, "MAX_ROW_BYTES", 1000)
+    monkeypatch.setattr(json_rows, "_READ_BYTES", 100)
+    with pytest.raises(ListError, match="row 2 has more than 1000 characters"):
+        read(b'[{"url": "u"}, {"url": "' + b"x" * 5000 + b'"}]', "json")
+
+
+def test_names_are_those_of_the_first_rows() -> None:
+    for kind, data in (
+        ("jsonl", b'{"url": 1, "caption": 2}'), ("json", b'[{"url": 1}, {"caption": 2}]'),
+        ("csv", b"url,caption"), ("tsv", b"url\tcaption\r\n1\t2"),
+    ):  # fmt: skip
+        assert column_names(io.BytesIO(data), kind) == ["url", "caption"]  # type: ignore[arg-type]
+    many = b"".join(b'{"c%d": 1}\n' % i for i in range(1002))
+    assert column_names(io.BytesIO(many), "jsonl") == [f"c{i}" for i in range(1000)]
+
+
 def test_numbers_that_are_none_are_floats() -> None:
     (row,) = read(b'{"url": "u", "caption": NaN}', "jsonl")
     assert isinstance(row.values["caption"], float)

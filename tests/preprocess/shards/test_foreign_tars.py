@@ -96,6 +96,11 @@ def pax(fields: dict[str, str], kind: bytes = tarfile.XHDTYPE) -> bytes:
     return member("PaxHeader", data, kind)
 
 
+def test_an_empty_header_says_nothing() -> None:
+    for kind in (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGLINK):
+        assert index(ONE + member("x", b"", kind) + TWO)[0] == BOTH
+
+
 LONG = "d/" + "k" * 200
 NAMES = {
     "PAX path": (pax({"path": f"{LONG}.jpg", "mtime": "1.5"}) + member("short"), f"{LONG}.jpg"),
