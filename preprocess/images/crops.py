@@ -1,4 +1,4 @@
-"""Random parts of pictures, drawn as in "random resized crop"."""
+"""Random parts of images, drawn as in "random resized crop"."""
 
 import math
 
@@ -15,11 +15,11 @@ def random_box(
     scale: tuple[float, float] = (0.9, 1.0),
     ratio: tuple[float, float] = (3 / 4, 4 / 3),
 ) -> Box:
-    """A random part of a picture, distributed as `torchvision.transforms.RandomResizedCrop`'s.
+    """A random part of an image, distributed as `torchvision.transforms.RandomResizedCrop`'s.
 
     Args:
-        height: Of the picture, pixels.
-        width: Of the picture, pixels.
+        height: Of the image, pixels.
+        width: Of the image, pixels.
         draw: Source of randomness.
         scale: Range of the part's area, as a share of the whole.
         ratio: Range of width / height, drawn evenly on a log scale. When ten draws do not fit,

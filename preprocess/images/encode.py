@@ -22,7 +22,7 @@ def check_encodable(width: int, height: int, encode_format: str) -> None:
 
 
 def encode(pixels: Pixels, encode_format: str, quality: int) -> bytes:
-    """The bytes of a picture file.
+    """The bytes of an image file.
 
     Args:
         pixels: grey or RGB.

@@ -36,7 +36,7 @@ def exif_orientation(exif: bytes) -> int:
 
 
 def orient(pixels: Pixels, orientation: int) -> Pixels:
-    """The picture as it is meant to be seen.
+    """The image as it is meant to be seen.
 
     Orientations 5 to 8 exchange height and width.
     """

@@ -7,7 +7,7 @@ import numpy as np
 
 from septet.preprocess.images.orientation import Pixels
 
-# Parallelism is over pictures; OpenCV's own threads would only get in its way.
+# Parallelism is over images; OpenCV's own threads would only get in its way.
 cv2.setNumThreads(0)
 
 
@@ -22,10 +22,10 @@ class ResizePlan:
 def plan_resize(
     width: int, height: int, image_size: int, resize_mode: str, resize_only_if_bigger: bool
 ) -> ResizePlan | None:
-    """What `resize_mode` does to a picture of that size; None where it stays as it is.
+    """What `resize_mode` does to an image of that size; None where it stays as it is.
 
     The side that a mode measures is the short one for keep_ratio and center_crop, else the long
-    one. With `resize_only_if_bigger` a picture whose measured side is at most `image_size` is
+    one. With `resize_only_if_bigger` an image whose measured side is at most `image_size` is
     neither enlarged nor cropped nor padded, as in img2dataset.
     """
     if resize_mode == "no":
@@ -46,7 +46,7 @@ def _scale(side: int, target: int, measured: int) -> int:
 
 
 def resize(pixels: Pixels, plan: ResizePlan) -> Pixels:
-    """Carry out a plan: area averages where the picture shrinks, Lanczos where it grows."""
+    """Carry out a plan: area averages where the image shrinks, Lanczos where it grows."""
     height, width = pixels.shape[:2]
     if plan.scaled != (width, height):
         shrinks = plan.scaled[0] <= width and plan.scaled[1] <= height

@@ -5,7 +5,7 @@ import re
 from septet.schemas.reasons import RejectedError
 
 DECODABLE = ("jpeg", "png", "gif", "webp", "bmp", "tiff", "avif")
-"""Kinds of pictures that are read."""
+"""Kinds of images that are read."""
 
 _BMP_HEADERS = (12, 40, 52, 56, 64, 108, 124)
 _HTML_TAGS = frozenset(
@@ -46,7 +46,7 @@ _BRANDS = {
 
 
 def image_kind(data: bytes) -> str:
-    """The kind of picture that `data` is, one of `DECODABLE`.
+    """The kind of image that `data` is, one of `DECODABLE`.
 
     Raises:
         RejectedError: `empty`, `not_image` or `unsupported`.

