@@ -67,6 +67,16 @@ peers: setup  ## Install other projects' loaders and models, for benchmarks to r
 	  braceexpand==0.1.7 bracex==3.2.3 deprecation==2.1.0 filetype==1.2.0 lark==1.3.1 mfusepy==3.1.1 \
 	  multi-storage-client==1.3.1 psutil==7.2.2 rapidyaml==0.15.2 wcmatch==12.0.1 xattr==1.3.0
 
+LOWEST := .venv/lowest/bin/python
+lowest: setup  ## Install the lowest versions that pyproject.toml allows, and run some tests on them
+	$(BIN)/uv venv --quiet --clear --python $(BIN)/python .venv/lowest
+	$(BIN)/uv pip install --quiet --python $(LOWEST) --resolution lowest-direct . \
+	  pytest==8.3 hypothesis==6.130 pytest-xdist==3.6 cryptography==44 warcio==1.8 webdataset==1.0
+	$(ENV) PYTHONPATH=. $(LOWEST) -m pytest -m "not slow" tests/schemas tests/preprocess/http \
+	  tests/preprocess/html tests/preprocess/warc tests/preprocess/lists tests/preprocess/images \
+	  tests/preprocess/text tests/pipelines/sources tests/pipelines/runners/test_local.py \
+	  tests/pipelines/runners/test_embedded.py tests/test_golden.py
+
 constraints: .venv/bin/uv  ## Pin all dependencies anew
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --all-extras --no-annotate \
 	  --no-header --no-emit-index-url --output-file constraints.txt pyproject.toml

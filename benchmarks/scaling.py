@@ -1,4 +1,4 @@
-"""Parallelism of a build: workers of the embedded runner, cores of Spark.
+"""Parallelism of a build: workers of the local runner, cores of Spark.
 
     python -m benchmarks.scaling [--quick] [--spark] [--pictures N] [--rounds N]
 
@@ -102,8 +102,10 @@ def main() -> None:
         for _ in range(rounds):
             for workers in (1, 2):
                 runner = make_runner("local", workers)
+                runner.check()
                 found = timed(recipe, folder / "corpus", runner)
-                figures.setdefault(f"embedded, {workers} worker(s)", []).append(found)
+                runner.close()
+                figures.setdefault(f"local, {workers} worker(s)", []).append(found)
         if options.spark:
             for cores in (1, 2):
                 with Cluster(folder, cores) as runner:
@@ -119,11 +121,11 @@ def main() -> None:
         value = statistics.median(a[column] / b[column] for a, b in pairs)
         print(f"ratio {what} {value:.2f}")
 
-    one, two = "embedded, 1 worker(s)", "embedded, 2 worker(s)"
-    ratio("embedded_workers_2_vs_1", one, two, 0)
+    one, two = "local, 1 worker(s)", "local, 2 worker(s)"
+    ratio("local_workers_2_vs_1", one, two, 0)
     if options.spark:
         ratio("spark_cores_2_vs_1", "spark, 1 core(s)", "spark, 2 core(s)", 0)
-        ratio("spark_overhead_vs_embedded", "spark, 2 core(s)", two, 1)
+        ratio("spark_overhead_vs_local", "spark, 2 core(s)", two, 1)
 
 
 if __name__ == "__main__":

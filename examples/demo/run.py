@@ -33,7 +33,7 @@ def main() -> int:
     for command in commands:
         print(f"\n$ septet {command}", flush=True)
         start = time.monotonic()
-        septet = [sys.executable, "-m", "septet.pipelines.cli", *shlex.split(command)]
+        septet = [sys.executable, "-m", "septet", *shlex.split(command)]
         done = subprocess.run(septet, cwd=ROOT, check=False)
         walls.append((command.split()[0], time.monotonic() - start))
         if done.returncode:

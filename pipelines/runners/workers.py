@@ -1,8 +1,8 @@
-"""Python worker processes of one machine, forked from a server that has imported Beam already.
+"""Beam's Python workers of one machine, forked from a server that has imported Beam already.
 
-Importing Beam costs seconds of CPU, and each pipeline of a build starts its workers anew. The
-fork server of `multiprocessing` pays for the import once a build. It is a process of its own
-without threads or gRPC channels, so that forking it is safe.
+Spark starts workers anew for each bundle, and importing Beam costs seconds of CPU. The fork server
+of `multiprocessing` pays for the import once. It is a process of its own without threads or gRPC
+channels, so that forking it is safe.
 """
 
 import logging
@@ -21,6 +21,7 @@ import grpc  # type: ignore[import-untyped]
 PRELOAD = [
     "septet.pipelines.quiet",
     "apache_beam.runners.worker.sdk_worker",
+    "septet.pipelines.runners.beam",
     "septet.pipelines.stages.filter",
     "septet.pipelines.stages.write",  # and with it all stages before
 ]

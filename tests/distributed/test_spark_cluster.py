@@ -20,7 +20,7 @@ def digests(folder: Path) -> dict[str, str]:
 
 
 def test_spark_writes_what_the_embedded_runner_writes(spark_cluster, tmp_path: Path) -> None:
-    make_runner("local").run_pipeline("small", small_stage(str(tmp_path / "local"), 12))
+    make_runner("embedded").run_pipeline("small", small_stage(str(tmp_path / "local"), 12))
     spark_cluster.runner().run_pipeline("small", small_stage(str(tmp_path / "spark"), 12))
     assert digests(tmp_path / "spark") == digests(tmp_path / "local")
     rows = sum(pq.read_metadata(path).num_rows for path in (tmp_path / "spark/buckets").iterdir())

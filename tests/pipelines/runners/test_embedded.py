@@ -6,6 +6,7 @@ import pytest
 
 from septet.pipelines.runners import RunnerError, StageFailed, make_runner
 from septet.pipelines.stages.graphs import map_tasks, shuffle_tasks
+from tests.corpora import digests, run_build, write_site
 from tests.pipelines.runners.test_local import (
     TASKS,
     Refuse,
@@ -66,3 +67,16 @@ def test_metrics_hold_the_figures(tmp_path: Path) -> None:
 def test_check_says_what_to_set(workers: int, options: list[str], message: str) -> None:
     with pytest.raises(RunnerError, match=message):
         make_runner("embedded", workers, options).check()
+
+
+@pytest.mark.slow
+def test_a_build_is_the_same_on_local_workers_and_on_beam(tmp_path: Path) -> None:
+    recipe = write_site(tmp_path / "in", parts=2, pages=12, pictures=12)
+    run_build(recipe, tmp_path / "one", workers=1)
+    wanted = digests(tmp_path / "one")
+    for workers in (2, 4):
+        run_build(recipe, tmp_path / str(workers), workers=workers)
+        assert digests(tmp_path / str(workers)) == wanted
+    runner = make_runner("embedded", corpus=str(tmp_path / "beam"))
+    run_build(recipe, tmp_path / "beam", runner=runner)
+    assert digests(tmp_path / "beam") == wanted
