@@ -71,7 +71,7 @@ LOWEST := .venv/lowest/bin/python
 lowest: setup  ## Install the lowest versions that pyproject.toml allows, and run some tests on them
 	$(BIN)/uv venv --quiet --clear --python $(BIN)/python .venv/lowest
 	$(BIN)/uv pip install --quiet --python $(LOWEST) --resolution lowest-direct . \
-	  pytest==8.3 hypothesis==6.130 pytest-xdist==3.6 cryptography==44 warcio==1.8 webdataset==1.0
+	  pytest==8.3 hypothesis==6.130 pytest-xdist==3.6.1 cryptography==44 warcio==1.8 webdataset==1.0
 	$(ENV) PYTHONPATH=. $(LOWEST) -m pytest -m "not slow" tests/schemas tests/preprocess/http \
 	  tests/preprocess/html tests/preprocess/warc tests/preprocess/lists tests/preprocess/images \
 	  tests/preprocess/text tests/pipelines/sources tests/pipelines/runners/test_local.py \
