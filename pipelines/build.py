@@ -56,7 +56,7 @@ class BuildResult:
     stages: list[StageResult]
     columns: list[ColumnManifest]
     nothing_to_do: bool
-    """Whether every stage and every column was whole already."""
+    """Whether every stage and every column was up to date."""
 
 
 class EmptyCorpusError(ValueError):
@@ -212,9 +212,9 @@ def _report(
     stage = stages[-1]
     assert isinstance(stage, ReportStage)
     start = time.monotonic()
-    whole = files.exists(files.join(stage.corpus, layout.MANIFEST))
+    published = files.exists(files.join(stage.corpus, layout.MANIFEST))
     done = stage.done()
-    if done is not None and whole:
+    if done is not None and published:
         progress.skip(stage.name, done.counts)
         return StageResult(stage.name, done.counts, 0.0, True)
     stage.prepare()
