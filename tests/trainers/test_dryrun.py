@@ -4,7 +4,7 @@ from typer.testing import CliRunner
 
 from septet.preprocess.shards.reader import Corpus
 from septet.trainers.clip.presets import PRESETS
-from septet.trainers.commands.dryrun import activation_bytes, reckon
+from septet.trainers.commands.dryrun import activation_bytes, estimate
 from septet.trainers.settings import override
 from tests.trainers.conftest import settings
 from tests.trainers.test_cli import APP
@@ -42,16 +42,22 @@ def test_checkpointing_and_smaller_micro_batches_keep_less():
 def test_figures_of_a_published_preset(scenes):
     preset = override(PRESETS["vit-b-32"], ["train.micro_batch=128", "train.shard=8"])
     corpora = {"pairs": [(Corpus(str(scenes)), 1.0)]}
-    needs = reckon(preset.task(), preset.train, corpora, 64)
+    needs = estimate(preset.task(), preset.train, corpora, 64)
     assert needs.parameters["all"] == 151_277_313
     assert needs.parameters["visual"] == 87_849_216
     assert needs.rows_per_rank == {"pairs": 512} and needs.micro_batches == {"pairs": 4}
     assert needs.state_bytes == 16 * 151_277_313 // 8
+    assert needs.cast_bytes < 2 * 151_277_313
+    assert needs.logit_bytes == 4 * 4 * 512 * 32_768
+    assert needs.bytes_in_all == needs.state_bytes + needs.cast_bytes + needs.activation_bytes + (
+        needs.logit_bytes
+    )
+    assert needs.seconds_per_step == pytest.approx(32_768 / needs.samples_per_second)
     assert needs.step_flops == 4 * needs.forward_flops["pairs"] * 32_768
     # An H100 at 40 % takes 989e12 * 0.4 / (4 * 14.8e9) pairs a second.
     assert needs.samples_per_second == pytest.approx(64 * 6700, rel=0.05)
     with pytest.raises(ValueError, match=r"train\.shard=8"):
-        reckon(preset.task(), preset.train, corpora, 12)
+        estimate(preset.task(), preset.train, corpora, 12)
 
 
 def test_dry_run_prints_and_trains_nothing(scenes, tmp_path):
@@ -60,3 +66,35 @@ def test_dry_run_prints_and_trains_nothing(scenes, tmp_path):
     assert found.exit_code == 0, found.output
     assert "427,616,513" in found.output and "256 ranks x 128" in found.output
     assert not (tmp_path / "run").exists()
+
+
+def test_a_dry_run_needs_no_corpus_and_decides(scenes):
+    def said(*arguments):
+        found = CliRunner().invoke(APP, [*arguments, "--dry-run"])
+        assert found.exit_code == 0, found.output
+        return " ".join(found.output.split())
+
+    flava = said("flava", "--preset", "base", "--ranks", "64", "--set", "train.micro_batch=32")
+    assert "give a corpus to know" in flava and "GiB: fits (80 GB)" in flava
+    # The column of codes is still to be made.
+    assert "not known: " in said("flava", str(scenes), "--preset", "base", "--ranks", "64")
+    large = said("clip", "--preset", "rn50x64", "--ranks", "256")
+    assert "GiB: does not fit: lower train.micro_batch" in large
+    assert "fits (200 GB)" in said("clip", "--preset", "rn50x64", "--ranks", "256", "--card", "200")
+    assert "1 rank, at once" in said("clip", "--preset", "debug")
+
+
+def test_frozen_parameters_have_no_gradients_and_moments(scenes):
+    preset = settings()
+    task = preset.task()
+    build = task.build
+
+    def frozen():
+        module = build()
+        module.visual.requires_grad_(False)
+        return module
+
+    whole = estimate(task, preset.train, {}, 1)
+    task.build = frozen
+    part = estimate(task, preset.train, {}, 1)
+    assert whole.state_bytes - part.state_bytes == 12 * whole.parameters["visual"]

@@ -1,4 +1,4 @@
-"""What a run will ask of its machines, reckoned without them: on modules without memory."""
+"""What a run will ask of its machines, estimated without them: on the meta device."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -10,6 +10,7 @@ from rich.table import Table
 from torch import Tensor, nn
 
 from septet.preprocess.shards.reader import Corpus
+from septet.schemas.versioned import ManifestError
 from septet.trainers.engine.config import TrainSettings
 from septet.trainers.engine.metrics import DENSE_BF16_PEAK, forward_flops
 from septet.trainers.engine.parallel import checkpoint_blocks
@@ -17,12 +18,14 @@ from septet.trainers.loader.members import Members
 from septet.trainers.task import Task
 
 ASSUMED_DEVICE, ASSUMED_MFU = "H100", 0.4
+USABLE = 0.9
+"""Share of a device's memory that a run may take; the rest is the allocator's and libraries'."""
 PLANNED = 1000
 """So many steps are looked at where steps differ."""
 
 
 @dataclass(frozen=True)
-class Needs:
+class Estimate:
     """Figures of a planned run; bytes and FLOPs are whole numbers."""
 
     parameters: dict[str, int]
@@ -36,13 +39,29 @@ class Needs:
     """By stream."""
     micro_batches: dict[str, int]
     state_bytes: int
-    """On each rank: fp32 weights, gradients, two moments, and the moving average."""
+    """On each rank: fp32 weights and their moving average; of those that are trained gradients and
+    two moments, too."""
+    cast_bytes: int
+    """On each rank: bf16 copies of parameters while they are used: all without sharding, with it
+    those of two blocks and of what is in none."""
+    logit_bytes: int
+    """On each rank: scores of its rows against all rows, both ways, and their gradients, where
+    losses compare rows."""
     activation_bytes: int
     """On each rank: what a micro-batch keeps for its backward pass; bf16 counted as half."""
+    seconds_per_step: float
+    """If each rank is an H100 at 40 % MFU; small steps take longer."""
     samples_per_second: float
-    """Of all ranks, if each is an H100 at 40 % MFU."""
-    bytes_per_second: float
-    """What the loader then reads from storage, all ranks."""
+    """Of all ranks, likewise."""
+    bytes_per_second: float | None
+    """What the loader then reads from storage, all ranks; None where that is not known."""
+    unread: str
+    """Why it is not."""
+
+    @property
+    def bytes_in_all(self) -> int:
+        """On each rank, all at once."""
+        return self.state_bytes + self.cast_bytes + self.activation_bytes + self.logit_bytes
 
 
 def activation_bytes(task: Task, train: TrainSettings, stream: str, rows: int) -> int:
@@ -66,13 +85,13 @@ def activation_bytes(task: Task, train: TrainSettings, stream: str, rows: int) -
     return total // 2 if train.precision == "bf16" else total
 
 
-def reckon(
+def estimate(
     task: Task,
     train: TrainSettings,
     corpora: Mapping[str, Sequence[tuple[Corpus, float]]],
     ranks: int,
-) -> Needs:
-    """Needs of a run on `ranks` devices.
+) -> Estimate:
+    """What a run on `ranks` devices needs.
 
     Raises:
         ValueError: the batch or the sharding does not fit the number of ranks.
@@ -105,21 +124,33 @@ def reckon(
         total += times * passes * forward[stream] * count
         kept = max(kept, activation_bytes(task, train, stream, micro))
     step = total // len(plans)
-    copies = 5 if train.ema else 4
+    trained = sum(p.numel() for p in module.parameters() if p.requires_grad)
+    copies = (2 if train.ema else 1) * parameters["all"] + 3 * trained
     step_rows = sum(times * count for (_, count), times in subs.items()) / len(plans)
     rate = DENSE_BF16_PEAK[ASSUMED_DEVICE] * ASSUMED_MFU * ranks / (step / step_rows)
-    sizes = {name: _sample_bytes(task, name, parts) for name, parts in corpora.items()}
-    size = sum(sizes[name] * count for name, count in by_stream.items())
-    return Needs(
+    read, unread = None, "give a corpus to know"
+    if all(corpora.get(name) for name in task.streams):
+        try:
+            sizes = {name: _sample_bytes(task, name, parts) for name, parts in corpora.items()}
+            size = sum(sizes[name] * count for name, count in by_stream.items())
+            read = rate * size / len(plans) / step_rows
+        except ManifestError as error:  # A column that is still to be made.
+            unread = f"not known: {error}"
+    largest = max((count for _, count in subs), default=0) if task.pooled else 0
+    return Estimate(
         parameters=parameters,
         forward_flops=forward,
         step_flops=step,
         rows_per_rank=rows,
         micro_batches=micros,
-        state_bytes=copies * 4 * parameters["all"] // train.shard,
+        state_bytes=4 * copies // train.shard,
+        cast_bytes=_cast_bytes(task, module, train),
         activation_bytes=kept,
+        logit_bytes=4 * 4 * (largest // ranks) * largest,
+        seconds_per_step=step_rows / rate,
         samples_per_second=rate,
-        bytes_per_second=rate * size / len(plans) / step_rows,
+        bytes_per_second=read,
+        unread=unread,
     )
 
 
@@ -130,16 +161,24 @@ def _sample_bytes(task: Task, stream: str, parts: Sequence[tuple[Corpus, float]]
     return sum(size * weight for size, weight in read) / total
 
 
+def _cast_bytes(task: Task, module: nn.Module, train: TrainSettings) -> int:
+    if train.shard == 1:
+        return 2 * _count(module) if train.precision == "bf16" else 0
+    blocks = [_count(block) for block in task.blocks(module)]
+    width = 2 if train.precision == "bf16" else 4
+    return width * (_count(module) - sum(blocks) + 2 * max(blocks, default=0))
+
+
 def _count(module: nn.Module) -> int:
     return sum(p.numel() for p in module.parameters())
 
 
-def show(needs: Needs, train: TrainSettings, ranks: int, console: Console) -> None:
-    """Print the figures as a table."""
+def show(needs: Estimate, train: TrainSettings, ranks: int, card: float, console: Console) -> None:
+    """Print the figures as a table; `card` is a device's memory, GB."""
     table = Table(show_header=False, box=None, pad_edge=False)
     for name, count in needs.parameters.items():
         if count:
-            label = {"all": "parameters", "directly": "  the module's own"}.get(name, f"  {name}")
+            label = {"all": "parameters", "directly": "  in no part"}.get(name, f"  {name}")
             table.add_row(label, f"{count:,}")
     for stream, flops in needs.forward_flops.items():
         table.add_row(f"forward, a sample of {stream}", f"{flops / 1e9:,.2f} GFLOP")
@@ -147,15 +186,28 @@ def show(needs: Needs, train: TrainSettings, ranks: int, console: Console) -> No
     for stream, rows in needs.rows_per_rank.items():
         n = needs.micro_batches[stream]
         parts = f"{n} micro-batches of {rows // n}" if n > 1 else "at once"
-        table.add_row(f"batch of {stream}", f"{rows * ranks:,} = {ranks} ranks x {rows:,}, {parts}")
-    table.add_row("weights, gradients, moments", f"{needs.state_bytes / 2**30:,.2f} GiB a rank")
-    table.add_row(
-        f"kept for backward ({train.precision})",
-        f"{needs.activation_bytes / 2**30:,.2f} GiB a rank",
-    )
+        many = f"{ranks} ranks x {rows:,}" if ranks > 1 else "1 rank"
+        table.add_row(f"batch of {stream}", f"{rows * ranks:,} = {many}, {parts}")
+    gib = 2**30
+    table.add_row("memory of a rank", "")
+    for name, size in (
+        ("weights, gradients, moments", needs.state_bytes),
+        ("copies of weights in use", needs.cast_bytes),
+        (f"kept for backward ({train.precision})", needs.activation_bytes),
+        ("scores of rows against all rows", needs.logit_bytes),
+    ):
+        if size:
+            table.add_row(f"  {name}", f"{size / gib:,.2f} GiB")
+    fits = needs.bytes_in_all <= USABLE * card * 1e9
+    verdict = "fits" if fits else "does not fit: lower train.micro_batch, raise train.shard"
+    table.add_row("  in all", f"{needs.bytes_in_all / gib:,.2f} GiB: {verdict} ({card:g} GB)")
     assumed = f"{ASSUMED_DEVICE} at {ASSUMED_MFU:.0%} MFU"
-    table.add_row(f"samples, if {assumed}", f"{needs.samples_per_second:,.0f} /s over all ranks")
-    table.add_row("to be read from storage then", f"{needs.bytes_per_second / 1e6:,.1f} MB/s")
-    hours = train.steps * train.global_batch / needs.samples_per_second / 3600
-    table.add_row(f"{train.steps:,} steps then take", f"{hours:,.1f} h")
+    table.add_row(f"a step, if {assumed}", f"{needs.seconds_per_step:,.4f} s, not less")
+    table.add_row("samples then", f"{needs.samples_per_second:,.0f} /s over all ranks")
+    if needs.bytes_per_second is None:
+        table.add_row("to be read from storage then", needs.unread)
+    else:
+        table.add_row("to be read from storage then", f"{needs.bytes_per_second / 1e6:,.1f} MB/s")
+    hours = train.steps * needs.seconds_per_step / 3600
+    table.add_row(f"{train.steps:,} steps then take", f"{hours:,.1f} h, not less")
     console.print(table)

@@ -23,13 +23,13 @@ _CORPUS = re.compile(r"(?:(?P<stream>\w+)=)?(?P<path>.+)", re.DOTALL)
 def train(
     model: Annotated[str, typer.Argument(help=f"What to train: {', '.join(MODELS)}.")],
     corpus: Annotated[
-        list[str],
+        list[str] | None,
         typer.Argument(
             help="Corpus folder. Several are mixed by weight, PATH@WEIGHT. Where a model reads "
             "several kinds of data, STREAM=PATH names the kind; a PATH alone is for all kinds that "
-            "are not named."
+            "are not named. A dry run needs none."
         ),
-    ],
+    ] = None,
     preset: Annotated[str, typer.Option(help="Size and recipe; `debug` runs on a laptop.")] = (
         "debug"
     ),
@@ -82,6 +82,7 @@ def train(
         bool, typer.Option("--dry-run", help="Estimate memory, FLOPs and reading; train nothing.")
     ] = False,
     ranks: Annotated[int, typer.Option(min=1, help="Devices of a dry run.")] = 1,
+    card: Annotated[float, typer.Option(min=1, help="Memory of a device of a dry run, GB.")] = 80.0,
     changes: Annotated[
         list[str] | None,
         typer.Option("--set", help="Change a setting: KEY=VALUE. A wrong KEY lists them all."),
@@ -114,10 +115,10 @@ def train(
         given = [f"train.{name}={value}" for name, value in flags.items() if value is not None]
         settings = (changes or []) + given
         measures = (held_out or [], zero_shot, classes)
-        dry = ranks if dry_run else None
+        dry = (ranks, card) if dry_run else None
         parts = tuple(initial or ())
         code = train_model(
-            model, corpus, preset, measures, out, parts, resume, wandb, settings, dry
+            model, corpus or [], preset, measures, out, parts, resume, wandb, settings, dry
         )
     except _user_errors() as error:
         typer.secho(f"septet train: {error}", fg="red", err=True)
@@ -151,9 +152,10 @@ def train_model(
     resume: bool,
     wandb: str | None,
     changes: list[str],
-    reckon_with: int | None,
+    devices: tuple[int, float] | None,
 ) -> int:
-    """Train a model, or with `reckon_with` devices only estimate what that takes.
+    """Train a model, or with `devices` (how many, and their memory in GB) only estimate
+    what that takes.
 
     Returns:
         The command's status.
@@ -169,25 +171,25 @@ def train_model(
 
     settings = override(presets[preset], changes)
     task = settings.task()
-    cache = _cache(settings.train) if reckon_with is None else None
+    cache = _cache(settings.train) if devices is None else None
     given: dict[str | None, list[tuple[Corpus, float]]] = {}
     for text in corpora:
         stream, path, weight = _parse(text, list(task.streams))
         given.setdefault(stream, []).append((Corpus(path, cache=cache), weight))
     streams = {name: given.get(name, given.get(None, [])) for name in task.streams}
     missing = [name for name, found in streams.items() if not found]
-    if missing:
+    if missing and devices is None:
         raise ValueError(
             f"{model} reads {', '.join(streams)}; no corpus is given for {', '.join(missing)}. "
             f"Give one as {missing[0]}=PATH"
         )
-    if reckon_with is not None:
+    if devices is not None:
         from rich.console import Console
 
-        from septet.trainers.commands.dryrun import reckon, show
+        from septet.trainers.commands.dryrun import estimate, show
 
-        needs = reckon(task, settings.train, streams, reckon_with)
-        show(needs, settings.train, reckon_with, Console(soft_wrap=True))
+        needs = estimate(task, settings.train, streams, devices[0])
+        show(needs, settings.train, *devices, Console(soft_wrap=True))
         return 0
     folder = out or f"runs/{model}-{preset}"
     with closing(cache) if cache else nullcontext(), world() as ranks:

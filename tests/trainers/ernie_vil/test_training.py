@@ -5,7 +5,7 @@ import pytest
 
 from septet.preprocess.columns.reader import read_manifest
 from septet.preprocess.shards.reader import Corpus
-from septet.trainers.commands.dryrun import reckon
+from septet.trainers.commands.dryrun import estimate
 from septet.trainers.ernie_vil.presets import PRESETS, ErnieVilPreset
 from septet.trainers.loader.members import Members
 from septet.trainers.loader.source import Health, Source
@@ -104,7 +104,7 @@ def test_dry_run_counts_what_is_read(corpora):
     # Both columns, and captions of about 45 bytes; no picture.
     assert members.bytes_per_sample() == pytest.approx(size / 1500 + 45, abs=5)
     preset_ = PRESETS["base"].model_copy(update={"model": preset().model})
-    needs = reckon(preset_.task(), preset_.train, {"pairs": [(Corpus(str(corpora[0])), 1.0)]}, 8)
+    needs = estimate(preset_.task(), preset_.train, {"pairs": [(Corpus(str(corpora[0])), 1.0)]}, 8)
     assert needs.bytes_per_second / needs.samples_per_second == pytest.approx(
         members.bytes_per_sample()
     )
