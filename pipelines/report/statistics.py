@@ -28,7 +28,7 @@ _BATCHES_AT_ONCE = 64
 _MOST_CHUNKS = 1024
 _CATEGORIES = ("language", "language_from", "caption_from", "format", "reencoded", "status")
 _COLUMNS = [
-    "key", "url", "page_url", "caption", *_CATEGORIES, "width", "height", "original_width",
+    "url", "page_url", "caption", *_CATEGORIES, "width", "height", "original_width",
     "original_height", "original_bytes", "members",
 ]  # fmt: skip
 
@@ -169,7 +169,8 @@ def sidecar_statistics(path: str) -> ShardStatistics:
     """
     total = ShardStatistics()
     with open_sidecar(path, ["key"]) as parquet:
-        batches = read_batches(parquet, path, _COLUMNS)
+        known = [name for name in _COLUMNS if name in parquet.schema_arrow.names]
+        batches = read_batches(parquet, path, known or ["key"])
         while part := list(islice(batches, _BATCHES_AT_ONCE)):
             total += shard_statistics(pa.Table.from_batches(part))
     return total
