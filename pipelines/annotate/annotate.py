@@ -152,7 +152,7 @@ def _is_complete(corpus: Corpus, name: str, fingerprint: str) -> bool:
 def annotate(
     plan: Plan, only_missing: bool, runner: Runner, progress: BuildProgress
 ) -> tuple[ColumnManifest, bool]:
-    """Make what is missing of a column; one that is whole is left as it is.
+    """Make what is missing of a column; one that is up to date is left as it is.
 
     Args:
         plan: From `plan_column`.
@@ -185,7 +185,7 @@ def annotate(
             progress.skip(plan.name, _counts(manifest))
             return manifest, False
         start = time.monotonic()
-        # First the manifest: from here on the old column is no longer whole.
+        # First the manifest: from here on the old column is no longer complete.
         files.remove(where)
         files.remove_temporaries(folder)
         for sidecar in plan.foreign:

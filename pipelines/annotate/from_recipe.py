@@ -43,7 +43,7 @@ def recipe_columns(recipe: Recipe, folder: str) -> dict[str, Column]:
 def annotate_corpus(
     recipe: Recipe, folder: str, corpus: str, runner: Runner, progress: BuildProgress
 ) -> tuple[list[ColumnManifest], dict[str, Column]]:
-    """Make the columns of a recipe, in its order; those that are whole are left as they are.
+    """Make the columns of a recipe, in its order; those that are up to date are left as they are.
 
     Returns:
         All manifests, and the columns in which there was something to do.

@@ -1,6 +1,6 @@
 """A corpus's columns as the report shows them: figures, and a few values drawn.
 
-Boxes are drawn upon pictures, graphs as arcs over their nodes, pictures beside the sample's own.
+Boxes are drawn upon images, graphs as arcs over their nodes, images beside the sample's own.
 """
 
 import base64
@@ -28,7 +28,7 @@ from septet.preprocess.shards.reader import Corpus
 from septet.schemas.columns import ColumnManifest
 
 SIDE = 192
-"""Pixels of a drawn picture's longer side."""
+"""Pixels of a drawn image's longer side."""
 _SHOWN = 6
 _TRIED = 200
 _MOST_MARKS = 40
@@ -39,7 +39,7 @@ _TEXT_CHARS = 600
 
 @dataclass(frozen=True)
 class MarkView:
-    """A box in pixels of the drawn picture."""
+    """A box in pixels of the drawn image."""
 
     x: float
     y: float
@@ -93,7 +93,7 @@ class ColumnView:
 
 
 def column_views(corpus: Corpus, live: Mapping[str, Column], seed: int) -> list[ColumnView]:
-    """All whole columns of a corpus.
+    """All complete columns of a corpus.
 
     Args:
         corpus: The corpus.

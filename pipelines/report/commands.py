@@ -95,20 +95,20 @@ def show(
     ],
     image: Annotated[
         str | None,
-        typer.Option(metavar="PATH", help="Write its picture there, byte for byte as stored."),
+        typer.Option(metavar="PATH", help="Write its image there, byte for byte as stored."),
     ] = None,
 ) -> None:
     """Print one sample: its caption, its metadata and what the tar holds of it.
 
     The key is as the report and the sidecars show it; its beginning is enough where no other key
-    begins so. With `--image` the picture is written too; where PATH is a folder the key becomes its
+    begins so. With `--image` the image is written too; where PATH is a folder the key becomes its
     name, and where it has no extension the right one is added.
 
     **Examples**
 
     septet show corpora/demo 00f3a9
 
-    septet show corpora/demo 00f3a9 --image picture.jpg
+    septet show corpora/demo 00f3a9 --image image.jpg
     """
     from septet.pipelines.report.readable import size
     from septet.pipelines.report.show import print_sample, resolve_key, write_image

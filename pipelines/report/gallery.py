@@ -1,4 +1,4 @@
-"""Samples drawn from a corpus for people to look at, with small pictures of them."""
+"""Samples drawn from a corpus for people to look at, with thumbnails of them."""
 
 import base64
 import io
@@ -36,16 +36,16 @@ class Picture:
     url: str
     width: int | None
     height: int | None
-    """Of the stored picture, in pixels."""
+    """Of the stored image, in pixels."""
     thumbnail: str | None
-    """A data URI; None where the picture cannot be shown, then `problem` says why."""
+    """A data URI; None where the image cannot be shown, then `problem` says why."""
     thumbnail_width: int
     thumbnail_height: int
     problem: str
 
 
 def find_image(sample: Mapping[str, bytes]) -> tuple[str, bytes] | None:
-    """Extension and bytes of a sample's picture; None where it has none."""
+    """Extension and bytes of a sample's image; None where it has none."""
     return next(((ext, sample[ext]) for ext in sample if is_image(ext)), None)
 
 
@@ -66,7 +66,7 @@ def open_image(data: bytes, around: int) -> Image.Image:
 
 
 def thumbnail(data: bytes, side: int = MAX_SIDE) -> tuple[bytes, int, int]:
-    """A WebP picture of at most `side` pixels and 6 KiB: bytes, width, height.
+    """A WebP image of at most `side` pixels and 6 KiB: bytes, width, height.
 
     Raises:
         ValueError: as `open_image`.
@@ -124,7 +124,7 @@ def caption_of(facts: Mapping[str, object], sample: Sample) -> str:
 
 def _picture(facts: dict[str, object], sample: Sample) -> Picture:
     found = find_image(sample)
-    uri, width, height, problem = None, 0, 0, "no picture in the sample"
+    uri, width, height, problem = None, 0, 0, "no image in the sample"
     if found:
         try:
             data, width, height = thumbnail(found[1])

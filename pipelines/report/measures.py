@@ -62,7 +62,7 @@ MEASURES: dict[str, Measure] = {
     "image_bytes": Measure("Stored image size", "bytes", _BYTES),
 }
 """In the order in which they are shown. Words are those of `preprocess.text.words.count_words`;
-`aspect_ratio` is of the original picture where its size is known, else of the stored one."""
+`aspect_ratio` is of the original image where its size is known, else of the stored one."""
 
 
 def quantise(values: np.ndarray) -> np.ndarray:

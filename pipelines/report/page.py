@@ -362,5 +362,5 @@ def _recipe(manifest: Manifest) -> str:
         return ""
     text = yaml.safe_dump(manifest.recipe, sort_keys=False, allow_unicode=True, width=100)
     if len(text) > _RECIPE_CHARS:
-        text = text[:_RECIPE_CHARS] + "\n… (cut here; corpus.json has the whole recipe)\n"
+        text = text[:_RECIPE_CHARS] + "\n… (cut here; corpus.json has the complete recipe)\n"
     return text

@@ -88,21 +88,21 @@ def _value(name: str, value: object) -> str:
 
 
 def write_image(corpus: Corpus, index: int, path: str) -> tuple[str, int]:
-    """Write a sample's picture as it is stored; returns where it is and its size in bytes.
+    """Write a sample's image as it is stored; returns where it is and its size in bytes.
 
     Args:
         corpus: The corpus.
         index: The sample.
         path: A file name; where it is a folder the key is the name, and where it has no extension
-            the picture's is added.
+            the image's is added.
 
     Raises:
-        ValueError: the sample has no picture, or `path` ends in another format's extension.
+        ValueError: the sample has no image, or `path` ends in another format's extension.
     """
     key = corpus.key(index)
     found = find_image(corpus[index])
     if found is None:
-        raise ValueError(f"sample {key} has no picture in its tar")
+        raise ValueError(f"sample {key} has no image in its tar")
     ext, data = found
     if path.endswith("/") or (files.is_local(path) and files.local_path(path).is_dir()):
         path = files.join(path, f"{PurePosixPath(key).name}.{ext}")
@@ -110,8 +110,6 @@ def write_image(corpus: Corpus, index: int, path: str) -> tuple[str, int]:
     if not given:
         path = f"{path}.{ext}"
     elif given != ext.lower() and {given, ext.lower()} != {"jpg", "jpeg"}:
-        raise ValueError(
-            f"the picture of {key} is stored as {ext}: expected {path} to end in .{ext}"
-        )
+        raise ValueError(f"the image of {key} is stored as {ext}: expected {path} to end in .{ext}")
     files.write_bytes(path, data)
     return path, len(data)
