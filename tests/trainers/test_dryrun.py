@@ -68,6 +68,7 @@ def test_dry_run_prints_and_trains_nothing(scenes, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_a_dry_run_needs_no_corpus_and_decides(scenes):
     def said(*arguments):
         found = CliRunner().invoke(APP, [*arguments, "--dry-run"])
