@@ -100,8 +100,8 @@ def train(
       septet train clip corpora/web --preset vit-b-32 --held-out corpora/coco-val
       --set train.global_batch=4096 --set optimizer.lr=2.5e-4
 
-      torchrun --nproc-per-node 8 -m septet train clip corpora/web --preset vit-l-14
-      --set train.micro_batch=512
+      torchrun --shutdown-timeout 600 --nproc-per-node 8 -m septet train clip corpora/web
+      --preset vit-l-14 --set train.micro_batch=512
 
       septet train clip corpora/web --preset vit-l-14 --dry-run --ranks 256
 

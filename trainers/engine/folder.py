@@ -66,10 +66,20 @@ def set_aside(url: str) -> str | None:
     number = 1
     while files.exists(aside := f"{url}.{number}"):
         number += 1
-    fs, plain = fsspec.url_to_fs(url)
-    _, there = fsspec.url_to_fs(aside)
-    fs.invalidate_cache()  # Stores remember listings, and checkpoints were removed since.
-    fs.makedirs(there, exist_ok=True)
     for name in sorted(names, key=lambda name: name == "checkpoints"):
-        fs.mv(files.join(plain, name), files.join(there, name), recursive=True)
+        _move(files.join(url, name), files.join(aside, name))
     return aside
+
+
+def _move(source: str, target: str) -> None:
+    """Rename a file or folder; in a store, copy what is below it and remove it."""
+    if files.is_local(source):
+        files.local_path(target).parent.mkdir(parents=True, exist_ok=True)
+        files.local_path(source).rename(files.local_path(target))
+        return
+    fs, plain = fsspec.url_to_fs(source)
+    fs.invalidate_cache()  # Stores remember listings, and checkpoints were removed since.
+    _, there = fsspec.url_to_fs(target)
+    for path in fs.find(plain):
+        fs.cp_file(path, there + path.removeprefix(plain))
+    fs.rm(plain, recursive=True)

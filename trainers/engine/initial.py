@@ -145,7 +145,8 @@ class Initial:
             made_empty = all("empty" in self._notes[n].function._schema.name for n in needed)
             if made_empty:
                 raise ValueError(f"the module's constructor gives {name} no initial value")
-            return resolve(target.detach()).clone(memory_format=torch.contiguous_format)
+            found: Tensor = resolve(target.detach())
+            return found
 
     def _needed(self, name: str) -> list[int]:
         """The notes that make a tensor, in their order."""
@@ -171,10 +172,9 @@ class Initial:
             given: Values to take in place of the initial ones; each is let go once it is taken.
             parameters: Whether to write parameters; otherwise buffers alone.
         """
-        for name, tensor in [
-            *(module.named_parameters() if parameters else ()),
-            *module.named_buffers(),
-        ]:
+        named = [*(module.named_parameters() if parameters else ()), *module.named_buffers()]
+        # The greatest first, while least of the module's memory is in use.
+        for name, tensor in sorted(named, key=lambda item: -item[1].numel()):
             _write(tensor, given.pop(name) if name in given else self.value(name))
 
 
