@@ -99,6 +99,8 @@ def pax(fields: dict[str, str], kind: bytes = tarfile.XHDTYPE) -> bytes:
 def test_an_empty_header_says_nothing() -> None:
     for kind in (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGLINK):
         assert index(ONE + member("x", b"", kind) + TWO)[0] == BOTH
+    padded = member("x", b"14 comment=ab\n" + b"\0" * 5, tarfile.XHDTYPE)
+    assert index(ONE + padded + TWO)[0] == BOTH
 
 
 LONG = "d/" + "k" * 200
