@@ -1,5 +1,6 @@
 """The columns that a recipe asks for: the last stage of a build."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +67,7 @@ def column_settings(annotation: Annotation, folder: str) -> dict[str, Any]:
 
     def placed(value: Any) -> Any:
         if isinstance(value, str) and value.startswith(("./", "../")):
-            return str((Path(folder) / value).resolve())
+            return os.path.normpath(Path(folder).absolute() / value)  # links keep their names
         if isinstance(value, list):
             return [placed(item) for item in value]
         return value
