@@ -73,6 +73,20 @@ def locked(folder: str, alone: bool = True, busy: str = "") -> Iterator[None]:
 
 
 @contextmanager
+def in_turn(path: Path) -> Iterator[None]:
+    """Waits until no other process is in a block for `path`. Without locks in its file system it
+    does not wait: for work that would only be done twice."""
+    with path.open("a") as file:
+        try:
+            if fcntl is not None:
+                fcntl.flock(file, fcntl.LOCK_EX)
+        except OSError as error:
+            if error.errno not in _NO_FLOCK:
+                raise
+        yield
+
+
+@contextmanager
 def _flocked(folder: Path, alone: bool, busy: str) -> Iterator[bool]:
     """Hold a local folder by `flock`; False where its file system has none."""
     if fcntl is None:

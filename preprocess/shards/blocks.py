@@ -1,6 +1,5 @@
 """Remote tars in blocks, kept in a local folder of bounded size that processes share."""
 
-import fcntl
 import hashlib
 import os
 import secrets
@@ -13,6 +12,7 @@ from pathlib import Path
 import fsspec
 
 from septet.preprocess.files import TEMPORARY_SUFFIX
+from septet.preprocess.locks import in_turn
 
 MEBI = 2**20
 _LOCKS = 64
@@ -138,8 +138,7 @@ class BlockCache:
     def _fetch(self, url: str, path: Path, number: int) -> None:
         """Bring a block into the folder, unless another process is doing it: then wait."""
         stripe = int(hashlib.blake2b(str(path).encode(), digest_size=2).hexdigest(), 16) % _LOCKS
-        with (self.folder / f"lock-{stripe:02d}").open("a") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with in_turn(self.folder / f"lock-{stripe:02d}"):
             if path.exists():
                 return
             start = number * self.block_bytes
@@ -175,8 +174,7 @@ class BlockCache:
     def _trim(self) -> None:
         """Remove the blocks that were not read for longest, down to the bound; forget those that
         are gone, whoever removed them."""
-        with (self.folder / "lock-trim").open("a") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with in_turn(self.folder / "lock-trim"):
             found = []
             for path in self.folder.glob("*/*"):
                 try:

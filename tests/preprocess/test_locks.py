@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from septet.preprocess import files, locks
-from septet.preprocess.locks import FolderBusyError, locked
+from septet.preprocess.locks import FolderBusyError, in_turn, locked
 from tests.object_store import object_store
 
 HOLD = """
@@ -177,3 +177,33 @@ def test_a_lease_is_renewed_and_a_lost_one_ends_its_holder(
         lease.unlink()
         time.sleep(5)
         pytest.fail("the holder went on without its lease")
+
+
+@pytest.mark.parametrize("code", ["ENOSYS", "ENOLCK", "EOPNOTSUPP", "EBADF"])
+def test_work_that_would_only_be_done_twice_does_not_need_locks(
+    code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    no_flock(monkeypatch, getattr(errno, code))
+    with in_turn(tmp_path / "turn"), in_turn(tmp_path / "turn"):
+        pass
+    no_flock(monkeypatch, errno.EIO)
+    with pytest.raises(OSError, match="error"), in_turn(tmp_path / "turn"):
+        pass
+
+
+def test_work_in_turn_waits_for_who_came_first(tmp_path: Path) -> None:
+    done: list[str] = []
+    first = in_turn(tmp_path / "turn")
+    first.__enter__()
+
+    def second() -> None:
+        with in_turn(tmp_path / "turn"):
+            done.append("second")
+
+    thread = threading.Thread(target=second)
+    thread.start()
+    thread.join(0.2)
+    done.append("first")
+    first.__exit__(None, None, None)
+    thread.join(10)
+    assert done == ["first", "second"]

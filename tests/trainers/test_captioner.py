@@ -94,7 +94,7 @@ def test_ranks_may_write_as_long_as_each_needs(things):
 
 
 def test_micro_batches_of_captions_hold_little_padding(things):
-    """The scene captions of the test; those of real pages are in the README."""
+    """On the captions of scenes."""
     corpus = Corpus(str(things[0]))
     task = CaptionerTask(96)
     sources = {s: Source(s, task, [(corpus, 1.0)], 0, 500, Health(0.0)) for s in task.streams}
