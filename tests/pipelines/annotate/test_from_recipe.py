@@ -106,4 +106,4 @@ def test_explain_shows_columns(recipe: Path, tmp_path: Path) -> None:
     before = explained()
     assert "7 stages, 2 columns" in before and "upper: False" in before
     run_build(recipe, Path(corpus))
-    assert explained().count("whole") == 9
+    assert explained().count("complete") == 9
