@@ -86,6 +86,7 @@ def serve(line: Connection) -> None:
     """
     runner: PhaseRunner | None = None
     phase: Phase | None = None
+    UNDER_WAY.clear()  # what the process that this one was forked from ran
     lock = threading.Lock()
     threading.Thread(target=_tell_counts, args=(line, lock), daemon=True).start()
     while True:

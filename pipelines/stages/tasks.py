@@ -50,7 +50,11 @@ class Task(ABC):
             files.TableSink(lost, tables.REJECTS) as rejects,
         ):
             results = Results(self.stage, kept, rejects)
-            yield results
+            UNDER_WAY.append(results.counts)
+            try:
+                yield results
+            finally:
+                UNDER_WAY[:] = [one for one in UNDER_WAY if one is not results.counts]
             results.close()
 
 
@@ -59,7 +63,6 @@ class Results:
 
     def __init__(self, stage: str, kept: files.TableSink, rejects: files.TableSink):
         self.counts = Counts()
-        UNDER_WAY.append(self.counts)
         self._stage, self._kept, self._rejects = stage, kept, rejects
 
     def keep(self, table: pa.Table) -> None:

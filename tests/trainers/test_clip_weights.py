@@ -42,8 +42,11 @@ def test_hugging_face_has_no_resnets():
         to_hugging_face(Clip(SIZES["resnet"]).state_dict())
 
 
-@pytest.mark.parametrize("name", [name for name in PRESETS if name != "debug"])
-def test_sizes_are_read_from_shapes(name):
+@pytest.mark.parametrize(
+    "name",
+    [n for n, one in PRESETS.items() if one.model.activation == "quick_gelu" and n != "debug"],
+)
+def test_sizes_of_openais_models_are_read_from_shapes(name):
     with torch.device("meta"):
         state = Clip(PRESETS[name].model).state_dict()
     assert sizes(state) == PRESETS[name].model

@@ -121,8 +121,9 @@ class Reporter:
     def rates(self, meter: Meter, left: int) -> dict[str, float]:
         """Throughput of a stretch over all ranks, the waiting of the slowest for its data, and
         the time that `left` more steps take."""
-        seconds = max(meter.seconds, 1e-9)
-        wait = self._world.most(torch.tensor(meter.waited / seconds, dtype=torch.float64))
+        waited = meter.waited / max(meter.seconds, 1e-9)
+        wait = self._world.most(torch.tensor(waited, dtype=torch.float64))
+        seconds = max(meter.seconds, 1e-9)  # now that the slowest rank has come here, too
         found = {
             "samples_per_second": meter.samples / seconds,
             "tokens_per_second": meter.tokens / seconds,

@@ -67,6 +67,8 @@ def choose_words(
         bool [count].
     """
     chosen = np.zeros(count, np.bool_)
+    if not count:
+        return chosen
     wanted = max(1, round(share * count))
     if starts is None:
         chosen[draw.permutation(count)[:wanted]] = True

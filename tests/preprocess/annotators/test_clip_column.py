@@ -9,7 +9,7 @@ from PIL import Image
 from transformers import CLIPModel
 
 from septet.preprocess.annotators.clip import ClipEmbeddings, ClipSettings
-from septet.preprocess.columns.base import Item, NoValue
+from septet.preprocess.columns.base import IMAGE, Item, NoValue
 from septet.preprocess.columns.members import check_member, unpack_arrays
 from septet.trainers.clip.model import Clip
 from septet.trainers.clip.weights import export
@@ -72,7 +72,7 @@ def test_equals_open_clip(model):
 
 def test_pictures_alone(model):
     made = column(model[0])
-    assert made.members == ("jpg|jpeg|png|webp",)
+    assert made.members == (IMAGE,)
     value, missing, broken = made.annotate(
         [item(0, ""), Item("b", {"txt": b"x"}, {}), Item("c", {"jpg": b"?"}, {})]
     )
@@ -84,7 +84,7 @@ def test_pictures_alone(model):
 
 def test_captions_of_any_length(model):
     made = column(model[0], text=True)
-    assert made.members == ("jpg|jpeg|png|webp", "txt")
+    assert made.members == (IMAGE, "txt")
     captions = ["", "  \n ", "word " * 10_000, "x" * 200_000, "\udcff\0 \u200b", "句" * 3000]
     found = made.annotate([item(0, c.encode("utf-8", "replace").decode()) for c in captions])
     assert found[:2] == [NoValue("no_caption")] * 2

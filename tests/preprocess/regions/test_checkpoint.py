@@ -76,7 +76,7 @@ def test_a_pickle_that_does_something_is_refused(
     with pytest.raises(ValueError, match="cannot be read"):
         read_state("w.pkl")
     torch.save({"model": {"a": Evil()}}, "w.pth")
-    with pytest.raises(ValueError, match=r"objects of .*system"):
+    with pytest.raises(ValueError, match="holds no weights by name"):
         read_state("w.pth")
     assert not Path("evil").exists()
 

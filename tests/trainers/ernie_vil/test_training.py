@@ -83,7 +83,7 @@ def test_what_samples_lack_is_told(corpora, tmp_path):
     changes = [part for change in TINY for part in ("--set", change)]
     found = call("ernie_vil", corpora[0], "--out", tmp_path, "--steps", 1, *changes)
     assert found.exit_code == 0, found.output
-    assert "pairs: 3 samples lack a column or are tombstones: left out" in found.output
+    assert "pairs: 3 samples lack a column: left out" in found.output
     assert "pairs: 2 samples have no value in scene-graphs: kept" in found.output
     assert not (tmp_path / "skipped-0.jsonl").exists()
     task = preset().task()
