@@ -109,6 +109,7 @@ class Prepared:
         """Record the newest step's figures and begin a new stretch of time."""
         assert self.last is not None
         rates = self.reporter.rates(self.meter, self.run.train.steps - self.progress.step)
+        self.meter.restart()  # at once: writing the figures is part of the next stretch
         bad = self.world.sum(torch.tensor(float(self.health.bad)))
         losses = {f"loss/{name}": value for name, value in self.last.losses.items()}
         figures = {
@@ -122,7 +123,6 @@ class Prepared:
         self.reporter.log(self.progress.step, figures)
         named = self.last.losses if len(self.last.losses) > 1 else {}
         self.reporter.show(self.progress.step, {"loss": self.last.total, **named}, rates)
-        self.meter.restart()
 
     def save(self) -> None:
         """Write a checkpoint."""
