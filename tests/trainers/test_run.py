@@ -133,7 +133,7 @@ def test_corrupt_samples_are_skipped_within_the_budget(tmp_path):
     out = tmp_path / "run"
     assert train(settings("train.max_bad_samples=0.2"), corpus, out) == 0
     skipped = [json.loads(line) for line in (out / "skipped-0.jsonl").read_text().splitlines()]
-    assert skipped and all("cannot be decoded" in row["reason"] for row in skipped)
+    assert skipped and all("image cannot be used: decode_error" in row["reason"] for row in skipped)
     assert figures(out, "skipped_samples")[8] >= 4
     with pytest.raises(TooManyBadSamplesError, match="septet check"):
         train(settings("train.max_bad_samples=0.01", "train.steps=40"), corpus, tmp_path / "strict")
