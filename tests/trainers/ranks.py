@@ -20,6 +20,11 @@ def start(function: Callable[..., Any], *arguments: Any) -> Any:
     return process
 
 
+def shared(number: float) -> Any:
+    """A number that processes to come share: `.value`."""
+    return _CONTEXT.Value("d", number)
+
+
 def _enter(rank: int, size: int, port: int, results: Any, function: Any, arguments: Any) -> None:
     os.environ.update(
         RANK=str(rank), WORLD_SIZE=str(size), LOCAL_RANK=str(rank),

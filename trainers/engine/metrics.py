@@ -1,11 +1,11 @@
 """What a run tells: a line a person can read, `metrics.jsonl`, TensorBoard and other trackers."""
 
 import json
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
+from time import perf_counter as clock
 from typing import Any
 
 import torch
@@ -63,7 +63,7 @@ class Meter:
 
     def restart(self) -> None:
         """Begin a new stretch."""
-        self._begin = time.perf_counter()
+        self._begin = clock()
         self._paused = self.waited = 0.0
         self.samples = self.tokens = self.steps = 0
         self.flops = 0.0
@@ -71,16 +71,16 @@ class Meter:
     @contextmanager
     def waiting(self) -> Iterator[None]:
         """Count the block's time as waiting for data."""
-        began = time.perf_counter()
+        began = clock()
         yield
-        self.waited += time.perf_counter() - began
+        self.waited += clock() - began
 
     @contextmanager
     def paused(self) -> Iterator[None]:
         """Leave the block's time out."""
-        began = time.perf_counter()
+        began = clock()
         yield
-        self._paused += time.perf_counter() - began
+        self._paused += clock() - began
 
     def begin_step(self) -> None:
         """Before each step: leave the first one of the process out."""
@@ -91,7 +91,7 @@ class Meter:
     @property
     def seconds(self) -> float:
         """Length of the stretch without pauses."""
-        return time.perf_counter() - self._begin - self._paused
+        return clock() - self._begin - self._paused
 
 
 class Reporter:
