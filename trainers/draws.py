@@ -15,6 +15,7 @@ Purpose = Literal[
     "rows",  # where rows of a sub-batch's streams stand: (seed, step, number)
     "instead",  # how far away samples in place of unusable ones are: (seed, stream, digest, epoch)
     "kind",  # a task's kind of step: (seed, step)
+    "tasks",  # how many rows are of which task of a mixture: (seed, step, names of tasks)
     "measure",  # what `Task.read` draws of a held-out sample: (key)
 ]
 """What randomness is for, and the numbers that it is a function of. One name is for one purpose:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from septet.preprocess.shards.reader import Corpus, Sample
 from septet.schemas.columns import ColumnManifest
 from septet.trainers.loader.side import SideFiles
+from septet.trainers.outcomes import Loss
 
 Row = dict[str, NDArray[Any]]
 """One sample as model inputs; every row of a sub-batch has the same names, shapes and types, but
@@ -30,7 +31,16 @@ numbers again."""
 
 class SampleError(ValueError):
     """A sample that cannot be used. It is skipped, counted and reported; any other exception
-    from a task's `read` is a fault of the program and stops the run."""
+    from a task's `read` is a fault of the program and stops the run.
+
+    Args:
+        message: What is wrong with this sample.
+        outcome: Its name among `trainers.outcomes`, by which it is counted.
+    """
+
+    def __init__(self, message: str, outcome: Loss = "unusable"):
+        super().__init__(message)
+        self.outcome: Loss = outcome
 
 
 class ReadSample(dict[str, bytes]):

@@ -1,0 +1,1 @@
+"""Mixtures of tasks, their instructions, and what became of the samples that were drawn."""
