@@ -1,5 +1,6 @@
-"""The column `questions`: questions about a picture with their answers."""
+"""The column `questions`: questions about an image with their answers."""
 
+import json
 from collections.abc import Sequence
 from typing import ClassVar, Literal
 
@@ -17,16 +18,18 @@ from septet.preprocess.questions.pairs import Question
 from septet.preprocess.questions.sources import ByPicture, read_map, read_questions
 from septet.preprocess.scene_graphs.parsers import GraphParser, SeptetParser
 from septet.preprocess.scene_graphs.pipeline import PIPELINE, pipeline_digest
+from septet.preprocess.synthetic.languages import questions as scene_questions
+from septet.preprocess.synthetic.scenes import Scene
 from septet.schemas.columns import MemberFormat
 
 
 class Questions(Column):
-    """Question-answer pairs of a sample: made from its English caption, or those that a VQA set
-    has for its picture.
+    """Question-answer pairs of a sample: made from its English caption, those that its list
+    carried along, or those that a VQA set has for its image.
 
-    Reasons for no value: `no_question` (the caption gives none, or the set has none for the
-    picture); with captions `caption_empty`, `caption_too_long`, `language_not_supported`; with a
-    set `no_image_id` (nothing says which picture of the set it is).
+    Reasons for no value: `no_question` (there is none); with captions `caption_empty`,
+    `caption_too_long`, `language_not_supported`; with a set `no_image_id` (nothing says which image
+    of the set it is); with extra `questions_malformed`.
     """
 
     version: ClassVar[int] = 1
@@ -38,8 +41,10 @@ class Questions(Column):
         """Settings of the column."""
 
         batch_size: int = Field(default=256, ge=1, description="Captions parsed at once.")
-        source: Literal["caption", "set"] = Field(
-            default="caption", description="Made from captions, or read from a VQA set."
+        source: Literal["caption", "set", "extra"] = Field(
+            default="caption",
+            description="Made from captions, read from a VQA set, or those in the samples' "
+            "metadata: `extra.questions`, a list of {question, answer, kind, language}.",
         )
         languages: tuple[Literal["en", "de", "fr", "es"], ...] = Field(
             default=("en",),
@@ -86,6 +91,8 @@ class Questions(Column):
             need("spacy", "scene-graphs")
             name, digest = pipeline_digest(settings.pipeline)
             return {name: digest}
+        if settings.source == "extra":
+            return {}
         names = ["questions", *(n for n in ("annotations", "image_map") if getattr(settings, n))]
         return {name: weights_digest(getattr(settings, name), name, name) for name in names}
 
@@ -108,6 +115,8 @@ class Questions(Column):
         if self.settings.source == "caption":
             self._parser = SeptetParser(self.settings.pipeline, self.settings.batch_size)
             return
+        if self.settings.source == "extra":
+            return
         self._set = read_questions(self.settings.questions, self.settings.annotations)
         self._map = read_map(self.settings.image_map) if self.settings.image_map else {}
 
@@ -115,6 +124,8 @@ class Questions(Column):
         """See `Column.annotate`."""
         if self.settings.source == "set":
             return [self._of_set(item) for item in items]
+        if self.settings.source == "extra":
+            return [self._of_extra(item) for item in items]
         assert self._parser is not None, "setup comes before annotate"
         answers: list[Value | NoValue | None] = [
             refusal(item, ("en",), self.settings.max_words) for item in items
@@ -126,6 +137,23 @@ class Questions(Column):
         ):
             answers[i] = self._value(found, items[i].caption)
         return [answer for answer in answers if answer is not None]
+
+    def _of_extra(self, item: Item) -> Value | NoValue:
+        extra = read_extra(item.metadata)
+        found = extra.get("questions") or []
+        try:
+            if "things" in extra and not found:
+                scene, language = (
+                    Scene.from_truth(extra),
+                    str(item.metadata.get("language") or "en"),
+                )
+                return self._value(scene_questions(scene, language), "a scene without things")
+            if isinstance(found, str):
+                found = json.loads(found)
+            pairs = [Question.from_json({"kind": "", "language": "en", **pair}) for pair in found]
+        except (TypeError, ValueError) as error:
+            return NoValue("questions_malformed", str(error)[:200])
+        return self._value(pairs, "extra has no questions")
 
     def _of_set(self, item: Item) -> Value | NoValue:
         named = self._map.get(item.key) or self._map.get(str(item.metadata.get("url")))

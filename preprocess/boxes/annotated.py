@@ -8,6 +8,7 @@ from typing import Any, Literal
 import numpy as np
 
 from septet.preprocess.boxes.transforms import Floats, areas, as_boxes, from_xywh, normalise
+from septet.preprocess.synthetic.scenes import COLOURS
 
 OVERHANG = 0.01
 """Boxes may reach out of the picture by this share of a side, as rounding does; they are clipped.
@@ -187,10 +188,13 @@ def _list(value: Any, name: str) -> list[Any]:
 
 
 def _of_things(things: list[Any]) -> LabelledBoxes:
-    """Boxes of a scene's truth, named as `septet.preprocess.synthetic.scenes.Thing.name` does."""
+    """Boxes of a scene's truth, named as `septet.preprocess.synthetic.scenes.Thing.name` does.
+    Absent are the same things in the other colours, those that a scene does not show."""
     try:
         boxes = [thing["box"] for thing in things]
         labels = [f"{thing['size']} {thing['colour']} {thing['shape']}" for thing in things]
+        others = [f"{thing['size']} {c} {thing['shape']}" for thing in things for c in COLOURS]
     except (KeyError, TypeError) as error:
         raise BoxesError(f"a scene's things without {error}") from error
-    return normalised(boxes, labels)
+    absent = [name for name in dict.fromkeys(others) if name not in labels]
+    return normalised(boxes, labels, absent=absent)

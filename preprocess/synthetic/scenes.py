@@ -9,16 +9,13 @@ Scene `index` of `seed` is a pure function of the two numbers. Corpora for train
 measuring take disjoint ranges of `index`.
 """
 
-import json
-from collections.abc import Iterator
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-
-from septet.preprocess import files
 
 COLOURS: dict[str, tuple[int, int, int]] = {
     "red": (214, 39, 40),
@@ -70,6 +67,13 @@ class Thing:
         return f"{self.size} {self.colour} {self.shape}"
 
 
+SIGN_WORDS = ("BUS", "CAFE", "EXIT", "OPEN", "PARK", "SALE", "STOP", "TAXI")
+"""What signs say: words of four letters at most, readable at 64 pixels."""
+
+SIGN_BOX = (0.14, 0.80, 0.86, 0.98)
+"""Where a scene's sign stands, normalised (x0, y0, x1, y1); things stay above it."""
+
+
 @dataclass(frozen=True)
 class Scene:
     """A whole scene. No two things share colour and shape, so each can be named."""
@@ -78,6 +82,8 @@ class Scene:
     index: int
     ground: tuple[int, int, int]
     things: tuple[Thing, ...]
+    sign: str = ""
+    """What its sign says, white on black; empty where it has none."""
 
     def relations(self) -> list[tuple[int, str, int]]:
         """All true (subject, relation, object) triples, by position in `things`."""
@@ -99,11 +105,28 @@ class Scene:
 
     def truth(self) -> dict[str, Any]:
         """Everything there is to know, as JSON takes it."""
+        sign = {"sign": {"text": self.sign, "box": list(SIGN_BOX)}} if self.sign else {}
         return {
             "scene": {"seed": self.seed, "index": self.index, "ground": list(self.ground)},
             "things": [{**asdict(thing), "box": list(thing.box)} for thing in self.things],
             "relations": [list(triple) for triple in self.relations()],
+            **sign,
         }
+
+    @classmethod
+    def from_truth(cls, truth: Mapping[str, Any]) -> "Scene":
+        """The inverse of `truth`.
+
+        Raises:
+            ValueError: it is no scene's truth.
+        """
+        try:
+            scene, sign = truth["scene"], truth.get("sign") or {"text": ""}
+            things = tuple(Thing(**{**one, "box": tuple(one["box"])}) for one in truth["things"])
+            ground = tuple(scene["ground"])
+            return cls(scene["seed"], scene["index"], ground, things, sign["text"])
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"no scene: {type(error).__name__}: {error}") from error
 
 
 def _generator(seed: int, index: int, purpose: int) -> np.random.Generator:
@@ -115,41 +138,45 @@ FEW = (2, 3)
 """Least and greatest number of things in a scene, if nothing else is said."""
 
 
-def make_scene(seed: int, index: int, things: tuple[int, int] = FEW) -> Scene:
+def make_scene(seed: int, index: int, things: tuple[int, int] = FEW, signs: bool = False) -> Scene:
     """The `index`-th scene of `seed`.
 
     Args:
         seed: Any number in [0, 2^64).
         index: Any number in [0, 2^56).
         things: Least and greatest number of objects.
+        signs: Whether it has a sign, below its things; then there are three things at most.
 
     Raises:
         ValueError: a number is out of its range.
     """
     low, high = things
-    if not (0 <= seed < 2**64 and 0 <= index < 2**56 and 1 <= low <= high <= 4):
+    most = 3 if signs else 4
+    if not (0 <= seed < 2**64 and 0 <= index < 2**56 and 1 <= low <= high <= most):
         raise ValueError(
-            "a scene needs 0 <= seed < 2^64, 0 <= index < 2^56 and one to four things; found "
-            f"seed {seed}, index {index}, things {things}"
+            f"a scene needs 0 <= seed < 2^64, 0 <= index < 2^56 and one to {_NUMBERS[most]} "
+            f"things; found seed {seed}, index {index}, things {things}"
         )
     draw = _generator(seed, index, 0)
     ground = GROUNDS[draw.integers(len(GROUNDS))]
     wanted = int(draw.integers(low, high + 1))
     kinds = draw.choice(len(COLOURS) * len(SHAPES), size=wanted, replace=False)
+    sign = str(_generator(seed, index, 2).choice(SIGN_WORDS)) if signs else ""
+    lowest = SIGN_BOX[1] if signs else 0.98
     while True:  # Placing at random fails rarely; then the whole arrangement is drawn again.
         placed: list[Thing] = []
         for kind in kinds:
             size = str(draw.choice(list(SIZES)))
             half = SIZES[size]
             for _ in range(40):
-                x, y = draw.uniform(half + 0.02, 0.98 - half, size=2)
+                x, y = draw.uniform(half + 0.02, (0.98 - half, lowest - half))
                 box = tuple(round(float(v), 4) for v in (x - half, y - half, x + half, y + half))
                 if all(_apart(box, other.box) for other in placed):
                     colour, shape = divmod(int(kind), len(SHAPES))
                     placed.append(Thing(SHAPES[shape], list(COLOURS)[colour], size, box))  # type: ignore[arg-type]
                     break
         if len(placed) == wanted:
-            return Scene(seed, index, ground, tuple(placed))
+            return Scene(seed, index, ground, tuple(placed), sign)
 
 
 def _apart(a: tuple[float, ...], b: tuple[float, ...]) -> bool:
@@ -197,9 +224,24 @@ def render(scene: Scene, size: int = 64) -> NDArray[np.uint8]:
         y = (middle[rows] - y0) / (y1 - y0) * 2 - 1
         mask = _inside(thing.shape, x[None, :], y[:, None])
         canvas[rows, columns][mask] = COLOURS[thing.colour]
+    if scene.sign:
+        _draw_sign(canvas, scene.sign)
     rows_summed = canvas[0::3] + canvas[1::3] + canvas[2::3]
     summed = rows_summed[:, 0::3] + rows_summed[:, 1::3] + rows_summed[:, 2::3]
     return ((summed + 4) // 9).astype(np.uint8)
+
+
+def _draw_sign(canvas: NDArray[np.uint16], text: str) -> None:
+    """Write text on a black plate at `SIGN_BOX`, in place; canvas [side, side, 3]."""
+    x0, y0, x1, y1 = (round(share * len(canvas)) for share in SIGN_BOX)
+    plate = np.zeros((y1 - y0, x1 - x0, 3), np.uint8)
+    font, stroke = cv2.FONT_HERSHEY_SIMPLEX, max(1, len(canvas) // 80)
+    (_, height), _ = cv2.getTextSize(text, font, 1.0, stroke)
+    scale = 0.7 * len(plate) / height
+    (width, height), _ = cv2.getTextSize(text, font, scale, stroke)
+    where = ((plate.shape[1] - width) // 2, (len(plate) + height) // 2)
+    cv2.putText(plate, text, where, font, scale, (255, 255, 255), stroke, cv2.LINE_AA)
+    canvas[y0:y1, x0:x1] = plate
 
 
 def captions(scene: Scene) -> list[str]:
@@ -212,7 +254,7 @@ def captions(scene: Scene) -> list[str]:
     told = []
     if relations:
         order = draw.permutation(len(relations))
-        i, relation, j = relations[order[0]]
+        i, relation, j = relations[order[0]]  # what first_relation gives
         rest = [thing for k, thing in enumerate(things) if k not in (i, j)]
         more = "".join(f", and also {_a(thing.name)}" for thing in rest)
         told.append(f"{_a(things[i].name)} {relation} {_a(things[j].name)}{more}")
@@ -228,6 +270,14 @@ def captions(scene: Scene) -> list[str]:
     return told
 
 
+def first_relation(scene: Scene) -> tuple[int, str, int] | None:
+    """The relation that a scene's first caption tells; None where it has none."""
+    relations = scene.relations()
+    if not relations:
+        return None
+    return relations[_generator(scene.seed, scene.index, 1).permutation(len(relations))[0]]
+
+
 _NUMBERS = ("no", "one", "two", "three", "four")
 
 
@@ -237,50 +287,3 @@ def _a(name: str) -> str:
 
 def _list(names: list[str]) -> str:
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
-
-
-def caption_pairs(
-    seed: int, first: int, count: int, size: int = 64, things: tuple[int, int] = FEW
-) -> Iterator[tuple[Scene, bytes, str]]:
-    """Scenes `first` to `first + count` with their PNG bytes and one caption each.
-
-    The caption is the phrasing that tells the most.
-    """
-    for index in range(first, first + count):
-        scene = make_scene(seed, index, things)
-        ok, png = cv2.imencode(".png", render(scene, size)[:, :, ::-1])
-        assert ok
-        yield scene, png.tobytes(), captions(scene)[0]
-
-
-def write_scenes(
-    folder: str,
-    seed: int,
-    count: int,
-    first: int = 0,
-    size: int = 64,
-    things: tuple[int, int] = FEW,
-) -> str:
-    """Write scenes as a folder of pictures and a caption list, as a recipe's `list` source reads.
-
-    Args:
-        folder: Where to write; any fsspec path.
-        seed: See `make_scene`.
-        count: How many scenes.
-        first: Index of the first one. Give sets that must not overlap disjoint ranges.
-        size: Side of the pictures, pixels.
-        things: Least and greatest number of objects.
-
-    Returns:
-        Path of `captions.jsonl`: a JSON object a line with `path` (relative to the folder),
-        `caption`, and `extra`, the scene's truth.
-    """
-    lines = []
-    for scene, png, caption in caption_pairs(seed, first, count, size, things):
-        path = f"images/{scene.index:07d}.png"
-        files.write_bytes(files.join(folder, path), png)
-        row = {"path": path, "caption": caption, "extra": scene.truth()}
-        lines.append(json.dumps(row, ensure_ascii=False) + "\n")
-    where = files.join(folder, "captions.jsonl")
-    files.write_bytes(where, "".join(lines).encode())
-    return where

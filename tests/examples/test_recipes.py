@@ -4,7 +4,8 @@ from pathlib import Path
 import pytest
 
 from septet.preprocess.shards.reader import Corpus
-from septet.preprocess.synthetic.scenes import make_scene, write_scenes
+from septet.preprocess.synthetic.scenes import make_scene
+from septet.preprocess.synthetic.sets import write_scenes
 from septet.schemas.recipe_file import parse_recipe
 from tests.corpora import run_build
 

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import cv2
@@ -11,7 +11,8 @@ import pyarrow as pa
 from septet.preprocess import files
 from septet.preprocess.shards import heads
 from septet.preprocess.shards.tar import ShardWriter
-from septet.preprocess.synthetic.scenes import FEW, caption_pairs, captions, make_scene, render
+from septet.preprocess.synthetic.scenes import FEW, captions, make_scene, render
+from septet.preprocess.synthetic.sets import caption_pairs, language_of
 from septet.schemas.manifest import Shard
 from septet.schemas.tables import SHARD_INDEX
 
@@ -55,11 +56,16 @@ def scenes_corpus(
     per_shard: int = 500,
     change: Callable[[int, dict[str, bytes]], dict[str, bytes]] = lambda i, members: members,
     things: tuple[int, int] = FEW,
+    languages: Sequence[str] = ("en",),
+    signs: bool = False,
 ) -> Path:
-    """Scenes `first` to `first + count` of `seed` as a corpus; `change` may spoil samples."""
+    """Scenes `first` to `first + count` of `seed` as a corpus; `change` may spoil samples. The
+    metadata hold the scene's truth and the caption's language, as a build writes them."""
     samples = []
-    for i, (scene, png, caption) in enumerate(caption_pairs(seed, first, count, size, things)):
-        truth = json.dumps(scene.truth()).encode()
+    pairs = caption_pairs(seed, first, count, size, things, languages, signs)
+    for i, (scene, png, caption) in enumerate(pairs):
+        told = {"language": language_of(scene, languages), "extra": scene.truth()}
+        truth = json.dumps(told).encode()
         members = {"png": png, "txt": caption.encode(), "json": truth}
         key = hashlib.blake2b(f"{seed}/{scene.index}".encode(), digest_size=16).hexdigest()
         samples.append((key, change(i, members)))

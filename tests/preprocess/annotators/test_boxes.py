@@ -46,6 +46,9 @@ def test_the_truth_of_scenes_is_recovered_exactly(nested: bool) -> None:
         found = value(made, item(truth, width=64, height=64))
         assert [tuple(box) for box in found["boxes"]] == [thing.box for thing in scene.things]
         assert found["labels"] == [thing.name for thing in scene.things]
+        assert not {*found["absent"]} & {*found["labels"]}
+        pairs = {(thing.size, thing.shape) for thing in scene.things}
+        assert len(found["absent"]) == 8 * len(pairs) - len(scene.things)
         for name, tokens in found["tokens"].items():
             scheme = SCHEMES[name]()
             error = abs(scheme.decode(tokens) - np.array(found["boxes"])).max()

@@ -7,6 +7,8 @@ from pydantic import ValidationError
 from septet.preprocess.annotators.questions import Questions
 from septet.preprocess.columns.base import Item, NoValue, Value
 from septet.preprocess.columns.members import check_member
+from septet.preprocess.synthetic.languages import questions
+from septet.preprocess.synthetic.scenes import make_scene
 
 
 def item(caption: str = "", **metadata: object) -> Item:
@@ -52,6 +54,41 @@ def test_reasons_leave_the_others_alone(column: Questions) -> None:
         NoValue("language_not_supported", "de")
     ]
     assert [found[0], found[-1]] == column.annotate([item("Two dogs"), item("Two cats")])
+
+
+def test_pairs_that_the_list_carried_along() -> None:
+    column = made(source="extra")
+    assert column.models() == {} and column.members == ()
+    pair = {"question": "¿Qué es?", "answer": "a dog", "kind": "object", "language": "es"}
+    bare = {"question": "Why?", "answer": "because"}
+    for listed in ([pair, bare, bare], json.dumps([pair, bare])):
+        (found,) = column.annotate([item(extra={"questions": listed})])
+        assert isinstance(found, Value)
+        column.check(found.data)
+        assert json.loads(found.data)["pairs"] == [pair, {**bare, "kind": "", "language": "en"}]
+
+
+@pytest.mark.parametrize(
+    ("listed", "reason"),
+    [([], "no_question"), (None, "no_question"), ("[", "questions_malformed"),
+     ([{"question": "Why?"}], "questions_malformed"), ([3], "questions_malformed"),
+     ([{"question": " ", "answer": "x"}], "questions_malformed"), (7, "questions_malformed"),
+     ({"question": "Why?"}, "questions_malformed"),
+     ([{"question": 1, "answer": "x"}], "questions_malformed")],
+)  # fmt: skip
+def test_lists_without_pairs(listed: object, reason: str) -> None:
+    (found,) = made(source="extra").annotate([item(extra={"questions": listed})])
+    assert isinstance(found, NoValue) and found.reason == reason
+
+
+def test_scenes_are_asked_about_in_the_language_of_their_caption() -> None:
+    scene = make_scene(3, 0)
+    (found,) = made(source="extra").annotate([item(extra=scene.truth(), language="zh")])
+    assert isinstance(found, Value)
+    expected = [pair.to_json() for pair in questions(scene, "zh")]
+    assert json.loads(found.data)["pairs"] == expected
+    (odd,) = made(source="extra").annotate([item(extra=scene.truth(), language="fi")])
+    assert isinstance(odd, NoValue) and "fi" in odd.found
 
 
 def test_a_set(tmp_path: Path) -> None:

@@ -1,21 +1,26 @@
 import json
 from collections import Counter
+from dataclasses import replace
 
 import cv2
 import numpy as np
 import pytest
 
 from septet.preprocess import files
+from septet.preprocess.synthetic import languages
 from septet.preprocess.synthetic.scenes import (
     COLOURS,
     RELATIONS,
     SHAPES,
+    SIGN_BOX,
+    SIGN_WORDS,
     SIZES,
+    Scene,
     captions,
     make_scene,
     render,
-    write_scenes,
 )
+from septet.preprocess.synthetic.sets import write_scenes
 
 GOLDEN_TRUTH = json.dumps(
     {
@@ -140,6 +145,13 @@ def test_relations_are_complete_and_mirrored():
         assert {(j, mirror[r], i) for i, r, j in found} == found
 
 
+def test_a_scene_is_told_whole_by_its_truth():
+    for scene in (MANY[0], make_scene(3, 1, signs=True)):
+        assert Scene.from_truth(json.loads(json.dumps(scene.truth()))) == scene
+    with pytest.raises(ValueError, match="no scene: KeyError"):
+        Scene.from_truth({"things": []})
+
+
 def test_write_scenes(tmp_path):
     where = write_scenes(str(tmp_path), seed=5, count=4, first=100, size=48)
     rows = [json.loads(line) for line in files.read_bytes(where).decode().splitlines()]
@@ -151,7 +163,32 @@ def test_write_scenes(tmp_path):
         assert np.array_equal(picture, render(scene, 48))
 
 
+def test_a_scene_with_a_sign_is_the_same_for_its_word_and_its_things_lie_above():
+    signed = [make_scene(3, i, signs=True) for i in range(200)]
+    assert {scene.sign for scene in signed} == set(SIGN_WORDS)
+    assert max(thing.box[3] for scene in signed for thing in scene.things) <= SIGN_BOX[1]
+    scene, other = signed[0], replace(signed[0], sign=signed[1].sign)
+    assert scene.sign != other.sign
+    drawn, written = render(scene), render(other)
+    rows, columns = np.nonzero((drawn != written).any(2))
+    assert SIGN_BOX[1] * 64 <= rows.min() and SIGN_BOX[0] * 64 <= columns.min()
+    assert scene.truth()["sign"] == {"text": scene.sign, "box": list(SIGN_BOX)}
+    bare = render(replace(scene, sign=""))
+    assert np.array_equal(bare[: int(SIGN_BOX[1] * 64)], drawn[: int(SIGN_BOX[1] * 64)])
+
+
+def test_a_set_in_several_languages(tmp_path):
+    where = write_scenes(str(tmp_path), 5, 4, languages=("de", "zh"), signs=True)
+    rows = [json.loads(line) for line in files.read_bytes(where).decode().splitlines()]
+    assert [row["language"] for row in rows] == ["de", "zh", "de", "zh"]
+    assert [row["caption"] for row in rows] == [
+        languages.caption(make_scene(5, i, signs=True), ("de", "zh")[i % 2]) for i in range(4)
+    ]
+
+
 def test_out_of_range_is_an_error():
     for seed, index, things in ((-1, 0, (1, 2)), (0, 2**56, (1, 2)), (0, 0, (0, 2))):
         with pytest.raises(ValueError, match="a scene needs"):
             make_scene(seed, index, things)
+    with pytest.raises(ValueError, match="one to three things"):
+        make_scene(0, 0, (1, 4), signs=True)
