@@ -21,6 +21,36 @@ from septet.schemas.columns import MemberFormat
 EXTRA = "extra"
 
 
+def known_schemes(schemes: tuple[str, ...]) -> tuple[str, ...]:
+    """Names of token schemes, all known.
+
+    Raises:
+        ValueError: one is not.
+    """
+    unknown = [name for name in schemes if name not in SCHEMES]
+    if unknown:
+        raise ValueError(f"no box tokens {unknown}; there are {sorted(SCHEMES)}")
+    return schemes
+
+
+def make_schemes(names: Sequence[str], ofa_size: int) -> list[BoxTokens]:
+    """Token schemes by name; OFA's for images of `ofa_size` pixels a side."""
+    return [Ofa(size=ofa_size) if name == Ofa.name else SCHEMES[name]() for name in names]
+
+
+def token_notes(schemes: Sequence[BoxTokens]) -> dict[str, Any]:
+    """What a column's manifest says of its token schemes."""
+    return {
+        scheme.name: {
+            "form": scheme.form,
+            "bins": scheme.bins,
+            "max_error": scheme.max_error,
+            **({"size": scheme.size} if isinstance(scheme, Ofa) else {}),
+        }
+        for scheme in schemes
+    }
+
+
 class Boxes(Column):
     """Labelled boxes of a sample, normalised, with their tokens in the schemes asked for.
 
@@ -72,20 +102,11 @@ class Boxes(Column):
             default=0.0, description="With a column of regions: least score of a box."
         )
 
-        @field_validator("schemes")
-        @classmethod
-        def _known(cls, schemes: tuple[str, ...]) -> tuple[str, ...]:
-            unknown = [name for name in schemes if name not in SCHEMES]
-            if unknown:
-                raise ValueError(f"no box tokens {unknown}; there are {sorted(SCHEMES)}")
-            return schemes
+        _known = field_validator("schemes")(known_schemes)
 
     def __init__(self, settings: Settings):
         super().__init__(settings)
-        self._schemes: list[BoxTokens] = [
-            Ofa(size=settings.ofa_size) if name == Ofa.name else SCHEMES[name]()
-            for name in settings.schemes
-        ]
+        self._schemes = make_schemes(settings.schemes, settings.ofa_size)
         self._names: list[str] = []
 
     def columns(self) -> tuple[str, ...]:
@@ -113,15 +134,7 @@ class Boxes(Column):
                 "boxes": "normalised corners x0, y0, x1, y1, y downwards",
                 "labels": "one a box; empty where the source has none",
                 "absent": "labels that the source says are not in the picture",
-                "tokens": {
-                    scheme.name: {
-                        "form": scheme.form,
-                        "bins": scheme.bins,
-                        "max_error": scheme.max_error,
-                        **({"size": scheme.size} if isinstance(scheme, Ofa) else {}),
-                    }
-                    for scheme in self._schemes
-                },
+                "tokens": token_notes(self._schemes),
             },
         )
 
@@ -191,16 +204,27 @@ def check_boxes(data: bytes, schemes: Sequence[BoxTokens]) -> None:
     value = unpack_json(data)
     if value.keys() != {"boxes", "labels", "absent", "tokens"}:
         raise ValueError(f"a value of boxes holds {sorted(value)}")
-    boxes = np.array(value["boxes"], np.float64).reshape(-1, 4)
-    if len(value["labels"]) != len(boxes):
-        raise ValueError(f"{len(boxes)} boxes, {len(value['labels'])} labels")
+    check_tokens(value["boxes"], len(value["labels"]), value["tokens"], schemes)
+
+
+def check_tokens(
+    stored: list[list[float]], names: int, tokens: dict[str, Any], schemes: Sequence[BoxTokens]
+) -> None:
+    """Check boxes with `names` names, and their tokens.
+
+    Raises:
+        ValueError: what is wrong.
+    """
+    boxes = np.array(stored, np.float64).reshape(-1, 4)
+    if names != len(boxes):
+        raise ValueError(f"{len(boxes)} boxes, {names} names")
     if boxes.size and not (boxes.min() >= 0 and boxes.max() <= 1 and areas(boxes).min() > 0):
         raise ValueError("boxes are not corners within the picture")
     for scheme in schemes:
-        tokens = value["tokens"].get(scheme.name)
-        if tokens is None or len(tokens) != len(boxes):
+        found = tokens.get(scheme.name)
+        if found is None or len(found) != len(boxes):
             raise ValueError(f"no tokens of {scheme.name} for every box")
-        error = abs(scheme.decode(tokens) - boxes).max(initial=0)
+        error = abs(scheme.decode(found) - boxes).max(initial=0)
         if error > scheme.max_error + 1e-9:
             raise ValueError(
                 f"{scheme.name} tokens are {error:.2g} off, at most {scheme.max_error}"

@@ -156,7 +156,7 @@ def test_a_check_finds_what_is_wrong() -> None:
     for change, told in [
         ({"tokens": {"ofa": [[100, 200, 300, 401]]}}, "off"),
         ({"tokens": {}}, "no tokens"),
-        ({"labels": []}, "0 labels"),
+        ({"labels": []}, "0 names"),
         ({"boxes": [[0.3, 0.2, 0.1, 0.4]]}, "corners"),
     ]:
         with pytest.raises(ValueError, match=told):

@@ -1,0 +1,194 @@
+"""The column `phrases`: phrases that each name one region of an image, with its box."""
+
+from collections.abc import Sequence
+from typing import Any, ClassVar, Literal
+
+import pyarrow as pa
+from pydantic import Field, field_validator
+
+from septet.preprocess.annotators.boxes import (
+    check_tokens,
+    known_schemes,
+    make_schemes,
+    token_notes,
+)
+from septet.preprocess.boxes.annotated import (
+    BoxesError,
+    SizeError,
+    check_aspect,
+    normalised,
+    picture_size,
+    read_extra,
+)
+from septet.preprocess.boxes.phrases import ByImage, Phrase, phrases_of_extra, read_phrases
+from septet.preprocess.boxes.tokens import SCHEMES
+from septet.preprocess.columns import base
+from septet.preprocess.columns.base import Column, Drawing, Item, Mark, NoValue, Value
+from septet.preprocess.columns.members import pack_json, unpack_json
+from septet.preprocess.columns.weights import weights_digest
+from septet.preprocess.questions.sources import read_map
+from septet.schemas.columns import MemberFormat
+
+EXTRA, SET = "extra", "set"
+
+
+class Phrases(Column):
+    """Phrases of a sample that each name one region ("the dog on the left"), with the region's box
+    and its tokens, as grounding and grounded captioning are trained on.
+
+    They come from what the sample's list carried along, or from a set (RefCOCO, Visual Genome's
+    region descriptions, a plain list; see `septet.preprocess.boxes.phrases`).
+
+    Reasons for no value: `no_phrase` (there is none), `phrases_malformed`, `phrases_size` (pixel
+    boxes of an image of unknown size, or of one that was cut or padded since), with a set
+    `no_image_id` (nothing says which image of the set it is).
+    """
+
+    version: ClassVar[int] = 1
+    facts: ClassVar[pa.Schema] = pa.schema([("phrases", pa.int32()), ("dropped", pa.int32())])
+
+    class Settings(base.Settings):
+        """Settings of the column."""
+
+        source: Literal["extra", "set"] = Field(
+            default="extra",
+            description="The samples' metadata (`extra.phrases`, a list of {phrase, box}), or a "
+            "set.",
+        )
+        format: Literal["xyxy", "xywh"] = Field(
+            default="xyxy",
+            description="Of boxes in `extra` and in plain lists: corners, or top-left corner with "
+            "width and height.",
+        )
+        unit: Literal["normalised", "pixel"] = Field(
+            default="normalised",
+            description="Of boxes in `extra` and in plain lists: shares of the sides, or pixels of "
+            "the image as it was annotated: its size is `width` and `height` of extra, else that "
+            "of the image as fetched.",
+        )
+        schemes: tuple[str, ...] = Field(
+            default=("ofa", "pali"),
+            description=f"Token schemes to write: {', '.join(SCHEMES)}.",
+        )
+        ofa_size: int = Field(
+            default=512, ge=1, le=512, description="Side of the images that OFA sees, pixels."
+        )
+        phrases: str = Field(
+            default="",
+            description="With a set: RefCOCO's references as JSON, Visual Genome's region "
+            "descriptions, or a JSON list of {image_id, phrase, box}.",
+        )
+        instances: str = Field(
+            default="", description="With RefCOCO's references: COCO's file of instances."
+        )
+        image_id: str = Field(
+            default="image_id",
+            description="With a set: the field of the sample's extra that holds the image's id.",
+        )
+        image_map: str = Field(
+            default="",
+            description="With a set: a JSON object {sample key or URL: image id}, asked first.",
+        )
+        max_phrases: int = Field(default=200, ge=1, description="Phrases a sample, at most.")
+
+        _known = field_validator("schemes")(known_schemes)
+
+    def __init__(self, settings: Settings):
+        super().__init__(settings)
+        self._schemes = make_schemes(settings.schemes, settings.ofa_size)
+        self._set: ByImage = {}
+        self._map: dict[str, str] = {}
+
+    def models(self) -> dict[str, str]:
+        """Digests of the set's files."""
+        settings = self.settings
+        if settings.source == EXTRA:
+            return {}
+        names = ["phrases", *(n for n in ("instances", "image_map") if getattr(settings, n))]
+        return {name: weights_digest(getattr(settings, name), name, name) for name in names}
+
+    @property
+    def member(self) -> MemberFormat:
+        """JSON: `phrases` [n], `boxes` [n, 4], `tokens` {scheme: [n, width]}, `language`."""
+        return MemberFormat(
+            ext="phrases.json",
+            kind="json",
+            notes={
+                "phrases": "one a box",
+                "boxes": "normalised corners x0, y0, x1, y1, y downwards",
+                "language": "ISO 639 code of the sample's language",
+                "tokens": token_notes(self._schemes),
+            },
+        )
+
+    def setup(self) -> None:
+        """Read the set."""
+        if self.settings.source == SET:
+            self._set = read_phrases(self.settings.phrases, self.settings.instances)
+            self._map = read_map(self.settings.image_map) if self.settings.image_map else {}
+
+    def annotate(self, items: Sequence[Item]) -> list[Value | NoValue]:
+        """See `Column.annotate`."""
+        return [self._annotate(item) for item in items]
+
+    def _annotate(self, item: Item) -> Value | NoValue:
+        language = str(item.metadata.get("language") or "en")
+        try:
+            found = self._phrases(item, language)
+            if isinstance(found, NoValue):
+                return found
+            return self._value(found[: self.settings.max_phrases], item, language)
+        except SizeError as error:
+            return NoValue("phrases_size", str(error))
+        except BoxesError as error:
+            return NoValue("phrases_malformed", str(error))
+
+    def _phrases(self, item: Item, language: str) -> list[Phrase] | NoValue:
+        extra = read_extra(item.metadata)
+        if self.settings.source == EXTRA:
+            return phrases_of_extra(extra, language)
+        image = self._map.get(item.key) or self._map.get(str(item.metadata.get("url")))
+        image = image or extra.get(self.settings.image_id)
+        if image is None or image == "":
+            return NoValue("no_image_id", f"no field {self.settings.image_id!r} of extra")
+        return self._set.get(str(image), [])
+
+    def _value(self, found: Sequence[Phrase], item: Item, language: str) -> Value | NoValue:
+        found = [one for one in found if one.phrase]
+        if not found:
+            return NoValue("no_phrase", "")
+        first = found[0]
+        pixels = self.settings.unit == "pixel" if first.pixels is None else first.pixels
+        xywh = self.settings.format == "xywh" if first.xywh is None else first.xywh
+        size = (first.size or picture_size(item.metadata)) if pixels else (1.0, 1.0)
+        if size is None:
+            raise SizeError("pixel boxes, but neither extra nor metadata has width and height")
+        check_aspect(item.metadata, size if pixels else None)
+        kept = normalised(
+            [one.box for one in found], [one.phrase for one in found], size,
+            "xywh" if xywh else "xyxy",
+        )  # fmt: skip
+        if not kept.labels:
+            return NoValue("no_phrase", f"{kept.dropped} boxes without area")
+        value: dict[str, Any] = {
+            "phrases": kept.labels,
+            "boxes": kept.boxes.tolist(),
+            "language": language,
+            "tokens": {scheme.name: scheme.encode(kept.boxes).tolist() for scheme in self._schemes},
+        }
+        return Value(pack_json(value), {"phrases": len(kept.labels), "dropped": kept.dropped})
+
+    def check(self, data: bytes) -> None:
+        """Phrases have text, and boxes in the image that decode from their tokens."""
+        value = unpack_json(data)
+        if value.keys() != {"phrases", "boxes", "language", "tokens"} or not value["phrases"]:
+            raise ValueError(f"a value of phrases holds {sorted(value)}, or no phrase")
+        if not all(isinstance(text, str) and text.strip() for text in value["phrases"]):
+            raise ValueError("a phrase without text")
+        check_tokens(value["boxes"], len(value["phrases"]), value["tokens"], self._schemes)
+
+    def drawing(self, data: bytes) -> Drawing:
+        """The boxes with their phrases."""
+        value = unpack_json(data)
+        pairs = zip(value["boxes"], value["phrases"], strict=True)
+        return Drawing(marks=[Mark((b[0], b[1], b[2], b[3]), text) for b, text in pairs])

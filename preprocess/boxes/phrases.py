@@ -1,0 +1,129 @@
+"""Phrases that each name one region of an image, with its box: read out of metadata and sets.
+
+Sets, all JSON, by the id of the image:
+
+- RefCOCO's form (Kazemzadeh et al. 2014; Yu et al. 2016): a file of references, `[{image_id,
+  ann_id, sentences: [{sent | raw}]}]`, and COCO's file of instances, whose `annotations` have the
+  boxes and `images` the sizes. The published references are a pickle, which runs code when it is
+  read; write them as JSON once.
+- Visual Genome's region descriptions (Krishna et al. 2017): `[{id, regions: [{image_id, phrase, x,
+  y, width, height}]}]`, boxes in pixels.
+- A plain list: `[{image_id, phrase, box}]`, `box` as the column's settings say.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from septet.preprocess.boxes.annotated import BoxesError
+from septet.preprocess.questions.sources import read_json
+from septet.preprocess.synthetic.languages import phrases as scene_phrases
+from septet.preprocess.synthetic.scenes import Scene
+
+
+@dataclass(frozen=True)
+class Phrase:
+    """A phrase and the box that it names, as the source has them."""
+
+    phrase: str
+    box: tuple[float, ...]
+    xywh: bool | None = None
+    """Whether the box is its corner with width and height; None: as the column's settings say."""
+    size: tuple[float, float] | None = None
+    """Width and height of the image that the box was drawn on, where the set says them."""
+    pixels: bool | None = None
+    """Whether the box is in pixels; None: as the column's settings say."""
+
+
+ByImage = dict[str, list[Phrase]]
+
+
+def phrases_of_extra(extra: Mapping[str, Any], language: str) -> list[Phrase]:
+    """The phrases that a sample's list carried along: `extra.phrases`, a list of {phrase, box}; of
+    a scene's truth those that fit one thing alone, in a language.
+
+    Raises:
+        BoxesError: they have another form.
+    """
+    try:
+        if "things" in extra and "phrases" not in extra:
+            scene = Scene.from_truth(extra)
+            boxes = [thing.box for thing in scene.things]
+            told = scene_phrases(scene, language)
+            return [Phrase(phrase, boxes[k], xywh=False, pixels=False) for phrase, k in told]
+        return [_plain(row) for row in extra.get("phrases") or []]
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise BoxesError(f"phrases: {type(error).__name__}: {error}"[:200]) from error
+
+
+def read_phrases(phrases: str, instances: str = "") -> ByImage:
+    """The phrases of a set.
+
+    Args:
+        phrases: A file of one of the forms above.
+        instances: COCO's instances, with RefCOCO's references.
+
+    Raises:
+        ValueError: a file is missing, or has none of the forms; says what was expected.
+    """
+    found = read_json(phrases, "phrases")
+    try:
+        if found and isinstance(found, list) and "sentences" in found[0]:
+            if not instances:
+                raise ValueError(
+                    "RefCOCO's references need COCO's instances: set them with --set instances=PATH"
+                )
+            return _refcoco(found, read_json(instances, "instances"))
+        if found and isinstance(found, list) and "regions" in found[0]:
+            rows = (region for image in found for region in image["regions"])
+            return _grouped((row["image_id"], _visual_genome(row)) for row in rows)
+        return _grouped((row["image_id"], _plain(row)) for row in found)
+    except (AttributeError, KeyError, TypeError) as error:
+        raise ValueError(
+            f"phrases {phrases}: neither RefCOCO's form ([{{image_id, ann_id, sentences}}] and "
+            "COCO's instances), nor Visual Genome's region descriptions ([{id, regions}]), nor a "
+            f"list of {{image_id, phrase, box}} ({type(error).__name__}: {error})"
+        ) from error
+
+
+def _plain(row: Mapping[str, Any]) -> Phrase:
+    box = np.asarray(row["box"], np.float64)
+    if box.shape != (4,):
+        raise TypeError(f"a box of {box.size} numbers")
+    if not isinstance(row["phrase"], str):
+        raise TypeError(f"a phrase that is {type(row['phrase']).__name__}")
+    return Phrase(row["phrase"].strip(), tuple(box.tolist()))
+
+
+def _visual_genome(row: Mapping[str, Any]) -> Phrase:
+    box = tuple(float(row[name]) for name in ("x", "y", "width", "height"))
+    return Phrase(str(row["phrase"]).strip(), box, xywh=True, pixels=True)
+
+
+def _refcoco(references: list[dict[str, Any]], instances: dict[str, Any]) -> ByImage:
+    boxes = {one["id"]: tuple(map(float, one["bbox"])) for one in instances["annotations"]}
+    sizes = {one["id"]: (float(one["width"]), float(one["height"])) for one in instances["images"]}
+    if not any(row["ann_id"] in boxes for row in references):
+        raise ValueError("no reference has its instance: are the two files of the same set?")
+    return _grouped(
+        (
+            row["image_id"],
+            Phrase(
+                str(sentence.get("sent") or sentence["raw"]).strip(), boxes[row["ann_id"]],
+                xywh=True, size=sizes.get(row["image_id"]), pixels=True,
+            ),
+        )
+        for row in references
+        if row["ann_id"] in boxes
+        for sentence in row["sentences"]
+    )  # fmt: skip
+
+
+def _grouped(pairs: Iterable[tuple[Any, Phrase]]) -> ByImage:
+    found: ByImage = {}
+    for image, phrase in pairs:
+        if phrase.phrase:
+            found.setdefault(str(image), []).append(phrase)
+    return found

@@ -1,0 +1,150 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from septet.preprocess.annotators.phrases import Phrases
+from septet.preprocess.columns.base import Item, NoValue, Value
+from septet.preprocess.columns.members import check_member
+from septet.preprocess.synthetic.languages import WORDINGS, phrases
+from septet.preprocess.synthetic.scenes import make_scene
+
+
+def item(extra: Any = None, **metadata: Any) -> Item:
+    return Item("k", {}, {"extra": extra, **metadata})
+
+
+def column(**settings: Any) -> Phrases:
+    made = Phrases(Phrases.Settings(**settings))
+    made.setup()
+    return made
+
+
+def value(made: Phrases, one: Item) -> dict:
+    (found,) = made.annotate([one])
+    assert isinstance(found, Value), found
+    check_member(found.data, made.member)
+    made.check(found.data)
+    return json.loads(found.data)
+
+
+def written(path: Path, content: Any) -> str:
+    path.write_text(json.dumps(content))
+    return str(path)
+
+
+@pytest.mark.parametrize("language", WORDINGS)
+def test_scenes_are_named_in_the_language_of_their_caption(language: str) -> None:
+    for index in range(20):
+        scene = make_scene(3, index)
+        found = value(column(), item(scene.truth(), language=language))
+        told = list(zip(found["phrases"], map(tuple, found["boxes"]), strict=True))
+        assert told == [(phrase, scene.things[k].box) for phrase, k in phrases(scene, language)]
+        assert found["language"] == language
+
+
+def test_phrases_that_the_list_carried_along() -> None:
+    made = column(unit="pixel", format="xywh", ofa_size=512)
+    extra = {"phrases": [{"phrase": " the dog ", "box": [64, 48, 320, 240]},
+                         {"phrase": "nothing", "box": [64, 48, 0, 240]},
+                         {"phrase": "", "box": [0, 0, 1, 1]}]}  # fmt: skip
+    one = item(extra, original_width=640, original_height=480, width=320, height=240)
+    found = value(made, one)
+    assert found["phrases"] == ["the dog"] and found["boxes"] == [[0.1, 0.1, 0.6, 0.6]]
+    assert found["tokens"] == {"ofa": [[100, 100, 599, 599]], "pali": [[100, 100, 600, 600]]}
+    (full,) = made.annotate([one])
+    assert isinstance(full, Value) and full.facts == {"phrases": 1, "dropped": 1}
+    assert [mark.label for mark in made.drawing(full.data).marks] == ["the dog"]
+
+
+NAMED = {"phrase": "x", "box": [0.1, 0.1, 0.2, 0.2]}
+
+
+@pytest.mark.parametrize(
+    ("extra", "reason"),
+    [
+        (None, "no_phrase"), ({}, "no_phrase"), ({"phrases": []}, "no_phrase"),
+        ({"phrases": [{**NAMED, "phrase": "  "}]}, "no_phrase"),
+        ({"phrases": [{**NAMED, "box": [0.1, 0.1, 0.1, 0.3]}]}, "no_phrase"),
+        ({"phrases": [{"phrase": "x"}]}, "phrases_malformed"),
+        ({"phrases": [{**NAMED, "phrase": 3}]}, "phrases_malformed"),
+        ({"phrases": [{**NAMED, "box": [1, 2, 3]}]}, "phrases_malformed"),
+        ({"phrases": [{**NAMED, "box": "abc"}]}, "phrases_malformed"),
+        ({"phrases": [{**NAMED, "box": [0.5, 0.5, 0.2, 0.2]}]}, "phrases_malformed"),
+        ({"phrases": [{**NAMED, "box": [10, 10, 20, 20]}]}, "phrases_malformed"),
+        ({"phrases": [{**NAMED, "box": [0.1, 0.1, float("nan"), 0.2]}]}, "phrases_malformed"),
+        ({"phrases": ["x"]}, "phrases_malformed"), ({"phrases": 7}, "phrases_malformed"),
+    ],
+)  # fmt: skip
+def test_samples_without_phrases(extra: Any, reason: str) -> None:
+    (found,) = column().annotate([item(extra)])
+    assert isinstance(found, NoValue) and found.reason == reason
+
+
+def test_boxes_of_another_image_than_the_shards() -> None:
+    pixels, extra = column(unit="pixel"), {"phrases": [{"phrase": "x", "box": [1, 1, 9, 9]}]}
+    (unknown,) = pixels.annotate([item(extra)])
+    assert isinstance(unknown, NoValue) and unknown.reason == "phrases_size"
+    size = {"original_width": 640, "original_height": 480, "width": 256, "height": 256}
+    for made in (pixels, column()):
+        (cut,) = made.annotate([item({"phrases": [NAMED]}, **size)])
+        assert isinstance(cut, NoValue) and cut.reason == "phrases_size" and "640" in cut.found
+
+
+REFERENCES = [
+    {"image_id": 7, "ann_id": 70, "sentences": [{"sent": "left dog"}, {"raw": "A dog"}]},
+    {"image_id": 8, "ann_id": 80, "sentences": [{"sent": "a cat"}]},
+    {"image_id": 9, "ann_id": 99, "sentences": [{"sent": "its instance is missing"}]},
+]
+INSTANCES = {
+    "annotations": [{"id": 70, "bbox": [64, 48, 320, 240]}, {"id": 80, "bbox": [0, 0, 50, 50]}],
+    "images": [{"id": 7, "width": 640, "height": 480}, {"id": 8, "width": 100, "height": 50}],
+}
+
+
+def test_refcoco(tmp_path: Path) -> None:
+    references = written(tmp_path / "refs.json", REFERENCES)
+    instances = written(tmp_path / "instances.json", INSTANCES)
+    made = column(source="set", phrases=references, instances=instances)
+    found = value(made, item({"image_id": 7}))
+    assert found["phrases"] == ["left dog", "A dog"]
+    assert found["boxes"] == [[0.1, 0.1, 0.6, 0.6]] * 2
+    assert value(made, item({"image_id": "8"}))["boxes"] == [[0, 0, 0.5, 1]]
+    assert made.annotate([item({"image_id": 9}), item({})]) == [
+        NoValue("no_phrase", ""), NoValue("no_image_id", "no field 'image_id' of extra"),
+    ]  # fmt: skip
+    assert set(made.models()) == {"phrases", "instances"}
+    with pytest.raises(ValueError, match="need COCO's instances"):
+        column(source="set", phrases=references)
+    other = written(tmp_path / "other.json", {"annotations": [], "images": []})
+    with pytest.raises(ValueError, match="no reference has its instance"):
+        column(source="set", phrases=references, instances=other)
+
+
+def test_visual_genome_and_plain_lists_by_a_map(tmp_path: Path) -> None:
+    region = {"image_id": 3, "phrase": "a red car", "x": 10, "y": 20, "width": 30, "height": 40}
+    genome = written(tmp_path / "regions.json", [{"id": 3, "regions": [region]}])
+    image_map = written(tmp_path / "map.json", {"k": 3})
+    made = column(source="set", phrases=genome, image_map=image_map)
+    found = value(made, item(original_width=100, original_height=200, width=100, height=200))
+    assert found["boxes"] == [[0.1, 0.1, 0.4, 0.3]] and found["phrases"] == ["a red car"]
+    plain = written(tmp_path / "plain.json", [{"image_id": 3, **NAMED}])
+    found = value(column(source="set", phrases=plain, image_map=image_map), item())
+    assert found["boxes"] == [NAMED["box"]]
+
+
+@pytest.mark.parametrize("content", [{"a": 1}, [3], [{"image_id": 3}], "text"])
+def test_files_of_another_form(tmp_path: Path, content: Any) -> None:
+    with pytest.raises(ValueError, match="neither RefCOCO's form"):
+        column(source="set", phrases=written(tmp_path / "odd.json", content))
+
+
+def test_check_notices() -> None:
+    made = column()
+    good = value(made, item({"phrases": [NAMED]}))
+    for change in ({"phrases": []}, {"phrases": [" "]}, {"phrases": ["a", "b"]},
+                   {"boxes": [[0.1, 0.1, 0.2, 1.2]]}, {"tokens": {"pali": good["tokens"]["pali"]}},
+                   {"tokens": {**good["tokens"], "ofa": [[1, 2, 3, 4]]}}):  # fmt: skip
+        with pytest.raises(ValueError):
+            made.check(json.dumps({**good, **change}).encode())
