@@ -1,0 +1,1 @@
+"""PaLI; see the README."""
