@@ -42,14 +42,14 @@ BOUNDS = {
         "loss/mvlm_image": Bound(6.24, 2.1, 1.73),
         "loss/mvlm_text": Bound(5.55, 0.85, 0.66),
         "colours": Bound(0.139, 0.42, 0.46),
-        "colours_other_picture": Bound(0.139, 0.2, 0.14),
+        "colours_other_image": Bound(0.139, 0.2, 0.14),
         "predictions/mim": Bound(0.28, 0.45, 0.56),
-        "predictions/mim_other_picture": Bound(0.28, 0.3, 0.22),
+        "predictions/mim_other_image": Bound(0.28, 0.3, 0.22),
         "predictions/mvlm_image": Bound(0.28, 0.45, 0.56),
-        "predictions/mvlm_image_other_picture": Bound(0.28, 0.3, 0.22),
+        "predictions/mvlm_image_other_image": Bound(0.28, 0.3, 0.22),
         "predictions/mlm": Bound(0.17, 0.5, 0.58),
         "predictions/mvlm_text": Bound(0.20, 0.65, 0.70),
-        "predictions/mvlm_text_other_picture": Bound(0.20, 0.63, 0.60),
+        "predictions/mvlm_text_other_image": Bound(0.20, 0.63, 0.60),
     },
     # The contrastive stage, from the weights of the run above.
     "beit3-itc": {
@@ -67,11 +67,11 @@ BOUNDS = {
         "loss/region": Bound(3.87, 2.8, 2.13),
         "loss/match": Bound(0.61, 0.35, 0.14),
         "predictions/object": Bound(1 / 6, 0.7, 0.87),
-        "predictions/object_other_picture": Bound(1 / 6, 0.28, 0.21),
+        "predictions/object_other_image": Bound(1 / 6, 0.28, 0.21),
         "predictions/attribute": Bound(1 / 8, 0.7, 0.84),
-        "predictions/attribute_other_picture": Bound(1 / 8, 0.2, 0.15),
+        "predictions/attribute_other_image": Bound(1 / 8, 0.2, 0.15),
         "predictions/relation": Bound(2 / 3, 0.9, 0.99),
-        "predictions/relation_other_picture": Bound(2 / 3, 0.75, 0.65),
+        "predictions/relation_other_image": Bound(2 / 3, 0.75, 0.65),
         "matching/accuracy": Bound(0.5, 0.9, 0.99),
         "matching/text_to_image_r1": Bound(1 / 32, 0.8, 0.98),
         "matching/image_to_text_r1": Bound(1 / 32, 0.8, 0.98),
@@ -114,7 +114,7 @@ def beit3_colours(out: Path) -> dict[str, float]:
     module = task.build()
     read_weights(str(out / "beit3/checkpoints"), module)
     told = colours_told(task, module, Corpus(str(out / "held")))
-    return {"colours": told["right"], "colours_other_picture": told["wrong"]}
+    return {"colours": told["right"], "colours_other_image": told["wrong"]}
 
 
 class Run(NamedTuple):
@@ -167,7 +167,7 @@ def learn(name: str, out: Path) -> bool:
     print(f"{name}\n{'':36}{'found':>8}{'bound':>8}{'chance':>8}{'seen':>8}")
     for figure, (chance, bound, seen) in BOUNDS[name].items():
         value = found[figure]
-        below = figure.startswith("loss/") or figure.endswith("_other_picture")
+        below = figure.startswith("loss/") or figure.endswith("_other_image")
         good = value < bound if below else value > bound
         mark = "" if good else "  not reached"
         print(f"{figure:36}{value:8.3f}{bound:8.3f}{chance:8.3f}{seen:8.3f}{mark}")

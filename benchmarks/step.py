@@ -37,10 +37,10 @@ from septet.trainers.clip.weights import to_open_clip
 from septet.trainers.engine.config import OptimizerSettings, TrainSettings
 from septet.trainers.engine.optim import make_optimizer
 from septet.trainers.engine.parallel import Parallel
-from septet.trainers.engine.step import Updater
+from septet.trainers.engine.update import Updater
 from septet.trainers.engine.world import World
 from septet.trainers.ernie_vil.model import ErnieVil
-from septet.trainers.ernie_vil.settings import ErnieVilSettings, StreamSettings
+from septet.trainers.ernie_vil.settings import ErnieVilSettings, TowerSettings
 from septet.trainers.ernie_vil.task import ErnieVilTask
 from septet.trainers.flava.model import Flava
 from septet.trainers.flava.settings import EncoderSettings, FlavaSettings
@@ -185,7 +185,7 @@ def flava(quick: bool) -> Result:
     size = EncoderSettings(width=width, layers=layers, heads=width // 64, inner=4 * width)
     s = FlavaSettings(
         image=size, text=size, fusion=size.model_copy(update={"layers": layers // 2}),
-        shared=width, text_tokens=128,
+        embed=width, text_tokens=128,
     )  # fmt: skip
     task, train = FlavaTask(s, rows), TrainSettings(steps=1000, global_batch=rows)
     torch.manual_seed(0)
@@ -306,7 +306,7 @@ def beit3(quick: bool) -> Result:
 def ernie_vil(quick: bool) -> Result:
     """Nobody publishes this model's training in torch: it stands beside the bare loop."""
     layers, width, rows, rounds = (2, 128, 16, 5) if quick else (6, 256, 64, 9)
-    text = StreamSettings(width=width, layers=layers, heads=width // 64, inner=4 * width)
+    text = TowerSettings(width=width, layers=layers, heads=width // 64, inner=4 * width)
     s = ErnieVilSettings(
         text=text, image=text.model_copy(update={"layers": layers // 2}), co_width=width,
         co_heads=width // 64, text_places=tuple(range(layers // 2, layers)),

@@ -169,18 +169,18 @@ class Task(ABC):
 
     The engine calls `plan`, `read`, `exchange`, `counts`, `forward`, `losses` and
     `pooled_losses`, in this order, for each step. Loss `x` adds
-    `weights[x] * (sum of x) / (count of x)` to the objective, with sum and count taken over all
-    ranks and micro-batches.
+    `loss_weights[x] * (sum of x) / (count of x)` to the objective, with sum and count taken over
+    all ranks and micro-batches.
     """
 
     settings: Any = None
     """The model's `Settings`; a resumed run must have equal ones."""
     streams: Mapping[str, Stream]
-    weights: Mapping[str, float]
+    loss_weights: Mapping[str, float]
     """The named losses."""
     pooled: tuple[str, ...] = ()
     """Outputs that `pooled_losses` needs of the whole global batch (contrastive features)."""
-    shared: tuple[str, ...] = ()
+    scalars: tuple[str, ...] = ()
     """Those of `pooled` that are not rows but one value for the batch (a temperature)."""
     unused_parameters: bool = False
     """Whether some steps leave parameters without gradient."""
@@ -290,7 +290,7 @@ class Task(ABC):
         return 0
 
     def texts(self, stream: str, texts: Sequence[str]) -> Batch:
-        """Texts without pictures as a batch, for tasks that encode them alone."""
+        """Texts without images as a batch, for tasks that encode them alone."""
         raise NotImplementedError
 
     def initial(self, path: Path) -> dict[str, Tensor]:

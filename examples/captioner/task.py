@@ -11,10 +11,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from septet.preprocess.columns.base import IMAGE
 from septet.preprocess.shards.reader import Corpus, Sample
 from septet.trainers.draws import generator
 from septet.trainers.inputs import images
-from septet.trainers.inputs.members import PICTURE, picture_file, text
+from septet.trainers.inputs.members import image_file, text
 from septet.trainers.inputs.wordpieces import tokenizer
 from septet.trainers.measures.generation import Generation, greedy
 from septet.trainers.measures.predictions import Predictions
@@ -85,13 +86,13 @@ class Captioner(nn.Module):
 class CaptionerTask(Task):
     """See `septet.trainers.task.Task`."""
 
-    weights: Mapping[str, float] = {"words": 1.0}
+    loss_weights: Mapping[str, float] = {"words": 1.0}
     kinds: Sequence[str] = ["answers"]
 
     def __init__(self, rows: int, asked: float = 0.3):
         self.rows, self.asked = rows, asked
         lengths = {"source": SOURCE, "target": TARGET}
-        stream = Stream((PICTURE, "txt"), tokens=(SIDE // PATCH) ** 2, lengths=lengths)
+        stream = Stream((IMAGE, "txt"), tokens=(SIDE // PATCH) ** 2, lengths=lengths)
         self.streams = {"captions": stream, "things": stream}
         self._pieces = tokenizer("scenes", WORDS)
 
@@ -112,7 +113,7 @@ class CaptionerTask(Task):
             asked, answer = " ".join(["caption", *words[:cut]]), " ".join(words[cut:])
         source = self._pieces.encode(asked, SOURCE.buckets[-1]).ids
         target = [*self._pieces.encode(answer, TARGET.buckets[-1] - 1).ids, self._pieces.end]
-        pixels = images.centre(images.decode(picture_file(sample)), SIDE)
+        pixels = images.centre(images.decode(image_file(sample)), SIDE)
         return {"pixels": pixels, "source": np.array(source), "target": np.array(target)}
 
     def build(self) -> nn.Module:
@@ -160,5 +161,5 @@ class CaptionerTask(Task):
 
     def evaluators(self, held_out: Corpus, name: str = "") -> list[Evaluator]:
         """Words told right, and things named right, each beside a wrong image's."""
-        told = Predictions(self, ["captions"], held_out, self.labels, picture=["pixels"])
+        told = Predictions(self, ["captions"], held_out, self.labels, image=["pixels"])
         return [told, Generation(self, "things", held_out, self.generate, "target")]

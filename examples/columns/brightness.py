@@ -1,4 +1,4 @@
-"""A column of one's own: how bright each picture is.
+"""A column of one's own: how bright each image is.
 
 PYTHONPATH=examples/columns septet annotate corpora/demo --column brightness:Brightness
 """
@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 
 from septet.preprocess.columns.base import IMAGE, Column, NoValue, Value
-from septet.preprocess.columns.images import picture_of
+from septet.preprocess.columns.images import image_of
 from septet.schemas.columns import ArrayFormat, MemberFormat
 
 
@@ -27,8 +27,8 @@ class Brightness(Column):
         return [self._one(item) for item in items]
 
     def _one(self, item):
-        picture = picture_of(item)
-        if isinstance(picture, NoValue):
-            return picture
-        rgb = picture.mean(axis=(0, 1)) / 255
+        image = image_of(item)
+        if isinstance(image, NoValue):
+            return image
+        rgb = image.mean(axis=(0, 1)) / 255
         return Value(rgb.astype(np.float32).tobytes(), {"mean": float(rgb.mean())})

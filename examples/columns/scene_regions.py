@@ -4,7 +4,7 @@ PYTHONPATH=examples/columns septet annotate corpora/scenes --column scene_region
 
 Scenes (`septet.preprocess.synthetic.scenes`) are plain shapes on a plain ground, so their things are the connected
 stretches of pixels that are unlike the ground. A region's feature is its outline and its pixels;
-its class distribution compares them with each colour and each shape. Nothing but the picture is looked at.
+its class distribution compares them with each colour and each shape. Nothing but the image is looked at.
 """  # noqa: E501 (a command)
 
 import cv2
@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from septet.preprocess.columns.base import IMAGE, Column, NoValue, Value
-from septet.preprocess.columns.images import picture_of
+from septet.preprocess.columns.images import image_of
 from septet.preprocess.columns.members import pack_arrays
 from septet.preprocess.regions.detections import FEATURES, locations
 from septet.preprocess.synthetic.scenes import COLOURS, GROUNDS, SHAPES, Scene, Thing, render
@@ -28,9 +28,9 @@ CLASSES = 1600
 """As many as Visual Genome's detectors have; the first 48 are colours times shapes."""
 
 
-def foreground(picture, ground):
+def foreground(image, ground):
     """Pixels unlike the ground, bool [height, width]."""
-    return (abs(picture.astype(int) - ground).max(2) > UNLIKE).astype(np.uint8)
+    return (abs(image.astype(int) - ground).max(2) > UNLIKE).astype(np.uint8)
 
 
 def templates():
@@ -43,10 +43,10 @@ def templates():
     return np.stack(found)
 
 
-def square(picture, mask):
-    """The picture within the bounds of a mask, SIDE x SIDE."""
+def square(image, mask):
+    """The image within the bounds of a mask, SIDE x SIDE."""
     x, y, w, h = cv2.boundingRect(mask)
-    return cv2.resize(picture[y : y + h, x : x + w], (SIDE, SIDE), interpolation=cv2.INTER_AREA)
+    return cv2.resize(image[y : y + h, x : x + w], (SIDE, SIDE), interpolation=cv2.INTER_AREA)
 
 
 class SceneRegions(Column):
@@ -74,18 +74,18 @@ class SceneRegions(Column):
         return [self._one(item) for item in items]
 
     def _one(self, item):
-        picture = picture_of(item)
-        if isinstance(picture, NoValue):
-            return picture
-        height, width = picture.shape[:2]
-        ground = np.median(picture[[0, -1]].reshape(-1, 3), 0)
-        count, labels, stats, _ = cv2.connectedComponentsWithStats(foreground(picture, ground))
+        image = image_of(item)
+        if isinstance(image, NoValue):
+            return image
+        height, width = image.shape[:2]
+        ground = np.median(image[[0, -1]].reshape(-1, 3), 0)
+        count, labels, stats, _ = cv2.connectedComponentsWithStats(foreground(image, ground))
         things = [i for i in range(1, count) if stats[i][4] >= FEWEST]
         if not things:
             return NoValue("no_region")
         things.sort(key=lambda i: tuple(stats[i]))
         boxes = np.array([self._box(stats[i], width, height) for i in things], np.float32)
-        found = [self._look(picture, (labels == i).astype(np.uint8)) for i in things]
+        found = [self._look(image, (labels == i).astype(np.uint8)) for i in things]
         arrays = {
             "features": np.stack([feature for feature, _ in found]).astype(np.float16),
             "boxes": boxes,
@@ -99,15 +99,15 @@ class SceneRegions(Column):
         x, y, w, h = stats[:4]
         return x / width, y / height, (x + w) / width, (y + h) / height
 
-    def _look(self, picture, mask):
+    def _look(self, image, mask):
         """Feature [2048] and class distribution [1 + CLASSES] of a thing."""
         outline = square(mask.astype(np.float32), mask)
-        colours = (cv2.resize(square(picture, mask), (SMALL, SMALL)) - 128.0) / 256
+        colours = (cv2.resize(square(image, mask), (SMALL, SMALL)) - 128.0) / 256
         feature = np.zeros(FEATURES)
         # So weak that a region's place, which is added, is not drowned by a thousand pixels.
         whole = np.concatenate([outline.reshape(-1) - 0.5, colours.reshape(-1)]) / 32
         feature[: len(whole)] = whole
-        colour = np.median(picture[mask > 0], 0)
+        colour = np.median(image[mask > 0], 0)
         off = np.array([np.linalg.norm(colour - rgb) for rgb in COLOURS.values()]) / 20
         shape = outline > 0.5
         common = (self._templates & shape).sum((1, 2)) / (self._templates | shape).sum((1, 2))

@@ -64,7 +64,7 @@ class ValueView:
 
     key: str
     caption: str
-    picture: str | None
+    image: str | None
     width: int
     height: int
     marks: list[MarkView] = field(default_factory=list)
@@ -181,12 +181,12 @@ def _view(
     except Exception as error:  # a damaged value must not keep the rest from being shown
         drawing, lines = None, [f"cannot be drawn: {type(error).__name__}: {error}"]
     drawing = drawing or Drawing()
-    picture, width, height = _picture(sample)
+    image, width, height = _image(sample)
     nodes, edges = _graph(drawing)
     return ValueView(
         key=corpus.shard(number).key(row),
         caption=one_line(caption_of({}, sample)),
-        picture=picture,
+        image=image,
         width=width,
         height=height,
         marks=[
@@ -198,7 +198,7 @@ def _view(
         ],
         nodes=nodes,
         edges=edges,
-        beside=_beside(drawing.picture),
+        beside=_beside(drawing.image),
         lines=[one_line(line, _TEXT_CHARS) for line in lines],
     )  # fmt: skip
 
@@ -218,7 +218,7 @@ def _graph(drawing: Drawing) -> tuple[list[tuple[float, str]], list[EdgeView]]:
     return nodes, edges
 
 
-def _picture(sample: Mapping[str, bytes]) -> tuple[str | None, int, int]:
+def _image(sample: Mapping[str, bytes]) -> tuple[str | None, int, int]:
     found = find_image(sample)
     if not found:
         return None, SIDE, SIDE

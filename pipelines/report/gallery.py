@@ -27,7 +27,7 @@ _COLUMNS = ("key", "url", "caption", "language", "width", "height")
 
 
 @dataclass(frozen=True)
-class Picture:
+class Card:
     """A sample as the gallery shows it."""
 
     key: str
@@ -81,7 +81,7 @@ def thumbnail(data: bytes, side: int = MAX_SIDE) -> tuple[bytes, int, int]:
     return out.getvalue(), image.width, image.height
 
 
-def sample_pictures(corpus: Corpus, most: int, seed: int) -> list[Picture]:
+def sample_cards(corpus: Corpus, most: int, seed: int) -> list[Card]:
     """Up to `most` samples drawn evenly from a corpus, in its order; equal seeds, equal draws.
 
     Raises:
@@ -91,19 +91,19 @@ def sample_pictures(corpus: Corpus, most: int, seed: int) -> list[Picture]:
     draw = generator.choice(len(corpus), min(most, len(corpus)), replace=False)
     places = [corpus.locate(int(index)) for index in np.sort(draw)]
     return [
-        picture
+        card
         for number, rows in groupby(places, key=lambda place: place[0])
-        for picture in _of_shard(corpus, number, [row for _, row in rows])
+        for card in _of_shard(corpus, number, [row for _, row in rows])
     ]
 
 
-def _of_shard(corpus: Corpus, number: int, rows: list[int]) -> Iterator[Picture]:
+def _of_shard(corpus: Corpus, number: int, rows: list[int]) -> Iterator[Card]:
     path = files.join(corpus.path, corpus.shards[number].sidecar)
     known = sidecar_columns(path)
     table = files.read_table(path, [name for name in _COLUMNS if name in known])
     shard = corpus.shard(number)
     for row, facts in zip(rows, table.take(pa.array(rows)).to_pylist(), strict=True):
-        yield _picture(facts, shard.read(row))
+        yield _card(facts, shard.read(row))
     shard.close()
 
 
@@ -122,7 +122,7 @@ def caption_of(facts: Mapping[str, object], sample: Sample) -> str:
     return sample.get("txt", b"").decode("utf-8", "replace")
 
 
-def _picture(facts: dict[str, object], sample: Sample) -> Picture:
+def _card(facts: dict[str, object], sample: Sample) -> Card:
     found = find_image(sample)
     uri, width, height, problem = None, 0, 0, "no image in the sample"
     if found:
@@ -137,7 +137,7 @@ def _picture(facts: dict[str, object], sample: Sample) -> Picture:
         value = facts.get(name)
         return int(value) if isinstance(value, (int, float)) and value == value else None
 
-    return Picture(
+    return Card(
         key=str(facts["key"]),
         caption=one_line(caption_of(facts, sample)),
         language=one_line(str(facts.get("language") or ""), 20),

@@ -20,7 +20,7 @@ from septet.pipelines.report.columns import column_views
 from septet.pipelines.report.compare import Comparison
 from septet.pipelines.report.figures import Category, Stage, Statistics
 from septet.pipelines.report.funnel import Build, read_build
-from septet.pipelines.report.gallery import Picture, sample_pictures
+from septet.pipelines.report.gallery import Card, sample_cards
 from septet.pipelines.report.rejects import count_rejects, sample_rejects
 from septet.pipelines.report.statistics import ShardStatistics, corpus_statistics
 from septet.preprocess import files
@@ -34,8 +34,8 @@ MAX_BYTES = 3_000_000
 """Most that a page may have."""
 
 _SEED = 7
-_PICTURES = (200, 180, 160, 140, 120, 100, 60, 20, 0)
-_FIRST_PICTURES = 42
+_CARDS = (200, 180, 160, 140, 120, 100, 60, 20, 0)
+_FIRST_CARDS = 42
 _EXAMPLES = 12
 _REASONS = 48
 _EXAMPLE_CHARS = 160
@@ -154,7 +154,7 @@ def report_page(
     corpus = Corpus(corpus_path, open_shards=2)
     counts = count_rejects(corpus_path)
     rejects = sample_rejects(corpus_path, counts, _EXAMPLES, _REASONS, _SEED)
-    pictures = sample_pictures(corpus, _PICTURES[0], _SEED)
+    cards = sample_cards(corpus, _CARDS[0], _SEED)
     manifest_bytes = files.read_bytes(files.join(corpus_path, MANIFEST))
     view = {
         "stats": statistics,
@@ -176,11 +176,11 @@ def report_page(
         "recipe": _recipe(corpus.manifest),
         "most_shards": _SHARDS,
         "most_changes": _CHANGES,
-        "first_pictures": _FIRST_PICTURES,
-        "languages": Counter(picture.language for picture in pictures),
+        "first_cards": _FIRST_CARDS,
+        "languages": Counter(card.language for card in cards),
     }  # fmt: skip
-    for most in _PICTURES:
-        page = _render({**view, "pictures": _thin(pictures, most)})
+    for most in _CARDS:
+        page = _render({**view, "cards": _thin(cards, most)})
         if len(page) <= MAX_BYTES:
             return page
     raise ValueError(f"{corpus_path}: a report of {len(page):,} bytes; its manifest is too large")
@@ -224,11 +224,11 @@ def _csp_hash(text: str) -> str:
     return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
-def _thin(pictures: list[Picture], most: int) -> list[Picture]:
-    """At most `most` pictures, evenly spread."""
-    if len(pictures) <= most:
-        return pictures
-    return [pictures[i * len(pictures) // most] for i in range(most)]
+def _thin(cards: list[Card], most: int) -> list[Card]:
+    """At most `most` cards, evenly spread."""
+    if len(cards) <= most:
+        return cards
+    return [cards[i * len(cards) // most] for i in range(most)]
 
 
 def _facts(stats: Statistics) -> list[tuple[str, str]]:

@@ -59,7 +59,7 @@ class Boxes(Column):
     source says that there are none has a value without boxes.
 
     Reasons for no value: `no_boxes` (the source says nothing of boxes), `boxes_malformed`,
-    `boxes_size` (pixel boxes of a picture of unknown size, or of one that was cut or padded
+    `boxes_size` (pixel boxes of an image of unknown size, or of one that was cut or padded
     since), `no_region` (the column of regions has no value).
     """
 
@@ -81,8 +81,8 @@ class Boxes(Column):
         )
         unit: Literal["normalised", "pixel"] = Field(
             default="normalised",
-            description="Shares of the sides, or pixels of the picture as it was annotated: its "
-            "size is `width` and `height` of extra, else that of the picture as fetched.",
+            description="Shares of the sides, or pixels of the image as it was annotated: its "
+            "size is `width` and `height` of extra, else that of the image as fetched.",
         )
         order: Literal["stored", "area"] = Field(
             default="stored", description="As the source has them, or the largest first."
@@ -92,7 +92,7 @@ class Boxes(Column):
             description=f"Token schemes to write: {', '.join(SCHEMES)}.",
         )
         ofa_size: int = Field(
-            default=512, ge=1, le=512, description="Side of the pictures that OFA sees, pixels."
+            default=512, ge=1, le=512, description="Side of the images that OFA sees, pixels."
         )
         labels: str = Field(
             default="",
@@ -133,7 +133,7 @@ class Boxes(Column):
             notes={
                 "boxes": "normalised corners x0, y0, x1, y1, y downwards",
                 "labels": "one a box; empty where the source has none",
-                "absent": "labels that the source says are not in the picture",
+                "absent": "labels that the source says are not in the image",
                 "tokens": token_notes(self._schemes),
             },
         )
@@ -182,7 +182,7 @@ class Boxes(Column):
         return annotated.normalised(boxes[kept].tolist(), names)
 
     def check(self, data: bytes) -> None:
-        """Boxes lie in the picture and decode from their tokens within the scheme's error."""
+        """Boxes lie in the image and decode from their tokens within the scheme's error."""
         check_boxes(data, self._schemes)
 
     def drawing(self, data: bytes) -> Drawing:
@@ -219,7 +219,7 @@ def check_tokens(
     if names != len(boxes):
         raise ValueError(f"{len(boxes)} boxes, {names} names")
     if boxes.size and not (boxes.min() >= 0 and boxes.max() <= 1 and areas(boxes).min() > 0):
-        raise ValueError("boxes are not corners within the picture")
+        raise ValueError("boxes are not corners within the image")
     for scheme in schemes:
         found = tokens.get(scheme.name)
         if found is None or len(found) != len(boxes):

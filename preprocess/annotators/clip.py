@@ -14,7 +14,7 @@ from pydantic import Field
 from septet.preprocess import files
 from septet.preprocess.columns.base import IMAGE, Item, NoValue, Value
 from septet.preprocess.columns.base import Settings as ColumnSettings
-from septet.preprocess.columns.image_column import PictureColumn, PictureSettings
+from septet.preprocess.columns.image_column import ImageColumn, ImageSettings
 from septet.preprocess.columns.members import pack_arrays
 from septet.preprocess.columns.weights import need, weights_digest
 from septet.schemas.columns import ArrayFormat, MemberFormat
@@ -24,7 +24,7 @@ _LONGEST_CAPTION = 4000
 """Characters that are looked at; a context of 77 tokens has some 300."""
 
 
-class ClipSettings(PictureSettings):
+class ClipSettings(ImageSettings):
     """Settings of `clip`."""
 
     model: str = Field(
@@ -36,10 +36,10 @@ class ClipSettings(PictureSettings):
     text: bool = Field(default=False, description="Embed the caption too.")
 
 
-class ClipEmbeddings(PictureColumn):
-    """CLIP embeddings of the picture, and of the caption if asked for.
+class ClipEmbeddings(ImageColumn):
+    """CLIP embeddings of the image, and of the caption if asked for.
 
-    Reasons for no value: `no_image`, `picture` (it cannot be decoded, or has more than 100 million
+    Reasons for no value: `no_image`, `image` (it cannot be decoded, or has more than 100 million
     pixels), `no_caption` (it is empty or missing, where it is asked for), `not_finite` (the
     network's answer is no number).
     """
@@ -47,7 +47,7 @@ class ClipEmbeddings(PictureColumn):
     version: ClassVar[int] = 1
     Settings: ClassVar[type[ColumnSettings]] = ClipSettings
     facts: ClassVar[pa.Schema] = pa.schema([("similarity", pa.float32())])
-    """Cosine of picture and caption, where the caption is embedded."""
+    """Cosine of image and caption, where the caption is embedded."""
 
     settings: ClipSettings
 
@@ -122,11 +122,11 @@ class ClipEmbeddings(PictureColumn):
                     '.state_dict(), "weights.pt")'
                 ) from error
         self._model = model.eval().requires_grad_(False).float().to(device)
-        pictures = open_clip.transform.PreprocessCfg(**model.visual.preprocess_cfg)
-        self._transform = open_clip.transform.image_transform_v2(pictures, is_train=False)
+        images = open_clip.transform.PreprocessCfg(**model.visual.preprocess_cfg)
+        self._transform = open_clip.transform.image_transform_v2(images, is_train=False)
         self._tokenize = open_clip.get_tokenizer(s.model) if s.text else None
 
-    def prepare(self, item: Item, picture: Image.Image) -> Any:
+    def prepare(self, item: Item, image: Image.Image) -> Any:
         """Normalised pixels float32 [3, h, w], and token ids int64 [context] or None."""
         ids = None
         if self._tokenize is not None:
@@ -134,7 +134,7 @@ class ClipEmbeddings(PictureColumn):
             if not caption:
                 return NoValue("no_caption")
             ids = self._tokenize([caption])[0]
-        return self._transform(picture), ids
+        return self._transform(image), ids
 
     def values(self, prepared: Sequence[Any]) -> list[Value | NoValue]:
         """The embeddings."""

@@ -24,7 +24,7 @@ from septet.preprocess.codes.published import PUBLISHED
 from septet.preprocess.codes.views import View, code_pixels, pack_views
 from septet.preprocess.columns.base import Drawing, Item, Mark, NoValue, Value
 from septet.preprocess.columns.base import Settings as ColumnSettings
-from septet.preprocess.columns.image_column import PictureColumn, PictureSettings
+from septet.preprocess.columns.image_column import ImageColumn, ImageSettings
 from septet.preprocess.columns.members import pack_arrays, unpack_arrays
 from septet.preprocess.columns.weights import need, weights_digest
 from septet.schemas.columns import ArrayFormat, MemberFormat
@@ -34,7 +34,7 @@ if TYPE_CHECKING:  # torch is an extra, whose absence `models` tells
     from septet.preprocess.codes.vqgan import Vqgan
 
 
-class CodesSettings(PictureSettings):
+class CodesSettings(ImageSettings):
     """Settings of `codes`."""
 
     tokenizer: Literal["vqgan", "dvae", "vqkd"] = Field(
@@ -43,7 +43,7 @@ class CodesSettings(PictureSettings):
     )
     augmentation: Augmentation = Field(
         default="resize",
-        description="Which part of a picture a view is: the whole, made square (`resize`), the "
+        description="Which part of an image a view is: the whole, made square (`resize`), the "
         "centred square (`center`), a random crop as FLAVA or BEiT draw it (`flava`, `beit`), or "
         "the centred square with codes of its middle half (`ofa`).",
     )
@@ -62,7 +62,7 @@ class CodesSettings(PictureSettings):
     )
     scale: tuple[float, float] | None = Field(
         default=None,
-        description="Range of a random crop's area, as a share of the picture; by default 0.9 to "
+        description="Range of a random crop's area, as a share of the image; by default 0.9 to "
         "1 (flava), 0.2 to 1 (beit).",
     )
     jitter: float = Field(
@@ -97,10 +97,10 @@ class _Prepared:
     """[views, side, side, 3]."""
 
 
-class Codes(PictureColumn):
-    """Image codes of one or more views of a sample's picture, with the views themselves.
+class Codes(ImageColumn):
+    """Image codes of one or more views of a sample's image, with the views themselves.
 
-    Reasons for no value: `no_image`, `picture` (it cannot be decoded, or has more than 100 million
+    Reasons for no value: `no_image`, `image` (it cannot be decoded, or has more than 100 million
     pixels).
     """
 
@@ -182,11 +182,11 @@ class Codes(PictureColumn):
                 "view_pixels": self.size,
                 "encoded_pixels": encoded,
                 "resample": PUBLISHED[s.tokenizer].resample,
-                "boxes": "x0, y0, x1, y1 in pixels of the upright picture, y downwards",
+                "boxes": "x0, y0, x1, y1 in pixels of the upright image, y downwards",
                 "flips": "1: left and right exchanged after the crop",
                 "colours": "factors of brightness, contrast, saturation, after crop and resize",
                 "drawn": "1: drawn at random; 0: the view for evaluation",
-                "size": "width, height of the upright picture",
+                "size": "width, height of the upright image",
                 "image": "CRC-32 of the image's file",
             },
         )
@@ -199,18 +199,18 @@ class Codes(PictureColumn):
         s = self.settings
         self._tokenizer = load_tokenizer(s.tokenizer, s.weights, usable_device(s.device))
 
-    def prepare(self, item: Item, picture: Image.Image) -> _Prepared:
-        """The views of a picture, and their pixels."""
+    def prepare(self, item: Item, image: Image.Image) -> _Prepared:
+        """The views of an image, and their pixels."""
         s, recipe = self.settings, self.recipe
         views = [
-            fixed_view(picture.size, recipe)
+            fixed_view(image.size, recipe)
             if number == 0 and s.evaluation_view
-            else draw_view(view_generator(s.seed, item.key, number), picture.size, recipe, s.jitter)
+            else draw_view(view_generator(s.seed, item.key, number), image.size, recipe, s.jitter)
             for number in range(s.views)
         ]
         resample = PUBLISHED[s.tokenizer].resample
-        seen = [code_pixels(picture, view, self.size, resample, recipe.middle) for view in views]
-        return _Prepared(views, picture.size, item.image or b"", np.stack(seen))
+        seen = [code_pixels(image, view, self.size, resample, recipe.middle) for view in views]
+        return _Prepared(views, image.size, item.image or b"", np.stack(seen))
 
     def values(self, prepared: Sequence[Any]) -> list[Value | NoValue]:
         """The codes of all views."""
@@ -235,7 +235,7 @@ class Codes(PictureColumn):
         return values
 
     def check(self, data: bytes) -> None:
-        """Boxes lie within the picture.
+        """Boxes lie within the image.
 
         Raises:
             ValueError: one does not.
@@ -247,7 +247,7 @@ class Codes(PictureColumn):
             raise ValueError(f"boxes {arrays['boxes'].tolist()} outside {width} x {height} pixels")
 
     def drawing(self, data: bytes) -> Drawing:
-        """The boxes of the views, and the first view's codes as a picture: decoded where the
+        """The boxes of the views, and the first view's codes as an image: decoded where the
         weights are those of a VQGAN with its decoder, else in false colours."""
         arrays = unpack_arrays(data)
         width, height = (int(side) for side in arrays["size"])
@@ -261,8 +261,8 @@ class Codes(PictureColumn):
             f"{len(np.unique(codes))} of them different"
         ]
         decoder = self._loaded_decoder()
-        picture = false_colours(codes) if decoder is None else decoded(decoder, codes)
-        return Drawing(marks=marks, picture=_png(picture), lines=lines)
+        image = false_colours(codes) if decoder is None else decoded(decoder, codes)
+        return Drawing(marks=marks, image=_png(image), lines=lines)
 
     def _loaded_decoder(self) -> "Vqgan | None":
         s = self.settings
@@ -280,7 +280,7 @@ class Codes(PictureColumn):
 
 
 def decoded(vqgan: "Vqgan", codes: NDArray[np.uint16]) -> NDArray[np.uint8]:
-    """The picture that codes [rows, columns] stand for, uint8 [height, width, 3]."""
+    """The image that codes [rows, columns] stand for, uint8 [height, width, 3]."""
     import torch
 
     device = vqgan.quant_conv.weight.device
@@ -291,7 +291,7 @@ def decoded(vqgan: "Vqgan", codes: NDArray[np.uint16]) -> NDArray[np.uint8]:
 
 
 def false_colours(codes: NDArray[np.uint16], side: int = 224) -> NDArray[np.uint8]:
-    """Codes [rows, columns] as a picture, uint8 [about side, about side, 3]: equal codes have
+    """Codes [rows, columns] as an image, uint8 [about side, about side, 3]: equal codes have
     equal colours, which else mean nothing."""
     mixed = codes.astype(np.uint32) * np.uint32(2_654_435_761)  # Knuth's multiplicative hash
     colours = np.stack([mixed >> 24, mixed >> 16, mixed >> 8], axis=-1).astype(np.uint8)

@@ -1,4 +1,4 @@
-"""The column `objects`: what is in a picture, as words."""
+"""The column `objects`: what is in an image, as words."""
 
 from collections import Counter
 from collections.abc import Sequence

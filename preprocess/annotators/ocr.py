@@ -1,4 +1,4 @@
-"""The column `ocr`: text that a picture shows."""
+"""The column `ocr`: text that an image shows."""
 
 from collections.abc import Sequence
 from typing import ClassVar
@@ -8,7 +8,7 @@ from pydantic import Field
 
 from septet.preprocess.columns import base
 from septet.preprocess.columns.base import IMAGE, Column, Drawing, Item, Mark, NoValue, Value
-from septet.preprocess.columns.images import picture_of
+from septet.preprocess.columns.images import image_of
 from septet.preprocess.columns.members import pack_json, unpack_json
 from septet.preprocess.ocr.engines import Engine, engine_class
 from septet.preprocess.ocr.lines import reading_order
@@ -17,11 +17,11 @@ from septet.schemas.columns import MemberFormat
 
 
 class Ocr(Column):
-    """Lines of text in a picture, in reading order, with their boxes and confidences.
+    """Lines of text in an image, in reading order, with their boxes and confidences.
 
-    A picture without text has a value without lines.
+    An image without text has a value without lines.
 
-    Reasons for no value: `no_image`, `picture` (it cannot be decoded).
+    Reasons for no value: `no_image`, `image` (it cannot be decoded).
     """
 
     version: ClassVar[int] = 1
@@ -42,7 +42,7 @@ class Ocr(Column):
             default=0.5, ge=0, le=1, description="Lines of lower confidence are left out."
         )
         max_lines: int = Field(
-            default=200, ge=1, description="Lines a picture, at most: the first in reading order."
+            default=200, ge=1, description="Lines an image, at most: the first in reading order."
         )
         threads: int = Field(default=1, ge=1, description="Threads that the engine may use.")
 
@@ -78,11 +78,11 @@ class Ocr(Column):
         return [self._annotate(item) for item in items]
 
     def _annotate(self, item: Item) -> Value | NoValue:
-        picture = picture_of(item)
-        if isinstance(picture, NoValue):
-            return picture
+        image = image_of(item)
+        if isinstance(image, NoValue):
+            return image
         assert self._engine is not None, "setup comes before annotate"
-        sure = [li for li in self._engine.read(picture) if li.score >= self.settings.min_score]
+        sure = [li for li in self._engine.read(image) if li.score >= self.settings.min_score]
         lines = reading_order(sure)[: self.settings.max_lines]
         text = " ".join(line.text for line in lines)
         language = identify(text).code if text else UNDETERMINED
@@ -103,7 +103,7 @@ class Ocr(Column):
         return Value(pack_json(value), facts)
 
     def check(self, data: bytes) -> None:
-        """Lines have text, a score, and boxes within the picture that hold their quads."""
+        """Lines have text, a score, and boxes within the image that hold their quads."""
         value = unpack_json(data)
         if value.keys() != {"lines", "language"}:
             raise ValueError(f"a value of ocr holds {sorted(value)}")
@@ -112,7 +112,7 @@ class Ocr(Column):
             if not line["text"].strip() or not 0 <= line["score"] <= 1:
                 raise ValueError(f"line {number} without text, or of score {line['score']}")
             if not (0 <= x0 <= x1 <= 1 and 0 <= y0 <= y1 <= 1):
-                raise ValueError(f"line {number}: box {line['box']} is not in the picture")
+                raise ValueError(f"line {number}: box {line['box']} is not in the image")
             if len(line["quad"]) != 4 or any(
                 not (x0 <= x <= x1 and y0 <= y <= y1) for x, y in line["quad"]
             ):

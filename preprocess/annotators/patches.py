@@ -1,7 +1,7 @@
-"""Column `patches`: features of a 4 x 4 grid of pieces, as M6 reads pictures.
+"""Column `patches`: features of a 4 x 4 grid of pieces, as M6 reads images.
 
-M6 (Lin et al., "M6: A Chinese Multimodal Pretrainer", arXiv 2103.00823) cuts a picture into 4 x 4
-patches and takes each through a ResNet-50. What it does not publish is fixed here: the picture is
+M6 (Lin et al., "M6: A Chinese Multimodal Pretrainer", arXiv 2103.00823) cuts an image into 4 x 4
+patches and takes each through a ResNet-50. What it does not publish is fixed here: the image is
 resized to a square (bicubic), pieces keep their pixels, vectors are those before the classifier,
 averaged over the piece.
 """
@@ -16,7 +16,7 @@ from pydantic import Field
 
 from septet.preprocess.columns.base import Item, NoValue, Value
 from septet.preprocess.columns.base import Settings as ColumnSettings
-from septet.preprocess.columns.image_column import PictureColumn, PictureSettings
+from septet.preprocess.columns.image_column import ImageColumn, ImageSettings
 from septet.preprocess.columns.weights import need, weights_digest
 from septet.schemas.columns import ArrayFormat, MemberFormat
 
@@ -32,7 +32,7 @@ STD = (0.229, 0.224, 0.225)
 """Of RGB in [0, 1], over ImageNet."""
 
 
-class PatchesSettings(PictureSettings):
+class PatchesSettings(ImageSettings):
     """Settings of `patches`."""
 
     size: int = Field(
@@ -40,17 +40,17 @@ class PatchesSettings(PictureSettings):
         ge=128,
         le=4096,
         multiple_of=4,
-        description="Side in pixels that the picture is resized to; a piece has a quarter of it.",
+        description="Side in pixels that the image is resized to; a piece has a quarter of it.",
     )
 
 
-def pieces(picture: Image.Image, size: int) -> NDArray[np.uint8]:
-    """The pieces of a picture that was resized to `size` x `size`, row-major from the top left.
+def pieces(image: Image.Image, size: int) -> NDArray[np.uint8]:
+    """The pieces of an image that was resized to `size` x `size`, row-major from the top left.
 
     Returns:
         uint8 [16, size / 4, size / 4, 3].
     """
-    pixels = np.asarray(picture.resize((size, size), Image.Resampling.BICUBIC))
+    pixels = np.asarray(image.resize((size, size), Image.Resampling.BICUBIC))
     side = size // GRID
     grid = pixels.reshape(GRID, side, GRID, side, 3).swapaxes(1, 2)
     return np.ascontiguousarray(grid.reshape(GRID * GRID, side, side, 3))
@@ -86,10 +86,10 @@ def resnet_trunk(state: "dict[str, Tensor]") -> "nn.Module":
     return whole.eval().requires_grad_(False)
 
 
-class Patches(PictureColumn):
-    """ResNet-50 vectors of a picture's 4 x 4 pieces, row-major, as M6 reads it.
+class Patches(ImageColumn):
+    """ResNet-50 vectors of an image's 4 x 4 pieces, row-major, as M6 reads it.
 
-    Reasons for no value: `no_image`, `picture` (it cannot be decoded, or has more than 100 million
+    Reasons for no value: `no_image`, `image` (it cannot be decoded, or has more than 100 million
     pixels), `not_finite` (the network's answer does not fit float16).
     """
 
@@ -132,9 +132,9 @@ class Patches(PictureColumn):
         device = usable_device(self.settings.device)
         self._trunk = resnet_trunk(read_state(self.settings.weights)).to(device)
 
-    def prepare(self, item: Item, picture: Image.Image) -> NDArray[np.uint8]:
+    def prepare(self, item: Item, image: Image.Image) -> NDArray[np.uint8]:
         """The pieces, uint8 [16, side, side, 3]."""
-        return pieces(picture, self.settings.size)
+        return pieces(image, self.settings.size)
 
     def values(self, prepared: Sequence[Any]) -> list[Value | NoValue]:
         """The vectors of all pieces."""

@@ -17,7 +17,7 @@ from septet.preprocess.boxes.annotated import (
     SizeError,
     check_aspect,
     normalised,
-    picture_size,
+    image_size,
     read_extra,
 )
 from septet.preprocess.boxes.phrases import ByImage, Phrase, phrases_of_extra, read_phrases
@@ -160,7 +160,7 @@ class Phrases(Column):
         first = found[0]
         pixels = self.settings.unit == "pixel" if first.pixels is None else first.pixels
         xywh = self.settings.format == "xywh" if first.xywh is None else first.xywh
-        size = (first.size or picture_size(item.metadata)) if pixels else (1.0, 1.0)
+        size = (first.size or image_size(item.metadata)) if pixels else (1.0, 1.0)
         if size is None:
             raise SizeError("pixel boxes, but neither extra nor metadata has width and height")
         check_aspect(item.metadata, size if pixels else None)

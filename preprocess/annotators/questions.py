@@ -15,7 +15,7 @@ from septet.preprocess.columns.members import pack_json, unpack_json
 from septet.preprocess.columns.weights import need, weights_digest
 from septet.preprocess.questions.captions import questions
 from septet.preprocess.questions.pairs import Question
-from septet.preprocess.questions.sources import ByPicture, read_map, read_questions
+from septet.preprocess.questions.sources import ByImage, read_map, read_questions
 from septet.preprocess.scene_graphs.parsers import GraphParser, SeptetParser
 from septet.preprocess.scene_graphs.pipeline import PIPELINE, pipeline_digest
 from septet.preprocess.synthetic.languages import questions as scene_questions
@@ -68,7 +68,7 @@ class Questions(Column):
         )
         image_id: str = Field(
             default="image_id",
-            description="With a set: the field of the sample's extra that holds the picture's id.",
+            description="With a set: the field of the sample's extra that holds the image's id.",
         )
         image_map: str = Field(
             default="",
@@ -81,7 +81,7 @@ class Questions(Column):
         if settings.source == "caption":
             self.members = ("txt",)  # type: ignore[misc]
         self._parser: GraphParser | None = None
-        self._set: ByPicture = {}
+        self._set: ByImage = {}
         self._map: dict[str, str] = {}
 
     def models(self) -> dict[str, str]:
@@ -157,10 +157,10 @@ class Questions(Column):
 
     def _of_set(self, item: Item) -> Value | NoValue:
         named = self._map.get(item.key) or self._map.get(str(item.metadata.get("url")))
-        picture = named or read_extra(item.metadata).get(self.settings.image_id)
-        if picture is None or picture == "":
+        image = named or read_extra(item.metadata).get(self.settings.image_id)
+        if image is None or image == "":
             return NoValue("no_image_id", f"no field {self.settings.image_id!r} of extra")
-        return self._value(self._set.get(str(picture), []), f"picture {picture}")
+        return self._value(self._set.get(str(image), []), f"image {image}")
 
     def _value(self, found: Sequence[Question], source: str) -> Value | NoValue:
         kept = list(dict.fromkeys(found))[: self.settings.max_questions]

@@ -1,4 +1,4 @@
-"""The column `regions`: features, boxes and class distributions of a picture's regions."""
+"""The column `regions`: features, boxes and class distributions of an image's regions."""
 
 from collections.abc import Sequence
 from typing import Any, ClassVar
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from septet.preprocess.boxes.annotated import SizeError, check_aspect
 from septet.preprocess.columns.base import IMAGE, Column, Drawing, Item, Mark, NoValue, Value
-from septet.preprocess.columns.images import picture_of
+from septet.preprocess.columns.images import image_of
 from septet.preprocess.columns.members import Arrays, pack_arrays, unpack_arrays, unpack_json
 from septet.preprocess.columns.weights import need, weights_digest
 from septet.preprocess.regions.detections import FEATURES, Detections, locations
@@ -23,13 +23,13 @@ PROBS_TOLERANCE = 1e-3
 
 
 class Regions(Column):
-    """Regions of a sample's picture: from a detector, at given boxes, or from files that exist.
+    """Regions of a sample's image: from a detector, at given boxes, or from files that exist.
 
-    Reasons for no value: `no_image`, `picture` (it cannot be decoded), `no_region` (nothing was
+    Reasons for no value: `no_image`, `image` (it cannot be decoded), `no_region` (nothing was
     kept), `features_overflow` (beyond float16); with backend given also `no_boxes` and
     `too_many_boxes` (more than `proposals`); with backends that read files `no_key` (the sample
     has none), `no_region_for_key`, `record_malformed`, `record_lacks` (labels, scores or
-    attributes that the settings ask for) and `size_disagrees` (the picture was cut or padded since
+    attributes that the settings ask for) and `size_disagrees` (the image was cut or padded since
     its regions were found).
     """
 
@@ -187,9 +187,9 @@ class Regions(Column):
         return self._value(record.detections)
 
     def _look(self, item: Item) -> Value | NoValue:
-        picture = picture_of(item)
-        if isinstance(picture, NoValue):
-            return picture
+        image = image_of(item)
+        if isinstance(image, NoValue):
+            return image
         settings = self.settings
         if settings.backend == "given":
             boxes = _given(item.columns.get(settings.boxes, b""))
@@ -197,8 +197,8 @@ class Regions(Column):
                 return NoValue("no_boxes", f"column {settings.boxes}")
             if len(boxes) > settings.proposals:
                 return NoValue("too_many_boxes", f"{len(boxes)}, at most {settings.proposals}")
-            return self._value(self._detector.describe(picture, boxes))
-        (found,) = self._detector.detect([picture])
+            return self._value(self._detector.describe(image, boxes))
+        (found,) = self._detector.detect([image])
         rows, confidences = keep(
             found.boxes, found.probs, settings.threshold, settings.min_regions,
             settings.max_regions, settings.nms,

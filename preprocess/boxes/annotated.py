@@ -11,11 +11,11 @@ from septet.preprocess.boxes.transforms import Floats, areas, as_boxes, from_xyw
 from septet.preprocess.synthetic.scenes import COLOURS
 
 OVERHANG = 0.01
-"""Boxes may reach out of the picture by this share of a side, as rounding does; they are clipped.
+"""Boxes may reach out of the image by this share of a side, as rounding does; they are clipped.
 """
 
 ASPECT_TOLERANCE = 0.02
-"""Pictures whose width / height differ by more than this share are not resized forms of each
+"""Images whose width / height differ by more than this share are not resized forms of each
 other: one was cut or padded."""
 
 
@@ -28,7 +28,7 @@ class BoxesError(ValueError):
 
 
 class SizeError(ValueError):
-    """The size of the picture that the boxes were drawn on is not known, or disagrees."""
+    """The size of the image that the boxes were drawn on is not known, or disagrees."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class LabelledBoxes:
     labels: list[str]
     """One a box; empty where there is none."""
     absent: list[str] = field(default_factory=list)
-    """Labels that are known not to be in the picture."""
+    """Labels that are known not to be in the image."""
     dropped: int = 0
     """How many boxes had no area and were left out."""
 
@@ -64,9 +64,9 @@ def _object(value: Any) -> dict[str, Any]:
     return dict(value) if isinstance(value, Mapping) else {}
 
 
-def picture_size(metadata: Mapping[str, Any]) -> tuple[float, float] | None:
-    """(width, height) of the picture that pixel boxes were drawn on: `extra` may say it, else it
-    is the picture as it was fetched; None where nothing says it."""
+def image_size(metadata: Mapping[str, Any]) -> tuple[float, float] | None:
+    """(width, height) of the image that pixel boxes were drawn on: `extra` may say it, else it
+    is the image as it was fetched; None where nothing says it."""
     extra = read_extra(metadata)
     for places, width, height in (
         (extra, "width", "height"),
@@ -83,22 +83,22 @@ def picture_size(metadata: Mapping[str, Any]) -> tuple[float, float] | None:
 
 
 def check_aspect(metadata: Mapping[str, Any], size: tuple[float, float] | None = None) -> None:
-    """Check that the sample's picture shows all that boxes of `size` (default: of the picture as
+    """Check that the sample's image shows all that boxes of `size` (default: of the image as
     it was fetched) were drawn on.
 
     Raises:
-        SizeError: the picture in the shard has other proportions, so it was cut or padded.
+        SizeError: the image in the shard has other proportions, so it was cut or padded.
     """
-    size = size or picture_size(metadata)
+    size = size or image_size(metadata)
     width, height = metadata.get("width"), metadata.get("height")
     if not size or not width or not height:
         return
-    # A resize rounds sides to whole pixels, which moves the proportions of small pictures.
+    # A resize rounds sides to whole pixels, which moves the proportions of small images.
     allowed = ASPECT_TOLERANCE + 1 / min(width, height)
     ratio = (size[0] / size[1]) / (width / height)
     if not 1 / (1 + allowed) <= ratio <= 1 + allowed:
         raise SizeError(
-            f"boxes of a picture of {size[0]:g} x {size[1]:g}, but the shard's picture is "
+            f"boxes of an image of {size[0]:g} x {size[1]:g}, but the shard's image is "
             f"{width} x {height}"
         )
 
@@ -117,9 +117,9 @@ def boxes_of_extra(
 
     Raises:
         NoBoxesError: neither form is there.
-        BoxesError: not n x 4 finite numbers, corners the wrong way round, outside of the picture,
+        BoxesError: not n x 4 finite numbers, corners the wrong way round, outside of the image,
             or not as many labels as boxes.
-        SizeError: pixels of a picture of unknown size, or the picture was cut since.
+        SizeError: pixels of an image of unknown size, or the image was cut since.
     """
     extra = read_extra(metadata)
     if isinstance(extra.get("things"), list) and "boxes" not in extra:
@@ -133,7 +133,7 @@ def boxes_of_extra(
         raise BoxesError(f"{len(boxes)} boxes, {len(labels)} labels")
     size = (1.0, 1.0)
     if unit == "pixel" and boxes:
-        known = picture_size(metadata)
+        known = image_size(metadata)
         if known is None:
             raise SizeError("pixel boxes, but neither extra nor metadata has width and height")
         size = known
@@ -168,7 +168,7 @@ def normalised(
         if box[2] < box[0] or box[3] < box[1]:
             raise BoxesError(f"{told}: its corners are the wrong way round (is it xywh?)")
         if box.min() < -OVERHANG or box.max() > 1 + OVERHANG:
-            raise BoxesError(f"{told}: outside of the picture (pixels?)")
+            raise BoxesError(f"{told}: outside of the image (pixels?)")
     corners = np.clip(corners, 0.0, 1.0)
     whole = np.flatnonzero(areas(corners) > 0)
     return LabelledBoxes(

@@ -111,7 +111,7 @@ class Ofa(BoxTokens):
     """OFA (Wang et al. 2022, arXiv 2202.03052; OFA-Sys/OFA): k = rint(x · size / 512 · 999), x y
     order, `<bin_k>`.
 
-    Pixels are those of the picture resized to size x size; the divisor is 512 whatever the size,
+    Pixels are those of the image resized to size x size; the divisor is 512 whatever the size,
     so a model that sees 384 pixels never uses bins above 749.
     """
 
@@ -119,7 +119,7 @@ class Ofa(BoxTokens):
     form: ClassVar[str] = "<bin_{}>"
     pattern: ClassVar[str] = r"<bin_(\d+)>"
     size: int = 512
-    """Side that the model resizes pictures to."""
+    """Side that the model resizes images to."""
     max_image_size: int = 512
     bins: int = field(default=1000)
 
@@ -144,7 +144,7 @@ class Ofa(BoxTokens):
         return np.rint(_clipped(boxes) * self._factor).astype(np.int64)
 
     def decode(self, tokens: ArrayLike) -> Corners:
-        """See `BoxTokens.decode`; bins that lie beyond the picture give coordinates above 1."""
+        """See `BoxTokens.decode`; bins that lie beyond the image give coordinates above 1."""
         return self._checked(tokens) / self._factor
 
 

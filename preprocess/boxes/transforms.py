@@ -1,7 +1,7 @@
-"""Boxes through what is done to a picture: resize, crop, flip.
+"""Boxes through what is done to an image: resize, crop, flip.
 
 Boxes are float arrays [n, 4] of corners x0, y0, x1, y1, y downwards, in pixels or normalised to
-the picture's sides; windows are in the same unit. A picture of width W spans [0, W]: corners lie
+the image's sides; windows are in the same unit. An image of width W spans [0, W]: corners lie
 between pixels, so a box over all of it is (0, 0, W, H). Results keep the dtype that came
 (float32 or float64; whole numbers become float64).
 """
@@ -71,7 +71,7 @@ def denormalise(boxes: ArrayLike, width: float, height: float) -> Floats:
 
 
 def flip(boxes: ArrayLike, width: float = 1.0) -> Floats:
-    """Boxes of the picture mirrored left to right: x0, x1 become width - x1, width - x0.
+    """Boxes of the image mirrored left to right: x0, x1 become width - x1, width - x0.
 
     Its own inverse: exactly so for whole pixels, else within one rounding of `width`.
     """
@@ -87,7 +87,7 @@ def crop(
 
     Args:
         boxes: [n, 4].
-        window: What is cut out of the picture, in the unit of the boxes.
+        window: What is cut out of the image, in the unit of the boxes.
         min_share: Boxes of which less than this share of the area lies within are dropped. Boxes
             of which nothing lies within always are; a box without area counts as a whole one
             where it lies within.
@@ -115,7 +115,7 @@ def crop(
 
 
 def uncrop(boxes: ArrayLike, window: Window) -> Floats:
-    """Boxes of a window in the picture's coordinates; undoes `crop` for boxes that lie within."""
+    """Boxes of a window in the image's coordinates; undoes `crop` for boxes that lie within."""
     array = as_boxes(boxes)
     return array + np.array([window[0], window[1]] * 2, array.dtype)
 
@@ -123,7 +123,7 @@ def uncrop(boxes: ArrayLike, window: Window) -> Floats:
 def view(
     boxes: ArrayLike, window: Window, flipped: bool = False, min_share: float = 0.0
 ) -> tuple[Floats, NDArray[np.int64]]:
-    """Normalised boxes in a view of the picture: cropped, resized to anything, mirrored or not.
+    """Normalised boxes in a view of the image: cropped, resized to anything, mirrored or not.
 
     Args:
         boxes: [n, 4], normalised.

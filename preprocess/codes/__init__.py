@@ -1,1 +1,1 @@
-"""Image codes: pictures as grids of words from a learnt codebook (see `docs/codes.md`)."""
+"""Image codes: images as grids of words from a learnt codebook (see `docs/codes.md`)."""

@@ -17,11 +17,11 @@ class Recipe:
     """How views are drawn."""
 
     scale: tuple[float, float] | None
-    """Range of the box's area, as a share of the picture; None: no crop is drawn."""
+    """Range of the box's area, as a share of the image; None: no crop is drawn."""
     flip: float
     """Probability of a flip."""
     square: bool = False
-    """Without a drawn crop: the largest centred square, not the whole picture."""
+    """Without a drawn crop: the largest centred square, not the whole image."""
     middle: bool = False
     """Codes are those of the middle half of the view on each axis, cut out before encoding."""
 
@@ -48,11 +48,11 @@ def view_generator(seed: int, key: str, number: int) -> np.random.Generator:
 def draw_view(
     draw: np.random.Generator, size: tuple[int, int], recipe: Recipe, jitter: float = 0.0
 ) -> View:
-    """A view of a picture. Where the recipe draws nothing, it is `fixed_view`.
+    """A view of an image. Where the recipe draws nothing, it is `fixed_view`.
 
     Args:
         draw: `view_generator`'s in a column; a trainer that encodes online gives its own.
-        size: Width and height of the upright picture, pixels.
+        size: Width and height of the upright image, pixels.
         recipe: How to draw.
         jitter: Colour factors are drawn from [1 - jitter, 1 + jitter].
     """
@@ -69,7 +69,7 @@ def draw_view(
 
 
 def fixed_view(size: tuple[int, int], recipe: Recipe) -> View:
-    """The view without randomness, for evaluation: the whole picture, or the recipe's square."""
+    """The view without randomness, for evaluation: the whole image, or the recipe's square."""
     width, height = size
     if not recipe.square:
         return View((0, 0, width, height))

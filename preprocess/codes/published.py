@@ -11,7 +11,7 @@ class Published:
     """How a tokenizer is fed."""
 
     image_size: int
-    """Side of the picture, pixels."""
+    """Side of the image, pixels."""
     resample: Resample
     """How it is resized, by Pillow."""
 

@@ -1,4 +1,4 @@
-"""What every image tokenizer is: a frozen module that gives a grid of codes for a picture."""
+"""What every image tokenizer is: a frozen module that gives a grid of codes for an image."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
@@ -34,7 +34,7 @@ def exact(device: torch.device) -> Iterator[None]:
 
 
 class ImageTokenizer(nn.Module, ABC):
-    """Pictures to codes.
+    """Images to codes.
 
     A trainer may use it online: it lives on any device, holds no gradient, and is always in
     evaluation mode.
@@ -61,7 +61,7 @@ class ImageTokenizer(nn.Module, ABC):
         """`codes`, in the precision that is set."""
 
     def codes(self, pixels: Tensor) -> Tensor:
-        """The codes of pictures.
+        """The codes of images.
 
         Args:
             pixels: float32 [n, 3, h, w], RGB in [0, 1]; `h` and `w` are multiples of `stride`.

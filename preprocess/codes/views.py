@@ -1,11 +1,11 @@
-"""Views: the parts of a picture that a model sees, fixed beforehand so that codes can be stored.
+"""Views: the parts of an image that a model sees, fixed beforehand so that codes can be stored.
 
-A value of a `codes` column holds K views of a sample's picture, each with its codes. A trainer
-takes one an epoch, and cuts the pixels of the same view out of the picture:
+A value of a `codes` column holds K views of a sample's image, each with its codes. A trainer
+takes one an epoch, and cuts the pixels of the same view out of the image:
 
     found = view_codes(sample["codes"], epoch)             # None: the view for evaluation
-    picture = read_picture(sample["jpg"])                  # whole and upright
-    pixels = found.pixels(picture, 224)                    # uint8 [224, 224, 3], what it sees
+    image = read_image(sample["jpg"])                      # whole and upright
+    pixels = found.pixels(image, 224)                      # uint8 [224, 224, 3], what it sees
     targets = found.codes                                  # uint16 [rows, columns]
 
 Everything here is a pure function. How views are drawn is in `draws`.
@@ -31,7 +31,7 @@ _FILTERS = {"bicubic": Image.Resampling.BICUBIC, "lanczos": Image.Resampling.LAN
 
 @dataclass(frozen=True)
 class View:
-    """One view of one picture."""
+    """One view of one image."""
 
     box: Box
     """x0, y0, x1, y1 in whole pixels; the right and bottom edges are outside."""
@@ -53,7 +53,7 @@ class ViewCodes:
     """[rows, columns], row-major from the top left of the view as it is seen: flipped where the
     view is."""
     size: tuple[int, int]
-    """Width and height of the upright picture that the view was drawn for, pixels."""
+    """Width and height of the upright image that the view was drawn for, pixels."""
     image: int | None = None
     """CRC-32 of its file; None in columns of version 1."""
 
@@ -69,19 +69,19 @@ class ViewCodes:
             )
 
     def pixels(
-        self, picture: NDArray[np.uint8], side: int, resample: Resample = "bicubic"
+        self, image: NDArray[np.uint8], side: int, resample: Resample = "bicubic"
     ) -> NDArray[np.uint8]:
         """The view's pixels, see `look`.
 
         Raises:
-            ValueError: the picture is of another size than the one that was encoded.
+            ValueError: the image is of another size than the one that was encoded.
         """
-        if picture.shape[1::-1] != self.size:
+        if image.shape[1::-1] != self.size:
             raise ValueError(
-                f"the picture has {picture.shape[1]} x {picture.shape[0]} pixels, codes were made "
+                f"the image has {image.shape[1]} x {image.shape[0]} pixels, codes were made "
                 f"of one of {self.size[0]} x {self.size[1]}: decode it whole and upright"
             )
-        return look(picture, self.view, side, resample)
+        return look(image, self.view, side, resample)
 
 
 def view_codes(value: bytes, epoch: int | None) -> ViewCodes:
@@ -114,7 +114,7 @@ def view_codes(value: bytes, epoch: int | None) -> ViewCodes:
 
 
 def look(
-    picture: Image.Image | NDArray[np.uint8],
+    image: Image.Image | NDArray[np.uint8],
     view: View,
     side: int,
     resample: Resample = "bicubic",
@@ -122,7 +122,7 @@ def look(
     """A view as pixels: crop, resize with Pillow, flip, colours.
 
     Args:
-        picture: The whole upright picture, RGB, as `septet.preprocess.columns.images.read_picture`
+        image: The whole upright image, RGB, as `septet.preprocess.columns.images.read_image`
             gives it; an array is [height, width, 3].
         view: What to see of it.
         side: Of the result, pixels.
@@ -132,16 +132,16 @@ def look(
         uint8 [side, side, 3].
 
     Raises:
-        ValueError: the box does not lie within the picture.
+        ValueError: the box does not lie within the image.
     """
-    image = picture if isinstance(picture, Image.Image) else Image.fromarray(picture)
+    whole = image if isinstance(image, Image.Image) else Image.fromarray(image)
     x0, y0, x1, y1 = view.box
-    if not (0 <= x0 < x1 <= image.width and 0 <= y0 < y1 <= image.height):
+    if not (0 <= x0 < x1 <= whole.width and 0 <= y0 < y1 <= whole.height):
         raise ValueError(
-            f"the view's box {view.box} does not lie within {image.width} x {image.height} pixels: "
-            "decode the picture whole and upright, as when the view was drawn"
+            f"the view's box {view.box} does not lie within {whole.width} x {whole.height} pixels: "
+            "decode the image whole and upright, as when the view was drawn"
         )
-    part = image.crop(view.box).resize((side, side), _FILTERS[resample])
+    part = whole.crop(view.box).resize((side, side), _FILTERS[resample])
     if view.flip:
         part = part.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
     brightness, contrast, saturation = view.colour
@@ -155,7 +155,7 @@ def look(
 
 
 def code_pixels(
-    picture: Image.Image | NDArray[np.uint8],
+    image: Image.Image | NDArray[np.uint8],
     view: View,
     side: int,
     resample: Resample,
@@ -166,7 +166,7 @@ def code_pixels(
     Returns:
         uint8 [side, side, 3], or [side / 2, side / 2, 3].
     """
-    pixels = look(picture, view, side, resample)
+    pixels = look(image, view, side, resample)
     if middle:
         edge = side // 4
         pixels = np.ascontiguousarray(pixels[edge : side - edge, edge : side - edge])
@@ -176,7 +176,7 @@ def code_pixels(
 def pack_views(
     views: Sequence[View], size: tuple[int, int], image: bytes | None = None
 ) -> dict[str, NDArray[Any]]:
-    """Views of one picture as arrays.
+    """Views of one image as arrays.
 
     Returns:
         `boxes` int32 [views, 4], `flips` uint8 [views], `colours` float32 [views, 3], `drawn`

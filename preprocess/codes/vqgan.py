@@ -26,7 +26,7 @@ class VqganSettings:
     channels: int = 128
     """Of the first level; a multiple of 32."""
     multipliers: tuple[int, ...] = (1, 1, 2, 4)
-    """Channels of each level, in multiples; each level but the last halves the picture."""
+    """Channels of each level, in multiples; each level but the last halves the image."""
     blocks: int = 2
     """Residual blocks a level; the decoder has one more."""
     attention: tuple[int, ...] = (3,)
@@ -294,7 +294,7 @@ class Vqgan(ImageTokenizer):
         return codes
 
     def decode(self, codes: Tensor) -> Tensor:
-        """The picture that codes stand for.
+        """The image that codes stand for.
 
         Args:
             codes: int64 [n, h, w].

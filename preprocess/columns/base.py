@@ -16,7 +16,7 @@ from septet.schemas.columns import MemberFormat
 from septet.schemas.layout import IMAGE_EXTENSIONS
 
 IMAGE = "|".join(IMAGE_EXTENSIONS)
-"""The members that may hold a sample's picture."""
+"""The members that may hold a sample's image."""
 
 
 class Settings(BaseModel):
@@ -54,7 +54,7 @@ class Item:
 
     @property
     def image(self) -> bytes | None:
-        """The picture's file, None where the sample has none."""
+        """The image's file, None where the sample has none."""
         return next((self.members[e] for e in IMAGE.split("|") if e in self.members), None)
 
 
@@ -76,7 +76,7 @@ class NoValue:
 
 @dataclass(frozen=True)
 class Mark:
-    """Something to draw upon a picture: a normalised box (x0, y0, x1, y1), y downwards."""
+    """Something to draw upon an image: a normalised box (x0, y0, x1, y1), y downwards."""
 
     box: tuple[float, float, float, float]
     label: str
@@ -91,8 +91,8 @@ class Drawing:
     """Nodes of a graph."""
     edges: Sequence[tuple[int, str, int]] = ()
     """Edges of the graph: from, label, to; positions in `nodes`."""
-    picture: bytes | None = None
-    """A PNG that stands beside the sample's own picture."""
+    image: bytes | None = None
+    """A PNG that stands beside the sample's own image."""
     lines: Sequence[str] = ()
     """Text."""
 

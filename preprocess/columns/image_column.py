@@ -1,4 +1,4 @@
-"""What columns of pictures have in common: each picture is opened once, and one that cannot be
+"""What columns of images have in common: each image is opened once, and one that cannot be
 opened spoils no other."""
 
 import os
@@ -11,11 +11,11 @@ from PIL import Image
 from pydantic import Field
 
 from septet.preprocess.columns.base import IMAGE, Column, Item, NoValue, Settings, Value
-from septet.preprocess.columns.images import picture_of
+from septet.preprocess.columns.images import image_of
 
 
-class PictureSettings(Settings):
-    """Settings of a column that runs a network over pictures."""
+class ImageSettings(Settings):
+    """Settings of a column that runs a network over images."""
 
     weights: str = Field(default="", description="File of weights.")
     device: Literal["cpu", "cuda"] = Field(
@@ -28,20 +28,20 @@ class PictureSettings(Settings):
     )
 
 
-class PictureColumn(Column):
-    """A column that runs a network over pictures.
+class ImageColumn(Column):
+    """A column that runs a network over images.
 
-    A sample has no value for `no_image` or `picture`, see `picture_of`.
+    A sample has no value for `no_image` or `image`, see `image_of`.
     """
 
-    Settings: ClassVar[type[Settings]] = PictureSettings
+    Settings: ClassVar[type[Settings]] = ImageSettings
     members: ClassVar[tuple[str, ...]] = (IMAGE,)
 
-    settings: PictureSettings
+    settings: ImageSettings
 
     @abstractmethod
-    def prepare(self, item: Item, picture: Image.Image) -> Any:
-        """What of a picture (RGB, upright) goes on to `values`; called in threads.
+    def prepare(self, item: Item, image: Image.Image) -> Any:
+        """What of an image (RGB, upright) goes on to `values`; called in threads.
 
         Returns:
             Anything; a `NoValue` is the sample's.
@@ -56,7 +56,7 @@ class PictureColumn(Column):
         from septet.preprocess.regions.threads import cpu_threads
 
         with cpu_threads(self.settings.threads):
-            if self.settings.device == "cpu":  # one picture's pixels at a time
+            if self.settings.device == "cpu":  # one image's pixels at a time
                 return [value for item in items for value in self._run([self._open(item)])]
             with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
                 return self._run(list(pool.map(self._open, items)))
@@ -67,7 +67,7 @@ class PictureColumn(Column):
         return [one if isinstance(one, NoValue) else next(values) for one in opened]
 
     def _open(self, item: Item) -> Any:
-        pixels = picture_of(item)
+        pixels = image_of(item)
         if isinstance(pixels, NoValue):
             return pixels
         return self.prepare(item, Image.fromarray(pixels))

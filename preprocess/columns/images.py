@@ -8,11 +8,11 @@ from septet.preprocess.images.decode import decode_rgb
 from septet.schemas.reasons import RejectedError
 
 
-class PictureError(ValueError):
+class ImageError(ValueError):
     """Bytes that are no image which can be decoded."""
 
 
-def read_picture(data: bytes) -> NDArray[np.uint8]:
+def read_image(data: bytes) -> NDArray[np.uint8]:
     """Decode an image file as `decode_rgb` does. Its pixels are those of Pillow, which the
     reference pipelines of tokenizers and detectors use, bit for bit.
 
@@ -20,20 +20,20 @@ def read_picture(data: bytes) -> NDArray[np.uint8]:
         uint8 [height, width, 3], RGB.
 
     Raises:
-        PictureError: it cannot be decoded, or has more than 100 million pixels.
+        ImageError: it cannot be decoded, or has more than 100 million pixels.
     """
     try:
         return decode_rgb(data)
     except RejectedError as error:
-        raise PictureError(str(error)) from error
+        raise ImageError(str(error)) from error
 
 
-def picture_of(item: Item) -> NDArray[np.uint8] | NoValue:
-    """A sample's picture as `read_picture` gives it, or why there is none: `no_image`, `picture`
+def image_of(item: Item) -> NDArray[np.uint8] | NoValue:
+    """A sample's image as `read_image` gives it, or why there is none: `no_image`, `image`
     (it cannot be decoded)."""
     if item.image is None:
         return NoValue("no_image")
     try:
-        return read_picture(item.image)
-    except PictureError as error:
-        return NoValue("picture", str(error))
+        return read_image(item.image)
+    except ImageError as error:
+        return NoValue("image", str(error))

@@ -1,2 +1,2 @@
-"""Text that pictures show: lines with boxes in reading order (`lines`), and engines that find them
+"""Text that images show: lines with boxes in reading order (`lines`), and engines that find them
 (`engines`, `rapid`)."""

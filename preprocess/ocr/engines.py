@@ -1,4 +1,4 @@
-"""Engines that find text in pictures, by name.
+"""Engines that find text in images, by name.
 
 `rapidocr` comes with Septet (extra `ocr`). A package adds its own as an entry point of the group
 `septet.ocr`: the name, and a subclass of `Engine`.
@@ -40,11 +40,11 @@ class Engine(ABC):
         return {}
 
     @abstractmethod
-    def read(self, picture: NDArray[np.uint8]) -> list[Line]:
+    def read(self, image: NDArray[np.uint8]) -> list[Line]:
         """Lines of text in any order.
 
         Args:
-            picture: uint8 [height, width, 3], RGB.
+            image: uint8 [height, width, 3], RGB.
         """
 
 

@@ -1,4 +1,4 @@
-"""Lines of text in a picture, and the order in which one reads them."""
+"""Lines of text in an image, and the order in which one reads them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ class Line:
 
     text: str
     quad: Quad
-    """Its four corners (x, y), normalised to the picture's sides, y downwards: from the one where
+    """Its four corners (x, y), normalised to the image's sides, y downwards: from the one where
     the text begins at the top, clockwise in the text's own direction."""
     score: float
     """The engine's confidence, 0 to 1."""
@@ -44,6 +44,6 @@ def reading_order(lines: Sequence[Line]) -> list[Line]:
 
 
 def as_quad(corners: Sequence[Sequence[float]], width: float, height: float) -> Quad:
-    """Corners in pixels as a normalised quad, clipped to the picture, to six decimals."""
+    """Corners in pixels as a normalised quad, clipped to the image, to six decimals."""
     shares = np.clip(np.asarray(corners, np.float64) / [width, height], 0, 1)
     return tuple((round(float(x), 6), round(float(y), 6)) for x, y in shares)

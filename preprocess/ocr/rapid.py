@@ -15,8 +15,8 @@ from septet.preprocess.ocr.engines import Engine
 from septet.preprocess.ocr.lines import Line, as_quad
 
 MAX_ASPECT = 4
-"""Longer pictures are padded to this: the detector enlarges the short side to 736 pixels, which
-would make a picture of 2000 x 30 one of 36 million."""
+"""Longer images are padded to this: the detector enlarges the short side to 736 pixels, which
+would make an image of 2000 x 30 one of 36 million."""
 
 _TASKS = {"Det": "*_det_*.onnx", "Cls": "*_cls_*.onnx", "Rec": "*_rec_*.onnx"}
 
@@ -56,10 +56,10 @@ class RapidOcr(Engine):
         """Digests of the package's three models."""
         return {path.name: files.content_digest(str(path))[1] for path in _model_files().values()}
 
-    def read(self, picture: NDArray[np.uint8]) -> list[Line]:
+    def read(self, image: NDArray[np.uint8]) -> list[Line]:
         """See `Engine.read`."""
-        height, width = picture.shape[:2]
-        found = self._engine(_padded(np.ascontiguousarray(picture[:, :, ::-1])))
+        height, width = image.shape[:2]
+        found = self._engine(_padded(np.ascontiguousarray(image[:, :, ::-1])))
         boxes, texts, scores = (getattr(found, name, None) for name in ("boxes", "txts", "scores"))
         if boxes is None or texts is None or scores is None:
             return []
@@ -70,9 +70,9 @@ class RapidOcr(Engine):
         ]
 
 
-def _padded(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """The picture padded to its right or below with black, to MAX_ASPECT at most."""
-    height, width = picture.shape[:2]
+def _padded(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The image padded to its right or below with black, to MAX_ASPECT at most."""
+    height, width = image.shape[:2]
     right = max(0, -(-height // MAX_ASPECT) - width)
     below = max(0, -(-width // MAX_ASPECT) - height)
-    return np.pad(picture, ((0, below), (0, right), (0, 0)))
+    return np.pad(image, ((0, below), (0, right), (0, 0)))

@@ -1,2 +1,2 @@
-"""Question-answer pairs of pictures: from VQA sets (`sources`), and made from captions
+"""Question-answer pairs of images: from VQA sets (`sources`), and made from captions
 (`captions`)."""

@@ -1,4 +1,4 @@
-"""A question about a picture with its answer."""
+"""A question about an image with its answer."""
 
 from dataclasses import dataclass
 from typing import Any

@@ -1,4 +1,4 @@
-"""Question-answer pairs of VQA sets, by the id of the picture.
+"""Question-answer pairs of VQA sets, by the id of the image.
 
 - VQA (Antol et al. 2015; v2: Goyal et al. 2017; visualqa.org): a file of questions, a file of
   annotations with ten answers each.
@@ -14,7 +14,7 @@ from typing import Any
 from septet.preprocess import files
 from septet.preprocess.questions.pairs import Question
 
-ByPicture = dict[str, list[Question]]
+ByImage = dict[str, list[Question]]
 
 
 def read_json(path: str, what: str) -> Any:
@@ -31,7 +31,7 @@ def read_json(path: str, what: str) -> Any:
         raise ValueError(f"{what} {path}: no JSON ({error})") from error
 
 
-def read_questions(questions: str, annotations: str = "") -> ByPicture:
+def read_questions(questions: str, annotations: str = "") -> ByImage:
     """The pairs of a set.
 
     Args:
@@ -60,15 +60,15 @@ def read_questions(questions: str, annotations: str = "") -> ByPicture:
         ) from error
 
 
-def _grouped(pairs: Iterable[tuple[Any, Question]]) -> ByPicture:
-    found: ByPicture = {}
-    for picture, pair in pairs:
+def _grouped(pairs: Iterable[tuple[Any, Question]]) -> ByImage:
+    found: ByImage = {}
+    for image, pair in pairs:
         if pair.question and pair.answer:
-            found.setdefault(str(picture), []).append(pair)
+            found.setdefault(str(image), []).append(pair)
     return found
 
 
-def _vqa(questions: list[dict[str, Any]], annotations: list[dict[str, Any]]) -> ByPicture:
+def _vqa(questions: list[dict[str, Any]], annotations: list[dict[str, Any]]) -> ByImage:
     given = {row["question_id"]: row for row in annotations}
     missing = sum(row["question_id"] not in given for row in questions)
     if missing == len(questions):
@@ -100,7 +100,7 @@ def _plain(row: dict[str, Any]) -> Question:
 
 
 def read_map(path: str) -> dict[str, str]:
-    """Ids of pictures by a sample's key or URL: a JSON object.
+    """Ids of images by a sample's key or URL: a JSON object.
 
     Raises:
         ValueError: there is no such file, or it is no JSON object.
@@ -108,4 +108,4 @@ def read_map(path: str) -> dict[str, str]:
     found = read_json(path, "image_map")
     if not isinstance(found, dict):
         raise ValueError(f"image_map {path}: expected a JSON object {{key or URL: image id}}")
-    return {str(name): str(picture) for name, picture in found.items()}
+    return {str(name): str(image) for name, image in found.items()}

@@ -21,7 +21,7 @@ class C4Detector:
     Args:
         weights: Path of the checkpoint, see `checkpoint`.
         options: See `C4Options`.
-        shortest: Short side that pictures are resized to, pixels.
+        shortest: Short side that images are resized to, pixels.
         longest: Greatest long side.
         mean: Subtracted from BGR values 0-255.
         std: Divides them.
@@ -57,26 +57,26 @@ class C4Detector:
         self._mean = torch.tensor(mean).reshape(3, 1, 1)
         self._std = torch.tensor(std).reshape(3, 1, 1)
 
-    def prepare(self, picture: NDArray[np.uint8]) -> torch.Tensor:
+    def prepare(self, image: NDArray[np.uint8]) -> torch.Tensor:
         """RGB uint8 [H, W, 3] to BGR float32 [1, 3, h, w]: Pillow's bilinear resize on whole
         numbers, then mean and std."""
-        bgr = resize(picture, *self._sides)[:, :, ::-1].astype(np.float32)
+        bgr = resize(image, *self._sides)[:, :, ::-1].astype(np.float32)
         tensor = torch.from_numpy(np.ascontiguousarray(bgr.transpose(2, 0, 1)))
         return ((tensor - self._mean) / self._std)[None].to(self.device)
 
-    def detect(self, pictures: list[NDArray[np.uint8]]) -> list[Detections]:
-        """All proposals of each picture, the RPN's best first, see `Detector`.
+    def detect(self, images: list[NDArray[np.uint8]]) -> list[Detections]:
+        """All proposals of each image, the RPN's best first, see `Detector`.
 
-        The head is by far the dearest part and has all proposals of a picture as its batch:
-        feeding several pictures at once would save little and make values depend on them.
+        The head is by far the dearest part and has all proposals of an image as its batch:
+        feeding several images at once would save little and make values depend on them.
         """
-        return [self._run(picture, None) for picture in pictures]
+        return [self._run(image, None) for image in images]
 
-    def describe(self, picture: NDArray[np.uint8], boxes: NDArray[Any]) -> Detections:
+    def describe(self, image: NDArray[np.uint8], boxes: NDArray[Any]) -> Detections:
         """Features and classes at given boxes [n, 4], normalised, in their order."""
-        return self._run(picture, np.asarray(boxes, np.float32).reshape(-1, 4))
+        return self._run(image, np.asarray(boxes, np.float32).reshape(-1, 4))
 
-    def _run(self, picture: NDArray[np.uint8], given: NDArray[np.float32] | None) -> Detections:
+    def _run(self, image: NDArray[np.uint8], given: NDArray[np.float32] | None) -> Detections:
         network = self.network
         with ExitStack() as stack:
             stack.enter_context(torch.inference_mode())
@@ -85,7 +85,7 @@ class C4Detector:
                 exact = torch.backends.cudnn.flags(True, deterministic=True, allow_tf32=False)
                 stack.enter_context(exact)
                 stack.enter_context(torch.autocast("cuda", torch.bfloat16, self._bfloat16))
-            pixels = self.prepare(picture)
+            pixels = self.prepare(image)
             height, width = pixels.shape[-2:]
             sides = torch.tensor([width, height] * 2, dtype=torch.float32, device=self.device)
             features = network.features(pixels)

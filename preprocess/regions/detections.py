@@ -1,4 +1,4 @@
-"""The regions of one picture."""
+"""The regions of one image."""
 
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
@@ -14,12 +14,12 @@ Floats = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Detections:
-    """n regions of one picture. What a source does not know is None."""
+    """n regions of one image. What a source does not know is None."""
 
     features: Floats
     """float32 [n, 2048]."""
     boxes: Floats
-    """float32 [n, 4]: x0, y0, x1, y1, normalised to the picture's sides, y downwards."""
+    """float32 [n, 4]: x0, y0, x1, y1, normalised to the image's sides, y downwards."""
     probs: Floats | None = None
     """float32 [n, 1 + classes]: distribution over the classes, background first."""
     labels: NDArray[np.int32] | None = None
@@ -41,16 +41,16 @@ class Detections:
 
 
 class Detector(Protocol):
-    """A backend that looks at pictures."""
+    """A backend that looks at images."""
 
-    def detect(self, pictures: list[NDArray[np.uint8]]) -> list[Detections]:
+    def detect(self, images: list[NDArray[np.uint8]]) -> list[Detections]:
         """All regions that the detector proposes, before the keep rule.
 
         Args:
-            pictures: uint8 [height, width, 3], RGB, of any sizes.
+            images: uint8 [height, width, 3], RGB, of any sizes.
 
         Returns:
-            One for each picture, in order; none depends on the other pictures.
+            One for each image, in order; none depends on the other images.
         """
         ...
 
@@ -62,7 +62,7 @@ def locations(boxes: NDArray[Any]) -> Floats:
         boxes: [n, 4], normalised corners.
 
     Returns:
-        float32 [n, 5]: x0/W, y0/H, x1/W, y1/H and the share of the picture's area.
+        float32 [n, 5]: x0/W, y0/H, x1/W, y1/H and the share of the image's area.
     """
     corners = np.asarray(boxes, np.float32).reshape(-1, 4)
     area = (corners[:, 2] - corners[:, 0]) * (corners[:, 3] - corners[:, 1])

@@ -119,19 +119,19 @@ class Detectron2Detector:
             )
         built.copy_(anchors)
 
-    def detect(self, pictures: list[NDArray[np.uint8]]) -> list[Detections]:
-        """See `Detector`: all proposals, one picture at a time."""
+    def detect(self, images: list[NDArray[np.uint8]]) -> list[Detections]:
+        """See `Detector`: all proposals, one image at a time."""
         with torch.inference_mode(), cpu_threads(self._threads):
-            return [self._run(picture) for picture in pictures]
+            return [self._run(image) for image in images]
 
-    def _run(self, picture: NDArray[np.uint8]) -> Detections:
+    def _run(self, image: NDArray[np.uint8]) -> Detections:
         model, roi_heads = self.model, self.model.roi_heads
-        resized = resize(picture, *self._sides)
+        resized = resize(image, *self._sides)
         channels = resized[:, :, ::-1] if self._bgr else resized
         pixels = torch.from_numpy(np.ascontiguousarray(channels.transpose(2, 0, 1))).float()
-        images = model.preprocess_image([{"image": pixels}])
-        features = model.backbone(images.tensor)
-        (proposals,), _ = model.proposal_generator(images, features, None)
+        prepared = model.preprocess_image([{"image": pixels}])
+        features = model.backbone(prepared.tensor)
+        (proposals,), _ = model.proposal_generator(prepared, features, None)
         boxes = proposals.proposal_boxes
         if not len(boxes):
             return empty(self.classes)

@@ -3,8 +3,8 @@ the arithmetic of detectron2's `Res5ROIHeads`.
 
 The parts are torchvision's ResNet, RoIAlign, RoIPool and NMS. What detectron2 does otherwise than
 torchvision's detectors is here: anchors that are not rounded, the head from `layer4`, its mean as
-the region's feature, background as the last class of the checkpoint. One picture goes through at
-a time, with all of its regions as the batch of the head, so no picture's values depend on others.
+the region's feature, background as the last class of the checkpoint. One image goes through at
+a time, with all of its regions as the batch of the head, so no image's values depend on others.
 """
 
 import math
@@ -205,15 +205,15 @@ class FasterRcnnC4(nn.Module):
         if self.options.stem == "ceil":
             body.maxpool = nn.MaxPool2d(3, 2, padding=0, ceil_mode=True)
 
-    def features(self, picture: Tensor) -> Tensor:
+    def features(self, image: Tensor) -> Tensor:
         """The map that regions are pooled from: [1, 3, h, w] to [1, 1024, h/16, w/16]."""
         body = self.body
-        x = body.maxpool(F.relu(body.bn1(body.conv1(picture))))
+        x = body.maxpool(F.relu(body.bn1(body.conv1(image))))
         out: Tensor = body.layer3(body.layer2(body.layer1(x)))
         return out
 
     def propose(self, features: Tensor, height: int, width: int) -> Tensor:
-        """The RPN's proposals, [n, 4] in pixels of the picture fed in, the best first."""
+        """The RPN's proposals, [n, 4] in pixels of the image fed in, the best first."""
         hidden = F.relu(self.rpn_conv(features))
         scores = self.objectness(hidden).permute(0, 2, 3, 1).flatten().float()
         deltas = self.deltas(hidden)[0].permute(1, 2, 0).reshape(-1, 1, 4).float()
@@ -232,7 +232,7 @@ class FasterRcnnC4(nn.Module):
 
         Args:
             features: [1, 1024, h/16, w/16].
-            boxes: [n, 4] in pixels of the picture fed in.
+            boxes: [n, 4] in pixels of the image fed in.
 
         Returns:
             Features float32 [n, 2048]; class distribution float32 [n, 1 + classes], background

@@ -1,4 +1,4 @@
-"""What pictures go through before a C4 network, without torch."""
+"""What images go through before a C4 network, without torch."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,8 +24,8 @@ def resized_size(width: int, height: int, shortest: int, longest: int) -> tuple[
     return max(1, int(wide + 0.5)), max(1, int(high + 0.5))
 
 
-def resize(picture: NDArray[np.uint8], shortest: int, longest: int) -> NDArray[np.uint8]:
+def resize(image: NDArray[np.uint8], shortest: int, longest: int) -> NDArray[np.uint8]:
     """uint8 [H, W, 3] resized by Pillow's bilinear filter on whole numbers, see `resized_size`."""
-    height, width = picture.shape[:2]
+    height, width = image.shape[:2]
     size = resized_size(width, height, shortest, longest)
-    return np.asarray(Image.fromarray(picture).resize(size, Image.Resampling.BILINEAR))
+    return np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BILINEAR))

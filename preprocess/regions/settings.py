@@ -26,13 +26,13 @@ class RegionsSettings(base.Settings):
 
     # Which proposals become regions
     threshold: float = Field(default=0.2, ge=0, le=1, description="Least confidence of a region.")
-    min_regions: int = Field(default=10, ge=0, description="Regions a picture, at least.")
+    min_regions: int = Field(default=10, ge=0, description="Regions an image, at least.")
     max_regions: int = Field(
-        default=36, ge=1, description="Regions a picture, at most; equal to the least: as many."
+        default=36, ge=1, description="Regions an image, at most; equal to the least: as many."
     )
     nms: float = Field(default=0.3, gt=0, le=1, description="Greatest IoU within a class.")
 
-    # What a picture goes through
+    # What an image goes through
     shortest: int = Field(default=600, ge=16, description="Short side fed in, pixels.")
     longest: int = Field(default=1000, ge=16, description="Greatest long side, pixels.")
     mean: tuple[float, float, float] = Field(

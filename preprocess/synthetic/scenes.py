@@ -1,9 +1,9 @@
-"""Scenes: synthetic pictures whose whole truth is known.
+"""Scenes: synthetic images whose whole truth is known.
 
 A scene is a few coloured shapes on a plain ground. Everything that a caption can say of it
 (object, colour, size, relation) is true or false by arithmetic, and every object has its box. So
 a model's learning can be measured with exact labels: retrieval, masked words that only the
-picture can tell, relations, boxes.
+image can tell, relations, boxes.
 
 Scene `index` of `seed` is a pure function of the two numbers. Corpora for training and for
 measuring take disjoint ranges of `index`.
@@ -32,7 +32,7 @@ COLOURS: dict[str, tuple[int, int, int]] = {
 SHAPES = ("circle", "square", "triangle", "diamond", "cross", "star")
 
 SIZES: dict[str, float] = {"small": 0.10, "large": 0.19}
-"""Half the side of an object's box, as a share of the picture's side."""
+"""Half the side of an object's box, as a share of the image's side."""
 
 GROUNDS = ((128, 128, 128), (150, 140, 130), (110, 120, 135), (165, 165, 160))
 """RGB of the grounds, all unlike every colour name."""

@@ -8,7 +8,7 @@ from septet.preprocess.shards.reader import Corpus
 from septet.trainers.clip.presets import PRESETS, ClipPreset
 from septet.trainers.engine.loop import Run, fit
 from septet.trainers.engine.world import world
-from septet.trainers.settings import override
+from septet.trainers.settings.overrides import override
 from tests.trainers.corpora import scenes_corpus
 
 

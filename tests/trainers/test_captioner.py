@@ -43,7 +43,7 @@ def train(corpora, out, steps=320, rows=48, **changes):
     return {
         name: figures(out, name)[steps]
         for name in (
-            "loss", "predictions/words", "predictions/words_other_picture",
+            "loss", "predictions/words", "predictions/words_other_image",
             "generation/exact", "generation/exact_other_image", "loss/words",
         )
     }  # fmt: skip
@@ -52,7 +52,7 @@ def train(corpora, out, steps=320, rows=48, **changes):
 @pytest.mark.slow
 def test_it_learns_what_is_to_be_seen(things, tmp_path):
     found = train(things, tmp_path)
-    assert found["predictions/words"] > found["predictions/words_other_picture"] + 0.15
+    assert found["predictions/words"] > found["predictions/words_other_image"] + 0.15
     assert found["generation/exact"] > max(0.15, 4 * found["generation/exact_other_image"])
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from septet.trainers.engine.checkpoint import CheckpointError
-from septet.trainers.engine.step import NonFiniteError
+from septet.trainers.engine.update import NonFiniteError
 from tests.trainers.conftest import fit_alone, run_of, settings, train
 from tests.trainers.runs import completed, figures, same, stop_after
 

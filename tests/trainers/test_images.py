@@ -8,7 +8,7 @@ import open_clip
 import pytest
 from PIL import Image
 
-from septet.preprocess.columns.images import read_picture
+from septet.preprocess.columns.images import read_image
 from septet.trainers.clip.presets import PRESETS
 from septet.trainers.inputs import images
 from septet.trainers.task import SampleError
@@ -19,7 +19,7 @@ from tests.preprocess.images.test_decode import FILES
 @pytest.mark.parametrize("name", FILES)
 def test_trainers_and_columns_see_the_same_pixels(name):
     pixels = images.decode(FILES[name])
-    assert np.array_equal(pixels, read_picture(FILES[name]))
+    assert np.array_equal(pixels, read_image(FILES[name]))
     if "turned" in name:
         smaller = images.decode(FILES[name], shortest=8)
         assert (smaller.shape[0] > smaller.shape[1]) == (pixels.shape[0] > pixels.shape[1])

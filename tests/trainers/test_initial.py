@@ -8,7 +8,7 @@ from septet.trainers.engine.initial import Initial
 from septet.trainers.ernie_vil.presets import PRESETS as ERNIE_VIL
 from septet.trainers.flava.presets import PRESETS as FLAVA
 from septet.trainers.nets.initial import truncated_normal_
-from septet.trainers.settings import override
+from septet.trainers.settings.overrides import override
 
 RESNET = ["model.layers=[1,1,1,1]", "model.patch=null", "model.width=64", "model.image_size=32"]
 TASKS = {

@@ -27,7 +27,7 @@ class Texts(Task):
     sub-batch of 4."""
 
     def __init__(self, distinct=1):
-        self.weights = {"none": 1.0}
+        self.loss_weights = {"none": 1.0}
         self.streams = {"texts": Stream(("txt",), distinct=distinct)}
 
     def plan(self, seed, step):

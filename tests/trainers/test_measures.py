@@ -8,13 +8,13 @@ from septet.trainers.engine.config import TrainSettings
 from septet.trainers.engine.parallel import Parallel
 from septet.trainers.engine.world import world
 from septet.trainers.ernie_vil.presets import PRESETS
-from septet.trainers.ernie_vil.samples import PICTURE
+from septet.trainers.ernie_vil.samples import REGIONS
 from septet.trainers.measures.matching import Matching
 from septet.trainers.measures.parts import parts
 from septet.trainers.measures.predictions import Predictions
 from septet.trainers.measures.retrieval import Retrieval, recalls
 from septet.trainers.measures.zero_shot import ZeroShot
-from septet.trainers.settings import override
+from septet.trainers.settings.overrides import override
 from tests.trainers.conftest import settings
 from tests.trainers.corpora import one_thing_corpus, write_corpus
 from tests.trainers.ernie_vil.corpora import annotated
@@ -47,8 +47,8 @@ def measured(classes: Path, regions: Path, shard: int) -> dict[str, float]:
         measures = {
             clip: [retrieval, ZeroShot(clip, "pairs", pictures, CLASSES, batch=7)],
             vil: [
-                Predictions(vil, ["pairs"], graphs, vil.told, batch=8, picture=PICTURE),
-                Matching(vil, "pairs", graphs, PICTURE, group=6),
+                Predictions(vil, ["pairs"], graphs, vil.told, batch=8, image=REGIONS),
+                Matching(vil, "pairs", graphs, REGIONS, group=6),
             ],
         }
         for task, evaluators in measures.items():

@@ -11,9 +11,9 @@ from septet.trainers.clip.presets import PRESETS
 from septet.trainers.engine.initial import Initial
 from septet.trainers.engine.optim import make_optimizer
 from septet.trainers.engine.parallel import Parallel
-from septet.trainers.engine.step import Updater
+from septet.trainers.engine.update import Updater
 from septet.trainers.engine.world import world
-from septet.trainers.settings import override
+from septet.trainers.settings.overrides import override
 from septet.trainers.task import Batch
 from tests.trainers.conftest import settings, train
 from tests.trainers.ranks import run_ranks

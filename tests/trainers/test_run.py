@@ -18,7 +18,7 @@ from septet.trainers.clip.presets import PRESETS
 from septet.trainers.clip.task import ClipTask
 from septet.trainers.commands import train as cli
 from septet.trainers.engine.checkpoint import CheckpointError
-from septet.trainers.engine.step import NonFiniteError
+from septet.trainers.engine.update import NonFiniteError
 from septet.trainers.loader.source import TooManyBadSamplesError
 from tests.trainers.conftest import TINY, settings, train
 from tests.trainers.corpora import scenes_corpus, write_corpus

@@ -28,7 +28,7 @@ LENGTHS = {"ids": Lengths((8, 16, 32, 64), pad=7)}
 class Mixed(Task):
     """Three kinds of text in one forward pass, in shares that vary by step."""
 
-    weights = {"none": 1.0}  # noqa: RUF012
+    loss_weights = {"none": 1.0}  # noqa: RUF012
 
     def __init__(self, total=48, lengths=None, **stream):
         self.total = total

@@ -1,4 +1,4 @@
-"""What is hidden from BEiT-3 (paper, section 2.2): 40 % of the patches of a picture, 15 % of the
+"""What is hidden from BEiT-3 (paper, section 2.2): 40 % of the patches of an image, 15 % of the
 tokens of a text, 50 % of those of a pair's text. All drawn from a generator."""
 
 import numpy as np

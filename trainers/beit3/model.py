@@ -1,5 +1,5 @@
 """BEiT-3 (Wang et al., "Image as a Foreign Language: BEiT Pretraining for All Vision and
-Vision-Language Tasks", arXiv 2208.10442): one Multiway Transformer in which pictures and texts
+Vision-Language Tasks", arXiv 2208.10442): one Multiway Transformer in which images and texts
 attend to each other while experts of their own transform them.
 
 Two architectures carry the name; settings choose between them.
@@ -234,10 +234,10 @@ class Backbone(nn.Module):
         ids: Tensor | None = None,
         padding: Tensor | None = None,
     ) -> Parts:
-        """Final states of a picture, a text or a pair.
+        """Final states of an image, a text or a pair.
 
         Args:
-            pixels: Normalised pictures [B, 3, P, P].
+            pixels: Normalised images [B, 3, P, P].
             patch_mask: bool [B, N], patches to hide.
             ids: int64 [B, T].
             padding: bool [B, T], True at pads.
@@ -277,7 +277,7 @@ class Beit3(nn.Module):
         return ways[kind](**inputs)
 
     def images(self, pixels: Tensor, patch_mask: Tensor) -> dict[str, Tensor]:
-        """Pictures alone: `mim` [n, codes], scores at the masked patches. Arguments as in
+        """Images alone: `mim` [n, codes], scores at the masked patches. Arguments as in
         `Backbone`."""
         vision, _ = self.beit3(pixels, patch_mask)
         return {"mim": self._codes(vision, patch_mask)}

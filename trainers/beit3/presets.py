@@ -1,7 +1,7 @@
 """BEiT-3's sizes and recipes.
 
 `giant` is the paper's model and recipe (sections 2.1 to 2.3, table 11): a million steps of 2,048
-pictures, 2,048 texts and 2,048 pairs.
+images, 2,048 texts and 2,048 pairs.
 
     torchrun --nproc-per-node 8 -m septet train beit3 corpora/pairs images=corpora/imagenet21k \\
         texts=corpora/news --preset giant --set model.vocabulary=beit3.spm \\
@@ -24,7 +24,7 @@ six minutes; what it comes to is in the README.
 from septet.trainers.beit3.settings import Beit3Settings
 from septet.trainers.beit3.task import LOSSES, Beit3Task
 from septet.trainers.engine.config import OptimizerSettings, TrainSettings
-from septet.trainers.presets import Preset
+from septet.trainers.settings.preset import Preset
 
 
 class Beit3Preset(Preset):
@@ -41,7 +41,7 @@ class Beit3Preset(Preset):
         rows = self.train.global_batch
         if self.model.stage == "masked" and rows % len(LOSSES):
             raise ValueError(
-                "a step has as many pictures as texts as pairs, so train.global_batch must be a "
+                "a step has as many images as texts as pairs, so train.global_batch must be a "
                 f"multiple of {len(LOSSES)}; found {rows}"
             )
         return Beit3Task(self.model, rows)

@@ -17,7 +17,7 @@ from septet.trainers.beit3.masks import mask_patches, mask_words
 from septet.trainers.beit3.model import CHANNELS
 from septet.trainers.beit3.settings import Beit3Settings
 from septet.trainers.inputs import images
-from septet.trainers.inputs.members import picture_file, text
+from septet.trainers.inputs.members import image_file, text
 from septet.trainers.task import Batch, Row, SampleError
 
 SCENES = "scenes"
@@ -71,17 +71,17 @@ def text_row(
     return {"ids": ids, "ids_masked": masked, "word_places": places}
 
 
-def picture_row(sample: Sample, s: Beit3Settings, draw: np.random.Generator | None) -> Row:
+def image_row(sample: Sample, s: Beit3Settings, draw: np.random.Generator | None) -> Row:
     """`pixels` uint8 [P, P, 3]; and for masked data modelling `codes` int64 [N] of the same view,
     or `code_pixels` uint8 [16 grid, 16 grid, 3] where the tokenizer sees it at another size.
 
     With a column one of its views is drawn (without `draw`: the one for evaluation). Else it is a
-    random crop, flipped or not, its colours changed; without `draw` the whole picture, made square.
+    random crop, flipped or not, its colours changed; without `draw` the whole image, made square.
 
     Raises:
-        SampleError: the picture cannot be decoded, or the column is another picture's.
+        SampleError: the image cannot be decoded, or the column is another image's.
     """
-    data, masked = picture_file(sample), s.stage == "masked"
+    data, masked = image_file(sample), s.stage == "masked"
     stored = sample.get(s.column, b"") if s.column and masked else b""
     if s.column and stored:
         return s.code_grid.stored_view(data, stored, s.column, s.image_size, draw)
@@ -89,28 +89,28 @@ def picture_row(sample: Sample, s: Beit3Settings, draw: np.random.Generator | No
         raise SampleError(f"column {s.column} has no value")
     # A crop of the least area still has about as many pixels as the model sees.
     shortest = 0 if draw is None else round(s.image_size / s.crop[0] ** 0.5)
-    picture = images.decode(data, shortest=shortest)
-    height, width = picture.shape[:2]
+    image = images.decode(data, shortest=shortest)
+    height, width = image.shape[:2]
     view = View((0, 0, width, height))
     if draw is not None:
         view = draw_view(draw, (width, height), Recipe(s.crop, FLIP), s.jitter)
-    row: Row = {"pixels": look(picture, view, s.image_size)}
+    row: Row = {"pixels": look(image, view, s.image_size)}
     if masked and draw is not None and s.code_grid.side != s.image_size:
-        row["code_pixels"] = look(picture, view, s.code_grid.side)
+        row["code_pixels"] = look(image, view, s.code_grid.side)
     return row
 
 
 def read(stream: str, sample: Sample, s: Beit3Settings, draw: np.random.Generator | None) -> Row:
-    """A sample as model inputs: `picture_row` and `text_row`, as far as the stream has them, and
+    """A sample as model inputs: `image_row` and `text_row`, as far as the stream has them, and
     `patch_mask` bool [N]. Without `draw`, and in the contrastive stage, nothing is masked.
 
     Raises:
-        SampleError: see `picture_row`; or a text alone is empty, or a text is not UTF-8.
+        SampleError: see `image_row`; or a text alone is empty, or a text is not UTF-8.
     """
     row = Row()
     masking = draw if s.stage == "masked" else None
     if stream != "texts":
-        row |= picture_row(sample, s, draw)
+        row |= image_row(sample, s, draw)
         if masking:
             row["patch_mask"] = mask_patches(masking, s.grid, s.masked_patches, s.least_block)
     if stream != "images":
@@ -124,7 +124,7 @@ def read(stream: str, sample: Sample, s: Beit3Settings, draw: np.random.Generato
 
 
 def texts(given: Sequence[str], s: Beit3Settings) -> dict[str, Tensor]:
-    """`ids` int64 [n, T] of texts without pictures, nothing masked."""
+    """`ids` int64 [n, T] of texts without images, nothing masked."""
     rows = [text_row(caption, s.pair_tokens, s, 0.0, None)["ids"] for caption in given]
     return {"ids": torch.from_numpy(np.stack(rows))}
 

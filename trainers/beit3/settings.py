@@ -5,7 +5,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from septet.trainers.inputs.codes import CodeGrid
-from septet.trainers.settings import Settings
+from septet.trainers.settings.base import Settings
 
 Kind = Literal["images", "texts", "pairs"]
 
@@ -55,7 +55,7 @@ class Beit3Settings(Settings):
     """Path of VQ-KD's weights for codes made while training; `colours` for patches' mean colours,
     which need no weights."""
     masked_patches: int = Field(default=78, gt=0)
-    """Patches that are masked in every picture, exactly."""
+    """Patches that are masked in every image, exactly."""
     least_block: int = Field(default=16, gt=0)
     """Fewest patches in a masked block."""
     masked_words: float = Field(default=0.15, gt=0, lt=1)
@@ -63,7 +63,7 @@ class Beit3Settings(Settings):
     masked_pair_words: float = Field(default=0.5, gt=0, lt=1)
     """Share of the tokens of a pair's text to predict."""
     crop: tuple[float, float] = (0.2, 1.0)
-    """Range of a random crop's area, as a share of the picture, where no view is stored."""
+    """Range of a random crop's area, as a share of the image, where no view is stored."""
     jitter: float = Field(default=0.4, ge=0, le=1)
     """Brightness, contrast and saturation of such a crop are multiplied by factors from
     [1 - jitter, 1 + jitter]."""

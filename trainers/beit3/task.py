@@ -1,4 +1,4 @@
-"""BEiT-3's training: every step has pictures, texts and pairs, a third each, and one loss, what was
+"""BEiT-3's training: every step has images, texts and pairs, a third each, and one loss, what was
 masked (paper, sections 2.2 and 2.3); and the image-text contrastive stage after it."""
 
 import math
@@ -9,13 +9,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from septet.preprocess.columns.base import IMAGE
 from septet.preprocess.shards.reader import Corpus, Sample
 from septet.schemas.columns import ColumnManifest
 from septet.trainers.beit3 import samples, weights
 from septet.trainers.beit3.model import Beit3
 from septet.trainers.beit3.settings import Beit3Settings
 from septet.trainers.inputs.codes import Targets
-from septet.trainers.inputs.members import PICTURE
 from septet.trainers.measures.predictions import Predictions
 from septet.trainers.measures.retrieval import Retrieval
 from septet.trainers.nets.losses import contrastive
@@ -37,22 +37,22 @@ class Beit3Task(Task):
         s, patches = settings, settings.grid**2
         columns = (s.column,) if s.column and self.masked else ()
         pairs = Stream(
-            (PICTURE, "txt"),
+            (IMAGE, "txt"),
             columns,
             (),
             patches + s.pair_tokens,
             1 if self.masked else global_batch,
         )
         if self.masked:
-            images = Stream((PICTURE,), columns, tokens=patches)
+            images = Stream((IMAGE,), columns, tokens=patches)
             texts = Stream(("txt",), tokens=s.text_tokens)
             self.streams = {"images": images, "texts": texts, "pairs": pairs}
-            self.weights = {name: 1.0 for names in LOSSES.values() for name in names}
-            # Experts of language have no part in pictures, nor those of vision in texts.
+            self.loss_weights = {name: 1.0 for names in LOSSES.values() for name in names}
+            # Experts of language have no part in images, nor those of vision in texts.
             self.unused_parameters = True
         else:
-            self.streams, self.weights = {"pairs": pairs}, {"contrastive": 1.0}
-            self.pooled, self.shared = ("image", "text", "scale"), ("scale",)
+            self.streams, self.loss_weights = {"pairs": pairs}, {"contrastive": 1.0}
+            self.pooled, self.scalars = ("image", "text", "scale"), ("scale",)
         self._codes = Targets(settings.code_grid, settings.tokenizer)
 
     def plan(self, seed: int, step: int) -> list[SubBatch]:

@@ -11,7 +11,7 @@ from torch import Tensor
 from septet.preprocess.weights import read_state
 from septet.trainers.beit3.model import Beit3
 from septet.trainers.beit3.settings import UNUSED_ROWS, Beit3Settings
-from septet.trainers.weights import require_fit
+from septet.trainers.weights.fit import require_fit
 
 FILE = "beit3.pth"
 """What `export` writes."""

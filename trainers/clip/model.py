@@ -3,7 +3,7 @@ Supervision", arXiv 2103.00020), parameter for parameter as in OpenAI's release
 (github.com/openai/CLIP, `clip/model.py`): names, shapes, initialisation and outputs are the same,
 but for `logit_scale`, which has one element here and none there.
 
-B batch, T tokens, W width, E width of the shared space, P picture side in pixels.
+B batch, T tokens, W width, E width of the shared space, P image side in pixels.
 """
 
 import math
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from septet.preprocess.tokenizers.clip import VOCABULARY
 from septet.trainers.nets.layers import LayerNorm
-from septet.trainers.settings import Settings
+from septet.trainers.settings.base import Settings
 
 HEAD_WIDTH = 64
 RESNET_STRIDE = 32
@@ -145,7 +145,7 @@ class Transformer(nn.Module):
 
 
 class VisionTransformer(nn.Module):
-    """Image tower: patches, class token, blocks; the class token is the picture."""
+    """Image tower: patches, class token, blocks; the class token is the image."""
 
     def __init__(self, s: ClipSettings, layers: int, patch: int):
         super().__init__()
@@ -159,7 +159,7 @@ class VisionTransformer(nn.Module):
         self.proj = nn.Parameter(scale * torch.randn(s.width, s.embed))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Normalised pictures [B, 3, P, P] to [B, E]."""
+        """Normalised images [B, 3, P, P] to [B, E]."""
         x = self.conv1(x).flatten(2).transpose(1, 2)
         first = self.class_embedding.to(x.dtype).expand(len(x), 1, -1)
         x = torch.cat([first, x], 1) + self.positional_embedding.to(x.dtype)
@@ -168,7 +168,7 @@ class VisionTransformer(nn.Module):
 
 
 class Bottleneck(nn.Module):
-    """ResNet bottleneck that halves the picture by average pooling, after its second convolution
+    """ResNet bottleneck that halves the image by average pooling, after its second convolution
     and in its shortcut."""
 
     def __init__(self, inside: int, width: int, stride: int):
@@ -197,7 +197,7 @@ class Bottleneck(nn.Module):
 
 
 class AttentionPool(nn.Module):
-    """The picture as what its mean attends to."""
+    """The image as what its mean attends to."""
 
     def __init__(self, grid: int, width: int, heads: int, embed: int):
         super().__init__()
@@ -241,7 +241,7 @@ class ModifiedResNet(nn.Module):
         self.attnpool = AttentionPool(s.grid, 32 * w, 32 * w // HEAD_WIDTH, s.embed)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Normalised pictures [B, 3, P, P] to [B, E]."""
+        """Normalised images [B, 3, P, P] to [B, E]."""
         for conv, norm in ((self.conv1, self.bn1), (self.conv2, self.bn2), (self.conv3, self.bn3)):
             x = F.relu(norm(conv(x)))
         x = F.avg_pool2d(x, 2)
@@ -303,7 +303,7 @@ class Clip(nn.Module):
                     nn.init.zeros_(module.bn3.weight)
 
     def encode_image(self, pixels: Tensor) -> Tensor:
-        """Normalised pictures [B, 3, P, P] to unit vectors [B, E]."""
+        """Normalised images [B, 3, P, P] to unit vectors [B, E]."""
         return F.normalize(self.visual(pixels).float(), dim=-1)
 
     def encode_text(self, ids: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ from typing import Any
 from septet.trainers.clip.model import ClipSettings
 from septet.trainers.clip.task import ClipTask
 from septet.trainers.engine.config import OptimizerSettings, TrainSettings
-from septet.trainers.presets import Preset
+from septet.trainers.settings.preset import Preset
 
 
 class ClipPreset(Preset):

@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from septet.preprocess.columns.base import IMAGE
 from septet.preprocess.images.crops import random_box
 from septet.preprocess.shards.reader import Corpus, Sample
 from septet.preprocess.tokenizers.clip import VOCABULARY, clip_tokenizer
@@ -14,11 +15,11 @@ from septet.trainers.clip import weights
 from septet.trainers.clip.model import Bottleneck, Clip, ClipSettings, Transformer
 from septet.trainers.inputs import images
 from septet.trainers.inputs.images import normalise
-from septet.trainers.inputs.members import PICTURE, picture_file, text
+from septet.trainers.inputs.members import image_file, text
 from septet.trainers.measures.retrieval import Retrieval
 from septet.trainers.nets.losses import contrastive
 from septet.trainers.task import Batch, Draw, Evaluator, Gather, Row, Stream, SubBatch, Task
-from septet.trainers.weights import require_fit
+from septet.trainers.weights.fit import require_fit
 
 MAX_LOGIT_SCALE = math.log(100)
 """The temperature's factor is kept at most 100 (paper, section 2.5). The lower bound, 1, is
@@ -28,14 +29,14 @@ open_clip's."""
 class ClipTask(Task):
     """See `septet.trainers.task.Task`."""
 
-    weights = {"contrastive": 1.0}  # noqa: RUF012
+    loss_weights = {"contrastive": 1.0}  # noqa: RUF012
     pooled = ("image", "text", "scale")
-    shared = ("scale",)
+    scalars = ("scale",)
 
     def __init__(self, settings: ClipSettings, global_batch: int):
         self.settings, self.global_batch = settings, global_batch
         tokens = settings.grid**2 + settings.context
-        self.streams = {"pairs": Stream((PICTURE, "txt"), tokens=tokens, distinct=global_batch)}
+        self.streams = {"pairs": Stream((IMAGE, "txt"), tokens=tokens, distinct=global_batch)}
 
     def plan(self, seed: int, step: int) -> list[SubBatch]:
         """One batch of pairs."""
@@ -46,11 +47,11 @@ class ClipTask(Task):
         random crop, see `ClipSettings.crop`."""
         size = self.settings.image_size
         if draw is None:
-            pixels = images.centre(images.decode(picture_file(sample)), size)
+            pixels = images.centre(images.decode(image_file(sample)), size)
         else:
-            picture = images.decode(picture_file(sample), shortest=size)
-            box = random_box(picture.shape[0], picture.shape[1], draw(), self.settings.crop)
-            pixels = images.crop(picture, box, size)
+            image = images.decode(image_file(sample), shortest=size)
+            box = random_box(image.shape[0], image.shape[1], draw(), self.settings.crop)
+            pixels = images.crop(image, box, size)
         if self.settings.vocabulary < VOCABULARY:
             raise ValueError(
                 f"model.vocabulary is {self.settings.vocabulary}, the tokenizer has {VOCABULARY} "

@@ -4,7 +4,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from septet.trainers.presets import Preset
+    from septet.trainers.settings.preset import Preset
 
 MODELS = {
     "clip": "septet.trainers.clip.presets",

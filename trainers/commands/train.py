@@ -42,7 +42,7 @@ def train(
     ] = None,
     zero_shot: Annotated[
         str | None,
-        typer.Option(help="Corpus of labelled pictures (member cls) to classify by description."),
+        typer.Option(help="Corpus of labelled images (member cls) to classify by description."),
     ] = None,
     classes: Annotated[
         Path | None,
@@ -134,7 +134,7 @@ def has_corpus(path: str) -> bool:
 def _user_errors() -> tuple[type[Exception], ...]:
     """What is told without a traceback."""
     try:
-        from septet.trainers.engine.step import NonFiniteError
+        from septet.trainers.engine.update import NonFiniteError
         from septet.trainers.loader.members import StorageError
         from septet.trainers.loader.source import TooManyBadSamplesError
     except ImportError:
@@ -166,8 +166,8 @@ def train_model(
     from septet.preprocess.shards.reader import Corpus
     from septet.trainers.engine.loop import Run, fit
     from septet.trainers.engine.world import world
-    from septet.trainers.settings import override
-    from septet.trainers.weights import told_nearest
+    from septet.trainers.settings.overrides import override
+    from septet.trainers.weights.fit import told_nearest
 
     settings = override(presets[preset], changes)
     task = settings.task()
@@ -273,7 +273,7 @@ def _trackers(wandb: str | None) -> list[Any]:
 
 def _zero_shot(task: Any, corpus: str | None, classes: Path | None) -> list[Any]:
     if (corpus is None) != (classes is None):
-        raise ValueError("--zero-shot and --classes go together: pictures, and their class names")
+        raise ValueError("--zero-shot and --classes go together: images, and their class names")
     if corpus is None or classes is None:
         return []
     from septet.preprocess.shards.reader import Corpus

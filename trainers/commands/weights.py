@@ -36,8 +36,8 @@ def weights(
         import torch
         from safetensors.torch import save_file
 
-        from septet.trainers.settings import override
-        from septet.trainers.weights import told_nearest
+        from septet.trainers.settings.overrides import override
+        from septet.trainers.weights.fit import told_nearest
 
         task = override(presets[preset], changes or []).task()
         with told_nearest(presets, preset):

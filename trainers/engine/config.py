@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from septet.trainers.settings import Settings
+from septet.trainers.settings.base import Settings
 
 
 class OptimizerSettings(Settings):

@@ -18,7 +18,7 @@ def fit(run: Run, world: World, console: Console | None = None) -> int:
     Raises:
         CheckpointError: what is in `run.out` belongs to another run.
         FolderBusyError: another run trains in it.
-        NonFiniteError: see `engine.step`. A checkpoint that was being written is finished.
+        NonFiniteError: see `engine.update`. A checkpoint that was being written is finished.
         TooManyBadSamplesError: see `loader.source`.
     """
     with prepare(run, world, console) as ready, Signals().caught() as signals:

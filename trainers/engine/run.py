@@ -22,7 +22,7 @@ from septet.trainers.engine.metrics import Meter, Reporter, forward_flops
 from septet.trainers.engine.optim import MovingAverage, learning_rate, make_optimizer
 from septet.trainers.engine.parallel import Parallel
 from septet.trainers.engine.resume import Described
-from septet.trainers.engine.step import Update, Updater
+from septet.trainers.engine.update import Update, Updater
 from septet.trainers.engine.world import World
 from septet.trainers.loader.batches import Loader, Progress
 from septet.trainers.loader.kept import read_tombstones

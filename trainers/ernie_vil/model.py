@@ -2,7 +2,7 @@
 Scene Graph", arXiv 2006.16934): ViLBERT's two streams (Lu et al., arXiv 1908.02265), joined by
 co-attention, with the heads of their losses. `weights.py` has the names of the released ones.
 
-B batch, T tokens, R regions, W width of a stream, V the vocabulary. A picture's sequence begins
+B batch, T tokens, R regions, W width of a stream, V the vocabulary. An image's sequence begins
 with [IMG], the mean of its regions, so it is 1 + R long.
 """
 
@@ -82,7 +82,7 @@ class CoLayer(nn.Module):
         return self.text(text, image, image_mask), self.image(image, text, text_mask)
 
 
-class TextStream(nn.Module):
+class TextTower(nn.Module):
     """Embeddings and layers of the text."""
 
     def __init__(self, s: ErnieVilSettings):
@@ -104,7 +104,7 @@ class TextStream(nn.Module):
         return self.drop(self.norm(x))
 
 
-class ImageStream(nn.Module):
+class ImageTower(nn.Module):
     """Embeddings and layers of the regions."""
 
     def __init__(self, s: ErnieVilSettings):
@@ -168,7 +168,7 @@ class ErnieVil(nn.Module):
     def __init__(self, s: ErnieVilSettings):
         super().__init__()
         self.settings = s
-        self.text, self.image = TextStream(s), ImageStream(s)
+        self.text, self.image = TextTower(s), ImageTower(s)
         self.co = nn.ModuleList(CoLayer(s) for _ in s.text_places)
         self.text_pool = nn.Linear(s.text.width, s.co_width)
         self.image_pool = nn.Linear(s.image.width, s.co_width)

@@ -13,9 +13,9 @@ Corpora need the columns `regions`, with class distributions, and `scene-graphs`
 """
 
 from septet.trainers.engine.config import OptimizerSettings, TrainSettings
-from septet.trainers.ernie_vil.settings import ErnieVilSettings, StreamSettings
+from septet.trainers.ernie_vil.settings import ErnieVilSettings, TowerSettings
 from septet.trainers.ernie_vil.task import ErnieVilTask
-from septet.trainers.presets import Preset
+from septet.trainers.settings.preset import Preset
 
 
 class ErnieVilPreset(Preset):
@@ -29,7 +29,7 @@ class ErnieVilPreset(Preset):
         Raises:
             ValueError: an odd number of rows.
         """
-        self.require_even_batches("rows take their neighbours' pictures")
+        self.require_even_batches("rows take their neighbours' images")
         return ErnieVilTask(self.model, self.train.global_batch)
 
 
@@ -53,8 +53,8 @@ PRESETS = {
     "base": ErnieVilPreset(model=ErnieVilSettings(), train=PAPER, optimizer=ADAMW),
     "large": ErnieVilPreset(
         model=ErnieVilSettings(
-            text=StreamSettings(width=1024, layers=24, heads=16, inner=4096),
-            image=StreamSettings(width=1024, layers=6, heads=16, inner=4096),
+            text=TowerSettings(width=1024, layers=24, heads=16, inner=4096),
+            image=TowerSettings(width=1024, layers=6, heads=16, inner=4096),
             co_heads=16, text_places=(18, 19, 20, 21, 22, 23),
         ),
         train=PAPER,
@@ -62,8 +62,8 @@ PRESETS = {
     ),
     "debug": ErnieVilPreset(
         model=ErnieVilSettings(
-            text=StreamSettings(width=96, layers=3, heads=4, inner=384),
-            image=StreamSettings(width=96, layers=2, heads=4, inner=384),
+            text=TowerSettings(width=96, layers=3, heads=4, inner=384),
+            image=TowerSettings(width=96, layers=2, heads=4, inner=384),
             co_width=96, co_heads=4, text_places=(1, 2), image_places=(0, 1), words=256,
             positions=40, vocabulary="scenes", text_tokens=24, most_regions=4, dropout=0.0,
             mismatched=0.3, masked_nodes=0.5, initial_std=0.1,

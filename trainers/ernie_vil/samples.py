@@ -17,13 +17,13 @@ from septet.trainers.inputs.members import text
 from septet.trainers.inputs.wordpieces import tokenizer
 from septet.trainers.task import Batch, Row, SampleError
 
-PICTURE = ("features", "locations", "region_mask")
-"""What a row has of its picture."""
+REGIONS = ("features", "locations", "region_mask")
+"""What a row has of its image."""
 CAPTION = ("ids", "ids_masked", "kinds")
 """What it has of its caption."""
 
 _WHOLE = np.array([0, 0, 1, 1, 1], np.float32)
-"""The location of [IMG]: the whole picture."""
+"""The location of [IMG]: the whole image."""
 
 
 def text_row(sample: Sample, s: ErnieVilSettings, draw: np.random.Generator | None) -> Row:
@@ -171,14 +171,14 @@ def exchange(batch: Batch, s: ErnieVilSettings) -> Batch:
     """
     if len(batch) % 2:
         raise ValueError(
-            "pairs take their neighbours' pictures, so each rank's micro-batch must be even; "
+            "pairs take their neighbours' images, so each rank's micro-batch must be even; "
             f"found {len(batch)} rows: choose other train.global_batch or train.micro_batch"
         )
     data = dict(batch.data)
     mine = torch.arange(len(batch))
     swap = data.pop("swap") & (data["ids"] != data["ids"][mine ^ 1]).any(1)
     source = torch.where(swap, mine ^ 1, mine)
-    for name in PICTURE if s.replace == "regions" else CAPTION:
+    for name in REGIONS if s.replace == "regions" else CAPTION:
         data[name] = data[name][source]
     data["kinds"] = data["kinds"].masked_fill(swap[:, None], NONE)
     data["region_places"] = data["region_places"] & ~swap[:, None]

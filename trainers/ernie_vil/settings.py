@@ -4,10 +4,10 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from septet.trainers.settings import Settings
+from septet.trainers.settings.base import Settings
 
 
-class StreamSettings(Settings):
+class TowerSettings(Settings):
     """Sizes of one stream's Transformer."""
 
     width: int = Field(gt=0)
@@ -17,7 +17,7 @@ class StreamSettings(Settings):
     """Width between the two linear layers of a layer, and of the stream's side of a co-layer."""
 
     @model_validator(mode="after")
-    def _whole_heads(self) -> "StreamSettings":
+    def _whole_heads(self) -> "TowerSettings":
         if self.width % self.heads:
             raise ValueError(f"width {self.width} is no multiple of heads {self.heads}")
         return self
@@ -26,8 +26,8 @@ class StreamSettings(Settings):
 class ErnieVilSettings(Settings):
     """An ERNIE-ViL; the defaults are the published base."""
 
-    text: StreamSettings = StreamSettings(width=768, layers=12, heads=12, inner=3072)
-    image: StreamSettings = StreamSettings(width=1024, layers=6, heads=8, inner=1024)
+    text: TowerSettings = TowerSettings(width=768, layers=12, heads=12, inner=3072)
+    image: TowerSettings = TowerSettings(width=1024, layers=6, heads=8, inner=1024)
     co_width: int = Field(default=1024, gt=0)
     """Width of co-attention and of the pooled vectors."""
     co_heads: int = Field(default=8, gt=0)
@@ -58,7 +58,7 @@ class ErnieVilSettings(Settings):
     text_tokens: int = Field(default=36, ge=3)
     """Length of a caption, [CLS] and [SEP] included."""
     most_regions: int = Field(default=36, gt=0)
-    """Regions of a picture, at most; the first ones are taken."""
+    """Regions of an image, at most; the first ones are taken."""
     regions: str = "regions"
     """Column of regions."""
     graphs: str | None = "scene-graphs"
@@ -76,7 +76,7 @@ class ErnieVilSettings(Settings):
     mismatched: float = Field(default=0.5, ge=0, lt=1)
     """Probability that a pair does not match."""
     replace: Literal["regions", "caption"] = "regions"
-    """What a pair that does not match has of another: ERNIE-ViL replaces the picture, ViLBERT the
+    """What a pair that does not match has of another: ERNIE-ViL replaces the image, ViLBERT the
     caption."""
 
     @model_validator(mode="after")

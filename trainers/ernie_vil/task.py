@@ -21,7 +21,7 @@ from septet.trainers.task import Batch, Draw, Evaluator, Row, Stream, SubBatch, 
 class ErnieVilTask(Task):
     """See `septet.trainers.task.Task`."""
 
-    weights = dict.fromkeys((*KINDS, "region", "match"), 1.0)
+    loss_weights = dict.fromkeys((*KINDS, "region", "match"), 1.0)
 
     def __init__(self, settings: ErnieVilSettings, global_batch: int):
         self.settings, self.global_batch = settings, global_batch
@@ -44,7 +44,7 @@ class ErnieVilTask(Task):
         return samples.read(sample, self.settings, draw() if draw else None)
 
     def exchange(self, batch: Batch) -> Batch:
-        """Some pairs get another one's picture."""
+        """Some pairs get another one's image."""
         return samples.exchange(batch, self.settings)
 
     def build(self) -> nn.Module:
@@ -72,7 +72,7 @@ class ErnieVilTask(Task):
     def forward(self, module: nn.Module, batch: Batch) -> dict[str, Tensor]:
         """See `ErnieVil.forward`; rows without masks give `match` alone."""
         data = batch.data
-        names = (*samples.PICTURE, "kinds", "region_places")
+        names = (*samples.REGIONS, "kinds", "region_places")
         inputs = {name: data[name] for name in names if name in data}
         ids = data["ids_masked"] if "ids_masked" in data else data["ids"]
         found: dict[str, Tensor] = module(ids, data["ids"] != 0, **inputs)
@@ -120,8 +120,8 @@ class ErnieVilTask(Task):
         whole = {"mismatched": 0.0, "masked_nodes": nodes, "shown_words": 0.0, "kept_regions": 0.0}
         pairs = ErnieVilTask(self.settings.model_copy(update=whole), self.global_batch)
         return [
-            Predictions(pairs, ["pairs"], held_out, pairs.told, picture=samples.PICTURE),
-            Matching(self, "pairs", held_out, samples.PICTURE),
+            Predictions(pairs, ["pairs"], held_out, pairs.told, image=samples.REGIONS),
+            Matching(self, "pairs", held_out, samples.REGIONS),
         ]
 
     def told(self, batch: Batch) -> dict[str, Tensor]:

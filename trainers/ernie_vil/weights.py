@@ -17,7 +17,7 @@ from septet.preprocess.weights import read_state
 from septet.trainers.ernie_vil.model import ErnieVil
 from septet.trainers.ernie_vil.paddle import read_folder, read_npz, write_variable
 from septet.trainers.ernie_vil.settings import ErnieVilSettings
-from septet.trainers.weights import MisfitError, require_fit
+from septet.trainers.weights.fit import MisfitError, require_fit
 
 Form = Literal["paddle", "vilbert"]
 

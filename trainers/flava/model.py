@@ -94,9 +94,9 @@ class ImageEncoder(Encoder):
         """States before `norm`.
 
         Args:
-            pixels: Normalised pictures [B, 3, P, P].
+            pixels: Normalised images [B, 3, P, P].
             mask: bool [B, N], patches that give way to the mask token.
-            both: Run pictures without mask, too; they come first.
+            both: Run images without mask, too; they come first.
 
         Returns:
             [B, 1 + N, W], or [2 B, 1 + N, W].
@@ -165,7 +165,7 @@ class MaskedHead(nn.Module):
 
 
 class MatchHead(nn.Module):
-    """Whether picture and text belong together."""
+    """Whether image and text belong together."""
 
     def __init__(self, width: int):
         super().__init__()
@@ -185,8 +185,8 @@ class Flava(nn.Module):
         self.settings = s
         wide = s.fusion.width
         self.image, self.text, self.fusion = ImageEncoder(s), TextEncoder(s), FusionEncoder(s)
-        self.image_projection = nn.Linear(s.image.width, s.shared)
-        self.text_projection = nn.Linear(s.text.width, s.shared)
+        self.image_projection = nn.Linear(s.image.width, s.embed)
+        self.text_projection = nn.Linear(s.text.width, s.embed)
         self.image_to_fusion = nn.Linear(s.image.width, wide)
         self.text_to_fusion = nn.Linear(s.text.width, wide)
         self.logit_scale = nn.Parameter(torch.full((1,), math.log(1 / 0.07)))
@@ -208,10 +208,10 @@ class Flava(nn.Module):
         return ways[kind](**inputs)
 
     def images(self, pixels: Tensor, patch_mask: Tensor) -> dict[str, Tensor]:
-        """Pictures alone: `mim` [n, codes], scores at the masked patches.
+        """Images alone: `mim` [n, codes], scores at the masked patches.
 
         Args:
-            pixels: Normalised pictures [B, 3, P, P].
+            pixels: Normalised images [B, 3, P, P].
             patch_mask: bool [B, N], patches to hide and to predict.
         """
         x = self.image(pixels, patch_mask)[:, 1:]
@@ -234,7 +234,7 @@ class Flava(nn.Module):
         self, pixels: Tensor, patch_mask: Tensor, patch_places: Tensor, ids: Tensor,
         ids_masked: Tensor, text_mask: Tensor, word_places: Tensor,
     ) -> dict[str, Tensor]:  # fmt: skip
-        """Pictures with texts: `image`, `text` [B, E] and `scale` [1] as in `vectors`, of the
+        """Images with texts: `image`, `text` [B, E] and `scale` [1] as in `vectors`, of the
         unmasked pair; `mmm_image` [n, codes], `mmm_text` [m, words] and `itm` [B, 2] of the pair
         with both sides masked. Arguments as above; `patch_places` bool [B, N] are the patches to
         predict among those hidden, `ids` int64 [B, T]."""

@@ -8,11 +8,11 @@ from septet.trainers.task import Batch
 def exchange_texts(batch: Batch) -> Batch:
     """Neighbours, rows 2k and 2k + 1, exchange their texts where `swap` of row 2k says so.
 
-    So every text stays in the batch once, and no text becomes right for two pictures, which the
+    So every text stays in the batch once, and no text becomes right for two images, which the
     contrastive loss would take for an error.
 
     Returns:
-        The batch without `swap`, with `match` int64 [B], 1 where picture and text belong together
+        The batch without `swap`, with `match` int64 [B], 1 where image and text belong together
         (texts that are equal do), and `patch_places` bool [B, N], the masked patches of those;
         `word_places` is emptied for the others.
 

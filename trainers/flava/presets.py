@@ -1,7 +1,7 @@
 """FLAVA's sizes and recipes.
 
 `base` is the published model and recipe (paper, sections 3.3 to 3.5, appendices A and B.1):
-batches of 8,192, each of one kind, 0.70 pairs, 0.15 pictures alone, 0.15 texts alone; 214,000
+batches of 8,192, each of one kind, 0.70 pairs, 0.15 images alone, 0.15 texts alone; 214,000
 steps, which come to 150,000 of pairs. Both encoders start from unimodal training:
 
     torchrun --nproc-per-node 8 -m septet train flava corpora/pairs images=corpora/imagenet \\
@@ -26,7 +26,7 @@ right. Its codes are patches' mean colours, its vocabulary the words of scenes' 
 from septet.trainers.engine.config import OptimizerSettings, TrainSettings
 from septet.trainers.flava.settings import EncoderSettings, FlavaSettings, Shares
 from septet.trainers.flava.task import FlavaTask
-from septet.trainers.presets import Preset
+from septet.trainers.settings.preset import Preset
 
 
 class FlavaPreset(Preset):
@@ -88,7 +88,7 @@ PRESETS = {
     "10b": _scaled(64, 40, 2048, 10_240),
     "debug": FlavaPreset(
         model=FlavaSettings(
-            image=_SMALL, text=_SMALL, fusion=_SMALL, shared=64, image_size=64, codes=512,
+            image=_SMALL, text=_SMALL, fusion=_SMALL, embed=64, image_size=64, codes=512,
             words=256, positions=32, vocabulary="scenes", pair_tokens=24, text_tokens=24,
             column=None, tokenizer="colours", masked_patches=6, least_block=2, mismatched=0.3,
             initial_std=0.1,

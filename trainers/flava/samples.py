@@ -14,7 +14,7 @@ from septet.trainers.flava.model import CHANNELS
 from septet.trainers.flava.settings import FlavaSettings
 from septet.trainers.inputs import images
 from septet.trainers.inputs.masks import block_mask, choose_words, hide_words
-from septet.trainers.inputs.members import picture_file, text
+from septet.trainers.inputs.members import image_file, text
 from septet.trainers.inputs.wordpieces import tokenizer
 from septet.trainers.task import Batch, Row, SampleError
 
@@ -47,40 +47,40 @@ def text_row(
     return {"ids": ids, "ids_masked": masked, "word_places": places}
 
 
-def picture_row(sample: Sample, s: FlavaSettings, draw: np.random.Generator | None) -> Row:
+def image_row(sample: Sample, s: FlavaSettings, draw: np.random.Generator | None) -> Row:
     """`pixels` uint8 [P, P, 3], and where codes are wanted `codes` int64 [N] of the same view, or
     the view's `code_pixels` uint8 [8 grid, 8 grid, 3].
 
     With a column one of its views is drawn (without `draw`: the one for evaluation). Else it is a
-    random crop of 90 to 100 % of the area, or without `draw` the whole picture, made square.
+    random crop of 90 to 100 % of the area, or without `draw` the whole image, made square.
 
     Raises:
-        SampleError: the picture cannot be decoded, or the column is another picture's.
+        SampleError: the image cannot be decoded, or the column is another image's.
     """
-    data = picture_file(sample)
+    data = image_file(sample)
     stored = sample.get(s.column, b"") if s.column else b""
     if s.column and stored:
         return s.code_grid.stored_view(data, stored, s.column, s.image_size, draw)
     if s.column and draw:
         raise SampleError(f"column {s.column} has no value")
-    picture = images.decode(data, shortest=s.image_size if draw else 0)
-    height, width = picture.shape[:2]
+    image = images.decode(data, shortest=s.image_size if draw else 0)
+    height, width = image.shape[:2]
     box = (0, 0, width, height) if draw is None else random_box(height, width, draw)
-    row: Row = {"pixels": look(picture, View(box), s.image_size)}
+    row: Row = {"pixels": look(image, View(box), s.image_size)}
     if draw is not None:
-        row["code_pixels"] = look(picture, View(box), s.code_grid.side, "lanczos")
+        row["code_pixels"] = look(image, View(box), s.code_grid.side, "lanczos")
     return row
 
 
 def read(stream: str, sample: Sample, s: FlavaSettings, draw: np.random.Generator | None) -> Row:
-    """A sample as model inputs: `picture_row` and `text_row`, as far as the stream has them.
+    """A sample as model inputs: `image_row` and `text_row`, as far as the stream has them.
 
     With `draw` there is `patch_mask` bool [N], too, and for pairs `swap` bool [], see
     `negatives`.
     """
     row = Row()
     if stream != "texts":
-        row |= picture_row(sample, s, draw)
+        row |= image_row(sample, s, draw)
         if draw:
             mask = block_mask(draw, s.grid, s.masked_patches, s.least_block)
             row["patch_mask"] = mask
@@ -96,7 +96,7 @@ def read(stream: str, sample: Sample, s: FlavaSettings, draw: np.random.Generato
 
 
 def texts(given: Sequence[str], s: FlavaSettings) -> dict[str, Tensor]:
-    """`ids` int64 [n, T] of texts without pictures, nothing masked."""
+    """`ids` int64 [n, T] of texts without images, nothing masked."""
     rows = [text_row(caption, s.pair_tokens, s, None)["ids"] for caption in given]
     return {"ids": torch.from_numpy(np.stack(rows))}
 
@@ -106,9 +106,9 @@ def example(stream: str, rows: int, s: FlavaSettings) -> Batch:
     pixels = torch.empty(rows, s.image_size, s.image_size, CHANNELS, dtype=torch.uint8)
     patches = torch.zeros(rows, s.grid**2).bool()
     ids = torch.zeros(rows, s.pair_tokens if stream == "pairs" else s.text_tokens).long()
-    picture = {"pixels": pixels, "patch_mask": patches, "patch_places": patches}
+    image = {"pixels": pixels, "patch_mask": patches, "patch_places": patches}
     text = {"ids": ids, "ids_masked": ids, "word_places": ids.bool()}
-    data = {"pairs": {**picture, **text}, "images": picture, "texts": text}
+    data = {"pairs": {**image, **text}, "images": image, "texts": text}
     return Batch(stream, data[stream])
 
 

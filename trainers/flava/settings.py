@@ -5,7 +5,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from septet.trainers.inputs.codes import CodeGrid
-from septet.trainers.settings import Settings
+from septet.trainers.settings.base import Settings
 
 Kind = Literal["pairs", "images", "texts"]
 
@@ -41,7 +41,7 @@ class FlavaSettings(Settings):
     text: EncoderSettings = EncoderSettings()
     fusion: EncoderSettings = EncoderSettings(layers=6)
     """The multimodal encoder."""
-    shared: int = Field(default=768, gt=0)
+    embed: int = Field(default=768, gt=0)
     """Width of the contrastive space."""
     image_size: int = Field(default=224, gt=0)
     patch: int = Field(default=16, gt=0)
@@ -72,7 +72,7 @@ class FlavaSettings(Settings):
     """Path of the dVAE's weights for codes made while training; `colours` for patches' mean
     colours, which need no weights."""
     masked_patches: int = Field(default=75, gt=0)
-    """Most patches that are masked in a picture."""
+    """Most patches that are masked in an image."""
     least_block: int = Field(default=16, gt=0)
     """Fewest patches in a masked block."""
     masked_words: float = Field(default=0.15, gt=0, lt=1)

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from septet.preprocess.columns.base import IMAGE
 from septet.preprocess.shards.reader import Corpus, Sample
 from septet.schemas.columns import ColumnManifest
 from septet.trainers.draws import generator
@@ -17,7 +18,6 @@ from septet.trainers.flava.model import Encoder, Flava
 from septet.trainers.flava.negatives import exchange_texts
 from septet.trainers.flava.settings import FlavaSettings
 from septet.trainers.inputs.codes import Targets
-from septet.trainers.inputs.members import PICTURE
 from septet.trainers.measures.predictions import Predictions
 from septet.trainers.measures.retrieval import Retrieval
 from septet.trainers.nets.losses import contrastive
@@ -29,9 +29,9 @@ LOSSES = ("contrastive", "itm", "mmm_image", "mmm_text", "mim", "mlm")
 class FlavaTask(Task):
     """See `septet.trainers.task.Task`."""
 
-    weights = dict.fromkeys(LOSSES, 1.0)
+    loss_weights = dict.fromkeys(LOSSES, 1.0)
     pooled = ("image", "text", "scale")
-    shared = ("scale",)
+    scalars = ("scale",)
     unused_parameters = True
 
     def __init__(self, settings: FlavaSettings, global_batch: int):
@@ -40,8 +40,8 @@ class FlavaTask(Task):
         s, patches = settings, settings.grid**2
         columns = (s.column,) if s.column else ()
         streams = {
-            "pairs": Stream((PICTURE, "txt"), columns, (), patches + s.pair_tokens, global_batch),
-            "images": Stream((PICTURE,), columns, tokens=patches),
+            "pairs": Stream((IMAGE, "txt"), columns, (), patches + s.pair_tokens, global_batch),
+            "images": Stream((IMAGE,), columns, tokens=patches),
             "texts": Stream(("txt",), tokens=s.text_tokens),
         }
         self.streams = {kind: streams[kind] for kind in self._shares}

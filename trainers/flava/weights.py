@@ -17,7 +17,7 @@ from torch import Tensor
 from septet.preprocess.weights import read_state
 from septet.trainers.flava.model import Flava
 from septet.trainers.flava.settings import EncoderSettings, FlavaSettings
-from septet.trainers.weights import SHOWN, MisfitError, require_fit
+from septet.trainers.weights.fit import SHOWN, MisfitError, require_fit
 
 Form = Literal["hf", "torchmultimodal"]
 
@@ -317,7 +317,7 @@ def hugging_face_config(s: FlavaSettings) -> dict[str, Any]:
         "architectures": ["FlavaForPreTraining"],
         "model_type": "flava",
         "hidden_size": s.fusion.width,
-        "projection_dim": s.shared,
+        "projection_dim": s.embed,
         "layer_norm_eps": s.head_norm_eps,
         "init_codebook": False,
         "image_config": {

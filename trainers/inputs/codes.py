@@ -20,7 +20,7 @@ COLOURS = "colours"
 
 
 class Tokenizer(Protocol):
-    """Pictures to codes."""
+    """Images to codes."""
 
     codebook_size: int
     stride: int
@@ -49,12 +49,12 @@ class MeanColours:
 
 @dataclass(frozen=True)
 class CodeGrid:
-    """What codes a model predicts of a picture."""
+    """What codes a model predicts of an image."""
 
     kind: Literal["dvae", "vqkd"]
     """Whose they are."""
     stride: int
-    """Pixels on each axis of a code, in the picture that the tokenizer sees."""
+    """Pixels on each axis of a code, in the image that the tokenizer sees."""
     grid: int
     """Codes on each axis: as many as patches."""
     codes: int
@@ -62,7 +62,7 @@ class CodeGrid:
 
     @property
     def side(self) -> int:
-        """Of the picture that the tokenizer sees, pixels."""
+        """Of the image that the tokenizer sees, pixels."""
         return self.stride * self.grid
 
     def tokenizer(self, name: str, device: torch.device) -> Tokenizer:
@@ -108,7 +108,7 @@ class CodeGrid:
 
     def stored_view(
         self,
-        picture_file: bytes,
+        image_file: bytes,
         value: bytes,
         column: str,
         side: int,
@@ -118,22 +118,22 @@ class CodeGrid:
         [grid * grid], row by row.
 
         Args:
-            picture_file: The sample's picture.
+            image_file: The sample's image.
             value: Its value of the column.
             column: Name of the column.
-            side: Of the picture that the model sees, pixels.
+            side: Of the image that the model sees, pixels.
             draw: Draws one of the random views; None takes the one for evaluation.
 
         Raises:
             ValueError: the codes are not the model's, by grid or size of the codebook.
-            SampleError: the picture cannot be decoded, or the value is another picture's.
+            SampleError: the image cannot be decoded, or the value is another image's.
         """
         found = view_codes(value, None if draw is None else int(draw.integers(2**31)))
         codes = found.codes.astype(np.int64)
         self._fits(column, codes.shape, codes.max())
         try:
-            found.require(picture_file)
-            pixels = found.pixels(images.decode(picture_file), side)
+            found.require(image_file)
+            pixels = found.pixels(images.decode(image_file), side)
         except SampleError:
             raise
         except ValueError as error:

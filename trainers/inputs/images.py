@@ -19,7 +19,7 @@ Colour = tuple[float, float, float]
 
 MEAN = (0.48145466, 0.4578275, 0.40821073)
 STD = (0.26862954, 0.26130258, 0.27577711)
-"""Of RGB in [0, 1], over CLIP's training pictures; FLAVA takes the same."""
+"""Of RGB in [0, 1], over CLIP's training images; FLAVA takes the same."""
 
 
 def decode(data: bytes, shortest: int = 0) -> Pixels:
@@ -39,11 +39,11 @@ def decode(data: bytes, shortest: int = 0) -> Pixels:
         raise SampleError(f"image cannot be used: {error}") from error
 
 
-def crop(picture: Pixels, box: Box, side: int) -> Pixels:
-    """A part of a picture, resized to `side` x `side`: bicubic with antialiasing, Pillow's pixels
+def crop(image: Pixels, box: Box, side: int) -> Pixels:
+    """A part of an image, resized to `side` x `side`: bicubic with antialiasing, Pillow's pixels
     give or take 1, in a fifth of its time."""
     x0, y0, x1, y1 = box
-    part = picture[y0:y1, x0:x1]
+    part = image[y0:y1, x0:x1]
     if part.shape[:2] == (side, side):
         return np.ascontiguousarray(part)
     # Torch would warn of memory that may not be written, though nothing is.
@@ -53,20 +53,20 @@ def crop(picture: Pixels, box: Box, side: int) -> Pixels:
     return np.ascontiguousarray(found.permute(0, 2, 3, 1)[0].numpy())
 
 
-def centre(picture: Pixels, side: int) -> Pixels:
+def centre(image: Pixels, side: int) -> Pixels:
     """The published evaluation view: shorter side to `side` (by Pillow, to the bit), then the
     middle `side` x `side`."""
-    height, width = picture.shape[:2]
+    height, width = image.shape[:2]
     if min(height, width) != side:
         factor = side / min(height, width)
         size = (
             side if width <= height else int(factor * width),
             side if height <= width else int(factor * height),
         )
-        picture = np.array(Image.fromarray(picture).resize(size, Image.Resampling.BICUBIC))
-        height, width = picture.shape[:2]
+        image = np.array(Image.fromarray(image).resize(size, Image.Resampling.BICUBIC))
+        height, width = image.shape[:2]
     y, x = round((height - side) / 2), round((width - side) / 2)
-    return np.ascontiguousarray(picture[y : y + side, x : x + side])
+    return np.ascontiguousarray(image[y : y + side, x : x + side])
 
 
 def normalise(pixels: Tensor, mean: Colour = MEAN, std: Colour = STD) -> Tensor:

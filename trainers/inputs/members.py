@@ -4,13 +4,11 @@ from septet.preprocess.columns.base import IMAGE
 from septet.preprocess.shards.reader import Sample
 from septet.trainers.task import SampleError
 
-PICTURE = IMAGE
-"""As `task.Stream` names it."""
 _EXTENSIONS = IMAGE.split("|")
 
 
-def picture_file(sample: Sample) -> bytes:
-    """The bytes of the sample's picture; the stream must ask for one."""
+def image_file(sample: Sample) -> bytes:
+    """The bytes of the sample's image; the stream must ask for one."""
     return next(sample[ext] for ext in _EXTENSIONS if ext in sample)
 
 

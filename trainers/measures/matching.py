@@ -15,7 +15,7 @@ from septet.trainers.task import Batch, Task
 class Matching:
     """Whether a model that scores whole pairs tells which belong together.
 
-    In groups of `group` samples every caption is scored with every picture. Figures: `accuracy`,
+    In groups of `group` samples every caption is scored with every image. Figures: `accuracy`,
     the share of right answers to the pairs that match and as many that do not (chance 0.5); recall
     at 1, 5 and 10 of both directions within the group, by the odds of a match (chance is
     k / group).
@@ -28,7 +28,7 @@ class Matching:
         task: Task,
         stream: str,
         corpus: Corpus,
-        picture: Sequence[str],
+        image: Sequence[str],
         samples: int = 256,
         group: int = 32,
     ):
@@ -37,11 +37,11 @@ class Matching:
             task: Its output `match` [B, 2] scores "they match" and "they do not".
             stream: The stream of pairs.
             corpus: Whose samples are read.
-            picture: What a row has of its picture.
+            image: What a row has of its image.
             samples: How many at most; the last group may lack some.
-            group: Captions that are scored with each picture.
+            group: Captions that are scored with each image.
         """
-        self._task, self._picture, self._group = task, picture, group
+        self._task, self._image, self._group = task, image, group
         self._parts = parts(task, stream, corpus, samples, group)
 
     def __call__(self, module: nn.Module, device: torch.device) -> dict[str, float]:
@@ -63,12 +63,12 @@ class Matching:
         return {name: value / count for name, value in sums.items()}
 
     def _scores(self, module: nn.Module, group: Batch, device: torch.device) -> Iterator[Tensor]:
-        """Scores [n, 2] of each caption with all pictures of its group; then the last caption's
+        """Scores [n, 2] of each caption with all images of its group; then the last caption's
         again, so that every group takes as many forward passes."""
         for i in range(self._group):
             i = min(i, len(group) - 1)
             data = {
-                name: x if name in self._picture else x[i : i + 1].expand_as(x)
+                name: x if name in self._image else x[i : i + 1].expand_as(x)
                 for name, x in group.data.items()
             }
             outputs = self._task.forward(module, Batch(group.kind, data).to(device))

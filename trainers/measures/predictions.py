@@ -16,8 +16,8 @@ class Predictions:
 
     Rows are read as for training, with randomness that is a function of the key. Figures: the
     share of right predictions by name, in [0, 1]; under `NAME_commonest` that of always saying
-    the commonest answer; and for rows with pictures, under `NAME_other_picture`, the first with
-    each row seeing its neighbour's picture: what is known without the picture.
+    the commonest answer; and for rows with images, under `NAME_other_image`, the first with
+    each row seeing its neighbour's image: what is known without the image.
     """
 
     name = "predictions"
@@ -30,7 +30,7 @@ class Predictions:
         labels: Callable[[Batch], Mapping[str, Tensor]],
         samples: int = 512,
         batch: int = 64,
-        picture: Sequence[str] = ("pixels",),
+        image: Sequence[str] = ("pixels",),
     ):
         """
         Args:
@@ -40,9 +40,9 @@ class Predictions:
             labels: From a batch to int64 [n] for each of the outputs to compare.
             samples: How many rows of each kind at most.
             batch: Rows at once; even, as tasks may join rows in pairs.
-            picture: What a row has of its picture.
+            image: What a row has of its image.
         """
-        self._task, self._labels, self._picture = task, labels, picture
+        self._task, self._labels, self._image = task, labels, image
         self._parts = []
         for stream in streams:
             for part in parts(task, stream, corpus, samples, batch, drawn=True):
@@ -57,9 +57,9 @@ class Predictions:
         for part in self._parts:
             batch = part.batch.to(device)
             views = {"": batch}
-            if all(name in batch.data for name in self._picture):
-                other = {name: batch.data[name].roll(1, 0) for name in self._picture}
-                views["_other_picture"] = Batch(batch.kind, {**batch.data, **other})
+            if all(name in batch.data for name in self._image):
+                other = {name: batch.data[name].roll(1, 0) for name in self._image}
+                views["_other_image"] = Batch(batch.kind, {**batch.data, **other})
             labels = self._labels(batch) if part.counts else {}
             for name, expected in labels.items():
                 answers.setdefault(name, Counter()).update(expected.tolist())

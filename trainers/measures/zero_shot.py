@@ -40,11 +40,11 @@ class ZeroShot:
         Args:
             task: One that implements `texts`.
             stream: The stream whose image member is read.
-            corpus: Labelled pictures.
+            corpus: Labelled images.
             classes: Names, in the order of the numbers.
             templates: Descriptions; `{}` stands for the name.
-            samples: How many pictures at most.
-            batch: Pictures or texts at once.
+            samples: How many images at most.
+            batch: Images or texts at once.
 
         Raises:
             ValueError: a template without `{}`, or a label that is no class's number.

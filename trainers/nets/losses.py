@@ -10,8 +10,8 @@ from septet.trainers.task import Gather
 def contrastive(
     image: Tensor, text: Tensor, scale: Tensor, gather: Gather, kept: Tensor | None = None
 ) -> Tensor:
-    """Half the cross-entropy of each picture among all texts, half that of each text among all
-    pictures (CLIP: Radford et al., arXiv 2103.00020, figure 3).
+    """Half the cross-entropy of each image among all texts, half that of each text among all
+    images (CLIP: Radford et al., arXiv 2103.00020, figure 3).
 
     Args:
         image: This rank's unit vectors [B, E].

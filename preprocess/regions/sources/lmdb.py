@@ -1,6 +1,6 @@
 """Regions in an LMDB file: ViLBERT's (jiasenlu/vilbert_beta, facebookresearch/vilbert-multi-task).
 
-Under each picture's id lies a pickled dict: `image_w`, `image_h`, `num_boxes`, base64 float32
+Under each image's id lies a pickled dict: `image_w`, `image_h`, `num_boxes`, base64 float32
 `boxes` (corners, pixels) and `features`, and in pretraining files `cls_prob` [n, 1 + classes], an
 array or base64 float32. Pickles are read as plain data (see `unpickle`).
 """

@@ -1,4 +1,4 @@
-"""Regions in a folder of npz files, one a picture: MILVLG/bottom-up-attention.pytorch's.
+"""Regions in a folder of npz files, one an image: MILVLG/bottom-up-attention.pytorch's.
 
 Arrays: `x` [n, 2048], `bbox` [n, 4] (corners, pixels), `num_bbox`, `image_h`, `image_w`, and
 `info`, a pickled dict with `objects_id`, `objects_conf` and, of models with attributes, `attrs_id`

@@ -1,4 +1,4 @@
-"""One picture's regions as a file holds them, and how a sample finds its own."""
+"""One image's regions as a file holds them, and how a sample finds its own."""
 
 import base64
 import binascii
@@ -24,7 +24,7 @@ class RecordError(ValueError):
 
 @dataclass(frozen=True)
 class Record:
-    """Regions with the size of the picture that they were found on."""
+    """Regions with the size of the image that they were found on."""
 
     detections: Detections
     width: float
@@ -74,7 +74,7 @@ def record(
     Args:
         features: [n, 2048].
         boxes: [n, 4], corners in pixels.
-        width: Of the picture, pixels.
+        width: Of the image, pixels.
         height: Likewise.
         probs: [n, 1 + classes], background first. Without labels and scores, these are the
             likeliest class but background and its probability.
@@ -102,7 +102,7 @@ def record(
     except (TypeError, ValueError, OverflowError) as error:
         raise RecordError(str(error)) from error
     if not (0 < wide < np.inf and 0 < high < np.inf):
-        raise RecordError(f"a picture of {wide:g} x {high:g} pixels")
+        raise RecordError(f"an image of {wide:g} x {high:g} pixels")
     if corners.ndim != 2 or corners.shape[1] != 4:
         raise RecordError(f"boxes are {list(corners.shape)}, expected [n, 4]")
     n = len(corners)
@@ -119,7 +119,7 @@ def record(
             raise RecordError(f"{name} hold values that are not finite")
     shares = corners / np.array([wide, high] * 2, np.float32)
     if n and (shares.min() < -0.02 or shares.max() > 1.02):
-        raise RecordError(f"boxes reach {corners.max():g} in a picture of {wide:g} x {high:g}")
+        raise RecordError(f"boxes reach {corners.max():g} in an image of {wide:g} x {high:g}")
     if (shares[:, 2:] < shares[:, :2]).any():
         raise RecordError("boxes are no corners x0, y0, x1, y1")
     distribution = optional["probs"]

@@ -120,7 +120,7 @@ class Drawn(Column):
             marks=[Mark((0.25, 0.5, 0.75, 1.0), HOSTILE)],
             nodes=["man", "horse", HOSTILE],
             edges=[(0, "ride", 1), (2, HOSTILE, 0)],
-            picture=out.getvalue(),
+            image=out.getvalue(),
             lines=[HOSTILE],
         )
 

@@ -16,7 +16,7 @@ from septet.preprocess.annotators.codes import decoded
 from septet.preprocess.codes.dvae import Dvae, DvaeSettings
 from septet.preprocess.codes.load import load_tokenizer
 from septet.preprocess.codes.views import view_codes
-from septet.preprocess.columns.images import read_picture
+from septet.preprocess.columns.images import read_image
 from septet.preprocess.columns.reader import ColumnShardReader
 from septet.preprocess.columns.registry import make_column
 from septet.preprocess.shards.reader import Corpus
@@ -94,7 +94,7 @@ class Views(Texts):
     def read(self, stream, sample, draw):
         epoch = None if draw is None else int(draw().integers(1000))
         found = view_codes(sample["codes"], epoch)
-        picture = read_picture(sample["png"])
+        picture = read_image(sample["png"])
         pixels = torch.from_numpy(found.pixels(picture, 112, "lanczos")).permute(2, 0, 1)
         return {
             "pixels": found.pixels(picture, 224),
@@ -127,7 +127,7 @@ def test_a_trainer_reads_an_epochs_view(annotated: Path, dvae: str) -> None:
 def test_the_report_shows_codes(annotated: Path, vqgan: str) -> None:
     live = make_column("codes", {"weights": vqgan, "size": 64, "augmentation": "ofa"})
     codes, infill = column_views(Corpus(str(annotated)), {"infill": live}, 7)
-    assert (codes.reasons, codes.values) == ([("picture", 1)], SAMPLES - 1)
+    assert (codes.reasons, codes.values) == ([("image", 1)], SAMPLES - 1)
     assert all(view.beside for view in (*codes.shown, *infill.shown))
     assert [mark.label for mark in codes.shown[0].marks] == ["view 0", "view 1", "view 2"]
     assert "14 x 14 codes" in codes.shown[0].lines[0]

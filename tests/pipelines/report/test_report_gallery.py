@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from septet.pipelines.report.gallery import open_image, sample_pictures, thumbnail
+from septet.pipelines.report.gallery import open_image, sample_cards, thumbnail
 from septet.preprocess.shards.reader import Corpus
 from tests.pipelines.report.corpora import picture
 
@@ -77,12 +77,12 @@ def test_what_cannot_be_shown_is_a_value_error(data):
 
 def test_samples_are_drawn_once_each_and_equally_for_equal_seeds(truth):
     corpus = Corpus(truth.path)
-    drawn = sample_pictures(corpus, 50, seed=7)
-    assert drawn == sample_pictures(corpus, 50, seed=7)
+    drawn = sample_cards(corpus, 50, seed=7)
+    assert drawn == sample_cards(corpus, 50, seed=7)
     keys = [one.key for one in drawn]
     assert len(set(keys)) == 50
     assert keys == sorted(keys)
-    assert keys != [one.key for one in sample_pictures(corpus, 50, seed=8)]
+    assert keys != [one.key for one in sample_cards(corpus, 50, seed=8)]
     rows = {row["key"]: row for row in truth.rows}
     for one in drawn:
         row = rows[one.key]
@@ -90,4 +90,4 @@ def test_samples_are_drawn_once_each_and_equally_for_equal_seeds(truth):
             row["caption"], row["language"], row["width"], row["height"],
         )  # fmt: skip
         assert (one.thumbnail is None) == (row["_image"] == b"not a picture")
-    assert len(sample_pictures(corpus, 500, seed=7)) == 180
+    assert len(sample_cards(corpus, 500, seed=7)) == 180

@@ -11,7 +11,7 @@ from septet.preprocess.codes.augment import RECIPES, fixed_view
 from septet.preprocess.codes.load import load_tokenizer
 from septet.preprocess.codes.views import code_pixels, look, unpack_view
 from septet.preprocess.columns.base import Item, NoValue
-from septet.preprocess.columns.images import read_picture
+from septet.preprocess.columns.images import read_image
 from septet.preprocess.columns.members import check_member, pack_arrays, unpack_arrays
 from septet.preprocess.synthetic.scenes import make_scene, render
 from tests.preprocess.codes.oracles import FOLDER, Oracle
@@ -80,7 +80,7 @@ def test_a_trainer_gets_the_same_codes_online(weights, settings):
         check_member(value.data, made.member)
         made.check(value.data)
         arrays = unpack_arrays(value.data)
-        picture = Image.fromarray(read_picture(item.image))
+        picture = Image.fromarray(read_image(item.image))
         for number in range(settings.get("views", 1)):
             view = unpack_view(arrays, number)
             seen = code_pixels(picture, view, notes["view_pixels"], notes["resample"], middle)
@@ -110,9 +110,9 @@ def test_one_broken_picture_spoils_no_other(weights):
     made = column(weights)
     good = made.annotate(items(8))
     bad = {
-        1: (b"", "picture"),
-        3: (file(3)[:300], "picture"),
-        4: (b"GIF89a" + bytes(40), "picture"),
+        1: (b"", "image"),
+        3: (file(3)[:300], "image"),
+        4: (b"GIF89a" + bytes(40), "image"),
         6: (None, "no_image"),
     }
     mixed = items(8)
@@ -136,7 +136,7 @@ def test_giant_and_thin_pictures(weights):
     giant, line = made.annotate(
         [Item("a", {"png": out.getvalue()}, {}), Item("b", {"png": thin.getvalue()}, {})]
     )
-    assert giant == NoValue("picture", "too_many_pixels: 20000x20000")
+    assert giant == NoValue("image", "too_many_pixels: 20000x20000")
     check_member(line.data, made.member)
 
 
@@ -151,7 +151,7 @@ def test_damaged_files_are_values_or_reasons(weights):
             data[int(draw.integers(len(data)))] = int(draw.integers(256))
         damaged.append(Item(str(i), {"jpg": bytes(data)}, {}))
     prepared = [made._open(item) for item in damaged]
-    assert {x.reason for x in prepared if isinstance(x, NoValue)} == {"picture"}
+    assert {x.reason for x in prepared if isinstance(x, NoValue)} == {"image"}
 
 
 def test_views_are_drawn_by_key_and_seed(weights):
@@ -180,7 +180,7 @@ def test_view_0_may_be_the_evaluation_view(weights):
 def test_a_trainers_own_pixels_are_those_of_the_view(weights):
     made = column(weights, augmentation="beit", jitter=0.4)
     item = items(1)[0]
-    picture = Image.fromarray(read_picture(item.image))
+    picture = Image.fromarray(read_image(item.image))
     prepared = made.prepare(item, picture)
     view = unpack_view(unpack_arrays(made.annotate([item])[0].data), 0)
     assert np.array_equal(look(picture, view, 64, "lanczos"), prepared.pixels[0])
@@ -250,7 +250,7 @@ def test_drawings(weights):
     made = column(weights, augmentation="beit", views=2)
     data = made.annotate(items(1))[0].data
     drawing = made.drawing(data)
-    with Image.open(io.BytesIO(drawing.picture)) as decoded:
+    with Image.open(io.BytesIO(drawing.image)) as decoded:
         assert decoded.size == (64, 64)
         codes = torch.from_numpy(unpack_arrays(data)["codes"][:1].astype(np.int64))
         vqgan = load_tokenizer("vqgan", weights["vqgan"], decoder=True)

@@ -84,7 +84,7 @@ def test_odd_pictures(column: Ocr) -> None:
         (found,) = column.annotate([Item("k", {"png": png(Image.new("RGB", size))}, {})])
         assert isinstance(found, Value)
     broken, none = column.annotate([Item("k", {"jpg": b"\xff\xd8 no"}, {}), Item("k", {}, {})])
-    assert isinstance(broken, NoValue) and broken.reason == "picture"
+    assert isinstance(broken, NoValue) and broken.reason == "image"
     assert isinstance(none, NoValue) and none.reason == "no_image"
 
 

@@ -83,7 +83,7 @@ def test_broken_and_missing_pictures(weights):
     column.setup()
     good = Item("a", {"jpg": file(0)}, {})
     found = column.annotate([Item("b", {}, {}), good, Item("c", {"jpg": b"no picture"}, {})])
-    assert [x.reason for x in found if isinstance(x, NoValue)] == ["no_image", "picture"]
+    assert [x.reason for x in found if isinstance(x, NoValue)] == ["no_image", "image"]
     assert found[1] == column.annotate([good])[0]
 
 

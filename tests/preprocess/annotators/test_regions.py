@@ -114,7 +114,7 @@ def test_hostile_pictures(c4: Regions) -> None:
     cut = Item("c", {"png": good.members["png"][:200]}, {})
     found = c4.annotate([broken, good, Item("d", {"txt": b"x"}, {}), cut])
     reasons = [f.reason if isinstance(f, NoValue) else "value" for f in found]
-    assert reasons == ["picture", "value", "no_image", "picture"]
+    assert reasons == ["image", "value", "no_image", "image"]
     for width, height in [(1, 1), (1, 900), (900, 1), (3000, 2000)]:
         value(c4, item(5, width, height))
 

@@ -15,7 +15,7 @@ from septet.preprocess.codes.views import (
     unpack_view,
     view_codes,
 )
-from septet.preprocess.columns.images import read_picture
+from septet.preprocess.columns.images import read_image
 from septet.preprocess.columns.members import pack_arrays
 from septet.trainers.inputs import images
 
@@ -129,11 +129,11 @@ def test_a_trainer_reads_what_the_column_saw():
     """From the stored arrays and the stored file, the same pixels, bit for bit."""
     out = io.BytesIO()
     picture(133, 87).save(out, "jpeg", quality=90)
-    source = Image.fromarray(read_picture(out.getvalue()))
+    source = Image.fromarray(read_image(out.getvalue()))
     views = [drawn(0, "key", i, source.size, BEIT, 0.4) for i in range(8)]
     arrays = pack_views(views, source.size)
     assert arrays["boxes"].dtype == np.int32 and arrays["size"].tolist() == [133, 87]
-    again = Image.fromarray(read_picture(out.getvalue()))
+    again = Image.fromarray(read_image(out.getvalue()))
     for i, view in enumerate(views):
         restored = unpack_view(arrays, i)
         assert restored == view

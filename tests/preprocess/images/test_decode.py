@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from septet.preprocess.columns.images import read_picture
+from septet.preprocess.columns.images import read_image
 from septet.preprocess.images import webp
 from septet.preprocess.images.decode import decode_rgb
 from septet.schemas.reasons import RejectedError
@@ -105,7 +105,7 @@ def test_build_columns_and_the_decoder_agree(name):
     assert pixels.dtype == np.uint8
     assert pixels.ndim == 3
     assert pixels.flags.c_contiguous
-    assert np.array_equal(pixels, read_picture(data))
+    assert np.array_equal(pixels, read_image(data))
     built = done(data, LOSSLESS)  # kept as it is, or a PNG
     assert (built.width, built.height) == pixels.shape[1::-1]
     assert np.array_equal(decode_rgb(built.data), pixels)

@@ -7,7 +7,7 @@ import pytest
 from septet.preprocess.shards.reader import Corpus
 from septet.trainers.beit3.presets import PRESETS
 from septet.trainers.engine.checkpoint import read_weights
-from septet.trainers.settings import override
+from septet.trainers.settings.overrides import override
 from tests.trainers.beit3.told import colours_told
 from tests.trainers.conftest import train
 from tests.trainers.corpora import one_thing_corpus
@@ -54,7 +54,7 @@ def test_masked_words_and_patches_are_told_by_the_picture(corpora, tmp_path):
     for name in ("mim", "mvlm_image"):
         found = last(tmp_path, f"predictions/{name}")
         assert found > 0.6 and found > last(tmp_path, f"predictions/{name}_commonest") + 0.2
-        assert found > last(tmp_path, f"predictions/{name}_other_picture") + 0.3
+        assert found > last(tmp_path, f"predictions/{name}_other_image") + 0.3
     for name in ("mlm", "mvlm_text"):
         found = last(tmp_path, f"predictions/{name}")
         assert found > last(tmp_path, f"predictions/{name}_commonest") + 0.2

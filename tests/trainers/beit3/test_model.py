@@ -135,7 +135,7 @@ def test_losses_and_gradients_are_those_of_the_plain_reference(s):
     weights = {n: x.detach().clone().requires_grad_() for n, x in mine.state_dict().items()}
     batches = {kind: batch(kind, s, rows=3) for kind in t.streams}
     expected = mean_losses(weights, s, {kind: as_rows(data) for kind, data in batches.items()})
-    assert expected.keys() == t.weights.keys()
+    assert expected.keys() == t.loss_weights.keys()
     losses = {}
     for data in batches.values():
         sums, counts = t.losses(t.forward(mine, data), data), t.counts(data)

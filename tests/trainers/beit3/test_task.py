@@ -21,7 +21,7 @@ from septet.trainers.engine.metrics import forward_flops
 from septet.trainers.engine.optim import make_optimizer
 from septet.trainers.inputs.codes import MeanColours
 from septet.trainers.loader.source import stack
-from septet.trainers.settings import override
+from septet.trainers.settings.overrides import override
 from septet.trainers.task import Batch, SampleError, SubBatch
 from tests.trainers.beit3.small import PAPER, SMALL, batch, module, task, vqkd
 from tests.trainers.test_cli import call
@@ -58,7 +58,7 @@ def test_the_contrastive_stage_reads_pairs_and_no_codes():
     t = PRESETS["base-itc"].task()
     assert t.plan(0, 9) == [SubBatch.of("pairs", 16_384)] and t.streams["pairs"].columns == ()
     assert t.streams.keys() == {"pairs"} and t.streams["pairs"].distinct == 16_384
-    assert t.weights == {"contrastive": 1.0} and not t.unused_parameters
+    assert t.loss_weights == {"contrastive": 1.0} and not t.unused_parameters
 
 
 @pytest.mark.parametrize("stream", ["images", "texts", "pairs"])

@@ -7,7 +7,7 @@ import torch
 from septet.preprocess.shards.reader import Corpus
 from septet.trainers.beit3.presets import PRESETS, Beit3Preset
 from septet.trainers.loader.source import Health, Source
-from septet.trainers.settings import override
+from septet.trainers.settings.overrides import override
 from tests.corpora import run_annotation
 from tests.trainers.beit3.small import vqkd
 from tests.trainers.conftest import train
@@ -70,7 +70,7 @@ def test_many_ranks_and_micro_batches_equal_one(alone, scenes, tmp_path, form, r
     else:
         assert run_ranks(ranks, run, form, scenes, tmp_path, *changes) == [0] * ranks
     assert_equal_up_to_rounding(tmp_path, alone(form))
-    for name in preset(form).task().weights:
+    for name in preset(form).task().loss_weights:
         mine, theirs = (figures(out, f"loss/{name}") for out in (tmp_path, alone(form)))
         assert len(theirs) == 6 and mine == pytest.approx(theirs, rel=2e-5), name
 

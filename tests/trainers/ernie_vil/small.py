@@ -15,15 +15,15 @@ from septet.preprocess.scene_graphs.graph import (
 )
 from septet.trainers.draws import generator
 from septet.trainers.ernie_vil.model import ErnieVil
-from septet.trainers.ernie_vil.settings import ErnieVilSettings, StreamSettings
+from septet.trainers.ernie_vil.settings import ErnieVilSettings, TowerSettings
 from septet.trainers.ernie_vil.task import ErnieVilTask
 from septet.trainers.loader.source import stack
 from septet.trainers.task import Batch
 from tests.trainers.test_clip import randomised
 
 SMALL = ErnieVilSettings(
-    text=StreamSettings(width=48, layers=3, heads=4, inner=96),
-    image=StreamSettings(width=32, layers=2, heads=2, inner=48),
+    text=TowerSettings(width=48, layers=3, heads=4, inner=96),
+    image=TowerSettings(width=32, layers=2, heads=2, inner=48),
     co_width=64, co_heads=4, text_places=(1, 2), image_places=(0, 1), words=256, positions=40,
     features=16, classes=12, dropout=0.0, vocabulary="scenes", text_tokens=24, most_regions=5,
 )  # fmt: skip

@@ -16,7 +16,7 @@ from septet.trainers.ernie_vil.settings import ErnieVilSettings
 from septet.trainers.ernie_vil.task import ErnieVilTask
 from septet.trainers.inputs.wordpieces import tokenizer
 from septet.trainers.loader.source import stack
-from septet.trainers.settings import override
+from septet.trainers.settings.overrides import override
 from septet.trainers.task import Batch, SampleError
 from tests.trainers.ernie_vil.small import (
     CAPTION,
@@ -164,7 +164,7 @@ def test_losses_are_what_they_are_said_to_be():
     data = batch(t, 16)
     outputs, counts = t.forward(mine, data), t.counts(data)
     sums = t.losses(outputs, data)
-    assert sums.keys() == counts.keys() == t.weights.keys()
+    assert sums.keys() == counts.keys() == t.loss_weights.keys()
     assert all(int(n) > 0 for n in counts.values())
     x = data.data
     every = torch.zeros_like(x["kinds"])
@@ -174,7 +174,7 @@ def test_losses_are_what_they_are_said_to_be():
     words = whole["mlm"].view(16, 40, -1).log_softmax(-1)
     scores = whole["region"].view(16, 5, -1).log_softmax(-1)
     odds = whole["match"].log_softmax(-1)
-    expected = dict.fromkeys(t.weights, 0.0)
+    expected = dict.fromkeys(t.loss_weights, 0.0)
     for b in range(16):
         expected["match"] -= float(odds[b, 0 if x["match"][b] else 1])
         for place, kind in enumerate(x["kinds"][b].tolist()):

@@ -9,7 +9,7 @@ from septet.trainers.commands.dryrun import estimate
 from septet.trainers.ernie_vil.presets import PRESETS, ErnieVilPreset
 from septet.trainers.loader.members import Members
 from septet.trainers.loader.source import Health, Source
-from septet.trainers.settings import override
+from septet.trainers.settings.overrides import override
 from tests.trainers.conftest import train
 from tests.trainers.ernie_vil.corpora import annotated
 from tests.trainers.ranks import run_ranks
@@ -65,7 +65,7 @@ def test_many_ranks_and_micro_batches_equal_one(alone, corpora, tmp_path, ranks,
     else:
         assert run_ranks(ranks, run, corpora[0], tmp_path, *changes) == [0] * ranks
     assert_equal_up_to_rounding(tmp_path, alone)
-    for name in preset().task().weights:
+    for name in preset().task().loss_weights:
         mine, theirs = (figures(out, f"loss/{name}") for out in (tmp_path, alone))
         assert theirs and mine == pytest.approx(theirs, rel=2e-5), name
 
@@ -121,7 +121,7 @@ def test_it_looks_at_the_picture(corpora, tmp_path):
     changes = [part for change in QUICK for part in ("--set", change)]
     found = call("ernie_vil", scenes, "--held-out", held, "--out", tmp_path, *changes)
     assert found.exit_code == 0, found.output
-    names = ("attribute", "object", "attribute_other_picture", "object_other_picture")
+    names = ("attribute", "object", "attribute_other_image", "object_other_image")
     attribute, object_, *blind = (figures(tmp_path, f"predictions/{name}")[240] for name in names)
     assert attribute > 3 * COLOURS and object_ > 3 * SHAPES
     # With another scene's regions it knows nothing: neither do the words that are left.

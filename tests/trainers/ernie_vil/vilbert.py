@@ -5,7 +5,7 @@ import math
 
 import torch
 
-from septet.trainers.ernie_vil.settings import ErnieVilSettings, StreamSettings
+from septet.trainers.ernie_vil.settings import ErnieVilSettings, TowerSettings
 
 EPS = 1e-12
 
@@ -14,11 +14,11 @@ def settings(config: dict) -> ErnieVilSettings:
     """The sizes of a reference's configuration."""
     c = config
     return ErnieVilSettings(
-        text=StreamSettings(
+        text=TowerSettings(
             width=c["hidden_size"], layers=c["num_hidden_layers"],
             heads=c["num_attention_heads"], inner=c["intermediate_size"],
         ),
-        image=StreamSettings(
+        image=TowerSettings(
             width=c["v_hidden_size"], layers=c["v_num_hidden_layers"],
             heads=c["v_num_attention_heads"], inner=c["v_intermediate_size"],
         ),

@@ -16,7 +16,7 @@ from tests.trainers.test_clip import randomised
 
 _ENCODER = EncoderSettings(width=48, layers=2, heads=4, inner=96)
 SMALL = FlavaSettings(
-    image=_ENCODER, text=_ENCODER.model_copy(update={"layers": 3}), fusion=_ENCODER, shared=24,
+    image=_ENCODER, text=_ENCODER.model_copy(update={"layers": 3}), fusion=_ENCODER, embed=24,
     image_size=32, patch=8, codes=512, words=256, positions=32, vocabulary="scenes",
     pair_tokens=12, text_tokens=20, column=None, tokenizer="colours", masked_patches=6,
     least_block=2,

@@ -96,7 +96,7 @@ def test_vectors_equal_transformers():
     mine, data, t = module(), batch("pairs"), task()
     theirs = reference(SMALL, mine.state_dict())
     image, text = (mine.image_projection.out_features,) * 2
-    assert image == text == SMALL.shared
+    assert image == text == SMALL.embed
     plain = type(data)("pairs", {n: data.data[n] for n in ("pixels", "ids")})
     outputs, whole = t.forward(mine, plain), t.forward(mine, data)
     for name in ("image", "text"):

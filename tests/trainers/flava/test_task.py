@@ -199,7 +199,7 @@ def test_without_masks_there_are_vectors():
     assert found.keys() == {"pixels", "ids"}
     data = Batch("pairs", {n: torch.from_numpy(x) for n, x in found.items()})
     outputs = t.forward(mine, data)
-    assert outputs["image"].shape == outputs["text"].shape == (3, SMALL.shared)
+    assert outputs["image"].shape == outputs["text"].shape == (3, SMALL.embed)
     texts = t.texts("pairs", [captions(make_scene(3, i))[0] for i in range(3)])
     assert torch.equal(texts.data["ids"], data.data["ids"])
     assert torch.allclose(t.forward(mine, texts)["text"], outputs["text"], atol=1e-6)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from septet.trainers.flava.presets import PRESETS, FlavaPreset
-from septet.trainers.settings import override
+from septet.trainers.settings.overrides import override
 from tests.trainers.conftest import train
 from tests.trainers.corpora import one_thing_corpus
 from tests.trainers.ranks import run_ranks
@@ -16,7 +16,7 @@ from tests.trainers.test_distributed import assert_equal_up_to_rounding
 pytestmark = pytest.mark.slow
 
 TINY = [
-    "model.image.layers=1", "model.text.layers=1", "model.fusion.layers=1", "model.shared=32",
+    "model.image.layers=1", "model.text.layers=1", "model.fusion.layers=1", "model.embed=32",
     "model.shares.pairs=1", "model.shares.images=1", "model.shares.texts=1",
     "train.global_batch=16", "train.steps=6", "train.save_every=3", "train.log_every=1",
     "optimizer.warmup_steps=2", "optimizer.lr=2e-4",
@@ -57,7 +57,7 @@ def test_many_ranks_and_micro_batches_equal_one(alone, scenes, tmp_path, ranks, 
     else:
         assert run_ranks(ranks, run, scenes, tmp_path, *changes) == [0] * ranks
     assert_equal_up_to_rounding(tmp_path, alone)
-    for name in preset().task().weights:
+    for name in preset().task().loss_weights:
         mine, theirs = (figures(out, f"loss/{name}") for out in (tmp_path, alone))
         assert theirs and mine == pytest.approx(theirs, rel=2e-5), name
     mine, theirs = weights(tmp_path), weights(alone)
@@ -103,15 +103,15 @@ def test_pairs_are_learnt(tmp_path):
     assert found["loss/mmm_text"] < 0.8  # ln 256 = 5.55
     assert found["retrieval/image_to_text_r10"] > 0.5  # 0.04; some 2.7 captions are the same
     assert found["retrieval/text_to_image_r10"] > 0.5
-    assert found["predictions/itm"] > 0.65 > 0.55 > found["predictions/itm_other_picture"]
+    assert found["predictions/itm"] > 0.65 > 0.55 > found["predictions/itm_other_image"]
     assert found["predictions/mmm_image"] > 0.6
     # Words are told by the picture, not by the text alone.
-    assert found["predictions/mmm_text"] > found["predictions/mmm_text_other_picture"] + 0.1
+    assert found["predictions/mmm_text"] > found["predictions/mmm_text_other_image"] + 0.1
 
 
 def test_pictures_and_texts_alone_are_learnt(tmp_path):
     found = learn(tmp_path, 90, "model.shares.pairs=0")
     assert found["loss/mim"] < 2.5  # ln 512 = 6.24
     assert found["loss/mlm"] < 2.0  # ln 256 = 5.55
-    assert found["predictions/mim"] > 0.6 > 0.4 > found["predictions/mim_other_picture"]
+    assert found["predictions/mim"] > 0.6 > 0.4 > found["predictions/mim_other_image"]
     assert found["predictions/mlm"] > 0.5

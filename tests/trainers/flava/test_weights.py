@@ -234,7 +234,7 @@ def test_what_does_not_fit_is_told(tmp_path):
     path = tmp_path / "flava.pt"
     torch.save(state, path)
     for change, message in (
-        ({"shared": 32}, r"image_projection.weight is \[24, 48\], the model's \[32, 48\]"),
+        ({"embed": 32}, r"image_projection.weight is \[24, 48\], the model's \[32, 48\]"),
         ({"text": SMALL.text.model_copy(update={"layers": 2})}, "have no place"),
         ({"text": SMALL.text.model_copy(update={"layers": 4})}, "16 weights are missing|missing"),
     ):

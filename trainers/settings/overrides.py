@@ -1,18 +1,13 @@
-"""Settings, and `key=value` changes to them with errors that help."""
+"""`key=value` changes to settings, with errors that help."""
 
 import difflib
 from collections.abc import Sequence
 from typing import Any, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ValidationError
 
-
-class Settings(BaseModel):
-    """Base of every group of settings: unknown keys are errors, values never change."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
+from septet.trainers.settings.base import Settings
 
 S = TypeVar("S", bound=Settings)
 

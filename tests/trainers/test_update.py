@@ -9,7 +9,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from septet.preprocess.shards.reader import Corpus
 from septet.trainers.engine.optim import make_optimizer
 from septet.trainers.engine.parallel import Parallel
-from septet.trainers.engine.step import ContractError, Updater
+from septet.trainers.engine.update import ContractError, Updater
 from septet.trainers.engine.world import World
 from septet.trainers.loader.batches import Loader, Progress
 from septet.trainers.loader.source import Health, Source

@@ -3,7 +3,7 @@
 from abc import abstractmethod
 
 from septet.trainers.engine.config import OptimizerSettings, TrainSettings
-from septet.trainers.settings import Settings
+from septet.trainers.settings.base import Settings
 from septet.trainers.task import Task
 
 

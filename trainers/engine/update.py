@@ -98,10 +98,10 @@ class Updater:
         for batch in batches:
             for name, count in self._task.counts(batch).items():
                 counts[name] = counts[name] + count if name in counts else count
-        if unknown := sorted(counts.keys() - self._task.weights.keys()):
+        if unknown := sorted(counts.keys() - self._task.loss_weights.keys()):
             raise ContractError(
                 f"{type(self._task).__name__}: `counts` gave {', '.join(unknown)}, which has no "
-                f"weight; `weights` has {', '.join(sorted(self._task.weights))}"
+                f"weight; `loss_weights` has {', '.join(sorted(self._task.loss_weights))}"
             )
         return counts
 
@@ -127,14 +127,14 @@ class Updater:
             ContractError: the task's names do not go together.
         """
         task, world = self._task, self._world
-        names = sorted(task.weights)
+        names = sorted(task.loss_weights)
         found = self._counts(micro for sub in sub_batches for micro in sub)
         counts = world.sum(self._stack(names, found))
         inverse = torch.where(counts > 0, 1 / counts, 0)
         # Ranks' gradients are averaged later, so each is scaled by their number here.
         scaled = (inverse * world.size).float()
         factors = {
-            name: task.weights[name] * factor
+            name: task.loss_weights[name] * factor
             for name, factor in zip(names, scaled.unbind(), strict=True)
             if name in found
         }
@@ -159,7 +159,7 @@ class Updater:
             for name, mean, count in zip(names, figures, figures[len(names) :], strict=False)
             if count > 0
         }
-        total = sum(task.weights[name] * mean for name, mean in means.items())
+        total = sum(task.loss_weights[name] * mean for name, mean in means.items())
         if not (math.isfinite(total) and math.isfinite(figures[-1])):
             self.optimizer.zero_grad()
             raise NonFiniteError(
@@ -224,7 +224,7 @@ class Updater:
         leaves = {}
         for name in task.pooled:
             parts = [outputs[name] for outputs in cached]
-            whole = parts[0] if name in task.shared else torch.cat(parts)
+            whole = parts[0] if name in task.scalars else torch.cat(parts)
             leaves[name] = whole.detach().requires_grad_()
         del cached
         pooled_sums = task.pooled_losses(leaves, concatenate(sub), self._world.gather)
@@ -239,7 +239,7 @@ class Updater:
                 for name, leaf in leaves.items():
                     if leaf.grad is None:
                         continue
-                    if name in task.shared:  # Its gradient is whole; every pass must touch it.
+                    if name in task.scalars:  # Its gradient is whole; every pass must touch it.
                         part = leaf.grad * float(final)
                     else:
                         part = leaf.grad[begin : begin + len(batch)]

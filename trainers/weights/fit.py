@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from septet.trainers.presets import Preset
+from septet.trainers.settings.preset import Preset
 
 SHOWN = 5
 """Differences that are named."""

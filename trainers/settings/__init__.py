@@ -1,0 +1,1 @@
+"""Settings of runs: their base, changes to them, presets."""
