@@ -79,7 +79,7 @@ def test_pictures_alone(model):
     check_member(value.data, made.member)
     assert unpack_arrays(value.data).keys() == {"image"}
     assert value.facts == {"similarity": None}
-    assert (missing.reason, broken.reason) == ("no_image", "picture")
+    assert (missing.reason, broken.reason) == ("no_image", "image")
 
 
 def test_captions_of_any_length(model):
