@@ -16,8 +16,8 @@ from septet.preprocess.boxes.annotated import (
     BoxesError,
     SizeError,
     check_aspect,
-    normalised,
     image_size,
+    normalised,
     read_extra,
 )
 from septet.preprocess.boxes.phrases import ByImage, Phrase, phrases_of_extra, read_phrases

@@ -14,7 +14,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from septet.trainers.generate.cache import Cache, LayerCache
-from septet.trainers.settings import Settings
+from septet.trainers.settings.base import Settings
 
 EPS = 1e-6
 """Of norms."""

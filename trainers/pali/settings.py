@@ -5,7 +5,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from septet.trainers.nets.t5 import T5Settings
-from septet.trainers.settings import Settings
+from septet.trainers.settings.base import Settings
 
 
 class VitSettings(Settings):

@@ -29,7 +29,7 @@ from septet.trainers.pali.vit_weights import (
     to_big_vision,
     to_siglip,
 )
-from septet.trainers.weights import require_fit
+from septet.trainers.weights.fit import require_fit
 
 State = dict[str, Tensor]
 
