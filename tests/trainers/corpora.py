@@ -23,14 +23,21 @@ def write_corpus(
     """Samples (key, members), sorted by key, as a corpus."""
     samples = sorted(samples)
     shards = []
+    schema = SHARD_INDEX
+    if all(told(members) for _, members in samples):
+        schema = SHARD_INDEX.append(pa.field("language", pa.string()))
+        schema = schema.append(pa.field("extra", pa.string()))
     for number, start in enumerate(range(0, len(samples), per_shard)):
         part = samples[start : start + per_shard]
         tar, sidecar = (f"shards/{number:05d}.{ext}" for ext in ("tar", "parquet"))
         with files.open_atomic(str(folder / tar)) as out:
             writer = ShardWriter(out)
-            rows = [{"key": key, "members": writer.add(key, members)} for key, members in part]
+            rows = [
+                {"key": key, "members": writer.add(key, members), **told(members)}
+                for key, members in part
+            ]
             size, digest = writer.close()
-        files.write_table(str(folder / sidecar), pa.Table.from_pylist(rows, SHARD_INDEX))
+        files.write_table(str(folder / sidecar), pa.Table.from_pylist(rows, schema))
         shards.append(
             Shard(
                 tar=tar,
@@ -45,6 +52,14 @@ def write_corpus(
         )
     heads.write_corpus(str(folder), shards, name="scenes", septet="test", sorted_keys=True)
     return folder
+
+
+def told(members: dict[str, bytes]) -> dict[str, str]:
+    """What a build writes of a sample's metadata beside it."""
+    found = json.loads(members.get("json", b"{}"))
+    if not isinstance(found, dict) or "extra" not in found:
+        return {}
+    return {"language": found["language"], "extra": json.dumps(found["extra"])}
 
 
 def scenes_corpus(

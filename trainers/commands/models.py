@@ -11,6 +11,7 @@ MODELS = {
     "flava": "septet.trainers.flava.presets",
     "ernie_vil": "septet.trainers.ernie_vil.presets",
     "beit3": "septet.trainers.beit3.presets",
+    "ofa": "septet.trainers.ofa.presets",
 }
 """Each model's presets."""
 

@@ -51,7 +51,7 @@ class MeanColours:
 class CodeGrid:
     """What codes a model predicts of an image."""
 
-    kind: Literal["dvae", "vqkd"]
+    kind: Literal["dvae", "vqkd", "vqgan"]
     """Whose they are."""
     stride: int
     """Pixels on each axis of a code, in the image that the tokenizer sees."""

@@ -1,0 +1,1 @@
+"""OFA; see the README."""

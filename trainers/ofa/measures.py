@@ -1,0 +1,170 @@
+"""How well OFA does each of its eight tasks on held-out samples, beside what it does with another
+sample's image."""
+
+from collections import Counter, defaultdict
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from septet.preprocess.regions.select import intersection_over_union
+from septet.preprocess.shards.reader import Corpus
+from septet.trainers.measures.generation import unsharded
+from septet.trainers.measures.parts import Part, parts, total
+from septet.trainers.ofa import samples
+from septet.trainers.ofa.model import Ofa
+from septet.trainers.ofa.settings import END, START
+from septet.trainers.ofa.tokens import vocabulary
+from septet.trainers.task import Batch, Evaluator
+
+if TYPE_CHECKING:
+    from septet.trainers.ofa.task import OfaTask
+
+TASKS = {
+    "captions": ("caption", "match_caption"),
+    "questions": ("vqa", "match_answer"),
+    "regions": ("ground", "describe"),
+    "texts": ("infill_text",),
+    "images": ("infill",),
+    "detection": ("detect",),
+}
+"""What the examples of a stream's rows are asked."""
+
+OVERLAP = 0.5
+"""Intersection over union from which on a box is right."""
+
+
+@torch.no_grad()
+def greedy(module: Ofa, inputs: dict[str, Tensor], longest: int) -> Tensor:
+    """The likeliest token at each place, int64 [B, longest]; </s> behind the end."""
+    cache = module.encode(**inputs)
+    following = torch.full((cache.rows, 1), START, device=cache.memory.device)
+    ids, done = [], torch.zeros(cache.rows, 1, dtype=torch.bool, device=following.device)
+    for _ in range(longest):
+        following = module.logits(module.decode(following, cache)).argmax(-1)
+        following = following.masked_fill(done, END)
+        ids.append(following)
+        done = done | (following == END)
+        if bool(done.all()):
+            break
+    found = torch.cat(ids, 1)
+    return nn.functional.pad(found, (0, longest - found.shape[1]), value=END)
+
+
+class Tasks:
+    """Each task's share of what is right, by what the model writes (greedily).
+
+    | task | what counts |
+    |---|---|
+    | `caption`, `describe`, `vqa`, `match_caption`, `match_answer` | texts that are exactly right |
+    | `ground` | boxes that overlap the right one by half |
+    | `detect` | objects found: 2 hits / (written + there); a hit has label and half of the box |
+    | `infill` | image codes |
+    | `infill_text` | words in their places |
+
+    `TASK_other_image` is the same with each row seeing its neighbour's image (of texts: its
+    neighbour's text), `TASK_commonest` that of always answering what is most often right.
+    """
+
+    name = "tasks"
+
+    def __init__(self, task: "OfaTask", corpus: Corpus, rows: int = 256, batch: int = 64):
+        self._settings = task.settings
+        self._words = vocabulary(task.settings)
+        self._parts: dict[str, list[Part]] = {
+            stream: parts(task, stream, corpus, rows, batch, stream not in ("images", "detection"))
+            for stream in task.streams
+        }
+
+    def __call__(self, module: nn.Module, device: torch.device) -> dict[str, float]:
+        """See `septet.trainers.task.Evaluator`."""
+        assert isinstance(module, Ofa)
+        right: Counter[str] = Counter()
+        count: Counter[str] = Counter()
+        answers: dict[str, Counter[str]] = defaultdict(Counter)
+        with unsharded(module):
+            for stream, mine in self._parts.items():
+                for part in mine:
+                    if part.counts:
+                        batch = Batch("", part.batch.to(device).data)
+                        self._add(module, stream, batch, right, count, answers)
+        right, count = total(right), total(count)
+        for name in sorted(name for names in TASKS.values() for name in names):
+            told = total(answers[name])
+            if told and name in count:
+                right[f"{name}_commonest"] = max(told.values())
+                count[f"{name}_commonest"] = told.total()
+        return {name: right[name] / 1000 ** (not name.endswith("commonest")) / n
+                for name, n in sorted(count.items()) if n}  # fmt: skip
+
+    def _add(
+        self,
+        module: Ofa,
+        stream: str,
+        batch: Batch,
+        right: Counter[str],
+        count: Counter[str],
+        answers: dict[str, Counter[str]],
+    ) -> None:
+        names = TASKS[stream]
+        moved = ("source",) if stream == "texts" else ("pixels",)
+        other = {name: batch.data[name].roll(1, 0) for name in moved}
+        _, target, _, _ = samples.targets(batch)
+        for view, data in (("", batch.data), ("_other_image", {**batch.data, **other})):
+            inputs = samples.model_inputs(Batch(batch.kind, data), self._settings)
+            written = greedy(module, inputs, target.shape[1]).cpu().numpy()
+            for row, (found, expected) in enumerate(
+                zip(written, target.cpu().numpy(), strict=True)
+            ):
+                name = names[row % len(names)]
+                score, whole = self._score(name, found, expected)
+                # In thousandths, as counts are whole numbers that ranks can add.
+                right[name + view] += round(1000 * score)
+                count[name + view] += whole
+                if not view:
+                    answers[name].update(self._told(name, expected))
+
+    def _told(self, name: str, expected: np.ndarray) -> list[str]:
+        if name == "infill":
+            return [str(code) for code in self._words.image_codes(expected)]
+        if name in ("ground", "detect"):
+            return []
+        text = self._words.decode(expected)
+        return text.split() if name == "infill_text" else [text]
+
+    def _score(self, name: str, found: np.ndarray, expected: np.ndarray) -> tuple[float, int]:
+        """What is right, and of how much."""
+        words, s = self._words, self._settings
+        if name == "infill":
+            codes = words.codes(words.image_codes(expected))
+            return float((found[: len(codes)] == codes).sum()), len(codes)
+        if name == "infill_text":
+            told, right = words.decode(found).split(), words.decode(expected).split()
+            return float(sum(a == b for a, b in zip(told, right, strict=False))), len(right)
+        if name == "ground":
+            box = found[:4]
+            if not (len(box) == 4 and words.is_bin(box).all()):
+                return 0.0, 1
+            both = [words.corners(ids[:4], s.image_size) for ids in (box, expected)]
+            return float(intersection_over_union(both[0][0], both[1])[0] >= OVERLAP), 1
+        if name == "detect":
+            return self._found(found, expected), 1
+        return float(words.decode(found) == words.decode(expected)), 1
+
+    def _found(self, found: np.ndarray, expected: np.ndarray) -> float:
+        written, there = (self._words.objects(x, self._settings.plain_size)
+                          for x in (found, expected))  # fmt: skip
+        left, hits = list(there), 0
+        for box, label in written:
+            for each in left:
+                if each[1] == label and intersection_over_union(box, each[0][None])[0] >= OVERLAP:
+                    left.remove(each)
+                    hits += 1
+                    break
+        return 2 * hits / max(1, len(written) + len(there))
+
+
+def evaluators(task: "OfaTask", held_out: Corpus) -> list[Evaluator]:
+    """The measures of a run."""
+    return [Tasks(task, held_out)]
