@@ -71,7 +71,8 @@ def resolve_column(kind: str, settings: Mapping[str, Any]) -> tuple[Column, dict
     """
     column = make_column(kind, settings)
     models = column.models()
-    _ = column.member  # raises where settings do not fit the weights, before any work
+    # Raises where settings do not fit the weights, before any work.
+    column.notes = column.member.notes
     return column, models
 
 

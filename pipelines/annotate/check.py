@@ -97,7 +97,7 @@ def _fingerprint(path: str, name: str) -> str | None:
 
 def _checker(manifest: ColumnManifest, console: Console, trusted: Collection[str]) -> Column | None:
     try:
-        return stored_column(manifest.kind, manifest.settings, trusted)
+        return stored_column(manifest, trusted)
     except ColumnError as error:
         console.print(
             one_line(f"column {manifest.name}: values are checked by their form alone ({error})"),

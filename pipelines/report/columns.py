@@ -131,7 +131,7 @@ def trusted_columns(path: str, trusted: Collection[str]) -> dict[str, Column]:
     """
     manifests = [read_manifest(path, name) for name in column_names(path)] if trusted else []
     return {
-        manifest.name: stored_column(manifest.kind, manifest.settings, trusted)
+        manifest.name: stored_column(manifest, trusted)
         for manifest in manifests
         if manifest.kind in trusted
     }
@@ -139,7 +139,7 @@ def trusted_columns(path: str, trusted: Collection[str]) -> dict[str, Column]:
 
 def _from_manifest(manifest: ColumnManifest) -> Column | None:
     try:
-        return stored_column(manifest.kind, manifest.settings)
+        return stored_column(manifest)
     except ColumnError:
         return None
 

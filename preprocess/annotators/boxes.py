@@ -94,7 +94,7 @@ class Boxes(Column):
         ofa_size: int = Field(
             default=512, ge=1, le=512, description="Side of the images that OFA sees, pixels."
         )
-        labels: str = Field(
+        labels: base.FilePath = Field(
             default="",
             description="With a column of regions: a file of class names, one a line.",
         )

@@ -12,7 +12,7 @@ from PIL import Image
 from pydantic import Field
 
 from septet.preprocess import files
-from septet.preprocess.columns.base import IMAGE, Item, NoValue, Value
+from septet.preprocess.columns.base import IMAGE, FilePath, Item, NoValue, Value
 from septet.preprocess.columns.base import Settings as ColumnSettings
 from septet.preprocess.columns.image_column import ImageColumn, ImageSettings
 from septet.preprocess.columns.members import pack_arrays
@@ -27,7 +27,7 @@ _LONGEST_CAPTION = 4000
 class ClipSettings(ImageSettings):
     """Settings of `clip`."""
 
-    model: str = Field(
+    model: FilePath = Field(
         default="ViT-B-32",
         description="One of open_clip's models by name (`ViT-B-32-quickgelu` for OpenAI's "
         "weights), or `local-dir:FOLDER` with an `open_clip_config.json`, as an export "

@@ -39,7 +39,7 @@ class Objects(Column):
         form: Literal["regions", "boxes"] = Field(
             default="regions", description="The kind of that column."
         )
-        labels: str = Field(
+        labels: base.FilePath = Field(
             default="",
             description="With regions: file of class names, one a line; the first of several "
             "synonyms counts.",

@@ -73,19 +73,19 @@ class Phrases(Column):
         ofa_size: int = Field(
             default=512, ge=1, le=512, description="Side of the images that OFA sees, pixels."
         )
-        phrases: str = Field(
+        phrases: base.FilePath = Field(
             default="",
             description="With a set: RefCOCO's references as JSON, Visual Genome's region "
             "descriptions, or a JSON list of {image_id, phrase, box}.",
         )
-        instances: str = Field(
+        instances: base.FilePath = Field(
             default="", description="With RefCOCO's references: COCO's file of instances."
         )
         image_id: str = Field(
             default="image_id",
             description="With a set: the field of the sample's extra that holds the image's id.",
         )
-        image_map: str = Field(
+        image_map: base.FilePath = Field(
             default="",
             description="With a set: a JSON object {sample key or URL: image id}, asked first.",
         )

@@ -51,26 +51,26 @@ class Questions(Column):
             min_length=1,
             description="With captions: languages of the questions. Answers stay English.",
         )
-        pipeline: str = Field(
+        pipeline: base.FilePath = Field(
             default=PIPELINE,
             description="With captions: English spaCy pipeline, package or folder.",
         )
         max_words: int = Field(
             default=128, ge=1, description="With captions: longer ones give no questions."
         )
-        questions: str = Field(
+        questions: base.FilePath = Field(
             default="",
             description="With a set: VQA's file of questions; or a file of GQA, or a JSON list of "
             "{image_id, question, answer}.",
         )
-        annotations: str = Field(
+        annotations: base.FilePath = Field(
             default="", description="With a set of VQA's form: its file of annotations."
         )
         image_id: str = Field(
             default="image_id",
             description="With a set: the field of the sample's extra that holds the image's id.",
         )
-        image_map: str = Field(
+        image_map: base.FilePath = Field(
             default="",
             description="With a set: a JSON object {sample key or URL: image id}, asked first.",
         )

@@ -44,7 +44,6 @@ class Regions(Column):
         super().__init__(settings)
         if settings.backend in READERS:
             self.members = ()  # type: ignore[misc]  # features that exist need no pixels
-        self._names: list[str] | None = None
         self._detector: Any = None
         self._source: Any = None
 
@@ -159,6 +158,7 @@ class Regions(Column):
                 if settings.has_probs
                 else "absent: the source holds no class distribution",
                 "labels": "likeliest class, counted without background",
+                **({"classes": read_labels(settings.labels)} if settings.labels else {}),
                 "order": sorted_by,
             },
         )
@@ -255,13 +255,12 @@ class Regions(Column):
     def drawing(self, data: bytes) -> Drawing:
         """Boxes with class and score."""
         arrays = unpack_arrays(data)
-        if self._names is None:
-            self._names = read_labels(self.settings.labels) if self.settings.labels else []
+        names = self.notes.get("classes", [])
         marks = []
         for row, (x0, y0, x1, y1) in enumerate(arrays["boxes"].tolist()):
             label = str(row)
             if "labels" in arrays:
-                name = name_of(int(arrays["labels"][row]), self._names)
+                name = name_of(int(arrays["labels"][row]), names)
                 label = f"{name} {arrays['scores'][row]:.2f}"
             marks.append(Mark((x0, y0, x1, y1), label))
         return Drawing(marks=marks)

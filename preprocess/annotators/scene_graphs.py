@@ -8,7 +8,7 @@ from typing import ClassVar, Literal
 import pyarrow as pa
 from pydantic import Field
 
-from septet.preprocess.columns.base import Column, Drawing, Item, NoValue, Settings, Value
+from septet.preprocess.columns.base import Column, Drawing, FilePath, Item, NoValue, Settings, Value
 from septet.preprocess.columns.captions import refusal
 from septet.preprocess.columns.members import pack_json
 from septet.preprocess.columns.weights import need
@@ -27,10 +27,10 @@ class SceneGraphSettings(Settings):
         default="septet",
         description="Whose rules make the graph: Septet's own, or the package SceneGraphParser.",
     )
-    pipeline: str = Field(
+    pipeline: FilePath = Field(
         default=PIPELINE, description="spaCy pipeline with tagger and parser: package or folder."
     )
-    tokenizer: str = Field(
+    tokenizer: FilePath = Field(
         default="",
         description="Tokenizer whose pieces the nodes point to as well: `clip`, or the path of a "
         "BERT vocab.txt. Empty: characters alone.",

@@ -7,7 +7,7 @@ order, and writes what comes back. A column knows neither shards nor Beam.
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field
@@ -19,8 +19,19 @@ IMAGE = "|".join(IMAGE_EXTENSIONS)
 """The members that may hold a sample's image."""
 
 
+class _NamesFile:
+    """Marks a setting whose text may be the path of a file or folder."""
+
+
+FilePath = Annotated[str, _NamesFile()]
+"""A setting that names a file or folder, or something that may be one. Where it lies decides
+nothing (its digest in `Column.models` does) and stays out of corpora: fingerprints and manifests
+have its last part alone."""
+
+
 class Settings(BaseModel):
-    """Settings of a column; subclass it and give every field a description."""
+    """Settings of a column; subclass it and give every field a description. Those that name files
+    are of type `FilePath`."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -32,7 +43,11 @@ class Settings(BaseModel):
 
     def deciding(self) -> dict[str, Any]:
         """The settings that decide values, as plain data."""
-        return self.model_dump(mode="json", exclude=set(self.indifferent))
+        found = self.model_dump(mode="json", exclude=set(self.indifferent))
+        for name, setting in type(self).model_fields.items():
+            if name in found and any(isinstance(mark, _NamesFile) for mark in setting.metadata):
+                found[name] = found[name].rstrip("/").rpartition("/")[2]
+        return found
 
 
 @dataclass(frozen=True)
@@ -107,6 +122,8 @@ class Column(ABC):
 
     kind: str = ""
     """How `septet annotate --column` was told to find it; set when it is made."""
+    notes: Mapping[str, Any] = {}
+    """What its manifest notes of the form of its values; set when it is planned or was stored."""
     version: ClassVar[int]
     """Raised when the code changes the values."""
     Settings: ClassVar[type[Settings]] = Settings

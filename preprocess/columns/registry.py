@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from septet.preprocess.columns.base import Column
+from septet.schemas.columns import ColumnManifest
 
 GROUP = "septet.columns"
 EXTRAS = {
@@ -75,26 +76,28 @@ def make_column(kind: str, settings: Mapping[str, Any]) -> Column:
     return column
 
 
-def stored_column(kind: str, settings: Mapping[str, Any], trusted: Collection[str] = ()) -> Column:
+def stored_column(manifest: ColumnManifest, trusted: Collection[str] = ()) -> Column:
     """A column as a corpus's `column.json` describes it, for checks and drawings.
 
     A corpus may come from a stranger: kinds of installed packages are taken, but a class
     (`module:Class`) that the corpus names is imported only where the user has named it too.
 
     Args:
-        kind: The manifest's.
-        settings: The manifest's.
+        manifest: The column's.
         trusted: Classes that the user has named.
 
     Raises:
         ColumnError: as `make_column`, or the class may not be imported.
     """
+    kind = manifest.kind
     if ":" in kind and kind not in trusted:
         raise ColumnError(
             f"it was made by the class {kind}, which is imported only if you name it: "
             f"--trust {kind}"
         )
-    return make_column(kind, settings)
+    column = make_column(kind, manifest.settings)
+    column.notes = manifest.member.notes
+    return column
 
 
 def _explain(fault: Any, known: list[str]) -> str:

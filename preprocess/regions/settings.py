@@ -21,8 +21,10 @@ class RegionsSettings(base.Settings):
         "at boxes that a column has. `detectron2`: an installed detectron2. `tsv`, `npz`, `lmdb`: "
         "files of features that exist.",
     )
-    weights: str = Field(default="", description="Checkpoint, with detectron2's names.")
-    labels: str = Field(default="", description="File of class names, one a line, for drawings.")
+    weights: base.FilePath = Field(default="", description="Checkpoint, with detectron2's names.")
+    labels: base.FilePath = Field(
+        default="", description="File of class names, one a line, for drawings."
+    )
 
     # Which proposals become regions
     threshold: float = Field(default=0.2, ge=0, le=1, description="Least confidence of a region.")
@@ -75,14 +77,16 @@ class RegionsSettings(base.Settings):
     threads: int = Field(
         default=1, ge=1, description="CPU threads a worker; they decide the last bits of features."
     )
-    config: str = Field(
+    config: base.FilePath = Field(
         default="", description="backend detectron2: YAML file, or name in its model zoo."
     )
 
     # Where given boxes and existing features are
     boxes: str = Field(default="boxes", description="backend given: name of the column of boxes.")
-    source: str = Field(default="", description="backends tsv, npz, lmdb: file or folder.")
-    source_index: str = Field(
+    source: base.FilePath = Field(
+        default="", description="backends tsv, npz, lmdb: file or folder."
+    )
+    source_index: base.FilePath = Field(
         default="", description="backend tsv: where its index lies or is to lie; empty: beside it."
     )
     layout: Literal["lxmert", "bottom-up"] = Field(

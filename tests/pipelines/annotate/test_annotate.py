@@ -184,6 +184,26 @@ def test_damage_is_found(corpus: Path) -> None:
     assert faults(corpus)
 
 
+@pytest.mark.parametrize("field", ["phrases", "questions"])
+def test_where_files_lie_is_in_no_byte_of_a_column(base: Path, tmp_path: Path, field: str) -> None:
+    url = json.loads(Corpus(str(base))[0]["json"])["url"]
+    row = {"image_id": 3, "phrase": "x", "box": [0, 0, 0.5, 1], "question": "Why?", "answer": "so"}
+    found = []
+    for place in ("one", "two"):
+        corpus, files_of_set = tmp_path / place / "corpus", tmp_path / place / f"{place} set"
+        shutil.copytree(base, corpus)
+        files_of_set.mkdir()
+        (files_of_set / "rows.json").write_text(json.dumps([row]))
+        (files_of_set / "map.json").write_text(json.dumps({url: "3"}))
+        settings = {"source": "set", field: str(files_of_set / "rows.json"),
+                    "image_map": str(files_of_set / "map.json")}  # fmt: skip
+        manifest = run_annotation(corpus, field, settings)
+        assert manifest.values >= 1 and faults(corpus) == []
+        assert place not in (corpus / "columns" / field / "column.json").read_text()
+        found.append(digests(corpus))
+    assert found[0] == found[1]
+
+
 def test_a_rebuilt_base_is_noticed(tmp_path: Path) -> None:
     recipe = write_site(tmp_path / "in")
     corpus = tmp_path / "corpus"

@@ -166,6 +166,8 @@ def test_drawings_name_classes(weights: str, tmp_path: Path) -> None:
     names.write_text("\n".join(f"thing {i}" for i in range(plain.CLASSES)))
     made = column(weights, labels=str(names))
     assert set(made.models()) == {"weights"}
+    made.notes = made.member.notes  # as a plan does, and the manifest has them
+    names.unlink()
     (found,) = made.annotate([item(1)])
     assert isinstance(found, Value)
     marks, arrays = made.drawing(found.data).marks, unpack_arrays(found.data)
