@@ -206,7 +206,8 @@ def check(
 
 
 def stats(corpus: Path) -> "Statistics":
-    """Count what a corpus holds and what its build dropped.
+    """What a corpus holds and what its build dropped: the figures that its build counted, where
+    they are kept; else counted anew.
 
     Args:
         corpus: A corpus folder.
@@ -214,10 +215,9 @@ def stats(corpus: Path) -> "Statistics":
     Raises:
         ValueError: it is no corpus.
     """
-    from septet.pipelines.report.statistics import column_figures, corpus_statistics
+    from septet.pipelines.report.statistics import known_statistics
 
-    path = fspath(corpus)
-    return corpus_statistics(path).model_copy(update={"columns": column_figures(path) or None})
+    return known_statistics(fspath(corpus))
 
 
 def train(

@@ -1,6 +1,7 @@
 """The commands `septet stats` and `septet show`."""
 
 import sys
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -31,6 +32,12 @@ def stats(
             metavar="OTHER", help="An older corpus, or what `--json` printed of it: show changes."
         ),
     ] = None,
+    recount: Annotated[
+        bool,
+        typer.Option(
+            "--recount", help="Read all sidecars, also where the build's figures are kept."
+        ),
+    ] = False,
     trust: Annotated[
         list[str] | None,
         typer.Option(
@@ -43,7 +50,8 @@ def stats(
     """Count what a corpus holds and what its build dropped.
 
     Tables on the terminal, unless `--json` or `--html` asks for another form. Nothing is written
-    but what `--html` names.
+    but what `--html` names. The figures are those that the build counted, where they are kept
+    beside the corpus's shards; else its sidecars are read.
 
     **Examples**
 
@@ -62,12 +70,10 @@ def stats(
     from septet.pipelines.report.compare import compare
     from septet.pipelines.report.page import report_page
     from septet.pipelines.report.readable import size
-    from septet.pipelines.report.statistics import column_figures
     from septet.preprocess import files
 
-    found = _measured(corpus)
-    found = found.model_copy(update={"columns": column_figures(corpus) or None})
-    changes = compare(_other(against), found) if against else None
+    found = _measured(corpus, recount)
+    changes = compare(_other(against, recount), found) if against else None
     if html is not None:
         live = trusted_columns(corpus, trust or ())
         page = report_page(corpus, found, changes, live)
@@ -122,22 +128,25 @@ def show(
         typer.echo(f"{path}: {size(length)}")
 
 
-def _measured(corpus: str) -> "Statistics":
-    """The corpus's statistics, with a progress bar on an interactive terminal."""
-    from septet.pipelines.report.statistics import corpus_statistics
+def _measured(corpus: str, recount: bool) -> "Statistics":
+    """The corpus's statistics, with a progress bar on an interactive terminal where its sidecars
+    are read."""
+    from septet.pipelines.report.statistics import corpus_statistics, known_statistics, with_columns
+
+    def measure(progress: Callable[[int, int], None] | None) -> "Statistics":
+        if recount:
+            return with_columns(corpus, corpus_statistics(corpus, progress))
+        return known_statistics(corpus, progress)
 
     console = Console(stderr=True)
     if not console.is_terminal:
-        return corpus_statistics(corpus)
-    with console.status("Reading sidecars") as status:
-        return corpus_statistics(
-            corpus, lambda done, of: status.update(f"Reading sidecars: {done:,} of {of:,}")
-        )
+        return measure(None)
+    with console.status("Reading figures") as status:
+        return measure(lambda done, of: status.update(f"Reading sidecars: {done:,} of {of:,}"))
 
 
-def _other(against: str) -> "Statistics":
+def _other(against: str, recount: bool) -> "Statistics":
     from septet.pipelines.report.figures import Statistics
-    from septet.pipelines.report.statistics import column_figures, corpus_statistics
     from septet.preprocess import files
 
     if against.endswith(".json"):
@@ -147,8 +156,7 @@ def _other(against: str) -> "Statistics":
                 "`septet stats --json` printed"
             )
         return Statistics.from_json(files.read_bytes(against), against)
-    found = corpus_statistics(against)
-    return found.model_copy(update={"columns": column_figures(against) or None})
+    return _measured(against, recount)
 
 
 def _print(found: "Statistics", changes: "Comparison | None") -> None:

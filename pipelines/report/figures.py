@@ -172,6 +172,8 @@ class Statistics(_Figures):
     shards: int
     bytes: int
     """Size of the tars together."""
+    shard_list: str = ""
+    """SHA-256 of the list of the shards that were counted."""
     members: list[Members]
     funnel: list[Stage]
     """In build order; empty where the corpus has no `stats/funnel.json`."""

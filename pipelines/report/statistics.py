@@ -17,10 +17,11 @@ from septet.pipelines.report.frequent import Frequent
 from septet.pipelines.report.measures import MEASURES, Distribution, tally
 from septet.preprocess import files
 from septet.preprocess.columns.reader import column_names, is_stale, read_manifest
+from septet.preprocess.shards.heads import read_head
 from septet.preprocess.shards.reader import Corpus
 from septet.preprocess.shards.sidecar import open_sidecar, read_batches
 from septet.preprocess.text.words import count_words
-from septet.schemas.layout import IMAGE_EXTENSIONS
+from septet.schemas.layout import IMAGE_EXTENSIONS, STATISTICS
 
 _FORMATS = {"jpg": "jpeg", "tif": "tiff"}
 _BATCHES_AT_ONCE = 64
@@ -244,6 +245,7 @@ def corpus_statistics(
         samples=total.samples,
         shards=len(corpus.shards),
         bytes=corpus.manifest.bytes,
+        shard_list=corpus.manifest.shard_list.sha256,
         members=[
             Members(ext=ext, count=count, bytes=total.member_bytes[ext])
             for ext, count in sorted(total.members.items())
@@ -270,6 +272,29 @@ def corpus_statistics(
         },
         notes=_notes(corpus, total) + funnel.contradictions(stages, lost, total.samples),
     )
+
+
+def known_statistics(path: str, progress: Callable[[int, int], None] | None = None) -> Statistics:
+    """All figures of a corpus, columns included: those that its build counted, where they are of
+    the shards that it has; else counted anew.
+
+    Args:
+        path: The corpus folder.
+        progress: As for `corpus_statistics`.
+
+    Raises:
+        As `corpus_statistics`.
+    """
+    found, head, where = None, read_head(path), files.join(path, STATISTICS)
+    if head.shard_list.sha256 and files.exists(where):
+        stored = Statistics.from_json(files.read_bytes(where), where)
+        found = stored if stored.shard_list == head.shard_list.sha256 else None
+    return with_columns(path, found or corpus_statistics(path, progress))
+
+
+def with_columns(path: str, statistics: Statistics) -> Statistics:
+    """A corpus's figures with those of its columns."""
+    return statistics.model_copy(update={"columns": column_figures(path) or None})
 
 
 def _notes(corpus: Corpus, total: ShardStatistics) -> list[str]:

@@ -28,6 +28,7 @@ from septet.schemas.layout import (
     FUNNEL,
     MANIFEST,
     STAGES,
+    STATISTICS,
     TAR_FOOTER,
     reject_file,
     shard_sidecar,
@@ -61,9 +62,11 @@ class ReportStage(Stage):
         return [[shards[i] for i in run] for run in chunks(len(shards))]
 
     def prepare(self) -> None:
-        """Take away the head and the rejects of an earlier build, unless this stage has begun."""
+        """Take away the head, the statistics and, unless this stage has begun, the rejects of an
+        earlier build."""
         begun = files.join(self.corpus, STAGES, "done", f"report-{self.fingerprint}.begun")
         files.remove(files.join(self.corpus, MANIFEST))
+        files.remove(files.join(self.corpus, STATISTICS))
         if not files.exists(begun):
             remove_rejects(self.corpus)
             files.write_bytes(begun, b"")

@@ -1,6 +1,7 @@
 """The column `regions`: features, boxes and class distributions of an image's regions."""
 
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
@@ -158,10 +159,14 @@ class Regions(Column):
                 if settings.has_probs
                 else "absent: the source holds no class distribution",
                 "labels": "likeliest class, counted without background",
-                **({"classes": read_labels(settings.labels)} if settings.labels else {}),
+                **({"classes": self._classes} if settings.labels else {}),
                 "order": sorted_by,
             },
         )
+
+    @cached_property
+    def _classes(self) -> list[str]:
+        return read_labels(self.settings.labels)
 
     def annotate(self, items: Sequence[Item]) -> list[Value | NoValue]:
         """See `Column.annotate`."""

@@ -189,7 +189,7 @@ def test_where_files_lie_is_in_no_byte_of_a_column(base: Path, tmp_path: Path, f
     url = json.loads(Corpus(str(base))[0]["json"])["url"]
     row = {"image_id": 3, "phrase": "x", "box": [0, 0, 0.5, 1], "question": "Why?", "answer": "so"}
     found = []
-    for place in ("one", "two"):
+    for place in ("checkout-a", "checkout-b"):
         corpus, files_of_set = tmp_path / place / "corpus", tmp_path / place / f"{place} set"
         shutil.copytree(base, corpus)
         files_of_set.mkdir()

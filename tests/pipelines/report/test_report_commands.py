@@ -17,6 +17,8 @@ from septet.pipelines.report.figures import ColumnFigures, Statistics
 from septet.pipelines.report.measures import MEASURES
 from septet.pipelines.report.statistics import corpus_statistics
 from septet.pipelines.report.terminal import print_columns, print_comparison, print_statistics
+from septet.preprocess.shards.heads import read_head
+from septet.schemas.layout import STATISTICS
 from tests.pipelines.report.corpora import HOSTILE, build_corpus, rewrite
 
 app = typer.Typer()
@@ -209,3 +211,22 @@ def test_no_figure_is_cut_however_narrow_the_terminal(truth, width):
     words = " ".join(text.split())
     missing = [figure for figure in figures if figure not in words]
     assert not missing, (missing, text)
+
+
+def test_figures_that_the_build_counted_are_not_counted_again(own):
+    counted = corpus_statistics(own.path)
+    assert counted.shard_list and counted.shard_list == read_head(own.path).shard_list.sha256
+    stored = Path(own.path) / STATISTICS
+    stored.parent.mkdir(exist_ok=True)
+    stored.write_text(counted.model_copy(update={"samples": 7}).to_json())
+
+    def samples(*more: str) -> int:
+        return json.loads(said("stats", own.path, "--json", *more))["samples"]
+
+    assert samples() == 7 and samples("--recount") == 180
+    stored.write_text(counted.model_copy(update={"samples": 7, "shard_list": "0"}).to_json())
+    assert samples() == 180, "of other shards"
+    stored.unlink()
+    assert samples() == 180
+    stored.write_text("{")
+    assert "is not JSON" in fault("stats", own.path)
