@@ -83,6 +83,10 @@ class Instructions:
         """The tasks that have a text."""
         return tuple(self._texts)
 
+    def texts(self) -> list[str]:
+        """All texts as they are written, with `{part}`."""
+        return [text for texts in self._texts.values() for text in texts.values()]
+
     def languages(self, task: str) -> tuple[str, ...]:
         """The languages that a task's texts are in; none where one text is for all."""
         return tuple(code for code in self._of(task) if code is not None)

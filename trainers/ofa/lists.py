@@ -80,9 +80,9 @@ class Negatives:
 
 
 def _other(draw: np.random.Generator, told: Sequence[str], own: str) -> str:
-    """A line of several that is not one's own, each equally likely; the last stands in for it."""
-    found = told[int(draw.integers(max(1, len(told) - 1)))]
-    return told[len(told) - 1] if found == own else found
+    """A line of several that is not one's own; for that the next one stands in."""
+    i = int(draw.integers(len(told)))
+    return told[(i + 1) % len(told)] if told[i] == own else told[i]
 
 
 def write(path: str) -> None:

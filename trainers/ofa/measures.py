@@ -57,11 +57,11 @@ class Tasks:
 
     | task | what counts |
     |---|---|
-    | `caption`, `describe`, `vqa`, `match_caption`, `match_answer` | texts that are exactly right |
+    | `caption`, `describe`, `vqa` | texts that are exactly right |
+    | `match_caption`, `match_answer`, `infill_text` | the same |
     | `ground` | boxes that overlap the right one by half |
     | `detect` | objects found: 2 hits / (written + there); a hit has label and half of the box |
     | `infill` | image codes |
-    | `infill_text` | words in their places |
 
     `TASK_other_image` is the same with each row seeing its neighbour's image (of texts: its
     neighbour's text), `TASK_commonest` that of always answering what is most often right.
@@ -95,8 +95,7 @@ class Tasks:
             if told and name in count:
                 right[f"{name}_commonest"] = max(told.values())
                 count[f"{name}_commonest"] = told.total()
-        return {name: right[name] / 1000 ** (not name.endswith("commonest")) / n
-                for name, n in sorted(count.items()) if n}  # fmt: skip
+        return {name: right[name] / n for name, n in sorted(count.items()) if n}
 
     def _add(
         self,
@@ -118,9 +117,8 @@ class Tasks:
                 zip(written, target.cpu().numpy(), strict=True)
             ):
                 name = names[row % len(names)]
-                score, whole = self._score(name, found, expected)
-                # In thousandths, as counts are whole numbers that ranks can add.
-                right[name + view] += round(1000 * score)
+                hits, whole = self._score(name, found, expected)
+                right[name + view] += hits
                 count[name + view] += whole
                 if not view:
                     answers[name].update(self._told(name, expected))
@@ -130,39 +128,35 @@ class Tasks:
             return [str(code) for code in self._words.image_codes(expected)]
         if name in ("ground", "detect"):
             return []
-        text = self._words.decode(expected)
-        return text.split() if name == "infill_text" else [text]
+        return [self._words.decode(expected)]
 
-    def _score(self, name: str, found: np.ndarray, expected: np.ndarray) -> tuple[float, int]:
-        """What is right, and of how much."""
+    def _score(self, name: str, found: np.ndarray, expected: np.ndarray) -> tuple[int, int]:
+        """How much is right, and of how much."""
         words, s = self._words, self._settings
         if name == "infill":
             codes = words.codes(words.image_codes(expected))
-            return float((found[: len(codes)] == codes).sum()), len(codes)
-        if name == "infill_text":
-            told, right = words.decode(found).split(), words.decode(expected).split()
-            return float(sum(a == b for a, b in zip(told, right, strict=False))), len(right)
+            return int((found[: len(codes)] == codes).sum()), len(codes)
         if name == "ground":
-            box = found[:4]
-            if not (len(box) == 4 and words.is_bin(box).all()):
-                return 0.0, 1
-            both = [words.corners(ids[:4], s.image_size) for ids in (box, expected)]
-            return float(intersection_over_union(both[0][0], both[1])[0] >= OVERLAP), 1
+            if not words.is_bin(found[:4]).all():
+                return 0, 1
+            box, right = (words.corners(ids[:4], s.image_size) for ids in (found, expected))
+            return int(intersection_over_union(box[0], right)[0] >= OVERLAP), 1
         if name == "detect":
-            return self._found(found, expected), 1
-        return float(words.decode(found) == words.decode(expected)), 1
+            return self._objects(found, expected)
+        return int(words.decode(found) == words.decode(expected)), 1
 
-    def _found(self, found: np.ndarray, expected: np.ndarray) -> float:
-        written, there = (self._words.objects(x, self._settings.plain_size)
-                          for x in (found, expected))  # fmt: skip
+    def _objects(self, found: np.ndarray, expected: np.ndarray) -> tuple[int, int]:
+        """Twice the objects that are found, of those written and those there."""
+        side = self._settings.plain_size
+        written, there = (self._words.objects(ids, side) for ids in (found, expected))
         left, hits = list(there), 0
         for box, label in written:
-            for each in left:
-                if each[1] == label and intersection_over_union(box, each[0][None])[0] >= OVERLAP:
-                    left.remove(each)
+            for i, (right, name) in enumerate(left):
+                if name == label and intersection_over_union(box, right[None])[0] >= OVERLAP:
+                    del left[i]
                     hits += 1
                     break
-        return 2 * hits / max(1, len(written) + len(there))
+        return 2 * hits, len(written) + len(there)
 
 
 def evaluators(task: "OfaTask", held_out: Corpus) -> list[Evaluator]:

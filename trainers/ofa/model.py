@@ -40,6 +40,13 @@ class Side(nn.Module):
             tables = nn.ModuleList(nn.Embedding(rows, s.heads) for _ in layers)
             self.add_module(f"{name}_rel_pos_table_list", tables)
 
+    def places(self, length: int) -> Tensor:
+        """Absolute positions of a text, [length, W]."""
+        found: Tensor = self.embed_positions(
+            torch.arange(length, device=self.embed_positions.weight.device)
+        )
+        return found
+
     def table(self, kind: str, layer: int) -> Tensor:
         """A layer's relative positions of `token` or `image`, [rows, H]."""
         found = self.get_submodule(f"{kind}_rel_pos_table_list.{layer}").weight
@@ -82,7 +89,7 @@ class Encoder(Side):
         x = self.layernorm_embedding(self.embed_tokens(ids) + self.type_embedding.weight[0])
         x = F.dropout(x, self.dropout, self.training)
         pads, text = ids == PAD, ids.shape[1]
-        where = self.pos_ln(self.embed_positions.weight[None, :text])
+        where = self.pos_ln(self.places(text))[None]
         image = None
         if pixels is not None:
             y, image_ids, image_where = self._image(pixels, seen, patches, len(ids))
@@ -160,11 +167,11 @@ class Decoder(Side):
         codes, first = cache.extra.get("codes"), cache.length
         length, device = first + x.shape[1], x.device
         ids = positions.code_ids(self.code_grid, length, device)
-        where = [self.pos_ln(self.embed_positions.weight[:length])]
+        where = [self.pos_ln(self.places(length))]
         rows = [("token", positions.text_rows(length, device)[first:])]
         norms = [self.layernorm_embedding]
         if codes is not None:
-            where.append(self.image_pos_ln(self.embed_image_positions.weight[ids]))
+            where.append(self.image_pos_ln(self.embed_image_positions(ids)))
             rows.append(("image", positions.image_rows(ids)[first:]))
             norms.append(self.code_layernorm_embedding)
         x = either(codes, *(norm(x) for norm in norms))

@@ -8,7 +8,6 @@ the image, of a question also whether an answer is right, of a region also what 
 
 import json
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,12 +20,11 @@ from septet.trainers.inputs import images
 from septet.trainers.inputs.codes import CodeGrid, MeanColours
 from septet.trainers.inputs.masks import Ids
 from septet.trainers.inputs.members import image_file, text
-from septet.trainers.mixture.instructions import Instructions
 from septet.trainers.ofa import views
 from septet.trainers.ofa.lists import Negatives
 from septet.trainers.ofa.settings import CODE_SIDE, END, PAD, START, OfaSettings
 from septet.trainers.ofa.spans import hide_spans
-from septet.trainers.ofa.tokens import vocabulary
+from septet.trainers.ofa.tokens import instructions, vocabulary
 from septet.trainers.task import Batch, Lengths, Row, SampleError
 
 PAIRS = ("captions", "questions", "regions")
@@ -43,6 +41,9 @@ READ = 512
 
 Draw = np.random.Generator | None
 
+_HERE = "\0"
+"""Where in an instruction ids stand that are no text."""
+
 
 class Example(NamedTuple):
     """A question to the model, and its answer."""
@@ -55,12 +56,6 @@ class Example(NamedTuple):
     """Factor on its tokens' loss."""
     unscored: int = 0
     """Tokens at the target's start whose loss does not count."""
-
-
-@lru_cache(1)
-def instructions() -> Instructions:
-    """What OFA is asked."""
-    return Instructions.load("septet.trainers.ofa")
 
 
 def clean(caption: str, words: int, question: bool = False) -> str:
@@ -216,8 +211,9 @@ def texts(sample: Sample, s: OfaSettings, draw: Draw) -> Example:
     hidden = ids
     if draw is not None:
         hidden = hide_spans(draw, ids, words.begins_word(ids), INFILLED, s.mask)
-    asked = ask(s, "infill_text")
-    return Example(np.concatenate([asked[:-2], hidden, asked[-2:]]), np.append(ids, END))
+    before, after = instructions().fill("infill_text", text=_HERE).split(_HERE)
+    source = np.concatenate([words.encode(before), hidden, words.encode(after)])
+    return Example(source, np.append(ids, END))
 
 
 def code_grid(s: OfaSettings) -> CodeGrid:

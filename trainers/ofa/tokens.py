@@ -14,13 +14,21 @@ from numpy.typing import ArrayLike, NDArray
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from septet.preprocess.boxes.tokens import Ofa as Bins
+from septet.preprocess.synthetic.languages import phrases, questions
 from septet.preprocess.synthetic.scenes import captions, make_scene
+from septet.trainers.mixture.instructions import Instructions
 from septet.trainers.ofa.settings import END, PAD, SPECIALS, START, OfaSettings
 
 SCENES = "scenes"
 UNKNOWN = "<unk>"
 
 Ids = NDArray[np.int64]
+
+
+@lru_cache(1)
+def instructions() -> Instructions:
+    """What OFA is asked."""
+    return Instructions.load("septet.trainers.ofa")
 
 
 class Vocabulary:
@@ -164,8 +172,12 @@ def _in_order(pieces: dict[str, int], path: Path) -> dict[str, int]:
 
 
 def _learnt(s: OfaSettings) -> Vocabulary:
-    """Pieces of scenes' captions."""
-    told = [f" {text}" for i in range(300) for text in captions(make_scene(0, i))]
+    """Pieces of what OFA is asked, and of scenes' captions, phrases and questions."""
+    told = [text.replace("{", "").replace("}", "") for text in instructions().texts()]
+    for scene in (make_scene(0, i) for i in range(300)):
+        told += [f" {text}" for text in captions(scene)]
+        told += [f" {phrase}" for phrase, _ in phrases(scene)]
+        told += [f" {pair.question.lower()}" for pair in questions(scene)]
     bpe = Tokenizer(models.BPE())
     bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
