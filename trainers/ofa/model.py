@@ -19,10 +19,6 @@ from septet.trainers.ofa.layers import Block, DecoderLayer, EncoderLayer, either
 from septet.trainers.ofa.resnet import ResNet
 from septet.trainers.ofa.settings import GRID, PAD, STRIDE, OfaSettings
 
-STD = 0.02
-"""Deviation of all linear layers and tables at the start, tables of relative positions too: the
-published code sets those to zero and overwrites it."""
-
 
 class Side(nn.Module):
     """What encoder and decoder have: tables of positions, layers, the norm at their end."""
@@ -203,7 +199,9 @@ class Ofa(nn.Module):
         self.encoder, self.decoder = Encoder(s), Decoder(s)
         for module in self.modules():
             if isinstance(module, nn.Linear | nn.Embedding):
-                nn.init.normal_(module.weight, std=STD)
+                # Tables of relative positions, too: the published code sets those to zero and
+                # overwrites it.
+                nn.init.normal_(module.weight, std=s.initial_std)
                 if isinstance(module, nn.Linear):
                     nn.init.zeros_(module.bias)
         with torch.no_grad():

@@ -66,6 +66,8 @@ class OfaSettings(Settings):
     dropout: float = Field(default=0.1, ge=0, lt=1)
     drop_path: float = Field(default=0.1, ge=0, lt=1)
     """Of the last layer of encoder and decoder; it rises from 0."""
+    initial_std: float = Field(default=0.02, gt=0)
+    """Deviation of all linear layers and tables at the start."""
     batch_norm: Literal["batch", "frozen"] = "batch"
     """Whether the ResNet's norms go by the batch, or by their stored statistics and are not
     trained."""
