@@ -241,7 +241,7 @@ def train(
         out: Folder of the run; `runs/MODEL-PRESET` when absent.
         settings: Changes of settings, such as {"train.steps": 100}.
         held_out: Corpus to measure on.
-        initial: Files of weights to start from.
+        initial: Files of weights to start from, on disk or at URLs.
         resume: Go on from the newest checkpoint in the folder.
 
     Returns:
@@ -250,8 +250,6 @@ def train(
     Raises:
         ValueError: no such model, preset or setting, or a corpus that does not fit.
     """
-    from pathlib import Path as LocalPath
-
     from septet.trainers.commands.train import train_model
 
     several = [corpora] if isinstance(corpora, str | PathLike) else corpora
@@ -261,7 +259,7 @@ def train(
         preset,
         ([] if held_out is None else [fspath(held_out)], None, None),
         fspath(out) if out is not None else None,
-        tuple(LocalPath(fspath(part)) for part in initial),
+        tuple(fspath(part) for part in initial),
         resume,
         None,
         [f"{key}={value}" for key, value in (settings or {}).items()],

@@ -15,6 +15,7 @@ from septet.preprocess.shards.reader import Corpus, Sample
 from septet.schemas.columns import ColumnManifest
 from septet.trainers.loader.side import SideFiles
 from septet.trainers.outcomes import Loss
+from septet.trainers.weights.form import Forms, Found
 
 Row = dict[str, NDArray[Any]]
 """One sample as model inputs; every row of a sub-batch has the same names, shapes and types, but
@@ -176,6 +177,8 @@ class Task(ABC):
     settings: Any = None
     """The model's `Settings`; a resumed run must have equal ones."""
     streams: Mapping[str, Stream]
+    forms: Forms[Any] | None = None
+    """The forms in which others write the model's weights."""
     loss_weights: Mapping[str, float]
     """The named losses."""
     pooled: tuple[str, ...] = ()
@@ -293,14 +296,16 @@ class Task(ABC):
         """Texts without images as a batch, for tasks that encode them alone."""
         raise NotImplementedError
 
-    def initial(self, path: Path) -> dict[str, Tensor]:
-        """Weights to start from, under the module's names, out of a file that others wrote; those
+    def initial(self, path: Path | str) -> Found:
+        """What a file that others wrote, on disk or at a URL, has of the module's weights; those
         that it lacks start at random.
 
         Raises:
             ValueError: the file does not fit.
         """
-        raise ValueError("this model cannot start from a file of weights")
+        if self.forms is None:
+            raise ValueError("this model cannot start from a file of weights")
+        return self.forms.read(path, self.settings)
 
     def export(self, state: Mapping[str, Tensor], folder: Path, form: str) -> list[Path]:
         """Write weights as another library loads them; the files that were written.
@@ -308,7 +313,9 @@ class Task(ABC):
         Raises:
             ValueError: there is no such form.
         """
-        raise ValueError("this model cannot be exported")
+        if self.forms is None:
+            raise ValueError("this model cannot be exported")
+        return self.forms.write(state, self.settings, folder, form)
 
     def evaluators(self, held_out: Corpus, name: str = "") -> list[Evaluator]:
         """Measures to take on a corpus that is not trained on; `name` is what `--held-out

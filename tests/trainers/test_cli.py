@@ -1,16 +1,19 @@
+import json
 import subprocess
 import sys
 
 import pytest
 import torch
 import typer
-from safetensors.torch import load_file
+from safetensors.torch import load, load_file
 from typer.testing import CliRunner
 
+from septet.preprocess import files
 from septet.trainers.clip.presets import PRESETS
 from septet.trainers.commands.export import export
 from septet.trainers.commands.train import _parse, train
 from septet.trainers.commands.weights import weights
+from tests.object_store import object_store
 from tests.trainers.conftest import TINY
 
 APP = typer.Typer()
@@ -42,18 +45,22 @@ def test_trains_and_resumes(scenes, held_out, tmp_path):
 
 
 def test_exports_a_run_and_starts_another_from_it(scenes, tmp_path):
+    """Through an object store: a run's weights go there, and another run takes them from there."""
     exporting = typer.Typer()
     exporting.command()(export)
     common = ("clip", scenes, *QUICK, "--steps", "1", "--set", "optimizer.lr=1e-9")
     assert call(*common, "--out", tmp_path / "a", "--set", "train.ema=0.5").exit_code == 0
-    arguments = [str(tmp_path / "a"), str(tmp_path / "hf"), "--form", "hf"]
-    found = CliRunner().invoke(exporting, arguments)
-    assert found.exit_code == 0, found.output
-    first = tmp_path / "hf/model.safetensors"
-    again = call(*common, "--out", tmp_path / "b", "--seed", "9", "--initial", first)
-    assert again.exit_code == 0, again.output
+    with object_store() as bucket:
+        arguments = [str(tmp_path / "a"), f"{bucket}/exports/a", "--form", "hf"]
+        found = CliRunner().invoke(exporting, arguments)
+        first = f"{bucket}/exports/a/model.safetensors"
+        assert found.exit_code == 0 and first in found.output, found.output
+        assert json.loads(files.read_bytes(f"{bucket}/exports/a/config.json"))
+        again = call(*common, "--out", tmp_path / "b", "--seed", "9", "--initial", first)
+        assert again.exit_code == 0, again.output
+        one = load(files.read_bytes(first))
     CliRunner().invoke(exporting, [str(tmp_path / "b"), str(tmp_path / "hf2"), "--form", "hf"])
-    one, two = load_file(first), load_file(tmp_path / "hf2/model.safetensors")
+    two = load_file(tmp_path / "hf2/model.safetensors")
     assert all((one[name] - two[name]).abs().max() < 1e-6 for name in one)
     nothing = CliRunner().invoke(exporting, [str(tmp_path), str(tmp_path / "x")])
     assert nothing.exit_code == 1 and "give the folder of a run" in nothing.output
@@ -114,6 +121,7 @@ def test_what_a_file_of_weights_holds_is_told(tmp_path):
         with torch.device("meta"):
             state = PRESETS[name].task().build().state_dict()
         state = {f"module.{n}": torch.zeros(x.shape) for n, x in state.items()}
+        state["module.attn_mask"] = torch.zeros(2, 2)
         torch.save({"state_dict": state}, tmp_path / f"{name}.pt")
 
     def told(file, preset, *more):
@@ -121,7 +129,8 @@ def test_what_a_file_of_weights_holds_is_told(tmp_path):
         return CliRunner().invoke(command, arguments)
 
     found = told("debug.pt", "debug", "--out", tmp_path / "out.safetensors")
-    assert found.exit_code == 0 and "it lacks none" in found.output, found.output
+    assert found.exit_code == 0 and "it lacks: none" in found.output, found.output
+    assert "not read: 1; clip has no use for them\n  attn_mask" in found.output
     assert (
         load_file(tmp_path / "out.safetensors").keys()
         == PRESETS["debug"].task().build().state_dict().keys()

@@ -8,9 +8,8 @@ from septet.trainers.clip.model import Clip
 from septet.trainers.clip.presets import PRESETS
 from septet.trainers.clip.task import ClipTask, normalise
 from septet.trainers.clip.weights import (
-    export,
+    FORMS,
     from_hugging_face,
-    read,
     resize_positions,
     sizes,
     to_hugging_face,
@@ -25,6 +24,10 @@ from tests.trainers.test_clip import (
 )
 
 VITS = [name for name, size in SIZES.items() if size.patch]
+
+
+def read(path, s):
+    return FORMS.read(path, s).weights
 
 
 def equal(a, b):
@@ -77,7 +80,7 @@ class Archive(nn.Module):
 def test_reads_openais_archives(size, tmp_path):
     state = to_open_clip(randomised(Clip(SIZES[size]), 1).state_dict())
     torch.jit.script(Archive(state)).save(str(tmp_path / "openai.pt"))
-    found = read(tmp_path / "openai.pt")
+    found = read(tmp_path / "openai.pt", SIZES[size])
     assert sizes(found, SIZES[size].activation) == SIZES[size]
     module = Clip(SIZES[size])
     module.load_state_dict(found)
@@ -89,18 +92,18 @@ def test_reads_open_clips_training_files(tmp_path):
     s = SIZES["vit"]
     state = {f"module.{n}": x for n, x in open_clip_model(s).state_dict().items()}
     torch.save({"epoch": 3, "state_dict": state}, tmp_path / "epoch_3.pt")
-    Clip(s).load_state_dict(read(tmp_path / "epoch_3.pt"))
+    Clip(s).load_state_dict(read(tmp_path / "epoch_3.pt", s))
     separate = {f"text.{n}" if not n.startswith(("visual", "logit")) else n: x
                 for n, x in open_clip_model(s).state_dict().items()}  # fmt: skip
     torch.save(separate, tmp_path / "separate.pt")
-    Clip(s).load_state_dict(read(tmp_path / "separate.pt"))
+    Clip(s).load_state_dict(read(tmp_path / "separate.pt", s))
 
 
 @pytest.mark.parametrize("size", SIZES)
 def test_open_clip_loads_what_is_exported(size, tmp_path):
     s = SIZES[size]
     mine = randomised(Clip(s), 1).eval()
-    export(mine.state_dict(), s, tmp_path, "open_clip")
+    FORMS.write(mine.state_dict(), s, tmp_path, "open_clip")
     theirs, _, _ = open_clip.create_model_and_transforms(f"local-dir:{tmp_path}")
     theirs.eval()
     data = batch(s)
@@ -108,7 +111,7 @@ def test_open_clip_loads_what_is_exported(size, tmp_path):
     found = mine(normalise(data.data["pixels"]), data.data["ids"])
     for a, b in zip(found, (image, text, scale), strict=True):
         assert close(a, b)
-    assert equal(read(tmp_path / "open_clip_model.safetensors"), mine.state_dict())
+    assert equal(read(tmp_path / "open_clip_model.safetensors", s), mine.state_dict())
 
 
 @pytest.mark.parametrize("size", VITS)
@@ -117,8 +120,8 @@ def test_transformers_loads_what_is_exported(size, tmp_path):
 
     s = SIZES[size]
     mine = randomised(Clip(s), 1).eval()
-    export(mine.state_dict(), s, tmp_path, "hf")
-    assert equal(read(tmp_path / "model.safetensors"), mine.state_dict())
+    FORMS.write(mine.state_dict(), s, tmp_path, "hf")
+    assert equal(read(tmp_path / "model.safetensors", s), mine.state_dict())
     theirs = CLIPModel.from_pretrained(tmp_path).eval()
     data = batch(s)
     found = theirs(input_ids=data.data["ids"], pixel_values=normalise(data.data["pixels"]))
@@ -127,16 +130,16 @@ def test_transformers_loads_what_is_exported(size, tmp_path):
 
 
 def test_another_form_is_an_error(tmp_path):
-    with pytest.raises(ValueError, match="open_clip or hf; found 'onnx'"):
-        export({}, SIZES["vit"], tmp_path, "onnx")
+    with pytest.raises(ValueError, match="hf or open_clip; found 'onnx'"):
+        FORMS.write({}, SIZES["vit"], tmp_path, "onnx")
 
 
 def test_starts_from_exported_weights_at_another_resolution(tmp_path):
     s = SIZES["vit"]
-    export(randomised(Clip(s), 1).state_dict(), s, tmp_path, "hf")
+    FORMS.write(randomised(Clip(s), 1).state_dict(), s, tmp_path, "hf")
     larger = s.model_copy(update={"image_size": 96})
     state = ClipTask(larger, 4).initial(tmp_path / "model.safetensors")
-    Clip(larger).load_state_dict(state)
+    Clip(larger).load_state_dict(state.weights)
     with pytest.raises(ValueError, match=r"text_projection is \[64, 48\], the model.s \[64, 64\]"):
         wider = s.model_copy(update={"embed": 64})
         ClipTask(wider, 4).initial(tmp_path / "model.safetensors")
@@ -148,7 +151,7 @@ def test_positions_are_interpolated_as_open_clip_does():
     s = SIZES["vit"]
     larger = s.model_copy(update={"image_size": 96})
     state = randomised(Clip(s), 1).state_dict()
-    found = resize_positions(state, 96, 16)
+    found = resize_positions(state, larger)
     expected = dict(to_open_clip(state))
     theirs = open_clip_model(larger)
     theirs.visual.grid_size = (6, 6)
@@ -161,10 +164,10 @@ def test_positions_are_interpolated_as_open_clip_does():
 def test_what_is_no_clip_is_told(tmp_path):
     torch.save({"layer.weight": torch.zeros(2)}, tmp_path / "other.pt")
     with pytest.raises(ValueError, match=r"no CLIP .* begins with layer\.weight"):
-        read(tmp_path / "other.pt")
+        read(tmp_path / "other.pt", SIZES["vit"])
     (tmp_path / "text.pt").write_bytes(b"not weights")
     with pytest.raises(ValueError, match="cannot be read as a file of weights"):
-        read(tmp_path / "text.pt")
+        read(tmp_path / "text.pt", SIZES["vit"])
     with pytest.raises(ValueError, match="no weight of"):
         from_hugging_face({"text_model.unknown": torch.zeros(1)})
 

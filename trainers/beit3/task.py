@@ -2,8 +2,7 @@
 masked (paper, sections 2.2 and 2.3); and the image-text contrastive stage after it."""
 
 import math
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -12,9 +11,10 @@ from torch import Tensor, nn
 from septet.preprocess.columns.base import IMAGE
 from septet.preprocess.shards.reader import Corpus, Sample
 from septet.schemas.columns import ColumnManifest
-from septet.trainers.beit3 import samples, weights
+from septet.trainers.beit3 import samples
 from septet.trainers.beit3.model import Beit3
 from septet.trainers.beit3.settings import Beit3Settings
+from septet.trainers.beit3.weights import FORMS
 from septet.trainers.inputs.codes import Targets
 from septet.trainers.measures.predictions import Predictions
 from septet.trainers.measures.retrieval import Retrieval
@@ -30,6 +30,8 @@ NOT_DECAYED = ("embed_positions.A.weight", "cls_token")
 
 class Beit3Task(Task):
     """See `septet.trainers.task.Task`."""
+
+    forms = FORMS
 
     def __init__(self, settings: Beit3Settings, global_batch: int):
         self.settings, self.global_batch = settings, global_batch
@@ -139,14 +141,6 @@ class Beit3Task(Task):
             return self.settings.layers + 1
         inside = "encoder.layers." in name
         return self.settings.layers - int(name.split(".")[3]) if inside else 0
-
-    def initial(self, path: Path) -> dict[str, Tensor]:
-        """A released checkpoint, or what `export` wrote; see `weights.read`."""
-        return weights.read(path, self.settings)
-
-    def export(self, state: Mapping[str, Tensor], folder: Path, form: str) -> list[Path]:
-        """Form `beit3`."""
-        return weights.export(state, folder, form)
 
     def evaluators(self, held_out: Corpus, name: str = "") -> list[Evaluator]:
         """Shares of what was masked that is told right, or retrieval."""

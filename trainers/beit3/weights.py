@@ -1,20 +1,19 @@
 """BEiT-3's weights under the names of the released checkpoints (microsoft/unilm, `beit3`), which
 are the model's own; what differs is the temperature's shape and the resolution."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from septet.preprocess.weights import read_state
 from septet.trainers.beit3.model import Beit3
 from septet.trainers.beit3.settings import UNUSED_ROWS, Beit3Settings
-from septet.trainers.weights.fit import require_fit
+from septet.trainers.weights.form import Form, Forms
+from septet.trainers.weights.positions import resize_grid
 
 FILE = "beit3.pth"
-"""What `export` writes."""
+"""What is written."""
 
 _BACKBONE = "beit3."
 _HEADS = {
@@ -24,58 +23,54 @@ _HEADS = {
 _POSITIONS = "beit3.encoder.embed_positions.A.weight"
 
 
-def names(s: Beit3Settings) -> dict[str, torch.Size]:
-    """The model's names with their shapes."""
-    with torch.device("meta"):
-        return {name: x.shape for name, x in Beit3(s).state_dict().items()}
+class _Released(Form[Beit3Settings]):
+    """`torch.load(file)["model"]` by name; the heads of the model's stage may be there or not."""
+
+    name, written = "beit3", True
+
+    def recognises(self, names: Collection[str]) -> bool:
+        """See `Form`."""
+        return any(name.startswith(_BACKBONE) for name in names)
+
+    def unused(self, name: str, s: Beit3Settings) -> bool:
+        """Heads of the other stage."""
+        return any(name.startswith(heads) for stage, heads in _HEADS.items() if stage != s.stage)
+
+    def to_ours(self, state: Mapping[str, Tensor], s: Beit3Settings) -> dict[str, Tensor]:
+        """See `Form`."""
+        return {n: x.reshape(1) if n == "logit_scale" else x.float() for n, x in state.items()}
+
+    def write(self, state: Mapping[str, Tensor], s: Beit3Settings, folder: Path) -> list[Path]:
+        """See `Form`."""
+        path = folder / FILE
+        kept = {n: x.reshape(()) if n == "logit_scale" else x.clone() for n, x in state.items()}
+        torch.save({"model": kept}, path)
+        return [path]
 
 
-def resize_positions(rows: Tensor, grid: int) -> Tensor:
-    """A table of image positions [2 + 1 + old², W] for another grid, [2 + 1 + grid², W]: bicubic
-    over the patches; the unused rows and the class token's stay."""
-    first = UNUSED_ROWS + 1
-    old = round((len(rows) - first) ** 0.5)
-    if old == grid:
-        return rows
-    square = rows[first:].float().T.reshape(1, -1, old, old)
-    resized = F.interpolate(square, (grid, grid), mode="bicubic", align_corners=False)
-    return torch.cat([rows[:first], resized.flatten(2)[0].T.to(rows.dtype)])
+def resize_positions(state: dict[str, Tensor], s: Beit3Settings) -> dict[str, Tensor]:
+    """The same with the table of image positions [2 + 1 + old², W] for the model's grid; the unused
+    rows and the class token's stay."""
+    if _POSITIONS not in state:
+        return state
+    rows, first = state[_POSITIONS], UNUSED_ROWS + 1
+    return {**state, _POSITIONS: torch.cat([rows[:first], resize_grid(rows[first:], s.grid)])}
 
 
-def read(path: Path, s: Beit3Settings) -> dict[str, Tensor]:
-    """Weights of a released checkpoint, or of `export`: the whole backbone, and the heads of the
-    model's stage where the file has them. Those of the other stage are left out.
-
-    Raises:
-        ValueError: it lacks weights of the backbone, or has some that the model does not have.
-    """
-    state, expected = read_state(str(path)), names(s)
-    (others,) = (heads for stage, heads in _HEADS.items() if stage != s.stage)
-    found = {name: x.float() for name, x in state.items() if not name.startswith(others)}
-    if "logit_scale" in found:
-        found["logit_scale"] = found["logit_scale"].reshape(1)
-    if _POSITIONS in found:
-        found[_POSITIONS] = resize_positions(found[_POSITIONS], s.grid)
-    hint = ""
-    if s.attention == "shared" and any(".q_proj.A." in name for name in state):
-        hint = (
+def _hint(names: Collection[str], s: Beit3Settings) -> str:
+    if s.attention == "shared" and any(".q_proj.A." in name for name in names):
+        return (
             "It is of the released architecture, where attention is not shared: "
             "model.attention=decoupled model.sub_norm=true model.fusion_layers=0"
         )
-    require_fit(path, found, expected, lambda name: name.startswith(_BACKBONE), hint)
-    return found
+    return ""
 
 
-def export(state: Mapping[str, Tensor], folder: Path, form: str) -> list[Path]:
-    """Write `beit3.pth` as the released files are: `torch.load(file)["model"]` by name.
-
-    Raises:
-        ValueError: another form than `beit3`.
-    """
-    if form != "beit3":
-        raise ValueError(f"BEiT-3 can be exported as beit3; found {form!r}")
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / FILE
-    released = {n: x.reshape(()) if n == "logit_scale" else x.clone() for n, x in state.items()}
-    torch.save({"model": released}, path)
-    return [path]
+FORMS = Forms(
+    "BEiT-3",
+    Beit3,
+    (_Released(),),
+    needed=lambda name, found: name.startswith(_BACKBONE),
+    adapt=resize_positions,
+    hint=_hint,
+)

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -11,15 +10,14 @@ from septet.preprocess.columns.base import IMAGE
 from septet.preprocess.images.crops import random_box
 from septet.preprocess.shards.reader import Corpus, Sample
 from septet.preprocess.tokenizers.clip import VOCABULARY, clip_tokenizer
-from septet.trainers.clip import weights
 from septet.trainers.clip.model import Bottleneck, Clip, ClipSettings, Transformer
+from septet.trainers.clip.weights import FORMS
 from septet.trainers.inputs import images
 from septet.trainers.inputs.images import normalise
 from septet.trainers.inputs.members import image_file, text
 from septet.trainers.measures.retrieval import Retrieval
 from septet.trainers.nets.losses import contrastive
 from septet.trainers.task import Batch, Draw, Evaluator, Gather, Row, Stream, SubBatch, Task
-from septet.trainers.weights.fit import require_fit
 
 MAX_LOGIT_SCALE = math.log(100)
 """The temperature's factor is kept at most 100 (paper, section 2.5). The lower bound, 1, is
@@ -30,6 +28,7 @@ class ClipTask(Task):
     """See `septet.trainers.task.Task`."""
 
     loss_weights = {"contrastive": 1.0}  # noqa: RUF012
+    forms = FORMS
     pooled = ("image", "text", "scale")
     scalars = ("scale",)
 
@@ -112,21 +111,6 @@ class ClipTask(Task):
         """Gains, biases, the class token and the temperature are exempt (open_clip's rule up to
         3.2; the paper exempts gains and biases)."""
         return parameter.ndim > 1
-
-    def initial(self, path: Path) -> dict[str, Tensor]:
-        """OpenAI's, open_clip's or Hugging Face's weights, of any resolution (ViT)."""
-        original, s = weights.read(path), self.settings
-        state = original
-        if s.patch is not None and "visual.proj" in state:
-            state = weights.resize_positions(state, s.image_size, s.patch)
-        with torch.device("meta"):
-            expected = {name: x.shape for name, x in self.build().state_dict().items()}
-        require_fit(path, state, expected, original=original)
-        return state
-
-    def export(self, state: Mapping[str, Tensor], folder: Path, form: str) -> list[Path]:
-        """Forms `open_clip` and `hf`: weights and their configuration file."""
-        return weights.export(state, self.settings, folder, form)
 
     def evaluators(self, held_out: Corpus, name: str = "") -> list[Evaluator]:
         """Retrieval in both directions."""

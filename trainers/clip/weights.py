@@ -3,20 +3,19 @@
 OpenAI's and open_clip's names are this model's own.
 """
 
-import json
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
-from safetensors.torch import save_file
 from torch import Tensor
 
 from septet.preprocess.tokenizers.clip import END, START
-from septet.preprocess.weights import read_state
-from septet.trainers.clip.model import HEAD_WIDTH, ClipSettings
+from septet.trainers.clip.model import HEAD_WIDTH, Clip, ClipSettings
+from septet.trainers.weights.form import Form, Forms
+from septet.trainers.weights.positions import resize_grid
+from septet.trainers.weights.writing import write_with_config
 
 _PLAIN = {
     "logit_scale": "logit_scale",
@@ -78,7 +77,7 @@ def to_hugging_face(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def from_hugging_face(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The reverse of `to_hugging_face`. Position id buffers of old files are left out."""
+    """The reverse of `to_hugging_face`."""
     out: dict[str, Tensor] = {}
     plain = {theirs: mine for mine, theirs in _PLAIN.items()}
     transposed = {theirs: mine for mine, theirs in _TRANSPOSED.items()}
@@ -86,8 +85,6 @@ def from_hugging_face(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     pattern = re.compile(r"(vision|text)_model\.encoder\.layers\.(\d+)\.(.+)\.(weight|bias)")
     for name, x in state.items():
         found = pattern.fullmatch(name)
-        if name.endswith(".position_ids"):
-            continue
         if name in plain:
             out[plain[name]] = x.reshape(1) if name == "logit_scale" else x
         elif name in transposed:
@@ -106,21 +103,15 @@ def from_hugging_face(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return out
 
 
-_NOT_WEIGHTS = {"input_resolution", "context_length", "vocab_size", "attn_mask"}
-"""Entries of OpenAI's archives and open_clip's older files that are no parameters."""
-
-
 def from_openai(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """OpenAI's or open_clip's state under this model's names, in fp32.
 
-    Prefixes of wrapped training states ("module.") and of open_clip's separate text tower
-    ("text.") are taken off, and the temperature gets its one dimension.
+    The prefix of open_clip's separate text tower ("text.") is taken off, and the temperature gets
+    its one dimension.
     """
     out: dict[str, Tensor] = {}
     for name, x in state.items():
-        mine = name.removeprefix("module.").removeprefix("text.")
-        if mine in _NOT_WEIGHTS:
-            continue
+        mine = name.removeprefix("text.")
         whole = x.float() if x.is_floating_point() else x
         out[mine] = whole.reshape(1) if mine == "logit_scale" else whole
     return out
@@ -129,26 +120,6 @@ def from_openai(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def to_open_clip(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """This model's state as open_clip's `CLIP` loads it."""
     return {name: x.reshape(()) if name == "logit_scale" else x for name, x in state.items()}
-
-
-def read(path: Path) -> dict[str, Tensor]:
-    """Weights of a file in any of the three forms, under this model's names.
-
-    Args:
-        path: OpenAI's TorchScript archive, open_clip's `.pt` or `.safetensors`, or Hugging Face's
-            `model.safetensors` or `pytorch_model.bin`. Pickled files are read as weights only.
-
-    Raises:
-        ValueError: the file holds no CLIP.
-    """
-    state = read_state(str(path))
-    if any(name.startswith("text_model.") for name in state):
-        return from_hugging_face(state)
-    found = from_openai(state)
-    if "visual.conv1.weight" not in found:
-        some = ", ".join(list(state)[:3])
-        raise ValueError(f"{path} holds no CLIP of a form that is known; it begins with {some}")
-    return found
 
 
 def sizes(state: Mapping[str, Tensor], activation: str = "quick_gelu") -> ClipSettings:
@@ -190,42 +161,62 @@ def sizes(state: Mapping[str, Tensor], activation: str = "quick_gelu") -> ClipSe
     return ClipSettings.model_validate({**image, **text})
 
 
-def resize_positions(state: Mapping[str, Tensor], image_size: int, patch: int) -> dict[str, Tensor]:
-    """A ViT's state for another resolution: the grid of image positions is interpolated, bicubic
-    with antialiasing (open_clip's `resize_pos_embed`); the class token's stays."""
+def resize_positions(state: Mapping[str, Tensor], s: ClipSettings) -> dict[str, Tensor]:
+    """A ViT's state for the model's resolution: the grid of image positions is interpolated with
+    antialiasing (open_clip's `resize_pos_embed`); the class token's stays."""
     name = "visual.positional_embedding"
+    if s.patch is None or name not in state:
+        return dict(state)
     first, rest = state[name][:1], state[name][1:]
-    old, new = round(len(rest) ** 0.5), image_size // patch
-    grid = rest.reshape(1, old, old, -1).permute(0, 3, 1, 2)
-    grid = F.interpolate(grid, (new, new), mode="bicubic", antialias=True, align_corners=False)
-    flat = grid.permute(0, 2, 3, 1).reshape(new * new, -1)
-    return {**state, name: torch.cat([first, flat])}
+    return {**state, name: torch.cat([first, resize_grid(rest, s.grid, antialias=True)])}
 
 
-def export(state: Mapping[str, Tensor], s: ClipSettings, folder: Path, form: str) -> list[Path]:
-    """Write weights and configuration as another library loads them.
+_NOT_WEIGHTS = {"input_resolution", "context_length", "vocab_size", "attn_mask"}
 
-    Args:
-        state: Under this model's names.
-        s: The model's sizes.
-        folder: Where to; made where it is not there.
-        form: `open_clip` (`open_clip_config.json`, `open_clip_model.safetensors`) or `hf`
-            (`config.json`, `model.safetensors`, for `transformers.CLIPModel.from_pretrained`).
 
-    Raises:
-        ValueError: another form, or a ResNet for Hugging Face.
-    """
-    if form not in ("open_clip", "hf"):
-        raise ValueError(f"CLIP can be exported as open_clip or hf; found {form!r}")
-    hf = form == "hf"
-    named = to_hugging_face(state) if hf else to_open_clip(state)
-    config = _hugging_face_config(s) if hf else {"model_cfg": _open_clip_config(s)}
-    stem = "" if hf else "open_clip_"
-    folder.mkdir(parents=True, exist_ok=True)
-    config_path, model_path = folder / f"{stem}config.json", folder / f"{stem}model.safetensors"
-    config_path.write_text(json.dumps(config, indent=2) + "\n")
-    save_file({name: x.contiguous() for name, x in named.items()}, model_path, {"format": "pt"})
-    return [config_path, model_path]
+class _HuggingFace(Form[ClipSettings]):
+    """`transformers.CLIPModel`'s names; with `config.json`, for its `from_pretrained`."""
+
+    name, written = "hf", True
+
+    def recognises(self, names: Collection[str]) -> bool:
+        """See `Form`."""
+        return any(name.startswith("text_model.") for name in names)
+
+    def unused(self, name: str, s: ClipSettings) -> bool:
+        """Position numbers, which old files hold."""
+        return name.endswith(".position_ids")
+
+    def to_ours(self, state: Mapping[str, Tensor], s: ClipSettings) -> dict[str, Tensor]:
+        """See `Form`."""
+        return from_hugging_face(state)
+
+    def write(self, state: Mapping[str, Tensor], s: ClipSettings, folder: Path) -> list[Path]:
+        """See `Form`; refuses ResNets."""
+        return write_with_config(folder, _hugging_face_config(s), to_hugging_face(state))
+
+
+class _OpenClip(Form[ClipSettings]):
+    """open_clip's names, which are OpenAI's and this model's; with `open_clip_config.json`."""
+
+    name, written = "open_clip", True
+
+    def recognises(self, names: Collection[str]) -> bool:
+        """See `Form`."""
+        return "visual.conv1.weight" in names
+
+    def unused(self, name: str, s: ClipSettings) -> bool:
+        """Entries of OpenAI's archives and open_clip's older files that are no parameters."""
+        return name.removeprefix("text.") in _NOT_WEIGHTS
+
+    def to_ours(self, state: Mapping[str, Tensor], s: ClipSettings) -> dict[str, Tensor]:
+        """See `Form`."""
+        return from_openai(state)
+
+    def write(self, state: Mapping[str, Tensor], s: ClipSettings, folder: Path) -> list[Path]:
+        """See `Form`."""
+        config = {"model_cfg": _open_clip_config(s)}
+        return write_with_config(folder, config, to_open_clip(state), "open_clip_")
 
 
 def _open_clip_config(s: ClipSettings) -> dict[str, Any]:
@@ -278,3 +269,6 @@ def _hugging_face_config(s: ClipSettings) -> dict[str, Any]:
         "vision_config": tower["vision"],
         "text_config": tower["text"],
     }
+
+
+FORMS = Forms("CLIP", Clip, (_HuggingFace(), _OpenClip()), adapt=resize_positions)

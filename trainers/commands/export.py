@@ -2,19 +2,24 @@
 
 import importlib
 import json
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from septet.preprocess import files
+from septet.preprocess.scratch import scratch_folder
 from septet.trainers.commands.models import MODELS
 from septet.trainers.engine.checkpoint import read_weights
 
 
 def export(
     run: Annotated[str, typer.Argument(help="Folder or URL of the run, with its run.json.")],
-    out: Annotated[Path, typer.Argument(help="Folder to write to.")],
+    out: Annotated[str, typer.Argument(help="Folder or URL to write to.")],
     form: Annotated[str, typer.Option(help="Whose form: hf, or open_clip for CLIP.")] = "hf",
 ) -> None:
     """Write a run's newest weights for another library; their moving average if it has one."""
@@ -28,8 +33,30 @@ def export(
         task = settings.task()
         module = task.build()
         name = read_weights(files.join(run, "checkpoints"), module)
-        written = task.export(module.state_dict(), out, form)
-    except ValueError as error:
+        with _folder(out) as folder:
+            written = task.export(module.state_dict(), folder, form)
+            paths = [files.join(out, str(path.relative_to(folder))) for path in written]
+    except (ValueError, OSError) as error:
         typer.secho(f"septet export: {error}", fg="red", err=True)
         raise typer.Exit(1) from error
-    typer.echo(f"{name} of {run}: {', '.join(map(str, written))}")
+    typer.echo(f"{name} of {run}: {', '.join(paths)}")
+    if task.forms is not None:
+        for note in task.forms.named(form).notes(task.settings):
+            typer.secho(f"note: {note}", fg="yellow", err=True)
+
+
+@contextmanager
+def _folder(out: str) -> Iterator[Path]:
+    """A local folder whose files go to `out`: `out` itself, or one whose files are sent there."""
+    if files.is_local(out):
+        yield files.local_path(out)
+        return
+    with tempfile.TemporaryDirectory(dir=scratch_folder()) as made:
+        folder = Path(made)
+        yield folder
+        for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+            with (
+                path.open("rb") as given,
+                files.open_atomic(files.join(out, str(path.relative_to(folder)))) as kept,
+            ):
+                shutil.copyfileobj(given, kept)

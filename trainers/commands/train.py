@@ -57,7 +57,7 @@ def train(
         ),
     ] = None,
     initial: Annotated[
-        list[Path] | None,
+        list[str] | None,
         typer.Option(
             help="File of weights to start from, in a form that the model reads; several may "
             "each hold a part. What no file holds starts at random."
@@ -148,7 +148,7 @@ def train_model(
     preset: str,
     measures: tuple[list[str], str | None, Path | None],
     out: str | None,
-    initial: tuple[Path, ...],
+    initial: tuple[str, ...],
     resume: bool,
     wandb: str | None,
     changes: list[str],
@@ -167,7 +167,7 @@ def train_model(
     from septet.trainers.engine.loop import Run, fit
     from septet.trainers.engine.world import world
     from septet.trainers.settings.overrides import override
-    from septet.trainers.weights.fit import told_nearest
+    from septet.trainers.weights.nearest import told_nearest
 
     settings = override(presets[preset], changes)
     task = settings.task()

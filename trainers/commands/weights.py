@@ -1,7 +1,7 @@
 """`septet weights`: what a file of others' weights holds of a model."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated
 
@@ -12,7 +12,7 @@ from septet.trainers.commands.models import MODELS, presets_of
 
 def weights(
     model: Annotated[str, typer.Argument(help=f"The model: {', '.join(MODELS)}.")],
-    path: Annotated[Path, typer.Argument(help="File or folder of weights.")],
+    path: Annotated[str, typer.Argument(help="File, folder or URL of weights.")],
     preset: Annotated[str, typer.Option(help="Whose sizes it should have.")] = "base",
     changes: Annotated[
         list[str] | None, typer.Option("--set", help="Change a setting: KEY=VALUE.")
@@ -33,28 +33,32 @@ def weights(
         presets = presets_of(model)
         if preset not in presets:
             raise ValueError(f"{model} has no preset {preset!r}; it has: {', '.join(presets)}")
-        import torch
         from safetensors.torch import save_file
 
         from septet.trainers.settings.overrides import override
-        from septet.trainers.weights.fit import told_nearest
+        from septet.trainers.weights.nearest import told_nearest
 
         task = override(presets[preset], changes or []).task()
         with told_nearest(presets, preset):
             found = task.initial(path)
-        with torch.device("meta"):
-            wanted = task.build().state_dict()
     except ValueError as error:
         typer.secho(f"septet weights: {error}", fg="red", err=True)
         raise typer.Exit(1) from error
-    lacking = [name for name in wanted if name not in found]
-    typer.echo(f"{path}: {len(found)} of {len(wanted)} weights of {model} {preset}")
-    typer.echo(f"it lacks {len(lacking)}; they start at random" if lacking else "it lacks none")
-    for stem in _grouped(lacking):
-        typer.echo(f"  {stem}")
+    count = len(found.weights) + len(found.lacking)
+    typer.echo(f"{path}: {found.form}, {len(found.weights)} of {count} weights of {model} {preset}")
+    for line in _listed("it lacks", "they start at random", found.lacking):
+        typer.echo(line)
+    for line in _listed("not read", f"{model} has no use for them", found.unread):
+        typer.echo(line)
     if out is not None:
-        save_file({name: x.contiguous() for name, x in found.items()}, out)
+        save_file({name: x.contiguous() for name, x in found.weights.items()}, out)
         typer.echo(f"written: {out}")
+
+
+def _listed(what: str, why: str, names: list[str]) -> Iterator[str]:
+    yield f"{what}: {len(names)}; {why}" if names else f"{what}: none"
+    for stem in _grouped(names):
+        yield f"  {stem}"
 
 
 def _grouped(names: Iterable[str]) -> list[str]:

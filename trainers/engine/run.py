@@ -47,7 +47,7 @@ class Run:
     evaluators: Sequence[Evaluator] = ()
     """Measures beside the task's own."""
     trackers: Sequence[Tracker] = ()
-    initial: Sequence[Path] = ()
+    initial: Sequence[Path | str] = ()
     """Files of weights to start from (`Task.initial`); a resumed run does not look at them."""
     resume: bool = True
     """Go on from the newest checkpoint in the folder; otherwise the folder is set aside."""
@@ -300,7 +300,7 @@ def _given(run: Run, initial: Initial) -> dict[str, torch.Tensor]:
     """Weights from the run's files, mapped where the files are local."""
     given: dict[str, torch.Tensor] = {}
     for path in run.initial:
-        given |= run.task.initial(path)
+        given |= run.task.initial(path).weights
     known = initial.module.state_dict()
     for name, x in given.items():
         if name not in known or x.shape != known[name].shape:

@@ -1,18 +1,16 @@
 """ERNIE-ViL's training: pairs of captions and regions, with the caption's scene graph (paper,
 section 3)."""
 
-from collections.abc import Mapping
-from pathlib import Path
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from septet.preprocess.shards.reader import Corpus, Sample
 from septet.schemas.columns import ColumnManifest
-from septet.trainers.ernie_vil import samples, weights
+from septet.trainers.ernie_vil import samples
 from septet.trainers.ernie_vil.model import KINDS, ErnieVil
 from septet.trainers.ernie_vil.settings import ErnieVilSettings
+from septet.trainers.ernie_vil.weights import FORMS
 from septet.trainers.measures.matching import Matching
 from septet.trainers.measures.predictions import Predictions
 from septet.trainers.task import Batch, Draw, Evaluator, Row, Stream, SubBatch, Task
@@ -21,6 +19,7 @@ from septet.trainers.task import Batch, Draw, Evaluator, Row, Stream, SubBatch, 
 class ErnieVilTask(Task):
     """See `septet.trainers.task.Task`."""
 
+    forms = FORMS
     loss_weights = dict.fromkeys((*KINDS, "region", "match"), 1.0)
 
     def __init__(self, settings: ErnieVilSettings, global_batch: int):
@@ -104,14 +103,6 @@ class ErnieVilTask(Task):
         if "probs" not in batch.data:
             return {**found, "region": 0.0 * scores.sum()}
         return {**found, "region": F.kl_div(scores, self._distributions(batch), reduction="sum")}
-
-    def initial(self, path: Path) -> dict[str, Tensor]:
-        """A whole ERNIE-ViL or ViLBERT, or a BERT or ERNIE 2.0 for the text; see `weights`."""
-        return weights.read(path, self.settings).weights
-
-    def export(self, state: Mapping[str, Tensor], folder: Path, form: str) -> list[Path]:
-        """Forms `paddle` and `vilbert`."""
-        return weights.export(state, folder, form)
 
     def evaluators(self, held_out: Corpus, name: str = "") -> list[Evaluator]:
         """Masked tokens and regions told right, none of which is seen; matching, and retrieval by

@@ -4,8 +4,7 @@ from (paper, section 4.2).
 """
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -17,9 +16,10 @@ from septet.preprocess.weights import read_state
 from septet.trainers.ernie_vil.model import ErnieVil
 from septet.trainers.ernie_vil.paddle import read_folder, read_npz, write_variable
 from septet.trainers.ernie_vil.settings import ErnieVilSettings
-from septet.trainers.weights.fit import MisfitError, require_fit
+from septet.trainers.weights.fit import MisfitError
+from septet.trainers.weights.form import Form, Forms
 
-Form = Literal["paddle", "vilbert"]
+Naming = Literal["paddle", "vilbert"]
 
 _STEMS: dict[str, tuple[str, str]] = {
     # ours: (Paddle, ViLBERT), both without what says weight or bias
@@ -79,7 +79,7 @@ IDLE = re.compile(
 fine-tuning, what optimizers keep."""
 
 
-def _stem(ours: str, form: Form) -> str:
+def _stem(ours: str, form: Naming) -> str:
     which = 0 if form == "paddle" else 1
     if found := _LAYER.fullmatch(ours):
         side, number, part = found.groups()
@@ -97,7 +97,7 @@ def _stem(ours: str, form: Form) -> str:
     return _STEMS[ours][which]
 
 
-def theirs(name: str, form: Form) -> str:
+def theirs(name: str, form: Naming) -> str:
     """Another form's name of one of the model's weights."""
     stem, _, kind = name.rpartition(".")
     other = _stem(stem, form)
@@ -110,87 +110,105 @@ def theirs(name: str, form: Form) -> str:
     return f"{other}.{'w_0' if kind == 'weight' else 'b_0'}"
 
 
-def _turned(name: str, x: Tensor, form: Form) -> Tensor:
+def _turned(name: str, x: Tensor, form: Naming) -> Tensor:
     """Paddle's linears hold [in, out], ours [out, in]."""
     turn = form == "paddle" and x.ndim == 2 and "w_0" in theirs(name, form)
     return x.T.contiguous() if turn else x
 
 
-def to_form(state: Mapping[str, Tensor], form: Form) -> dict[str, Tensor]:
+def to_form(state: Mapping[str, Tensor], form: Naming) -> dict[str, Tensor]:
     """The model's state under another form's names."""
     return {theirs(name, form): _turned(name, x, form) for name, x in state.items()}
 
 
 def shapes(s: ErnieVilSettings) -> dict[str, torch.Size]:
     """The model's own names with their shapes."""
-    with torch.device("meta"):
-        return {name: x.shape for name, x in ErnieVil(s).state_dict().items()}
+    return FORMS.shapes(s)
 
 
-@dataclass(frozen=True)
-class Found:
-    """What a file of weights gave."""
+class _Named(Form[ErnieVilSettings]):
+    """Names that `theirs` knows; a file may hold the text alone (BERT, ERNIE 2.0)."""
 
-    form: str
-    """What it is."""
-    weights: dict[str, Tensor]
-    """Under the model's names."""
-    lacking: list[str]
-    """Names of the model's that it has nothing for: they start at random."""
-    left_out: list[str]
-    """Names of the file's that nothing here reads."""
+    naming: Naming
 
-    def told(self) -> str:
-        """The same in words, a name or a pattern a line."""
-        lines = [f"{self.form}: {len(self.weights)} weights found"]
-        for what, names in (("lacking", self.lacking), ("left out", self.left_out)):
-            lines.append(f"{what}: {len(names)}")
-            lines += [f"  {stem}" for stem in _grouped(names)]
-        return "\n".join(lines)
+    def unused(self, name: str, s: ErnieVilSettings) -> bool:
+        """See `IDLE`."""
+        return bool(IDLE.search(self.plain(name)))
+
+    def plain(self, name: str) -> str:
+        """A file's name as the form has it now."""
+        return name
+
+    def to_ours(self, state: Mapping[str, Tensor], s: ErnieVilSettings) -> dict[str, Tensor]:
+        """See `Form`. A segment table with fewer rows gets rows of zeros (captions are segment 0);
+        a position table with more is cut."""
+        have, wanted = {self.plain(name): x for name, x in state.items()}, shapes(s)
+        other = {name: theirs(name, self.naming) for name in wanted}
+        found = {n: _turned(n, have[o], self.naming) for n, o in other.items() if o in have}
+        if odd := sorted(have.keys() - set(other.values())):
+            raise MisfitError(
+                f"{len(odd)} weights have no place in an ERNIE-ViL of these sizes, such as "
+                f"{odd[0]}: give the model its sizes",
+                {name: x.shape for name, x in found.items()},
+            )
+        for name in ("text.segment.weight", "text.position.weight"):
+            if name in found:
+                found[name] = _rows(found[name], wanted[name], name == "text.segment.weight")
+        return found
 
 
-def _grouped(names: list[str]) -> list[str]:
-    """Names with their numbers as `*`, each once."""
-    return list(dict.fromkeys(re.sub(r"(?<=[._])\d+(?=[._])", "*", name) for name in names))
+class _Paddle(_Named):
+    """The released archives, one file a variable in `params/`."""
+
+    name, written, naming = "paddle", True, "paddle"
+
+    def recognises(self, names: Collection[str]) -> bool:
+        """See `Form`."""
+        return "word_embedding" in names
+
+    def write(self, state: Mapping[str, Tensor], s: ErnieVilSettings, folder: Path) -> list[Path]:
+        """See `Form`."""
+        (folder / "params").mkdir(exist_ok=True)
+        written = []
+        for name, x in to_form(state, "paddle").items():
+            written.append(folder / "params" / name)
+            write_variable(written[-1], x.float().numpy())
+        return written
 
 
-def convert(state: Mapping[str, Tensor], s: ErnieVilSettings) -> Found:
-    """What of the model's weights a state has, in whichever form it is.
+class _Vilbert(_Named):
+    """ViLBERT's checkpoints, and those of Hugging Face's BERT and ERNIE."""
 
-    A segment table with fewer rows gets rows of zeros (captions are segment 0); a position table
-    with more is cut.
+    name, written, naming = "vilbert", True, "vilbert"
 
-    Raises:
-        ValueError: it is of no known form or of other sizes, or holds weights that are neither
-            the model's nor known to be idle.
-    """
-    kind, form, renamed = _recognised(state)
-    wanted = shapes(s)
-    if form is None:
-        found = {name: x for name, x in renamed.items() if name in wanted}
-        read = set(found)
-    else:
-        names = {name: theirs(name, form) for name in wanted}
-        read = {n for n in names.values() if n in renamed}
-        found = {
-            name: _turned(name, renamed[other], form)
-            for name, other in names.items()
-            if other in renamed
-        }
-    rest = sorted(renamed.keys() - read)
-    odd = [name for name in rest if not IDLE.search(name)]
-    if odd or not found:
-        raise ValueError(
-            f"{kind}: {len(odd)} weights have no place in an ERNIE-ViL of these sizes, such as "
-            f"{odd[0]}: give the model its sizes"
-            if odd
-            else f"it holds no weights of an ERNIE-ViL; {len(rest)} others, such as {rest[:1]}"
-        )
-    for name in ("text.segment.weight", "text.position.weight"):
-        if name in found:
-            found[name] = _rows(found[name], wanted[name], name == "text.segment.weight")
-    require_fit(kind, found, wanted, lambda name: False)
-    return Found(kind, found, [n for n in wanted if n not in found], rest)
+    def recognises(self, names: Collection[str]) -> bool:
+        """See `Form`."""
+        return any("embeddings.word_embeddings.weight" in name for name in names)
+
+    def plain(self, name: str) -> str:
+        """With the prefix that a bare body lacks or calls ernie, and names of the first PyTorch
+        conversions of BERT as they are now."""
+        name = re.sub(r"^(ernie(_model)?\.)?(?=(embeddings|encoder|pooler)\.)", "bert.", name)
+        return name.replace(".gamma", ".weight").replace(".beta", ".bias")
+
+    def write(self, state: Mapping[str, Tensor], s: ErnieVilSettings, folder: Path) -> list[Path]:
+        """See `Form`."""
+        save_file(to_form(state, "vilbert"), folder / "model.safetensors", {"format": "pt"})
+        return [folder / "model.safetensors"]
+
+
+class _Own(Form[ErnieVilSettings]):
+    """The model's own names, as `septet weights --out` writes them."""
+
+    name = "septet"
+
+    def recognises(self, names: Collection[str]) -> bool:
+        """See `Form`."""
+        return "text.word.weight" in names
+
+    def to_ours(self, state: Mapping[str, Tensor], s: ErnieVilSettings) -> dict[str, Tensor]:
+        """See `Form`."""
+        return dict(state)
 
 
 def _rows(x: Tensor, wanted: torch.Size, may_grow: bool) -> Tensor:
@@ -199,69 +217,23 @@ def _rows(x: Tensor, wanted: torch.Size, may_grow: bool) -> Tensor:
     return x[: wanted[0]]
 
 
-def _recognised(state: Mapping[str, Tensor]) -> tuple[str, Form | None, dict[str, Tensor]]:
-    """What a state is, the form of its names, and the state under that form's plain names."""
-    have = {name.removeprefix("module."): x for name, x in state.items()}
-    if "text.word.weight" in have:
-        return "Septet's own", None, have
-    if "word_embedding" in have:
-        whole = "image_emb.w_0" in have
-        return ("ERNIE-ViL of Paddle" if whole else "ERNIE of Paddle"), "paddle", have
-    if "embeddings.word_embeddings.weight" in have:
-        have = {f"bert.{name}": x for name, x in have.items()}
-    have = {re.sub(r"^ernie(_model)?\.", "bert.", name): x for name, x in have.items()}
-    have = {_plain(name): x for name, x in have.items()}
-    whole = any("v_embeddings" in name for name in have)
-    return ("ViLBERT" if whole else "BERT"), "vilbert", have
-
-
-def _plain(name: str) -> str:
-    """Names of the first PyTorch conversions of BERT as they are now."""
-    return name.replace(".gamma", ".weight").replace(".beta", ".bias")
-
-
-def read(path: Path, s: ErnieVilSettings) -> Found:
-    """Weights of a file or folder; see `convert`.
-
-    Args:
-        path: A Paddle archive's folder `params` or the folder that holds it, an npz of its
-            variables, or a checkpoint of torch or safetensors.
-        s: The model's sizes.
+def load(path: str) -> dict[str, Tensor]:
+    """A Paddle archive's folder `params` or the folder that holds it, an npz of its variables, or a
+    checkpoint of torch or safetensors.
 
     Raises:
-        ValueError: see `convert`; there is no such file.
+        ValueError: it is none of these.
     """
-    if path.is_dir():
-        inside = path / "params"
-        state = read_folder(inside if inside.is_dir() else path)
-    elif path.suffix == ".npz":
-        state = read_npz(path)
-    else:
-        state = read_state(str(path))
-    try:
-        return convert(state, s)
-    except MisfitError as error:
-        raise MisfitError(f"{path}: {error}", error.found) from error
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
+    if (folder := Path(path)).is_dir():
+        inside = folder / "params"
+        return read_folder(inside if inside.is_dir() else folder)
+    return read_npz(Path(path)) if path.endswith(".npz") else read_state(path)
 
 
-def export(state: Mapping[str, Tensor], folder: Path, form: str) -> list[Path]:
-    """Write `params/`, one file a variable, as the released archives have it (form `paddle`), or
-    `model.safetensors` under ViLBERT's names (form `vilbert`).
-
-    Raises:
-        ValueError: another form.
-    """
-    if form == "paddle":
-        (folder / "params").mkdir(parents=True, exist_ok=True)
-        written = []
-        for name, x in to_form(state, "paddle").items():
-            written.append(folder / "params" / name)
-            write_variable(written[-1], x.float().numpy())
-        return written
-    if form == "vilbert":
-        folder.mkdir(parents=True, exist_ok=True)
-        save_file(to_form(state, "vilbert"), folder / "model.safetensors", {"format": "pt"})
-        return [folder / "model.safetensors"]
-    raise ValueError(f"ERNIE-ViL can be exported as paddle or vilbert; found {form!r}")
+FORMS = Forms(
+    "ERNIE-ViL",
+    ErnieVil,
+    (_Own(), _Paddle(), _Vilbert()),
+    needed=lambda name, found: False,
+    load=load,
+)

@@ -1,8 +1,7 @@
 """FLAVA's training: steps of one kind each, pairs, images or texts (paper, section 3)."""
 
 import math
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -13,10 +12,11 @@ from septet.preprocess.columns.base import IMAGE
 from septet.preprocess.shards.reader import Corpus, Sample
 from septet.schemas.columns import ColumnManifest
 from septet.trainers.draws import generator
-from septet.trainers.flava import samples, weights
+from septet.trainers.flava import samples
 from septet.trainers.flava.model import Encoder, Flava
 from septet.trainers.flava.negatives import exchange_texts
 from septet.trainers.flava.settings import FlavaSettings
+from septet.trainers.flava.weights import FORMS
 from septet.trainers.inputs.codes import Targets
 from septet.trainers.measures.predictions import Predictions
 from septet.trainers.measures.retrieval import Retrieval
@@ -29,6 +29,7 @@ LOSSES = ("contrastive", "itm", "mmm_image", "mmm_text", "mim", "mlm")
 class FlavaTask(Task):
     """See `septet.trainers.task.Task`."""
 
+    forms = FORMS
     loss_weights = dict.fromkeys(LOSSES, 1.0)
     pooled = ("image", "text", "scale")
     scalars = ("scale",)
@@ -135,14 +136,6 @@ class FlavaTask(Task):
         """Clamp the temperature."""
         assert isinstance(module, Flava)
         module.logit_scale.clamp_(0, math.log(100))
-
-    def initial(self, path: Path) -> dict[str, Tensor]:
-        """A whole FLAVA, a text encoder or an image encoder; see `weights.read`."""
-        return weights.read(path, self.settings)
-
-    def export(self, state: Mapping[str, Tensor], folder: Path, form: str) -> list[Path]:
-        """Form `hf`."""
-        return weights.export(state, self.settings, folder, form)
 
     def evaluators(self, held_out: Corpus, name: str = "") -> list[Evaluator]:
         """Retrieval, and shares of right predictions, half of the pairs not matching."""

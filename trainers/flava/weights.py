@@ -3,23 +3,22 @@ for the encoders that FLAVA starts from (paper, section 3.4) those of Vision Tra
 timm, Hugging Face) and of pre-norm masked language models.
 """
 
-import json
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
-import torch.nn.functional as F
-from safetensors.torch import save_file
 from torch import Tensor
 
-from septet.preprocess.weights import read_state
 from septet.trainers.flava.model import Flava
 from septet.trainers.flava.settings import EncoderSettings, FlavaSettings
-from septet.trainers.weights.fit import SHOWN, MisfitError, require_fit
+from septet.trainers.weights.fit import SHOWN, MisfitError
+from septet.trainers.weights.form import Form, Forms
+from septet.trainers.weights.positions import resize_grid
+from septet.trainers.weights.writing import write_with_config
 
-Form = Literal["hf", "torchmultimodal"]
+Naming = Literal["hf", "torchmultimodal"]
 
 _STEMS: dict[str, tuple[str, str]] = {
     "image.cls_token": ("flava.image_model.embeddings.cls_token",) * 2,
@@ -79,7 +78,7 @@ _MODULES_OF_TORCHMULTIMODAL = {
 }
 
 
-def _theirs(name: str, form: Form) -> list[str]:
+def _theirs(name: str, form: Naming) -> list[str]:
     """Another form's name of one of the model's weights; three for stacked ones."""
     which = 0 if form == "hf" else 1
     block = _BLOCK.fullmatch(name)
@@ -89,12 +88,6 @@ def _theirs(name: str, form: Form) -> list[str]:
         return [base.format(x) for x in ("query", "key", "value")] if "{" in part else [base]
     stem = name if name in _STEMS else name.rpartition(".")[0]
     return [_STEMS[stem][which] + name.removeprefix(stem)]
-
-
-def names(s: FlavaSettings) -> dict[str, torch.Size]:
-    """The model's own names with their shapes."""
-    with torch.device("meta"):
-        return {name: x.shape for name, x in Flava(s).state_dict().items()}
 
 
 def to_hugging_face(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -109,14 +102,14 @@ def to_hugging_face(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return out
 
 
-def _from(state: Mapping[str, Tensor], s: FlavaSettings, form: Form) -> dict[str, Tensor]:
+def _from(state: Mapping[str, Tensor], s: FlavaSettings, form: Naming) -> dict[str, Tensor]:
     """What of the model's weights `state` has, under its own names.
 
     Raises:
         ValueError: it has others besides, or some of the three parts of a stacked weight.
     """
     left, out = set(state), dict[str, Tensor]()
-    for name in names(s):
+    for name in FORMS.shapes(s):
         theirs = _theirs(name, form)
         found = [state[t] for t in theirs if t in state]
         left -= set(theirs)
@@ -124,7 +117,7 @@ def _from(state: Mapping[str, Tensor], s: FlavaSettings, form: Form) -> dict[str
             whole = torch.cat(found) if len(found) == 3 else found[0]
             out[name] = whole.reshape(1) if name == "logit_scale" else whole
     tied = {n for n in left if n.endswith(".bias") and n[:-4] + "decoder.bias" in state}
-    odd = sorted(n for n in left - tied if not _NO_WEIGHT.search(n))
+    odd = sorted(left - tied)
     if odd:
         shapes = {name: x.shape for name, x in out.items()}
         raise MisfitError(
@@ -175,18 +168,13 @@ _VIT = {
 }
 
 
-def from_vit(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The image encoder, from a Vision Transformer of DINO's or timm's names; its head is left
-    out."""
-    out = {}
-    for name, x in state.items():
-        name = name.removeprefix("module.").removeprefix("backbone.")
-        for theirs, ours in _VIT.items():
-            if name.startswith(theirs):
-                out[ours + name.removeprefix(theirs)] = x
-        if name.startswith("blocks."):
-            out["image." + name.replace(".mlp.", ".")] = x
-    return out
+def _of_vit(name: str) -> str | None:
+    """The model's name of a Vision Transformer's weight (DINO's or timm's names)."""
+    name = name.removeprefix("module.").removeprefix("backbone.")
+    if name.startswith("blocks."):
+        return "image." + name.replace(".mlp.", ".")
+    found = (ours + name.removeprefix(o) for o, ours in _VIT.items() if name.startswith(o))
+    return next(found, None)
 
 
 _ROBERTA = {
@@ -226,80 +214,131 @@ def from_masked_language_model(state: Mapping[str, Tensor], s: FlavaSettings) ->
     return _from(out, s, "hf")
 
 
-def resize_positions(state: Mapping[str, Tensor], s: FlavaSettings) -> dict[str, Tensor]:
-    """The same with the grid of image positions interpolated to the model's (bicubic, as Hugging
-    Face's `interpolate_pos_encoding`); the class token's stays."""
+def resize_positions(state: dict[str, Tensor], s: FlavaSettings) -> dict[str, Tensor]:
+    """The same with the grid of image positions interpolated to the model's (as Hugging Face's
+    `interpolate_pos_encoding`); the class token's stays."""
     name = "image.positions"
-    if name not in state or state[name].shape[1] == s.grid**2 + 1:
-        return dict(state)
-    first, rest = state[name][:, :1], state[name][:, 1:]
-    old = round(rest.shape[1] ** 0.5)
-    grid = rest.reshape(1, old, old, -1).permute(0, 3, 1, 2)
-    grid = F.interpolate(grid, (s.grid, s.grid), mode="bicubic", align_corners=False)
-    flat = grid.permute(0, 2, 3, 1).reshape(1, s.grid**2, -1)
-    return {**state, name: torch.cat([first, flat], 1)}
+    if name not in state:
+        return state
+    (rows,) = state[name]
+    return {**state, name: torch.cat([rows[:1], resize_grid(rows[1:], s.grid)])[None]}
+
+
+class _PostNorm(Form[FlavaSettings]):
+    """BERT and RoBERTa, which are refused."""
+
+    name = "post-norm BERT"
+
+    def recognises(self, names: Collection[str]) -> bool:
+        """See `Form`."""
+        parts = ("encoder.layer.0.attention.output.LayerNorm", "roberta.encoder.layer.0.")
+        return any(part in name for part in parts for name in names)
+
+    def to_ours(self, state: Mapping[str, Tensor], s: FlavaSettings) -> dict[str, Tensor]:
+        """See `Form`."""
+        raise ValueError(
+            "its blocks compute something else than FLAVA's: start the text encoder from a "
+            "pre-norm model (RobertaPreLayerNorm, or a FLAVA trained on texts alone)"
+        )
+
+
+class _Torchmultimodal(Form[FlavaSettings]):
+    """torchmultimodal's `FLAVAForPreTraining` or `FLAVAModel`."""
+
+    name = "torchmultimodal"
+
+    def recognises(self, names: Collection[str]) -> bool:
+        """See `Form`."""
+        return any("image_encoder." in name for name in names)
+
+    def unused(self, name: str, s: FlavaSettings) -> bool:
+        """See `_NO_WEIGHT`."""
+        return bool(_NO_WEIGHT.search(name))
+
+    def to_ours(self, state: Mapping[str, Tensor], s: FlavaSettings) -> dict[str, Tensor]:
+        """See `Form`."""
+        return from_torchmultimodal(state, s)
+
+
+class _MaskedLanguageModel(Form[FlavaSettings]):
+    """The text encoder as Hugging Face's `RobertaPreLayerNormForMaskedLM`."""
+
+    name = "RobertaPreLayerNorm"
+
+    def recognises(self, names: Collection[str]) -> bool:
+        """See `Form`."""
+        return any("encoder.layer.0.attention.LayerNorm" in name for name in names)
+
+    def unused(self, name: str, s: FlavaSettings) -> bool:
+        """See `_NO_WEIGHT`."""
+        return bool(_NO_WEIGHT.search(name))
+
+    def to_ours(self, state: Mapping[str, Tensor], s: FlavaSettings) -> dict[str, Tensor]:
+        """See `Form`."""
+        return from_masked_language_model(state, s)
+
+
+class _Vit(Form[FlavaSettings]):
+    """The image encoder as a Vision Transformer of DINO's or timm's names."""
+
+    name = "ViT"
+
+    def recognises(self, names: Collection[str]) -> bool:
+        """See `Form`."""
+        return any("patch_embed.proj." in name for name in names)
+
+    def unused(self, name: str, s: FlavaSettings) -> bool:
+        """Its heads."""
+        return _of_vit(name) is None
+
+    def to_ours(self, state: Mapping[str, Tensor], s: FlavaSettings) -> dict[str, Tensor]:
+        """See `Form`."""
+        return {ours: x for name, x in state.items() if (ours := _of_vit(name))}
+
+
+class _HuggingFace(Form[FlavaSettings]):
+    """`transformers`' FLAVA, whole or a part, or its ViT; `config.json` and `model.safetensors` for
+    `FlavaForPreTraining.from_pretrained`, without the codebook."""
+
+    name, written = "hf", True
+
+    def recognises(self, names: Collection[str]) -> bool:
+        """See `Form`. What is of no other form is thought to be of this one."""
+        return True
+
+    def unused(self, name: str, s: FlavaSettings) -> bool:
+        """The codebook, position numbers, a classifier's head."""
+        return bool(_NO_WEIGHT.search(name)) or name.startswith("classifier.")
+
+    def to_ours(self, state: Mapping[str, Tensor], s: FlavaSettings) -> dict[str, Tensor]:
+        """See `Form`."""
+        return from_hugging_face({n.removeprefix("vit."): x for n, x in state.items()}, s)
+
+    def write(self, state: Mapping[str, Tensor], s: FlavaSettings, folder: Path) -> list[Path]:
+        """See `Form`."""
+        return write_with_config(folder, hugging_face_config(s), to_hugging_face(state))
+
+    def notes(self, s: FlavaSettings) -> list[str]:
+        """See `Form`."""
+        return unsaid(s)
 
 
 _MAY_LACK = ("image.mask_token", ".pooler.")
 
 
-def read(path: Path, s: FlavaSettings) -> dict[str, Tensor]:
-    """Weights of a file, under the model's names: a whole FLAVA, or an encoder.
-
-    Raises:
-        ValueError: the file holds neither, or of other sizes.
-    """
-    state = read_state(str(path))
-    have = set(state)
-
-    def some(*parts: str) -> bool:
-        return any(part in name for name in have for part in parts)
-
-    if some("bert.encoder.layer.0.attention.output.LayerNorm", "roberta.encoder.layer.0.") or (
-        some("encoder.layer.0.attention.output.LayerNorm")
-    ):
-        raise ValueError(
-            f"{path} is a post-norm BERT, whose blocks compute something else than FLAVA's: start "
-            "the text encoder from a pre-norm model (RobertaPreLayerNorm, or a FLAVA trained on "
-            "texts alone)"
-        )
-    try:
-        if some("image_encoder."):
-            found = from_torchmultimodal(state, s)
-        elif some("encoder.layer.0.attention.LayerNorm"):
-            found = from_masked_language_model(state, s)
-        elif some("patch_embed.proj."):
-            found = from_vit(state)
-        else:
-            bare = {n.removeprefix("vit."): x for n, x in state.items()}
-            bare = {n: x for n, x in bare.items() if not n.startswith("classifier.")}
-            found = from_hugging_face(bare, s)
-    except MisfitError as error:
-        raise MisfitError(f"{path}: {error}", error.found) from error
-    found = resize_positions(found, s)
-    parts = {name.split(".")[0] for name in found}
-
-    def needed(name: str) -> bool:
-        return name.split(".")[0] in parts and not any(part in name for part in _MAY_LACK)
-
-    require_fit(path, found, names(s), needed)
-    return found
+def _needed(name: str, found: Collection[str]) -> bool:
+    """Parts that a file has are needed whole."""
+    parts = {other.split(".")[0] for other in found}
+    return name.split(".")[0] in parts and not any(part in name for part in _MAY_LACK)
 
 
-def export(state: Mapping[str, Tensor], s: FlavaSettings, folder: Path, form: str) -> list[Path]:
-    """Write `config.json` and `model.safetensors` for `FlavaForPreTraining.from_pretrained`,
-    without the codebook.
-
-    Raises:
-        ValueError: another form than `hf`.
-    """
-    if form != "hf":
-        raise ValueError(f"FLAVA can be exported as hf; found {form!r}")
-    folder.mkdir(parents=True, exist_ok=True)
-    config_path, model_path = folder / "config.json", folder / "model.safetensors"
-    config_path.write_text(json.dumps(hugging_face_config(s), indent=2) + "\n")
-    save_file(to_hugging_face(state), model_path, {"format": "pt"})
-    return [config_path, model_path]
+FORMS = Forms(
+    "FLAVA",
+    Flava,
+    (_PostNorm(), _Torchmultimodal(), _MaskedLanguageModel(), _Vit(), _HuggingFace()),
+    needed=_needed,
+    adapt=resize_positions,
+)
 
 
 def hugging_face_config(s: FlavaSettings) -> dict[str, Any]:
@@ -318,7 +357,6 @@ def hugging_face_config(s: FlavaSettings) -> dict[str, Any]:
         "model_type": "flava",
         "hidden_size": s.fusion.width,
         "projection_dim": s.embed,
-        "layer_norm_eps": s.head_norm_eps,
         "init_codebook": False,
         "image_config": {
             **sizes(s.image),
@@ -333,3 +371,23 @@ def hugging_face_config(s: FlavaSettings) -> dict[str, Any]:
         },
         "multimodal_config": sizes(s.fusion),
     }
+
+
+ENCODERS_EPS = 1e-12
+"""Of the encoders' norms, here and in the published configuration."""
+
+
+def unsaid(s: FlavaSettings) -> list[str]:
+    """What `transformers`' configuration has no place for, a sentence each."""
+    notes = []
+    if s.fusion_sees_pads:
+        notes.append(
+            "model.fusion_sees_pads=true has no place in transformers' configuration: there the "
+            "multimodal encoder never attends to pads, so vectors of padded pairs differ"
+        )
+    if s.head_norm_eps != ENCODERS_EPS:
+        notes.append(
+            f"model.head_norm_eps={s.head_norm_eps:g} has no place in transformers' configuration: "
+            f"there heads take the encoders' {ENCODERS_EPS:g}, so their scores differ a little"
+        )
+    return notes

@@ -1,13 +1,10 @@
-"""What models' readers of others' weights share: does a file fit, and which preset would."""
+"""Whether weights fit a model: names and shapes, with the first five differences."""
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
 from torch import Tensor
-
-from septet.trainers.settings.preset import Preset
 
 SHOWN = 5
 """Differences that are named."""
@@ -58,24 +55,3 @@ def require_fit(
         what = "; ".join(differences[:SHOWN]) + (f"; and {more} more" if more > 0 else "")
         shapes = {name: x.shape for name, x in (original or found).items()}
         raise MisfitError(f"{path} does not fit: {what}{hint and '. ' + hint}", shapes)
-
-
-@contextmanager
-def told_nearest(presets: Mapping[str, Preset], chosen: str) -> Iterator[None]:
-    """Adds to a `MisfitError` the preset that has the most weights of equal names and shapes."""
-    try:
-        yield
-    except MisfitError as error:
-        shares = {}
-        for name, preset in presets.items():
-            with torch.device("meta"):
-                own = preset.task().build().state_dict()
-            equal = sum(own[n].shape == shape for n, shape in error.found.items() if n in own)
-            shares[name] = equal / max(len(own), len(error.found), 1)
-        best = max(shares, key=lambda name: shares[name])
-        if best == chosen or shares[best] <= shares[chosen]:
-            raise
-        raise MisfitError(
-            f"{error}. The nearest preset is {best}, of which {shares[best]:.0%} of weights fit",
-            error.found,
-        ) from error

@@ -12,7 +12,7 @@ from septet.preprocess.annotators.clip import ClipEmbeddings, ClipSettings
 from septet.preprocess.columns.base import IMAGE, Item, NoValue
 from septet.preprocess.columns.members import check_member, unpack_arrays
 from septet.trainers.clip.model import Clip
-from septet.trainers.clip.weights import export
+from septet.trainers.clip.weights import FORMS
 from tests.trainers.test_clip import SIZES, randomised
 
 CONFIG = {
@@ -113,8 +113,8 @@ def test_models_and_errors(model, tmp_path):
 def test_a_model_trained_here_equals_transformers(tmp_path):
     """What a run exports for open_clip, beside what it exports for transformers."""
     mine = randomised(Clip(SIZES["vit"]), 1).eval()
-    export(mine.state_dict(), SIZES["vit"], tmp_path, "open_clip")
-    export(mine.state_dict(), SIZES["vit"], tmp_path / "hf", "hf")
+    FORMS.write(mine.state_dict(), SIZES["vit"], tmp_path, "open_clip")
+    FORMS.write(mine.state_dict(), SIZES["vit"], tmp_path / "hf", "hf")
     path = str(tmp_path / "open_clip_model.safetensors")
     settings = ClipSettings(model=f"local-dir:{tmp_path}", weights=path, text=True)
     made = ClipEmbeddings(settings)

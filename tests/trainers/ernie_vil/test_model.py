@@ -3,7 +3,7 @@ import torch
 
 from septet.trainers.ernie_vil.model import KINDS, ErnieVil
 from septet.trainers.ernie_vil.presets import PRESETS
-from septet.trainers.ernie_vil.weights import IDLE, convert, theirs
+from septet.trainers.ernie_vil.weights import FORMS, IDLE, theirs
 from tests.preprocess.codes.oracles import Oracle
 from tests.trainers.ernie_vil.vilbert import Plain, settings
 
@@ -68,7 +68,7 @@ def both(oracle):
     config = oracle.description["config"]
     s = settings(config)
     mine = ErnieVil(s).eval()
-    found = convert(oracle.weights, s)
+    found = FORMS.convert(oracle.weights, s)
     assert not found.lacking
     mine.load_state_dict(found.weights)
     x = oracle.inputs

@@ -4,10 +4,9 @@ import transformers
 
 from septet.trainers.flava.model import Flava
 from septet.trainers.flava.weights import (
-    export,
+    FORMS,
     from_hugging_face,
-    names,
-    read,
+    hugging_face_config,
     to_hugging_face,
 )
 from septet.trainers.inputs.images import normalise
@@ -19,6 +18,10 @@ def equal(a, b):
     return a.keys() == b.keys() and all(torch.equal(a[n], b[n]) for n in a)
 
 
+def read(path, s):
+    return FORMS.read(path, s).weights
+
+
 def part(state, *parts):
     return {n: x for n, x in state.items() if n.split(".")[0] in parts}
 
@@ -28,12 +31,13 @@ def test_hugging_faces_names_and_back():
     theirs = reference(SMALL, state).state_dict()
     assert equal(from_hugging_face(theirs, SMALL), state)
     with_codebook = {**theirs, "image_codebook.blocks.input.weight": torch.zeros(1)}
-    assert equal(from_hugging_face(with_codebook, SMALL), state)
+    found = FORMS.convert(with_codebook, SMALL)
+    assert equal(found.weights, state) and found.unread == ["image_codebook.blocks.input.weight"]
 
 
 def test_transformers_loads_what_is_exported(tmp_path):
     mine = module()
-    export(mine.state_dict(), SMALL, tmp_path, "hf")
+    FORMS.write(mine.state_dict(), SMALL, tmp_path, "hf")
     theirs, told = transformers.FlavaForPreTraining.from_pretrained(
         tmp_path, output_loading_info=True
     )
@@ -46,7 +50,18 @@ def test_transformers_loads_what_is_exported(tmp_path):
     theirs.save_pretrained(tmp_path / "again")
     assert equal(read(tmp_path / "again/model.safetensors", SMALL), mine.state_dict())
     with pytest.raises(ValueError, match="exported as hf; found 'onnx'"):
-        export({}, SMALL, tmp_path, "onnx")
+        FORMS.write({}, SMALL, tmp_path, "onnx")
+
+
+def test_an_export_says_what_transformers_has_no_place_for():
+    """With these settings transformers, which has none such, computes something else."""
+    hf = FORMS.named("hf")
+    assert hf.notes(SMALL) == []
+    theirs_too = SMALL.model_copy(update={"fusion_sees_pads": True, "head_norm_eps": 1e-5})
+    sees, eps = hf.notes(theirs_too)
+    assert "model.fusion_sees_pads=true" in sees and "model.head_norm_eps=1e-05" in eps
+    config, plain = hugging_face_config(theirs_too), hugging_face_config(SMALL)
+    assert config == plain
 
 
 @pytest.mark.parametrize("parts,holder", [
@@ -186,6 +201,7 @@ def test_image_encoder_from_dinos_names(tmp_path):
     assert equal(read(tmp_path / "dino.pth", SMALL), lacking)
     torch.save({f"backbone.{n}": x for n, x in dino.items()}, tmp_path / "wrapped.pth")
     assert equal(read(tmp_path / "wrapped.pth", SMALL), lacking)
+    assert FORMS.read(tmp_path / "dino.pth", SMALL).unread == ["head.weight"]
 
 
 def test_positions_are_interpolated_as_transformers_does(tmp_path):
@@ -245,4 +261,4 @@ def test_what_does_not_fit_is_told(tmp_path):
         read(path, SMALL)
     with pytest.raises(ValueError, match="no such file of weights"):
         read(tmp_path / "nowhere.pt", SMALL)
-    assert "logit_scale" in names(SMALL)
+    assert "logit_scale" in FORMS.shapes(SMALL)
