@@ -2,9 +2,8 @@
 texts, images and objects, whose mean losses are added, the second twice (OFA-Sys/OFA,
 `criterions/label_smoothed_cross_entropy.py`)."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
 
 from torch import Tensor, nn
 
@@ -13,11 +12,12 @@ from septet.preprocess.shards.reader import Corpus, Sample
 from septet.schemas.columns import ColumnManifest
 from septet.trainers.loader.side import SideFiles
 from septet.trainers.mixture.plan import Mixture
-from septet.trainers.ofa import samples, weights
+from septet.trainers.ofa import samples
 from septet.trainers.ofa.lists import Negatives
 from septet.trainers.ofa.model import Ofa
 from septet.trainers.ofa.samples import PAIRS, PLAIN
 from septet.trainers.ofa.settings import OfaSettings
+from septet.trainers.ofa.weights import FORMS
 from septet.trainers.task import Batch, Draw, Evaluator, Row, Stream, SubBatch, Task
 
 PLAIN_ROWS = {"texts": 2, "images": 1, "detection": 1}
@@ -26,6 +26,8 @@ PLAIN_ROWS = {"texts": 2, "images": 1, "detection": 1}
 
 class OfaTask(Task):
     """See `septet.trainers.task.Task`."""
+
+    forms = FORMS
 
     kinds: Sequence[str] = ()
 
@@ -116,14 +118,6 @@ class OfaTask(Task):
     def decays(self, name: str, parameter: Tensor) -> bool:
         """All parameters, norms and biases too (OFA's scripts)."""
         return True
-
-    def initial(self, path: Path) -> dict[str, Tensor]:
-        """A whole OFA, BART or a ResNet; see `weights.read`."""
-        return weights.read(path, self.settings)
-
-    def export(self, state: Mapping[str, Tensor], folder: Path, form: str) -> list[Path]:
-        """Form `ofa` or `hf`."""
-        return weights.export(state, self.settings, folder, form)
 
     def evaluators(self, held_out: Corpus, name: str = "") -> list[Evaluator]:
         """How well each task is done, beside the same with another's image."""

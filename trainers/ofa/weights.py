@@ -2,21 +2,21 @@
 model's own, and of their Hugging Face port (its branch `feature/add_transformers`); and parts to
 start from: BART's language model, torchvision's ResNets."""
 
-import json
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 
 from septet.preprocess.weights import read_state
 from septet.trainers.ofa import positions
 from septet.trainers.ofa.model import Ofa
 from septet.trainers.ofa.settings import END, GRID, PAD, START, OfaSettings
-from septet.trainers.weights.fit import MisfitError, require_fit
+from septet.trainers.weights.fit import MisfitError
+from septet.trainers.weights.form import Form, Forms
+from septet.trainers.weights.writing import write_with_config
 
 TABLE = "encoder.embed_tokens.weight"
 TIED = ("decoder.embed_tokens.weight", "decoder.output_projection.weight")
@@ -46,12 +46,6 @@ _BART_LACKS = re.compile(
     r"encoder\.embed_images\..*|.*(image|pos_|type_|patch_|code_|c_attn|attn_ln|ffn_layernorm|rel_pos).*"
     r"|(encoder|decoder)\.layer_norm\..*"
 )
-
-
-def names(s: OfaSettings) -> dict[str, torch.Size]:
-    """The model's names with their shapes."""
-    with torch.device("meta"):
-        return {name: x.shape for name, x in Ofa(s).state_dict().items()}
 
 
 def to_fairseq(state: Mapping[str, Tensor], s: OfaSettings) -> dict[str, Tensor]:
@@ -96,7 +90,7 @@ def _renamed(name: str, table: Any) -> str:
 def _from_bart(state: Mapping[str, Tensor], s: OfaSettings) -> dict[str, Tensor]:
     """fairseq's BART: its words, its layers, and its positions, which begin at the third row
     there, at the first here."""
-    found = {name: x for name, x in state.items() if re.match(r"(encoder|decoder)\.", name)}
+    found = dict(state)
     table = found[TABLE]
     # Of more rows than words some are fillers, and the last is <mask>.
     found[TABLE] = torch.cat([table[: s.words - 1], table[-1:]])
@@ -109,57 +103,110 @@ def _from_bart(state: Mapping[str, Tensor], s: OfaSettings) -> dict[str, Tensor]
     return found
 
 
-def read(path: Path, s: OfaSettings) -> dict[str, Tensor]:
-    """Weights of a file under the model's names: a whole OFA of either form; BART, which lacks
-    what is of images and positions; or a ResNet of torchvision's.
+_IMAGES = "encoder.embed_images."
+_OWN = "encoder.layers.0.self_attn.c_attn"
+"""A weight that OFA has and BART has not."""
 
-    Raises:
-        ValueError: it is none of these, or does not fit.
-    """
-    folder = [path / name for name in ("model.safetensors", "pytorch_model.bin")]
-    file = next((p for p in folder if p.exists()), path)
-    state = {n: x for n, x in read_state(str(file)).items() if not _REBUILT.fullmatch(n)}
-    needed = re.compile(r"(?!.*num_batches_tracked).*")
-    if "layer1.0.conv1.weight" in state:
-        found = {
-            f"encoder.embed_images.{n}": x
-            for n, x in state.items()
-            if not n.startswith(("layer4.", "fc."))
-        }
-        needed = re.compile(r"encoder\.embed_images\.(?!.*num_batches_tracked).*")
-    else:
+
+class _Fairseq(Form[OfaSettings]):
+    """The released checkpoints, `ofa.pt`; the port's names are read as well."""
+
+    name, written = "ofa", True
+
+    def recognises(self, names: Collection[str]) -> bool:
+        """See `Form`."""
+        return _OWN in names
+
+    def unused(self, name: str, s: OfaSettings) -> bool:
+        """Buffers that follow from the sizes."""
+        return bool(_REBUILT.fullmatch(name))
+
+    def to_ours(self, state: Mapping[str, Tensor], s: OfaSettings) -> dict[str, Tensor]:
+        """See `Form`; the table of words may stand under three names, but equal."""
         found = _from_hugging_face(state)
         for name in TIED:
             if name in found and TABLE in found and not torch.equal(found[name], found[TABLE]):
-                raise MisfitError(f"{file}: {name} is not {TABLE}; OFA has one table", {})
+                raise MisfitError(f"{name} is not {TABLE}; OFA has one table", {})
             found.pop(name, None)
-        if TABLE in found and "encoder.layers.0.self_attn.c_attn" not in found:
-            found = _from_bart(found, s)
-            needed = re.compile(rf"(?!{_BART_LACKS.pattern}).*")
-    found = {n: x.float() if x.is_floating_point() else x for n, x in found.items()}
-    require_fit(file, found, names(s), lambda name: bool(needed.fullmatch(name)))
-    return found
+        return _floats(found)
 
-
-def export(state: Mapping[str, Tensor], s: OfaSettings, folder: Path, form: str) -> list[Path]:
-    """Write `ofa.pt` as the released files are (form `ofa`), or `config.json` and
-    `model.safetensors` for the port (form `hf`).
-
-    Raises:
-        ValueError: another form.
-    """
-    if form not in ("ofa", "hf"):
-        raise ValueError(f"OFA can be exported as ofa or hf; found {form!r}")
-    folder.mkdir(parents=True, exist_ok=True)
-    if form == "ofa":
+    def write(self, state: Mapping[str, Tensor], s: OfaSettings, folder: Path) -> list[Path]:
+        """See `Form`."""
         path = folder / "ofa.pt"
         torch.save({"model": to_fairseq(state, s), "cfg": None, "args": None}, path)
         return [path]
-    config, path = folder / "config.json", folder / "model.safetensors"
-    config.write_text(json.dumps(hugging_face_config(s), indent=2) + "\n")
-    tensors = {n: x.clone().contiguous() for n, x in to_hugging_face(state, s).items()}
-    save_file(tensors, path, {"format": "pt"})
-    return [config, path]
+
+
+class _HuggingFace(_Fairseq):
+    """The port: `config.json` and `model.safetensors`."""
+
+    name = "hf"
+
+    def recognises(self, names: Collection[str]) -> bool:
+        """See `Form`."""
+        return _OWN in names and any("self_attn_mid_layer_norm" in name for name in names)
+
+    def write(self, state: Mapping[str, Tensor], s: OfaSettings, folder: Path) -> list[Path]:
+        """See `Form`."""
+        tensors = {n: x.clone() for n, x in to_hugging_face(state, s).items()}
+        return write_with_config(folder, hugging_face_config(s), tensors)
+
+
+class _Bart(_Fairseq):
+    """fairseq's BART, which lacks what is of images and positions."""
+
+    name, written = "BART", False
+
+    def recognises(self, names: Collection[str]) -> bool:
+        """See `Form`."""
+        return TABLE in names
+
+    def unused(self, name: str, s: OfaSettings) -> bool:
+        """Heads, and what the release of BART has beside."""
+        return super().unused(name, s) or not name.startswith(("encoder.", "decoder."))
+
+    def to_ours(self, state: Mapping[str, Tensor], s: OfaSettings) -> dict[str, Tensor]:
+        """See `Form`."""
+        return _floats(_from_bart(super().to_ours(state, s), s))
+
+
+class _Resnet(Form[OfaSettings]):
+    """torchvision's ResNets."""
+
+    name = "ResNet"
+
+    def recognises(self, names: Collection[str]) -> bool:
+        """See `Form`."""
+        return "layer1.0.conv1.weight" in names
+
+    def unused(self, name: str, s: OfaSettings) -> bool:
+        """The last stage and the classifier."""
+        return name.startswith(("layer4.", "fc."))
+
+    def to_ours(self, state: Mapping[str, Tensor], s: OfaSettings) -> dict[str, Tensor]:
+        """See `Form`."""
+        return _floats({f"{_IMAGES}{n}": x for n, x in state.items()})
+
+
+def _floats(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {n: x.float() if x.is_floating_point() else x for n, x in state.items()}
+
+
+def _needed(name: str, found: Collection[str]) -> bool:
+    if name.endswith("num_batches_tracked"):
+        return False
+    if all(other.startswith(_IMAGES) for other in found):
+        return name.startswith(_IMAGES)
+    return _OWN in found or not _BART_LACKS.fullmatch(name)
+
+
+def load(path: str) -> dict[str, Tensor]:
+    """A file, or the folder of a model as it is downloaded."""
+    inside = [Path(path) / name for name in ("model.safetensors", "pytorch_model.bin")]
+    return read_state(next((str(p) for p in inside if p.exists()), path))
+
+
+FORMS = Forms("OFA", Ofa, (_HuggingFace(), _Fairseq(), _Resnet(), _Bart()), _needed, load=load)
 
 
 def hugging_face_config(s: OfaSettings) -> dict[str, Any]:

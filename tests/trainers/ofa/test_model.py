@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from septet.trainers.ofa import positions
 from septet.trainers.ofa.model import Ofa
 from septet.trainers.ofa.settings import GRID, PAD, OfaSettings
-from septet.trainers.ofa.weights import read
+from septet.trainers.ofa.weights import FORMS
 from tests.trainers.ofa.small import SMALL, inputs, module, oracle, words
 
 
@@ -15,7 +15,7 @@ def loaded(tmp_path_factory) -> Ofa:
     path = tmp_path_factory.mktemp("ofa") / "ofa_tiny.pt"
     torch.save({"model": weights, "cfg": {}}, path)  # As the released files are.
     found = Ofa(SMALL).eval()
-    found.load_state_dict(read(path, SMALL))
+    found.load_state_dict(FORMS.read(path, SMALL).weights)
     return found
 
 

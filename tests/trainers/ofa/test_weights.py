@@ -6,7 +6,7 @@ import torch
 from safetensors.torch import load_file
 
 from septet.trainers.ofa import positions
-from septet.trainers.ofa.weights import TABLE, TIED, export, names, read, to_hugging_face
+from septet.trainers.ofa.weights import FORMS, TABLE, TIED, to_hugging_face
 from tests.trainers.ofa.small import SMALL, inputs, module, oracle, words
 
 PORTED = SMALL.model_copy(update={"stages": (3, 4, 6)})
@@ -18,9 +18,13 @@ def equal(a, b):
     return a.keys() == b.keys() and all(torch.equal(a[n], b[n]) for n in a)
 
 
+def read(path, s):
+    return FORMS.read(path, s).weights
+
+
 def test_round_trip_under_fairseqs_names(tmp_path):
     mine = module()
-    (path,) = export(mine.state_dict(), SMALL, tmp_path, "ofa")
+    (path,) = FORMS.write(mine.state_dict(), SMALL, tmp_path, "ofa")
     file = torch.load(path, weights_only=True)
     released, _, _, _ = oracle()
     # No name is missing and none is unexpected; the oracle leaves out what the sizes say.
@@ -39,7 +43,7 @@ def test_round_trip_under_fairseqs_names(tmp_path):
 
 def test_round_trip_under_the_ports_names(tmp_path):
     mine = module(PORTED)
-    config, path = export(mine.state_dict(), PORTED, tmp_path, "hf")
+    config, path = FORMS.write(mine.state_dict(), PORTED, tmp_path, "hf")
     file = load_file(path)
     assert not any(re.search(r"attn_ln|encoder_attn|ffn_layernorm|version", n) for n in file)
     for name in (
@@ -55,9 +59,9 @@ def test_round_trip_under_the_ports_names(tmp_path):
     for given in (path, tmp_path):  # A file, or the folder as it is downloaded.
         assert equal(read(given, PORTED), mine.state_dict())
     with pytest.raises(ValueError, match=r"ResNets of .* this one has \(1, 1, 1\) and 64"):
-        export(module().state_dict(), SMALL, tmp_path, "hf")
-    with pytest.raises(ValueError, match="exported as ofa or hf; found 'onnx'"):
-        export(mine.state_dict(), PORTED, tmp_path, "onnx")
+        FORMS.write(module().state_dict(), SMALL, tmp_path, "hf")
+    with pytest.raises(ValueError, match="exported as hf or ofa; found 'onnx'"):
+        FORMS.write(mine.state_dict(), PORTED, tmp_path, "onnx")
 
 
 def test_starts_from_bart(tmp_path):
@@ -97,13 +101,13 @@ def test_starts_from_a_resnet(tmp_path):
     ({"encoder_layers": 1}, r"no place for encoder\.(image_rel_pos|layers)"),
 ])  # fmt: skip
 def test_what_does_not_fit_is_told(tmp_path, change, message):
-    (path,) = export(module().state_dict(), SMALL, tmp_path, "ofa")
+    (path,) = FORMS.write(module().state_dict(), SMALL, tmp_path, "ofa")
     with pytest.raises(ValueError, match=message):
         read(path, SMALL.model_copy(update=change))
 
 
 def test_a_second_table_of_words_is_refused(tmp_path):
-    (path,) = export(module().state_dict(), SMALL, tmp_path, "ofa")
+    (path,) = FORMS.write(module().state_dict(), SMALL, tmp_path, "ofa")
     file = torch.load(path)
     file["model"][TIED[1]] = file["model"][TIED[1]] + 1
     torch.save(file, path)
@@ -115,4 +119,4 @@ def test_buffers_that_follow_from_the_sizes():
     found = to_hugging_face({TABLE: torch.zeros(120, 64)}, SMALL)
     assert found["encoder.token_rp_bucket"].shape == (1024, 1024)
     assert found["decoder.image_rp_bucket"].shape == (positions.IMAGE_IDS,) * 2
-    assert names(SMALL)[TABLE] == (120, 64)
+    assert FORMS.shapes(SMALL)[TABLE] == (120, 64)
