@@ -7,7 +7,8 @@ hot, batches of 64. "read" hands out raw bytes on one thread, webdataset beside 
 pictures of 224 px, Septet as its trainers do with two threads, webdataset in two processes with
 simplejpeg and OpenCV's area resize, the fastest that general libraries have. "same_decode" is the
 same Septet, the others with its very function in two processes: webdataset, and those of litdata,
-MosaicML streaming and energon that `make peers` has installed, each from its own format. "regions"
+MosaicML streaming and energon that `make peers` has installed, each from its own format. "bare
+work" is that function alone on two threads, the floor of a loader on a CPU. "regions"
 is what ERNIE-ViL reads, on one thread: the caption, and a column of 36 regions of 2,048 float16
 each; webdataset reads the shards' tars beside the column's. Both hand out what is asked for and
 nothing else. Clocks start when each process has given a batch. Septet shuffles the whole corpus and
@@ -26,6 +27,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -129,6 +131,13 @@ def septet(task: Raw, folder: Path, workers: int, progress: Progress) -> Iterato
             yield len(step.sub_batches[0][0])
     finally:
         loader.close()
+
+
+def bare_work(jpegs: Sequence[bytes]) -> Iterator[int]:
+    """The same pixels by the same function on as many threads, of bytes that are there already."""
+    chunks = [jpegs[begin : begin + 8] for begin in range(0, len(jpegs), 8)]
+    with ThreadPoolExecutor(WORKERS) as pool:
+        yield from pool.map(lambda chunk: len([view(data) for data in chunk]), chunks)
 
 
 def tars(folder: Path, *members: str) -> wds.WebDataset:
@@ -286,6 +295,7 @@ def main() -> None:
         pictures = Compared(
             {
                 "septet": lambda: rate(lambda: septet(Raw(True), folder, WORKERS, start)),
+                "bare work": lambda: rate(lambda: bare_work([p["jpg"] for _, p in pairs])),
                 "webdataset by area": lambda: rate(lambda: webdataset_pictures(folder, area_view)),
                 "webdataset": lambda: rate(lambda: webdataset_pictures(folder, view)),
                 **{name: peer.rate for name, peer in peers.items()},
@@ -305,7 +315,7 @@ def main() -> None:
                 "shards of 10,000": lambda: rate(lambda: septet(Raw(False), large, 0, start)),
             }
         )
-        sizes.run(3)
+        sizes.run(rounds)
         far = Progress(10**4, {"pairs": 9 * samples + samples // 2})
         first_batch(folder, start)
         found = [(first_batch(folder, far), first_batch(folder, start)) for _ in range(2 * rounds)]
@@ -314,6 +324,7 @@ def main() -> None:
         same = pictures.ratios
         ratios = {
             "loader_read": reading.ratios,
+            "loader": {"bare_work": same.pop("bare work")},
             "loader_decode": {"webdataset": same.pop("webdataset by area")},
             "loader_same_decode": same,
             "regions_read": regions.ratios,

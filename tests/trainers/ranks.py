@@ -10,7 +10,11 @@ from typing import Any
 import torch
 
 _CONTEXT = multiprocessing.get_context("forkserver")
-_CONTEXT.set_forkserver_preload(["torch", "torch.distributed.fsdp", "tests.trainers.conftest"])
+_CONTEXT.set_forkserver_preload(
+    ["tests.trainers.conftest", "torch.distributed.fsdp", "torch._dynamo", "triton", "pandas"]
+)
+"""What a run imports only when it needs it, some of it within torch and Arrow: seconds for each
+process."""
 
 
 def start(function: Callable[..., Any], *arguments: Any) -> Any:
