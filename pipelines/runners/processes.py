@@ -3,10 +3,10 @@
 A *nursery* is a process without threads that forks the workers, so that a worker costs
 milliseconds. It is forked from the driver when a build begins, with all that is imported by then;
 from a driver with threads, whose locks a fork would freeze, it is a fresh Python process that
-imports the same. Each worker talks to the driver over a socket pair that it is born with: there is
-no moment before it is connected, and its death, whenever it comes, is the socket's end. Workers end
-with the driver, even when that is killed: nothing goes on writing into a corpus behind the back of
-the next build.
+imports the same once a worker is wanted. Each worker talks to the driver over a socket pair that it
+is born with: there is no moment before it is connected, and its death, whenever it comes, is the
+socket's end. Workers end with the driver, even when that is killed: nothing goes on writing into a
+corpus behind the back of the next build.
 """
 
 import importlib
@@ -178,7 +178,7 @@ def _nursery(control: int, lifeline: int) -> None:
         if message is None:
             os._exit(0)
         if message == "fork":
-            while modules:  # not before a worker is wanted: small builds want none
+            while modules:  # not before a worker is wanted: many builds want none
                 with suppress(Exception):  # whoever needs it is told in the worker
                     importlib.import_module(modules.pop())
             _, (descriptor,), *_ = socket.recv_fds(line, 1, 1)

@@ -20,7 +20,7 @@ from septet.schemas.reasons import Rejected
 from septet.schemas.sources import SourceSettings
 
 Bound = int | str
-"""A slice's bound: a byte, a row group, or a name, as its source counts."""
+"""A slice's bound: a byte, a row, or a name, as its source counts."""
 
 
 class InputError(ValueError):

@@ -5,11 +5,13 @@ from typing import BinaryIO
 import numpy as np
 import pyarrow.parquet as pq
 
-SLICE_BYTES = 16 * 2**20
-"""Bytes of a slice of text, at least, but for the last; compressed ones of Parquet. Some 100,000
+SLICE_BYTES = 8 * 2**20
+"""Bytes of a slice of text, at least, but for the last; compressed ones of Parquet. Some 50,000
 rows, or seconds of work: small beside a build, large beside the start of a task."""
-SLICE_ROWS = 100_000
-"""Most rows that are added to a slice of Parquet."""
+SLICE_ROWS = 50_000
+"""Rows of Parquet that are a slice, whatever their bytes."""
+_MOST_PARTS = 16
+"""Of a row group: who reads a part decodes all that stands before it in the group."""
 _BLOCK = 4 * 2**20
 _QUOTE, _LINE_FEED = 0x22, 0x0A
 
@@ -64,14 +66,19 @@ def cut_quoted_lines(file: BinaryIO, size: int, every: int = SLICE_BYTES) -> lis
     return list(zip(cuts, [*cuts[1:], size], strict=True))
 
 
-def cut_row_groups(footer: pq.FileMetaData) -> list[tuple[int, int]]:
-    """Ranges of row groups of a Parquet file, each of `SLICE_BYTES` or `SLICE_ROWS` or so."""
+def cut_rows(footer: pq.FileMetaData) -> list[tuple[int, int]]:
+    """Ranges of rows of a Parquet file, each of `SLICE_BYTES` or `SLICE_ROWS` or so: neighbouring
+    row groups, or equal parts of a large one."""
     cuts, size, rows = [0], 0, 0
-    for number in range(footer.num_row_groups):
-        if number > cuts[-1] and (size >= SLICE_BYTES or rows >= SLICE_ROWS):
-            cuts.append(number)
-            size = rows = 0
-        group = footer.row_group(number)
-        size += sum(group.column(i).total_compressed_size for i in range(group.num_columns))
-        rows += group.num_rows
-    return list(zip(cuts, [*cuts[1:], footer.num_row_groups], strict=True))
+    end = 0
+    for group in map(footer.row_group, range(footer.num_row_groups)):
+        start, end = end, end + group.num_rows
+        stored = sum(group.column(i).total_compressed_size for i in range(group.num_columns))
+        parts = min(max(stored // SLICE_BYTES, group.num_rows // SLICE_ROWS, 1), _MOST_PARTS)
+        for part in range(parts):
+            if size >= SLICE_BYTES or rows >= SLICE_ROWS:
+                cuts.append(start + part * group.num_rows // parts)
+                size = rows = 0
+            size, rows = size + stored // parts, rows + group.num_rows // parts
+    cuts = [*dict.fromkeys(cut for cut in cuts if cut < end)] or [0]
+    return list(zip(cuts, [*cuts[1:], end], strict=True))

@@ -16,7 +16,7 @@ from septet.pipelines.sources.base import (
     Pair,
     Source,
 )
-from septet.pipelines.sources.cuts import cut_lines, cut_quoted_lines, cut_row_groups
+from septet.pipelines.sources.cuts import cut_lines, cut_quoted_lines, cut_rows
 from septet.pipelines.sources.paths import folder_label, locate, name_within
 from septet.pipelines.sources.values import as_annotations, as_captions, as_json, as_text, scrub
 from septet.preprocess import files
@@ -34,13 +34,13 @@ class UrlList(Source):
     """Lists of images with captions, one row an image; any column may be carried along."""
 
     kind = "list"
-    version = 2
+    version = 3
     unit = "row"
 
     def describe(self, path: str, size: int) -> Facts:
         """Columns and slices of a list.
 
-        Parquet is cut at row groups, JSON lines and TSV at line ends, CSV at line ends outside
+        Parquet is cut by rows, JSON lines and TSV at line ends, CSV at line ends outside
         quotes; what is compressed as a whole, and arrays of JSON, are one slice.
         """
         try:
@@ -113,7 +113,7 @@ class UrlList(Source):
 
 def _cut(file: BinaryIO, kind: Kind, size: int) -> Sequence[tuple[int, int]]:
     if kind == "parquet":
-        return cut_row_groups(pq.ParquetFile(file).metadata)
+        return cut_rows(pq.ParquetFile(file).metadata)
     if is_whole(file, kind):
         return [(0, size)]
     return cut_quoted_lines(file, size) if kind == "csv" else cut_lines(file, size)

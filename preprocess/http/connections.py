@@ -9,6 +9,7 @@ reuse of connections to that origin.
 
 import asyncio
 import select
+from collections import Counter
 from functools import partial
 from typing import Any
 
@@ -21,12 +22,20 @@ from yarl import URL
 QUIET = 0.005
 """Seconds that a connection must have been silent after an answer before it serves again: what a
 server sends behind an answer comes in the next packets."""
+SPARE = 4
+"""Connections to an origin, beyond those that its requests need, that are opened where kept ones
+have not been silent for long enough: so requests seldom wait for that."""
 
 _HEAD_END = b"\r\n\r\n"
 
 
 class GuardedConnector(aiohttp.TCPConnector):
-    """Opens connections and keeps them; `unsolicited` counts those on which bytes came unasked."""
+    """Opens connections and keeps them.
+
+    `unsolicited` counts those on which bytes came unasked, `open` the open ones of each origin.
+    aiohttp has no public way to choose the protocol of a connection (3.14): `connect` raises where
+    its own were used.
+    """
 
     def __init__(self, **options: Any):
         # Only the compiled parser tells whether it holds the beginning of a further answer.
@@ -35,6 +44,8 @@ class GuardedConnector(aiohttp.TCPConnector):
         super().__init__(**options)
         self._factory: Any = partial(_GuardedHandler, loop=self._loop, connector=self)
         self.unsolicited = 0
+        self.open: Counter[URL] = Counter()
+        self._busy: Counter[URL] = Counter()  # requests that have a connection or wait for one
         self._wanted: set[URL] = set()
         self._distrusted: set[URL] = set()
 
@@ -58,27 +69,61 @@ class GuardedConnector(aiohttp.TCPConnector):
             self._distrusted.add(origin)
 
     async def connect(self, req: Any, traces: Any, timeout: Any) -> Any:
-        """A connection for a request (`aiohttp.BaseConnector.connect`)."""
-        connection = await super().connect(req, traces, timeout)
-        handler = connection.protocol
-        if not isinstance(handler, _GuardedHandler):
-            connection.close()
-            raise RuntimeError("aiohttp made a connection that is not guarded: report this, please")
-        handler.origin = req.url.origin()
+        """A connection for a request: a kept one that is silent, or a new one
+        (`aiohttp.BaseConnector.connect`)."""
+        origin = req.url.origin()
+        self._busy[origin] += 1
+        resting: list[Any] = []
+        try:
+            while True:
+                connection, is_new = await self._connect(req, traces, timeout)
+                if is_new:
+                    break
+                rest = connection.protocol.rest()
+                if rest > 0 and self.open[origin] < self._busy[origin] + SPARE:
+                    resting.append(connection)  # aiohttp gives another
+                elif await self._is_silent(connection):
+                    break
+        except BaseException:
+            self._busy[origin] -= 1
+            raise
+        finally:
+            for one in resting:
+                one.release()
+        connection.add_callback(partial(self._busy.subtract, [origin]))
         return connection
 
-    async def _get(self, key: Any, traces: Any) -> Any:
-        """A kept connection that is silent, or None: then aiohttp opens one."""
-        while (connection := await super()._get(key, traces)) is not None:
-            try:
-                handler = connection.protocol
-                if isinstance(handler, _GuardedHandler) and await handler.is_silent():
-                    return connection
-            except BaseException:
+    async def _connect(self, req: Any, traces: Any, timeout: Any) -> tuple[Any, bool]:
+        """What aiohttp gives: a kept connection, or a new one (True), which counts as open while
+        it is made."""
+        origin = req.url.origin()
+        self.open[origin] += 1
+        is_open = False
+        try:
+            connection = await super().connect(req, traces, timeout)
+            handler = connection.protocol
+            if not isinstance(handler, _GuardedHandler):
                 connection.close()
-                raise
+                raise RuntimeError(
+                    "aiohttp made a connection that is not guarded: report this, please"
+                )
+            is_new = handler.origin is None
+            handler.origin = origin
+            is_open = is_new and not handler.is_lost
+        finally:
+            self.open[origin] -= not is_open
+        return connection, is_new
+
+    async def _is_silent(self, connection: Any) -> bool:
+        """Whether a kept connection may serve again; it is closed if not."""
+        try:
+            if await connection.protocol.is_silent():
+                return True
+        except BaseException:
             connection.close()
-        return None
+            raise
+        connection.close()
+        return False
 
 
 class _GuardedHandler(ResponseHandler):
@@ -87,6 +132,7 @@ class _GuardedHandler(ResponseHandler):
     def __init__(self, loop: asyncio.AbstractEventLoop, connector: GuardedConnector):
         super().__init__(loop)
         self.origin: URL | None = None
+        self.is_lost = False
         self._guard = connector
         self._asked = self._answered = self._refused = self._is_clear = False
         self._ended = 0.0
@@ -154,10 +200,20 @@ class _GuardedHandler(ResponseHandler):
         if not self._asked and self.transport is not None:
             self.transport.abort()
 
+    def rest(self) -> float:
+        """Seconds until this connection has been silent for long enough."""
+        return self._ended + QUIET - self._loop.time()
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """The connection has ended (`asyncio.Protocol`)."""
+        self.is_lost = True
+        if self.origin is not None:
+            self._guard.open[self.origin] -= 1
+        super().connection_lost(exc)
+
     async def is_silent(self) -> bool:
         """Whether nothing has come since the last answer, after a moment's wait."""
-        wait = self._ended + QUIET - self._loop.time()
-        if wait > 0:
+        while (wait := self.rest()) > 0:
             await asyncio.sleep(wait)
         if self.transport is None or self.transport.is_closing() or not self._may_serve_again():
             return False

@@ -1,4 +1,4 @@
-"""Rows of Parquet files, by row groups, with their values as they are typed."""
+"""Rows of Parquet files, with their values as they are typed."""
 
 from collections.abc import Iterator
 from typing import Any, BinaryIO
@@ -10,6 +10,7 @@ from septet.preprocess.lists.lines import ListError, Row, find_columns
 
 _BATCH_ROWS = 8192
 _BATCH_BYTES = 64 * 2**20
+_READ_BYTES = 2**20
 
 
 def column_names(file: BinaryIO) -> list[str]:
@@ -24,7 +25,7 @@ def column_names(file: BinaryIO) -> list[str]:
 def read_rows(
     file: BinaryIO, columns: list[str], start: int = 0, stop: int | None = None
 ) -> Iterator[Row]:
-    """The rows of some row groups; numbers are those of the file's rows.
+    """The rows [start, stop) of a file, with their numbers in it, from 1.
 
     Raises:
         ListError: a column is not there, or the list cannot be read on.
@@ -32,15 +33,24 @@ def read_rows(
     parquet = _open(file)
     find_columns(list(parquet.schema_arrow.names), columns)
     footer = parquet.metadata
-    number = sum(footer.row_group(group).num_rows for group in range(start))
-    for group in range(start, footer.num_row_groups if stop is None else stop):
+    stop = footer.num_rows if stop is None else stop
+    end = 0
+    for group in range(footer.num_row_groups):
+        at, end = end, end + footer.row_group(group).num_rows
+        if end <= start or at >= stop:
+            continue
+        number = max(start, at)
         try:
             rows = _batch_rows(footer.row_group(group), columns)
             for batch in parquet.iter_batches(rows, [group], columns):
-                cells = [_values(batch.column(column)) for column in columns]
+                wanted = batch.slice(max(0, start - at), max(0, stop - max(at, start)))
+                cells = [_values(wanted.column(column)) for column in columns]
                 for row in zip(*cells, strict=True):
                     number += 1
                     yield Row(number, dict(zip(columns, row, strict=True)))
+                at += len(batch)
+                if at >= stop:
+                    break
         except (pa.ArrowException, OSError) as error:
             raise ListError(
                 f"row group {group} cannot be read behind row {number}: {error}"
@@ -49,7 +59,8 @@ def read_rows(
 
 def _open(file: BinaryIO) -> pq.ParquetFile:
     try:
-        return pq.ParquetFile(file)
+        # Page by page: a row group may be larger than memory.
+        return pq.ParquetFile(file, buffer_size=_READ_BYTES, pre_buffer=False)
     except (pa.ArrowException, OSError) as error:
         raise ListError(f"is no whole Parquet file: {error}") from error
 

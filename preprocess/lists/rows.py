@@ -37,7 +37,7 @@ def kind_of(name: str) -> Kind:
 
 def is_whole(file: BinaryIO, kind: Kind) -> bool:
     """Whether a list can only be read from its start to its end: compressed text and JSON arrays.
-    Others can be read by row group (Parquet) or by bytes that end at line ends."""
+    Others can be read by row (Parquet) or by bytes that end at line ends."""
     return kind != "parquet" and (is_compressed(file) or json_rows.is_array(file, kind))
 
 
@@ -66,8 +66,8 @@ def read_rows(
         file: Open for reading and seekable.
         kind: As `kind_of` has it.
         columns: The columns wanted; no other is decoded.
-        start: First row group of Parquet, else the byte at which a line starts.
-        stop: Behind the last row group, or the byte behind the last line; None for the end.
+        start: First row of Parquet, from 0, else the byte at which a line starts.
+        stop: Row behind the last one, or byte behind the last line; None for the end.
 
     Yields:
         Rows with their values by column, as typed in the file (text in CSV and TSV).

@@ -43,12 +43,29 @@ def test_lines_are_never_cut(data: bytes, every: int) -> None:
 
 @pytest.mark.parametrize(
     ("groups", "rows", "expected"),
-    [(1, 10, 1), (7, 10, 1), (7, 60_000, 4), (3, 150_000, 3)],
+    [
+        (1, 0, [0]),
+        (1, 10, [0]),
+        (7, 10, [0]),
+        (7, 30_000, [0, 60_000, 120_000, 180_000]),
+        (3, 75_000, [0, 75_000, 150_000]),
+        (2, 150_000, [0, 50_000, 100_000, 150_000, 200_000, 250_000]),
+        (1, 1_600_000, [*range(0, 1_600_000, 100_000)]),
+    ],
 )
-def test_row_groups_are_gathered_by_rows(groups: int, rows: int, expected: int) -> None:
+def test_rows_of_parquet_are_cut_within_and_between_row_groups(
+    groups: int, rows: int, expected: list[int]
+) -> None:
     out = io.BytesIO()
     table = pa.table({"a": pa.nulls(groups * rows, pa.int8())})
-    pq.write_table(table, out, row_group_size=rows)
-    parts = cuts.cut_row_groups(pq.ParquetFile(out).metadata)
-    assert len(parts) == expected
-    assert [group for a, b in parts for group in range(a, b)] == list(range(groups))
+    pq.write_table(table, out, row_group_size=max(1, rows))
+    parts = cuts.cut_rows(pq.ParquetFile(out).metadata)
+    assert parts == list(zip(expected, [*expected[1:], groups * rows], strict=True))
+
+
+def test_a_row_group_of_many_bytes_is_cut_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    out = io.BytesIO()
+    table = pa.table({"a": [i.to_bytes(2, "big") * 300 for i in range(40)]})
+    pq.write_table(table, out, row_group_size=40, compression="none", use_dictionary=False)
+    monkeypatch.setattr(cuts, "SLICE_BYTES", 8000)
+    assert cuts.cut_rows(pq.ParquetFile(out).metadata) == [(0, 13), (13, 26), (26, 40)]

@@ -9,6 +9,7 @@ from collections import Counter
 import pytest
 
 from septet.preprocess.http.client import Fetched, fetch_all, fetch_many
+from septet.preprocess.http.connections import SPARE
 from septet.schemas.recipe import Fetch
 from tests.http_server import HostileServer
 from tests.preprocess.http.fetching import PICTURE, fetch_list, quick
@@ -23,7 +24,8 @@ def test_no_more_requests_at_once_than_the_policy_allows():
     with HostileServer({"/a.jpg": PICTURE}) as server:
         urls = [server.url("/slow?s=0.02", "/a.jpg")] * 30
         assert all(result.body for result in fetch_list(urls, quick(server, per_host=3)))
-        assert (server.busiest, len(server.connections)) == (3, 3)
+        assert server.busiest == 3
+        assert 3 <= len(server.connections) <= 3 + SPARE
     with HostileServer({"/a.jpg": PICTURE}) as server:
         urls = [server.url("/slow?s=0.02", "/a.jpg")] * 30
         fetch_list(urls, quick(server, concurrency=2))

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 import zstandard
 
-from septet.preprocess.lists import lines
+from septet.preprocess.lists import lines, parquet
 from septet.preprocess.lists.lines import ListError, Row
 from septet.preprocess.lists.rows import Kind, column_names, is_whole, kind_of, read_rows
 
@@ -251,14 +251,6 @@ def test_parts_of_text_give_each_row_once() -> None:
         assert found == rows
 
 
-def test_parts_of_parquet_give_each_row_once() -> None:
-    table = pa.table({"url": [str(i) for i in range(10)], "caption": ["c"] * 10})
-    data = io.BytesIO(parquet_of(table))
-    rows = [row for part in ((0, 1), (1, 4), (4, 5)) for row in read_rows(data, "parquet", COLUMNS, *part)]  # fmt: skip
-    assert [row.values["url"] for row in rows] == [str(i) for i in range(10)]
-    assert [row.number for row in rows] == list(range(1, 11))
-
-
 def test_parquet_values_come_as_they_are_typed() -> None:
     late = datetime.datetime(2024, 1, 2, 3, 4, 5, 6)
     bad_text = pa.array([b"\xff\xfe"], pa.binary()).view(pa.string())
@@ -278,6 +270,19 @@ def test_parquet_values_come_as_they_are_typed() -> None:
     (row,) = read(data, "parquet", list(cells))
     assert isinstance(row.values.pop("far date"), str)
     assert row.values == {name: value for name, (_, value) in cells.items() if name != "far date"}
+
+
+@pytest.mark.parametrize("group", [1, 4, 7, 100])
+def test_rows_of_parquet_are_read_by_number(group: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parquet, "_BATCH_ROWS", 3)
+    table = pa.table({"url": [f"u{i}" for i in range(20)], "caption": ["c"] * 20})
+    data = parquet_of(table, group)
+    for start in range(21):
+        for stop in range(start, 21):
+            rows = read_rows(io.BytesIO(data), "parquet", COLUMNS, start, stop)
+            assert [(row.number, row.values["url"]) for row in rows] == [
+                (i + 1, f"u{i}") for i in range(start, stop)
+            ]
 
 
 def test_a_damaged_row_group_is_named() -> None:
