@@ -56,8 +56,8 @@ build = load("pipelines.build")
 parsed = load("schemas.recipe_file").parse_recipe(Path(recipe).read_text(), recipe)
 progress = load("pipelines.progress").BuildProgress(Console(quiet=True))
 runner = load("pipelines.runners").make_runner("local", workers, [], corpus)
-runner.check()
 start = time.monotonic()
+runner.check()
 stages = build.resolve(parsed, str(Path(recipe).parent), corpus)
 seconds = {}
 for stage in stages[:3]:
