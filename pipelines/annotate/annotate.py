@@ -1,15 +1,16 @@
 """Making a column of a corpus: which shards are missing, running them, the column's manifest."""
 
 import json
+import secrets
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib.metadata import version
-from itertools import islice
 from typing import Any
 
+from septet.pipelines.annotate.listing import ListWork
 from septet.pipelines.annotate.work import AnnotateWork
 from septet.pipelines.progress import BuildProgress
 from septet.pipelines.runners import Runner
@@ -21,7 +22,7 @@ from septet.preprocess.columns.base import Column
 from septet.preprocess.columns.reader import is_stale, read_manifest
 from septet.preprocess.columns.registry import ColumnError, make_column
 from septet.preprocess.locks import locked
-from septet.preprocess.shards.lists import ROWS_A_GROUP, write_list
+from septet.preprocess.shards.lists import write_list
 from septet.preprocess.shards.reader import Corpus
 from septet.schemas.columns import COLUMN_SHARD_LIST, ColumnManifest, ColumnShard
 from septet.schemas.layout import (
@@ -29,14 +30,11 @@ from septet.schemas.layout import (
     COLUMN_MANIFEST,
     MANIFEST,
     SHARD_LIST,
-    TAR_FOOTER,
     column_folder,
     column_manifest,
     column_shard_list,
     column_sidecar,
-    column_tar,
 )
-from septet.schemas.manifest import Shard
 from septet.schemas.versioned import ManifestError
 
 
@@ -206,42 +204,38 @@ def annotate(
             with progress.watch(one, len(plan.missing)) as told:
                 runner.run(f"annotate {plan.name}", one.graph(plan.missing), told)
         files.remove_temporaries(folder)
-        manifest = _manifest(plan)
+        manifest = _manifest(plan, work.manifest_sha256, runner, progress)
         files.write_bytes(where, manifest.to_json().encode())
         progress.finish(plan.name, _counts(manifest), time.monotonic() - start)
         return manifest, True
 
 
-def _manifest(plan: Plan) -> ColumnManifest:
-    total, size = Counts(), 0
-
-    def read(base: Shard) -> tuple[ColumnShard, Counts]:
-        sidecar = column_sidecar(plan.name, base.tar)
-        where = files.join(plan.corpus.path, sidecar)
-        rows, footer = files.read_table_metadata(where)
-        tar = json.loads(footer[TAR_FOOTER.encode()])
-        shard = ColumnShard(
-            tar=column_tar(plan.name, base.tar),
-            sidecar=sidecar,
-            samples=rows,
-            bytes=tar["bytes"],
-            tar_sha256=tar["sha256"],
-            sidecar_sha256=files.sha256(where),
-            base_sha256=base.tar_sha256,
-        )
-        return shard, Counts.from_metadata(footer)
+def _manifest(
+    plan: Plan, corpus_sha256: str, runner: Runner, progress: BuildProgress
+) -> ColumnManifest:
+    """Write the list of shards; returns the manifest that goes with it."""
+    name = f".list-{secrets.token_hex(4)}{files.TEMPORARY_SUFFIX}"
+    work = ListWork(
+        plan.corpus.path,
+        corpus_sha256,
+        plan.name,
+        len(plan.corpus.shards),
+        files.join(plan.folder, name),
+    )
+    outputs = {number: work.path(number) for number in range(len(work.runs))}
+    one = Pass(f"{plan.name}: list", outputs, lambda todo: map_tasks(work, todo))
+    with progress.watch(one, len(outputs)) as told:
+        runner.run(f"list {plan.name}", one.graph(list(outputs)), told)
+    total, size = one.poll(), 0
 
     def rows() -> Iterator[ColumnShard]:
         nonlocal size
-        with ThreadPoolExecutor(16) as pool:
-            shards = iter(plan.corpus.shards)
-            while part := list(islice(shards, ROWS_A_GROUP)):
-                for shard, counts in pool.map(read, part):
-                    size += shard.bytes
-                    total.add(counts)
-                    yield shard
+        for row in work.rows():
+            size += row.bytes
+            yield row
 
     listed = write_list(plan.corpus.path, column_shard_list(plan.name), COLUMN_SHARD_LIST, rows())
+    files.remove(work.folder)
     return ColumnManifest(
         name=plan.name,
         kind=plan.column.kind,

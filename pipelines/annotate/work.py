@@ -34,7 +34,7 @@ def _loaded(kind: str, settings: str) -> Column:
 
 
 @functools.lru_cache(maxsize=2)
-def _corpus(path: str, digest: str) -> Corpus:
+def open_corpus(path: str, digest: str) -> Corpus:
     """A corpus, read once a process for each digest of its manifest."""
     return Corpus(path, open_shards=2)
 
@@ -63,13 +63,13 @@ class AnnotateWork:
 
     def path(self, number: int) -> str:
         """The shard's sidecar, written last."""
-        shard = _corpus(self.corpus, self.manifest_sha256).shards[number]
+        shard = open_corpus(self.corpus, self.manifest_sha256).shards[number]
         return files.join(self.corpus, column_sidecar(self.name, shard.tar))
 
     def run(self, number: int) -> Counts:
         """Annotate the samples of a shard: the tar, then the sidecar that makes it count."""
         column = _loaded(self.kind, self.settings)
-        corpus = _corpus(self.corpus, self.manifest_sha256)
+        corpus = open_corpus(self.corpus, self.manifest_sha256)
         shard = corpus.shards[number]
         ext = column.member.ext
         rows: list[dict[str, Any]] = []

@@ -1,0 +1,76 @@
+"""A column's list of shards, made by workers: each looks at a run of finished shards."""
+
+import json
+from collections.abc import Iterator
+
+import pyarrow as pa
+
+from septet.pipelines.annotate.work import open_corpus
+from septet.pipelines.report.statistics import chunks
+from septet.pipelines.stages.counts import Counts
+from septet.preprocess import files
+from septet.schemas.columns import COLUMN_SHARD_LIST, ColumnShard
+from septet.schemas.layout import TAR_FOOTER, column_sidecar, column_tar
+from septet.schemas.manifest import Shard
+
+_SHARDS_A_RUN = 32
+"""Least number of shards that a task looks at: their sidecars are read whole, for the digest."""
+
+
+class ListWork:
+    """Writes the rows of the list for a run of shards; plain data, shipped to workers.
+
+    Args:
+        corpus: The corpus folder.
+        manifest_sha256: Digest of its head.
+        name: The column.
+        shards: How many shards the corpus has.
+        folder: Where the rows go, for `rows`.
+    """
+
+    stage = "annotate"
+
+    def __init__(self, corpus: str, manifest_sha256: str, name: str, shards: int, folder: str):
+        self.corpus, self.manifest_sha256, self.name = corpus, manifest_sha256, name
+        self.runs, self.folder = chunks(shards, _SHARDS_A_RUN), folder
+
+    def setup(self) -> None:
+        """Nothing to load."""
+
+    def path(self, number: int) -> str:
+        """The rows of one run."""
+        return files.join(self.folder, f"{number}.parquet")
+
+    def run(self, number: int) -> Counts:
+        """Write the rows, with the sum of the shards' figures in the footer."""
+        shards = open_corpus(self.corpus, self.manifest_sha256).shards
+        rows, total = [], Counts()
+        for i in self.runs[number]:
+            row, counts = self._listed(shards[i])
+            rows.append(row.model_dump())
+            total.add(counts)
+        table = pa.Table.from_pylist(rows, COLUMN_SHARD_LIST)
+        files.write_table(self.path(number), table, metadata=total.to_metadata())
+        return total
+
+    def _listed(self, base: Shard) -> tuple[ColumnShard, Counts]:
+        sidecar = column_sidecar(self.name, base.tar)
+        where = files.join(self.corpus, sidecar)
+        rows, footer = files.read_table_metadata(where)
+        tar = json.loads(footer[TAR_FOOTER.encode()])
+        shard = ColumnShard(
+            tar=column_tar(self.name, base.tar),
+            sidecar=sidecar,
+            samples=rows,
+            bytes=tar["bytes"],
+            tar_sha256=tar["sha256"],
+            sidecar_sha256=files.sha256(where),
+            base_sha256=base.tar_sha256,
+        )
+        return shard, Counts.from_metadata(footer)
+
+    def rows(self) -> Iterator[ColumnShard]:
+        """All rows, in the order of the corpus's shards."""
+        for number in range(len(self.runs)):
+            for row in files.read_table(self.path(number)).to_pylist():
+                yield ColumnShard(**row)
