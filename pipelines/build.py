@@ -11,7 +11,7 @@ from septet.pipelines.inputs import find_inputs
 from septet.pipelines.ownership import require_ours
 from septet.pipelines.progress import BuildProgress
 from septet.pipelines.runners import Runner
-from septet.pipelines.sources.base import Input
+from septet.pipelines.sources.base import Input, whole_inputs
 from septet.pipelines.stages.counts import Counts
 from septet.pipelines.stages.curate import CurateStage
 from septet.pipelines.stages.dedup import DedupStage
@@ -57,6 +57,10 @@ class BuildResult:
     columns: list[ColumnManifest]
     nothing_to_do: bool
     """Whether every stage and every column was up to date."""
+    inputs: list[str]
+    """Paths of the inputs."""
+    image_roots: dict[str, str]
+    """Folders of images that were read, with a digest of the names, sizes and times in each."""
 
 
 class EmptyCorpusError(ValueError):
@@ -149,7 +153,14 @@ def build(
         refresh_report(corpus, worked)
     manifest = read_head(corpus)
     nothing = not worked and all(result.skipped for result in results)
-    return BuildResult(corpus, manifest, results, columns, nothing)
+    inputs = [one.path for one in whole_inputs(stages[0].context.inputs)]
+    roots = {
+        root.path: root.digest
+        for stage in stages
+        if isinstance(stage, FetchStage)
+        for root in stage.image_roots.values()
+    }
+    return BuildResult(corpus, manifest, results, columns, nothing, inputs, roots)
 
 
 def _require_samples(results: list[StageResult]) -> None:

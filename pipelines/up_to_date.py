@@ -11,7 +11,7 @@ import json
 import os
 import re
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -57,40 +57,51 @@ def forget(corpus: str) -> None:
         Path(corpus, NOTES).unlink(missing_ok=True)
 
 
+def matches_of(patterns: Iterable[str], recipe: Path) -> dict[str, str]:
+    """A digest of what each local pattern of a recipe matches now."""
+    return {one: _matches(one, recipe.parent) for one in patterns if "://" not in one}
+
+
 def note(
     corpus: str,
     recipe: Path,
     text: str,
-    patterns: Iterable[str],
+    patterns: Mapping[str, str],
     inputs: Iterable[str],
-    image_roots: Iterable[str],
+    image_roots: Mapping[str, str],
+    begun: int,
     figures: dict[str, int],
 ) -> None:
-    """Note a complete build.
+    """Note a complete build, unless an input may have changed since it began.
 
     Args:
         corpus: The corpus folder.
         recipe: The recipe's file.
         text: Its content, as it was parsed.
-        patterns: All patterns of the recipe's sources.
-        inputs: Paths of all inputs that they match.
-        image_roots: Folders of images that lists refer to.
+        patterns: All patterns of the recipe's sources, with what they matched before the build
+            (`matches_of`).
+        inputs: Paths of all inputs that were built from.
+        image_roots: Folders of images that lists refer to, with the digests that were built from.
+        begun: When the build began, in nanoseconds of the wall clock.
         figures: What to say of the corpus.
     """
-    paths = sorted({*inputs} | {str(Path(path).parent) for path in inputs})
+    files = sorted({*inputs})
+    paths = sorted({*files} | {str(Path(path).parent) for path in files})
     if any("://" in path for path in (corpus, *paths, *patterns, *image_roots)):
         return
     stamps = {path: _stamp(Path(path)) for path in paths}
-    newest = max((stamp[1] for stamp in stamps.values()), default=0)
-    if time.time_ns() - newest < _SETTLED_NS:
-        return  # it might change again within one tick of the file system's clock
+    newest = max((stamps[path][1] for path in files), default=0)
+    latest = max((stamp[1] for stamp in stamps.values()), default=0)
+    # A change within one tick of the file system's clock shows in no stamp.
+    if newest + _SETTLED_NS > begun or latest + _SETTLED_NS > time.time_ns():
+        return
     noted: dict[str, Any] = {
         "recipe": _recipe(recipe, text),
         "code": _code(),
         "manifest": _stamp(Path(corpus, MANIFEST)),
-        "patterns": {pattern: _matches(pattern, recipe.parent) for pattern in patterns},
+        "patterns": dict(patterns),
         "inputs": stamps,
-        "image_roots": {root: _tree(root) for root in image_roots},
+        "image_roots": dict(image_roots),
         "figures": figures,
     }
     target = Path(corpus, NOTES)

@@ -73,11 +73,11 @@ def build(
             work in the folder.
         septet.pipelines.runners.StageFailed: a stage failed; what it finished is kept.
     """
+    import time
     from pathlib import Path as LocalPath
 
     from septet.pipelines import up_to_date
     from septet.pipelines.build import build as run_build
-    from septet.pipelines.inputs import find_inputs, image_roots
     from septet.pipelines.progress import BuildProgress
     from septet.pipelines.runners import make_runner
     from septet.schemas.recipe_file import parse_recipe
@@ -91,6 +91,8 @@ def build(
     corpus = up_to_date.find_corpus(text, fspath(out) if out is not None else None)
     corpus = corpus or str(LocalPath("corpora") / parsed.name)
     patterns = [str(path) for source in parsed.sources for path in source.paths]
+    matches = up_to_date.matches_of(patterns, file)
+    begun = time.time_ns()
     chosen = make_runner(runner, workers, beam, corpus, patterns)
     try:
         chosen.check()
@@ -100,11 +102,10 @@ def build(
     finally:
         chosen.close()
     if not parsed.annotate:
-        inputs = find_inputs(parsed, folder, corpus)
-        roots = [root.path for root in image_roots(parsed, inputs, folder).values()]
-        paths = [one.path for one in inputs]
         figures = {"samples": result.manifest.samples, "shards": result.manifest.shards}
-        up_to_date.note(corpus, file, text, patterns, paths, roots, figures)
+        up_to_date.note(
+            corpus, file, text, matches, result.inputs, result.image_roots, begun, figures
+        )
     return result
 
 

@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 import zipfile
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import pytest
 import septet
 from septet.pipelines import up_to_date
 from septet.pipelines.cli import COMMANDS, app
+from septet.pipelines.sources.listing import listing_digest
 from tests.corpora import write_site
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -107,7 +109,8 @@ def test_what_makes_a_build_no_longer_up_to_date(
         os.utime(path, (1e9, 1e9))
     figures = {"samples": 1, "shards": 1}
     text = recipe.read_text()
-    up_to_date.note(str(corpus), recipe, text, ["*.warc.gz"], [str(part)], [], figures)
+    matches = up_to_date.matches_of(["*.warc.gz"], recipe)
+    up_to_date.note(str(corpus), recipe, text, matches, [str(part)], {}, time.time_ns(), figures)
     assert up_to_date.is_noted(str(corpus), recipe, text) == figures
     match change:
         case "recipe":
@@ -140,7 +143,16 @@ def test_folders_of_images_are_looked_through(tmp_path: Path, change: str) -> No
     for path in (folder / "sub/1.jpg", folder / "sub", folder, tmp_path / "in [1]"):
         os.utime(path, (1e9, 1e9))
     patterns = ["in [1]/pic*"]
-    up_to_date.note(str(corpus), recipe, "", patterns, [str(folder)], [str(folder)], {"samples": 1})
+    up_to_date.note(
+        str(corpus),
+        recipe,
+        "",
+        up_to_date.matches_of(patterns, recipe),
+        [str(folder)],
+        {str(folder): listing_digest(str(folder))[1]},
+        time.time_ns(),
+        {"samples": 1},
+    )
     assert up_to_date.is_noted(str(corpus), recipe, "") == {"samples": 1}
     if change == "replaced":
         (folder / "sub/1.jpg").write_bytes(b"2")
@@ -151,11 +163,27 @@ def test_folders_of_images_are_looked_through(tmp_path: Path, change: str) -> No
     assert noted == ({"samples": 1} if change == "nothing" else None)
 
 
-def test_an_input_that_has_just_changed_is_not_trusted(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("changed", "begun", "is_noted"), [(100, 99, False), (100, 101, False), (100, 103, True)]
+)
+def test_an_input_that_changed_when_the_build_began_or_later_is_not_trusted(
+    tmp_path: Path, changed: int, begun: int, is_noted: bool
+) -> None:
     (tmp_path / "stages").mkdir()
-    (tmp_path / "corpus.json").write_text("{}")
-    recipe = tmp_path / "recipe.yaml"
-    up_to_date.note(str(tmp_path), recipe, "", [], [str(tmp_path / "corpus.json")], [], {})
+    part, recipe = tmp_path / "corpus.json", tmp_path / "recipe.yaml"
+    part.write_text("{}")
+    for path in (part, tmp_path):
+        os.utime(path, (changed, changed))
+    up_to_date.note(str(tmp_path), recipe, "", {}, [str(part)], {}, begun * 10**9, {})
+    assert (tmp_path / up_to_date.NOTES).exists() == is_noted
+
+
+def test_a_folder_that_has_just_changed_is_not_trusted(tmp_path: Path) -> None:
+    (tmp_path / "stages").mkdir()
+    part, recipe = tmp_path / "corpus.json", tmp_path / "recipe.yaml"
+    part.write_text("{}")
+    os.utime(part, (100, 100))
+    up_to_date.note(str(tmp_path), recipe, "", {}, [str(part)], {}, time.time_ns(), {})
     assert not (tmp_path / up_to_date.NOTES).exists()
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from septet.pipelines.inputs import image_roots
+from septet.pipelines.inputs import ImageRoot, image_roots
 from septet.pipelines.stages.counts import Counts
 from septet.pipelines.stages.graphs import map_tasks, shuffle_tasks
 from septet.pipelines.stages.located import Choose, LocateTask, SplitStored
@@ -52,9 +52,13 @@ class FetchStage(Stage):
         return Store(self.corpus, self.recipe)
 
     @cached_property
+    def image_roots(self) -> dict[str, ImageRoot]:
+        """The folders of images that the build reads, as they were when it began, by label."""
+        return image_roots(self.recipe, self.context.inputs, self.context.folder)
+
+    @cached_property
     def _roots(self) -> dict[str, str]:
-        roots = image_roots(self.recipe, self.context.inputs, self.context.folder)
-        return {label: root.digest for label, root in roots.items()}
+        return {label: root.digest for label, root in self.image_roots.items()}
 
     def settings(self) -> dict[str, Any]:
         """The store, and the state of the folders of images. How often, how long and how fast is
