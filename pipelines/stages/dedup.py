@@ -1,9 +1,9 @@
 """dedup: filtered samples to shard plans, without exact duplicates and repetition.
 
-Two passes. The survey finds captions that stand beside too many images, and counts the samples
-that have others, which gives the number of shards; it shuffles hashes. The plan brings the samples
-of a range of shards together, and a worker writes the plans of its range one by one; it shuffles
-text rows. Images move in neither.
+Two passes, and a small one between them where the survey is large. The survey finds captions that
+stand beside too many images, and counts the samples that have others, which gives the number of
+shards; it shuffles hashes. The plan brings the samples of a range of shards together, and a worker
+writes the plans of its range one by one; it shuffles text rows. Images move in neither.
 
 No worker's memory depends on an input's size: parts are read in batches, and what goes into the
 shuffle is sent on whenever enough has gathered.
@@ -11,6 +11,7 @@ shuffle is sent on whenever enough has gathered.
 
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
 
 import numpy as np
 import pyarrow as pa
@@ -18,7 +19,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from septet.pipelines.stages.counts import Counts
-from septet.pipelines.stages.graphs import Split, shuffle_tasks
+from septet.pipelines.stages.graphs import Split, map_tasks, shuffle_tasks
 from septet.pipelines.stages.ipc import from_ipc, to_ipc
 from septet.pipelines.stages.stage import Done, Key, Parts, Pass, Stage
 from septet.pipelines.stages.tasks import Results, Task
@@ -78,12 +79,16 @@ class DedupStage(Stage):
         surveyed = first.poll()
         shards = max(1, -(-surveyed.other["samples"] // self.recipe.write.samples_per_shard))
         width = shards_a_range(rows, shards)
+        frequent = [survey.path(i) for i in range(buckets) if first.counts[i].rows_out]
+        if len(frequent) > 1:  # one file, for every range of shards reads all
+            gather = GatherTask(self.parts("frequent"), frequent)
+            yield Pass("dedup: frequent", gather.outputs([0]), lambda todo: map_tasks(gather, todo))
+            frequent = [gather.path(0)]
         plan = PlanTask(
             self.parts("planned_ranges"),
             self.parts("plans"),
             self.rejects,
-            survey.output,
-            [bucket for bucket in range(buckets) if first.counts[bucket].rows_out],
+            frequent,
             (shards, width),
             self.recipe.dedup,
         )
@@ -167,6 +172,24 @@ class SurveyTask(Task):
         return counts
 
 
+class GatherTask(Task):
+    """Brings the frequent captions of all buckets together, in the order of their hashes."""
+
+    stage = "frequent"
+
+    def __init__(self, output: Parts, survey: list[str]):
+        self.output, self.survey = output, survey
+
+    def run(self, key: Key) -> Counts:
+        """Copy the files one after the other."""
+        with files.open_atomic(self.path(key)) as out, files.TableSink(out, _SURVEY) as sink:
+            for path in self.survey:
+                sink.write(files.read_table(path))
+            counts = Counts(rows_in=sink.rows, rows_out=sink.rows)
+            sink.close(counts.to_metadata())
+        return counts
+
+
 class SplitRows(Split):
     """A part's rows and image locations, by range of shards."""
 
@@ -213,8 +236,7 @@ class PlanTask(Task):
         output: A list of the range's shards, written when all their plans are there.
         plans: The plans.
         rejects: Of each shard.
-        survey: Frequent captions.
-        frequent: Buckets of the survey that hold any.
+        frequent: Files of frequent captions.
         shards: How many there are, and how many are in a range.
         settings: The recipe's `dedup` section.
     """
@@ -226,13 +248,12 @@ class PlanTask(Task):
         output: Parts,
         plans: Parts,
         rejects: Parts,
-        survey: Parts,
-        frequent: list[int],
+        frequent: list[str],
         shards: tuple[int, int],
         settings: Dedup,
     ):
         self.output, self.plans, self.rejects = output, plans, rejects
-        self.survey, self.frequent, self.settings = survey, frequent, settings
+        self.frequent, self.settings = frequent, settings
         self.shards, self.width = shards
 
     def run(self, number: int, parts: list[bytes]) -> Counts:
@@ -258,8 +279,7 @@ class PlanTask(Task):
         """Hashes and image counts of the frequent captions that any row has."""
         captions = np.unique(caption_hashes(rows))
         hashes, images = [np.array([], np.uint64)], [np.array([], np.int64)]
-        for bucket in self.frequent:  # ranges: ascending
-            frequent = files.read_table(self.survey.path(bucket))
+        for frequent in chain.from_iterable(map(_batches, self.frequent)):  # ascending
             found = frequent["caption_hash"].to_numpy()
             here = np.isin(found, captions, assume_unique=True)
             hashes.append(found[here])
