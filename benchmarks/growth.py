@@ -189,7 +189,7 @@ def server(pictures: Path) -> Iterator[int]:
 
 
 def run_build(folder: Path, images: int, port: int, workers: int) -> float:
-    """Seconds of `septet build` of so many images, the whole command."""
+    """Seconds of `septet build` of so many images, the whole command; prints them by stage."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
     rows = [
@@ -212,6 +212,9 @@ def run_build(folder: Path, images: int, port: int, workers: int) -> float:
     )  # fmt: skip
     seconds = time.monotonic() - start
     assert done.returncode == 0 and f"{images:,} samples" in done.stderr, done.stderr
+    stages = json.loads((folder / "c/stats/build.json").read_text())["stages"]
+    by_stage = {one["stage"]: round(one["seconds"], 1) for one in stages}
+    print(f"{images:,} images, {workers} worker(s): {seconds:.1f} s  {by_stage}", flush=True)
     return seconds
 
 
@@ -253,9 +256,6 @@ def builds_part(options: argparse.Namespace, folder: Path) -> None:
             ratios = []
             for _ in range(options.rounds):
                 one, two = (run_build(folder / "build", images, port, w) for w in (1, 2))
-                print(
-                    f"{images:,} images: {one:.1f} s with 1 worker, {two:.1f} s with 2", flush=True
-                )
                 ratios.append(two / one)
             name = "small_build" if images <= 200 else f"build_{images}"
             print(f"ratio {name}_workers_2_vs_1 {statistics.median(ratios):.2f}", flush=True)
