@@ -16,6 +16,7 @@ Purpose = Literal[
     "instead",  # how far away samples in place of unusable ones are: (seed, stream, digest, epoch)
     "kind",  # a task's kind of step: (seed, step)
     "tasks",  # how many rows are of which task of a mixture: (seed, step, names of tasks)
+    "write",  # what is sampled token by token: (seed, key of the row, number of the sequence)
     "measure",  # what `Task.read` draws of a held-out sample: (key)
 ]
 """What randomness is for, and the numbers that it is a function of. One name is for one purpose:
