@@ -14,10 +14,13 @@ from torch import Tensor, nn
 from septet.preprocess.columns.base import IMAGE
 from septet.preprocess.shards.reader import Corpus, Sample
 from septet.trainers.draws import generator
+from septet.trainers.generate.cache import Cache, LayerCache
+from septet.trainers.generate.decoding import Decoding
+from septet.trainers.generate.write import write
 from septet.trainers.inputs import images
 from septet.trainers.inputs.members import image_file, text
 from septet.trainers.inputs.wordpieces import tokenizer
-from septet.trainers.measures.generation import Generation, greedy
+from septet.trainers.measures.generation import Generation
 from septet.trainers.measures.predictions import Predictions
 from septet.trainers.task import (
     Batch,
@@ -35,28 +38,54 @@ SIDE, PATCH, WIDTH, WORDS = 64, 16, 96, 256
 SOURCE, TARGET = Lengths((8, 16, 24)), Lengths((4, 8, 16, 24))
 
 
+class Attention(nn.Module):
+    """Attention of four heads, whose keys and values may come from a cache."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.query, self.out = nn.Linear(WIDTH, WIDTH), nn.Linear(WIDTH, WIDTH)
+        self.pair = nn.Linear(WIDTH, 2 * WIDTH)
+
+    def pairs(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Keys and values of states [B, T, W], each [B, heads, T, head]."""
+        keys, values = self.pair(x).unflatten(2, (8, -1)).transpose(1, 2).chunk(2, 1)
+        return keys, values
+
+    def forward(self, x: Tensor, keys: Tensor, values: Tensor, seen: Tensor) -> Tensor:
+        """States [B, T, W] that look where the bool mask `seen` allows."""
+        query = self.query(x).unflatten(2, (4, -1)).transpose(1, 2)
+        found = F.scaled_dot_product_attention(query, keys, values, seen)
+        return self.out(found.transpose(1, 2).flatten(2))
+
+
 class Block(nn.Module):
     """A layer of the encoder, or with `cross` of the decoder."""
 
     def __init__(self, cross: bool):
         super().__init__()
-        self.own = nn.MultiheadAttention(WIDTH, 4, batch_first=True)
-        self.cross = nn.MultiheadAttention(WIDTH, 4, batch_first=True) if cross else None
+        self.own, self.cross = Attention(), Attention() if cross else None
         self.norms = nn.ModuleList(nn.LayerNorm(WIDTH) for _ in range(3))
         self.mlp = nn.Sequential(nn.Linear(WIDTH, 384), nn.GELU(), nn.Linear(384, WIDTH))
 
-    def forward(self, x: Tensor, hidden: Tensor, seen: Tensor | None = None) -> Tensor:
-        """States [B, T, W]; `hidden` masks pads [B, T], or in the decoder what comes later."""
+    def forward(
+        self, x: Tensor, seen: Tensor, layer: LayerCache | None = None, cache: Cache | None = None
+    ) -> Tensor:
+        """States [B, T, W]; a layer of the decoder writes its keys and values into its cache."""
         y = self.norms[0](x)
-        pads = {"attn_mask" if self.cross else "key_padding_mask": hidden}
-        x = x + self.own(y, y, y, need_weights=False, **pads)[0]
-        if self.cross is not None:
-            x = x + self.cross(self.norms[1](x), seen, seen, need_weights=False)[0]
+        keys, values = self.own.pairs(y)
+        if layer is not None:
+            keys, values = layer.extend(keys, values)
+        x = x + self.own(y, keys, values, seen)
+        if self.cross is not None and layer is not None and cache is not None:
+            if layer.cross_keys is None or layer.cross_values is None:
+                layer.cross_keys, layer.cross_values = self.cross.pairs(cache.memory)
+            real = ~cache.memory_pads[:, None, None]
+            x = x + self.cross(self.norms[1](x), layer.cross_keys, layer.cross_values, real)
         return x + self.mlp(self.norms[2](x))
 
 
 class Captioner(nn.Module):
-    """Patches and words in, words out."""
+    """Patches and words in, words out; see `septet.trainers.generate.cache.Generative`."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -68,19 +97,33 @@ class Captioner(nn.Module):
         self.norm = nn.LayerNorm(WIDTH)
         nn.init.normal_(self.words.weight, std=0.05)
 
-    def forward(self, pixels: Tensor, source: Tensor, before: Tensor) -> Tensor:
-        """Scores [B, T, words] of what follows each of the words `before` [B, T]."""
+    def encode(self, pixels: Tensor, source: Tensor) -> Cache:
+        """An empty cache over the states of patches and words."""
         patches = self.patches(pixels).flatten(2).transpose(1, 2)
         x = torch.cat([patches, self.words(source)], 1)
         x = x + self.places[: x.shape[1]]
         pads = F.pad(source == 0, (patches.shape[1], 0))
         for block in self.encoder:
-            x = block(x, pads)
-        y = self.words(before) + self.places[: before.shape[1]]
-        later = torch.ones(2 * before.shape[1:], dtype=torch.bool, device=y.device).triu(1)
-        for block in self.decoder:
-            y = block(y, later, x)
-        return self.norm(y) @ self.words.weight.T
+            x = block(x, ~pads[:, None, None])
+        return Cache.of(x, pads, len(self.decoder))
+
+    def decode(self, ids: Tensor, cache: Cache) -> Tensor:
+        """States [B, T, W] of new words behind those of the cache."""
+        before, after = cache.length, cache.length + ids.shape[1]
+        y = self.words(ids) + self.places[before:after]
+        seen = torch.ones(ids.shape[1], after, dtype=torch.bool, device=y.device).tril(before)
+        for block, layer in zip(self.decoder, cache.layers, strict=True):
+            y = block(y, seen, layer, cache)
+        cache.length = after
+        return self.norm(y)
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Scores of the words."""
+        return hidden @ self.words.weight.T
+
+    def forward(self, pixels: Tensor, source: Tensor, before: Tensor) -> Tensor:
+        """Scores [B, T, words] of what follows each of the words `before` [B, T]."""
+        return self.logits(self.decode(before, self.encode(pixels, source)))
 
 
 class CaptionerTask(Task):
@@ -88,6 +131,7 @@ class CaptionerTask(Task):
 
     loss_weights: Mapping[str, float] = {"words": 1.0}
     kinds: Sequence[str] = ["answers"]
+    decoding = Decoding(TARGET.buckets[-1])
 
     def __init__(self, rows: int, asked: float = 0.3):
         self.rows, self.asked = rows, asked
@@ -107,7 +151,7 @@ class CaptionerTask(Task):
         if not words:
             raise SampleError("text is empty")
         if stream == "things":
-            asked, answer = "what", " ".join(words[-2:])
+            asked, answer = "what", self.thing(sample)
         else:
             cut = int(draw().integers(len(words))) if draw else 0
             asked, answer = " ".join(["caption", *words[:cut]]), " ".join(words[cut:])
@@ -151,15 +195,21 @@ class CaptionerTask(Task):
         labels = self.labels(batch)["words"]
         return {"words": F.cross_entropy(outputs["words"].float(), labels, reduction="sum")}
 
-    def generate(self, module: nn.Module, batch: Batch) -> Tensor:
-        """What the model writes, [B, T]."""
-        pixels, source = images.normalise(batch.data["pixels"]), batch.data["source"]
-        return greedy(
-            lambda ids: module(pixels, source, ids)[:, -1], len(batch), self._pieces.start,
-            self._pieces.end, TARGET.buckets[-1], source.device,
-        )  # fmt: skip
+    def write(self, module: nn.Module, batch: Batch) -> list[str]:
+        """What the model writes for each row."""
+        assert isinstance(module, Captioner)
+        inputs = {
+            "pixels": images.normalise(batch.data["pixels"]), "source": batch.data["source"]
+        }  # fmt: skip
+        pieces = self._pieces
+        written = write(module, inputs, self.decoding, pieces.start, pieces.end, pieces.pad)
+        return [pieces.decode(ids) for ids in written.ids[:, 0].tolist()]
+
+    def thing(self, sample: Sample) -> str:
+        """What is to be named."""
+        return " ".join(text(sample).split()[-2:])
 
     def evaluators(self, held_out: Corpus, name: str = "") -> list[Evaluator]:
         """Words told right, and things named right, each beside a wrong image's."""
         told = Predictions(self, ["captions"], held_out, self.labels, image=["pixels"])
-        return [told, Generation(self, "things", held_out, self.generate, "target")]
+        return [told, Generation(self, "things", held_out, self.write, self.thing)]

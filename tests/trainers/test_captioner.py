@@ -11,10 +11,10 @@ from septet.trainers.engine.config import OptimizerSettings, TrainSettings
 from septet.trainers.engine.loop import Run, fit
 from septet.trainers.engine.parallel import Parallel
 from septet.trainers.engine.world import world
-from septet.trainers.inputs import images
+from septet.trainers.generate.decoding import Decoding
 from septet.trainers.loader.batches import Loader, Progress
 from septet.trainers.loader.source import Health, Source
-from septet.trainers.measures.generation import Generation, greedy
+from septet.trainers.measures.generation import Generation, exact
 from tests.trainers.corpora import one_thing_corpus
 from tests.trainers.ranks import run_ranks
 from tests.trainers.runs import figures
@@ -64,24 +64,21 @@ def generated(corpus, shard):
     train = TrainSettings(steps=1, global_batch=8, shard=shard)
     with world() as ranks:
         parallel = Parallel(task.build(), task, train, ranks)
-        measure = Generation(task, "things", Corpus(str(corpus)), None, "target", 12, 4)
+        # Rows of rank 1 are written longer than those of rank 0.
+        task.decoding = Decoding(3 + 9 * ranks.rank)
         written = []
 
-        def generate(module, batch):
-            # Rows of rank 1 end later than those of rank 0.
-            longest = 3 + 9 * ranks.rank
-            source, pixels = batch.data["source"], images.normalise(batch.data["pixels"])
-            ids = greedy(lambda ids: module(pixels, source, ids)[:, -1], len(batch), 2, -1, longest,
-                         ranks.device)  # fmt: skip
-            written.append(ids[:, :3].tolist())
-            return ids
+        def score(texts, expected):
+            written.extend(" ".join(text.split()[:3]) for text in texts)
+            return {**exact(texts, expected), "rows": len(expected)}
 
-        measure._generate = generate
+        measure = Generation(task, "things", Corpus(str(corpus)), task.write, task.thing, score,
+                             12, 4)  # fmt: skip
         with parallel.evaluating() as module:
             found = measure(module, ranks.device)
             again = measure(module, ranks.device)
-        assert found == again
-        return written, found, sum(p.numel() for p in parallel.raw.parameters())
+        assert found == again and found["rows"] == 12
+        return sorted(written), found, sum(p.numel() for p in parallel.raw.parameters())
 
 
 def test_ranks_may_write_as_long_as_each_needs(things):
@@ -89,8 +86,24 @@ def test_ranks_may_write_as_long_as_each_needs(things):
     sharded = run_ranks(2, generated, things[1], 2)
     assert [figures for _, figures, _ in sharded] == [found, found]
     assert all(parameters == whole for _, _, parameters in sharded)
-    written = [views for first, _, _ in sharded for views in first]
-    assert sorted(written) == sorted(alone)
+    assert [written for written, _, _ in sharded] == [alone, alone]
+    assert len(set(alone)) > 1
+
+
+@torch.no_grad()
+def test_word_by_word_equals_at_once(things):
+    """With sources of different lengths, by a cache that grows by one, two and three words."""
+    torch.manual_seed(0)
+    module = CaptionerTask(8).build().eval()
+    pixels, source = torch.randn(3, 3, 64, 64), torch.randint(1, 256, (3, 8))
+    source[1, 5:] = 0
+    before = torch.randint(1, 256, (3, 6))
+    whole = module(pixels, source, before)
+    cache = module.encode(pixels, source)
+    parts = [module.logits(module.decode(ids, cache)) for ids in before.split([1, 2, 3], 1)]
+    torch.testing.assert_close(torch.cat(parts, 1), whole)
+    short = module(pixels[1:2], source[1:2, :5], before[1:2])
+    torch.testing.assert_close(short, whole[1:2])
 
 
 def test_micro_batches_of_captions_hold_little_padding(things):

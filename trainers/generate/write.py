@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.distributed.fsdp import FSDPModule
+from torch.distributed.fsdp import FSDPModule, register_fsdp_forward_method
 
 from septet.trainers.draws import generator
 from septet.trainers.generate.beams import beam_search
@@ -20,6 +20,9 @@ def unsharded(module: nn.Module) -> Iterator[None]:
     """All parameters whole on every rank, gathered once. So ranks may run the module as often as
     each needs, and a token costs no gathering."""
     sharded = [part for part in module.modules() if isinstance(part, FSDPModule)]
+    for name in ("encode", "decode"):
+        if isinstance(module, FSDPModule) and hasattr(module, name) and name not in vars(module):
+            register_fsdp_forward_method(module, name)
     for part in sharded:
         part.set_reshard_after_forward(False, recurse=False)
         part.unshard()

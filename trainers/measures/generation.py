@@ -1,123 +1,96 @@
-"""Generation: whether what a model writes is what is expected, and how much of that it knows
-without the image."""
+"""Generation: how good what a model writes is, and how much of that it knows without the image."""
 
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
+import numpy as np
 import torch
-from torch import Tensor, nn
-from torch.distributed.fsdp import FSDPModule
+from torch import nn
 
-from septet.preprocess.shards.reader import Corpus
-from septet.trainers.measures.parts import parts, total
-from septet.trainers.task import Batch, Task
+from septet.preprocess.shards.reader import Corpus, Sample
+from septet.trainers.generate.write import unsharded
+from septet.trainers.measures.parts import gathered, parts
+from septet.trainers.task import Batch, Row, Task
 
-Generate = Callable[[nn.Module, Batch], Tensor]
-"""From a batch to the ids that the module writes for it, [B, T]; zeros behind the end."""
+Write = Callable[[nn.Module, Batch], Sequence[Any]]
+"""What the module writes for each row of a batch: a text, boxes, ..."""
 
+Score = Callable[[Sequence[Any], Sequence[Any]], Mapping[str, float]]
+"""Figures by name, from what is written and what is expected, of all rows."""
 
-def greedy(
-    scores: Callable[[Tensor], Tensor],
-    rows: int,
-    start: int,
-    end: int,
-    longest: int,
-    device: torch.device,
-) -> Tensor:
-    """The likeliest token at each place, until every row has ended.
-
-    Args:
-        scores: From ids so far [B, t] to scores of the next token, [B, words].
-        rows: B.
-        start: What every row begins with.
-        end: What ends a row.
-        longest: Tokens to write at most.
-        device: Where.
-
-    Returns:
-        int64 [B, longest] without the start; zeros behind the end.
-    """
-    ids = torch.full((rows, 1), start, device=device)
-    done = torch.zeros(rows, dtype=torch.bool, device=device)
-    for _ in range(longest):
-        following = scores(ids).argmax(-1).masked_fill(done, 0)
-        ids = torch.cat([ids, following[:, None]], 1)
-        done |= following == end
-        if bool(done.all()):
-            break
-    return nn.functional.pad(ids[:, 1:], (0, longest + 1 - ids.shape[1]))
+PLACE = "row"
+"""The input that says which of the expected values is a row's."""
 
 
-@contextmanager
-def unsharded(module: nn.Module) -> Iterator[None]:
-    """All parameters whole on every rank, gathered once. So ranks may run the module forward as
-    often as each needs, and a token costs no gathering."""
-    sharded = [part for part in module.modules() if isinstance(part, FSDPModule)]
-    for part in sharded:
-        part.set_reshard_after_forward(False, recurse=False)
-        part.unshard()
-    try:
-        yield
-    finally:
-        for part in sharded:
-            part.reshard()
-            part.set_reshard_after_forward(part is not module, recurse=False)
+def exact(written: Sequence[Any], expected: Sequence[Any]) -> dict[str, float]:
+    """`exact`, the share of rows where what is written is just what is expected."""
+    same = [a == b for a, b in zip(written, expected, strict=True)]
+    return {"exact": sum(same) / len(same)}
 
 
 class Generation:
-    """How often the model writes exactly what is expected.
+    """What a model writes on held-out samples, scored: captions, answers, boxes, read text.
 
-    | figure | what it is |
-    |---|---|
-    | `exact` | share of rows whose ids are all right |
-    | `exact_other_image` | the same with each row seeing its neighbour's image |
+    Figures are those of the score, and under `NAME_other_image` the same with each row seeing its
+    neighbour's image: what is known without the image. Equal on all ranks, whose number does not
+    matter: each writes for its own batches, and what is written is gathered before it is scored.
     """
-
-    name = "generation"
 
     def __init__(
         self,
         task: Task,
         stream: str,
         corpus: Corpus,
-        generate: Generate,
-        target: str,
+        write: Write,
+        expected: Callable[[Sample], Any],
+        score: Score = exact,
         samples: int = 256,
         batch: int = 64,
         image: Sequence[str] = ("pixels",),
+        name: str = "generation",
     ):
         """
         Args:
             task: Reads the rows; its evaluation view.
             stream: Of the rows.
             corpus: Whose samples are read.
-            generate: See `Generate`.
-            target: The input that holds what is expected, [B, T]; zeros behind the end.
+            write: See `Write`.
+            expected: From a sample to what is expected; `SampleError` leaves it out.
+            score: See `Score`: `captions`, `answers`, `grounding`, `detection`, `characters`,
+                `languages` of this room, or `exact`.
             samples: How many at most.
             batch: Rows at once.
-            image: What a row has of its image.
+            image: What a row has of its image; empty for rows without one.
+            name: Before the figures' names.
         """
-        self._generate, self._target, self._image = generate, target, image
-        self._parts = parts(task, stream, corpus, samples, batch)
+        self._write, self._score, self._image, self.name = write, score, image, name
+        self._expected: list[Any] = []
+
+        def placed(row: Row, sample: Sample) -> Row:
+            self._expected.append(expected(sample))
+            return {**row, PLACE: np.array(len(self._expected) - 1)}
+
+        self._parts = parts(task, stream, corpus, samples, batch, also=placed)
 
     def __call__(self, module: nn.Module, device: torch.device) -> dict[str, float]:
         """See `septet.trainers.task.Evaluator`."""
-        right: Counter[str] = Counter()
+        views: dict[str, list[Any]] = {"": [], "_other_image": []} if self._image else {"": []}
+        expected: list[Any] = []
         with unsharded(module):
             for part in self._parts:
                 if not part.counts:
                     continue
                 batch = part.batch.to(device)
-                other = {name: batch.data[name].roll(1, 0) for name in self._image}
-                swapped = Batch(batch.kind, {**batch.data, **other})
-                expected = batch.data[self._target]
-                for view, seen in (("exact", batch), ("exact_other_image", swapped)):
-                    ids = self._generate(module, seen)
-                    missing = max(0, expected.shape[1] - ids.shape[1])
-                    ids = nn.functional.pad(ids, (0, missing))
-                    same = (ids[:, : expected.shape[1]] == expected).all(1)
-                    right[view] += int(same.sum())
-                right["rows"] += len(batch)
-        right = total(right)
-        return {view: right[view] / right["rows"] for view in ("exact", "exact_other_image")}
+                data = dict(batch.data)
+                expected += [self._expected[i] for i in data.pop(PLACE).tolist()]
+                other = {name: data[name].roll(1, 0) for name in self._image}
+                for view, written in views.items():
+                    seen = {**data, **other} if view else data
+                    written += self._write(module, Batch(batch.kind, seen))
+        found = {}
+        right = [each for rank in gathered(expected) for each in rank]
+        for view, mine in views.items():
+            written = [each for rank in gathered(mine) for each in rank]
+            figures = self._score(written, right)
+            found |= {f"{name}{view}": float(value) for name, value in figures.items()}
+        return found

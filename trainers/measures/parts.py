@@ -13,7 +13,7 @@ from typing import NamedTuple, TypeVar
 import torch
 import torch.distributed as dist
 
-from septet.preprocess.shards.reader import Corpus
+from septet.preprocess.shards.reader import Corpus, Sample
 from septet.trainers.draws import generator
 from septet.trainers.loader.batches import BatchBuffer
 from septet.trainers.loader.kept import Kept
@@ -33,10 +33,11 @@ class Part(NamedTuple):
 
 
 def parts(
-    task: Task, stream: str, corpus: Corpus, most: int, size: int, drawn: bool = False
-) -> list[Part]:
+    task: Task, stream: str, corpus: Corpus, most: int, size: int, drawn: bool = False,
+    also: Callable[[Row, Sample], Row] | None = None,
+) -> list[Part]:  # fmt: skip
     """This rank's share of the first samples, as the task reads them; `drawn` with randomness of
-    the key.
+    the key, and with what `also` makes of a row and its sample.
 
     Raises:
         ValueError: there is none, or a column is missing.
@@ -48,7 +49,8 @@ def parts(
     def read(shard: int, row: int) -> Row:
         sample = members.read(shard, row)
         draw = partial(generator, "measure", sample.key) if drawn else None
-        return task.read(stream, sample, draw)
+        found = task.read(stream, sample, draw)
+        return also(found, sample) if also else found
 
     return share(stream, list(islice(places, most)), read, size, corpus.path, wanted.lengths)
 

@@ -9,26 +9,27 @@ from torch import Tensor, nn
 from septet.trainers.generate.cache import Cache
 from septet.trainers.generate.decoding import Decoding, Groups, Trie
 from septet.trainers.generate.write import write
-from tests.trainers.generate.small import END, PAD, Wrapped, mt5, sources
+from septet.trainers.nets.t5 import PAD, T5
+from tests.trainers.generate.small import END, mt5, sources
 
 ROWS = 6
 
 
 @pytest.fixture(scope="module")
-def module() -> Wrapped:
+def module() -> T5:
     """A small mT5."""
-    return Wrapped(mt5())
+    return mt5()
 
 
-def logs(module: Wrapped, ids: list[int], row: int) -> Tensor:
+def logs(module: T5, ids: list[int], row: int) -> Tensor:
     """Log-probabilities [t + 1, V] after each token, by one pass without a cache."""
     inputs = {name: x[row : row + 1] for name, x in sources(ROWS).items()}
-    out = module.model(**inputs, decoder_input_ids=torch.tensor([[PAD, *ids]]), use_cache=False)
-    return out.logits[0].log_softmax(-1)
+    states = module(inputs["ids"], torch.tensor([[PAD, *ids]]))
+    return module.logits(states)[0].log_softmax(-1)
 
 
 @torch.no_grad()
-def test_greedy_is_the_likeliest_word_each_time(module: Wrapped) -> None:
+def test_greedy_is_the_likeliest_word_each_time(module: T5) -> None:
     """By full passes; scores are mean log-probabilities."""
     found = write(module, sources(ROWS), Decoding(12), PAD, END, PAD)
     assert found.ids.shape == (ROWS, 1, 12)
@@ -53,7 +54,7 @@ WAYS = {
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_a_row_does_not_depend_on_its_batch(module: Wrapped, way: str) -> None:
+def test_a_row_does_not_depend_on_its_batch(module: T5, way: str) -> None:
     """Alone, in another order, beside longer rows: the same sequences and scores."""
     inputs, keys = sources(ROWS), [f"k{i}" for i in range(ROWS)]
     whole = write(module, inputs, WAYS[way], PAD, END, PAD, keys)
@@ -63,7 +64,7 @@ def test_a_row_does_not_depend_on_its_batch(module: Wrapped, way: str) -> None:
     assert torch.equal(again.ids, whole.ids[order])
     torch.testing.assert_close(again.scores, whole.scores[order], rtol=0, atol=1e-4)
     for row in range(2):
-        length = int(inputs["attention_mask"][row].sum())
+        length = int((inputs["ids"][row] != PAD).sum())
         alone = {name: x[row : row + 1, :length] for name, x in inputs.items()}
         single = write(module, alone, WAYS[way], PAD, END, PAD, [keys[row]])
         assert torch.equal(single.ids, whole.ids[row : row + 1])
@@ -116,7 +117,7 @@ def test_samples_follow_the_distribution() -> None:
             assert abs(found.get(word, 0.0) - chance) <= 4 * sigma + 1e-6, (found, expected)
 
 
-def test_sampling_is_a_function_of_seed_and_key(module: Wrapped) -> None:
+def test_sampling_is_a_function_of_seed_and_key(module: T5) -> None:
     """Another seed writes something else; without keys it is refused."""
     inputs, keys = sources(ROWS), list(range(ROWS))
     first, again, other = (
@@ -128,7 +129,7 @@ def test_sampling_is_a_function_of_seed_and_key(module: Wrapped) -> None:
         write(module, inputs, Decoding(8, temperature=1.0), PAD, END, PAD)
 
 
-def test_only_allowed_sequences_are_written(module: Wrapped) -> None:
+def test_only_allowed_sequences_are_written(module: T5) -> None:
     """Greedily, by beams and by sampling; exactly 4k bins, exactly n codes."""
     answers = [[5], [5, 6], [9, 8, 7]]
     keys = list(range(ROWS))
@@ -154,7 +155,7 @@ def test_only_allowed_sequences_are_written(module: Wrapped) -> None:
 
 
 @torch.no_grad()
-def test_probabilities_may_be_of_allowed_words_alone(module: Wrapped) -> None:
+def test_probabilities_may_be_of_allowed_words_alone(module: T5) -> None:
     """Then those of all answers add up to one."""
     answers = [[5], [5, 6], [9, 8, 7]]
     decoding = Decoding(

@@ -1,0 +1,95 @@
+"""Grounding accuracy and detection AP: whether boxes that a model writes lie where they should."""
+
+import contextlib
+import io
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from septet.preprocess.boxes.transforms import areas, as_boxes, to_xywh
+
+
+class Boxes(NamedTuple):
+    """Labelled boxes of an image."""
+
+    boxes: NDArray[np.floating]
+    """Corners x0, y0, x1, y1 [n, 4], in pixels."""
+    labels: Sequence[str]
+    scores: Sequence[float] | None = None
+    """Of written ones; without them the first is the surest."""
+
+
+def ious(ours: ArrayLike, theirs: ArrayLike) -> NDArray[np.floating]:
+    """Intersection over union of each box [n, 4] with each [m, 4]: [n, m]; 0 for two empty ones."""
+    a, b = as_boxes(ours).astype(np.float64), as_boxes(theirs).astype(np.float64)
+    low = np.maximum(a[:, None, :2], b[None, :, :2])
+    high = np.minimum(a[:, None, 2:], b[None, :, 2:])
+    shared = np.maximum(high - low, 0).prod(2)
+    union = areas(a)[:, None] + areas(b)[None] - shared
+    return np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
+
+
+def grounding(
+    written: Sequence[ArrayLike | None], expected: Sequence[ArrayLike]
+) -> dict[str, float]:
+    """`grounding_accuracy`, the share of phrases whose first written box has an IoU of at least
+    0.5 with the right one (RefCOCO: Yu et al., arXiv 1608.00272), and `grounding_iou`, the mean;
+    for `Generation`. Nothing written is wrong."""
+    found = [
+        0.0 if box is None or not np.size(box) else float(ious(as_boxes(box)[:1], right).max())
+        for box, right in zip(written, expected, strict=True)
+    ]
+    return {
+        "grounding_accuracy": sum(iou >= 0.5 for iou in found) / len(found),
+        "grounding_iou": sum(found) / len(found),
+    }
+
+
+def detection(written: Sequence[Boxes], expected: Sequence[Boxes]) -> dict[str, float]:
+    """`ap` (the mean over IoU 0.50 to 0.95) and `ap50` as COCO counts them, by faster-coco-eval;
+    for `Generation`. Labels that no image has are no part of the mean.
+
+    Raises:
+        ValueError: faster-coco-eval is not installed, or there is no box to find.
+    """
+    try:
+        from faster_coco_eval import COCO, COCOeval_faster
+    except ImportError as error:
+        raise ValueError(
+            "detection AP needs faster-coco-eval, which is not installed; "
+            "pip install 'septet[measures]'"
+        ) from error
+    names = sorted({label for each in expected for label in each.labels})
+    if not names:
+        raise ValueError(f"none of {len(expected)} images has a box to find; measure on others")
+    numbers = {name: i for i, name in enumerate(names, 1)}
+    images = [{"id": i, "width": 1, "height": 1} for i in range(1, len(expected) + 1)]
+    annotations, results = [], []
+    for image, (ours, theirs) in enumerate(zip(written, expected, strict=True), 1):
+        for box, area, label in zip(
+            to_xywh(theirs.boxes).tolist(), areas(theirs.boxes), theirs.labels, strict=True
+        ):
+            annotations.append(
+                {"id": len(annotations) + 1, "image_id": image, "category_id": numbers[label],
+                 "bbox": box, "area": float(area), "iscrowd": 0}
+            )  # fmt: skip
+        scores = ours.scores or [1 / (1 + i) for i in range(len(ours.labels))]
+        for box, label, score in zip(
+            to_xywh(ours.boxes).tolist(), ours.labels, scores, strict=True
+        ):
+            if label in numbers:
+                results.append(
+                    {"image_id": image, "category_id": numbers[label], "bbox": box, "score": score}
+                )
+    if not results:
+        return {"ap": 0.0, "ap50": 0.0}
+    categories = [{"id": number, "name": name} for name, number in numbers.items()]
+    with contextlib.redirect_stdout(io.StringIO()):  # It prints tables.
+        truth = COCO({"images": images, "annotations": annotations, "categories": categories})
+        found = COCOeval_faster(truth, truth.loadRes(results), "bbox")
+        found.evaluate()
+        found.accumulate()
+        found.summarize()
+    return {"ap": float(found.stats[0]), "ap50": float(found.stats[1])}
