@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from septet.trainers.measures.answers import answers, normalised, vqa_accuracy
-from septet.trainers.measures.boxes import Boxes, detection, grounding, ious
+from septet.trainers.measures.boxes import Boxes, detection, grounding
 from septet.trainers.measures.captions import bleu, captions, cider_d, words
 from septet.trainers.measures.texts import characters, languages
 
@@ -116,12 +116,6 @@ def test_both_sides_are_normalised_even_where_all_people_agree() -> None:
     assert answers(["Yes.", "no"], [["yes"] * 10, ["yes"] * 10]) == {"vqa_accuracy": 0.5}
     with pytest.raises(ValueError, match="without answers"):
         vqa_accuracy("yes", [])
-
-
-def test_boxes_overlap() -> None:
-    """By hand; empty boxes overlap nothing."""
-    found = ious([[0, 0, 2, 2], [1, 1, 1, 1]], [[0, 0, 2, 2], [1, 0, 3, 2], [5, 5, 6, 6]])
-    assert found == pytest.approx(np.array([[1, 1 / 3, 0], [0, 0, 0]]))
 
 
 def test_grounding() -> None:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from septet.preprocess.boxes.transforms import areas, as_boxes, to_xywh
+from septet.preprocess.regions.select import intersection_over_union
 
 
 class Boxes(NamedTuple):
@@ -21,16 +22,6 @@ class Boxes(NamedTuple):
     """Of written ones; without them the first is the surest."""
 
 
-def ious(ours: ArrayLike, theirs: ArrayLike) -> NDArray[np.floating]:
-    """Intersection over union of each box [n, 4] with each [m, 4]: [n, m]; 0 for two empty ones."""
-    a, b = as_boxes(ours).astype(np.float64), as_boxes(theirs).astype(np.float64)
-    low = np.maximum(a[:, None, :2], b[None, :, :2])
-    high = np.minimum(a[:, None, 2:], b[None, :, 2:])
-    shared = np.maximum(high - low, 0).prod(2)
-    union = areas(a)[:, None] + areas(b)[None] - shared
-    return np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
-
-
 def grounding(
     written: Sequence[ArrayLike | None], expected: Sequence[ArrayLike]
 ) -> dict[str, float]:
@@ -38,7 +29,9 @@ def grounding(
     0.5 with the right one (RefCOCO: Yu et al., arXiv 1608.00272), and `grounding_iou`, the mean;
     for `Generation`. Nothing written is wrong."""
     found = [
-        0.0 if box is None or not np.size(box) else float(ious(as_boxes(box)[:1], right).max())
+        0.0
+        if box is None or not np.size(box)
+        else float(intersection_over_union(as_boxes(box)[0], as_boxes(right)).max())
         for box, right in zip(written, expected, strict=True)
     ]
     return {

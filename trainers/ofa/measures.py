@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from septet.preprocess.regions.select import intersection_over_union
 from septet.preprocess.shards.reader import Corpus
-from septet.trainers.measures.generation import unsharded
+from septet.trainers.generate.write import unsharded
 from septet.trainers.measures.parts import Part, parts, total
 from septet.trainers.ofa import samples
 from septet.trainers.ofa.model import Ofa
