@@ -5,7 +5,7 @@ import itertools
 import pytest
 import torch
 
-from examples.captioner.task import WORDS, CaptionerTask
+from examples.captioner.task import TARGET, WORDS, CaptionerTask
 from septet.preprocess.shards.reader import Corpus
 from septet.trainers.engine.config import OptimizerSettings, TrainSettings
 from septet.trainers.engine.loop import Run, fit
@@ -17,7 +17,7 @@ from septet.trainers.inputs import images
 from septet.trainers.loader.batches import Loader, Progress
 from septet.trainers.loader.source import Health, Source
 from septet.trainers.measures.generation import Generation
-from tests.trainers.corpora import one_thing_corpus
+from tests.trainers.corpora import one_thing_corpus, scenes_corpus
 from tests.trainers.ranks import run_ranks
 from tests.trainers.runs import figures
 
@@ -128,3 +128,20 @@ def test_micro_batches_of_captions_hold_little_padding(things):
             places += batch.data["target"].numel()
     loader.close()
     assert real / places > 0.6
+
+
+def test_each_row_is_scored_with_what_is_expected_of_it(tmp_path):
+    """Though a batch's rows are sorted by length."""
+    task, corpus = CaptionerTask(8), Corpus(str(scenes_corpus(tmp_path, 1, 20)))
+    pieces = task._pieces
+
+    def given(module, batch):
+        assert len(set((batch.data["target"] != 0).sum(1).tolist())) > 1
+        return [pieces.decode(ids) for ids in batch.data["target"].tolist()]
+
+    def expected(sample):
+        return pieces.decode(pieces.encode(sample["txt"].decode(), TARGET.buckets[-1] - 1).ids)
+
+    measure = Generation(task, "captions", corpus, given, expected, samples=20, batch=8)
+    found = measure(task.build(), torch.device("cpu"))
+    assert found == {"exact": 1.0, "exact_other_image": 1.0}

@@ -3,7 +3,7 @@
 import contextlib
 import io
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -59,7 +59,8 @@ def detection(written: Sequence[Boxes], expected: Sequence[Boxes]) -> dict[str, 
         raise ValueError(f"none of {len(expected)} images has a box to find; measure on others")
     numbers = {name: i for i, name in enumerate(names, 1)}
     images = [{"id": i, "width": 1, "height": 1} for i in range(1, len(expected) + 1)]
-    annotations, results = [], []
+    annotations: list[dict[str, Any]] = []
+    results: list[dict[str, Any]] = []
     for image, (ours, theirs) in enumerate(zip(written, expected, strict=True), 1):
         for box, area, label in zip(
             to_xywh(theirs.boxes).tolist(), areas(theirs.boxes), theirs.labels, strict=True

@@ -87,7 +87,7 @@ class Generation:
                 for view, written in views.items():
                     seen = {**data, **other} if view else data
                     written += self._write(module, Batch(batch.kind, seen))
-        found = {}
+        found: dict[str, float] = {}
         right = [each for rank in gathered(expected) for each in rank]
         for view, mine in views.items():
             written = [each for rank in gathered(mine) for each in rank]
