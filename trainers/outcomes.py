@@ -17,7 +17,7 @@ Loss = Literal[
 ]
 """Why a task cannot use a sample (`SampleError.outcome`)."""
 
-Change = Literal["cut", "box_outside", "moved"]
+Change = Literal["cut", "box_outside"]
 """What happened to a sample that is used (`inputs.members.note`)."""
 
 Outcome = Loss | Change
@@ -36,8 +36,12 @@ MEANING: dict[Outcome, str] = {
     "too_long": "longer than the limit, where that is not cut",
     "cut": "longer than the limit, and cut there",
     "box_outside": "a box outside the image left out; others stay",
-    "moved": "used by the next task of the same kind, as the drawn one lacked something",
 }
-"""Of the names. All but the last three are samples that the task does not use."""
+"""Of the names. All but the last two are samples that the task does not use."""
+
+LACKING: frozenset[Loss] = frozenset(
+    ("no_member", "no_value", "empty_text", "no_answer", "no_box", "no_prompt", "too_long")
+)
+"""What a sample lacks for one task and may have for another (`Stream.otherwise`)."""
 
 OUTCOMES: tuple[Outcome, ...] = (*get_args(Loss), *get_args(Change))

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from septet.preprocess.shards.reader import Corpus, Sample
 from septet.schemas.columns import ColumnManifest
 from septet.trainers.loader.side import SideFiles
-from septet.trainers.outcomes import Loss
+from septet.trainers.outcomes import Change, Loss
 from septet.trainers.weights.form import Forms, Found
 
 Row = dict[str, NDArray[Any]]
@@ -47,10 +47,17 @@ class SampleError(ValueError):
 class ReadSample(dict[str, bytes]):
     """A sample's members and columns by name, with where it is from."""
 
-    def __init__(self, members: Mapping[str, bytes], *, key: str, corpus: str):
+    def __init__(
+        self, members: Mapping[str, bytes], *, key: str, corpus: str, language: str | None = None
+    ):
         super().__init__(members)
         self.key, self.corpus = key, corpus
         """Its key, and the name of its corpus (of the corpus's manifest)."""
+        self.language = language
+        """Code of its language, where the stream has `languages`. A `read` that itself chooses a
+        language sets it: the shares of languages are counted by it."""
+        self.notes: list[Change] = []
+        """What `read` did with it; see `inputs.members.note`."""
 
 
 @dataclass(frozen=True)
@@ -68,13 +75,32 @@ class Lengths:
 
 
 @dataclass(frozen=True)
+class Languages:
+    """Sampling over the languages of a stream's samples, by column `language` of the sidecars.
+
+    A language of n samples is drawn in proportion to n ** (1 / temperature), within each corpus of
+    a mix; which language a position is of is a pure function of seed and position.
+    """
+
+    temperature: float = 1.0
+    """1 draws as the corpus has them, a greater one more evenly, `math.inf` evenly."""
+    only: tuple[str, ...] = ()
+    """Codes of the languages that take part; all where there is none."""
+
+    def __post_init__(self) -> None:
+        if not self.temperature > 0:
+            raise ValueError(f"a temperature of languages is above 0; found {self.temperature}")
+
+
+@dataclass(frozen=True)
 class Stream:
     """A kind of sample that a task reads."""
 
     members: tuple[str, ...]
     """Extensions it needs of the base shard; alternatives are separated by `|` ("jpg|png")."""
     columns: tuple[str, ...] = ()
-    """Columns it needs, joined by key. Samples without a value take no part in the run."""
+    """Columns it needs, joined by key. Samples without a value take no part in the run, but for
+    `otherwise`."""
     optional: tuple[str, ...] = ()
     """Columns that it reads where a sample has a value; where it has none, or its corpus of a mix
     has no such column, empty bytes."""
@@ -89,6 +115,12 @@ class Stream:
     side_files: tuple[str, ...] = ()
     """Files in the corpus's folder that belong to all of it, for draws from the whole corpus; see
     `Task.open`. They are part of the corpus's digest."""
+    otherwise: tuple[str, ...] = ()
+    """Streams of equal `lengths` that read, in this order, a sample which lacks one of `columns` or
+    in which `read` finds something lacking (`outcomes.LACKING`). So the row goes to the next task
+    of its kind (`Mixture.after`), and that is counted."""
+    languages: Languages | None = None
+    """How the languages of samples are sampled; None draws them as they come, untold."""
 
 
 @dataclass(frozen=True)

@@ -149,7 +149,7 @@ class CaptionerTask(Task):
         """`pixels` uint8 [P, P, 3], `source` and `target` int64, as long as they are."""
         words = text(sample).split()
         if not words:
-            raise SampleError("text is empty")
+            raise SampleError("text is empty", "empty_text")
         if stream == "things":
             asked, answer = "what", self.thing(sample)
         else:

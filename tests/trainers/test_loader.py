@@ -126,7 +126,7 @@ def test_replaced_samples_are_in_no_batch_twice(tmp_path):
     for epoch in range(3):
         for batch in range(8):
             at = 100 * epoch + 12 * batch
-            found = [int(row["number"]) for row in source.rows(range(at, at + 12))]
+            found = [int(row["number"]) for row, _ in source.rows(range(at, at + 12))]
             assert len(set(found)) == 12 and all(n % 3 for n in found)
     dead = frozenset(f"{i:032x}" for i in range(100))
     none = Source("texts", Twelve(), [(corpus, 1.0)], 7, 40, Health(0.0), tombstones=dead)
@@ -324,7 +324,7 @@ def with_codes(folder, n=60):
 def epoch(task, corpus, samples, **options):
     source = Source("texts", task, [(corpus, 1.0)], 7, 40, Health(0.01), **options)
     assert source.samples == [samples]
-    return source, list(source.rows(range(samples)))
+    return source, [row for row, _ in source.rows(range(samples))]
 
 
 def test_samples_without_a_value_leave_the_order(tmp_path):

@@ -199,7 +199,7 @@ def test_a_column_may_be_absent_from_some_corpora_of_a_mix(tmp_path):
     mix = [(given["captions"], 0.5), (Corpus(str(tmp_path / "qa")), 0.5)]
     source = Source("texts", Knowing(), mix, 3, 40, Health(0.0))
     assert source.lacking == {"codes": 20 + 60}
-    for row in source.rows(range(200)):
+    for row, _ in source.rows(range(200)):
         number = int(row["number"])
         assert row["of"] == number // 1000
         has = number < 1000 and number % 3

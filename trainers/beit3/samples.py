@@ -86,7 +86,7 @@ def image_row(sample: Sample, s: Beit3Settings, draw: np.random.Generator | None
     if s.column and stored:
         return s.code_grid.stored_view(data, stored, s.column, s.image_size, draw)
     if s.column and masked and draw:
-        raise SampleError(f"column {s.column} has no value")
+        raise SampleError(f"column {s.column} has no value", "no_value")
     # A crop of the least area still has about as many pixels as the model sees.
     shortest = 0 if draw is None else round(s.image_size / s.crop[0] ** 0.5)
     image = images.decode(data, shortest=shortest)
@@ -116,7 +116,7 @@ def read(stream: str, sample: Sample, s: Beit3Settings, draw: np.random.Generato
     if stream != "images":
         words, alone = text(sample), stream == "texts"
         if alone and not words.strip():
-            raise SampleError("text is empty")
+            raise SampleError("text is empty", "empty_text")
         length = s.text_tokens if alone else s.pair_tokens
         share = s.masked_words if alone else s.masked_pair_words
         row |= text_row(words, length, s, share, masking)

@@ -15,6 +15,7 @@ from septet.trainers.engine.config import TrainSettings
 from septet.trainers.engine.metrics import DENSE_BF16_PEAK, forward_flops
 from septet.trainers.engine.parallel import checkpoint_blocks
 from septet.trainers.loader.members import Members
+from septet.trainers.loader.source import with_otherwise
 from septet.trainers.task import Task
 
 ASSUMED_DEVICE, ASSUMED_MFU = "H100", 0.4
@@ -157,7 +158,8 @@ def estimate(
 def _sample_bytes(task: Task, stream: str, parts: Sequence[tuple[Corpus, float]]) -> float:
     """What a sample of a stream makes the loader read, in the mean of its corpora by weight."""
     total = sum(weight for _, weight in parts)
-    read = [(Members(c, task.streams[stream], task).bytes_per_sample(), w) for c, w in parts]
+    joined = with_otherwise(task.streams, stream)
+    read = [(Members(c, joined, task).bytes_per_sample(), w) for c, w in parts]
     return sum(size * weight for size, weight in read) / total
 
 

@@ -1,5 +1,6 @@
 """A run, and all of it that is made ready before its first step."""
 
+import itertools
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -27,6 +28,7 @@ from septet.trainers.engine.world import World
 from septet.trainers.loader.batches import Loader, Progress
 from septet.trainers.loader.kept import read_tombstones
 from septet.trainers.loader.source import Health, Source
+from septet.trainers.loader.tally import Tally, tally_figures
 from septet.trainers.measures.named import measures_on
 from septet.trainers.task import Evaluator, Task, Tracker
 
@@ -76,6 +78,8 @@ class Prepared:
     meter: Meter = field(default_factory=Meter)
     last: Update | None = None
     """What the newest step came to."""
+    tally: Tally = field(default_factory=Tally)
+    """What this rank's rows were since the last report."""
 
     def advance(self, asked: bool) -> bool:
         """Do one step.
@@ -96,6 +100,7 @@ class Prepared:
         if self.average:
             self.average.update(self.parallel.raw)
         self.progress = step.after
+        self.tally += step.tally
         self.meter.steps += 1
         for sub in batches:
             rows = self.world.size * sum(len(batch) for batch in sub)
@@ -111,6 +116,7 @@ class Prepared:
         rates = self.reporter.rates(self.meter, self.run.train.steps - self.progress.step)
         self.meter.restart()  # at once: writing the figures is part of the next stretch
         bad = self.world.sum(torch.tensor(float(self.health.bad)))
+        tally, self.tally = sum(self.world.gather_objects(self.tally), Tally()), Tally()
         losses = {f"loss/{name}": value for name, value in self.last.losses.items()}
         figures = {
             "loss": self.last.total,
@@ -118,6 +124,7 @@ class Prepared:
             "gradient_norm": self.last.gradient_norm,
             "learning_rate": self.last.rate,
             "skipped_samples": float(bad),
+            **tally_figures(tally, self.run.task.streams),
             **rates,
         }
         self.reporter.log(self.progress.step, figures)
@@ -225,11 +232,8 @@ def prepare(run: Run, world: World, console: Console | None = None) -> Iterator[
         if begun:
             rest = [name for name, _ in parallel.raw.named_parameters() if name not in begun]
             reporter.say(f"weights from files; at random: {', '.join(rest) or 'none'}")
-        for name, source in sources.items():
-            if left_out := sum(kept.dropped for kept in source.kept):
-                reporter.say(f"{name}: {left_out:,} samples lack a column: left out")
-            for column, lacking in source.lacking.items():
-                reporter.say(f"{name}: {lacking:,} samples have no value in {column}: kept")
+        for line in itertools.chain(*(source.told() for source in sources.values())):
+            reporter.say(line)
         loader = Loader(
             task,
             sources,

@@ -63,7 +63,7 @@ def nodes(sample: Sample, s: ErnieVilSettings) -> Parts:
     try:
         graph = SceneGraph.from_json(json.loads(data))
     except ValueError as error:
-        raise SampleError(f"column {s.graphs}: {error}") from error
+        raise SampleError(f"column {s.graphs}: {error}", "no_value") from error
     offsets = tokenizer(s.vocabulary, s.words).offsets(text(sample))
     return parts_of(graph, offsets, s.text_tokens - 2)
 
@@ -84,10 +84,10 @@ def region_row(sample: Sample, s: ErnieVilSettings, draw: np.random.Generator | 
         arrays = unpack_arrays(sample[s.regions])
         found, places = arrays["features"], arrays["locations"]
     except (ValueError, KeyError) as error:
-        raise SampleError(f"column {s.regions}: {error}") from error
+        raise SampleError(f"column {s.regions}: {error}", "no_value") from error
     n = min(len(found), s.most_regions)
     if not n:
-        raise SampleError(f"column {s.regions}: no region")
+        raise SampleError(f"column {s.regions}: no region", "no_box")
     if found.shape[1] != s.features:
         raise ValueError(_unlike(s, "features", found.shape[1], s.features))
     features = np.zeros((1 + s.most_regions, s.features), np.float16)

@@ -62,7 +62,7 @@ def image_row(sample: Sample, s: FlavaSettings, draw: np.random.Generator | None
     if s.column and stored:
         return s.code_grid.stored_view(data, stored, s.column, s.image_size, draw)
     if s.column and draw:
-        raise SampleError(f"column {s.column} has no value")
+        raise SampleError(f"column {s.column} has no value", "no_value")
     image = images.decode(data, shortest=s.image_size if draw else 0)
     height, width = image.shape[:2]
     box = (0, 0, width, height) if draw is None else random_box(height, width, draw)
@@ -87,7 +87,7 @@ def read(stream: str, sample: Sample, s: FlavaSettings, draw: np.random.Generato
     if stream != "images":
         words, alone = text(sample), stream == "texts"
         if alone and not words.strip():
-            raise SampleError("text is empty")
+            raise SampleError("text is empty", "empty_text")
         length = s.text_tokens if alone else s.pair_tokens
         row |= text_row(words, length, s, draw, whole=not alone)
     if stream == "pairs" and draw:

@@ -137,7 +137,7 @@ class CodeGrid:
         except SampleError:
             raise
         except ValueError as error:
-            raise SampleError(f"column {column}: {error}") from error
+            raise SampleError(f"column {column}: {error}", "no_value") from error
         return {"pixels": pixels, "codes": codes.reshape(-1)}
 
 

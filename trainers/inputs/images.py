@@ -36,7 +36,7 @@ def decode(data: bytes, shortest: int = 0) -> Pixels:
     try:
         return decode_rgb(data, width=shortest, height=shortest)
     except RejectedError as error:
-        raise SampleError(f"image cannot be used: {error}") from error
+        raise SampleError(f"image cannot be used: {error}", "bad_image") from error
 
 
 def crop(image: Pixels, box: Box, side: int) -> Pixels:

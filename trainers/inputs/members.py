@@ -2,7 +2,8 @@
 
 from septet.preprocess.columns.base import IMAGE
 from septet.preprocess.shards.reader import Sample
-from septet.trainers.task import SampleError
+from septet.trainers.outcomes import Change
+from septet.trainers.task import ReadSample, SampleError
 
 _EXTENSIONS = IMAGE.split("|")
 
@@ -21,4 +22,10 @@ def text(sample: Sample) -> str:
     try:
         return sample["txt"].decode()
     except UnicodeDecodeError as error:
-        raise SampleError(f"text is not UTF-8: {error}") from error
+        raise SampleError(f"text is not UTF-8: {error}", "bad_text") from error
+
+
+def note(sample: Sample, change: Change) -> None:
+    """Have the run count what `Task.read` did with a sample that it uses."""
+    if isinstance(sample, ReadSample):
+        sample.notes.append(change)

@@ -7,7 +7,7 @@ ranks (`Progress`). Threads only change when a sample is decoded, never which.
 import itertools
 import threading
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -19,6 +19,7 @@ from torch import Tensor
 
 from septet.trainers.draws import generator
 from septet.trainers.loader.source import Source
+from septet.trainers.loader.tally import Counted, Tally
 from septet.trainers.task import Batch, Lengths, Row, SubBatch, Task
 
 _CHUNK = 8
@@ -48,6 +49,8 @@ class Step:
     """Micro-batches of each sub-batch."""
     after: Progress
     """Progress once this step is done."""
+    tally: Tally = field(default_factory=Tally)
+    """What this rank's rows are."""
 
 
 class BatchBuffer:
@@ -139,6 +142,9 @@ class BatchBuffer:
 Piece = tuple[str, range]
 """Positions in a row of one stream."""
 
+Filled = tuple[list[Batch], Tally]
+"""Micro-batches, and what their rows are."""
+
 
 @dataclass(frozen=True)
 class Share:
@@ -185,15 +191,15 @@ class Loader:
         self._rank, self._world, self._micro = rank, world, micro_batch
         self._next, self._depth = progress, prefetch
         self._far, self._ahead = progress, readahead
-        self._queue: deque[tuple[list[list[Batch] | Future[list[Batch]]], Progress]] = deque()
+        self._queue: deque[tuple[list[Filled | Future[Filled]], Progress]] = deque()
         # More threads than cores only take turns: decoding holds a core the whole time.
         self._pool = ThreadPoolExecutor(workers, "decode") if workers else None
         self._assembler = ThreadPoolExecutor(1, "assemble") if workers else None
         # Prefetches blocks of remote corpora.
         self._scout = ThreadPoolExecutor(1, "scout") if readahead else None
 
-    def _batches(self, share: Share) -> "list[Batch] | Future[list[Batch]]":
-        """A sub-batch's micro-batches, or the promise of them."""
+    def _batches(self, share: Share) -> "Filled | Future[Filled]":
+        """A sub-batch's micro-batches and what their rows are, or the promise of them."""
         streams = {stream: self._task.streams[stream] for ps in share.micro for stream, _ in ps}
         lengths = next(iter(streams.values())).lengths
         rows = sum(len(positions) for _, positions in share.micro[0])
@@ -206,31 +212,27 @@ class Loader:
             chunks += [(buffer, chunk, at) for at, chunk in _chunks(pieces)]
         counts = [sum(streams[s].tokens * len(p) for s, p in pieces) for pieces in share.micro]
 
-        def assemble() -> list[Batch]:
+        def assemble(counted: Iterable[list[Counted]]) -> Filled:
+            tally = Tally(itertools.chain(*counted))
             cuts = (found for buffer in buffers for found in buffer.cut(rows))
             return [
                 self._assemble(share.kind, data, count + uneven)
                 for count, (data, uneven) in zip(counts, cuts, strict=True)
-            ]
+            ], tally
 
         if self._pool is None or self._assembler is None:
-            for chunk in chunks:
-                self._fill(*chunk)
-            return assemble()
+            return assemble([self._fill(*chunk) for chunk in chunks])
         filled = [self._pool.submit(self._fill, *chunk) for chunk in chunks]
+        return self._assembler.submit(lambda: assemble([each.result() for each in filled]))
 
-        def finish() -> list[Batch]:
-            for each in filled:
-                each.result()
-            return assemble()
-
-        return self._assembler.submit(finish)
-
-    def _fill(self, buffer: BatchBuffer, pieces: Sequence[Piece], at: int) -> None:
+    def _fill(self, buffer: BatchBuffer, pieces: Sequence[Piece], at: int) -> list[Counted]:
+        found: list[Counted] = []
         for stream, positions in pieces:
-            for row in self._sources[stream].rows(positions):
+            for row, counted in self._sources[stream].rows(positions):
                 buffer.put(at, row)
+                found += counted
                 at += 1
+        return found
 
     def _assemble(self, kind: str, data: dict[str, Tensor], tokens: int) -> Batch:
         batch = self._task.exchange(Batch(kind, data))
@@ -318,7 +320,8 @@ class Loader:
             self._start()
         parts, after = self._queue.popleft()
         ready = [part.result() if isinstance(part, Future) else part for part in parts]
-        return Step(ready, after)
+        tally = sum((each for _, each in ready), Tally())
+        return Step([batches for batches, _ in ready], after, tally)
 
     def __iter__(self) -> "Loader":
         return self

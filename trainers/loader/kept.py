@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from septet.preprocess import files
-from septet.preprocess.columns.reader import is_stale, read_manifest
+from septet.preprocess.columns.reader import column_names, is_stale, read_manifest
 from septet.preprocess.shards.reader import Corpus
 from septet.preprocess.shards.sidecar import read_sidecar
 from septet.schemas.layout import column_sidecar
@@ -32,32 +32,47 @@ class Kept:
     Args:
         corpus: The corpus.
         columns: Names of columns in which a sample must have a value.
+        otherwise: Lists of columns of which one will do as well; a column that the corpus does not
+            have is one without values.
 
     Raises:
-        ManifestError: a column is missing, or not whole.
+        ManifestError: one of `columns` is missing, or a column is not whole.
         ValueError: a column was made from other shards than the corpus has.
     """
 
-    def __init__(self, corpus: Corpus, columns: Sequence[str] = ()):
+    def __init__(
+        self,
+        corpus: Corpus,
+        columns: Sequence[str] = (),
+        otherwise: Sequence[Sequence[str]] = (),
+    ):
         self._rows: list[NDArray[np.int64] | None] = [None] * len(corpus.shards)
-        manifests = [read_manifest(corpus.path, name) for name in columns]
         self.counts = corpus.counts.tolist()
         self.dropped = 0
-        for manifest in manifests:
+        have = set(column_names(corpus.path)) if otherwise else set(columns)
+        choices = [tuple(c) for c in (columns, *otherwise) if have.issuperset(c)]
+        manifests = {
+            name: read_manifest(corpus.path, name) for choice in choices for name in choice
+        }
+        for manifest in manifests.values():
             if is_stale(corpus, manifest):
                 raise ValueError(
                     f"column {manifest.name!r} was made from other shards than {corpus.path} has: "
                     "make it anew with `septet annotate`"
                 )
-        partial = [m for m in manifests if m.values < m.samples]
-        if not partial:
+        partial = {name for name, m in manifests.items() if m.values < m.samples}
+        wanted = [partial.intersection(choice) for choice in choices]
+        if not all(wanted):  # One choice holds for all samples.
             return
         for number, shard in enumerate(corpus.shards):
-            kept = np.ones(shard.samples, bool)
-            for manifest in partial:
-                sidecar = files.join(corpus.path, column_sidecar(manifest.name, shard.tar))
+            has = {}
+            for name in partial:
+                sidecar = files.join(corpus.path, column_sidecar(name, shard.tar))
                 reasons = read_sidecar(sidecar, ["reason"], shard.samples)["reason"]
-                kept &= reasons.is_null().to_numpy()
+                has[name] = reasons.is_null().to_numpy()
+            kept = np.zeros(shard.samples, bool)
+            for names in wanted:
+                kept |= np.logical_and.reduce([has[name] for name in names])
             rows = np.flatnonzero(kept)
             if len(rows) < shard.samples:
                 self._rows[number] = rows

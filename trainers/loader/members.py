@@ -2,11 +2,13 @@
 
 import resource
 import time
+from collections.abc import Sequence
 from functools import lru_cache
 
 from septet.preprocess.columns.reader import ColumnShardReader, column_names, read_manifest
 from septet.preprocess.shards.reader import Corpus, DamagedError, ShardReader
 from septet.schemas.columns import ColumnManifest
+from septet.trainers.loader.languages import SampleLanguages
 from septet.trainers.task import ReadSample, SampleError, Stream, Task
 
 try:  # libdeflate's: the same checksum, some seven times as fast, so less than a copy of the bytes.
@@ -36,7 +38,14 @@ class Members:
         ValueError: the task cannot read a column (`Task.check_column`).
     """
 
-    def __init__(self, corpus: Corpus, stream: Stream, task: Task):
+    def __init__(self, corpus: Corpus, stream: Stream, task: Task, also: Sequence[str] = ()):
+        """
+        Args:
+            corpus: The corpus.
+            stream: What is read.
+            task: Whose stream it is.
+            also: Members that are read where a sample has them.
+        """
         self.corpus, self.stream = corpus, stream
         have = column_names(corpus.path) if stream.optional else []
         self.absent = [name for name in stream.optional if name not in have]
@@ -49,8 +58,9 @@ class Members:
         for name, manifest in self._manifests.items():
             task.check_column(name, manifest)
         self.keep_open(FEWEST_OPEN)
+        self.languages = SampleLanguages(corpus) if stream.languages else None
         self._wanted = [tuple(member.split("|")) for member in stream.members]
-        self._only = frozenset(ext for choices in self._wanted for ext in choices)
+        self._only = frozenset(ext for m in (*stream.members, *also) for ext in m.split("|"))
 
     def keep_open(self, shards: int) -> None:
         """Let so many shards and their columns stay open, as far as the process may open files."""
@@ -83,7 +93,7 @@ class Members:
             try:
                 return self._read(shard, row)
             except DamagedError as error:
-                raise SampleError(str(error)) from error
+                raise SampleError(str(error), "damaged") from error
             except OSError as error:
                 if pause is None:
                     tar = self.corpus.shards[shard].tar
@@ -98,15 +108,17 @@ class Members:
     def _read(self, shard: int, row: int) -> ReadSample:
         base = self.corpus.shard(shard)
         key, corpus = base.key(row), self.corpus.manifest.name
-        sample = ReadSample(base.read(row, self._only, crc32), key=key, corpus=corpus)
+        language = self.languages.of_shard(shard)[row] if self.languages else None
+        members = base.read(row, self._only, crc32)
+        sample = ReadSample(members, key=key, corpus=corpus, language=language)
         for choices in self._wanted:
             if sample.keys().isdisjoint(choices):
                 have = sorted(base.crc32s(row))
-                raise SampleError(f"no member {' or '.join(choices)}; it has {have}")
+                raise SampleError(f"no member {' or '.join(choices)}; it has {have}", "no_member")
         for name in self._manifests:
             reader = self._column(name, shard)
             if reader.key(row) != key:
-                raise SampleError(f"column {name} has another key in this row")
+                raise SampleError(f"column {name} has another key in this row", "damaged")
             (sample[name],) = reader.read(row, None, crc32).values()
         sample.update(dict.fromkeys(self.absent, b""))
         return sample

@@ -161,6 +161,14 @@ class ShardOrder:
         return max(end - first for first, end in zip(firsts, ends, strict=False))
 
 
+def mix_block(weights: Sequence[float]) -> int:
+    """Positions of a block in which the rarest has one at least: 1,000, or tens of it."""
+    rarest, block = min(weights) / sum(weights), 1000
+    while rarest * block < 1:
+        block *= 10
+    return block
+
+
 class Mix:
     """Which of several corpora a position of a stream belongs to.
 

@@ -4,8 +4,8 @@ import itertools
 import json
 import threading
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -17,14 +17,21 @@ from septet.preprocess.columns.reader import read_manifest
 from septet.preprocess.shards.reader import Corpus
 from septet.trainers.draws import generator
 from septet.trainers.loader.kept import Kept
+from septet.trainers.loader.languages import LanguageRows, language_shares
 from septet.trainers.loader.members import FEWEST_OPEN, Members
-from septet.trainers.loader.order import Mix, ShardOrder, corpus_digest
+from septet.trainers.loader.order import Mix, ShardOrder, corpus_digest, mix_block
 from septet.trainers.loader.side import SideFiles
-from septet.trainers.task import Row, SampleError, Task
+from septet.trainers.loader.tally import Counted
+from septet.trainers.outcomes import LACKING
+from septet.trainers.task import ReadSample, Row, SampleError, Stream, Task
 
 MAX_CONSECUTIVE_BAD = 100
 FEWEST_BAD = 10
 """So many samples are forgiven, whatever share of a small corpus they are, where any are."""
+
+
+RAREST = 1e-5
+"""Languages of a smaller share are left out: a block of a mix holds each part at least once."""
 
 
 class TooManyBadSamplesError(RuntimeError):
@@ -80,20 +87,39 @@ class Health:
 class Place(NamedTuple):
     """Where a position's sample lies."""
 
-    corpus: int
+    part: int
     epoch: int
-    """Of the corpus."""
+    """Of the part."""
     number: int
     """In the epoch's order."""
     shard: int
     row: int
 
 
-class Source:
-    """A stream's samples by position, from one corpus or a weighted mix.
+class ReadRow(NamedTuple):
+    """A position's sample as model inputs."""
 
-    Position `p` is a whole number that only ever grows: a corpus of n samples gives its e-th epoch
-    at positions e*n to (e+1)*n. So a run's place in a stream is one number.
+    row: Row
+    counted: list[Counted]
+    """What is to be counted of it, and of samples that could not be used in its place."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """What a mix is made of: a corpus's samples, or those in one language."""
+
+    members: Members
+    kept: Kept | LanguageRows
+    weight: float
+    digest: str
+
+
+class Source:
+    """A stream's samples by position, from one corpus or a weighted mix; where languages are
+    sampled, each corpus is a mix of its languages.
+
+    Position `p` is a whole number that only ever grows: a part of n samples gives its e-th epoch
+    at its positions e*n to (e+1)*n. So a run's place in a stream is one number.
     """
 
     def __init__(
@@ -126,31 +152,43 @@ class Source:
         self.name, self.task, self.seed, self.health = name, task, seed, health
         self.tombstones = tombstones
         stream = task.streams[name]
-        needed = [*stream.columns, *(stream.optional if complete_only else ())]
-        self.members = [Members(corpus, stream, task) for corpus, _ in corpora]
-        for column in stream.optional:
+        joined = with_otherwise(task.streams, name)
+        also = [member for other in stream.otherwise for member in task.streams[other].members]
+        self.members = [Members(corpus, joined, task, also) for corpus, _ in corpora]
+        own = (*stream.columns, *stream.optional)
+        for column in own:
             if complete_only or all(column in members.absent for members in self.members):
                 for members in self.members:
                     read_manifest(members.corpus.path, column)
         self.lacking: Counter[str] = Counter()
         """Samples that have no value in an optional column."""
         for members in () if complete_only else self.members:
-            self.lacking += Counter(members.lacking())
-        self.kept = [Kept(corpus, needed) for corpus, _ in corpora]
+            self.lacking += Counter({c: n for c, n in members.lacking().items() if c in own})
+        needed = [*stream.columns, *(stream.optional if complete_only else ())]
+        others = [task.streams[other].columns for other in stream.otherwise]
+        self.kept = [Kept(corpus, needed, others) for corpus, _ in corpora]
         side = [
             SideFiles(c.manifest.name, {n: files.join(c.path, n) for n in stream.side_files})
             for c, _ in corpora
         ]
-        self.digests = [
-            mine.digest(kept.digest(corpus_digest(corpus)))
-            for (corpus, _), kept, mine in zip(corpora, self.kept, side, strict=True)
-        ]
+        bases = [mine.digest(corpus_digest(c)) for (c, _), mine in zip(corpora, side, strict=True)]
         if stream.side_files:
             task.open(name, side)
-        self.mix = Mix([weight for _, weight in corpora], seed)
+        self.rare: Counter[str] = Counter()
+        """Samples by languages that are too rare to be drawn, or not asked for."""
+        whole = sum(weight for _, weight in corpora)
+        self.parts = [
+            part
+            for members, kept, (_, weight), base in zip(
+                self.members, self.kept, corpora, bases, strict=True
+            )
+            for part in self._cut(members, kept, weight / whole, base)
+        ]
+        weights = [part.weight for part in self.parts]
+        self.mix = Mix(weights, seed, mix_block(weights) if stream.languages else 1000)
         most = self.mix.most(max(1, stream.distinct))
-        for (corpus, _), kept, fewest in zip(corpora, self.kept, most, strict=True):
-            if (n := sum(kept.counts)) < fewest:
+        for part, fewest in zip(self.parts, most, strict=True):
+            if (n := sum(part.kept.counts)) < fewest:
                 how = (
                     "lower its weight"
                     if len(corpora) > 1
@@ -159,34 +197,77 @@ class Source:
                     else "give one that has some"
                 )
                 raise ValueError(
-                    f"{corpus.path} has {n} samples for stream {name!r}; a batch may hold "
-                    f"{fewest} of them, each once: build a larger corpus, or {how}"
+                    f"{part.members.corpus.path} has {n} samples for stream {name!r}; a batch may "
+                    f"hold {fewest} of them, each once: build a larger corpus, or {how}"
                 )
         self.orders = [
-            ShardOrder(kept.counts, digest, seed, window, fewest)
-            for kept, digest, fewest in zip(self.kept, self.digests, most, strict=True)
+            ShardOrder(part.kept.counts, part.digest, seed, self._window(part, window), fewest)
+            for part, fewest in zip(self.parts, most, strict=True)
         ]
         self.samples = [order.samples for order in self.orders]
-        """Of each corpus, in an epoch."""
-        for members, order in zip(self.members, self.orders, strict=True):
-            members.keep_open(max(FEWEST_OPEN, order.shards_at_once))
+        """Of each part, in an epoch."""
+        for members in self.members:
+            ours = zip(self.parts, self.orders, strict=True)
+            at_once = sum(order.shards_at_once for part, order in ours if part.members is members)
+            members.keep_open(max(FEWEST_OPEN, at_once))
+
+    @property
+    def digests(self) -> list[str]:
+        """What determines the order, of each part."""
+        return [part.digest for part in self.parts]
+
+    def _cut(self, members: Members, kept: Kept, weight: float, base: str) -> Iterator[Part]:
+        """A corpus as parts of the mix."""
+        wanted = members.stream.languages
+        if wanted is None or members.languages is None:
+            yield Part(members, kept, weight, kept.digest(base))
+            return
+        found = members.languages.parts(kept)
+        counts = {code: sum(rows.counts) for code, rows in found.items()}
+        asked = {c: n for c, n in counts.items() if not wanted.only or c in wanted.only}
+        shares = language_shares(asked, wanted.temperature)
+        drawn = {code: weight * share for code, share in shares.items() if weight * share >= RAREST}
+        if not drawn:
+            have = ", ".join(f"{code} {n:,}" for code, n in counts.items()) or "none"
+            raise ValueError(
+                f"{members.corpus.path} has no samples of stream {self.name!r} to draw in "
+                f"{', '.join(wanted.only) or 'any language'}; it has: {have}"
+            )
+        self.rare += Counter({code: n for code, n in counts.items() if code not in drawn})
+        for code, share in drawn.items():
+            yield Part(members, found[code], share, found[code].digest(base))
+
+    def _window(self, part: Part, window: int) -> int:
+        """A language's windows lie within as few shards as its corpus's."""
+        whole = sum(self.kept[self.members.index(part.members)].counts)
+        return max(1, round(window * sum(part.kept.counts) / max(1, whole)))
+
+    def told(self) -> Iterator[str]:
+        """What a run says of the samples that take part."""
+        if left_out := sum(kept.dropped for kept in self.kept):
+            yield f"{self.name}: {left_out:,} samples lack a column: left out"
+        for column, lacking in self.lacking.items():
+            yield f"{self.name}: {lacking:,} samples have no value in {column}: kept"
+        if self.rare:
+            few = ", ".join(f"{code} {n:,}" for code, n in sorted(self.rare.items()))
+            yield f"{self.name}: samples in languages that are not drawn: {few}: left out"
 
     def locate(self, position: int) -> Place:
         """Where a position's sample lies."""
         which, place = self.mix.locate(position)
         epoch, i = divmod(place, self.samples[which])
         shard, place = self.orders[which].locate(epoch, i)
-        return Place(which, epoch, i, shard, self.kept[which].row(shard, place))
+        return Place(which, epoch, i, shard, self.parts[which].kept.row(shard, place))
 
     def key(self, position: int) -> str:
         """The key of a position's sample."""
         which, _, _, shard, row = self.locate(position)
-        return self.members[which].corpus.shard(shard).key(row)
+        return self.parts[which].members.corpus.shard(shard).key(row)
 
-    def rows(self, positions: range) -> Iterator[Row]:
+    def rows(self, positions: range) -> Iterator[ReadRow]:
         """Consecutive positions' samples as model inputs.
 
-        One that cannot be used is skipped: another sample of the corpus, found by position,
+        One that cannot be used is skipped: another sample of the part, found by position,
         takes its place, so that batches stay full and every rank stays in step.
 
         Raises:
@@ -200,35 +281,41 @@ class Source:
         """Let the caches of remote corpora fetch what `rows` will ask for."""
         if any(members.corpus.cache for members in self.members):
             for place in self._places(positions):
-                self.members[place.corpus].read_ahead(place.shard, place.row)
+                self.parts[place.part].members.read_ahead(place.shard, place.row)
 
     def _places(self, positions: range) -> list[Place]:
         """`locate` of consecutive positions."""
         if len(self.orders) > 1:
             return [self.locate(position) for position in positions]
-        places, at = [], positions.start
+        places, at, kept = [], positions.start, self.parts[0].kept
         while at < positions.stop:
             epoch, i = divmod(at, self.samples[0])
             count = min(positions.stop - at, self.samples[0] - i)
             places += [
-                Place(0, epoch, i + number, shard, self.kept[0].row(shard, place))
+                Place(0, epoch, i + number, shard, kept.row(shard, place))
                 for number, (shard, place) in enumerate(self.orders[0].locate_run(epoch, i, count))
             ]
             at += count
         return places
 
-    def _row(self, first: Place) -> Row:
-        place, members = first, self.members[first.corpus]
-        order, kept = self.orders[first.corpus], self.kept[first.corpus]
+    def _row(self, first: Place) -> ReadRow:
+        place, part, order = first, self.parts[first.part], self.orders[first.part]
+        members, counted = part.members, list[Counted]()
         for attempt in itertools.count(1):
             try:
                 sample = members.read(place.shard, place.row)
                 if sample.key not in self.tombstones:
-                    draw = partial(generator, "draw", self.seed, self.name, sample.key, place.epoch)
-                    found = self.task.read(self.name, sample, draw)
+                    used, found = self._used(sample, place.epoch)
                     self.health.good()
-                    return found
+                    counted.append(Counted("task", used))
+                    if used != self.name:
+                        counted.append(Counted("moved", self.name))
+                    if sample.language is not None:
+                        counted.append(Counted("language", sample.language))
+                    counted += [Counted("outcome", note) for note in sample.notes]
+                    return ReadRow(found, counted)
             except SampleError as error:
+                counted.append(Counted("outcome", error.outcome))
                 key = members.corpus.shard(place.shard).key(place.row)
                 self.health.skip(
                     {
@@ -236,6 +323,7 @@ class Source:
                         "shard": members.corpus.shards[place.shard].tar,
                         "row": place.row,
                         "key": key,
+                        "outcome": error.outcome,
                         "reason": str(error),
                     }
                 )
@@ -246,8 +334,61 @@ class Source:
                     "not be used, or are in train.tombstones"
                 )
             number, row = order.locate(first.epoch, other)
-            place = first._replace(number=other, shard=number, row=kept.row(number, row))
+            place = first._replace(number=other, shard=number, row=part.kept.row(number, row))
         raise AssertionError
+
+    def _require(self, sample: ReadSample, stream: Stream) -> None:
+        """Refuse a sample that lacks a member or a column that one of several streams needs."""
+        for member in stream.members:
+            if sample.keys().isdisjoint(member.split("|")):
+                raise SampleError(f"no member {member}; it has {sorted(sample)}", "no_member")
+        for column in stream.columns:
+            if not sample[column]:
+                raise SampleError(f"column {column} has no value", "no_value")
+
+    def _used(self, sample: ReadSample, epoch: int) -> tuple[str, Row]:
+        """The stream that reads a sample, its own or one of `Stream.otherwise`, and its inputs."""
+        streams, lacks, language = self.task.streams, None, sample.language
+        for name in (self.name, *streams[self.name].otherwise):
+            sample.notes, sample.language = [], language
+            try:
+                if streams[self.name].otherwise:
+                    self._require(sample, streams[name])
+                draw = partial(generator, "draw", self.seed, name, sample.key, epoch)
+                return name, self.task.read(name, sample, draw)
+            except SampleError as error:
+                if error.outcome not in LACKING:
+                    raise
+                lacks = lacks or error
+        assert lacks is not None
+        raise lacks
+
+
+def with_otherwise(streams: Mapping[str, Stream], name: str) -> Stream:
+    """A stream with the columns that the streams of its `otherwise` read, which its samples may
+    lack.
+
+    Raises:
+        ValueError: those are no streams whose rows may stand beside its own.
+    """
+    stream = streams[name]
+    for other in stream.otherwise:
+        found = streams.get(other)
+        if found is None or found.lengths != stream.lengths:
+            raise ValueError(
+                f"stream {name!r} gives what it cannot use to {other!r}, which must be a stream of "
+                "equal `lengths`, as their rows stand in one pass"
+            )
+        if set(found.side_files) - set(stream.side_files):
+            raise ValueError(
+                f"stream {name!r} gives what it cannot use to {other!r}, which draws from side "
+                f"files {', '.join(found.side_files)}: {name!r} must name them, too"
+            )
+    if not stream.otherwise:
+        return stream
+    chain = [streams[each] for each in (name, *stream.otherwise)]
+    optional = dict.fromkeys(c for each in chain for c in (*each.columns, *each.optional))
+    return replace(stream, columns=(), optional=tuple(optional))
 
 
 def stack(rows: Sequence[Row]) -> dict[str, np.ndarray]:

@@ -100,7 +100,13 @@ class Mixture:
 
     def after(self, task: str) -> tuple[str, ...]:
         """The other tasks of a task's kind, the next one first: those that may use a sample that
-        lacks what the task needs (`Stream.otherwise`)."""
+        lacks what the task needs (`Stream.otherwise`).
+
+        Raises:
+            ValueError: the task is not drawn.
+        """
+        if task not in self.weights:
+            raise ValueError(f"no task {task!r} is drawn; those are: {', '.join(self.weights)}")
         tasks = next(tuple(tasks) for tasks in self.kinds.values() if task in tasks)
         at = tasks.index(task)
         return tasks[at + 1 :] + tasks[:at]

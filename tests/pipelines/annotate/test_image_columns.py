@@ -108,12 +108,12 @@ def test_a_trainer_reads_an_epochs_view(annotated: Path, dvae: str) -> None:
     torch.set_num_threads(1)
     source = Source("pictures", Views(dvae), [(Corpus(str(annotated)), 1.0)], 7, 40, Health(0.0))
     assert source.samples == [SAMPLES - 1]  # the broken one takes no part
-    rows = list(source.rows(range(3 * (SAMPLES - 1))))
+    rows = [row for row, _ in source.rows(range(3 * (SAMPLES - 1)))]
     assert all(row["pixels"].shape == (224, 224, 3) for row in rows)
     assert all(np.array_equal(row["codes"], row["online"]) for row in rows)
     assert all(row["box"][4] for row in rows)  # the view for evaluation is not trained on
     assert len({row["pixels"].tobytes() for row in rows}) > 1.4 * SAMPLES  # of 2 views each
-    again = list(source.rows(range(SAMPLES, SAMPLES + 4)))
+    again = [row for row, _ in source.rows(range(SAMPLES, SAMPLES + 4))]
     assert all(
         np.array_equal(a["pixels"], b["pixels"])
         for a, b in zip(again, rows[SAMPLES : SAMPLES + 4], strict=True)

@@ -115,7 +115,7 @@ def test_a_run_reads_codes_and_views_of_a_column(tmp_path):
     source = Source("pairs", task, [(Corpus(str(corpus)), 1.0)], 0, 2**17, Health(0.0))
     seen = set()
     for epoch in range(4):
-        for row in source.rows(range(48 * epoch, 48 * epoch + 8)):
+        for row, _ in source.rows(range(48 * epoch, 48 * epoch + 8)):
             pixels = torch.from_numpy(row["pixels"]).permute(2, 0, 1)[None].float() / 255
             assert torch.equal(tokenizer.codes(pixels).flatten(), torch.from_numpy(row["codes"]))
             seen.add(row["codes"].tobytes())

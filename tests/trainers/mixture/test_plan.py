@@ -76,6 +76,8 @@ def test_the_next_tasks_are_those_of_the_kind():
     assert mixture.after("span") == ()
     assert Mixture({"a": 1, "b": 0, "c": 2}).after("c") == ("a",)
     assert Mixture({"a": 1, "b": 0}).tasks == ("a",)
+    with pytest.raises(ValueError, match="no task 'b' is drawn; those are: a"):
+        Mixture({"a": 1, "b": 0}).after("b")
 
 
 @pytest.mark.parametrize("given,message", [

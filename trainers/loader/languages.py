@@ -1,0 +1,97 @@
+"""The languages of a corpus's samples, and how often each is drawn."""
+
+import hashlib
+from collections import Counter
+from collections.abc import Mapping
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from septet.preprocess.shards.reader import Corpus
+from septet.preprocess.shards.sidecar import SidecarError
+from septet.schemas.languages import language_code
+from septet.trainers.loader.kept import Kept
+
+UNDETERMINED = "und"
+"""ISO 639 code of a sample whose language is not known."""
+
+
+class SampleLanguages:
+    """The language of each sample of a corpus, as column `language` of its sidecars has it."""
+
+    def __init__(self, corpus: Corpus, shards: int = 64):
+        """
+        Args:
+            corpus: The corpus.
+            shards: Of so many shards at most languages stay in memory.
+        """
+        self._corpus = corpus
+        self.of_shard = lru_cache(shards)(self._of_shard)
+        """The codes of a shard's rows, by the shard's number."""
+
+    def _of_shard(self, number: int) -> list[str]:
+        try:
+            column = self._corpus.metadata(number, ["language"])["language"].combine_chunks()
+        except SidecarError as error:
+            raise ValueError(
+                f"{self._corpus.path} does not tell the languages of its samples ({error}): build "
+                "it with septet build, whose filter stage tells them"
+            ) from error
+        encoded = column.dictionary_encode()
+        known = [language_code(tag) or UNDETERMINED for tag in encoded.dictionary.to_pylist()]
+        numbers = encoded.indices.fill_null(len(known)).to_pylist()
+        names = [*known, UNDETERMINED]
+        return [names[i] for i in numbers]
+
+    def parts(self, kept: Kept) -> "dict[str, LanguageRows]":
+        """The kept rows of each language, in the order of codes."""
+        counts: dict[str, NDArray[np.int64]] = {}
+        digest = hashlib.sha256()
+        shards = len(self._corpus.shards)
+        for number in range(shards):
+            codes = self.of_shard(number)
+            mine = Counter(codes[kept.row(number, i)] for i in range(kept.counts[number]))
+            for code, n in mine.items():
+                counts.setdefault(code, np.zeros(shards, np.int64))[number] = n
+            digest.update(" ".join(codes).encode() + b"\n")
+        return {
+            code: LanguageRows(self, kept, code, counts[code].tolist(), digest.hexdigest())
+            for code in sorted(counts)
+        }
+
+
+class LanguageRows:
+    """The rows of one language that take part in a run; see `Kept`."""
+
+    def __init__(
+        self, languages: SampleLanguages, kept: Kept, code: str, counts: list[int], digest: str
+    ):
+        self.code, self.counts = code, counts
+        self._languages, self._kept, self._digest = languages, kept, digest
+        self._rows = lru_cache(256)(self._find)
+
+    def _find(self, shard: int) -> NDArray[np.int64]:
+        codes = self._languages.of_shard(shard)
+        rows = (self._kept.row(shard, i) for i in range(self._kept.counts[shard]))
+        return np.array([row for row in rows if codes[row] == self.code], np.int64)
+
+    def row(self, shard: int, place: int) -> int:
+        """The row of a shard's `place`-th sample of the language."""
+        return int(self._rows(shard)[place])
+
+    def digest(self, base: str) -> str:
+        """The corpus's digest `base`, changed by its samples' languages."""
+        whole = f"{self._kept.digest(base)} {self._digest} {self.code}"
+        return hashlib.sha256(whole.encode()).hexdigest()
+
+
+def language_shares(samples: Mapping[str, int], temperature: float) -> dict[str, float]:
+    """How often each language is drawn: in proportion to n ** (1 / temperature) for n samples
+    (Devlin et al., multilingual BERT, with exponent 1 / temperature; mT5, section 3.2, with 0.3).
+
+    They sum to 1. A temperature of 1 draws as the corpus has them, one above 1 more evenly.
+    """
+    found = {code: n ** (1 / temperature) for code, n in samples.items()}
+    whole = sum(found.values())
+    return {code: weight / whole for code, weight in found.items()}
