@@ -36,7 +36,10 @@ COMMANDS = {
 
 ENTRY_POINTS = "septet.commands"
 """Group of entry points of further commands, Septet's own trainers' and other packages'."""
-_KNOWN = {"train": "Train a model on a corpus."}
+_KNOWN = {
+    "train": "Train a model on a corpus.",
+    "predict": "Ask a trained model: captions, answers, boxes.",
+}
 
 
 class LazyGroup(TyperGroup):
@@ -77,7 +80,7 @@ class LazyGroup(TyperGroup):
 
 def _command(name: str, function: Callable[..., Any]) -> Any:
     alone = typer.Typer(add_completion=False, **_SETTINGS)
-    alone.command(name)(function)
+    alone.command(name, cls=getattr(function, "command_class", None))(function)
     return typer.main.get_command(alone)
 
 

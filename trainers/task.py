@@ -4,6 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Protocol
 
 import numpy as np
@@ -15,6 +16,7 @@ from septet.preprocess.shards.reader import Corpus, Sample
 from septet.schemas.columns import ColumnManifest
 from septet.trainers.loader.side import SideFiles
 from septet.trainers.outcomes import Change, Loss
+from septet.trainers.prediction import Ability, Answer, Asked
 from septet.trainers.weights.form import Forms, Found
 
 Row = dict[str, NDArray[Any]]
@@ -327,6 +329,35 @@ class Task(ABC):
     def texts(self, stream: str, texts: Sequence[str]) -> Batch:
         """Texts without images as a batch, for tasks that encode them alone."""
         raise NotImplementedError
+
+    abilities: Mapping[str, Ability] = MappingProxyType({})
+    """What the trained model can be asked, by name."""
+
+    def predict(
+        self, module: nn.Module, ability: str, asked: Sequence[Asked], beams: int = 1
+    ) -> list[Answer]:
+        """What the module answers, in evaluation mode and without gradient.
+
+        Args:
+            module: It.
+            ability: One of `abilities`.
+            asked: Questions; each has the parts that the ability needs.
+            beams: Of beam search, where the model writes.
+
+        Raises:
+            ValueError: a question cannot be answered (a text without a word, say).
+        """
+        raise NotImplementedError
+
+    def from_stage(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The module's weights out of an earlier stage's of the same model: at this resolution
+        (`Forms.adapt`), without what belongs to the other stage alone (`Form.unused`)."""
+        if self.forms is None:
+            return dict(state)
+        forms, s = self.forms, self.settings
+        own = forms.shapes(s)
+        others = {n for n in state if n not in own and any(f.unused(n, s) for f in forms.forms)}
+        return forms.adapt({n: x for n, x in state.items() if n not in others}, s)
 
     def initial(self, path: Path | str) -> Found:
         """What a file that others wrote, on disk or at a URL, has of the module's weights; those

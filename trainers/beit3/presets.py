@@ -99,7 +99,9 @@ _QUICK = OptimizerSettings(
 PRESETS = {
     **{n: Beit3Preset(model=m, train=PAPER, optimizer=ADAMW) for n, m in _SIZES.items()},
     **{
-        f"{n}-itc": Beit3Preset(model=_contrastive(m, 0.3), train=_CONTRASTIVE, optimizer=_FINE)
+        f"{n}-itc": Beit3Preset(
+            model=_contrastive(m, 0.3), train=_CONTRASTIVE, optimizer=_FINE, after=n
+        )
         for n, m in _SIZES.items()
     },
     "debug": Beit3Preset(model=_DEBUG, train=_LAPTOP, optimizer=_QUICK),

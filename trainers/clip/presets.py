@@ -65,6 +65,7 @@ def _vit(
     lr: float,
     size: int = 224,
     steps: int = PAPER.steps,
+    after: str | None = None,
     **more: Any,
 ) -> ClipPreset:
     return ClipPreset(
@@ -79,6 +80,7 @@ def _vit(
         ),
         train=PAPER.model_copy(update={"steps": steps}),
         optimizer=OptimizerSettings(lr=lr),
+        after=after,
     )
 
 
@@ -92,7 +94,9 @@ PRESETS = {
     "vit-b-16": _vit(12, 768, 16, 512, 512, 5e-4),
     "vit-l-14": _vit(24, 1024, 14, 768, 768, 4e-4),
     # One more epoch of a trained vit-l-14 (400 million pairs) at a higher resolution.
-    "vit-l-14-336": _vit(24, 1024, 14, 768, 768, 2e-5, size=336, steps=400_000_000 // 32_768),
+    "vit-l-14-336": _vit(
+        24, 1024, 14, 768, 768, 2e-5, size=336, steps=400_000_000 // 32_768, after="vit-l-14"
+    ),
     # open_clip's larger sizes, whose weights need gelu; the recipe is that of vit-l-14.
     "vit-h-14": _vit(32, 1280, 14, 1024, 1024, 4e-4, head_width=80, text_layers=24, **_GELU),
     "vit-g-14": _vit(

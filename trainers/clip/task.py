@@ -10,6 +10,7 @@ from septet.preprocess.columns.base import IMAGE
 from septet.preprocess.images.crops import random_box
 from septet.preprocess.shards.reader import Corpus, Sample
 from septet.preprocess.tokenizers.clip import VOCABULARY, clip_tokenizer
+from septet.trainers.clip.match import ABILITIES, match
 from septet.trainers.clip.model import Bottleneck, Clip, ClipSettings, Transformer
 from septet.trainers.clip.weights import FORMS
 from septet.trainers.inputs import images
@@ -17,6 +18,7 @@ from septet.trainers.inputs.images import normalise
 from septet.trainers.inputs.members import image_file, text
 from septet.trainers.measures.retrieval import Retrieval
 from septet.trainers.nets.losses import contrastive
+from septet.trainers.prediction import Answer, Asked
 from septet.trainers.task import Batch, Draw, Evaluator, Gather, Row, Stream, SubBatch, Task
 
 MAX_LOGIT_SCALE = math.log(100)
@@ -31,6 +33,7 @@ class ClipTask(Task):
     forms = FORMS
     pooled = ("image", "text", "scale")
     scalars = ("scale",)
+    abilities = ABILITIES
 
     def __init__(self, settings: ClipSettings, global_batch: int):
         self.settings, self.global_batch = settings, global_batch
@@ -111,6 +114,12 @@ class ClipTask(Task):
         """Gains, biases, the class token and the temperature are exempt (open_clip's rule up to
         3.2; the paper exempts gains and biases)."""
         return parameter.ndim > 1
+
+    def predict(
+        self, module: nn.Module, ability: str, asked: Sequence[Asked], beams: int = 1
+    ) -> list[Answer]:
+        """See `match`."""
+        return match(self, module, asked, self.settings.image_size)
 
     def evaluators(self, held_out: Corpus, name: str = "") -> list[Evaluator]:
         """Retrieval in both directions."""

@@ -1,7 +1,5 @@
 """`septet export`: a run's weights, as other libraries load them."""
 
-import importlib
-import json
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -13,8 +11,7 @@ import typer
 
 from septet.preprocess import files
 from septet.preprocess.scratch import scratch_folder
-from septet.trainers.commands.models import MODELS
-from septet.trainers.engine.checkpoint import read_weights
+from septet.trainers.commands.trained import Trained
 
 
 def export(
@@ -24,22 +21,15 @@ def export(
 ) -> None:
     """Write a run's newest weights for another library; their moving average if it has one."""
     try:
-        where = files.join(run, "run.json")
-        if not files.exists(where):
-            raise ValueError(f"{where} does not exist: give the folder of a run")
-        record = json.loads(files.read_bytes(where))
-        presets = importlib.import_module(MODELS[record["model"]]).PRESETS
-        settings = type(presets[record["preset"]]).model_validate(record["settings"])
-        task = settings.task()
-        module = task.build()
-        name = read_weights(files.join(run, "checkpoints"), module)
+        trained = Trained(run)
+        task, module = trained.task, trained.module()
         with _folder(out) as folder:
             written = task.export(module.state_dict(), folder, form)
             paths = [files.join(out, str(path.relative_to(folder))) for path in written]
     except (ValueError, OSError) as error:
         typer.secho(f"septet export: {error}", fg="red", err=True)
         raise typer.Exit(1) from error
-    typer.echo(f"{name} of {run}: {', '.join(paths)}")
+    typer.echo(f"{trained.name} of {run}: {', '.join(paths)}")
     if task.forms is not None:
         for note in task.forms.named(form).notes(task.settings):
             typer.secho(f"note: {note}", fg="yellow", err=True)

@@ -59,8 +59,9 @@ def train(
     initial: Annotated[
         list[str] | None,
         typer.Option(
-            help="File of weights to start from, in a form that the model reads; several may "
-            "each hold a part. What no file holds starts at random."
+            help="File of weights to start from, in a form that the model reads, or the folder of "
+            "an earlier run, at another resolution perhaps; several may each hold a part. What "
+            "none holds starts at random."
         ),
     ] = None,
     steps: Annotated[int | None, typer.Option(help="Updates to do in all (train.steps).")] = None,
@@ -192,6 +193,7 @@ def train_model(
         show(needs, settings.train, *devices, Console(soft_wrap=True))
         return 0
     folder = out or f"runs/{model}-{preset}"
+    _check_stage(model, preset, settings.after, initial, folder if resume else "")
     with closing(cache) if cache else nullcontext(), world() as ranks:
         run = Run(
             task=task,
@@ -208,6 +210,24 @@ def train_model(
         )
         with told_nearest(presets, preset):
             return fit(run, ranks)
+
+
+def _check_stage(
+    model: str, preset: str, after: str | None, initial: Sequence[str], folder: str
+) -> None:
+    """A later stage of a recipe begins with the weights of an earlier one, of the same model."""
+    from septet.trainers.commands.trained import run_record
+
+    if after and not initial and not (folder and files.exists(files.join(folder, "checkpoints"))):
+        raise ValueError(
+            f"{preset} goes on from the weights of {after}: give a run of it, or a file, as "
+            "--initial PATH; or say --set after=null to start at random"
+        )
+    for path in initial:
+        if files.exists(files.join(path, "checkpoints")):
+            other = run_record(path)["model"]
+            if other != model:
+                raise ValueError(f"--initial {path} is a run of {other}, not of {model}")
 
 
 def _parse(text: str, streams: list[str]) -> tuple[str | None, str, float]:

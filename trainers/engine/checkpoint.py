@@ -12,10 +12,12 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any, Literal
 
+import torch
 import torch.distributed as dist
 import torch.distributed.checkpoint as dcp
 from torch import nn
 from torch.distributed.checkpoint.api import CheckpointException
+from torch.distributed.checkpoint.metadata import TensorStorageMetadata
 from torch.optim import Optimizer
 
 from septet.preprocess import files
@@ -46,6 +48,25 @@ def read_weights(folder: str, module: nn.Module) -> str:
         The checkpoint's name.
 
     Raises:
+        CheckpointError: the folder has no complete checkpoint, or the newest is damaged, or is
+            another model's.
+    """
+    name, saved = saved_weights(folder)
+    wanted = module.state_dict()
+    if wrong := [n for n in wanted if n not in saved or saved[n].shape != wanted[n].shape]:
+        raise CheckpointError(
+            f"{folder}/{name} is another model's: of {len(wanted)} weights {len(wrong)} are "
+            f"missing or of another shape, {wrong[0]} among them"
+        )
+    module.load_state_dict({n: saved[n] for n in wanted})
+    return name
+
+
+def saved_weights(folder: str) -> tuple[str, dict[str, torch.Tensor]]:
+    """The name of a run's newest checkpoint, and its weights under the model's names, on the host:
+    the moving average where the run keeps one.
+
+    Raises:
         CheckpointError: the folder has no complete checkpoint, or the newest is damaged.
     """
     found = completed(folder)
@@ -55,13 +76,15 @@ def read_weights(folder: str, module: nn.Module) -> str:
     with _sentences(newest, "read"):
         if fault := damage(newest):
             raise CheckpointError(f"{newest} is damaged: {fault}. Remove it to use an older one")
-        saved = reader(newest).read_metadata().state_dict_metadata
-        named = dict(module.named_parameters())
-        average = {name: x for name, x in named.items() if f"average.{name}" in saved}
-        state: dict[str, Any] = {"model": module.state_dict(), "average": average}
+        state: dict[str, dict[str, torch.Tensor]] = {"model": {}, "average": {}}
+        for key, stored in reader(newest).read_metadata().state_dict_metadata.items():
+            group, _, name = key.partition(".")
+            if group in state and isinstance(stored, TensorStorageMetadata):
+                state[group][name] = torch.empty(stored.size, dtype=stored.properties.dtype)
+        for name in state["average"]:
+            del state["model"][name]
         dcp.load(state, storage_reader=reader(newest), no_dist=True)
-    module.load_state_dict({**state["model"], **average})
-    return newest.rsplit("/", 1)[-1]
+    return newest.rsplit("/", 1)[-1], {**state["model"], **state["average"]}
 
 
 class Checkpoints:

@@ -14,7 +14,7 @@ from rich.console import Console
 
 from septet.preprocess import files
 from septet.preprocess.shards.reader import Corpus
-from septet.trainers.engine.checkpoint import Checkpoints
+from septet.trainers.engine.checkpoint import Checkpoints, completed, saved_weights
 from septet.trainers.engine.config import OptimizerSettings, TrainSettings
 from septet.trainers.engine.folder import RunFolder, set_aside
 from septet.trainers.engine.initial import Initial
@@ -50,7 +50,8 @@ class Run:
     """Measures beside the task's own."""
     trackers: Sequence[Tracker] = ()
     initial: Sequence[Path | str] = ()
-    """Files of weights to start from (`Task.initial`); a resumed run does not look at them."""
+    """Files of weights to start from (`Task.initial`), or folders of runs whose weights are an
+    earlier stage's; a resumed run does not look at them."""
     resume: bool = True
     """Go on from the newest checkpoint in the folder; otherwise the folder is set aside."""
     record: Mapping[str, Any] | None = None
@@ -301,10 +302,13 @@ def _describe(run: Run, sources: Mapping[str, Source], world: World) -> Describe
 
 
 def _given(run: Run, initial: Initial) -> dict[str, torch.Tensor]:
-    """Weights from the run's files, mapped where the files are local."""
+    """Weights from the run's files, mapped where the files are local, or from an earlier stage."""
     given: dict[str, torch.Tensor] = {}
     for path in run.initial:
-        given |= run.task.initial(path).weights
+        if completed(stage := files.join(str(path), "checkpoints")):
+            given |= run.task.from_stage(saved_weights(stage)[1])
+        else:
+            given |= run.task.initial(path).weights
     known = initial.module.state_dict()
     for name, x in given.items():
         if name not in known or x.shape != known[name].shape:

@@ -100,7 +100,7 @@ PRESETS = {
     **{n: OfaPreset(model=m, train=PAPER, optimizer=ADAMW) for n, m in _SIZES.items()},
     **{
         f"{n}-480": OfaPreset(
-            model=_SIZES[n].model_copy(update=_SECOND), train=_LARGER, optimizer=_FINE
+            model=_SIZES[n].model_copy(update=_SECOND), train=_LARGER, optimizer=_FINE, after=n
         )
         for n in ("large", "huge")
     },

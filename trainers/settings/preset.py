@@ -12,6 +12,9 @@ class Preset(Settings):
 
     train: TrainSettings
     optimizer: OptimizerSettings
+    after: str | None = None
+    """The preset whose weights a run begins with, as this one is a later stage of its recipe: at
+    another resolution, with other parameters frozen."""
 
     @abstractmethod
     def task(self) -> Task:

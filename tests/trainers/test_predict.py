@@ -1,0 +1,211 @@
+"""`septet predict`: what a trained model answers."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import typer
+from PIL import Image
+from typer.testing import CliRunner
+
+from septet.preprocess.synthetic.scenes import make_scene, render
+from septet.trainers.clip.task import ClipTask
+from septet.trainers.commands.export import export
+from septet.trainers.commands.predict import predict
+from septet.trainers.flava.presets import PRESETS
+from septet.trainers.prediction import Ability, Answer
+from tests.trainers.conftest import TINY
+from tests.trainers.corpora import scenes_corpus
+from tests.trainers.test_cli import call
+
+COMMAND = typer.Typer()
+COMMAND.command("predict", cls=predict.command_class)(predict)
+
+
+def ask(*arguments):
+    return CliRunner().invoke(COMMAND, [str(a) for a in arguments])
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A tiny CLIP that was trained on scenes for two steps, and a folder of images."""
+    folder = tmp_path_factory.mktemp("predict")
+    corpus = scenes_corpus(folder / "corpus", seed=2, count=48)
+    quick = [part for change in (*TINY, "train.workers=0") for part in ("--set", change)]
+    found = call("clip", corpus, *quick, "--steps", "2", "--out", folder / "run")
+    assert found.exit_code == 0, found.output
+    (folder / "images/more").mkdir(parents=True)
+    for i in range(3):
+        cv2.imwrite(str(folder / f"images/more/{i}.png"), render(make_scene(2, i))[:, :, ::-1])
+    (folder / "images/broken.jpg").write_bytes(b"no image")
+    (folder / "images/note.txt").write_text("not asked for")
+    return folder
+
+
+def test_help_is_instant_and_lists_what_a_model_can_do(trained):
+    code = "import sys, septet.trainers.commands.predict; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+    for arguments in (["--task"], [], ["--task", "--beams", "2"]):
+        found = ask(trained / "run", *arguments)
+        assert found.exit_code == 0, found.output
+        assert found.output.startswith(f"clip (debug), {trained}/run:")
+        line = f"septet predict {trained}/run --task match --image FILE --text 'a red circle'"
+        assert "match: says which of several texts" in found.output and line in found.output
+
+
+def test_one_image_is_answered_for_a_person(trained):
+    image = trained / "images/more/1.png"
+    found = ask(
+        trained / "run", "--task", "match", "--image", image, "--text", "a dog | a red star"
+    )
+    assert found.exit_code == 0 and found.output.strip() in ("a dog", "a red star")
+    other = ask(trained / "run", "--task", "match", "--image", image, "--text", "a red star|a dog")
+    assert other.output == found.output
+
+
+def test_a_folder_and_a_corpus_are_answered_in_lines(trained, tmp_path):
+    out = tmp_path / "out.jsonl"
+    common = (trained / "run", "--task", "match", "--text", "a dog | a red star", "--batch", "2")
+    found = ask(*common, "--image", trained / "images", "--out", out)
+    assert found.exit_code == 0 and "4 lines in" in found.output, found.output
+    assert "1 of them not answered" in found.output
+    lines = [json.loads(line) for line in out.read_text().splitlines()]
+    assert [line["image"] for line in lines] == ["broken.jpg", *(f"more/{i}.png" for i in range(3))]
+    assert "image cannot be used" in lines[0]["error"]
+    for i, line in enumerate(lines[1:]):
+        alone = ask(*common, "--image", trained / f"images/more/{i}.png")
+        assert alone.output.strip() == line["text"] and 0.5 <= line["score"] <= 1
+    found = ask(*common, "--image", trained / "corpus", "--most", "5")
+    lines = [json.loads(line) for line in found.output.splitlines()]
+    assert len(lines) == 5 and all(len(line["image"]) == 32 for line in lines)
+    # A corpus has texts of its own.
+    found = ask(*common[:3], "--image", trained / "corpus", "--most", "3")
+    lines = [json.loads(line) for line in found.output.splitlines()]
+    assert [line["asked"] for line in lines] == [line["text"] for line in lines]
+
+
+def test_weights_of_others_are_asked(trained, tmp_path):
+    exporting = typer.Typer()
+    exporting.command()(export)
+    found = CliRunner().invoke(exporting, [str(trained / "run"), str(tmp_path / "hf")])
+    assert found.exit_code == 0, found.output
+    given = ("--task", "match", "--image", trained / "images", "--text", "a dog|a red star")
+    one = ask(trained / "run", *given)
+    sizes = [part for change in TINY for part in ("--set", change)]
+    weights = ("--model", "clip", "--preset", "debug", *sizes)
+    two = ask(tmp_path / "hf/model.safetensors", *given, *weights)
+    assert two.exit_code == 0 and two.output == one.output, two.output
+    misfit = ask(tmp_path / "hf/model.safetensors", *given, "--model", "clip", "--preset", "rn50")
+    assert misfit.exit_code == 1 and "does not fit" in misfit.output
+    nothing = ask(tmp_path / "none", *given, *weights)
+    assert nothing.exit_code == 1 and "there is no such file of weights" in nothing.output
+
+
+BOX = (0.25, 0.5, 0.75, 1.0)
+
+
+def test_boxes_are_drawn_and_images_written(trained, tmp_path, monkeypatch):
+    """With a model that finds boxes in every image, and makes images."""
+
+    def predict(self, module, ability, asked, beams=1):
+        if ability == "generate":
+            assert [each.text for each in asked] == ["red"] and beams == 3
+            return [Answer(image=np.full((8, 8, 3), (250, 0, 0), np.uint8))]
+        if ability == "describe":
+            return [Answer(f"{each.box}") for each in asked]
+        return [Answer(boxes=((BOX, each.text),)) for each in asked]
+
+    monkeypatch.setattr(ClipTask, "predict", predict)
+    monkeypatch.setattr(ClipTask, "abilities", {
+        "ground": Ability("finds", ("image", "text"), gives="boxes"),
+        "generate": Ability("makes", ("text",), gives="image"),
+        "describe": Ability("tells", ("image", "box")),
+    })  # fmt: skip
+    run, image = trained / "run", trained / "images/more/1.png"
+    ground = (run, "--task", "ground", "--image", image, "--text", "red")
+    found = ask(*ground, "--draw", tmp_path / "d.png", "--out", tmp_path / "d.json")
+    assert found.exit_code == 0 and "16 32 48 64  red" in found.output, found.output
+    drawn, plain = np.array(Image.open(tmp_path / "d.png")), np.array(Image.open(image))
+    assert drawn.shape == plain.shape and (drawn[32:64, 16] == (255, 0, 0)).all()
+    assert (drawn[:20] == plain[:20]).all()
+    assert json.loads((tmp_path / "d.json").read_text()) == {
+        "image": str(image), "asked": "red", "boxes": [{"box": [16, 32, 48, 64], "label": "red"}],
+    }  # fmt: skip
+    made = ask(
+        run, "--task", "generate", "--text", "red", "--beams", "3", "--out", tmp_path / "g.png"
+    )
+    assert made.exit_code == 0 and Image.open(tmp_path / "g.png").getpixel((3, 3)) == (250, 0, 0)
+    told = ask(run, "--task", "describe", "--image", image, "--box", "16,32,48,64")
+    assert told.output.strip() == str(BOX)
+    for arguments, message in [
+        ((*ground[:4], trained / "images", "--text", "x", "--draw", tmp_path / "x.png"),
+         "--draw takes one image"),
+        ((run, "--task", "generate", "--text", "red"), "say where to with --out FILE.png"),
+        ((run, "--task", "describe", "--image", image, "--box", "1,2,x"), "expected LEFT,TOP"),
+        ((run, "--task", "describe", "--image", image, "--box", "1,2,99,9"),
+         "not within the image of 64 x 64"),
+    ]:  # fmt: skip
+        wrong = ask(*arguments)
+        assert wrong.exit_code == 1 and message in wrong.output, wrong.output
+
+
+@pytest.mark.parametrize("arguments,message", [
+    (["--task", "vqa"], "clip has no task 'vqa'; it has: match"),
+    (["--task", "match"], "match of clip needs --image FILE --text 'a red circle'"),
+    (["--task", "match", "--image", "IMAGE"], "the task needs --text 'a red circle', or a corpus"),
+    (["--task", "match", "--text", "x"], "match of clip needs --image FILE"),
+    (["--task", "match", "--image", "IMAGE", "--text", "|"], "needs an image, and texts with |"),
+    (["--task", "match", "--image", "IMAGE", "--text", "x", "--question", "y"],
+     "match of clip takes no --question"),
+    (["--task", "match", "--image", "/no/such.jpg", "--text", "x"], "there is no such file"),
+    (["--task", "match", "--image", "BROKEN", "--text", "x"], "image cannot be used"),
+    (["--task", "match", "--image", "EMPTY", "--text", "x"], "has no image: files end in .jpg"),
+    (["--task", "match", "--image", "IMAGE", "--text", "x", "--draw", "a.png"],
+     "--draw: match of clip gives no boxes"),
+])  # fmt: skip
+def test_mistakes_are_one_sentence(trained, tmp_path, arguments, message):
+    places = {
+        "IMAGE": trained / "images/more/1.png",
+        "BROKEN": trained / "images/broken.jpg",
+        "EMPTY": tmp_path,
+    }
+    found = ask(trained / "run", *(places.get(each, each) for each in arguments))
+    assert found.exit_code == 1 and message in found.output, found.output
+    assert found.output.startswith("septet predict: ") and "Traceback" not in found.output
+
+
+def test_a_checkpoint_of_another_model_and_no_run_are_told(trained, tmp_path):
+    given = ("--task", "match", "--image", trained / "images/more/1.png", "--text", "x")
+    found = ask(tmp_path, *given)
+    assert (
+        found.exit_code == 1 and "run.json does not exist: give the folder of a run" in found.output
+    )
+    record = json.loads((trained / "run/run.json").read_text())
+    (tmp_path / "run.json").write_text(json.dumps(record))
+    found = ask(tmp_path, *given)
+    assert found.exit_code == 1 and "has no complete checkpoint; train first" in found.output
+    (tmp_path / "checkpoints").symlink_to(trained / "run/checkpoints")
+    assert ask(tmp_path, *given).exit_code == 0
+    record["settings"]["model"]["layers"] = 2
+    (tmp_path / "run.json").write_text(json.dumps(record))
+    found = ask(tmp_path, *given)
+    assert found.exit_code == 1 and "is another model's: of" in found.output, found.output
+    (tmp_path / "run.json").write_text("{}")
+    found = ask(tmp_path, "--task")
+    assert found.exit_code == 1 and "names no model" in found.output
+    (tmp_path / "run.json").write_text("[")
+    found = ask(tmp_path, "--task")
+    assert found.exit_code == 1 and "is no record of a run" in found.output
+
+
+def test_a_model_that_answers_nothing_says_so(trained, tmp_path):
+    record = json.loads((trained / "run/run.json").read_text())
+    settings = PRESETS["debug"].model_dump(mode="json")
+    record |= {"model": "flava", "preset": "debug", "settings": settings}
+    (Path(tmp_path) / "run.json").write_text(json.dumps(record))
+    found = ask(tmp_path, "--task")
+    assert found.exit_code == 1 and "flava answers nothing" in found.output

@@ -1,0 +1,347 @@
+"""`septet predict`: what a trained model answers. Nothing here imports torch before a model is
+opened, so that help is instant."""
+
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+
+import typer
+from typer.core import TyperCommand
+
+from septet.preprocess import files
+from septet.schemas.layout import MANIFEST
+from septet.trainers.commands.trained import Trained
+
+if TYPE_CHECKING:
+    from septet.trainers.prediction import Ability, Answer, Asked, Box
+
+IMAGES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff")
+"""Files of a folder that are taken for images."""
+
+_WORTH = {
+    "image": "--image FILE",
+    "question": "--question 'what is red?'",
+    "text": "--text 'a red circle'",
+    "box": "--box 10,20,90,110",
+    "language": "--language de",
+}
+
+
+class _ListsTasks(TyperCommand):
+    """`--task` without a name is `--task ''`, which lists them."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """See click."""
+        found: list[str] = []
+        for i, arg in enumerate(args):
+            found.append(arg)
+            if arg == "--task" and (i + 1 == len(args) or args[i + 1].startswith("-")):
+                found.append("")
+        return super().parse_args(ctx, found)
+
+
+def predict(
+    run: Annotated[
+        str,
+        typer.Argument(
+            help="Folder or URL of a run; with --model, a file or folder of weights that it reads."
+        ),
+    ],
+    task: Annotated[
+        str, typer.Option(help="What to ask. Without a name, lists what this model can do.")
+    ] = "",
+    image: Annotated[
+        str | None,
+        typer.Option(help="An image; or a folder of images or a corpus, for a JSON line each."),
+    ] = None,
+    question: Annotated[str | None, typer.Option(help="The question, for vqa.")] = None,
+    text: Annotated[
+        str | None, typer.Option(help="The text that the task needs: a phrase to find, say.")
+    ] = None,
+    box: Annotated[
+        str | None, typer.Option(help="A region, in pixels of the image: LEFT,TOP,RIGHT,BOTTOM.")
+    ] = None,
+    language: Annotated[
+        str | None, typer.Option(help="The language to answer in, a code such as de.")
+    ] = None,
+    beams: Annotated[int, typer.Option(min=1, help="Of beam search; 1 is greedy.")] = 1,
+    draw: Annotated[
+        Path | None, typer.Option(help="Write the image with the boxes that are found.")
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Where to write: JSON lines, or the image of a task that makes one."),
+    ] = None,
+    most: Annotated[int | None, typer.Option(min=1, help="Images of a folder or corpus.")] = None,
+    batch: Annotated[int, typer.Option(min=1, help="Images at once.")] = 16,
+    model: Annotated[
+        str | None, typer.Option(help="Whose weights RUN holds, where it is no run.")
+    ] = None,
+    preset: Annotated[str, typer.Option(help="Their sizes, with --model.")] = "base",
+    changes: Annotated[
+        list[str] | None, typer.Option("--set", help="Change a setting, with --model: KEY=VALUE.")
+    ] = None,
+) -> None:
+    """Ask a trained model.
+
+    Examples:
+
+      septet predict runs/ofa-debug --task
+
+      septet predict runs/ofa-debug --task caption --image photo.jpg
+
+      septet predict runs/ofa-debug --task vqa --image photo.jpg --question 'what is red?'
+
+      septet predict runs/ofa-debug --task ground --image photo.jpg --text 'a red circle'
+      --draw boxes.png
+
+      septet predict runs/ofa-debug --task caption --image corpora/held-out --out captions.jsonl
+
+      septet predict ofa_base.pt --model ofa --preset base --task caption --image photo.jpg
+    """
+    try:
+        trained = Trained(run, model, preset, changes or ())
+        if not task:
+            _list(trained)
+            return
+        given = {"image": image, "question": question, "text": text, "box": box,
+                 "language": language}  # fmt: skip
+        ability = _ability(trained, task, {name for name, x in given.items() if x is not None})
+        if draw is not None and ability.gives != "boxes":
+            raise ValueError(f"--draw: {task} of {trained.model} gives no boxes")
+        several = image is not None and (Path(image).is_dir() or _is_corpus(image))
+        if several and (draw is not None or ability.gives == "image"):
+            raise ValueError(f"{'--draw' if draw else task} takes one image; {image} has several")
+        if ability.gives == "image" and out is None:
+            raise ValueError(f"{task} makes an image: say where to with --out FILE.png")
+        wanted = _wanted(image, text, "text" in ability.needs)
+        answers = _answers(
+            trained, task, islice(wanted, most), (question, text, box, language), beams, batch
+        )
+        if several:
+            _lines(answers, out)
+        else:
+            _one(*next(answers), out, draw)
+    except ValueError as error:
+        typer.secho(f"septet predict: {error}", fg="red", err=True)
+        raise typer.Exit(1) from error
+
+
+predict.command_class = _ListsTasks  # type: ignore[attr-defined]
+
+
+def _list(trained: Trained) -> None:
+    abilities = trained.task.abilities
+    if not abilities:
+        raise ValueError(f"{trained.model} answers nothing: septet predict has no task for it")
+    typer.echo(f"{trained.model} ({trained.preset}), {trained.path}:")
+    for name, ability in abilities.items():
+        parts = " ".join(_WORTH[part] for part in ability.needs)
+        may = "".join(f" [{_WORTH[part]}]" for part in ability.may)
+        makes = " --out FILE.png" if ability.gives == "image" else ""
+        typer.echo(f"\n{name}: {ability.meaning}")
+        typer.echo(f"  septet predict {trained.path} --task {name} {parts}{may}{makes}")
+
+
+def _ability(trained: Trained, task: str, given: set[str]) -> "Ability":
+    """What a task needs; all of it is given, and nothing else."""
+    abilities = trained.task.abilities
+    if task not in abilities:
+        have = ", ".join(abilities) or "none"
+        raise ValueError(f"{trained.model} has no task {task!r}; it has: {have}")
+    ability = abilities[task]
+    missing = [part for part in ability.needs if part not in given]
+    # The text of a corpus's samples may be the text that is asked for.
+    if missing and (missing != ["text"] or "image" not in given):
+        worth = " ".join(_WORTH[part] for part in missing)
+        raise ValueError(f"{task} of {trained.model} needs {worth}")
+    if odd := sorted(given - {*ability.needs, *ability.may}):
+        flags = ", ".join(f"--{part}" for part in odd)
+        raise ValueError(f"{task} of {trained.model} takes no {flags}")
+    return ability
+
+
+class _Wanted(NamedTuple):
+    """An image to ask about, or none."""
+
+    name: str
+    data: bytes | None
+    text: str | None = None
+
+
+def _is_corpus(path: str) -> bool:
+    return bool(path) and files.exists(files.join(path, MANIFEST))
+
+
+def _wanted(image: str | None, text: str | None, needs_text: bool) -> Iterator[_Wanted]:
+    """The images that are asked about: one, those of a folder, or those of a corpus, with the
+    samples' texts where the task needs one and none is given."""
+    if image is not None and _is_corpus(image):
+        return _of_corpus(image, text is None and needs_text)
+    if needs_text and text is None:
+        raise ValueError(f"the task needs {_WORTH['text']}, or a corpus whose samples have texts")
+    if image is None:
+        return iter([_Wanted("", None)])
+    path = Path(image)
+    if path.is_dir():
+        found = sorted(p for p in path.rglob("*") if p.suffix.lower() in IMAGES)
+        if not found:
+            raise ValueError(f"{image} has no image: files end in {', '.join(IMAGES)}")
+        return (_Wanted(str(p.relative_to(path)), p.read_bytes()) for p in found)
+    if not files.exists(image):
+        raise ValueError(f"--image {image}: there is no such file")
+    return iter([_Wanted(image, files.read_bytes(image))])
+
+
+def _of_corpus(path: str, texts: bool) -> Iterator[_Wanted]:
+    from septet.preprocess.columns.base import IMAGE
+    from septet.preprocess.shards.reader import Corpus
+
+    corpus, found = Corpus(path), 0
+    for index in range(len(corpus)):
+        sample = corpus[index]
+        data = next((sample[ext] for ext in IMAGE.split("|") if ext in sample), None)
+        text = sample.get("txt", b"").decode(errors="replace") if texts else None
+        if data is not None and text != "":
+            found += 1
+            yield _Wanted(corpus.key(index), data, text)
+    if not found:
+        raise ValueError(f"{path} has no sample with an image{' and a text' if texts else ''}")
+
+
+def _answers(
+    trained: Trained,
+    task: str,
+    wanted: Iterator[_Wanted],
+    given: tuple[str | None, str | None, str | None, str | None],
+    beams: int,
+    batch: int,
+) -> "Iterator[tuple[_Wanted, Asked | None, Answer | str]]":
+    """What the model says of each; of an image that cannot be used, why."""
+    import torch
+
+    from septet.trainers.inputs.images import decode
+    from septet.trainers.prediction import Asked
+
+    question, text, box, language = given
+    plain = Asked(None, question or "", text or "", None, language)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    module = trained.module().to(device).eval()
+    while part := list(islice(wanted, batch)):
+        ready: list[Asked | str] = []
+        for each in part:
+            try:
+                pixels = None if each.data is None else decode(each.data)
+                one = replace(plain, image=pixels, text=each.text or plain.text)
+                ready.append(replace(one, box=_box(box, one)) if box else one)
+            except ValueError as error:
+                ready.append(str(error))
+        asked = [each for each in ready if not isinstance(each, str)]
+        with torch.no_grad():
+            told = iter(trained.task.predict(module, task, asked, beams) if asked else ())
+        for each, found in zip(part, ready, strict=True):
+            yield (each, None, found) if isinstance(found, str) else (each, found, next(told))
+
+
+def _box(given: str, asked: "Asked") -> "Box":
+    """A box in pixels as shares of the image."""
+    assert asked.image is not None
+    height, width = asked.image.shape[:2]
+    try:
+        x0, y0, x1, y1 = (float(x) for x in given.split(","))
+    except ValueError:
+        raise ValueError(f"--box {given}: expected LEFT,TOP,RIGHT,BOTTOM in pixels") from None
+    if not (0 <= x0 < x1 <= width and 0 <= y0 < y1 <= height):
+        raise ValueError(f"--box {given} is not within the image of {width} x {height} pixels")
+    return x0 / width, y0 / height, x1 / width, y1 / height
+
+
+def _pixels(asked: "Asked", box: "Box") -> list[float]:
+    assert asked.image is not None
+    height, width = asked.image.shape[:2]
+    return [round(x * side, 1) for x, side in zip(box, (width, height) * 2, strict=True)]
+
+
+def _lines(
+    answers: "Iterator[tuple[_Wanted, Asked | None, Answer | str]]", out: Path | None
+) -> None:
+    """A JSON object a line: `image`, and `text`, `boxes` (pixels) and `score`, or `error`."""
+    failed = written = 0
+    with out.open("w", encoding="utf-8") if out else nullcontext(sys.stdout) as file:
+        for wanted, asked, answer in answers:
+            line: dict[str, Any] = {"image": wanted.name}
+            if isinstance(answer, str) or asked is None:
+                line["error"] = answer
+                failed += 1
+            else:
+                line |= _told(asked, answer)
+            file.write(json.dumps(line, ensure_ascii=False) + "\n")
+            written += 1
+    if out or failed:
+        bad = f", {failed} of them not answered" if failed else ""
+        typer.echo(f"{written} lines{f' in {out}' if out else ''}{bad}", err=True)
+
+
+def _told(asked: "Asked", answer: "Answer") -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    if asked.text:
+        found["asked"] = asked.text
+    if answer.text:
+        found["text"] = answer.text
+    if answer.boxes:
+        found["boxes"] = [
+            {"box": _pixels(asked, box), "label": label} for box, label in answer.boxes
+        ]
+    if answer.score is not None:
+        found["score"] = round(answer.score, 4)
+    return found
+
+
+def _one(
+    wanted: _Wanted,
+    asked: "Asked | None",
+    answer: "Answer | str",
+    out: Path | None,
+    draw: Path | None,
+) -> None:
+    """One answer for a person to read."""
+    if isinstance(answer, str) or asked is None:
+        raise ValueError(f"{wanted.name}: {answer}" if wanted.name else str(answer))
+    if answer.text or not (answer.boxes or answer.image is not None):
+        typer.echo(answer.text)
+    for box, label in answer.boxes:
+        typer.echo(f"{' '.join(f'{x:g}' for x in _pixels(asked, box))}  {label}".rstrip())
+    if answer.image is not None:
+        from PIL import Image
+
+        assert out is not None
+        Image.fromarray(answer.image).save(out)
+        typer.echo(f"written: {out}", err=True)
+    elif out is not None:
+        line = json.dumps({"image": wanted.name, **_told(asked, answer)}, ensure_ascii=False)
+        out.write_text(line + "\n", encoding="utf-8")
+    if draw is not None:
+        _draw(asked, answer.boxes, draw)
+        typer.echo(f"written: {draw}", err=True)
+
+
+def _draw(asked: "Asked", boxes: "Sequence[tuple[Box, str]]", to: Path) -> None:
+    """The image with boxes and their labels."""
+    from PIL import Image, ImageDraw, ImageFont
+
+    assert asked.image is not None
+    image = Image.fromarray(asked.image)
+    size = max(10, min(image.size) // 30)
+    pen, font = ImageDraw.Draw(image), ImageFont.load_default(size)
+    for i, (box, label) in enumerate(boxes):
+        colour = ("red", "lime", "deepskyblue", "yellow", "magenta", "orange")[i % 6]
+        x0, y0, x1, y1 = _pixels(asked, box)
+        pen.rectangle((x0, y0, x1, y1), outline=colour, width=max(1, size // 8))
+        if label:
+            pen.text((x0 + 2, max(0, y0 - size - 2)), label, fill=colour, font=font)
+    image.save(to)
