@@ -10,6 +10,7 @@ any store whose listings show what was written before. A lease ends when it is n
 
 import errno
 import json
+import math
 import os
 import random
 import secrets
@@ -123,7 +124,11 @@ def _leased(folder: str, alone: bool, busy: str) -> Iterator[None]:
         lease.remove()
         # Two that started at once may each have seen the other.
         if attempt == _TRIES - 1 or any(other["since"] < lease.began - 5 for other in others):
-            raise FolderBusyError(f"{busy} ({_who(others[0], folder)}): wait for it, or end it")
+            left = max(0, math.ceil(others[0]["until"] - time.time()))
+            raise FolderBusyError(
+                f"{busy} ({_who(others[0])}): wait for it, or end it. The file system "
+                f"has no locks: if that process was cut off, the folder is free in {left} s"
+            )
         time.sleep(random.uniform(0.1, 1.0))
     try:
         with lease.renewed():
@@ -242,6 +247,6 @@ def _ended(holder: dict[str, Any]) -> bool:
     return here and _started(int(holder["pid"])) != holder["started"]
 
 
-def _who(holder: dict[str, Any], folder: str) -> str:
+def _who(holder: dict[str, Any]) -> str:
     since = datetime.fromtimestamp(holder["since"], UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
     return f"process {holder['pid']} on {holder['name']}, since {since}"

@@ -5,6 +5,7 @@ from typer.testing import CliRunner
 from septet.preprocess.shards.reader import Corpus
 from septet.trainers.clip.presets import PRESETS
 from septet.trainers.commands.dryrun import activation_bytes, estimate
+from septet.trainers.engine.optim import MovingAverage, make_optimizer
 from septet.trainers.settings.overrides import override
 from tests.trainers.conftest import settings
 from tests.trainers.test_cli import APP
@@ -42,7 +43,7 @@ def test_checkpointing_and_smaller_micro_batches_keep_less():
 def test_figures_of_a_published_preset(scenes):
     preset = override(PRESETS["vit-b-32"], ["train.micro_batch=128", "train.shard=8"])
     corpora = {"pairs": [(Corpus(str(scenes)), 1.0)]}
-    needs = estimate(preset.task(), preset.train, corpora, 64)
+    needs = estimate(preset.task(), preset.train, preset.optimizer, corpora, 64)
     assert needs.parameters["all"] == 151_277_313
     assert needs.parameters["visual"] == 87_849_216
     assert needs.rows_per_rank == {"pairs": 512} and needs.micro_batches == {"pairs": 4}
@@ -57,7 +58,7 @@ def test_figures_of_a_published_preset(scenes):
     # An H100 at 40 % takes 989e12 * 0.4 / (4 * 14.8e9) pairs a second.
     assert needs.samples_per_second == pytest.approx(64 * 6700, rel=0.05)
     with pytest.raises(ValueError, match=r"train\.shard=8"):
-        estimate(preset.task(), preset.train, corpora, 12)
+        estimate(preset.task(), preset.train, preset.optimizer, corpora, 12)
 
 
 def test_dry_run_prints_and_trains_nothing(scenes, tmp_path):
@@ -95,7 +96,46 @@ def test_frozen_parameters_have_no_gradients_and_moments(scenes):
         module.visual.requires_grad_(False)
         return module
 
-    whole = estimate(task, preset.train, {}, 1)
+    whole = estimate(task, preset.train, preset.optimizer, {}, 1)
     task.build = frozen
-    part = estimate(task, preset.train, {}, 1)
+    part = estimate(task, preset.train, preset.optimizer, {}, 1)
     assert whole.state_bytes - part.state_bytes == 12 * whole.parameters["visual"]
+
+
+@pytest.mark.parametrize("kind", ["adamw", "adafactor"])
+@pytest.mark.parametrize("ema", ["null", "0.9"])
+def test_the_state_is_that_of_a_real_update(kind, ema):
+    """With a frozen tower: bytes of parameters, gradients, average and optimizer after a step."""
+    preset = settings(f"optimizer.kind={kind}", f"train.ema={ema}")
+    task = preset.task()
+    build = task.build
+
+    def frozen():
+        module = build()
+        module.visual.requires_grad_(False)
+        return module
+
+    task.build = frozen
+    module = task.build()
+    optimizer = make_optimizer(module, task, preset.optimizer)
+    trained = [p for p in module.parameters() if p.requires_grad]
+    for p in trained:
+        p.grad = torch.ones_like(p)
+    optimizer.step()
+    tensors = [*module.parameters(), *(p.grad for p in trained)]
+    if ema != "null":
+        tensors += MovingAverage(module, 0.9).mean.values()
+    for state in optimizer.state.values():
+        tensors += [x for name, x in state.items() if name != "step"]
+    expected = sum(x.numel() * x.itemsize for x in tensors)
+    assert estimate(task, preset.train, preset.optimizer, {}, 1).state_bytes == expected
+
+
+def test_a_mean_of_columns_lies_whole_on_each_rank():
+    preset = settings("optimizer.kind=adafactor", "train.shard=2")
+    alone = override(preset, ["train.shard=1"])
+    parts = [estimate(p.task(), p.train, p.optimizer, {}, 2).state_bytes for p in (alone, preset)]
+    with torch.device("meta"):
+        named = preset.task().build().parameters()
+        columns = 4 * sum(p.shape[1] for p in named if p.ndim == 2)
+    assert parts[1] == pytest.approx((parts[0] - columns) / 2 + columns, abs=4)

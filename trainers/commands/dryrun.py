@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from septet.preprocess.shards.reader import Corpus
 from septet.schemas.versioned import ManifestError
-from septet.trainers.engine.config import TrainSettings
+from septet.trainers.engine.adafactor import empty_state
+from septet.trainers.engine.config import OptimizerSettings, TrainSettings
 from septet.trainers.engine.metrics import DENSE_BF16_PEAK, forward_flops
 from septet.trainers.engine.parallel import checkpoint_blocks
 from septet.trainers.loader.members import Members
@@ -40,8 +41,8 @@ class Estimate:
     """By stream."""
     micro_batches: dict[str, int]
     state_bytes: int
-    """On each rank: fp32 weights and their moving average; of those that are trained gradients and
-    two moments, too."""
+    """On each rank: fp32 weights; of those that are trained also their moving average, gradients
+    and what the optimizer keeps (AdamW two moments, Adafactor means of rows and columns)."""
     cast_bytes: int
     """On each rank: bf16 copies of parameters while they are used: all without sharding, with it
     those of two blocks and of what is in none."""
@@ -89,6 +90,7 @@ def activation_bytes(task: Task, train: TrainSettings, stream: str, rows: int) -
 def estimate(
     task: Task,
     train: TrainSettings,
+    optimizer: OptimizerSettings,
     corpora: Mapping[str, Sequence[tuple[Corpus, float]]],
     ranks: int,
 ) -> Estimate:
@@ -125,8 +127,6 @@ def estimate(
         total += times * passes * forward[stream] * count
         kept = max(kept, activation_bytes(task, train, stream, micro))
     step = total // len(plans)
-    trained = sum(p.numel() for p in module.parameters() if p.requires_grad)
-    copies = (2 if train.ema else 1) * parameters["all"] + 3 * trained
     step_rows = sum(times * count for (_, count), times in subs.items()) / len(plans)
     rate = DENSE_BF16_PEAK[ASSUMED_DEVICE] * ASSUMED_MFU * ranks / (step / step_rows)
     read, unread = None, "give a corpus to know"
@@ -144,7 +144,7 @@ def estimate(
         step_flops=step,
         rows_per_rank=rows,
         micro_batches=micros,
-        state_bytes=4 * copies // train.shard,
+        state_bytes=_state_bytes(module, train, optimizer),
         cast_bytes=_cast_bytes(task, module, train),
         activation_bytes=kept,
         logit_bytes=4 * 4 * (largest // ranks) * largest,
@@ -153,6 +153,22 @@ def estimate(
         bytes_per_second=read,
         unread=unread,
     )
+
+
+def _state_bytes(module: nn.Module, train: TrainSettings, optimizer: OptimizerSettings) -> int:
+    """What lies on a rank between steps, fp32; means of a matrix's columns lie whole on each."""
+    sharded = whole = 0
+    for p in module.parameters():
+        sharded += p.numel()
+        if p.requires_grad:
+            sharded += (2 if train.ema else 1) * p.numel()
+            kept = empty_state(p) if optimizer.kind == "adafactor" else {"first": p, "second": p}
+            for name, x in kept.items():
+                if name == "column" and p.ndim == 2:
+                    whole += x.numel()
+                elif name != "step":
+                    sharded += x.numel()
+    return 4 * sharded // train.shard + 4 * whole
 
 
 def _sample_bytes(task: Task, stream: str, parts: Sequence[tuple[Corpus, float]]) -> float:
@@ -193,7 +209,7 @@ def show(needs: Estimate, train: TrainSettings, ranks: int, card: float, console
     gib = 2**30
     table.add_row("memory of a rank", "")
     for name, size in (
-        ("weights, gradients, moments", needs.state_bytes),
+        ("weights, gradients, optimizer's state", needs.state_bytes),
         ("copies of weights in use", needs.cast_bytes),
         (f"kept for backward ({train.precision})", needs.activation_bytes),
         ("scores of rows against all rows", needs.logit_bytes),

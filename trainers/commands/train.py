@@ -189,7 +189,7 @@ def train_model(
 
         from septet.trainers.commands.dryrun import estimate, show
 
-        needs = estimate(task, settings.train, streams, devices[0])
+        needs = estimate(task, settings.train, settings.optimizer, streams, devices[0])
         show(needs, settings.train, *devices, Console(soft_wrap=True))
         return 0
     folder = out or f"runs/{model}-{preset}"

@@ -104,7 +104,13 @@ def test_dry_run_counts_what_is_read(corpora):
     # Both columns, and captions of about 45 bytes; no picture.
     assert members.bytes_per_sample() == pytest.approx(size / 1500 + 45, abs=5)
     preset_ = PRESETS["base"].model_copy(update={"model": preset().model})
-    needs = estimate(preset_.task(), preset_.train, {"pairs": [(Corpus(str(corpora[0])), 1.0)]}, 8)
+    needs = estimate(
+        preset_.task(),
+        preset_.train,
+        preset_.optimizer,
+        {"pairs": [(Corpus(str(corpora[0])), 1.0)]},
+        8,
+    )
     assert needs.bytes_per_second / needs.samples_per_second == pytest.approx(
         members.bytes_per_sample()
     )
