@@ -52,8 +52,9 @@ learn: setup  ## Whole runs of debug presets, held to bounds; minutes each, resu
 bench: setup  ## Quick form of the benchmarks
 	$(BIN)/python -m benchmarks.read --quick
 
-mutants: setup  ## Small changes of the data code: which do the tests of their room not notice?
-	$(BIN)/python -m benchmarks.mutants --jobs 2
+mutants: setup  ## Small changes of the code: which do the tests of their room not notice?
+	$(ENV) $(BIN)/python -m benchmarks.mutants data --sample 320 --jobs 2
+	$(ENV) $(BIN)/python -m benchmarks.mutants trainers --sample 210 --jobs 2
 
 spark-parts:  ## Copy Spark and Beam's job server into .cache (needs Java and Maven)
 	infra/spark/parts.sh
@@ -71,7 +72,8 @@ LOWEST := .venv/lowest/bin/python
 lowest: setup  ## Install the lowest versions that pyproject.toml allows, and run some tests on them
 	$(BIN)/uv venv --quiet --clear --python $(BIN)/python .venv/lowest
 	$(BIN)/uv pip install --quiet --python $(LOWEST) --resolution lowest-direct . \
-	  pytest==8.3 hypothesis==6.130 pytest-xdist==3.6.1 cryptography==44 warcio==1.8 webdataset==1.0
+	  'pytest>=8.3' 'hypothesis>=6.130' 'pytest-xdist>=3.6' 'cryptography>=44' 'warcio>=1.8' \
+	  'webdataset>=1.0' 'fastwarc>=2.0.1'
 	$(ENV) PYTHONPATH=. $(LOWEST) -m pytest -m "not slow" tests/schemas tests/preprocess/http \
 	  tests/preprocess/html tests/preprocess/warc tests/preprocess/lists tests/preprocess/images \
 	  tests/preprocess/text tests/pipelines/sources tests/pipelines/runners/test_local.py \

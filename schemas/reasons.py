@@ -46,8 +46,8 @@ REASONS: dict[str, Reason] = {
     # -- source: inputs, records, rows
     **_of(
         "input", "source",
-        input_broken="the rest of an input cannot be read (`on_broken_input: reject`); value: "
-        "where it stopped and the reader's message",
+        input_broken="the rest of an input, or a row of a damaged row group of Parquet, cannot be "
+        "read (`on_broken_input: reject`); value: where it stopped and the reader's message",
         warc_truncated="an archive or a record ends early; value: the offset, or the bytes found "
         "and expected",
         warc_broken="a record, or what follows an offset, cannot be read; value: the offset and "
@@ -126,7 +126,7 @@ REASONS: dict[str, Reason] = {
         "network", "fetch",
         url="the URL or a redirect's target is no valid URL; value: what is wrong with it",
         tls="the TLS handshake or the certificate's check failed; value: what failed",
-        protocol="the answer is not HTTP; value: the parser's complaint",
+        protocol="the answer is not HTTP; value: what is wrong with it",
         http_status="the final status is not 200 (408, 425, 429 and 5xx count as passing); value: "
         "the status",
         redirects="more redirects than the recipe allows; value: the limit",

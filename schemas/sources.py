@@ -20,7 +20,7 @@ class SourceSettings(BaseModel):
         default="stop",
         description="What happens when an input cannot be read to its end: `stop` ends the build "
         "and names the input and the place; `reject` keeps what came before and writes one reject "
-        "row (`input_broken`).",
+        "row (`input_broken`); of Parquet, one for each row of a damaged row group.",
     )
 
 

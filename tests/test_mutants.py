@@ -2,7 +2,11 @@
 
 from pathlib import Path
 
-from benchmarks.mutants import OUTSIDE, ROOTS, find_tests, mutants_of, mutated
+import pytest
+
+from benchmarks.mutants.__main__ import draw
+from benchmarks.mutants.changes import changed, changes_of
+from benchmarks.mutants.rooms import ROOTS, find_files, find_tests
 
 CODE = '''"""Text."""
 def f(a: "list[int]" = [1], *, b: int = -2) -> bool:
@@ -16,7 +20,7 @@ def f(a: "list[int]" = [1], *, b: int = -2) -> bool:
 def test_each_change_is_made_once_and_no_annotation_is_touched(tmp_path: Path) -> None:
     path = tmp_path / "x.py"
     path.write_text(CODE)
-    found = [(m.kind, m.before, m.after) for m in mutants_of(str(path))]
+    found = [(m.kind, m.before, m.after) for m in changes_of(str(path))]
     for wanted in (
         ("comparison turned", "a < 3", "a <= 3"),
         ("comparison turned", "a == 5", "a != 5"),
@@ -32,12 +36,31 @@ def test_each_change_is_made_once_and_no_annotation_is_touched(tmp_path: Path) -
     ):  # fmt: skip
         assert found.count(wanted) == 1, wanted
     assert sorted(before for kind, before, _ in found if kind == "number + 1") == list("1234567")
-    texts = {mutated(m) for m in mutants_of(str(path))}
+    texts = {changed(m) for m in changes_of(str(path))}
     assert len(texts) == len(found)
     for text in texts:
         compile(text, "x.py", "exec")
 
 
-def test_every_file_has_tests() -> None:
-    paths = [str(path) for root in ROOTS for path in sorted(Path(root).rglob("*.py"))]
-    assert [path for path in paths if not path.startswith(OUTSIDE) and not find_tests(path)] == []
+def test_a_sample_stays_the_same_where_the_code_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    code = "".join(f"def f{i}(a):\n    return a + {i} < 3\n\n\n" for i in range(20))
+    Path("x.py").write_text(code)
+    before = draw(["x.py"], 11, 99)
+    assert len(before) == 20 * 4
+    assert draw(["x.py"], 11, 10) == before[:10] != draw(["x.py"], 12, 10)
+    Path("x.py").write_text("# Two lines\n# more.\n" + code.replace("a + 3 <", "a - 3 <"))
+    after = draw(["x.py"], 11, 99)
+    same = {change.key for change in before} & {change.key for change in after}
+    assert {change.line for change in before if change.key not in same} == {14}
+    assert {change.line for change in after if change.key not in same} == {16}
+    was, is_ = ([(c.key, c.line) for c in of if c.key in same] for of in (before, after))
+    assert is_ == [(key, line + 2) for key, line in was]
+
+
+@pytest.mark.parametrize("what", ROOTS)
+def test_every_file_has_tests(what: str) -> None:
+    assert [root for root in ROOTS[what] if not Path(root).exists()] == []
+    assert [path for path in find_files(what, []) if not find_tests(path)] == []

@@ -16,7 +16,7 @@ from septet.pipelines.sources.base import (
     Pair,
     Source,
 )
-from septet.pipelines.sources.cuts import cut_lines, cut_quoted_lines, cut_rows
+from septet.pipelines.sources.cuts import cut_csv, cut_lines, cut_rows
 from septet.pipelines.sources.paths import folder_label, locate, name_within
 from septet.pipelines.sources.values import as_annotations, as_captions, as_json, as_text, scrub
 from septet.preprocess import files
@@ -40,8 +40,8 @@ class UrlList(Source):
     def describe(self, path: str, size: int) -> Facts:
         """Columns and slices of a list.
 
-        Parquet is cut by rows, JSON lines and TSV at line ends, CSV at line ends outside
-        quotes; what is compressed as a whole, and arrays of JSON, are one slice.
+        Parquet is cut by rows, JSON lines and TSV at line ends, CSV at the ends of rows; what is
+        compressed as a whole, and arrays of JSON, are one slice.
         """
         try:
             kind = kind_of(path)
@@ -75,7 +75,11 @@ class UrlList(Source):
                 columns, end = columns_of(settings), None if source.slices == 1 else stop
                 for row in read_rows(file, kind, columns, start, end):
                     counts["rows"] += 1
-                    if row.error:
+                    if row.lost and settings.on_broken_input == "stop":
+                        raise InputError(str(row.error))
+                    if row.lost:
+                        yield Rejected("input_broken", row.error)
+                    elif row.error:
                         yield Rejected("list_row", row.error + counted_from)
                     else:
                         yield row.values
@@ -116,7 +120,7 @@ def _cut(file: BinaryIO, kind: Kind, size: int) -> Sequence[tuple[int, int]]:
         return cut_rows(pq.ParquetFile(file).metadata)
     if is_whole(file, kind):
         return [(0, size)]
-    return cut_quoted_lines(file, size) if kind == "csv" else cut_lines(file, size)
+    return cut_csv(file, size) if kind == "csv" else cut_lines(file, size)
 
 
 def columns_of(settings: ListSource) -> list[str]:

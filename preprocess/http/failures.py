@@ -67,9 +67,18 @@ def explain(error: aiohttp.ClientError) -> FetchError:
         case aiohttp.ClientPayloadError():
             return FetchError("truncated")
         case aiohttp.ClientResponseError():
-            return FetchError("protocol", re.split(r"[:\n]", error.message.strip())[0][:100])
+            return FetchError("protocol", _protocol(error.message.strip()))
         case _:
             return FetchError("protocol", type(error).__name__)
+
+
+def _protocol(complaint: str) -> str:
+    """What is wrong with an answer; the parser's words differ between versions of aiohttp."""
+    if "Expected HTTP/" in complaint:
+        return "the first line is no status line"
+    if complaint.startswith("Got more than"):
+        return "a header is too long"
+    return re.split(r"[:\n]", complaint)[0][:100]
 
 
 def _tls(error: Exception) -> str:

@@ -55,6 +55,18 @@ def read_rows(lines: Lines, kind: str, names: list[str], columns: list[str]) -> 
         yield Row(number, values, f"line {number}: {error}" if error else None)
 
 
+def row_ends(lines: Lines) -> Iterator[int]:
+    """The bytes behind the rows of CSV, as `read_rows` reads them: where it can begin, too.
+
+    Raises:
+        ListError: there is no header, or the list cannot be read on.
+    """
+    names = column_names(lines, "csv")
+    for _ in _cells(lines, "csv", len(names)):
+        if lines.place is not None:
+            yield lines.place
+
+
 def _cells(lines: Lines, kind: str, expected: int) -> Iterator[tuple[list[str], str | None]]:
     """The cells of each row that is not blank, or what is wrong with it; when a row is given,
     `lines.row` holds its lines."""

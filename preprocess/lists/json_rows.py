@@ -140,6 +140,10 @@ def _array(text: io.BufferedReader) -> Iterator[tuple[Any, str | None, int]]:
         if len(buffer) - begin > MAX_ROW_BYTES:
             raise ListError(f"row {number + 1} has more than {MAX_ROW_BYTES} characters")
     if depth:
+        value, _ = _parse(buffer[begin:])
+        if depth == 1 and isinstance(value, dict):  # whole, although nothing follows
+            number += 1
+            yield value, None, number
         raise ListError(f"the array is not closed behind row {number}: the file is cut short")
 
 

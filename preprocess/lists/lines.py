@@ -140,6 +140,7 @@ class Lines:
         self._file = file
         self._ahead: list[str] = []
         self._bytes = 0
+        self._read_to = 0
         self.number = 0
         self.row: list[str] = []
 
@@ -162,14 +163,21 @@ class Lines:
             line = self._file.readline(MAX_ROW_BYTES + 1)
             rest = line
             while len(rest) > MAX_ROW_BYTES and not rest.endswith(b"\n"):
+                self._read_to += len(rest)
                 rest = self._file.readline(MAX_ROW_BYTES + 1)
         except OSError as error:
             raise ListError(f"cannot be read behind line {self.number}: {error}") from error
         if not line:
             raise StopIteration
+        self._read_to += len(rest)
         if self.number == 0:
             line = line.removeprefix(b"\xef\xbb\xbf")
         return line.decode("utf-8", "surrogateescape")
+
+    @property
+    def place(self) -> int | None:
+        """The byte behind the line that was read last; None while lines are read again."""
+        return None if self._ahead else self._read_to
 
     def back(self) -> None:
         """Put all lines of `row` but the first back, to be read again."""
@@ -182,12 +190,14 @@ class Row:
     """A row of a list: its values by column, or what is wrong with it.
 
     `number` is that of its first line (from 1; of a part, counted from the part's start), or that
-    of the row in Parquet and in a JSON array (from 1).
+    of the row in Parquet and in a JSON array (from 1). `lost` is a row that was not read because
+    the file is damaged where it lies.
     """
 
     number: int
     values: dict[str, Any]
     error: str | None = None
+    lost: bool = False
 
 
 def find_columns(names: list[str], columns: list[str]) -> list[int]:

@@ -25,10 +25,11 @@ def column_names(file: BinaryIO) -> list[str]:
 def read_rows(
     file: BinaryIO, columns: list[str], start: int = 0, stop: int | None = None
 ) -> Iterator[Row]:
-    """The rows [start, stop) of a file, with their numbers in it, from 1.
+    """The rows [start, stop) of a file, with their numbers in it, from 1. Those of a damaged row
+    group that cannot be read are lost rows; reading goes on with the next group.
 
     Raises:
-        ListError: a column is not there, or the list cannot be read on.
+        ListError: no Parquet file, or a column is not there.
     """
     parquet = _open(file)
     find_columns(list(parquet.schema_arrow.names), columns)
@@ -52,9 +53,9 @@ def read_rows(
                 if at >= stop:
                     break
         except (pa.ArrowException, OSError) as error:
-            raise ListError(
-                f"row group {group} cannot be read behind row {number}: {error}"
-            ) from error
+            message = f"row group {group} cannot be read behind row {number}: {error}"
+            lost = range(number + 1, min(stop, end) + 1)
+            yield from (Row(number, {}, message, lost=True) for number in lost)
 
 
 def _open(file: BinaryIO) -> pq.ParquetFile:

@@ -18,6 +18,7 @@ from septet.preprocess.locks import FolderBusyError, locked
 from septet.preprocess.shards.reader import Corpus
 from septet.schemas.layout import STATISTICS
 from tests.corpora import digests, rows, run_build, write_site
+from tests.kills import run_killed_build
 
 
 @pytest.fixture(scope="module")
@@ -155,7 +156,7 @@ def test_killed_at_any_moment_and_resumed(
     # Children need not import pytest, which their parent's main module would make them do.
     monkeypatch.delattr(sys.modules["__main__"], "__file__", raising=False)
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["tests.corpora", "septet.pipelines.report.page"])
+    context.set_forkserver_preload(["tests.kills"])  # with all that workers import
     rng = random.Random(workers)
 
     def start(corpus: Path) -> multiprocessing.Process:
@@ -184,6 +185,31 @@ def test_killed_at_any_moment_and_resumed(
         assert child.exitcode == 0
         assert digests(corpus) == digests(built)
         assert not list(corpus.rglob(f"*{TEMPORARY_SUFFIX}"))
+
+
+def test_killed_in_the_first_and_last_moment_of_each_pass(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = write_site(tmp_path / "site", parts=2, pages=4, pictures=3)
+    run_build(recipe, tmp_path / "whole")
+    monkeypatch.delattr(sys.modules["__main__"], "__file__", raising=False)
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["tests.kills"])  # with all that workers import
+    corpus, log = tmp_path / "corpus", tmp_path / "kills"
+    codes = []
+    while not codes or codes[-1] == -signal.SIGKILL:
+        child = context.Process(target=run_killed_build, args=(recipe, corpus, 2, log))
+        child.start()
+        child.join()
+        codes.append(child.exitcode)
+    assert codes[-1] == 0
+    passes = ["source", "filter", "dedup: survey", "dedup: plan", "fetch: missing", "fetch",
+              "fetch: located", "curate", "write", "report", "rejects"]  # fmt: skip
+    moments = [f"{name}: {moment}" for name in passes for moment in ("first", "last")]
+    assert log.read_text().splitlines() == moments
+    assert len(codes) - 1 >= len(passes)
+    assert digests(corpus) == digests(tmp_path / "whole")
+    assert not list(corpus.rglob(f"*{TEMPORARY_SUFFIX}"))
 
 
 @pytest.mark.parametrize("name", ["a::b [1] 100% #1=@?*", "~x"])

@@ -17,7 +17,6 @@ import webdataset as wds
 
 from septet.pipelines.cli import main
 from septet.preprocess.shards.reader import Corpus
-from septet.schemas.recipe_reference import reference
 from tests.corpora import run_build, write_site
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -230,10 +229,6 @@ def test_plain_tar_lists_the_layout(built: Path) -> None:
         ["jpg", "txt", "json"],
         ["png", "txt", "json"],
     )
-
-
-def test_the_recipe_reference_is_current() -> None:
-    assert (ROOT / "docs/recipe.md").read_text() == reference() + "\n"
 
 
 def test_the_base_install_never_imports_torch() -> None:

@@ -263,6 +263,39 @@ def test_a_killed_task_asks_only_for_the_rest(
     assert not list(corpus.rglob("*.septet-tmp"))
 
 
+def test_a_project_moved_in_the_middle_of_a_build_is_built_on(
+    server: HostileServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there, here = tmp_path / "disk1/project", tmp_path / "disk2/project"
+    there.mkdir(parents=True)
+    here.parent.mkdir()
+    write_list(there / "a.jsonl", server, range(40))
+    recipe = write_recipe(there, server, fetch="concurrency: 2, per_host: 2")
+    run_build(recipe, tmp_path / "whole")
+    assert asked(server) == 40
+    server.pause = 0.02
+    monkeypatch.setattr("septet.pipelines.store.writer._IMAGES_A_BLOCK", 10)
+    context = multiprocessing.get_context("fork")
+    child = context.Process(target=run_build, args=(recipe, there / "corpus"))
+    child.start()
+    while len(list(there.glob("corpus/store/*/*/*.parquet"))) < 2:
+        time.sleep(0.005)
+    os.kill(child.pid or 0, signal.SIGKILL)
+    child.join()
+    first = server.hits.copy()
+    assert 20 <= asked(server) < 40
+    stored = {p: p.stat().st_mtime_ns for p in there.rglob("*.parquet") if "known" not in p.name}
+    there.rename(here)
+    assert run_build(here / "recipe.yaml", here / "corpus").manifest.samples == 40
+    again = first & server.hits
+    assert asked(server) == 20 and again.total() <= first.total() - 20, "asked twice"
+    assert digests(here / "corpus") == digests(tmp_path / "whole")
+    for path, time_ns in stored.items():
+        moved = here / path.relative_to(there)
+        assert not moved.exists() or moved.stat().st_mtime_ns == time_ns, moved
+    assert not any(str(there).encode() in p.read_bytes() for p in here.rglob("*") if p.is_file())
+
+
 def test_one_task_asks_a_domain(tmp_path: Path) -> None:
     urls = [f"http://img{n % 5}.one.org/{n}.jpg" for n in range(2500)]
     urls += [f"http://site{n}.org/{k}.jpg" for n in range(300) for k in range(3)]

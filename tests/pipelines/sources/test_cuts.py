@@ -8,28 +8,53 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from septet.pipelines.sources import cuts
+from septet.preprocess.lists.rows import read_rows
 
 CELLS = st.text(alphabet='ab,"\n\r é', max_size=8)
+HEADER = b"url,caption\n"
 
 
-@given(st.lists(st.tuples(CELLS, CELLS), max_size=30), st.integers(1, 60), st.integers(1, 9))
-def test_csv_read_slice_by_slice_is_the_csv(
-    rows: list[tuple[str, str]], every: int, block: int
-) -> None:
+def written(rows: list[tuple[str, str]]) -> bytes:
     text = io.StringIO(newline="")
     csv.writer(text, lineterminator="\n").writerows(rows)
-    data = text.getvalue().encode()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(cuts, "_BLOCK", block)
-        parts = cuts.cut_quoted_lines(io.BytesIO(data), len(data), every)
+    return text.getvalue().encode()
+
+
+LINES = st.one_of(
+    st.tuples(CELLS, CELLS).map(lambda row: written([row])),  # as they should be
+    st.text(alphabet='ab,"\n', max_size=9).map(lambda text: text.encode() + b"\n"),  # any
+    st.sampled_from([b'u,5" and 6"\n', b'u,"open\n', b'u,"a\nb",c\n', b"u,a\n", b'u",a\n', b'u,"a" b\n']),
+)  # fmt: skip
+
+
+def rows_of(data: bytes, parts: list[tuple[int, int]]) -> list[tuple[dict, bool]]:
+    """The rows of all parts, and whether each is lost."""
+    return [
+        (row.values, row.error is None)
+        for a, b in parts
+        for row in read_rows(io.BytesIO(data), "csv", ["url", "caption"], a, b)
+    ]
+
+
+@given(st.lists(LINES, max_size=20), st.integers(1, 60))
+def test_csv_read_slice_by_slice_is_the_csv(lines: list[bytes], every: int) -> None:
+    data = HEADER + b"".join(lines)
+    parts = cuts.cut_csv(io.BytesIO(data), len(data), every)
     assert b"".join(data[a:b] for a, b in parts) == data and parts[0][0] == 0
     assert all(b - a >= every for a, b in parts[:-1])
-    read = [
-        tuple(row)
-        for a, b in parts
-        for row in csv.reader(io.StringIO(data[a:b].decode(), newline=""))
-    ]
-    assert read == [tuple(row) for row in csv.reader(io.StringIO(text.getvalue(), newline=""))]
+    assert rows_of(data, parts) == rows_of(data, [(0, len(data))])
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [b'u,"a, ""b"""\nu,""\n', b'u,"two\nlines"\n', b'u,5" and\n"u",6"\n', b'u,"a" b\n', b'u,"open\nu,a\n'],
+)  # fmt: skip
+def test_csv_is_cut_whatever_its_quotes(rows: bytes) -> None:
+    data = HEADER + b"u,a\n" * 9 + rows + b'u,"b\nc"\n' + b"u,d\n" * 30
+    parts = cuts.cut_csv(io.BytesIO(data), len(data), 20)
+    read = rows_of(data, parts)
+    assert len(parts) >= 7 and read == rows_of(data, [(0, len(data))])
+    assert [row["caption"] for row, good in read if good][-31:] == ["b\nc", *["d"] * 30]
 
 
 @given(st.binary(max_size=200), st.integers(1, 60))

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from septet.pipelines.sources import cuts
-from septet.pipelines.sources.base import Found, ImageLocation, Input, InputError, Pair
+from septet.pipelines.sources.base import Facts, Found, ImageLocation, Input, InputError, Pair
 from septet.pipelines.sources.lists import UrlList
 from septet.pipelines.stages.source import read_slice
 from septet.schemas.reasons import Rejected
@@ -23,11 +23,16 @@ def settings_of(**changes: Any) -> ListSource:
 
 
 def found_in(path: Path, settings: ListSource | None = None) -> list[Found]:
-    """All that a list holds, read slice by slice."""
+    """All that a list holds, read slice by slice; one that cannot be described, as a whole."""
     settings = settings or settings_of()
     size = path.stat().st_size
-    facts = UrlList().describe(str(path), size)
-    UrlList().check(settings, path.name, facts)
+    try:
+        facts = UrlList().describe(str(path), size)
+        UrlList().check(settings, path.name, facts)
+    except InputError:
+        if settings.on_broken_input == "stop":
+            raise
+        facts = Facts([(0, size)])
     return [
         found
         for number, part in enumerate(facts.slices)
@@ -210,7 +215,7 @@ def test_slices_together_are_the_list(
     rows = [{"url": f"http://e.org/{i}", "caption": f"caption {i}{mark * (i % 3)}"} for i in range(40)]  # fmt: skip
     write_list(tmp_path / name, rows)
     monkeypatch.setattr(cuts, "SLICE_BYTES", every)
-    for cut in (cuts.cut_lines, cuts.cut_quoted_lines):
+    for cut in (cuts.cut_lines, cuts.cut_csv):
         monkeypatch.setattr(cut, "__defaults__", (every,))
     monkeypatch.setattr(cuts, "_BLOCK", 64)
     facts = UrlList().describe(str(tmp_path / name), (tmp_path / name).stat().st_size)
@@ -223,11 +228,34 @@ def test_slices_together_are_the_list(
     assert len(found) == len(rows)
 
 
-def test_csv_with_an_unclosed_quote_is_not_cut(tmp_path: Path) -> None:
-    path = tmp_path / "a.csv"
-    path.write_text('url,caption\n' + f'{URL},a cat\n' * 20 + f'{URL},"a dog\n' + f'{URL},a cat\n' * 20)  # fmt: skip
-    with path.open("rb") as file:
-        assert cuts.cut_quoted_lines(file, path.stat().st_size, 50) == [(0, path.stat().st_size)]
+def test_a_damaged_row_group_costs_its_rows(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    rows = [{"url": f"http://e.org/{i}", "caption": f"A caption {i}"} for i in range(20)]
+    pq.write_table(pa.Table.from_pylist(rows), path, row_group_size=5)
+    data = bytearray(path.read_bytes())
+    at = pq.ParquetFile(path).metadata.row_group(2).column(0)
+    start = at.dictionary_page_offset or at.data_page_offset
+    data[start : start + 40] = b"\xff" * 40
+    path.write_bytes(data)
+    with pytest.raises(InputError, match="stopped after row 10: row group 2 cannot be read"):
+        found_in(path)
+    found = found_in(path, settings_of(on_broken_input="reject"))
+    assert [one.image_url for one in found if isinstance(one, Pair)] == [
+        f"http://e.org/{i}" for i in (*range(10), *range(15, 20))
+    ]
+    lost = [one for one in found if isinstance(one, Rejected)]
+    assert [one.reason for one in lost] == ["input_broken"] * 5
+    assert "row group 2" in str(lost[0].value)
+
+
+def test_an_array_that_is_not_closed_gives_its_whole_rows(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps([{"url": URL, "caption": f"a cat {i}"} for i in range(3)])[:-1])
+    with pytest.raises(InputError, match="not closed behind row 3: the file is cut short"):
+        found_in(path)
+    *pairs, lost = found_in(path, settings_of(on_broken_input="reject"))
+    assert [one.caption for one in pairs if isinstance(one, Pair)] == ["a cat 0", "a cat 1", "a cat 2"]  # fmt: skip
+    assert isinstance(lost, Rejected) and lost.reason == "input_broken"
 
 
 @pytest.mark.parametrize(

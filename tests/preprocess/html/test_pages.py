@@ -180,6 +180,23 @@ def test_the_nearest_figure_with_a_caption_counts() -> None:
     assert [pair[1] for pair in pairs(html)] == ["Outer", "Inner"]
 
 
+@pytest.mark.parametrize(("levels", "found"), [(39, 1), (40, 0)])
+def test_a_figure_is_looked_for_so_far_up(levels: int, found: int) -> None:
+    deep = "<div>" * levels + "<img src=a.png>" + "</div>" * levels
+    assert len(pairs(f"<figure>{deep}<figcaption>A cat</figcaption></figure>")) == found
+
+
+def test_bounds_of_what_a_page_may_say() -> None:
+    html = f"""<meta name="{"b" * 40}" content="noai"><meta name="{"c" * 41}" content="noai">
+               <meta name="robots" content="{"x" * 400}"><meta name="author" content="Noah">
+               <img srcset="{"a.png, " * 14_285}" alt="A cat"><img srcset="b.png" alt="A dog">"""
+    page = parse_page(html.encode(), URL, "utf-8", PLACES)
+    assert page.robots == ["b" * 40 + ": noai", "x" * 300]
+    assert [pair.caption for pair in page.pairs] == ["A cat", "A dog"]
+    longer = html.replace("a.png, ", "aa.png, ", 10)
+    assert [p.caption for p in parse_page(longer.encode(), URL, "utf-8", PLACES).pairs] == ["A dog"]
+
+
 def test_opt_outs_of_a_page() -> None:
     html = """<meta name="Robots" content="noindex, follow"><meta name=septet content=noai>
               <meta name=description content="a page"><meta name=tdm-reservation content=1>
@@ -229,6 +246,7 @@ def test_time_grows_with_the_page_and_not_with_its_square(name: str) -> None:
         b"<div>" * 60_000 + b"<img src=a.png alt='A cat'>",
         b"<img " + b" ".join(b"a%d=1" % i for i in range(60_000)) + b" src=a.png alt='A cat'>",
     ],
+    ids=["deep", "attributes"],
 )
 def test_a_page_that_takes_the_parser_too_long_is_stopped(body: bytes, monkeypatch) -> None:
     monkeypatch.setattr(pages, "_READER", BoundedCall(READER, 1.0, 2**31))

@@ -128,6 +128,7 @@ def test_labels_that_are_no_coding():
 
 def test_a_list_of_codings_without_end_is_refused():
     assert refused(decode, ", ".join(["gzip"] * 9), b"")[0] == "encoding"
+    assert refused(decode, "x" * 50, b"") == ("encoding", "x" * 40)
 
 
 @pytest.mark.parametrize("name", ["gzip", "zstd"])

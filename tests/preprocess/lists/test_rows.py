@@ -157,8 +157,13 @@ def test_arrays_of_all_sizes(monkeypatch: pytest.MonkeyPatch) -> None:
         assert [row.values for row in read(data, "json")] == rows
     assert read(b"[]", "json") == read(b" [ ] ", "json") == []
     assert [row.error is None for row in read(b'[{}, , "x"]', "json")] == [True, False, False]
-    with pytest.raises(ListError, match="not closed behind row 39"):
-        read(data[:-3], "json")
+    last = len(json.dumps(rows[-1]))
+    for cut, whole in ((1, 40), (2, 39), (3, 39), (last + 3, 39), (last + 4, 38)):
+        found = []
+        with pytest.raises(ListError, match=f"not closed behind row {whole}: "):
+            for row in read_rows(io.BytesIO(data[:-cut]), "json", COLUMNS):
+                found.append(row.values)
+        assert found == rows[:whole]
 
 
 def test_a_row_of_an_array_without_end_is_not_held(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -285,17 +290,24 @@ def test_rows_of_parquet_are_read_by_number(group: int, monkeypatch: pytest.Monk
             ]
 
 
-def test_a_damaged_row_group_is_named() -> None:
+def test_a_damaged_row_group_costs_its_rows() -> None:
     table = pa.table({"url": [f"{i * i}" for i in range(20)], "caption": ["c"] * 20})
     data = bytearray(parquet_of(table, 5))
     at = pq.ParquetFile(io.BytesIO(bytes(data))).metadata.row_group(2).column(0)
     start = at.dictionary_page_offset or at.data_page_offset
     data[start : start + 40] = b"\xff" * 40
-    found = []
-    with pytest.raises(ListError, match="row group 2 cannot be read behind row 10"):
-        for row in read_rows(io.BytesIO(bytes(data)), "parquet", COLUMNS):
-            found.append(row)
-    assert len(found) == 10
+    found = read(bytes(data), "parquet")
+    assert [row.number for row in found] == [*range(1, 21)]
+    lost = [row for row in found if row.lost]
+    assert [row.number for row in lost] == [*range(11, 16)]
+    assert all("row group 2 cannot be read behind row 10" in str(row.error) for row in lost)
+    assert [row.values["url"] for row in found if not row.lost] == [
+        f"{i * i}" for i in (*range(10), *range(15, 20))
+    ]
+    part = read_rows(io.BytesIO(bytes(data)), "parquet", COLUMNS, 12, 17)
+    assert [(row.number, row.lost) for row in part] == [
+        (13, True), (14, True), (15, True), (16, False), (17, False),
+    ]  # fmt: skip
 
 
 def test_rows_too_long_are_lost_alone(monkeypatch: pytest.MonkeyPatch) -> None:

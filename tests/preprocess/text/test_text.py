@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from septet.preprocess.text import language
 from septet.preprocess.text.clean import clean_caption
-from septet.preprocess.text.ids import bucket_of, sample_id, split_ids
+from septet.preprocess.text.ids import bucket_of, by_bucket, sample_id, split_ids
 from septet.preprocess.text.language import identify, known_languages, primary_subtag
 from septet.preprocess.text.rules import RULES, apply_rules
 from septet.preprocess.text.words import count_words
@@ -75,6 +76,18 @@ def test_buckets_are_equal_ranges(hashes: list[int], buckets: int) -> None:
     assert got.tolist() == [h * buckets >> 64 for h in hashes]
 
 
+def test_buckets_have_bounds() -> None:
+    hashes = np.array([0, 2**64 - 1], np.uint64)
+    assert bucket_of(hashes, 1).tolist() == [0, 0]
+    assert bucket_of(hashes, 2**31).tolist() == [0, 2**31 - 1]
+    for buckets in (0, -1, 2**31 + 1):
+        with pytest.raises(ValueError, match="from 1 to"):
+            bucket_of(hashes, buckets)
+    rows = [(n, found.tolist()) for n, found in by_bucket(np.array([5, 2, 5, 0]))]
+    assert rows == [(0, [3]), (2, [1]), (5, [0, 2])]
+    assert by_bucket(np.array([], np.int64)) == []
+
+
 def test_ids_split_into_their_hashes() -> None:
     urls, captions = split_ids(pa.chunked_array([["00000000000000ff0000000000000001"]]))
     assert (urls.tolist(), captions.tolist()) == ([255], [1])
@@ -127,10 +140,10 @@ def test_language_tags(tag: str | None, subtag: str | None) -> None:
     assert primary_subtag(tag) == subtag
 
 
-def candidates(*captions: str, language: str | None = None) -> pa.Table:
+def candidates(*captions: str, declared: str | None = None) -> pa.Table:
     rows = [
         {"id": sample_id(str(i), caption), "image_url": f"https://e.org/{i}", "caption": caption,
-         "caption_from": "alt", "page_language": language, "source": "s"}
+         "caption_from": "alt", "page_language": declared, "source": "s"}
         for i, caption in enumerate(captions)
     ]  # fmt: skip
     return pa.Table.from_pylist(rows, tables.CANDIDATES)
@@ -154,6 +167,68 @@ def test_each_rule_drops_what_it_names_and_says_the_value() -> None:
     assert why[("word " * 190 + "x")] == ("too_many_words", "191")
     assert why["Ein Hund läuft am Strand entlang"] == ("language", "de")
     assert len(passed) + len(rejected) == len(table)
+
+
+@pytest.mark.parametrize(
+    ("caption", "settings", "reason"),
+    [
+        ("abcde fg", {"min_chars": 8}, None),
+        ("abcde fg", {"min_chars": 9}, ("too_short", "8")),
+        ("一只ab", {"min_chars": 5, "min_chars_unspaced": 4}, ("too_short", "4")),  # half is not most
+        ("一只猫ab", {"min_chars": 6, "min_chars_unspaced": 5}, None),
+        ("一只猫ab", {"min_chars": 1, "min_chars_unspaced": 6}, ("too_short", "5")),
+        ("abcde fg", {"max_chars": 8}, None),
+        ("abcde fg", {"max_chars": 7}, ("too_long", "8")),
+        ("abcde fg", {"min_words": 2}, None),
+        ("abcde fg", {"min_words": 3}, ("too_few_words", "2")),
+        ("abcde fg", {"max_words": 2}, None),
+        ("abcde fg", {"max_words": 1, "min_words": 0}, ("too_many_words", "2")),
+        ("holiday.JPEG", {"min_words": 1}, ("filename", "holiday.JPEG")),
+        ("holiday.JPEG", {"min_words": 1, "drop_filenames": False}, None),
+        ("a holiday.jpg", {}, None),
+        ("This is an old town hall", {"languages": ["de"]}, ("language", "en")),
+        ("This is an old town hall", {"languages": ["en"]}, None),
+        ("12345 67890", {"languages": ["en"], "language_score": 1.0}, None),
+        ("12345 67890", {"languages": ["en"], "language_score": 1.0, "undetermined": "drop"},
+         ("language", "und")),
+    ],
+)  # fmt: skip
+def test_rules_at_their_bounds(caption: str, settings: dict, reason: tuple | None) -> None:
+    _, rejected = apply_rules(candidates(caption), Filter(**settings))
+    assert [(row["reason"], row["value"]) for row in rejected.to_pylist()] == [reason] * bool(
+        reason
+    )
+
+
+@pytest.mark.parametrize(
+    ("scores", "declared", "expected"),
+    [
+        ({"en": 0.5}, None, ("en", 0.5, "model")),
+        ({"en": 0.49}, None, ("und", 0.49, "undetermined")),
+        ({"en": 0.5}, "de", ("en", 0.5, "model")),
+        ({"en": 0.49, "de": 0.05}, "de", ("de", 0.05, "page")),
+        ({"en": 0.49, "de": 0.04}, "de", ("und", 0.49, "undetermined")),
+        ({"en": 0.49}, "de", ("und", 0.49, "undetermined")),
+        ({"de": 0.9}, "szl", ("de", 0.9, "model")),
+        ({"de": 0.89}, "szl", ("szl", 0.0, "page")),
+        ({"en": 1.00002}, None, ("en", 1.0, "model")),
+        ({}, None, ("und", 0.0, "undetermined")),
+    ],
+)
+def test_who_decides_on_the_language(
+    scores: dict[str, float], declared: str | None, expected: tuple, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Model:
+        def predict(self, text: str, k: int) -> tuple[list[str], list[float]]:
+            return [f"__label__{code}" for code in scores], list(scores.values())
+
+    known_languages()  # of the real model
+    monkeypatch.setattr(language, "_model", Model)
+    assert identify("some words", declared) == expected
+
+
+def test_shouted_captions_are_read_in_lower_case() -> None:
+    assert identify("THIS IS A PHOTOGRAPH OF THE OLD TOWN HALL").code == "en"
 
 
 @given(st.lists(st.text(max_size=40), max_size=20))

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from warcio.archiveiterator import ArchiveIterator as OtherReader
 
+from septet.preprocess.warc import stream
 from septet.preprocess.warc.records import (
     Damage,
     Record,
@@ -62,6 +63,18 @@ def test_records_are_found_and_read_again_by_offset_and_length(pack: Pack) -> No
         assert read_record(io.BytesIO(data), r.offset) == r
         alone = data[r.offset : r.offset + r.length]
         assert walk(alone)[2][0].block == r.block
+
+
+@pytest.mark.parametrize("size", [1, 13, 100])
+@pytest.mark.parametrize("pack", PACKS.values(), ids=PACKS)
+def test_files_larger_than_a_read(pack: Pack, size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stream, "_READ_BYTES", size)
+    bodies = [b"%d " % (i * i) * 99 for i in range(4)]
+    numbers, damage, records = walk(b"".join(pack(record(i, b)) for i, b in enumerate(bodies)))
+    assert (numbers, damage) == ([0, 1, 2, 3], [])
+    assert [r.block for r in records] == bodies
+    numbers, damage, _ = walk(pack(b"".join(map(record, range(4)))) + b"\0" * 300)
+    assert (numbers, damage) == ([0, 1, 2, 3], [])
 
 
 FORMS = {

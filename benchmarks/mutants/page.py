@@ -1,0 +1,45 @@
+"""The table of what was tried."""
+
+from collections import Counter
+from pathlib import Path
+
+
+def verdict(result: dict) -> str:
+    """`noticed`, `equal` (a person said why nothing can notice it) or `missed`."""
+    if result["outcome"] != "passed":
+        return "noticed"
+    return "equal" if result.get("why") else "missed"
+
+
+def room(result: dict) -> str:
+    """The folder that the table counts a change under."""
+    return "/".join(Path(result["path"]).parent.parts[:2])
+
+
+def section(title: str, results: list[dict], command: str) -> str:
+    """The results of one sample: the table and the list of what was not noticed."""
+    rooms: dict[str, Counter[str]] = {}
+    for result in results:
+        rooms.setdefault(room(result), Counter())[verdict(result)] += 1
+    whole = sum(rooms.values(), Counter())
+    share = whole["noticed"] / max(1, len(results))
+    lines = [
+        f"## {title}\n",
+        f"`{command}`: {len(results)} changes, {share:.1%} noticed"
+        + (f", {whole['equal']} more make no difference.\n" if whole["equal"] else ".\n"),
+        "| room | changed | noticed | no difference | not noticed |",
+        "|---|---|---|---|---|",
+    ]
+    for name, counts in [*sorted(rooms.items()), ("**all**", whole)]:
+        cells = [sum(counts.values()), counts["noticed"], counts["equal"], counts["missed"]]
+        lines.append(f"| {name} | " + " | ".join(map(str, cells)) + " |")
+    if whole["equal"] + whole["missed"]:
+        lines.append("\nNot noticed:\n")
+    for result in sorted(results, key=lambda result: (result["path"], result["line"])):
+        if result["outcome"] == "passed":
+            why = f": {result['why']}" if result.get("why") else ""
+            lines.append(
+                f"- `{result['path']}:{result['line']}` {result['kind']}: `{result['before']}` → "
+                f"`{result['after']}`{why}"
+            )
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,80 @@
+"""Which files are changed, and which tests are those of a file's room."""
+
+from pathlib import Path
+
+ROOTS = {
+    "data": ("pipelines", "preprocess", "schemas"),
+    "trainers": (
+        "trainers/engine", "trainers/loader", "trainers/generate", "trainers/inputs",
+        "trainers/measures", "trainers/mixture", "trainers/nets", "trainers/settings",
+        "trainers/weights", "trainers/draws.py", "trainers/outcomes.py", "trainers/task.py",
+    ),
+}  # fmt: skip
+"""What is changed: the data code, and the engine, the loader and what the models share."""
+
+OUTSIDE = ("preprocess/annotators/", "preprocess/columns/", "preprocess/boxes/",
+           "preprocess/codes/", "preprocess/ocr/", "preprocess/questions/", "preprocess/regions/",
+           "preprocess/scene_graphs/", "preprocess/synthetic/", "preprocess/tokenizers/",
+           "preprocess/weights.py", "pipelines/annotate/")  # fmt: skip
+"""Columns have tests that run models, minutes each; they are drawn with `--only`."""
+
+_BUILDS = [
+    f"tests/pipelines/test_{name}.py"
+    for name in ("build", "fetch_store", "hostile", "inputs_in_builds", "kinds_of_samples")
+]
+_MODELS = ["tests/trainers/clip", "tests/trainers/test_clip.py", "tests/trainers/beit3",
+           "tests/trainers/flava", "tests/trainers/ernie_vil"]  # fmt: skip
+TESTS = (
+    ("preprocess/members.py", ["tests/preprocess/warc", "tests/preprocess/lists"]),
+    ("preprocess/identical_images.py", ["tests/preprocess/test_dedup.py"]),
+    ("preprocess/domains.py", ["tests/preprocess/test_urls.py"]),
+    ("preprocess/", ["tests/preprocess/{room}", "tests/preprocess/test_{stem}.py"]),
+    ("pipelines/sources/", ["tests/pipelines/sources", "tests/pipelines/test_inputs.py"]),
+    ("pipelines/store/", ["tests/pipelines/store", *_BUILDS]),
+    ("pipelines/stages/", ["tests/pipelines/stages", *_BUILDS]),
+    ("pipelines/check.py", ["tests/pipelines/test_stranger.py", "tests/test_golden.py"]),
+    ("pipelines/input_cache.py", ["tests/pipelines/test_inputs.py",
+                                  "tests/pipelines/test_inputs_in_builds.py"]),
+    ("pipelines/", ["tests/pipelines/{room}", "tests/pipelines/test_{stem}.py"]),
+    ("pipelines/", [*_BUILDS, "tests/pipelines/test_cli.py"]),
+    ("schemas/", ["tests/schemas", "tests/preprocess/shards", "tests/test_golden.py"]),
+    ("trainers/loader/", [f"tests/trainers/test_{name}.py"
+                          for name in ("loader", "order", "streams", "images", "masks")]),
+    ("trainers/engine/", [f"tests/trainers/test_{name}.py" for name in (
+        "adafactor", "checkpoint", "initial", "optim", "parallel", "run", "run_lock", "run_store",
+        "update", "streams", "tracking", "cli", "distributed")]),
+    ("trainers/inputs/", ["tests/trainers/test_images.py", "tests/trainers/test_masks.py",
+                          "tests/trainers/test_loader.py", *_MODELS]),
+    ("trainers/measures/", ["tests/trainers/test_measures.py", "tests/trainers/test_captioner.py",
+                            *_MODELS]),
+    ("trainers/", ["tests/trainers/{room}"]),
+    ("trainers/", ["tests/trainers/test_{stem}.py", "tests/trainers/test_cli.py",
+                   "tests/trainers/test_streams.py", "tests/trainers/test_run.py",
+                   "tests/trainers/test_initial.py", "tests/trainers/test_clip_weights.py",
+                   *_MODELS]),
+)  # fmt: skip
+"""The tests of a file's room: those that exist of the first entry that fits and has any."""
+
+
+def find_tests(path: str) -> list[str]:
+    """The test files of a file's room; none where nobody wrote any."""
+    names = {"room": Path(path).parts[1], "stem": Path(path).stem}
+    for prefix, targets in TESTS:
+        found = [Path(target.format(**names)) for target in targets]
+        found = [target for target in found if target.exists()]
+        if path.startswith(prefix) and found:
+            files = [
+                f for t in found for f in ([t] if t.is_file() else sorted(t.rglob("test_*.py")))
+            ]
+            return list(dict.fromkeys(map(str, files)))
+    return []
+
+
+def find_files(what: str, only: list[str]) -> list[str]:
+    """The files to draw from: of `data` or `trainers`, or those below `only`."""
+    return [
+        str(path)
+        for root in only or ROOTS[what]
+        for path in ([Path(root)] if root.endswith(".py") else sorted(Path(root).rglob("*.py")))
+        if only or not str(path).startswith(OUTSIDE)
+    ]

@@ -1,0 +1,70 @@
+"""Builds that kill themselves (SIGKILL) once in the first and once in the last moment of each pass."""
+
+import importlib
+import os
+import random
+import signal
+import threading
+import time
+from pathlib import Path
+
+from septet.pipelines.report import page
+from septet.pipelines.runners.base import Job, Told
+from septet.pipelines.runners.local import _PRELOAD, LocalRunner
+from septet.pipelines.stages.counts import Counts
+from septet.pipelines.stages.graphs import Graph
+from tests.corpora import run_build
+
+IMPORTED = [page, *map(importlib.import_module, _PRELOAD)]
+"""By the process that builds are forked from, so that each costs what it does and no imports."""
+
+MOMENT = 0.01
+"""Seconds within which the kill comes."""
+
+
+class Killed(LocalRunner):
+    """The local runner, ended by a kill that the log does not hold yet."""
+
+    def __init__(self, job: Job, log: Path):
+        super().__init__(job)
+        self._log = log
+        self._random = random.Random(len(self._known()))
+
+    def _known(self) -> list[str]:
+        return self._log.read_text().splitlines() if self._log.exists() else []
+
+    def _kill(self, what: str) -> threading.Thread:
+        with self._log.open("a") as log:
+            log.write(what + "\n")
+
+        def end(after: float = self._random.uniform(0, MOMENT)) -> None:
+            time.sleep(after)
+            os.kill(os.getpid(), signal.SIGKILL)
+
+        killer = threading.Thread(target=end)
+        killer.start()
+        return killer
+
+    def run(self, name: str, graph: Graph, told: Told | None = None) -> None:
+        known = self._known()
+        first, last = f"{name}: first", f"{name}: last"
+        count = len(graph.groups if graph.shuffles else graph.tasks)
+        killer = None if first in known else self._kill(first)
+
+        def tell(tasks: int, counts: Counts) -> None:
+            if tasks == count and killer:  # so short a pass that one moment is both
+                with self._log.open("a") as log:
+                    log.write(last + "\n")
+            elif tasks == count and last not in known:
+                self._kill(last)
+            if told:
+                told(tasks, counts)
+
+        super().run(name, graph, tell)
+        if killer:
+            killer.join()
+
+
+def run_killed_build(recipe: Path, corpus: Path, workers: int, log: Path) -> None:
+    """Build on where the last kill left it, up to the next kill, if one is left."""
+    run_build(recipe, corpus, runner=Killed(Job(workers, corpus=str(corpus)), log))
