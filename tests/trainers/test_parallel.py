@@ -171,3 +171,60 @@ def test_initial_values_do_not_depend_on_the_sharding():
     alone = run_ranks(1, values, 1)[0]
     assert run_ranks(2, values, 1) == [alone] * 2
     assert run_ranks(4, values, 2) == [alone] * 4
+
+
+def with_a_frozen_tower(*changes: str) -> dict[str, object]:
+    """Two updates with the text tower's blocks frozen: losses, gradient norms, and by name what
+    became of parameters."""
+    preset = settings("model.vocabulary=512", "optimizer.clip_norm=0.1", *changes)
+    task = preset.task()
+    build = task.build
+
+    def frozen():
+        module = build()
+        module.transformer.requires_grad_(False)
+        return module
+
+    with world() as ranks:
+        initial = Initial(frozen, 0)
+        parallel = Parallel(
+            initial.module, task, preset.train, ranks, lambda module: initial.fill(module, {})
+        )
+
+        def values() -> dict[str, float]:
+            whole = {
+                name: x.full_tensor() if isinstance(x, DTensor) else x
+                for name, x in parallel.raw.named_parameters()
+            }
+            return {name: x.detach().double().sum().item() for name, x in whole.items()}
+
+        before = values()
+        optimizer = make_optimizer(parallel.raw, task, preset.optimizer)
+        update = Updater(task, parallel, optimizer, 0, preset.optimizer.clip_norm)
+        share = ROWS // ranks.size
+        batch = made(0, ranks.rank * share, share, preset)
+        found = [update([[batch]], step, 1e-3) for step in range(2)]
+        after = values()
+        named = dict(parallel.raw.named_parameters())
+        return {
+            "loss": [one.total for one in found],
+            "norm": [one.gradient_norm for one in found],
+            "moved": sorted(name for name in after if after[name] != before[name]),
+            "kept": sorted(name for name, x in named.items() if x in optimizer.state),
+        }
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["adamw", "adafactor"])
+def test_frozen_parameters_stay_as_they_are_in_every_layout(kind):
+    """And clipping counts the gradients of the others alone."""
+    change = f"optimizer.kind={kind}"
+    (alone,) = run_ranks(1, with_a_frozen_tower, change)
+    assert alone["norm"][0] > 0.1  # so that the second loss depends on clipping
+    assert alone["moved"] and alone["moved"] == alone["kept"]
+    assert not any(name.startswith("transformer.") for name in alone["moved"])
+    for shard in (1, 2):
+        for mine in run_ranks(2, with_a_frozen_tower, change, f"train.shard={shard}"):
+            assert mine["loss"] == pytest.approx(alone["loss"], rel=1e-5)
+            assert mine["norm"] == pytest.approx(alone["norm"], rel=1e-4)
+            assert mine["moved"] == mine["kept"] == alone["moved"]

@@ -17,10 +17,10 @@ from septet.trainers.beit3.masks import mask_patches, mask_words
 from septet.trainers.beit3.model import CHANNELS
 from septet.trainers.beit3.settings import Beit3Settings
 from septet.trainers.inputs import images
-from septet.trainers.inputs.members import image_file, text
-from septet.trainers.task import Batch, Row, SampleError
-
-SCENES = "scenes"
+from septet.trainers.inputs.kinds import stacked, stored_view, words_of
+from septet.trainers.inputs.members import image_file
+from septet.trainers.inputs.wordpieces import SCENES
+from septet.trainers.task import Batch, Row
 
 MEAN = STD = (0.5, 0.5, 0.5)
 """Of RGB in [0, 1], as BEiT's and as the released code for pairs."""
@@ -82,11 +82,10 @@ def image_row(sample: Sample, s: Beit3Settings, draw: np.random.Generator | None
         SampleError: the image cannot be decoded, or the column is another image's.
     """
     data, masked = image_file(sample), s.stage == "masked"
-    stored = sample.get(s.column, b"") if s.column and masked else b""
-    if s.column and stored:
-        return s.code_grid.stored_view(data, stored, s.column, s.image_size, draw)
-    if s.column and masked and draw:
-        raise SampleError(f"column {s.column} has no value", "no_value")
+    column = s.column if masked else None
+    stored = stored_view(data, sample, column, s.code_grid, s.image_size, draw)
+    if stored is not None:
+        return stored
     # A crop of the least area still has about as many pixels as the model sees.
     shortest = 0 if draw is None else round(s.image_size / s.crop[0] ** 0.5)
     image = images.decode(data, shortest=shortest)
@@ -114,9 +113,7 @@ def read(stream: str, sample: Sample, s: Beit3Settings, draw: np.random.Generato
         if masking:
             row["patch_mask"] = mask_patches(masking, s.grid, s.masked_patches, s.least_block)
     if stream != "images":
-        words, alone = text(sample), stream == "texts"
-        if alone and not words.strip():
-            raise SampleError("text is empty", "empty_text")
+        words, alone = words_of(stream, sample), stream == "texts"
         length = s.text_tokens if alone else s.pair_tokens
         share = s.masked_words if alone else s.masked_pair_words
         row |= text_row(words, length, s, share, masking)
@@ -125,8 +122,7 @@ def read(stream: str, sample: Sample, s: Beit3Settings, draw: np.random.Generato
 
 def texts(given: Sequence[str], s: Beit3Settings) -> dict[str, Tensor]:
     """`ids` int64 [n, T] of texts without images, nothing masked."""
-    rows = [text_row(caption, s.pair_tokens, s, 0.0, None)["ids"] for caption in given]
-    return {"ids": torch.from_numpy(np.stack(rows))}
+    return stacked([text_row(caption, s.pair_tokens, s, 0.0, None) for caption in given])
 
 
 def example(stream: str, rows: int, s: Beit3Settings) -> Batch:

@@ -5,7 +5,6 @@ import math
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from septet.preprocess.columns.base import IMAGE
@@ -16,6 +15,7 @@ from septet.trainers.beit3.model import Beit3
 from septet.trainers.beit3.settings import Beit3Settings
 from septet.trainers.beit3.weights import FORMS
 from septet.trainers.inputs.codes import Targets
+from septet.trainers.inputs.kinds import cross_entropies
 from septet.trainers.measures.predictions import Predictions
 from septet.trainers.measures.retrieval import Retrieval
 from septet.trainers.nets.losses import contrastive
@@ -114,10 +114,7 @@ class Beit3Task(Task):
         """Cross-entropy of what was masked."""
         if not self.masked:
             return {}
-        return {
-            name: F.cross_entropy(outputs[name].float(), labels, reduction="sum")
-            for name, labels in self.labels(batch).items()
-        }
+        return cross_entropies(outputs, self.labels(batch))
 
     def pooled_losses(
         self, outputs: dict[str, Tensor], batch: Batch, gather: Gather

@@ -1,1 +1,1 @@
-"""Commands: train, dry run, export, sizes of models."""
+"""Commands: train, dry run, export, predict, weights of others, sizes of models."""

@@ -1,1 +1,1 @@
-"""The engine: order, loader, step, checkpoints and metrics. It knows no model."""
+"""The engine: runs, updates, ranks, optimizers, checkpoints and metrics. It knows no model."""

@@ -1,4 +1,4 @@
-"""What a run tells: a line a person can read, `metrics.jsonl`, TensorBoard and other trackers."""
+"""Metrics of a run: a line a person can read, `metrics.jsonl`, TensorBoard and other trackers."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -122,7 +122,7 @@ class Reporter:
         """Throughput of a stretch over all ranks, the waiting of the slowest for its data, and
         the time that `left` more steps take."""
         waited = meter.waited / max(meter.seconds, 1e-9)
-        wait = self._world.most(torch.tensor(waited, dtype=torch.float64))
+        wait = self._world.max(torch.tensor(waited, dtype=torch.float64))
         seconds = max(meter.seconds, 1e-9)  # now that the slowest rank has come here, too
         found = {
             "samples_per_second": meter.samples / seconds,

@@ -1,4 +1,4 @@
-"""One module of many ranks' parts: replicated or sharded, checkpointed, compiled, in bf16."""
+"""A module over many ranks: replicated or sharded, in bf16, compiled, checkpointing activations."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext

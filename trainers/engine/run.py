@@ -134,7 +134,7 @@ class Prepared:
 
     def save(self) -> None:
         """Write a checkpoint."""
-        self.world.most(torch.zeros(()))  # the wait for the slowest rank is no pause
+        self.world.max(torch.zeros(()))  # the wait for the slowest rank is no pause
         with self.meter.paused():
             self.saves.save(self.parallel.raw, self.update.optimizer, self.progress, self.average)
             self.folder.publish()
@@ -142,7 +142,7 @@ class Prepared:
     def measure(self) -> None:
         """Take the measures, with the moving average of the weights where there is one. Before
         the last ones, a checkpoint that is being written is finished: measures may fail."""
-        self.world.most(torch.zeros(()))
+        self.world.max(torch.zeros(()))
         with self.meter.paused():
             if self.progress.step >= self.run.train.steps:
                 self.saves.wait()

@@ -32,7 +32,7 @@ class World:
             dist.all_reduce(x)
         return x
 
-    def most(self, x: Tensor) -> Tensor:
+    def max(self, x: Tensor) -> Tensor:
         """The greatest over ranks."""
         if self.size > 1:
             dist.all_reduce(x, dist.ReduceOp.MAX)

@@ -13,10 +13,11 @@ from septet.preprocess.shards.reader import Sample
 from septet.trainers.flava.model import CHANNELS
 from septet.trainers.flava.settings import FlavaSettings
 from septet.trainers.inputs import images
+from septet.trainers.inputs.kinds import stacked, stored_view, words_of
 from septet.trainers.inputs.masks import block_mask, choose_words, hide_words
-from septet.trainers.inputs.members import image_file, text
+from septet.trainers.inputs.members import image_file
 from septet.trainers.inputs.wordpieces import tokenizer
-from septet.trainers.task import Batch, Row, SampleError
+from septet.trainers.task import Batch, Row
 
 
 def text_row(
@@ -58,11 +59,9 @@ def image_row(sample: Sample, s: FlavaSettings, draw: np.random.Generator | None
         SampleError: the image cannot be decoded, or the column is another image's.
     """
     data = image_file(sample)
-    stored = sample.get(s.column, b"") if s.column else b""
-    if s.column and stored:
-        return s.code_grid.stored_view(data, stored, s.column, s.image_size, draw)
-    if s.column and draw:
-        raise SampleError(f"column {s.column} has no value", "no_value")
+    stored = stored_view(data, sample, s.column, s.code_grid, s.image_size, draw)
+    if stored is not None:
+        return stored
     image = images.decode(data, shortest=s.image_size if draw else 0)
     height, width = image.shape[:2]
     box = (0, 0, width, height) if draw is None else random_box(height, width, draw)
@@ -85,9 +84,7 @@ def read(stream: str, sample: Sample, s: FlavaSettings, draw: np.random.Generato
             mask = block_mask(draw, s.grid, s.masked_patches, s.least_block)
             row["patch_mask"] = mask
     if stream != "images":
-        words, alone = text(sample), stream == "texts"
-        if alone and not words.strip():
-            raise SampleError("text is empty", "empty_text")
+        words, alone = words_of(stream, sample), stream == "texts"
         length = s.text_tokens if alone else s.pair_tokens
         row |= text_row(words, length, s, draw, whole=not alone)
     if stream == "pairs" and draw:
@@ -97,8 +94,7 @@ def read(stream: str, sample: Sample, s: FlavaSettings, draw: np.random.Generato
 
 def texts(given: Sequence[str], s: FlavaSettings) -> dict[str, Tensor]:
     """`ids` int64 [n, T] of texts without images, nothing masked."""
-    rows = [text_row(caption, s.pair_tokens, s, None)["ids"] for caption in given]
-    return {"ids": torch.from_numpy(np.stack(rows))}
+    return stacked([text_row(caption, s.pair_tokens, s, None) for caption in given])
 
 
 def example(stream: str, rows: int, s: FlavaSettings) -> Batch:

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from septet.preprocess.columns.base import IMAGE
@@ -18,6 +17,7 @@ from septet.trainers.flava.negatives import exchange_texts
 from septet.trainers.flava.settings import FlavaSettings
 from septet.trainers.flava.weights import FORMS
 from septet.trainers.inputs.codes import Targets
+from septet.trainers.inputs.kinds import cross_entropies
 from septet.trainers.measures.predictions import Predictions
 from septet.trainers.measures.retrieval import Retrieval
 from septet.trainers.nets.losses import contrastive
@@ -119,10 +119,7 @@ class FlavaTask(Task):
 
     def losses(self, outputs: dict[str, Tensor], batch: Batch) -> dict[str, Tensor]:
         """Cross-entropy of what was masked, and of matching."""
-        return {
-            name: F.cross_entropy(outputs[name].float(), labels, reduction="sum")
-            for name, labels in self.labels(batch).items()
-        }
+        return cross_entropies(outputs, self.labels(batch))
 
     def pooled_losses(
         self, outputs: dict[str, Tensor], batch: Batch, gather: Gather

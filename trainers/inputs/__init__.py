@@ -1,1 +1,1 @@
-"""What a task reads: images, members, masks, codes, word pieces."""
+"""What a task reads: images, members, kinds of samples, masks, codes, word pieces."""

@@ -20,7 +20,7 @@ COLOURS = "colours"
 
 
 class Tokenizer(Protocol):
-    """Images to codes."""
+    """An image tokenizer: turns images into grids of codes."""
 
     codebook_size: int
     stride: int

@@ -1,4 +1,4 @@
-"""From image bytes to a model's square of pixels."""
+"""Images as models see them: decoded, cropped, resized, normalised."""
 
 import numpy as np
 import torch

@@ -1,4 +1,4 @@
-"""What is hidden from the model: blocks of patches, words of texts. All drawn from a generator."""
+"""Masks of patches and words, which are hidden from the model. All are drawn from a generator."""
 
 import math
 
