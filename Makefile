@@ -51,6 +51,7 @@ learn: setup  ## Whole runs of debug presets, held to bounds; minutes each, resu
 
 bench: setup  ## Quick form of the benchmarks
 	$(BIN)/python -m benchmarks.read --quick
+	$(BIN)/python -m benchmarks.decode --quick
 
 mutants: setup  ## Small changes of the code: which do the tests of their room not notice?
 	$(ENV) $(BIN)/python -m benchmarks.mutants data --sample 320 --jobs 2
