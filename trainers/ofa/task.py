@@ -13,11 +13,13 @@ from septet.schemas.columns import ColumnManifest
 from septet.trainers.loader.side import SideFiles
 from septet.trainers.mixture.plan import Mixture
 from septet.trainers.ofa import samples
+from septet.trainers.ofa.answers import ABILITIES, answers
 from septet.trainers.ofa.lists import Negatives
 from septet.trainers.ofa.model import Ofa
 from septet.trainers.ofa.samples import PAIRS, PLAIN
 from septet.trainers.ofa.settings import OfaSettings
 from septet.trainers.ofa.weights import FORMS
+from septet.trainers.prediction import Answer, Asked
 from septet.trainers.task import Batch, Draw, Evaluator, Row, Stream, SubBatch, Task
 
 PLAIN_ROWS = {"texts": 2, "images": 1, "detection": 1}
@@ -118,6 +120,14 @@ class OfaTask(Task):
     def decays(self, name: str, parameter: Tensor) -> bool:
         """All parameters, norms and biases too (OFA's scripts)."""
         return True
+
+    abilities = ABILITIES
+
+    def predict(
+        self, module: nn.Module, ability: str, asked: Sequence[Asked], beams: int = 1
+    ) -> list[Answer]:
+        """See `answers`."""
+        return answers(self.settings, module, ability, asked, beams)
 
     def evaluators(self, held_out: Corpus, name: str = "") -> list[Evaluator]:
         """How well each task is done, beside the same with another's image."""
