@@ -26,6 +26,7 @@ from septet.preprocess.columns.registry import ColumnError
 from septet.preprocess.files import TEMPORARY_SUFFIX
 from septet.preprocess.shards.reader import Corpus
 from septet.schemas.versioned import ManifestError
+from septet.trainers.loader.kept import Kept
 from tests.corpora import digests, run_annotation, run_build, write_site
 from tests.pipelines.annotate.columns_to_test import HERE
 
@@ -219,6 +220,8 @@ def test_a_rebuilt_base_is_noticed(tmp_path: Path) -> None:
     assert b"<strong>Stale:</strong>" in report_page(str(corpus), corpus_statistics(str(corpus)))
     with pytest.raises(ColumnError, match="from other shards"):
         run_annotation(corpus, HASHES, name="hashes")
+    with pytest.raises(ValueError, match="'words' was made from other shards than"):
+        Kept(Corpus(str(corpus)), ["words"])  # A run does not begin, whatever the column holds.
     run_annotation(corpus, WORDS, name="words")
     assert [column.stale for column in column_figures(str(corpus))] == [False]
     run_annotation(corpus, WORDS, name="words")
