@@ -1,16 +1,16 @@
 """One update on CPU: Septet's engine beside open_clip's CLIP, transformers' FLAVA and torchscale's
 BEiT-3.
 
-    python -m benchmarks.step [--quick] [clip] [flava] [ernie_vil] [beit3]
+    python -m benchmarks.step [--quick] [clip] [flava] [ernie_vil] [beit3] [ofa]
 
 Same sizes, same weights, same batch, fp32, two threads, fused AdamW with the same parameter groups,
 nothing compiled. First losses must agree to 1e-4. Rounds are interleaved; the ratio is the median
 of the rounds' paired ratios, the peer's time over Septet's. The engine's update (counts, checks,
 schedule) is also beside a bare loop of forward, backward and optimizer on the same module, without
-and with the loader, whose decoding takes the same two cores that compute; ERNIE-ViL, which no other
-library trains, is beside the bare loop alone. FLAVA's step is the mean of its three kinds' by their
-published shares; BEiT-3's is one of pictures, texts and pairs, and torchscale's, too, predicts at
-masked places alone.
+and with the loader, whose decoding takes the same two cores that compute; ERNIE-ViL and OFA, which
+no other library trains, are beside the bare loop alone. FLAVA's step is the mean of its three
+kinds' by their published shares; BEiT-3's is one of pictures, texts and pairs, and torchscale's,
+too, predicts at masked places alone.
 """
 
 import argparse
@@ -48,11 +48,15 @@ from septet.trainers.flava.task import FlavaTask
 from septet.trainers.inputs.images import normalise
 from septet.trainers.loader.batches import Loader, Progress
 from septet.trainers.loader.source import Health, Source
+from septet.trainers.ofa.model import Ofa
+from septet.trainers.ofa.settings import OfaSettings
+from septet.trainers.ofa.task import OfaTask
 from septet.trainers.task import Task
 from tests.trainers.beit3 import small as beit3_small
 from tests.trainers.corpora import scenes_corpus
 from tests.trainers.ernie_vil import small as ernie_vil_small
 from tests.trainers.flava.small import batch, reference, theirs_of
+from tests.trainers.ofa import small as ofa_small
 
 THREADS = 2
 OPTIMIZER = OptimizerSettings(lr=1e-5, warmup_steps=0, schedule="constant")
@@ -337,6 +341,43 @@ def ernie_vil(quick: bool) -> Result:
     )  # fmt: skip
 
 
+def ofa(quick: bool) -> Result:
+    """Its two forward passes, pairs and the rest; nobody else trains it on this Python."""
+    layers, width, rows, rounds = (2, 128, 8, 5) if quick else (3, 256, 16, 9)
+    s = OfaSettings(
+        width=width, inner=4 * width, heads=width // 64, encoder_layers=layers,
+        decoder_layers=layers, stages=(1, 2, 2), image_size=128, plain_size=128, largest=128,
+        patches=48, words=8000, code_grid=8, dropout=0.0, drop_path=0.0, vocabulary="scenes",
+    )  # fmt: skip
+    task, train = OfaTask(s, rows), TrainSettings(steps=1000, global_batch=rows)
+    torch.manual_seed(0)
+    mine, bare = Ofa(s), Ofa(s)
+    bare.load_state_dict(mine.state_dict())
+    update, optimizer = updater(mine, task, train), make_optimizer(bare, task, OPTIMIZER)
+    batches = [ofa_small.batch(task, "pairs", rows), ofa_small.batch(task, "plain", rows // 2)]
+
+    def our_step() -> float:
+        return update([[batch] for batch in batches], 0, 1e-5).total
+
+    def bare_step() -> float:
+        total = 0.0
+        for rows_of_kind in batches:
+            kind = rows_of_kind.kind
+            mean = task.forward(bare, rows_of_kind)[kind] / int(task.counts(rows_of_kind)[kind])
+            loss = mean * task.loss_weights[kind]
+            loss.backward()
+            total += loss.item()
+        optimizer.step()
+        optimizer.zero_grad()
+        return total
+
+    ours, plain = in_turns(our_step, bare_step, rounds)
+    return Result(
+        "OFA", count(mine), f"{rows} + {rows // 2}", statistics.median(ours), "bare loop",
+        statistics.median(plain), {"ofa_step_vs_bare_loop": paired(ours, plain)},
+    )  # fmt: skip
+
+
 def table(results: Sequence[Result]) -> None:
     """Step times of all models, then their ratios."""
     print(f"{THREADS} threads, fp32; milliseconds a step")
@@ -351,7 +392,7 @@ def table(results: Sequence[Result]) -> None:
             print(f"ratio {name} {value:.2f}")
 
 
-MODELS = (clip, flava, ernie_vil, beit3)
+MODELS = (clip, flava, ernie_vil, beit3, ofa)
 
 
 def main() -> None:

@@ -18,7 +18,7 @@ class BatchNorm(nn.BatchNorm2d):
         super().__init__(channels)
         self.frozen = frozen
         if frozen:
-            self.requires_grad_(False)
+            self.requires_grad_(False).eval()
 
     def train(self, mode: bool = True) -> "BatchNorm":
         """A frozen norm is never in training mode."""

@@ -10,6 +10,8 @@ from torch import Tensor
 
 from septet.trainers.ofa.model import Ofa
 from septet.trainers.ofa.settings import PAD, OfaSettings
+from septet.trainers.ofa.task import OfaTask
+from septet.trainers.task import Batch
 
 ORACLE = Path(__file__).parents[2] / "oracles/ofa_tiny.safetensors"
 
@@ -62,3 +64,17 @@ def words(s: OfaSettings = SMALL, rows: int = 3, length: int = 12, seed: int = 1
     ids = torch.randint(4, s.vocabulary_size, (rows, length), generator=draw)
     ids[:, 0] = 0
     return ids
+
+
+def batch(task: OfaTask, kind: str, rows: int, source: int = 16, target: int = 12) -> Batch:
+    """Made-up rows of a forward pass; of the plain ones every second writes image codes."""
+    s, draw = task.settings, torch.Generator().manual_seed(rows)
+    data = task.example(kind, rows).data
+    each = data["source"].shape[2]
+    data["pixels"] = torch.randint(0, 256, data["pixels"].shape, dtype=torch.uint8, generator=draw)
+    for name, length in (("source", source), ("target", target)):
+        shape = (rows, length, each)
+        data[name] = torch.randint(4, s.vocabulary_size, shape, generator=draw)
+    if kind == "plain":
+        data["codes"] = torch.arange(rows) % 2 == 0
+    return Batch(kind, data)

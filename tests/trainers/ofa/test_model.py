@@ -194,6 +194,9 @@ def test_frozen_norms_go_by_their_statistics_and_are_not_trained():
     before = {n: x.clone() for n, x in mine.named_buffers()}
     assert torch.allclose(mine.encode(**given).memory, expected, atol=1e-6)
     assert all(torch.equal(x, before[n]) for n, x in mine.named_buffers())
+    fresh = Ofa(s)  # As a run builds it, which never says `train()`.
+    fresh.load_state_dict(mine.state_dict())
+    assert torch.allclose(fresh.encode(**given).memory, expected, atol=1e-6)
     frozen = {n for n, p in mine.named_parameters() if not p.requires_grad}
     assert frozen == {n for n, _ in mine.named_parameters() if ".bn" in n or "downsample.1" in n}
 
