@@ -6,15 +6,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from septet.preprocess.regions.select import intersection_over_union
 from septet.preprocess.shards.reader import Corpus
-from septet.trainers.generate.write import unsharded
+from septet.trainers.generate.decoding import Decoding
+from septet.trainers.generate.write import unsharded, write
 from septet.trainers.measures.parts import Part, parts, total
 from septet.trainers.ofa import samples
 from septet.trainers.ofa.model import Ofa
-from septet.trainers.ofa.settings import END, START
+from septet.trainers.ofa.settings import END, PAD, START
 from septet.trainers.ofa.tokens import vocabulary
 from septet.trainers.task import Batch, Evaluator
 
@@ -33,23 +34,6 @@ TASKS = {
 
 OVERLAP = 0.5
 """Intersection over union from which on a box is right."""
-
-
-@torch.no_grad()
-def greedy(module: Ofa, inputs: dict[str, Tensor], longest: int) -> Tensor:
-    """The likeliest token at each place, int64 [B, longest]; </s> behind the end."""
-    cache = module.encode(**inputs)
-    following = torch.full((cache.rows, 1), START, device=cache.memory.device)
-    ids, done = [], torch.zeros(cache.rows, 1, dtype=torch.bool, device=following.device)
-    for _ in range(longest):
-        following = module.logits(module.decode(following, cache)).argmax(-1)
-        following = following.masked_fill(done, END)
-        ids.append(following)
-        done = done | (following == END)
-        if bool(done.all()):
-            break
-    found = torch.cat(ids, 1)
-    return nn.functional.pad(found, (0, longest - found.shape[1]), value=END)
 
 
 class Tasks:
@@ -112,7 +96,8 @@ class Tasks:
         _, target, _, _ = samples.targets(batch)
         for view, data in (("", batch.data), ("_other_image", {**batch.data, **other})):
             inputs = samples.model_inputs(Batch(batch.kind, data), self._settings)
-            written = greedy(module, inputs, target.shape[1]).cpu().numpy()
+            decoding = Decoding(most=target.shape[1])
+            written = write(module, inputs, decoding, START, END, PAD).ids[:, 0].cpu().numpy()
             for row, (found, expected) in enumerate(
                 zip(written, target.cpu().numpy(), strict=True)
             ):

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from septet.trainers.generate.cache import Cache
 from septet.trainers.nets.layers import LayerNorm, at
+from septet.trainers.nets.losses import token_loss
 from septet.trainers.ofa import positions
 from septet.trainers.ofa.layers import Block, DecoderLayer, EncoderLayer, either, split
 from septet.trainers.ofa.resnet import ResNet
@@ -256,11 +257,9 @@ class Ofa(nn.Module):
         """
         states = self.decode(before, self.encode(**inputs), keep=False)
         labels, weights = at(target, scored, 1.0), at(factors, scored, 1.0)
-        logs = self.logits(at(states, scored, 1.0)).float().log_softmax(-1)
-        right = logs.gather(1, labels[:, None])[:, 0]
-        share = self.settings.smoothing
-        others = (logs.sum(1) - right) / (logs.shape[1] - 1)
-        return -(weights * ((1 - share) * right + share * others)).sum()
+        head, smoothing = self.encoder.embed_tokens.weight, self.settings.smoothing
+        states = at(states, scored, 1.0)
+        return token_loss(states, head, labels, weights=weights, smoothing=smoothing).cross_entropy
 
 
 def _repeated(x: Tensor, rows: int) -> Tensor:
