@@ -1,7 +1,7 @@
 """The key-value cache of an encoder-decoder: what decoding keeps between tokens."""
 
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import LongTensor, Tensor
@@ -81,7 +81,7 @@ class Generative(Protocol):
     """What a module offers to be decoded. Full decoding and decoding token by token must give the
     same states."""
 
-    def encode(self, **inputs: Tensor) -> Cache:
+    def encode(self, *given: Any, **inputs: Any) -> Cache:
         """Encode a batch's inputs, the first axis of each of B rows: a cache without tokens."""
         ...
 

@@ -13,6 +13,7 @@ from septet.trainers.generate.write import write
 from septet.trainers.inputs.masks import Ids
 from septet.trainers.loader.batches import BatchBuffer
 from septet.trainers.ofa import samples, views
+from septet.trainers.ofa.drawing import filled, picture
 from septet.trainers.ofa.model import Ofa
 from septet.trainers.ofa.samples import Example, ask
 from septet.trainers.ofa.settings import END, PAD, START, OfaSettings
@@ -27,11 +28,16 @@ ABILITIES = {
     "describe": Ability("says what a region is", ("image", "box")),
     "detect": Ability("finds the objects of an image and names them", gives="boxes"),
     "match": Ability("says yes or no: whether a text describes an image", ("image", "text")),
+    "infill": Ability("draws the middle of an image anew", gives="image"),
+    "generate": Ability("draws what a text describes", ("text",), gives="image"),
     "infill_text": Ability("writes a text whole of which parts are hidden, each a _", ("text",)),
 }
 
-PLAIN = ("detect", "infill_text")
+PLAIN = ("detect", "infill_text", "infill", "generate")
 """Those that go with images of `plain_size`."""
+
+DRAWS = ("infill", "generate")
+"""Those that are answered in image codes."""
 
 GAP = "_"
 
@@ -45,12 +51,16 @@ def source(ability: str, asked: Asked, s: OfaSettings) -> Ids:
     words = vocabulary(s)
     text = samples.clean(asked.text, s.source_words)
     question = samples.clean(asked.question, s.source_words, question=True)
-    if (ability in ("ground", "match") and not text) or (ability == "vqa" and not question):
+    if (ability in ("ground", "match", "generate") and not text) or (
+        ability == "vqa" and not question
+    ):
         raise ValueError(f"{ability} needs a {'question' if ability == 'vqa' else 'text'} of words")
     if ability == "ground":
         return ask(s, "ground", phrase=text)
     if ability == "match":
         return ask(s, "match_caption", caption=text)
+    if ability == "generate":
+        return ask(s, "generate", caption=text)
     if ability == "describe":
         bins = words.boxes(np.array([asked.box]), s.image_size)[0]
         return np.concatenate([ask(s, "describe"), bins])
@@ -83,7 +93,7 @@ def answers(
         if len(ids) + 2 > s.source_positions:
             raise ValueError(f"a question of {len(ids)} tokens; {s.source_positions - 2} are read")
         example = Example(ids, np.array([END]))
-        codes = False if plain else None
+        codes = ability in DRAWS if plain else None
         buffer.put(i, samples.row(pixels, each.image is not None, [example], s, None, codes))
     order = np.argsort(buffer.found.sum(0), kind="stable")  # as `cut` has rows
     ((data, _),) = buffer.cut(len(asked))
@@ -92,6 +102,10 @@ def answers(
     if ability == "ground":
         bins = range(words.first_bin, words.first_bin + s.bins)
         decoding = Decoding(5, beams=beams, allowed=Groups(bins, 4), among_allowed=True)
+    if ability in DRAWS:
+        each_code = range(words.first_code, words.first_code + s.codes)
+        grid = Groups(each_code, s.code_grid**2)
+        decoding = Decoding(grid.longest + 1, beams=beams, allowed=grid, among_allowed=True)
     writer = cast(Generative, module)
     written = write(writer, samples.model_inputs(batch, s), decoding, START, END, PAD)
     found = [Answer()] * len(asked)
@@ -104,6 +118,11 @@ def answers(
 
 def _answer(ability: str, asked: Asked, ids: Ids, score: float, s: OfaSettings) -> Answer:
     words = vocabulary(s)
+    if ability in DRAWS:
+        drawn = picture(words.image_codes(ids).reshape(s.code_grid, -1), s)
+        if ability == "infill" and asked.image is not None:
+            drawn = filled(asked.image, drawn, s)
+        return Answer(image=drawn, score=score)
     if ability == "ground":
         x0, y0, x1, y1 = (float(x) for x in words.corners(ids[:4], s.image_size)[0])
         return Answer(boxes=(((x0, y0, x1, y1), asked.text),), score=score)

@@ -84,16 +84,17 @@ _SIZES = {
 _SECOND = {"image_size": 480, "patches": None}
 
 _DEBUG = OfaSettings(
-    width=96, inner=256, heads=4, encoder_layers=2, decoder_layers=2, stages=(1, 1, 1), stem=16,
+    width=64, inner=192, heads=4, encoder_layers=2, decoder_layers=2, stages=(1, 1, 1), stem=16,
     image_size=64, plain_size=64, words=512, codes=512, bins=64, binned=64, largest=64,
     source_positions=128, target_positions=128, code_grid=4, dropout=0.0, drop_path=0.0,
-    plain_rows=2, patches=None, vocabulary="scenes", source_words=30, target_words=30,
+    plain_rows=4, initial_std=0.1, patches=None, vocabulary="scenes", source_words=30,
+    target_words=30,
     target_tokens=48, text_tokens=48, codes_column=None, objects_column=None, augmentations=0,
     shares=Shares(captions=1, questions=1, regions=1),
 )  # fmt: skip
-_LAPTOP = TrainSettings(steps=1600, global_batch=48, save_every=200, eval_every=400, log_every=20)
+_LAPTOP = TrainSettings(steps=1200, global_batch=32, save_every=200, eval_every=400, log_every=20)
 _QUICK = OptimizerSettings(
-    lr=2e-3, betas=(0.9, 0.98), weight_decay=0.01, warmup_steps=60, clip_norm=5.0
+    lr=3e-3, betas=(0.9, 0.98), weight_decay=0.01, warmup_steps=30, clip_norm=5.0
 )
 
 PRESETS = {

@@ -19,7 +19,7 @@ from septet.preprocess.shards.reader import Sample
 from septet.trainers.inputs import images
 from septet.trainers.inputs.codes import CodeGrid, MeanColours
 from septet.trainers.inputs.masks import Ids
-from septet.trainers.inputs.members import image_file, text
+from septet.trainers.inputs.members import image_file, note, text
 from septet.trainers.ofa import views
 from septet.trainers.ofa.lists import Negatives
 from septet.trainers.ofa.settings import CODE_SIDE, END, PAD, START, OfaSettings
@@ -94,6 +94,8 @@ def captions(sample: Sample, s: OfaSettings, draw: Draw, negatives: Negatives) -
     another (or its own with an object exchanged)."""
     told = described(sample, s)
     corpus = getattr(sample, "corpus", "")
+    if len(told.split()) > s.target_words:
+        note(sample, "cut")
     target = answer(s, clean(told, s.target_words))
     unscored = 2 if corpus in s.unscored else 0
     found = [Example(ask(s, "caption"), target, unscored=unscored)]
@@ -151,11 +153,14 @@ def boxed(sample: Sample, column: str) -> tuple[views.Boxes, list[str]]:
         SampleError: there is none.
     """
     value = _json(sample, column)
-    corners = np.clip(np.array(value["boxes"], np.float64).reshape(-1, 4), 0, 1)
+    given = np.array(value["boxes"], np.float64).reshape(-1, 4)
+    corners = np.clip(given, 0, 1)
     labels = [str(label) for label in value.get("phrases") or value.get("labels") or ()]
     kept = [i for i in np.flatnonzero(_areas(corners) > 0) if labels[i].strip()]
     if not kept:
         raise SampleError(f"column {column} has no box within the image", "no_box")
+    if len(kept) < len(given):
+        note(sample, "box_outside")
     return corners[kept], [labels[i] for i in kept]
 
 
@@ -205,7 +210,10 @@ def texts(sample: Sample, s: OfaSettings, draw: Draw) -> Example:
         SampleError: it has no word.
     """
     words = vocabulary(s)
-    ids = words.encode(f" {text(sample).strip().lower()}")[:READ][-s.text_tokens :]
+    ids = words.encode(f" {text(sample).strip().lower()}")
+    if len(ids) > s.text_tokens:
+        note(sample, "cut")
+    ids = ids[:READ][-s.text_tokens :]
     if not words.begins_word(ids).any() or not text(sample).strip():
         raise SampleError("text is empty", "empty_text")
     hidden = ids

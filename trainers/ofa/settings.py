@@ -96,6 +96,8 @@ class OfaSettings(Settings):
     codes_column: str | None = "codes"
     """Column of image codes of the centre (`tokenizer=vqgan`, `augmentation=ofa`); null takes
     patches' mean colours for codes, which need no column and no weights."""
+    vqgan: str | None = None
+    """Path of the VQGAN's weights, with its decoder, for images that are written."""
     questions_column: str = "questions"
     phrases_column: str = "phrases"
     """Column of region phrases with their boxes."""
