@@ -101,7 +101,8 @@ class _TokenLoss(torch.autograd.Function):
         ctx: Any, hidden: Tensor, head: Tensor, labels: Tensor, weights: Tensor | None,
         smoothing: float, z: float, chunk: int,
     ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
-        device = hidden.device.type
+        # Counting FLOPs on the meta device, which autocast does not know.
+        device = "cpu" if hidden.is_meta else hidden.device.type
         mixed = torch.is_autocast_enabled(device)
         dtype = torch.get_autocast_dtype(device) if mixed else head.dtype
         words, states = head.to(dtype), hidden.to(dtype)
