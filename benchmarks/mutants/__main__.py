@@ -5,7 +5,6 @@ import datetime
 import hashlib
 import json
 import sys
-import threading
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -103,12 +102,13 @@ def try_all(todo: list[Change], options: argparse.Namespace) -> None:
     reach = Reach()
     files = list(dict.fromkeys(test for change in todo for test in find_tests(change.path)))
 
-    def work(number: int) -> None:
-        for test in record(files[number :: options.jobs], copies[number]):
-            print(f"recording {test}", flush=True)
+    def prepare(number: int) -> None:
+        for told in record(files[number :: options.jobs], copies[number]):
+            print(told, flush=True)
             if time.monotonic() > end:
                 return
-        recorded.wait()
+
+    def work(number: int) -> None:
         for change in todo[number :: options.jobs]:
             if time.monotonic() > end:
                 return
@@ -124,9 +124,9 @@ def try_all(todo: list[Change], options: argparse.Namespace) -> None:
                 f"{outcome:8}{time.monotonic() - start:5.1f} s {len(tests):4} {where}", flush=True
             )
 
-    recorded = threading.Barrier(options.jobs)
     try:
         with ThreadPoolExecutor(options.jobs) as pool:
+            list(pool.map(prepare, range(options.jobs)))
             list(pool.map(work, range(options.jobs)))
     finally:
         for one in copies:

@@ -92,6 +92,31 @@ def test_links_that_are_no_address_say_why(link, reason, value):
     assert image_url(BASE, link) == Rejected(reason, value)
 
 
+@pytest.mark.parametrize(
+    ("link", "length"),
+    [
+        ("http://e.com/" + "a" * (8192 - 13), 8192),
+        ("http://e.com/" + "a" * (8192 - 12), None),
+        ("http://e.com/" + "é" * 1363, 13 + 6 * 1363),  # escapes count
+        ("http://e.com/" + "é" * 1363 + "a", 8192),
+        ("http://e.com/" + "é" * 1363 + "aa", None),
+        ("http://" + ".".join(["a" * 63] * 3 + ["b" * 61]) + "/", 7 + 253 + 1),
+        ("http://" + ".".join(["a" * 63] * 3 + ["b" * 62]) + "/", None),
+    ],
+)
+def test_addresses_have_a_longest(link, length):
+    if length is None:
+        with pytest.raises(UrlError):
+            resolve(link)
+    else:
+        assert len(resolve(link)) == length
+
+
+def test_links_have_a_longest():
+    assert image_url(BASE, " " + "x" * 2048 + " ") == "https://example.org/docs/" + "x" * 2048
+    assert image_url(BASE, "x" * 2049) == Rejected("bad_url", "x" * 2048)
+
+
 def test_a_base_that_cannot_be_used_counts_as_absent():
     assert image_url("http://[", "http://e.org/a.jpg") == "http://e.org/a.jpg"
     assert image_url("http://[", "a.jpg") == Rejected("url_scheme", "none")
