@@ -67,7 +67,13 @@ class EmptyCorpusError(ValueError):
     """A build that keeps no sample, with what became of its rows."""
 
 
-def resolve(recipe: Recipe, folder: str, corpus: str, remember: bool = False) -> list[Stage]:
+def resolve(
+    recipe: Recipe,
+    folder: str,
+    corpus: str,
+    remember: bool = False,
+    workers: int | None = None,
+) -> list[Stage]:
     """The stages of a build with their fingerprints; looks into the inputs, runs nothing.
 
     Args:
@@ -75,17 +81,25 @@ def resolve(recipe: Recipe, folder: str, corpus: str, remember: bool = False) ->
         folder: Where its relative paths start.
         corpus: The corpus folder.
         remember: Whether to note what the inputs are, so that the next start need not read them.
+        workers: How many tasks run at once, where that is known.
 
     Raises:
         RecipeError: an input that is not there.
         InputError: an input that cannot be used.
     """
-    return chain(recipe, find_inputs(recipe, folder, corpus, remember=remember), folder, corpus)
+    inputs = find_inputs(recipe, folder, corpus, remember=remember)
+    return chain(recipe, inputs, folder, corpus, workers)
 
 
-def chain(recipe: Recipe, inputs: tuple[Input, ...], folder: str, corpus: str) -> list[Stage]:
+def chain(
+    recipe: Recipe,
+    inputs: tuple[Input, ...],
+    folder: str,
+    corpus: str,
+    workers: int | None = None,
+) -> list[Stage]:
     """The stages, each with the stages that give what it reads."""
-    context = Context(corpus, recipe, folder, inputs)
+    context = Context(corpus, recipe, folder, inputs, workers)
     stages: list[Stage] = []
     givers: dict[str, Stage] = {}
     for kind in STAGES:
@@ -134,7 +148,7 @@ def build(
         store = Store(corpus, recipe)
         if retry:
             store.retry(retry)
-        stages = resolve(recipe, folder, corpus, remember=True)
+        stages = resolve(recipe, folder, corpus, remember=True, workers=runner.tasks_at_once)
         results: list[StageResult] = []
         for stage in stages[:-1]:
             if isinstance(stage, WriteStage):

@@ -45,6 +45,11 @@ class Runner(ABC):
     def __init__(self, job: Job) -> None:
         self.job = job
 
+    @property
+    def tasks_at_once(self) -> int | None:
+        """How many tasks run at once; None where a cluster decides."""
+        return None
+
     @abstractmethod
     def check(self) -> None:
         """Raise RunnerError for whatever would make a stage fail for want of set-up."""

@@ -41,6 +41,11 @@ class LocalRunner(Runner):
         super().__init__(job)
         self._processes: WorkerProcesses | None = None
 
+    @property
+    def tasks_at_once(self) -> int:
+        """See `Runner.tasks_at_once`."""
+        return self.job.workers
+
     def check(self) -> None:
         """See `Runner.check`."""
         if self.job.workers < 1:

@@ -77,7 +77,8 @@ class FetchStage(Stage):
         groups = max(1, min(planned // _IMAGES_A_GROUP, _GROUPS))
         folder = self._begin()
 
-        missing = MissingTask(self.parts("missing"), self.recipe.fetch.per_host)
+        per_host, workers = self.recipe.fetch.per_host, self.context.workers
+        missing = MissingTask(self.parts("missing"), per_host, workers)
         first = Pass(
             "fetch: missing",
             missing.outputs(range(groups)),
@@ -216,21 +217,18 @@ class FetchTask(Task):
         again."""
         name = self.path(key).rpartition("/")[2].removesuffix(".parquet")
         counts, stored = self._earlier(name)
-        rows = [
-            row
-            for row in missing_of(self.missing, key)
-            if (row["image_url"], row["digest"]) not in stored
-        ]
         per_host = max(1, self.fetch.per_host // self.slices[int(str(key).split(".")[0])])
         settings = self.fetch.model_copy(update={"per_host": per_host})
         with StoreWriter(self.corpus, self.generation, name, self.limits, self.image) as writer:
-            held = [row for row in rows if row["input"] is not None]
-            for got, digest in read_locations(held, self.folder, self.fetch):
-                writer.put(got, digest)
-            away = [str(row["image_url"]) for row in rows if row["input"] is None]
-            if away:
-                stray = fetch_many(away, settings, writer.put, threads=_DECODE_THREADS)
-                counts.other["connections_with_stray_bytes"] += stray
+            for part in missing_of(self.missing, key):
+                rows = [row for row in part if (row["image_url"], row["digest"]) not in stored]
+                held = [row for row in rows if row["input"] is not None]
+                for got, digest in read_locations(held, self.folder, self.fetch):
+                    writer.put(got, digest)
+                away = [str(row["image_url"]) for row in rows if row["input"] is None]
+                if away:
+                    stray = fetch_many(away, settings, writer.put, threads=_DECODE_THREADS)
+                    counts.other["connections_with_stray_bytes"] += stray
         counts.add(writer.counts)
         files.write_table(self.path(key), pa.table({}), metadata=counts.to_metadata())
         return counts

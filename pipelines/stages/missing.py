@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from septet.pipelines.stages.counts import Counts
 from septet.pipelines.stages.graphs import Regroup, Split
@@ -27,6 +28,8 @@ from septet.schemas import tables
 _KEY_BYTES = 16
 _SLICES = 4
 _URLS_A_SLICE = 1000
+_URLS_AT_ONCE = 20_000
+"""So many at most are held while they are fetched."""
 _ARCHIVE_BYTES = 2**26
 """Images of so many bytes of an archive are read by one task."""
 _WANTED, _KNOWN = b"W", b"K"
@@ -154,17 +157,25 @@ class MissingTask(Task):
 
     A domain of many URLs is cut into a few slices, which share its connections: a task of its own
     each, and together they ask it no more at once than one would.
+
+    Args:
+        output: Where it is written.
+        per_host: Requests in flight a host.
+        workers: How many tasks run at once, and so how many slices there are at most: more would
+            leave some of the domain's connections without work. None where a cluster decides.
     """
 
     stage = "fetch"
 
-    def __init__(self, output: Parts, per_host: int):
+    def __init__(self, output: Parts, per_host: int, workers: int | None = None):
         self.output, self.per_host = output, per_host
+        self.most = _SLICES if workers is None else workers
 
     def run(self, group: int, parts: list[bytes]) -> Counts:
-        """Write the group's images by URL."""
+        """Write the group's images by place: those that inputs hold, then others by URL."""
         received = [from_ipc(part, WANTED) for part in parts]
-        rows = pa.concat_tables([WANTED.empty_table(), *received]).sort_by("image_url")
+        rows = pa.concat_tables([WANTED.empty_table(), *received])
+        rows = rows.sort_by([(n, "ascending") for n in ("input", "offset", "name", "image_url")])
         slices = np.zeros(len(rows), np.int32)
         owners = [
             owner_of(row["image_url"], row["input"], row["name"], row["offset"])
@@ -172,7 +183,7 @@ class MissingTask(Task):
         ]
         for mine in _groups_of(owners):
             if rows["input"][int(mine[0])].as_py() is None:
-                cut = max(1, min(_SLICES, self.per_host, len(mine) // _URLS_A_SLICE))
+                cut = max(1, min(self.most, self.per_host, len(mine) // _URLS_A_SLICE))
                 slices[mine] = np.arange(len(mine)) * cut // len(mine)
         counts = Counts(rows_in=len(rows), rows_out=len(rows))
         counts.other["slices"] = int(slices.max(initial=-1)) + 1
@@ -188,9 +199,11 @@ def _groups_of(names: list[str]) -> Iterator[np.ndarray]:
         yield rows
 
 
-def missing_of(parts: Parts, key: Key) -> list[dict[str, object]]:
-    """The rows of one slice; its key is `GROUP.SLICE`."""
+def missing_of(parts: Parts, key: Key) -> Iterator[list[dict[str, object]]]:
+    """The rows of one slice, some thousand at a time; its key is `GROUP.SLICE`."""
     group, number = str(key).split(".")
-    rows = files.read_table(parts.path(int(group)))
-    found: list[dict[str, object]] = rows.filter(pc.equal(rows["slice"], int(number))).to_pylist()
-    return found
+    with files.open_read(parts.path(int(group))) as file:
+        for batch in pq.ParquetFile(file).iter_batches(_URLS_AT_ONCE):
+            found = batch.filter(pc.equal(batch["slice"], int(number))).to_pylist()
+            if found:
+                yield found

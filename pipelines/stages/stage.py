@@ -120,12 +120,14 @@ class Done:
 @dataclass(frozen=True)
 class Context:
     """What all stages of a build know: the corpus folder, the recipe, the folder where its
-    relative paths start, and all inputs in the recipe's order."""
+    relative paths start, all inputs in the recipe's order, and how many tasks run at once (None
+    where a cluster decides), which decides no output."""
 
     corpus: str
     recipe: Recipe
     folder: str
     inputs: tuple[Input, ...]
+    workers: int | None = None
 
 
 class Stage(ABC):

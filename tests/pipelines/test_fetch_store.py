@@ -19,6 +19,7 @@ from septet.pipelines.build import EmptyCorpusError, _run_stage, chain
 from septet.pipelines.check import check_corpus
 from septet.pipelines.inputs import find_inputs
 from septet.pipelines.runners import make_runner
+from septet.pipelines.stages import missing
 from septet.pipelines.stages.fetch import FetchTask, OutageError
 from septet.pipelines.stages.ipc import to_ipc
 from septet.pipelines.stages.missing import WANTED, MissingTask, Subtract
@@ -296,7 +297,10 @@ def test_a_project_moved_in_the_middle_of_a_build_is_built_on(
     assert not any(str(there).encode() in p.read_bytes() for p in here.rglob("*") if p.is_file())
 
 
-def test_one_task_asks_a_domain(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("workers", "slices"), [(None, 2), (1, 1), (2, 2), (8, 2)])
+def test_one_task_asks_a_domain(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: int | None, slices: int
+) -> None:
     urls = [f"http://img{n % 5}.one.org/{n}.jpg" for n in range(2500)]
     urls += [f"http://site{n}.org/{k}.jpg" for n in range(300) for k in range(3)]
     rows = [{"image_url": url} for url in urls]
@@ -310,7 +314,7 @@ def test_one_task_asks_a_domain(tmp_path: Path) -> None:
         part = b"W" + to_ipc(table.slice(start, 500), WANTED)
         for group, piece in Subtract(7).regroup(0, [part]):
             groups[group].append(piece)
-    task = MissingTask(Parts(str(tmp_path), "missing"), per_host=8)
+    task = MissingTask(Parts(str(tmp_path), "missing"), per_host=8, workers=workers)
     where: dict[str, set[tuple[int, int]]] = defaultdict(set)
     found = []
     for group in range(7):
@@ -322,8 +326,18 @@ def test_one_task_asks_a_domain(tmp_path: Path) -> None:
     assert sorted(found) == sorted(row["image_url"] for row in rows)
     assert len(groups) == 7
     sliced = where.pop(".one.org")
-    assert {number for _, number in sliced} == {0, 1}
+    assert {number for _, number in sliced} == {*range(slices)}
     assert len({group for group, _ in sliced}) == 1
     assert len({group for group, _ in where.pop("a.warc")}) > 1, "parts of an archive"
     assert len(where) == 300
     assert all(len(tasks) == 1 for tasks in where.values())
+
+    monkeypatch.setattr(missing, "_URLS_AT_ONCE", 100)
+    read = []
+    for key in {f"{group}.{number}" for group in range(7) for number in range(slices)}:
+        parts = list(missing.missing_of(task.output, key))
+        assert all(0 < len(part) <= 100 for part in parts)
+        here = [(row["input"] or "~", row["offset"] or 0, row["image_url"]) for part in parts for row in part]  # fmt: skip
+        assert here == sorted(here)
+        read += [url for *_, url in here]
+    assert sorted(read) == sorted(found)
