@@ -1,3 +1,4 @@
+import importlib.util
 import os
 import pickle
 import random
@@ -13,7 +14,14 @@ from pathlib import Path
 
 import pytest
 
-from septet.pipelines.runners import RunnerError, StageFailed, cores, make_runner, processes
+from septet.pipelines.runners import (
+    RunnerError,
+    StageFailed,
+    cores,
+    local,
+    make_runner,
+    processes,
+)
 from septet.pipelines.runners.local import LocalRunner
 from septet.pipelines.stages.counts import UNDER_WAY, Counts
 from septet.pipelines.stages.graphs import map_tasks, shuffle_tasks
@@ -44,6 +52,11 @@ class WriteTask:
 class WriteEnvironment(WriteTask):
     def text(self, task: str) -> str:
         return f"{os.environ['SEPTET_TEST_VALUE']} {Path.cwd()}"
+
+
+class WriteImports(WriteTask):
+    def text(self, task: str) -> str:
+        return " ".join(name for name in local._PRELOAD if name in sys.modules)
 
 
 class Refuse(WriteTask):
@@ -139,6 +152,14 @@ def test_workers_see_the_environment_of_each_run(
         out = tmp_path / f"out-{value}"
         runner.run("environment", map_tasks(WriteEnvironment(str(out)), TASKS[:4]))
         assert pids(out) == {f"{value} {tmp_path / value}": 4}
+
+
+def test_workers_are_born_with_what_tasks_import(tmp_path: Path, runner: LocalRunner) -> None:
+    runner.run("imports", map_tasks(WriteImports(str(tmp_path)), TASKS[:4]))
+    there = [name for name in local._PRELOAD if importlib.util.find_spec(name)]
+    assert len(there) >= 5
+    assert pids(tmp_path) == {" ".join(there): 4}
+    assert set(there) <= sys.modules.keys(), "this process runs single tasks itself"
 
 
 @pytest.mark.parametrize("workers", [1, 2])
