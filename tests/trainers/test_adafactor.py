@@ -100,3 +100,20 @@ def test_a_sharded_run_resumes_exactly_and_equals_one_rank(scenes, tmp_path):
     assert figures(tmp_path / "whole") == {
         step: pytest.approx(loss, rel=1e-4) for step, loss in theirs.items()
     }
+
+
+@pytest.mark.parametrize("shape", [(4, 3), (5,), (2, 3, 2)])
+def test_steps_do_not_depend_on_the_scale_of_gradients(shape):
+    """Sums of squares of the smallest are 1e-20; torch's would be lost among its 1e-7."""
+    draw = torch.Generator().manual_seed(0)
+    begin, gradients = torch.randn(shape, generator=draw), torch.randn(3, *shape, generator=draw)
+    found = []
+    for scale in (1.0, 1e-10):
+        x = nn.Parameter(begin.clone())
+        optimizer = Adafactor([x], lr=0.1)
+        for gradient in gradients:
+            x.grad = scale * gradient
+            optimizer.step()
+        found.append(x.detach())
+    assert torch.allclose(*found, rtol=1e-5)
+    assert not torch.allclose(found[0], begin, rtol=1e-2)

@@ -12,6 +12,7 @@ MODELS = {
     "ernie_vil": "septet.trainers.ernie_vil.presets",
     "beit3": "septet.trainers.beit3.presets",
     "ofa": "septet.trainers.ofa.presets",
+    "pali": "septet.trainers.pali.presets",
 }
 """Each model's presets."""
 

@@ -2,7 +2,7 @@
 arXiv 1804.04235), for whole and sharded parameters.
 
 In place of the mean square of each gradient it keeps, for matrices, those of rows and of columns.
-The formulas are those of `torch.optim.Adafactor`, which fails on sharded parameters. Here each rank
+The formulas are the paper's; `torch.optim.Adafactor` fails on sharded parameters. Here each rank
 works on its own rows and two exchanges a step make sums over all: one of column means, one of the
 norms of parameters and updates.
 """
@@ -15,6 +15,10 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 from torch.distributed.tensor import DTensor, Shard
+
+LEAST = 1e-30
+"""Added to squares of gradients (the paper's ε1, as T5X has it); torch has 1e-14 and, where it
+divides by their mean, 1e-7, which gradients of large models fall below."""
 
 
 @dataclass
@@ -83,7 +87,7 @@ class Adafactor(torch.optim.Optimizer):
         for part, column in zip(matrices, columns, strict=True):
             if part.rows.ndim == 2:
                 column /= part.parameter.shape[0]
-            part.state["column"].lerp_(column, part.settings["forget"])
+            part.state["column"].lerp_(column + LEAST, part.settings["forget"])
         for part in parts:
             self._direct(part)
         norms = [torch.stack([_square(p.rows), _square(p.update)]) for p in parts]
@@ -115,15 +119,15 @@ class Adafactor(torch.optim.Optimizer):
     def _direct(self, part: _Part) -> None:
         """The update before it is scaled: the gradient over the root of its mean square."""
         state, forget = part.state, part.settings["forget"]
-        square, least = part.gradient.square(), torch.finfo(part.rows.dtype).eps
+        square = part.gradient.square()
         if part.rows.ndim > 1:
-            state["row"].lerp_(square.mean(-1, keepdim=True), forget)
-            # The mean over rows of rows' means is that over columns of columns' means.
-            whole = state["column"].mean(-1, keepdim=True).clamp(min=least)
-            square = state["row"] @ state["column"] / whole
+            state["row"].lerp_(square.mean(-1, keepdim=True) + LEAST, forget)
+            # The mean over rows of rows' means is that over columns of columns' means. Factor by
+            # factor, as products of squares this small are zero.
+            whole = state["column"].mean(-1, keepdim=True)
+            part.update = part.gradient * (state["row"] / whole).rsqrt() * state["column"].rsqrt()
         else:
-            square = state["square"].lerp_(square, forget)
-        part.update = square.clamp(min=least * least).rsqrt() * part.gradient
+            part.update = part.gradient * state["square"].lerp_(square + LEAST, forget).rsqrt()
 
 
 def empty_state(parameter: Tensor) -> dict[str, Tensor]:

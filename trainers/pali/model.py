@@ -7,10 +7,13 @@ V vocabulary. 0 is the padding of prompts and answers.
 """
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from septet.trainers.generate.cache import Cache
 from septet.trainers.nets.initial import truncated_normal_
+from septet.trainers.nets.layers import at
+from septet.trainers.nets.losses import token_loss
 from septet.trainers.nets.t5 import PAD, T5
 from septet.trainers.pali.settings import PaliSettings
 from septet.trainers.pali.vit import Vit
@@ -30,15 +33,31 @@ class Pali(nn.Module):
         if s.frozen == "vision":
             self.vision.requires_grad_(False)
 
-    def forward(self, source: Tensor, before: Tensor, pixels: Tensor | None = None) -> Tensor:
-        """The decoder's final states [B, T, W]: at each place, of what follows.
+    def forward(
+        self, target: Tensor, source: Tensor, pixels: Tensor | None = None
+    ) -> dict[str, Tensor]:
+        """What writing answers costs, as sums over their tokens: `tokens` (cross-entropy), `z`
+        (z-loss) and `right` (how many are the likeliest word).
 
         Args:
+            target: Answers, int64 [B, T].
             source: Prompts, int64 [B, S].
-            before: 0, then the answer without its last token, int64 [B, T].
             pixels: Images [B, 3, P, P] with values in [-1, 1]; None where there are none.
         """
+        s, kept = self.settings, target != PAD
+        hidden = at(self.states(target, source, pixels), kept, 1.0)
+        labels = target.flatten() if target.is_meta else target[kept]
+        sums = token_loss(
+            hidden, self.language.head.weight, labels,
+            smoothing=s.smoothing, z=s.z_loss, chunk=s.chunk,
+        )  # fmt: skip
+        return {"tokens": sums.cross_entropy, "z": sums.z, "right": sums.right}
+
+    def states(self, target: Tensor, source: Tensor, pixels: Tensor | None = None) -> Tensor:
+        """The decoder's final states [B, T, W] before each token of the answers; arguments as in
+        `forward`."""
         memory, seen = self._read(source, pixels)
+        before = F.pad(target[:, :-1], (1, 0), value=PAD)
         return self.language.decoder(self.language.words(before), None, memory, seen)
 
     def encode(self, source: Tensor, pixels: Tensor | None = None) -> Cache:

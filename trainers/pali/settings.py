@@ -34,6 +34,19 @@ class VitSettings(Settings):
         return self
 
 
+PAPER_MIXTURE = {
+    "spans": 100.0,
+    "split_caption": 1000.0,
+    "ocr": 100.0,
+    "caption": 100.0,
+    "vqa": 100.0,
+    "vqg": 100.0,
+    "objects": 50.0,
+    "detect": 16.0,
+}
+"""Millions of examples of each task (paper, table 9)."""
+
+
 class PaliSettings(Settings):
     """A PaLI; the defaults are SigLIP So400m/14 and mT5-Large, both public."""
 
@@ -41,9 +54,43 @@ class PaliSettings(Settings):
     language: T5Settings = T5Settings()
     frozen: Literal["vision", "nothing"] = "vision"
     """What is not trained: the vision half in the first stage, nothing in the second."""
+    mixture: dict[str, float] = Field(default=PAPER_MIXTURE)
+    """Weights of the tasks; those left out, and those of weight 0, are not trained."""
+    text_rows: int = Field(default=1, gt=0)
+    """Rows of texts without images come in multiples of this, as a forward pass of their own: of
+    ranks times micro-batch."""
+    temperature: float = Field(default=1.0, gt=0)
+    """Of sampling over languages: 1 draws them as they come, greater ones more evenly."""
+
+    vocabulary: str | None = None
+    """Path of mT5's `spiece.model`; `scenes` for the words of scenes."""
+    classes: str | None = None
+    """Path of a file of class names, one a line, of which absent ones are drawn for images that
+    have no verified ones."""
+    prompt_tokens: int = Field(default=64, gt=1)
+    """Most tokens of a prompt, </s> included."""
+    answer_tokens: int = Field(default=64, gt=1)
+    """Most tokens of an answer, </s> included, but for the next two."""
+    ocr_tokens: int = Field(default=128, gt=1)
+    detect_tokens: int = Field(default=256, gt=1)
+    span_tokens: int = Field(default=512, gt=3)
+    """Tokens of a text with spans hidden, </s> included; 512 of 568."""
+    most_boxes: int = Field(default=20, gt=0)
+    most_absent: int = Field(default=10, ge=0)
+    """Classes in a detection prompt that the image does not show."""
+
     z_loss: float = Field(default=1e-4, ge=0)
     """Factor on the square of the log of the sum of scores' exponentials."""
     smoothing: float = Field(default=0.0, ge=0, lt=1)
     """Probability that the loss spreads over the other words."""
-    chunk: int = Field(default=1024, gt=0)
-    """Target tokens whose scores of all words are in memory at once."""
+    chunk: int | None = Field(default=None, gt=0)
+    """Target tokens whose scores of all words are in memory at once; null for as many as have 2^25
+    scores."""
+
+    @model_validator(mode="after")
+    def _known(self) -> "PaliSettings":
+        if odd := sorted(self.mixture.keys() - PAPER_MIXTURE.keys()):
+            raise ValueError(
+                f"a mixture's tasks are {', '.join(PAPER_MIXTURE)}; found {', '.join(odd)}"
+            )
+        return self

@@ -1,5 +1,5 @@
 """The weights of `vit.Vit` under the names of others: `transformers`' SigLIP, and big_vision's
-`.npz` files. What pools patches there (`head`, `MAPHead_0`) and SigLIP's text tower are left out.
+`.npz` files, both without what pools patches there and without a text tower.
 """
 
 import re
@@ -17,6 +17,8 @@ from septet.trainers.pali.vit import CHANNELS, EPS
 State = dict[str, Tensor]
 
 POSITIONS = "positions"
+_TOWER = "vision_model."
+"""What SigLIP's names begin with, or not: transformers from 5 on leaves it out."""
 
 _SIGLIP = [
     (r"patches\.", "vision_model.embeddings.patch_embedding."),
@@ -66,10 +68,7 @@ def to_siglip(state: Mapping[str, Tensor]) -> State:
 
 def from_siglip(state: Mapping[str, Tensor], ours: Iterable[str]) -> State:
     """Weights from `transformers`' names."""
-    dropped = ("text_model.", "logit_", "vision_model.head.")
-    bare = {n if n.startswith("vision_model.") else f"vision_model.{n}": x
-            for n, x in state.items() if not n.startswith(("text_model.", "logit_"))}  # fmt: skip
-    found = {n: x for n, x in bare.items() if not n.startswith(dropped)}
+    found = {n if n.startswith(_TOWER) else _TOWER + n: x for n, x in state.items()}
     out = {}
     for name in ours:
         theirs = _renamed(name, _SIGLIP)
@@ -107,11 +106,10 @@ def to_big_vision(state: Mapping[str, Tensor], s: VitSettings) -> dict[str, NDAr
 def from_big_vision(state: Mapping[str, NDArray[Any]], ours: Iterable[str]) -> State:
     """Weights from big_vision's names; blocks one by one, or all in one array with the
     layers' axis first (its `scan`)."""
-    ends = [n.removesuffix("embedding/kernel") for n in state if n.endswith("embedding/kernel")]
-    image = [prefix for prefix in ends if not prefix.endswith("txt/")]
-    prefix = min(image, key=len, default="")
-    found = {n.removeprefix(prefix): x for n, x in state.items() if n.startswith(prefix)}
-    found = {n: x for n, x in found.items() if not n.startswith(("MAPHead_0/", "head/", "txt/"))}
+    (prefix,) = {
+        n.removesuffix("embedding/kernel") for n in state if n.endswith("embedding/kernel")
+    }
+    found = {n.removeprefix(prefix): x for n, x in state.items()}
     for name in [n for n in found if "/encoderblock/" in n]:
         for layer, x in enumerate(found.pop(name)):
             found[name.replace("/encoderblock/", f"/encoderblock_{layer}/")] = x

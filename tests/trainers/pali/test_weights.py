@@ -6,8 +6,8 @@ import torch
 from safetensors.torch import save_file
 
 from septet.trainers.nets.mt5 import to_mt5
-from septet.trainers.pali import weights
 from septet.trainers.pali.vit_weights import to_big_vision, to_siglip
+from septet.trainers.pali.weights import FORMS
 from tests.trainers.pali.small import SMALL, module
 
 HIGH = SMALL.model_copy(
@@ -22,11 +22,11 @@ PARTS = {
 @pytest.mark.parametrize("form", PARTS)
 def test_what_is_exported_is_read_back_to_the_bit(form, tmp_path):
     state = module().state_dict()
-    written = weights.export(state, SMALL, tmp_path, form)
+    written = FORMS.write(state, SMALL, tmp_path, form)
     assert {str(p.relative_to(tmp_path)) for p in written} >= set(PARTS[form])
     found = {}
     for part in PARTS[form]:
-        found |= weights.read(tmp_path / part, SMALL)
+        found |= FORMS.read(tmp_path / part, SMALL).weights
     assert found.keys() == state.keys()
     assert all(torch.equal(found[n], x) for n, x in state.items())
 
@@ -35,7 +35,7 @@ def test_transformers_loads_what_is_exported(tmp_path):
     import transformers
 
     mine = module().eval()
-    weights.export(mine.state_dict(), SMALL, tmp_path, "hf")
+    FORMS.write(mine.state_dict(), SMALL, tmp_path, "hf")
     theirs = transformers.SiglipVisionModel.from_pretrained(tmp_path / "vision").eval()
     pixels = torch.rand(2, 3, 32, 32)
     with torch.no_grad():
@@ -73,7 +73,7 @@ def test_the_vision_half_is_read_from_each_public_form(tmp_path):
     mine = module()
     state = {n: x for n, x in mine.state_dict().items() if n.startswith("vision.")}
     for path in as_files(mine, tmp_path):
-        found = weights.read(path, SMALL)
+        found = FORMS.read(path, SMALL).weights
         assert found.keys() == state.keys(), path
         assert all(torch.equal(found[n], x) for n, x in state.items()), path
 
@@ -95,7 +95,7 @@ def test_names_and_shapes_of_big_visions_files():
 def test_positions_fit_another_resolution(tmp_path):
     mine = module()
     for path in as_files(mine, tmp_path):
-        found = weights.read(path, HIGH)
+        found = FORMS.read(path, HIGH).weights
         assert found["vision.positions"].shape == (1, 49, 48)
         assert torch.equal(found["vision.positions"][0, 0], mine.vision.positions[0, 0])
 
@@ -105,14 +105,16 @@ def test_mt5_is_read_with_its_aliases_and_without_a_tied_head(tmp_path):
     named = to_mt5(mine.language.state_dict())
     named["encoder.embed_tokens.weight"] = named["shared.weight"].clone()
     save_file(named, tmp_path / "mt5.safetensors")
-    found = weights.read(tmp_path / "mt5.safetensors", SMALL)
+    found = FORMS.read(tmp_path / "mt5.safetensors", SMALL).weights
     assert set(found) == {n for n in mine.state_dict() if n.startswith("language.")}
     assert not torch.equal(found["language.head.weight"], found["language.words.weight"])
     for tied in ({"lm_head.weight": named["shared.weight"].clone()}, {}):
         rest = {n: x for n, x in named.items() if n != "lm_head.weight"}
         save_file(rest | tied, tmp_path / "tied.safetensors")
-        with pytest.raises(ValueError, match=r"tied\.safetensors: the output head is the table of"):
-            weights.read(tmp_path / "tied.safetensors", SMALL)
+        with pytest.raises(
+            ValueError, match=r"tied\.safetensors \(mt5\): the output head is the table of"
+        ):
+            FORMS.read(tmp_path / "tied.safetensors", SMALL)
 
 
 def test_a_file_that_does_not_fit_is_told(tmp_path):
@@ -121,9 +123,9 @@ def test_a_file_that_does_not_fit_is_told(tmp_path):
         {n: x for n, x in named.items() if "block.2" not in n}, tmp_path / "short.safetensors"
     )
     with pytest.raises(ValueError, match=r"language\.encoder\.blocks\.2.*is missing"):
-        weights.read(tmp_path / "short.safetensors", SMALL)
+        FORMS.read(tmp_path / "short.safetensors", SMALL)
     save_file({"cls": torch.zeros(3), **named}, tmp_path / "odd.safetensors")
     with pytest.raises(ValueError, match=r"no place for language\.cls"):
-        weights.read(tmp_path / "odd.safetensors", SMALL)
-    with pytest.raises(ValueError, match="exported as hf, big_vision or septet; found 'gguf'"):
-        weights.export({}, SMALL, tmp_path, "gguf")
+        FORMS.read(tmp_path / "odd.safetensors", SMALL)
+    with pytest.raises(ValueError, match="exported as big_vision or hf or septet; found 'gguf'"):
+        FORMS.write({}, SMALL, tmp_path, "gguf")

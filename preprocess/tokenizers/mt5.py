@@ -1,0 +1,97 @@
+"""mT5's tokenizer: SentencePiece pieces under their own ids, and sentinels at the top of the table
+(Xue et al., arXiv 2010.11934). The published file has 250,000 pieces and 100 sentinels.
+"""
+
+import io
+from collections.abc import Iterable
+
+from septet.preprocess import files
+
+try:
+    import sentencepiece
+except ImportError as error:
+    raise ImportError(f"this tokenizer needs {error.name}: pip install 'septet[train]'") from error
+
+PAD, END, UNKNOWN = 0, 1, 2
+"""<pad>, </s>, <unk>; there is no token that begins a text."""
+
+SENTINELS = 100
+"""`<extra_id_0>` has the last id, `<extra_id_1>` the one before."""
+
+
+class Mt5Tokenizer:
+    """Text to ids and back. Threads may share it.
+
+    Args:
+        model: Content of a SentencePiece model.
+        name: Of the tokenizer, for messages.
+        inside: Whether the model's last pieces are the sentinels, as in the published file; else
+            their ids follow the model's.
+
+    Raises:
+        ValueError: it is no such model.
+    """
+
+    def __init__(self, model: bytes, name: str, inside: bool = True):
+        self.name = name
+        try:
+            self._model = sentencepiece.SentencePieceProcessor(model_proto=model)
+        except RuntimeError as error:
+            raise ValueError(f"{name} is no SentencePiece model: {error}") from error
+        ids = (self._model.pad_id(), self._model.eos_id(), self._model.unk_id())
+        if ids != (PAD, END, UNKNOWN):
+            raise ValueError(
+                f"{name} has <pad>, </s>, <unk> at {ids}: expected {(PAD, END, UNKNOWN)}, as mT5's"
+            )
+        self._size = len(self._model) + (0 if inside else SENTINELS)
+        self._first_sentinel = self._size - SENTINELS
+
+    @classmethod
+    def load(cls, path: str) -> "Mt5Tokenizer":
+        """From mT5's `spiece.model`, local or remote.
+
+        Raises:
+            ValueError: there is none, or it is no such model.
+        """
+        if not files.exists(path):
+            raise ValueError(f"no such SentencePiece model: {path}")
+        return cls(files.read_bytes(path), path)
+
+    @classmethod
+    def learn(cls, texts: Iterable[str], pieces: int, name: str) -> "Mt5Tokenizer":
+        """A small one (byte-pair encoding of characters, digits apart) for trying out, with
+        `pieces` ids, sentinels among them; it knows all of printable ASCII. A pure function of its
+        arguments."""
+        out = io.BytesIO()
+        sentencepiece.SentencePieceTrainer.train(
+            sentence_iterator=iter(texts), model_writer=out, model_type="bpe", num_threads=1,
+            vocab_size=pieces - SENTINELS, required_chars="".join(map(chr, range(0x21, 0x7F))),
+            character_coverage=1.0, split_digits=True, hard_vocab_limit=False, minloglevel=2,
+            pad_id=PAD, eos_id=END, unk_id=UNKNOWN, bos_id=-1,
+        )  # fmt: skip
+        return cls(out.getvalue(), name, inside=False)
+
+    def __len__(self) -> int:
+        """How many ids there are, sentinels among them."""
+        return self._size
+
+    def sentinel(self, number: int) -> int:
+        """The id of `<extra_id_NUMBER>`."""
+        assert 0 <= number < SENTINELS
+        return self._size - 1 - number
+
+    def encode(self, text: str) -> list[int]:
+        """Ids of a text, without </s>. No text gives a sentinel."""
+        ids: list[int] = self._model.encode(text)
+        return [i if i < self._first_sentinel else UNKNOWN for i in ids]
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """The text of ids up to the first </s>; pads and sentinels are left out."""
+        pieces = []
+        for i in ids:
+            if i == END:
+                break
+            if UNKNOWN < i < self._first_sentinel:
+                pieces.append(int(i))
+        text: str = self._model.decode(pieces)
+        return text

@@ -1,0 +1,121 @@
+"""PaLI as a task: rows drawn from eight tasks by weight, one loss over what is to be written
+(paper, section 3.2 and appendix A.2). Texts without images have forward passes of their own.
+"""
+
+from collections.abc import Mapping
+
+from torch import Tensor, nn
+
+from septet.preprocess.columns.base import IMAGE
+from septet.preprocess.shards.reader import Corpus, Sample
+from septet.trainers.draws import generator
+from septet.trainers.inputs.images import normalise
+from septet.trainers.mixture.plan import Mixture
+from septet.trainers.pali import samples, spans
+from septet.trainers.pali.measures import Tokens
+from septet.trainers.pali.model import Pali
+from septet.trainers.pali.samples import COLUMNS, MEAN, STD, TEXT_TASK
+from septet.trainers.pali.settings import PaliSettings
+from septet.trainers.pali.weights import FORMS
+from septet.trainers.task import Batch, Draw, Evaluator, Lengths, Row, Stream, SubBatch, Task
+
+IMAGES, TEXTS = "images", TEXT_TASK
+"""Kinds of forward passes."""
+
+
+class PaliTask(Task):
+    """See `septet.trainers.task.Task`."""
+
+    forms = FORMS
+    loss_weights: Mapping[str, float] = {"tokens": 1.0, "z": 1.0}
+
+    def __init__(self, settings: PaliSettings, global_batch: int):
+        """
+        Args:
+            settings: The model and its inputs.
+            global_batch: Rows of a step.
+        """
+        self.settings, self.global_batch = settings, global_batch
+        chosen = {name: w for name, w in settings.mixture.items() if w > 0}
+        kinds = {
+            IMAGES: [name for name in chosen if name != TEXT_TASK],
+            TEXTS: [name for name in chosen if name == TEXT_TASK],
+        }
+        kinds = {kind: names for kind, names in kinds.items() if names}
+        several = len(kinds) > 1
+        self.mixture = Mixture(chosen, kinds, settings.text_rows if several else 1)
+        self.streams = {name: self._stream(name) for name in self.mixture.tasks}
+        # Texts see neither the connector nor, where it is trained, the vision half.
+        self.unused_parameters = several
+
+    def _stream(self, name: str) -> Stream:
+        s = self.settings
+        if name == TEXT_TASK:
+            most = spans.lengths(spans.raw_length(s.span_tokens))
+            return Stream(("txt",), lengths=_lengths(*most))
+        longest = max(s.answer_tokens, s.ocr_tokens, s.detect_tokens)
+        return Stream(
+            (IMAGE, "txt", "json"), COLUMNS.get(name, ()), tokens=s.vision.grid**2,
+            lengths=_lengths(s.prompt_tokens, longest),
+        )  # fmt: skip
+
+    @property
+    def kinds(self) -> list[str]:
+        """Rows with images, and texts."""
+        return list(self.mixture.kinds)
+
+    def plan(self, seed: int, step: int) -> list[SubBatch]:
+        """Rows of each task by its weight."""
+        return self.mixture.sub_batches(seed, step, self.global_batch)
+
+    def read(self, stream: str, sample: Sample, draw: Draw | None) -> Row:
+        """See `samples.read`; the evaluation view is drawn, too, but always the same."""
+        drawn = draw() if draw else generator("measure", getattr(sample, "key", ""))
+        return samples.read(stream, sample, self.settings, drawn)
+
+    def build(self) -> nn.Module:
+        """The whole model."""
+        return Pali(self.settings)
+
+    def blocks(self, module: nn.Module) -> list[nn.Module]:
+        """Transformer blocks of the ViT, the encoder and the decoder."""
+        assert isinstance(module, Pali)
+        language = module.language
+        return [*module.vision.blocks, *language.encoder.blocks, *language.decoder.blocks]
+
+    def example(self, kind: str, rows: int) -> Batch:
+        """See `septet.trainers.task.Task`."""
+        return samples.example(kind, rows, self.settings)
+
+    def counts(self, batch: Batch) -> dict[str, Tensor]:
+        """Tokens to write."""
+        count = (batch.data["target"] != 0).sum()
+        return {"tokens": count, "z": count}
+
+    def forward(self, module: nn.Module, batch: Batch) -> dict[str, Tensor]:
+        """Sums over the tokens to write; see `model.Pali.forward`."""
+        found: dict[str, Tensor] = module(batch.data["target"], **self.inputs(batch))
+        return found
+
+    def inputs(self, batch: Batch) -> dict[str, Tensor]:
+        """What the encoder sees of a batch, for `model.Pali.encode`."""
+        seen = {"source": batch.data["source"]}
+        if "pixels" in batch.data:
+            seen["pixels"] = normalise(batch.data["pixels"], MEAN, STD)
+        return seen
+
+    def losses(self, outputs: dict[str, Tensor], batch: Batch) -> dict[str, Tensor]:
+        """Cross-entropy and z-loss of the tokens to write."""
+        return {"tokens": outputs["tokens"], "z": outputs["z"]}
+
+    def evaluators(self, held_out: Corpus, name: str = "") -> list[Evaluator]:
+        """Tokens told right, task by task."""
+        return [Tokens(self, list(self.streams), held_out)]
+
+
+def _lengths(source: int, target: int) -> dict[str, Lengths]:
+    """Buckets that double, up to the longest."""
+    return {
+        name: Lengths((*(2**i for i in range(3, 12) if 2**i < most), most))
+        for name, most in (("source", source), ("target", target))
+    }
