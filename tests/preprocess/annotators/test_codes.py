@@ -259,7 +259,7 @@ def test_drawings(weights):
     assert [mark.label[:6] for mark in drawing.marks] == ["view 0", "view 1"]
     assert all(0 <= edge <= 1 for mark in drawing.marks for edge in mark.box)
     unloaded = Codes(CodesSettings(augmentation="beit", views=2))
-    with Image.open(io.BytesIO(unloaded.drawing(data).picture)) as colours:
+    with Image.open(io.BytesIO(unloaded.drawing(data).image)) as colours:
         assert colours.size == (224, 224)
     assert "8 x 8 codes" in drawing.lines[0]
 
