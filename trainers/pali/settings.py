@@ -59,8 +59,6 @@ class PaliSettings(Settings):
     text_rows: int = Field(default=1, gt=0)
     """Rows of texts without images come in multiples of this, as a forward pass of their own: of
     ranks times micro-batch."""
-    temperature: float = Field(default=1.0, gt=0)
-    """Of sampling over languages: 1 draws them as they come, greater ones more evenly."""
 
     vocabulary: str | None = None
     """Path of mT5's `spiece.model`; `scenes` for the words of scenes."""
