@@ -1,27 +1,30 @@
 """One update on CPU: Septet's engine beside open_clip's CLIP, transformers' FLAVA and torchscale's
-BEiT-3.
+BEiT-3, and beside a bare loop.
 
     python -m benchmarks.step [--quick] [clip] [flava] [ernie_vil] [beit3] [ofa]
 
 Same sizes, same weights, same batch, fp32, two threads, fused AdamW with the same parameter groups,
-nothing compiled. First losses must agree to 1e-4. Rounds are interleaved; the ratio is the median
-of the rounds' paired ratios, the peer's time over Septet's. The engine's update (counts, checks,
-schedule) is also beside a bare loop of forward, backward and optimizer on the same module, without
-and with the loader, whose decoding takes the same two cores that compute; ERNIE-ViL and OFA, which
-no other library trains, are beside the bare loop alone. FLAVA's step is the mean of its three
-kinds' by their published shares; BEiT-3's is one of pictures, texts and pairs, and torchscale's,
-too, predicts at masked places alone.
+nothing compiled. First losses must agree to 1e-4. Three rounds of 20 steps, of which each is done
+in all ways in turns; a ratio is the median of the rounds' ratios, the other's time over Septet's,
+with the least and the most behind it. For every model the engine's update (counts, checks,
+schedule) is beside a bare loop of forward, backward and optimizer on the same batches, without and
+(but for OFA) with the loader, whose decoding of scenes takes the same two cores that compute; no
+other library trains ERNIE-ViL and OFA. FLAVA's step beside transformers' is the mean of its three
+kinds' by their published shares; BEiT-3's is one of images, texts and pairs, and torchscale's, too,
+predicts at masked places alone. OFA's has its two forward passes, pairs and the rest.
 """
 
 import argparse
+import copy
 import statistics
 import sys
 import tempfile
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import open_clip
 import torch
@@ -51,12 +54,14 @@ from septet.trainers.loader.source import Health, Source
 from septet.trainers.ofa.model import Ofa
 from septet.trainers.ofa.settings import OfaSettings
 from septet.trainers.ofa.task import OfaTask
-from septet.trainers.task import Task
+from septet.trainers.task import Batch, Task
 from tests.trainers.beit3 import small as beit3_small
 from tests.trainers.corpora import scenes_corpus
-from tests.trainers.ernie_vil import small as ernie_vil_small
+from tests.trainers.ernie_vil.corpora import annotated
 from tests.trainers.flava.small import batch, reference, theirs_of
 from tests.trainers.ofa import small as ofa_small
+
+Way = TypeVar("Way")
 
 THREADS = 2
 OPTIMIZER = OptimizerSettings(lr=1e-5, warmup_steps=0, schedule="constant")
@@ -65,21 +70,15 @@ TORCHSCALE = Path(sys.prefix) / "peers/torchscale-0.3.0"
 
 
 class Result(NamedTuple):
-    """Of one model; times are the median seconds of a step."""
+    """Of one model; times are seconds of a step in each round."""
 
     model: str
     parameters: int
     batch: str
-    septet: float
-    peer: str
-    peers: float
-    ratios: dict[str, float]
-    note: str = ""
-
-
-def paired(ours: Sequence[float], theirs: Sequence[float]) -> float:
-    """The median over rounds of their time over ours."""
-    return statistics.median(b / a for a, b in zip(ours, theirs, strict=True))
+    seconds: dict[str, list[float]]
+    """By way: `septet` and its peer on one batch, `engine`, `with loader` and `bare loop`."""
+    ratios: dict[str, list[float]]
+    """Of each round."""
 
 
 def count(module: torch.nn.Module) -> int:
@@ -92,15 +91,29 @@ def timed(step: Callable[[], object]) -> float:
     return time.perf_counter() - begin
 
 
-def in_turns(
-    ours: Callable[[], float], theirs: Callable[[], float], rounds: int
-) -> tuple[list[float], list[float]]:
-    """Seconds of each round of both, once their first losses are found equal."""
-    first = ours(), theirs()
-    if abs(first[0] - first[1]) > 1e-4 * first[1]:
-        raise SystemExit(f"the first losses differ: {first}")
-    found = [(timed(ours), timed(theirs)) for _ in range(rounds)]
-    return [a for a, _ in found], [b for _, b in found]
+def in_turns(ways: Mapping[Way, Callable[[], float]], quick: bool) -> dict[Way, list[float]]:
+    """Seconds of a step of each way in each round."""
+    rounds, steps = (3, 4) if quick else (3, 20)
+    found: dict[Way, list[float]] = {name: [] for name in ways}
+    for _ in range(rounds):
+        taken = dict.fromkeys(ways, 0.0)
+        for _ in range(steps):
+            for name, step in ways.items():
+                taken[name] += timed(step) / steps
+        for name, seconds in taken.items():
+            found[name].append(seconds)
+    return found
+
+
+def check_equal(losses: Sequence[float]) -> None:
+    """First losses of several ways."""
+    if max(losses) - min(losses) > 1e-4 * max(1.0, losses[0]):
+        raise SystemExit(f"the first losses differ: {losses}")
+
+
+def over(others: Sequence[float], ours: Sequence[float]) -> list[float]:
+    """Ratios, round by round."""
+    return [b / a for a, b in zip(ours, others, strict=True)]
 
 
 def updater(module: torch.nn.Module, task: Task, train: TrainSettings) -> Updater:
@@ -108,15 +121,83 @@ def updater(module: torch.nn.Module, task: Task, train: TrainSettings) -> Update
     return Updater(task, parallel, make_optimizer(module, task, OPTIMIZER), 0, None)
 
 
-def clip(quick: bool) -> Result:
-    layers, width, batch, rounds = (2, 128, 16, 5) if quick else (6, 256, 32, 9)
+def loader_of(task: Task, folder: Path) -> Loader:
+    """All streams from one corpus, decoded by one thread."""
+    sources = {
+        stream: Source(stream, task, [(Corpus(str(folder)), 1.0)], 0, 2**17, Health(0.0))
+        for stream in task.streams
+    }
+    return Loader(task, sources, seed=0, progress=Progress(), workers=1)
+
+
+def engine(
+    name: str, task: Task, module: torch.nn.Module, quick: bool, data: Path | list[list[Batch]]
+) -> tuple[dict[str, list[float]], dict[str, list[float]]]:
+    """Seconds and ratios of the engine's update and of a bare loop, each step on the same batches.
+
+    Args:
+        name: The model's.
+        task: Its task.
+        module: Its module.
+        quick: Whether few steps are enough.
+        data: A corpus, whose loader is timed with the update, too; or one step's batches.
+    """
+    bare = copy.deepcopy(module)
+    update = updater(module, task, TrainSettings(steps=1000, global_batch=8))
+    optimizer = make_optimizer(bare, task, OPTIMIZER)
+    loader = loader_of(task, data) if isinstance(data, Path) else None
+    batches: list[list[Batch]] = data if isinstance(data, list) else []
+
+    def read() -> None:
+        if loader:
+            batches[:] = next(loader).sub_batches
+
+    def without() -> float:
+        return update(batches, 0, 1e-5).total
+
+    def with_loader() -> float:
+        read()
+        return without()
+
+    def bare_loop() -> float:
+        total = 0.0
+        for (rows,) in batches:
+            outputs = task.forward(bare, rows)
+            sums = dict(task.losses(outputs, rows))
+            if task.pooled and all(each in outputs for each in task.pooled):
+                pooled = {each: outputs[each] for each in task.pooled}
+                sums |= task.pooled_losses(pooled, rows, WORLD.gather)
+            counts = task.counts(rows)
+            parts = [
+                task.loss_weights[each] * x / max(1, int(counts[each])) for each, x in sums.items()
+            ]
+            loss = torch.stack(parts).sum()
+            loss.backward()
+            total += loss.item()
+        optimizer.step()
+        optimizer.zero_grad()
+        return total
+
+    read()
+    check_equal([without(), bare_loop()])
+    ways = {"with loader": with_loader} if loader else {}
+    seconds = in_turns({**ways, "engine": without, "bare loop": bare_loop}, quick)
+    ratios = {f"{name}_engine_vs_bare_loop": over(seconds["bare loop"], seconds["engine"])}
+    if loader:
+        loader.close()
+        both = over(seconds["bare loop"], seconds["with loader"])
+        ratios[f"{name}_engine_and_loader_vs_bare_loop"] = both
+    return seconds, ratios
+
+
+def clip(quick: bool, place: Path) -> Result:
+    layers, width, batch = (2, 128, 16) if quick else (6, 256, 32)
     s = ClipSettings(embed=256, image_size=224, layers=layers, width=width, patch=32,
                      text_width=width, text_layers=layers)  # fmt: skip
     train, task = TrainSettings(steps=1000, global_batch=batch), ClipTask(s, batch)
 
     torch.manual_seed(0)
-    mine, bare = Clip(s), Clip(s)
-    bare.load_state_dict(mine.state_dict())
+    mine, plain = Clip(s), Clip(s)
     theirs = open_clip.CLIP(
         s.embed,
         {"image_size": 224, "layers": layers, "width": width, "patch_size": 32, "head_width": 64},
@@ -126,74 +207,43 @@ def clip(quick: bool) -> Result:
     )  # fmt: skip
     theirs.load_state_dict(to_open_clip(mine.state_dict()), strict=False)
     update = updater(mine, task, train)
-    bare_optimizer = make_optimizer(bare, task, OPTIMIZER)
     their_optimizer = make_optimizer(theirs, task, OPTIMIZER)
     loss_function = open_clip.ClipLoss()
+    folder = scenes_corpus(place, 1, 8 * batch, size=256)
+    loader = loader_of(task, folder)
+    data = next(loader).sub_batches[0][0]
+    loader.close()
 
-    with tempfile.TemporaryDirectory() as place:
-        folder = scenes_corpus(Path(place), 1, 8 * batch, size=256)
-        corpora = [(Corpus(str(folder)), 1.0)]
-        source = Source("pairs", task, corpora, 0, 2**17, Health(0.0))
-        loader = Loader(task, {"pairs": source}, seed=0, progress=Progress(), workers=1)
-        data = next(loader).sub_batches[0][0]
+    def our_step() -> float:
+        return update([[data]], 0, 1e-5).total
 
-        def our_step() -> float:
-            return update([[data]], 0, 1e-5).total
+    def their_step() -> float:
+        image, text, scale = theirs(normalise(data.data["pixels"]), data.data["ids"])
+        loss = loss_function(image, text, scale)
+        loss.backward()
+        their_optimizer.step()
+        their_optimizer.zero_grad()
+        with torch.no_grad():
+            theirs.logit_scale.clamp_(0, 4.6052)
+        return loss.item()
 
-        def whole_step() -> float:
-            return update(next(loader).sub_batches, 0, 1e-5).total
-
-        def bare_step() -> float:
-            outputs = task.forward(bare, data)
-            sums = task.pooled_losses(outputs, data, WORLD.gather)
-            loss = sums["contrastive"] / batch
-            loss.backward()
-            bare_optimizer.step()
-            bare_optimizer.zero_grad()
-            return loss.item()
-
-        def their_step() -> float:
-            image, text, scale = theirs(normalise(data.data["pixels"]), data.data["ids"])
-            loss = loss_function(image, text, scale)
-            loss.backward()
-            their_optimizer.step()
-            their_optimizer.zero_grad()
-            with torch.no_grad():
-                theirs.logit_scale.clamp_(0, 4.6052)
-            return loss.item()
-
-        first = (our_step(), their_step(), bare_step())
-        if max(first) - min(first) > 1e-4:
-            raise SystemExit(f"the first losses differ: {first}")
-        for step in (our_step, their_step, bare_step, whole_step):
-            step()
-        steps = (our_step, their_step, whole_step, bare_step)
-        found = [tuple(timed(step) for step in steps) for _ in range(rounds)]
-        loader.close()
-    ours, theirs_all, whole, plain = zip(*found, strict=True)
-    ratios = {
-        "clip_step_vs_open_clip": paired(ours, theirs_all),
-        "engine_step_vs_bare_loop": paired(ours, plain),
-        "engine_and_loader_vs_bare_loop": paired(whole, plain),
-    }
-    middle = statistics.median
-    engine = f"with loader {middle(whole) * 1000:.0f} ms, bare loop {middle(plain) * 1000:.0f} ms"
-    return Result(
-        "CLIP", count(mine), f"{batch} pairs", middle(ours), "open_clip", middle(theirs_all),
-        ratios, engine,
-    )  # fmt: skip
+    check_equal([our_step(), their_step()])
+    seconds = in_turns({"septet": our_step, "open_clip": their_step}, quick)
+    more, ratios = engine("clip", task, plain, quick, folder)
+    ratios["clip_step_vs_open_clip"] = over(seconds["open_clip"], seconds["septet"])
+    return Result("CLIP", count(mine), f"{batch} pairs", seconds | more, ratios)
 
 
-def flava(quick: bool) -> Result:
-    layers, width, rows, rounds = (2, 128, 8, 5) if quick else (4, 256, 16, 9)
+def flava(quick: bool, place: Path) -> Result:
+    layers, width, rows = (2, 128, 8) if quick else (4, 256, 16)
     size = EncoderSettings(width=width, layers=layers, heads=width // 64, inner=4 * width)
     s = FlavaSettings(
         image=size, text=size, fusion=size.model_copy(update={"layers": layers // 2}),
-        embed=width, text_tokens=128,
+        embed=width, text_tokens=128, vocabulary="scenes", column=None, tokenizer="colours",
     )  # fmt: skip
     task, train = FlavaTask(s, rows), TrainSettings(steps=1000, global_batch=rows)
     torch.manual_seed(0)
-    mine = Flava(s)
+    mine, plain = Flava(s), Flava(s)
     theirs = reference(s, mine.state_dict()).train()
     update = updater(mine, task, train)
     their_optimizer = make_optimizer(theirs, task, OPTIMIZER)
@@ -213,26 +263,25 @@ def flava(quick: bool) -> Result:
     def our_step(kind: str) -> float:
         return update([[batches[kind]]], 0, 1e-5).total
 
-    found: list[tuple[float, float]] = []
-    for number in range(-1, rounds):
-        ours = theirs_time = 0.0
-        for kind, share in shares.items():
-            if number < 0:
-                first = our_step(kind), their_step(kind)
-                if abs(first[0] - first[1]) > 1e-4 * max(1.0, first[1]):
-                    raise SystemExit(f"the first losses of {kind} differ: {first}")
-                continue
-            ours += share * timed(lambda kind=kind: our_step(kind))
-            theirs_time += share * timed(lambda kind=kind: their_step(kind))
-        if number >= 0:
-            found.append((ours, theirs_time))
-    ours_all, theirs_all = zip(*found, strict=True)
-    ratios = {"flava_step_vs_transformers": paired(ours_all, theirs_all)}
-    middle = statistics.median
-    return Result(
-        "FLAVA", count(mine), f"{rows} of a kind", middle(ours_all), "transformers",
-        middle(theirs_all), ratios,
-    )  # fmt: skip
+    for kind in shares:
+        check_equal([our_step(kind), their_step(kind)])
+    ways = {
+        (who, kind): partial(step, kind)
+        for kind in shares
+        for who, step in (("septet", our_step), ("transformers", their_step))
+    }
+    found = in_turns(ways, quick)
+    seconds = {
+        who: [
+            sum(shares[kind] * found[who, kind][number] for kind in shares)
+            for number in range(len(found[who, "pairs"]))
+        ]
+        for who in ("septet", "transformers")
+    }
+    folder = scenes_corpus(place, 1, 8 * rows, size=256)
+    more, ratios = engine("flava", task, plain, quick, folder)
+    ratios["flava_step_vs_transformers"] = over(seconds["transformers"], seconds["septet"])
+    return Result("FLAVA", count(mine), f"{rows} of a kind", seconds | more, ratios)
 
 
 def torchscale_beit3(s: Beit3Settings) -> torch.nn.Module:
@@ -256,10 +305,10 @@ def torchscale_beit3(s: Beit3Settings) -> torch.nn.Module:
     return torch.nn.ModuleDict(parts)
 
 
-def beit3(quick: bool) -> Result:
+def beit3(quick: bool, place: Path) -> Result:
     if not TORCHSCALE.exists():
         raise SystemExit(f"{TORCHSCALE} is missing: `make peers` installs it")
-    layers, width, rows, rounds = (2, 128, 6, 5) if quick else (4, 256, 16, 9)
+    layers, width, rows = (2, 128, 6) if quick else (4, 256, 16)
     s = Beit3Settings(
         width=width, layers=layers, heads=width // 64, inner=4 * width, words=16_000, drop_path=0.0,
         text_tokens=128, column=None, tokenizer="colours",
@@ -300,96 +349,60 @@ def beit3(quick: bool) -> Result:
         their_optimizer.zero_grad()
         return total
 
-    ours, peers = in_turns(our_step, their_step, rounds)
-    return Result(
-        "BEiT-3", count(mine), f"3 x {rows}", statistics.median(ours), "torchscale",
-        statistics.median(peers), {"beit3_step_vs_torchscale": paired(ours, peers)},
-    )  # fmt: skip
+    check_equal([our_step(), their_step()])
+    seconds = in_turns({"septet": our_step, "torchscale": their_step}, quick)
+    folder = scenes_corpus(place, 1, 8 * rows, size=256)
+    read = s.model_copy(update={"words": 256, "vocabulary": "scenes"})  # all that scenes say
+    read_task = beit3_small.task(read, 3 * rows)
+    more, ratios = engine("beit3", read_task, Beit3(read), quick, folder)
+    ratios["beit3_step_vs_torchscale"] = over(seconds["torchscale"], seconds["septet"])
+    return Result("BEiT-3", count(mine), f"3 x {rows}", seconds | more, ratios)
 
 
-def ernie_vil(quick: bool) -> Result:
+def ernie_vil(quick: bool, place: Path) -> Result:
     """Nobody publishes this model's training in torch: it stands beside the bare loop."""
-    layers, width, rows, rounds = (2, 128, 16, 5) if quick else (6, 256, 64, 9)
+    layers, width, rows = (2, 128, 16) if quick else (6, 256, 64)
     text = TowerSettings(width=width, layers=layers, heads=width // 64, inner=4 * width)
     s = ErnieVilSettings(
         text=text, image=text.model_copy(update={"layers": layers // 2}), co_width=width,
         co_heads=width // 64, text_places=tuple(range(layers // 2, layers)),
         image_places=tuple(range(layers // 2)), vocabulary="scenes", dropout=0.0,
     )  # fmt: skip
-    task, train = ErnieVilTask(s, rows), TrainSettings(steps=1000, global_batch=rows)
     torch.manual_seed(0)
-    mine, bare = ErnieVil(s), ErnieVil(s)
-    bare.load_state_dict(mine.state_dict())
-    update, optimizer = updater(mine, task, train), make_optimizer(bare, task, OPTIMIZER)
-    data = ernie_vil_small.batch(task, rows, regions=36)
-
-    def our_step() -> float:
-        return update([[data]], 0, 1e-5).total
-
-    def bare_step() -> float:
-        sums, counts = task.losses(task.forward(bare, data), data), task.counts(data)
-        loss = torch.stack([x / max(1, int(counts[name])) for name, x in sums.items()]).sum()
-        loss.backward()
-        optimizer.step()
-        optimizer.zero_grad()
-        return loss.item()
-
-    ours, plain = in_turns(our_step, bare_step, rounds)
-    return Result(
-        "ERNIE-ViL", count(mine), f"{rows} pairs", statistics.median(ours), "bare loop",
-        statistics.median(plain), {"ernie_vil_step_vs_bare_loop": paired(ours, plain)},
-    )  # fmt: skip
+    module = ErnieVil(s)
+    folder = annotated(place, 8 * rows)
+    seconds, ratios = engine("ernie_vil", ErnieVilTask(s, rows), module, quick, folder)
+    return Result("ERNIE-ViL", count(module), f"{rows} pairs", seconds, ratios)
 
 
-def ofa(quick: bool) -> Result:
-    """Its two forward passes, pairs and the rest; nobody else trains it on this Python."""
-    layers, width, rows, rounds = (2, 128, 8, 5) if quick else (3, 256, 16, 9)
+def ofa(quick: bool, place: Path) -> Result:
+    """Nobody else trains it on this Python: it stands beside the bare loop."""
+    layers, width, rows = (2, 128, 8) if quick else (3, 256, 16)
     s = OfaSettings(
         width=width, inner=4 * width, heads=width // 64, encoder_layers=layers,
         decoder_layers=layers, stages=(1, 2, 2), image_size=128, plain_size=128, largest=128,
         patches=48, words=8000, code_grid=8, dropout=0.0, drop_path=0.0, vocabulary="scenes",
     )  # fmt: skip
-    task, train = OfaTask(s, rows), TrainSettings(steps=1000, global_batch=rows)
+    task = OfaTask(s, rows)
     torch.manual_seed(0)
-    mine, bare = Ofa(s), Ofa(s)
-    bare.load_state_dict(mine.state_dict())
-    update, optimizer = updater(mine, task, train), make_optimizer(bare, task, OPTIMIZER)
-    batches = [ofa_small.batch(task, "pairs", rows), ofa_small.batch(task, "plain", rows // 2)]
-
-    def our_step() -> float:
-        return update([[batch] for batch in batches], 0, 1e-5).total
-
-    def bare_step() -> float:
-        total = 0.0
-        for rows_of_kind in batches:
-            kind = rows_of_kind.kind
-            mean = task.forward(bare, rows_of_kind)[kind] / int(task.counts(rows_of_kind)[kind])
-            loss = mean * task.loss_weights[kind]
-            loss.backward()
-            total += loss.item()
-        optimizer.step()
-        optimizer.zero_grad()
-        return total
-
-    ours, plain = in_turns(our_step, bare_step, rounds)
-    return Result(
-        "OFA", count(mine), f"{rows} + {rows // 2}", statistics.median(ours), "bare loop",
-        statistics.median(plain), {"ofa_step_vs_bare_loop": paired(ours, plain)},
-    )  # fmt: skip
+    module = Ofa(s)
+    passes = {"pairs": rows, "plain": rows // 2}
+    batches = [[ofa_small.batch(task, kind, n)] for kind, n in passes.items()]
+    seconds, ratios = engine("ofa", task, module, quick, batches)
+    return Result("OFA", count(module), f"{rows} + {rows // 2}", seconds, ratios)
 
 
 def table(results: Sequence[Result]) -> None:
     """Step times of all models, then their ratios."""
     print(f"{THREADS} threads, fp32; milliseconds a step")
-    print(f"{'model':10}{'parameters':>13}  {'batch':14}{'septet':>8}{'peer':>8}")
+    print(f"{'model':10}{'parameters':>13}  {'batch':14}")
     for r in results:
-        times = f"{r.septet * 1000:8.0f}{r.peers * 1000:8.0f}  {r.peer}"
-        print(f"{r.model:10}{r.parameters:13,}  {r.batch:14}{times}")
-        if r.note:
-            print(f"{'':10}{r.note}")
+        times = (f"{way} {statistics.median(t) * 1000:.0f}" for way, t in r.seconds.items())
+        print(f"{r.model:10}{r.parameters:13,}  {r.batch:14}{'   '.join(times)}")
     for result in results:
-        for name, value in result.ratios.items():
-            print(f"ratio {name} {value:.2f}")
+        for name, found in result.ratios.items():
+            middle = statistics.median(found)
+            print(f"ratio {name} {middle:.2f} ({min(found):.2f} to {max(found):.2f})")
 
 
 MODELS = (clip, flava, ernie_vil, beit3, ofa)
@@ -397,12 +410,17 @@ MODELS = (clip, flava, ernie_vil, beit3, ofa)
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="smaller models, fewer rounds")
+    parser.add_argument("--quick", action="store_true", help="smaller models, fewer steps")
     names = [model.__name__ for model in MODELS]
     parser.add_argument("models", nargs="*", choices=[*names, []], help="all without")
     given = parser.parse_args()
     torch.set_num_threads(THREADS)
-    table([run(given.quick) for run in MODELS if run.__name__ in (given.models or names)])
+    results: list[Result] = []
+    for run in MODELS:
+        if run.__name__ in (given.models or names):
+            with tempfile.TemporaryDirectory() as place:
+                results.append(run(given.quick, Path(place)))
+    table(results)
 
 
 if __name__ == "__main__":
