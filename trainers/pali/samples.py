@@ -18,13 +18,14 @@ from septet.preprocess.regions.labels import read_labels
 from septet.preprocess.shards.reader import Sample
 from septet.preprocess.text.language import UNDETERMINED
 from septet.preprocess.tokenizers.mt5 import END
+from septet.schemas.languages import language_code
 from septet.trainers.inputs import images
 from septet.trainers.inputs.members import image_file, note, text
 from septet.trainers.mixture.instructions import Instructions
 from septet.trainers.pali import objects, spans
 from septet.trainers.pali.settings import PaliSettings
 from septet.trainers.pali.words import tokenizer, word_starts
-from septet.trainers.task import Batch, Row, SampleError
+from septet.trainers.task import Batch, ReadSample, Row, SampleError
 
 MEAN = STD = (0.5, 0.5, 0.5)
 """Of RGB in [0, 1]: the model sees values in [-1, 1]."""
@@ -64,14 +65,25 @@ def fill(task: str, language: str | None = None, **parts: str) -> str:
 
 
 def language_of(sample: Sample) -> str | None:
-    """The language of a sample's caption, as its metadata say."""
+    """The language of a sample's caption: the one that was drawn, or else as its metadata say."""
+    drawn = getattr(sample, "language", None)
+    if drawn not in (None, UNDETERMINED):
+        return str(drawn)
     found = _json(sample["json"]).get("language") if sample.get("json") else None
     return None if found is None else str(found)
 
 
+def fill_in(task: str, sample: Sample, language: str | None, **parts: str) -> str:
+    """A prompt that names a language, by which the run counts the sample."""
+    prompt = fill(task, language, **parts)
+    if isinstance(sample, ReadSample) and language:
+        sample.language = language_code(language)
+    return prompt
+
+
 def caption(sample: Sample, s: PaliSettings, draw: np.random.Generator) -> Example:
     """The whole caption, from the image."""
-    return Example(fill("caption", language_of(sample)), _caption(sample), cut=True)
+    return Example(fill_in("caption", sample, language_of(sample)), _caption(sample), cut=True)
 
 
 def split_caption(sample: Sample, s: PaliSettings, draw: np.random.Generator) -> Example:
@@ -80,8 +92,8 @@ def split_caption(sample: Sample, s: PaliSettings, draw: np.random.Generator) ->
     told = _caption(sample)
     starts = word_starts(told)
     words = int(draw.integers(len(starts)))
-    prompt = fill(
-        "split_caption", language_of(sample), position=str(words),
+    prompt = fill_in(
+        "split_caption", sample, language_of(sample), position=str(words),
         caption=told[: starts[words]].rstrip(),
     )  # fmt: skip
     return Example(prompt, told[starts[words] :], cut=True)
@@ -97,7 +109,7 @@ def ocr(sample: Sample, s: PaliSettings, draw: np.random.Generator) -> Example:
     language = value.get("language")
     if language in (None, UNDETERMINED):
         language = language_of(sample)
-    return Example(fill("ocr", language), told, cut=True)
+    return Example(fill_in("ocr", sample, language), told, cut=True)
 
 
 def vqa(sample: Sample, s: PaliSettings, draw: np.random.Generator) -> Example:
@@ -109,7 +121,7 @@ def vqa(sample: Sample, s: PaliSettings, draw: np.random.Generator) -> Example:
 def vqg(sample: Sample, s: PaliSettings, draw: np.random.Generator) -> Example:
     """A question in a language that has an English answer."""
     pair = _question(sample, draw)
-    return Example(fill("vqg", pair.language, answer=pair.answer), pair.question)
+    return Example(fill_in("vqg", sample, pair.language, answer=pair.answer), pair.question)
 
 
 def object_questions(sample: Sample, s: PaliSettings, draw: np.random.Generator) -> Example:

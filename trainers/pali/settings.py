@@ -56,6 +56,9 @@ class PaliSettings(Settings):
     """What is not trained: the vision half in the first stage, nothing in the second."""
     mixture: dict[str, float] = Field(default=PAPER_MIXTURE)
     """Weights of the tasks; those left out, and those of weight 0, are not trained."""
+    language_temperature: float = Field(default=1.0, gt=0)
+    """Of rows with images, a language of n samples is drawn in proportion to n^(1/temperature); 1
+    takes samples as they come."""
     text_rows: int = Field(default=1, gt=0)
     """Rows of texts without images come in multiples of this, as a forward pass of their own: of
     ranks times micro-batch."""

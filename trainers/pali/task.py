@@ -17,7 +17,17 @@ from septet.trainers.pali.model import Pali
 from septet.trainers.pali.samples import COLUMNS, MEAN, STD, TEXT_TASK
 from septet.trainers.pali.settings import PaliSettings
 from septet.trainers.pali.weights import FORMS
-from septet.trainers.task import Batch, Draw, Evaluator, Lengths, Row, Stream, SubBatch, Task
+from septet.trainers.task import (
+    Batch,
+    Draw,
+    Evaluator,
+    Languages,
+    Lengths,
+    Row,
+    Stream,
+    SubBatch,
+    Task,
+)
 
 IMAGES, TEXTS = "images", TEXT_TASK
 """Kinds of forward passes."""
@@ -53,10 +63,12 @@ class PaliTask(Task):
         if name == TEXT_TASK:
             most = spans.lengths(spans.raw_length(s.span_tokens))
             return Stream(("txt",), lengths=_lengths(*most))
+        t = s.language_temperature
         longest = max(s.answer_tokens, s.ocr_tokens, s.detect_tokens)
         return Stream(
             (IMAGE, "txt", "json"), COLUMNS.get(name, ()), tokens=s.vision.grid**2,
-            lengths=_lengths(s.prompt_tokens, longest),
+            lengths=_lengths(s.prompt_tokens, longest), otherwise=self.mixture.after(name),
+            languages=None if t == 1 else Languages(t),
         )  # fmt: skip
 
     @property

@@ -7,7 +7,6 @@ import pytest
 from septet.trainers.pali.presets import PRESETS, PaliPreset
 from septet.trainers.settings.overrides import override
 from tests.trainers.conftest import train
-from tests.trainers.pali.corpora import pali_corpus
 from tests.trainers.ranks import run_ranks
 from tests.trainers.runs import figures, same, stop_after
 
@@ -26,11 +25,6 @@ def preset(*changes: str) -> PaliPreset:
 
 def run(corpus: Path, out: Path, *changes: str) -> int:
     return train(preset(*changes), corpus, out)
-
-
-@pytest.fixture(scope="module")
-def small(tmp_path_factory) -> Path:
-    return pali_corpus(tmp_path_factory.mktemp("pali"), 60)
 
 
 @pytest.mark.slow
