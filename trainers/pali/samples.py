@@ -181,7 +181,7 @@ def read(stream: str, sample: Sample, s: PaliSettings, draw: np.random.Generator
     source = encode(example.prompt, s)
     if len(source) > s.prompt_tokens:
         raise SampleError(f"a prompt of {len(source)} tokens", "too_long")
-    limit = {"ocr": s.ocr_tokens, "detect": s.detect_tokens}.get(stream, s.answer_tokens)
+    limit = answer_tokens(stream, s)
     target = [*pieces.encode(example.answer), END]
     if len(target) == 1:
         raise SampleError("an answer without text", "no_answer")
@@ -192,6 +192,11 @@ def read(stream: str, sample: Sample, s: PaliSettings, draw: np.random.Generator
         note(sample, "cut")
     pixels = square(images.decode(image_file(sample), s.vision.image_size), s.vision.image_size)
     return {"source": source, "target": np.array(target, np.int64), "pixels": pixels}
+
+
+def answer_tokens(task: str, s: PaliSettings) -> int:
+    """Most tokens of a task's answer, </s> included."""
+    return {"ocr": s.ocr_tokens, "detect": s.detect_tokens}.get(task, s.answer_tokens)
 
 
 def encode(prompt: str, s: PaliSettings) -> NDArray[np.int64]:

@@ -2,7 +2,7 @@
 (paper, section 3.2 and appendix A.2). Texts without images have forward passes of their own.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from torch import Tensor, nn
 
@@ -12,11 +12,13 @@ from septet.trainers.draws import generator
 from septet.trainers.inputs.images import normalise
 from septet.trainers.mixture.plan import Mixture
 from septet.trainers.pali import samples, spans
+from septet.trainers.pali.answers import ABILITIES, answers
 from septet.trainers.pali.measures import Tokens
 from septet.trainers.pali.model import Pali
 from septet.trainers.pali.samples import COLUMNS, MEAN, STD, TEXT_TASK
 from septet.trainers.pali.settings import PaliSettings
 from septet.trainers.pali.weights import FORMS
+from septet.trainers.prediction import Answer, Asked
 from septet.trainers.task import (
     Batch,
     Draw,
@@ -119,6 +121,14 @@ class PaliTask(Task):
     def losses(self, outputs: dict[str, Tensor], batch: Batch) -> dict[str, Tensor]:
         """Cross-entropy and z-loss of the tokens to write."""
         return {"tokens": outputs["tokens"], "z": outputs["z"]}
+
+    abilities = ABILITIES
+
+    def predict(
+        self, module: nn.Module, ability: str, asked: Sequence[Asked], beams: int = 1
+    ) -> list[Answer]:
+        """See `answers`."""
+        return answers(self.settings, module, ability, asked, beams)
 
     def evaluators(self, held_out: Corpus, name: str = "") -> list[Evaluator]:
         """Tokens told right, task by task."""
