@@ -1,7 +1,7 @@
-"""One update on CPU: Septet's engine beside open_clip's CLIP, transformers' FLAVA and torchscale's
-BEiT-3, and beside a bare loop.
+"""One update on CPU: Septet's engine beside open_clip's CLIP, transformers' FLAVA, torchscale's
+BEiT-3 and a PaLI of transformers' SigLIP and mT5, and beside a bare loop.
 
-    python -m benchmarks.step [--quick] [clip] [flava] [ernie_vil] [beit3] [ofa]
+    python -m benchmarks.step [--quick] [clip] [flava] [ernie_vil] [beit3] [ofa] [pali]
 
 Same sizes, same weights, same batch, fp32, two threads, fused AdamW with the same parameter groups,
 nothing compiled. First losses must agree to 1e-4. Three rounds of 20 steps, of which each is done
@@ -11,7 +11,9 @@ schedule) is beside a bare loop of forward, backward and optimizer on the same b
 (but for OFA) with the loader, whose decoding of scenes takes the same two cores that compute; no
 other library trains ERNIE-ViL and OFA. FLAVA's step beside transformers' is the mean of its three
 kinds' by their published shares; BEiT-3's is one of images, texts and pairs, and torchscale's, too,
-predicts at masked places alone. OFA's has its two forward passes, pairs and the rest.
+predicts at masked places alone. OFA's has its two forward passes, pairs and the rest. PaLI's trains
+both halves, on prompts and answers of many lengths, padded, without the z-loss that transformers
+lacks.
 """
 
 import argparse
@@ -29,6 +31,7 @@ from typing import NamedTuple, TypeVar
 import open_clip
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
 from septet.preprocess.shards.reader import Corpus
 from septet.trainers.beit3.model import Beit3
@@ -51,15 +54,20 @@ from septet.trainers.flava.task import FlavaTask
 from septet.trainers.inputs.images import normalise
 from septet.trainers.loader.batches import Loader, Progress
 from septet.trainers.loader.source import Health, Source
+from septet.trainers.nets.t5 import T5Settings
 from septet.trainers.ofa.model import Ofa
 from septet.trainers.ofa.settings import OfaSettings
 from septet.trainers.ofa.task import OfaTask
+from septet.trainers.pali.model import Pali
+from septet.trainers.pali.settings import PaliSettings, VitSettings
+from septet.trainers.pali.task import PaliTask
 from septet.trainers.task import Batch, Task
 from tests.trainers.beit3 import small as beit3_small
 from tests.trainers.corpora import scenes_corpus
 from tests.trainers.ernie_vil.corpora import annotated
 from tests.trainers.flava.small import batch, reference, theirs_of
 from tests.trainers.ofa import small as ofa_small
+from tests.trainers.pali import small as pali_small
 
 Way = TypeVar("Way")
 
@@ -392,6 +400,68 @@ def ofa(quick: bool, place: Path) -> Result:
     return Result("OFA", count(module), f"{rows} + {rows // 2}", seconds, ratios)
 
 
+class TheirPali(torch.nn.Module):
+    """A PaLI of transformers' halves: SigLIP's patches through a linear layer, then the prompt,
+    into mT5's encoder."""
+
+    def __init__(self, mine: Pali):
+        super().__init__()
+        self.vision, self.language = pali_small.siglip(mine), pali_small.mt5(mine)
+        self.connector = copy.deepcopy(mine.connector)
+
+    def forward(self, target: Tensor, source: Tensor, pixels: Tensor) -> Tensor:
+        """The mean loss of the answers' tokens."""
+        patches = self.connector(self.vision(pixel_values=pixels).last_hidden_state)
+        seen = torch.cat([source.new_ones(patches.shape[:2]), (source != 0).long()], 1)
+        loss: Tensor = self.language(
+            inputs_embeds=torch.cat([patches, self.language.shared(source)], 1),
+            attention_mask=seen, labels=target.masked_fill(target == 0, -100),
+        ).loss  # fmt: skip
+        return loss
+
+
+def pali(quick: bool, place: Path) -> Result:
+    layers, width, rows = (2, 128, 8) if quick else (4, 256, 16)
+    sizes = {"width": width, "layers": layers, "heads": width // 64}
+    s = PaliSettings(
+        vision=VitSettings(**sizes, inner=4 * width),
+        language=T5Settings(**sizes, inner=2 * width, words=16_000),
+        frozen="nothing", mixture={"caption": 1.0}, z_loss=0.0,
+    )  # fmt: skip
+    task, train = PaliTask(s, rows), TrainSettings(steps=1000, global_batch=rows)
+    torch.manual_seed(0)
+    mine = Pali(s)
+    theirs = TheirPali(mine).train()
+    update = updater(mine, task, train)
+    their_optimizer = make_optimizer(theirs, task, OPTIMIZER)
+    side = s.vision.image_size
+    data = {
+        "source": pali_small.ids(rows, 40, words=16_000),
+        "target": pali_small.ids(rows, 48, seed=6, words=16_000),
+        "pixels": torch.randint(0, 256, (rows, side, side, 3), dtype=torch.uint8),
+    }
+    batch_of_rows = Batch("images", data)
+
+    def our_step() -> float:
+        return update([[batch_of_rows]], 0, 1e-5).total
+
+    def their_step() -> float:
+        loss = theirs(data["target"], **task.inputs(batch_of_rows))
+        loss.backward()
+        their_optimizer.step()
+        their_optimizer.zero_grad()
+        return loss.item()
+
+    check_equal([our_step(), their_step()])
+    seconds = in_turns({"septet": our_step, "transformers": their_step}, quick)
+    folder = scenes_corpus(place, 1, 8 * rows, size=256)
+    words = s.language.model_copy(update={"words": 640})  # all that scenes say
+    read = s.model_copy(update={"language": words, "vocabulary": "scenes"})
+    more, ratios = engine("pali", PaliTask(read, rows), Pali(read), quick, folder)
+    ratios["pali_step_vs_transformers"] = over(seconds["transformers"], seconds["septet"])
+    return Result("PaLI", count(mine), f"{rows} pairs", seconds | more, ratios)
+
+
 def table(results: Sequence[Result]) -> None:
     """Step times of all models, then their ratios."""
     print(f"{THREADS} threads, fp32; milliseconds a step")
@@ -405,7 +475,7 @@ def table(results: Sequence[Result]) -> None:
             print(f"ratio {name} {middle:.2f} ({min(found):.2f} to {max(found):.2f})")
 
 
-MODELS = (clip, flava, ernie_vil, beit3, ofa)
+MODELS = (clip, flava, ernie_vil, beit3, ofa, pali)
 
 
 def main() -> None:
