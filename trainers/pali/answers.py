@@ -1,7 +1,7 @@
 """What a trained PaLI can be asked, and how it answers: the prompts that it was trained with, and
 answers read back."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import cast
 
 import numpy as np
@@ -90,15 +90,24 @@ def answers(
         "source": pad_sequence(ids, batch_first=True, padding_value=PAD).to(device),
         "pixels": normalise(pixels, MEAN, STD),
     }
-    decoding = Decoding(most=answer_tokens(ability, s), beams=beams)
+    if ability == "detect":
+        return [
+            Answer(boxes=read_boxes(text), score=score)
+            for text, score in texts(s, module, ability, inputs, beams)
+        ]
+    return [Answer(text, score=x) for text, x in texts(s, module, ability, inputs, beams)]
+
+
+def texts(
+    s: PaliSettings, module: nn.Module, task: str, inputs: Mapping[str, Tensor], beams: int = 1
+) -> list[tuple[str, float]]:
+    """What the module writes for each row of `model.Pali.encode`'s inputs, with the probability of
+    a token (their geometric mean)."""
+    decoding = Decoding(most=answer_tokens(task, s), beams=beams)
     written = write(cast(Generative, module), inputs, decoding, PAD, END, PAD)
     pieces = tokenizer(s.vocabulary, s.language.words)
-    found = []
-    for row, score in zip(written.ids[:, 0].tolist(), written.scores[:, 0].tolist(), strict=True):
-        text, sure = pieces.decode(row), float(np.exp(score))
-        boxes = ability == "detect"
-        found.append(Answer("" if boxes else text, read_boxes(text) if boxes else (), score=sure))
-    return found
+    told = [pieces.decode(row) for row in written.ids[:, 0].tolist()]
+    return list(zip(told, written.scores[:, 0].exp().tolist(), strict=True))
 
 
 def read_boxes(text: str) -> tuple[tuple[tuple[float, float, float, float], str], ...]:

@@ -69,7 +69,7 @@ def language_of(sample: Sample) -> str | None:
     drawn = getattr(sample, "language", None)
     if drawn not in (None, UNDETERMINED):
         return str(drawn)
-    found = _json(sample["json"]).get("language") if sample.get("json") else None
+    found = read_object(sample["json"]).get("language") if sample.get("json") else None
     return None if found is None else str(found)
 
 
@@ -102,7 +102,7 @@ def split_caption(sample: Sample, s: PaliSettings, draw: np.random.Generator) ->
 def ocr(sample: Sample, s: PaliSettings, draw: np.random.Generator) -> Example:
     """The text in the image, in reading order. Where nothing tells its language, it is the
     caption's."""
-    value = _json(sample["ocr"])
+    value = read_object(sample["ocr"])
     told = " ".join(line["text"] for line in value.get("lines", ()))
     if not told.strip():
         raise SampleError("the image shows no text", "empty_text")
@@ -114,25 +114,25 @@ def ocr(sample: Sample, s: PaliSettings, draw: np.random.Generator) -> Example:
 
 def vqa(sample: Sample, s: PaliSettings, draw: np.random.Generator) -> Example:
     """The English answer to a question in any language."""
-    pair = _question(sample, draw)
+    pair = asked_question(sample, draw)
     return Example(fill("vqa", question=pair.question), pair.answer)
 
 
 def vqg(sample: Sample, s: PaliSettings, draw: np.random.Generator) -> Example:
     """A question in a language that has an English answer."""
-    pair = _question(sample, draw)
+    pair = asked_question(sample, draw)
     return Example(fill_in("vqg", sample, pair.language, answer=pair.answer), pair.question)
 
 
 def object_questions(sample: Sample, s: PaliSettings, draw: np.random.Generator) -> Example:
     """A question about which objects are there; see `objects.ask`."""
-    asked = objects.ask(_objects(_json(sample["boxes"]), s, draw), draw)
+    asked = objects.ask(_objects(read_object(sample["boxes"]), s, draw), draw)
     return Example(fill(asked.form, **asked.parts), asked.answer)
 
 
 def detect(sample: Sample, s: PaliSettings, draw: np.random.Generator) -> Example:
     """Boxes of the classes that the prompt names, in any order: as many as the answer may hold."""
-    value = _json(sample["boxes"])
+    value = read_object(sample["boxes"])
     found = _objects(value, s, draw)
     scheme, limit = Coordinates(), s.detect_tokens - 1
     boxes = np.array(value["boxes"], np.float64).reshape(-1, 4)
@@ -256,8 +256,13 @@ def _caption(sample: Sample) -> str:
     return told
 
 
-def _question(sample: Sample, draw: np.random.Generator) -> Question:
-    pairs = _json(sample["questions"]).get("pairs") or []
+def asked_question(sample: Sample, draw: np.random.Generator) -> Question:
+    """One of a sample's questions.
+
+    Raises:
+        SampleError: it has none.
+    """
+    pairs = read_object(sample["questions"]).get("pairs") or []
     if not pairs:
         raise SampleError("no question", "no_answer")
     return Question.from_json(pairs[int(draw.integers(len(pairs)))])
@@ -271,7 +276,12 @@ def _objects(value: dict[str, Any], s: PaliSettings, draw: np.random.Generator) 
 _classes = lru_cache(4)(read_labels)
 
 
-def _json(data: bytes) -> dict[str, Any]:
+def read_object(data: bytes) -> dict[str, Any]:
+    """A member that is a JSON object.
+
+    Raises:
+        SampleError: it is none.
+    """
     if not data:
         raise SampleError("a column without a value", "no_value")
     try:

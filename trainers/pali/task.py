@@ -13,7 +13,7 @@ from septet.trainers.inputs.images import normalise
 from septet.trainers.mixture.plan import Mixture
 from septet.trainers.pali import samples, spans
 from septet.trainers.pali.answers import ABILITIES, answers
-from septet.trainers.pali.measures import Tokens
+from septet.trainers.pali.measures import Tokens, written
 from septet.trainers.pali.model import Pali
 from septet.trainers.pali.samples import COLUMNS, MEAN, STD, TEXT_TASK
 from septet.trainers.pali.settings import PaliSettings
@@ -131,8 +131,8 @@ class PaliTask(Task):
         return answers(self.settings, module, ability, asked, beams)
 
     def evaluators(self, held_out: Corpus, name: str = "") -> list[Evaluator]:
-        """Tokens told right, task by task."""
-        return [Tokens(self, list(self.streams), held_out)]
+        """Tokens told right, task by task, and how good what the model writes by itself is."""
+        return [Tokens(self, list(self.streams), held_out), *written(self, held_out)]
 
 
 def _lengths(source: int, target: int) -> dict[str, Lengths]:

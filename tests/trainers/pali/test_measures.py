@@ -1,0 +1,59 @@
+"""What a PaLI writes on held-out scenes, scored."""
+
+import pytest
+import torch
+
+from septet.preprocess.shards.reader import Corpus
+from septet.trainers.pali import measures
+from septet.trainers.pali.measures import SCORES, written
+from septet.trainers.pali.samples import TASKS
+from tests.trainers.pali.test_samples import PIECES
+from tests.trainers.pali.test_training import preset
+
+CPU = torch.device("cpu")
+
+
+def test_one_who_knows_each_image_writes_what_is_right(small, monkeypatch):
+    """A reader of memory: the answer of the image that it sees, which is another's for others'."""
+    task = preset("model.text_rows=1").task()
+    known, corpus = {}, Corpus(str(small))
+    read = task.read
+
+    def remember(stream, sample, draw):
+        row = read(stream, sample, draw)
+        known[stream, row["pixels"].tobytes()] = PIECES.decode(row["target"].tolist())
+        return row
+
+    def texts(settings, module, stream, inputs):
+        pixels = ((inputs["pixels"].permute(0, 2, 3, 1) + 1) * 127.5).round().byte()
+        return [(known[stream, each.numpy().tobytes()], 1.0) for each in pixels]
+
+    monkeypatch.setattr(task, "read", remember)
+    monkeypatch.setattr(measures, "texts", texts)
+    found = {
+        f"{each.name}/{name}": value
+        for each in written(task, corpus)
+        for name, value in each(torch.nn.Linear(1, 1), CPU).items()
+    }
+    best = {
+        "caption/bleu4": 1, "vqa/vqa_accuracy": 1, "ocr/character_error_rate": 0,
+        "objects/exact": 1, "detect/ap": 1,
+    }  # fmt: skip
+    for name, right in best.items():
+        assert found[name] == pytest.approx(right, abs=1e-6), name
+        other = found[f"{name}_other_image"]
+        assert other > 0.3 if right == 0 else other < 0.7, name
+    assert found["caption/cider"] > 9 and found["caption/language_right"] > 0.9
+    assert {f"caption/language_right_{code}" for code in ("en", "de", "fr", "es", "zh")} < set(
+        found
+    )
+
+
+def test_a_model_writes_for_each_task_and_untrained_ones_are_left_out(small):
+    task = preset("model.mixture={vqa: 1, detect: 1, vqg: 1}", "model.detect_tokens=24").task()
+    torch.manual_seed(0)
+    module = task.build().eval()
+    vqa, detect = written(task, Corpus(str(small)), samples=8)
+    assert vqa.name == "vqa" and set(SCORES) < set(TASKS)
+    assert vqa(module, CPU) == {"vqa_accuracy": 0, "vqa_accuracy_other_image": 0}
+    assert set(detect(module, CPU)) == {"ap", "ap50", "ap_other_image", "ap50_other_image"}
