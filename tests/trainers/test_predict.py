@@ -1,6 +1,7 @@
 """`septet predict`: what a trained model answers."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -19,7 +20,7 @@ from septet.trainers.commands.predict import predict
 from septet.trainers.flava.presets import PRESETS
 from septet.trainers.prediction import Ability, Answer
 from tests.trainers.conftest import TINY
-from tests.trainers.corpora import scenes_corpus
+from tests.trainers.corpora import scenes_corpus, write_corpus
 from tests.trainers.test_cli import call
 
 COMMAND = typer.Typer()
@@ -86,6 +87,33 @@ def test_a_folder_and_a_corpus_are_answered_in_lines(trained, tmp_path):
     found = ask(*common[:3], "--image", trained / "corpus", "--most", "3")
     lines = [json.loads(line) for line in found.output.splitlines()]
     assert [line["asked"] for line in lines] == [line["text"] for line in lines]
+
+
+def test_what_cannot_be_answered_costs_itself_alone(trained, tmp_path):
+    pictures = tmp_path / "pictures"
+    shutil.copytree(trained / "images/more", pictures)
+    (pictures / "folder.png").mkdir()
+    (pictures / "gone.png").symlink_to(tmp_path / "nowhere.png")
+    given = ("--task", "match", "--image", pictures, "--text", "a dog|a red star")
+    found = ask(trained / "run", *given)
+    assert found.exit_code == 0 and len(found.output.splitlines()) == 3, found.output
+    texts = {0: b" | ", 1: b"a red star", 2: b"a blue dog"}
+    samples = [(f"{i:032x}", {"png": (pictures / f"{i}.png").read_bytes(), "txt": texts[i]})
+               for i in range(3)]  # fmt: skip
+    corpus = write_corpus(tmp_path / "corpus", samples)
+    out = tmp_path / "out.jsonl"
+    found = ask(trained / "run", "--task", "match", "--image", corpus, "--out", out)
+    lines = [json.loads(line) for line in out.read_text().splitlines()]
+    assert found.exit_code == 0 and "texts with |" in lines[0]["error"], found.output
+    assert [line["text"] for line in lines[1:]] == ["a red star", "a blue dog"]
+
+
+def test_settings_of_a_run_may_say_where_files_lie_now(trained, tmp_path):
+    given = ("--task", "match", "--image", trained / "images/more/1.png", "--text", "a dog|a cat")
+    found = ask(trained / "run", *given, "--set", "model.nonsense=3")
+    assert found.exit_code == 1 and "model.nonsense" in found.output, found.output
+    found = ask(trained / "run", *given, "--out", tmp_path / "nowhere/x.jsonl")
+    assert found.exit_code == 1 and "there is no folder" in found.output, found.output
 
 
 def test_weights_of_others_are_asked(trained, tmp_path):

@@ -100,6 +100,12 @@ def test_no_token_costs_nothing() -> None:
     assert found.cross_entropy == 0 and head.grad is not None and not head.grad.any()
 
 
+def test_a_word_is_right_where_it_is_what_would_be_written() -> None:
+    """Ties go to the first word, as in greedy writing: who knows nothing is not right by that."""
+    found = token_loss(torch.zeros(5, 4), torch.zeros(10, 4), torch.tensor([0, 1, 2, 3, 9]))
+    assert found.right == 1
+
+
 def test_extreme_logits_stay_finite() -> None:
     """As log-softmax, and unlike softmax and then log."""
     hidden = torch.tensor([[300.0], [-300.0]], requires_grad=True)

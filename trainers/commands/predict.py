@@ -18,7 +18,10 @@ from septet.schemas.layout import MANIFEST
 from septet.trainers.commands.trained import Trained
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from septet.trainers.prediction import Ability, Answer, Asked, Box
+    from septet.trainers.task import Task
 
 IMAGES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff")
 """Files of a folder that are taken for images."""
@@ -84,7 +87,8 @@ def predict(
     ] = None,
     preset: Annotated[str, typer.Option(help="Their sizes, with --model.")] = "base",
     changes: Annotated[
-        list[str] | None, typer.Option("--set", help="Change a setting, with --model: KEY=VALUE.")
+        list[str] | None,
+        typer.Option("--set", help="Change a setting, such as where a file lies: KEY=VALUE."),
     ] = None,
 ) -> None:
     """Ask a trained model.
@@ -119,6 +123,9 @@ def predict(
             raise ValueError(f"{'--draw' if draw else task} takes one image; {image} has several")
         if ability.gives == "image" and out is None:
             raise ValueError(f"{task} makes an image: say where to with --out FILE.png")
+        for flag, path in (("--out", out), ("--draw", draw)):
+            if path is not None and not Path(path).parent.is_dir():
+                raise ValueError(f"{flag} {path}: there is no folder {Path(path).parent}")
         wanted = _wanted(image, text, "text" in ability.needs)
         answers = _answers(
             trained, task, islice(wanted, most), (question, text, box, language), beams, batch
@@ -189,7 +196,7 @@ def _wanted(image: str | None, text: str | None, needs_text: bool) -> Iterator[_
         return iter([_Wanted("", None)])
     path = Path(image)
     if path.is_dir():
-        found = sorted(p for p in path.rglob("*") if p.suffix.lower() in IMAGES)
+        found = sorted(p for p in path.rglob("*") if p.suffix.lower() in IMAGES and p.is_file())
         if not found:
             raise ValueError(f"{image} has no image: files end in {', '.join(IMAGES)}")
         return (_Wanted(str(p.relative_to(path)), p.read_bytes()) for p in found)
@@ -243,9 +250,26 @@ def _answers(
                 ready.append(str(error))
         asked = [each for each in ready if not isinstance(each, str)]
         with torch.no_grad():
-            told = iter(trained.task.predict(module, task, asked, beams) if asked else ())
+            told = iter(_each(trained.task, module, task, asked, beams))
         for each, found in zip(part, ready, strict=True):
-            yield (each, None, found) if isinstance(found, str) else (each, found, next(told))
+            if isinstance(found, str):
+                yield each, None, found
+            else:
+                answer = next(told)
+                yield each, None if isinstance(answer, str) else found, answer
+
+
+def _each(
+    task: "Task", module: "nn.Module", ability: str, asked: "list[Asked]", beams: int
+) -> "list[Answer | str]":
+    """The answers, of each that cannot be answered why. Where some of several cannot, each is
+    asked alone: answers do not depend on what else is asked."""
+    try:
+        return list(task.predict(module, ability, asked, beams)) if asked else []
+    except ValueError as error:
+        if len(asked) == 1:
+            return [str(error)]
+        return [told for one in asked for told in _each(task, module, ability, [one], beams)]
 
 
 def _box(given: str, asked: "Asked") -> "Box":

@@ -22,7 +22,7 @@ class Trained:
             `septet weights` reads.
         model: Name of the model whose weights `path` holds; None for a run.
         preset: Its sizes.
-        changes: To the preset, KEY=VALUE.
+        changes: To the preset, or to the run's settings (where files lie), KEY=VALUE.
 
     Raises:
         ValueError: there is no run, or no such model or preset.
@@ -35,16 +35,17 @@ class Trained:
         preset: str = "base",
         changes: Sequence[str] = (),
     ):
+        from septet.trainers.settings.overrides import override
+
         self.path, self._is_run = path, model is None
         if model is None:
             record = run_record(path)
             self.model, self.preset = str(record["model"]), str(record["preset"])
             presets = presets_of(self.model)
             settings = next(iter(presets.values()))
-            self._chosen: Preset = type(settings).model_validate(record["settings"])
+            known = type(settings).model_validate(record["settings"])
+            self._chosen: Preset = override(known, changes)
         else:
-            from septet.trainers.settings.overrides import override
-
             presets = presets_of(model)
             if preset not in presets:
                 raise ValueError(f"{model} has no preset {preset!r}; it has: {', '.join(presets)}")

@@ -1,5 +1,6 @@
 """Members and columns of a corpus's samples, by shard and row."""
 
+import hashlib
 import resource
 import time
 from collections.abc import Sequence
@@ -59,7 +60,9 @@ class Members:
             task.check_column(name, manifest)
         self.keep_open(FEWEST_OPEN)
         self.languages = SampleLanguages(corpus) if stream.languages else None
-        self._wanted = [tuple(member.split("|")) for member in stream.members]
+        # A sample that lacks a member may be of use to another task, see `Source`.
+        needed = () if stream.otherwise else stream.members
+        self._wanted = [tuple(member.split("|")) for member in needed]
         self._only = frozenset(ext for m in (*stream.members, *also) for ext in m.split("|"))
 
     def keep_open(self, shards: int) -> None:
@@ -122,6 +125,14 @@ class Members:
             (sample[name],) = reader.read(row, None, crc32).values()
         sample.update(dict.fromkeys(self.absent, b""))
         return sample
+
+    def digest(self, base: str) -> str:
+        """`base` changed by the columns that there are: on them depends which task a row goes to
+        where `stream.otherwise` names others."""
+        if not self.stream.otherwise:
+            return base
+        found = sorted((name, m.fingerprint) for name, m in self._manifests.items())
+        return hashlib.sha256(f"{base} {found}".encode()).hexdigest()
 
     def lacking(self) -> dict[str, int]:
         """How many samples have no value in each of the optional columns."""

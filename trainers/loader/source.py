@@ -172,6 +172,7 @@ class Source:
             for c, _ in corpora
         ]
         bases = [mine.digest(corpus_digest(c)) for (c, _), mine in zip(corpora, side, strict=True)]
+        bases = [m.digest(base) for m, base in zip(self.members, bases, strict=True)]
         if stream.side_files:
             task.open(name, side)
         self.rare: Counter[str] = Counter()

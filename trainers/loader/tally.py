@@ -24,7 +24,7 @@ def tally_figures(tally: Tally, streams: Iterable[str]) -> dict[str, float]:
     | figure | what it is |
     |---|---|
     | `share/TASK` | share of the rows that a task really has; of several tasks |
-    | `language/CODE` | share of the rows whose language is known that are in it |
+    | `language/CODE` | share of the rows of streams with languages that are in it |
     | `moved/TASK` | rows that went from this task to another, as the sample lacked something |
     | `outcome/NAME` | samples with this outcome (`trainers.outcomes`) |
     """

@@ -117,7 +117,7 @@ class _TokenLoss(torch.autograd.Function):
                 label = labels[part, None]
                 logits = (states[part] @ words.T).float()
                 at_label = logits.gather(1, label)
-                most = logits.amax(1, keepdim=True)
+                most, likeliest = logits.max(1, keepdim=True)
                 all_words = logits.sum(1, keepdim=True) if smoothing else at_label
                 logits.sub_(most).exp_()
                 denominator = logits.sum(1, keepdim=True)
@@ -128,7 +128,7 @@ class _TokenLoss(torch.autograd.Function):
                     [
                         (weight * loss).sum(),
                         (weight * z * log_z**2).sum(),
-                        (at_label == most).sum(),
+                        (likeliest == label).sum(),
                     ]
                 )
                 if not (of_hidden or of_head):

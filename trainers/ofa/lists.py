@@ -10,8 +10,8 @@ folder.
 import json
 import sys
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, TypeVar
 from zlib import crc32
 
 import numpy as np
@@ -20,6 +20,8 @@ from septet.preprocess import files
 from septet.preprocess.columns.reader import ColumnShardReader, column_names
 from septet.preprocess.shards.reader import Corpus
 from septet.trainers.loader.side import Lines, SideFiles
+
+T = TypeVar("T")
 
 EXCHANGED = 0.4
 """Probability that a caption that does not match is its own with an object exchanged."""
@@ -32,9 +34,14 @@ OTHER = "other"
 class Negatives:
     """Draws captions and answers that do not match.
 
+    Rows of a held-out corpus take the lists of the first that is trained on.
+
     Args:
         side: Of the corpora.
         names: Of the files of captions, objects and answers.
+
+    Raises:
+        ValueError: a list is empty, or two corpora have one name.
     """
 
     def __init__(self, side: Sequence[SideFiles] = (), names: Sequence[str] = ("", "", "")):
@@ -42,33 +49,42 @@ class Negatives:
         self._objects: dict[str, Lines] = {}
         self._answers: dict[str, dict[str, list[str]]] = {}
         captions, objects, answers = names
+        if len({each.corpus for each in side}) < len(side):
+            raise ValueError(
+                "two corpora of a mix have one name, so their lists cannot be told apart: found "
+                + ", ".join(each.corpus for each in side)
+            )
         for each in side:
             if captions in each.paths:
                 self._captions[each.corpus] = each.lines(captions)
                 self._objects[each.corpus] = each.lines(objects)
+                if not len(self._captions[each.corpus]):
+                    raise ValueError(f"{each.paths[captions]}: no caption is listed")
             if answers in each.paths:
                 rows = (json.loads(line) for line in each.lines(answers))
                 self._answers[each.corpus] = {row["kind"]: row["answers"] for row in rows}
+                if not self._answers[each.corpus].get(OTHER):
+                    raise ValueError(f"{each.paths[answers]}: no answer of the kind {OTHER}")
 
     def caption(
         self, draw: np.random.Generator, corpus: str, caption: str, objects: Sequence[str]
     ) -> str:
         """Another caption; or with probability 0.4, where objects are known, the same with one of
         them exchanged."""
-        others = self._objects[corpus]
+        others = _of(self._objects, corpus)
         told = [name for name in objects if name in caption.lower()]
         if told and len(others) > 1 and draw.random() < EXCHANGED:
             old = told[int(draw.integers(len(told)))]
             new = _other(draw, others, old)
             return caption.lower().replace(old, new)
-        return _other(draw, self._captions[corpus], caption)
+        return _other(draw, _of(self._captions, corpus), caption)
 
     def answer(
         self, draw: np.random.Generator, corpus: str, right: str, kind: str, sure: float
     ) -> str:
         """Another answer: of the same kind where people agreed on the right one, or for a number
         with equal probability the next one; else of the kind `other`."""
-        answers, dice = self._answers[corpus], draw.random()
+        answers, dice = _of(self._answers, corpus), draw.random()
         alike = answers.get(kind, [])
         if sure > dice + 0.1 and right in alike and len(alike) > 1:
             if kind == NUMBER and right.isdigit() and dice > 0.5:
@@ -77,6 +93,11 @@ class Negatives:
         else:
             others = answers[OTHER]
         return _other(draw, others, right)
+
+
+def _of(lists: Mapping[str, T], corpus: str) -> T:
+    """A corpus's own list; of a corpus that is held out, that of the first that is trained on."""
+    return lists[corpus] if corpus in lists else next(iter(lists.values()))
 
 
 def _other(draw: np.random.Generator, told: Sequence[str], own: str) -> str:
@@ -126,4 +147,9 @@ def _values(corpus: Corpus, column: str) -> Iterator[dict[str, Any]]:
 
 
 if __name__ == "__main__":
-    write(sys.argv[1])
+    if len(sys.argv) != 2:
+        sys.exit("usage: python -m septet.trainers.ofa.lists CORPUS")
+    try:
+        write(sys.argv[1])
+    except ValueError as error:
+        sys.exit(str(error))

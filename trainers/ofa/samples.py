@@ -169,7 +169,13 @@ def _areas(corners: views.Boxes) -> Any:
 
 
 def regions(phrase: str, box: views.Boxes, s: OfaSettings) -> list[Example]:
-    """Where a phrase's region is, and what the region is called; `box` [1, 4] in the input."""
+    """Where a phrase's region is, and what the region is called; `box` [1, 4] in the input.
+
+    Raises:
+        SampleError: the phrase has no word.
+    """
+    if not clean(phrase, 1):
+        raise SampleError(f"the phrase {phrase!r} has no word", "empty_text")
     bins = vocabulary(s).boxes(box, s.image_size)[0]
     source = ask(s, "ground", phrase=clean(phrase, s.source_words))
     told = answer(s, clean(phrase, s.target_words))
@@ -302,7 +308,16 @@ def row(
     draw: Draw,
     codes: bool | None,
 ) -> Row:
-    """Examples of one image as model inputs, see `read`."""
+    """Examples of one image as model inputs, see `read`.
+
+    Raises:
+        SampleError: what is asked is too long.
+    """
+    longest = max(len(each.source) for each in examples) + 2
+    if longest > s.source_positions:
+        raise SampleError(
+            f"what is asked has {longest} tokens; {s.source_positions} are read", "too_long"
+        )
     found: Row = {
         "pixels": pixels,
         "seen": np.asarray(seen),

@@ -123,6 +123,31 @@ def test_each_task_of_a_kind_reads_its_own_members(tmp_path):
     )
 
 
+def test_a_sample_without_a_member_goes_to_the_next_task(tmp_path):
+    samples = [(key_of(i), {"jpg": b"x"} | ({"txt": b"z"} if i % 2 else {})) for i in range(20)]
+    corpus, seen = Corpus(str(write_corpus(tmp_path, samples))), []
+    task = Dealt()
+    task.streams = {"caption": Stream(("txt",), otherwise=("vqa",)), "vqa": Stream(("jpg",))}
+
+    def read_what_is_there(stream, sample, draw):
+        seen.append((stream, int(sample.key, 16)))
+        return {"number": np.int64(0), "of": np.int64(0)}
+
+    task.read = read_what_is_there
+    _, tally = read(source(corpus, "caption", task=task), 20)
+    assert sorted(seen) == sorted(("caption" if i % 2 else "vqa", i) for i in range(20))
+    assert tally[Counted("moved", "caption")] == 10
+
+
+def test_a_column_that_comes_between_stop_and_resume_is_another_order(tmp_path):
+    """On it depends which task reads a row, though the rows that take part are the same."""
+    lack, have = numbers(tmp_path / "a", column=False), numbers(tmp_path / "b")
+    assert [s.tar_sha256 for s in lack.shards] == [s.tar_sha256 for s in have.shards]
+    both = [source([(corpus, 0.5), (numbers(tmp_path / "c"), 0.5)]) for corpus in (lack, have)]
+    assert both[0].parts[0].digest != both[1].parts[0].digest
+    assert both[0].parts[1].digest == both[1].parts[1].digest
+
+
 @pytest.mark.parametrize("other,message", [
     (None, "gives what it cannot use to 'caption', which must be a stream of equal `lengths`"),
     (Stream(("txt",), lengths={"ids": Lengths((2,))}), "of equal `lengths`, as their rows"),

@@ -6,6 +6,7 @@ import pytest
 import torch
 from PIL import Image
 
+from septet.preprocess.questions.pairs import Question
 from septet.trainers.draws import generator
 from septet.trainers.loader.side import SideFiles
 from septet.trainers.ofa import samples
@@ -236,11 +237,50 @@ def test_a_text_is_asked_with_what_is_hidden_between_the_quotes():
     ("regions", {"phrases": {"boxes": [[1.2, 0, 1.5, 1]], "phrases": ["star"]}}, "no_box"),
     ("detection", {"boxes": {"boxes": [], "labels": []}}, "no_box"),
     ("texts", {"txt": b"  "}, "empty_text"),
+    ("regions", {"phrases": {"boxes": [[0, 0, 1, 1]], "phrases": ["--"]}}, "empty_text"),
+    ("regions", {"phrases": {"boxes": [[0, 0, 1, 1]], "phrases": ["x1" * 400]}}, "too_long"),
+    ("questions", {"questions": {"pairs": [Question("红" * 300, "x", "").to_json()]}}, "too_long"),
 ])  # fmt: skip
 def test_samples_that_a_task_cannot_use_have_named_outcomes(stream, members, outcome, negatives):
     with pytest.raises(SampleError) as found:
         samples.read(stream, sample(**members), DEBUG, None, negatives)
     assert found.value.outcome == outcome
+
+
+def test_a_text_without_blanks_is_too_long_to_be_asked_about(negatives):
+    one = sample(txt="红".encode() * 300)
+    assert samples.read("captions", one, DEBUG, None, negatives)
+    outcomes = set()
+    for epoch in range(20):
+        try:
+            samples.read("captions", one, DEBUG, generator("measure", str(epoch)), negatives)
+        except SampleError as error:
+            outcomes.add(error.outcome)
+    assert outcomes == {"too_long"}
+
+
+def test_a_held_out_corpus_takes_the_lists_that_are_trained_on(negatives):
+    one = sample(txt=b"a red star", questions={"pairs": [Question("what?", "red", "x").to_json()]})
+    one.corpus = "val"
+    for stream in ("captions", "questions"):
+        for epoch in range(8):
+            draw = generator("measure", str(epoch))
+            assert samples.read(stream, one, DEBUG, draw, negatives)
+
+
+def test_lists_that_cannot_be_drawn_from_are_told(tmp_path):
+    for name, text in zip(
+        LISTS, ("a\n", "", '{"kind": "color", "answers": ["red"]}\n'), strict=True
+    ):
+        (tmp_path / name).write_text(text)
+    side = SideFiles("scenes", {name: str(tmp_path / name) for name in LISTS})
+    with pytest.raises(ValueError, match="no answer of the kind other"):
+        Negatives([side], LISTS)
+    (tmp_path / LISTS[0]).write_text("")
+    with pytest.raises(ValueError, match="no caption is listed"):
+        Negatives([side], LISTS)
+    with pytest.raises(ValueError, match="two corpora of a mix have one name"):
+        Negatives([side, side], LISTS)
 
 
 def test_kept_patches_are_a_function_of_the_sample(negatives):
