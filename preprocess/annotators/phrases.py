@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any, ClassVar, Literal
 
+import numpy as np
 import pyarrow as pa
 from pydantic import Field, field_validator
 
@@ -20,7 +21,13 @@ from septet.preprocess.boxes.annotated import (
     normalised,
     read_extra,
 )
-from septet.preprocess.boxes.phrases import ByImage, Phrase, phrases_of_extra, read_phrases
+from septet.preprocess.boxes.phrases import (
+    ByImage,
+    LanguageError,
+    Phrase,
+    phrases_of_extra,
+    read_phrases,
+)
 from septet.preprocess.boxes.tokens import SCHEMES
 from septet.preprocess.columns import base
 from septet.preprocess.columns.base import Column, Drawing, Item, Mark, NoValue, Value
@@ -39,12 +46,15 @@ class Phrases(Column):
     They come from what the sample's list carried along, or from a set (RefCOCO, Visual Genome's
     region descriptions, a plain list; see `septet.preprocess.boxes.phrases`).
 
-    Reasons for no value: `no_phrase` (there is none), `phrases_malformed`, `phrases_size` (pixel
-    boxes of an image of unknown size, or of one that was cut or padded since), with a set
-    `no_image_id` (nothing says which image of the set it is).
+    A phrase whose box is malformed or without area is left out and counted in `dropped`.
+
+    Reasons for no value: `no_phrase` (there is none), `phrases_malformed` (none is left, and one
+    was malformed), `phrases_size` (pixel boxes of an image of unknown size, or of one that was cut
+    or padded since), of scenes `language_not_supported`, with a set `no_image_id` (nothing says
+    which image of the set it is).
     """
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     facts: ClassVar[pa.Schema] = pa.schema([("phrases", pa.int32()), ("dropped", pa.int32())])
 
     class Settings(base.Settings):
@@ -137,13 +147,16 @@ class Phrases(Column):
             found = self._phrases(item, language)
             if isinstance(found, NoValue):
                 return found
-            return self._value(found[: self.settings.max_phrases], item, language)
+            phrases, faults = found
+            return self._value(phrases[: self.settings.max_phrases], faults, item, language)
+        except LanguageError:
+            return NoValue("language_not_supported", language)
         except SizeError as error:
             return NoValue("phrases_size", str(error))
         except BoxesError as error:
             return NoValue("phrases_malformed", str(error))
 
-    def _phrases(self, item: Item, language: str) -> list[Phrase] | NoValue:
+    def _phrases(self, item: Item, language: str) -> tuple[list[Phrase], list[str]] | NoValue:
         extra = read_extra(item.metadata)
         if self.settings.source == EXTRA:
             return phrases_of_extra(extra, language)
@@ -151,12 +164,14 @@ class Phrases(Column):
         image = image or extra.get(self.settings.image_id)
         if image is None or image == "":
             return NoValue("no_image_id", f"no field {self.settings.image_id!r} of extra")
-        return self._set.get(str(image), [])
+        return self._set.get(str(image), []), []
 
-    def _value(self, found: Sequence[Phrase], item: Item, language: str) -> Value | NoValue:
+    def _value(
+        self, found: Sequence[Phrase], faults: list[str], item: Item, language: str
+    ) -> Value | NoValue:
         found = [one for one in found if one.phrase]
         if not found:
-            return NoValue("no_phrase", "")
+            return NoValue("phrases_malformed", faults[0]) if faults else NoValue("no_phrase", "")
         first = found[0]
         pixels = self.settings.unit == "pixel" if first.pixels is None else first.pixels
         xywh = self.settings.format == "xywh" if first.xywh is None else first.xywh
@@ -164,19 +179,28 @@ class Phrases(Column):
         if size is None:
             raise SizeError("pixel boxes, but neither extra nor metadata has width and height")
         check_aspect(item.metadata, size if pixels else None)
-        kept = normalised(
-            [one.box for one in found], [one.phrase for one in found], size,
-            "xywh" if xywh else "xyxy",
-        )  # fmt: skip
-        if not kept.labels:
-            return NoValue("no_phrase", f"{kept.dropped} boxes without area")
+        phrases, corners, empty = [], [], 0
+        for one in found:
+            try:
+                box = normalised([one.box], [one.phrase], size, "xywh" if xywh else "xyxy")
+            except BoxesError as error:
+                faults.append(f"{one.phrase!r}: {error}"[:200])
+                continue
+            phrases += box.labels
+            corners.append(box.boxes)
+            empty += box.dropped
+        if not phrases and faults:
+            return NoValue("phrases_malformed", faults[0])
+        if not phrases:
+            return NoValue("no_phrase", f"{empty} boxes without area")
+        boxes = np.concatenate(corners)
         value: dict[str, Any] = {
-            "phrases": kept.labels,
-            "boxes": kept.boxes.tolist(),
+            "phrases": phrases,
+            "boxes": boxes.tolist(),
             "language": language,
-            "tokens": {scheme.name: scheme.encode(kept.boxes).tolist() for scheme in self._schemes},
+            "tokens": {scheme.name: scheme.encode(boxes).tolist() for scheme in self._schemes},
         }
-        return Value(pack_json(value), {"phrases": len(kept.labels), "dropped": kept.dropped})
+        return Value(pack_json(value), {"phrases": len(phrases), "dropped": empty + len(faults)})
 
     def check(self, data: bytes) -> None:
         """Phrases have text, and boxes in the image that decode from their tokens."""

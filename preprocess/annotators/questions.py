@@ -18,6 +18,7 @@ from septet.preprocess.questions.pairs import Question
 from septet.preprocess.questions.sources import ByImage, read_map, read_questions
 from septet.preprocess.scene_graphs.parsers import GraphParser, SeptetParser
 from septet.preprocess.scene_graphs.pipeline import PIPELINE, pipeline_digest
+from septet.preprocess.synthetic.languages import WORDINGS
 from septet.preprocess.synthetic.languages import questions as scene_questions
 from septet.preprocess.synthetic.scenes import Scene
 from septet.schemas.columns import MemberFormat
@@ -29,7 +30,7 @@ class Questions(Column):
 
     Reasons for no value: `no_question` (there is none); with captions `caption_empty`,
     `caption_too_long`, `language_not_supported`; with a set `no_image_id` (nothing says which image
-    of the set it is); with extra `questions_malformed`.
+    of the set it is); with extra `questions_malformed`, and of scenes `language_not_supported`.
     """
 
     version: ClassVar[int] = 1
@@ -142,17 +143,17 @@ class Questions(Column):
         extra = read_extra(item.metadata)
         found = extra.get("questions") or []
         try:
-            if "things" in extra and not found:
-                scene, language = (
-                    Scene.from_truth(extra),
-                    str(item.metadata.get("language") or "en"),
-                )
-                return self._value(scene_questions(scene, language), "a scene without things")
+            if not found and Scene.is_truth(extra):
+                language = str(item.metadata.get("language") or "en")
+                if language not in WORDINGS:
+                    return NoValue("language_not_supported", language)
+                told = scene_questions(Scene.from_truth(extra), language)
+                return self._value(told, "a scene without things")
             if isinstance(found, str):
                 found = json.loads(found)
             pairs = [Question.from_json({"kind": "", "language": "en", **pair}) for pair in found]
-        except (TypeError, ValueError) as error:
-            return NoValue("questions_malformed", str(error)[:200])
+        except (LookupError, TypeError, ValueError) as error:
+            return NoValue("questions_malformed", f"{type(error).__name__}: {error}"[:200])
         return self._value(pairs, "extra has no questions")
 
     def _of_set(self, item: Item) -> Value | NoValue:

@@ -127,8 +127,8 @@ def boxes_of_extra(
     if extra.get("boxes") is None:
         raise NoBoxesError("extra has neither boxes nor things")
     check_aspect(metadata)
-    boxes, labels = _list(extra["boxes"], "boxes"), _list(extra.get("labels") or [], "labels")
-    absent = [str(label) for label in _list(extra.get("absent") or [], "absent")]
+    boxes, labels = as_list(extra["boxes"], "boxes"), as_list(extra.get("labels") or [], "labels")
+    absent = [str(label) for label in as_list(extra.get("absent") or [], "absent")]
     if labels and len(labels) != len(boxes):
         raise BoxesError(f"{len(boxes)} boxes, {len(labels)} labels")
     size = (1.0, 1.0)
@@ -176,7 +176,12 @@ def normalised(
     )
 
 
-def _list(value: Any, name: str) -> list[Any]:
+def as_list(value: Any, name: str) -> list[Any]:
+    """A list out of metadata; it may be JSON text, as sources in CSV have it.
+
+    Raises:
+        BoxesError: it is none; says so with its `name`.
+    """
     if isinstance(value, str):
         try:
             value = json.loads(value)

@@ -17,8 +17,9 @@ from typing import Any
 
 import numpy as np
 
-from septet.preprocess.boxes.annotated import BoxesError
+from septet.preprocess.boxes.annotated import BoxesError, as_list
 from septet.preprocess.questions.sources import read_json
+from septet.preprocess.synthetic.languages import WORDINGS
 from septet.preprocess.synthetic.languages import phrases as scene_phrases
 from septet.preprocess.synthetic.scenes import Scene
 
@@ -39,22 +40,47 @@ class Phrase:
 
 ByImage = dict[str, list[Phrase]]
 
+_MALFORMED = (AttributeError, LookupError, TypeError, ValueError)
+"""What reading raises where a value has another form than expected."""
 
-def phrases_of_extra(extra: Mapping[str, Any], language: str) -> list[Phrase]:
-    """The phrases that a sample's list carried along: `extra.phrases`, a list of {phrase, box}; of
-    a scene's truth those that fit one thing alone, in a language.
+
+class LanguageError(ValueError):
+    """A scene's phrases are asked for in a language that scenes are not told in."""
+
+
+def phrases_of_extra(extra: Mapping[str, Any], language: str) -> tuple[list[Phrase], list[str]]:
+    """The phrases that a sample's list carried along: `extra.phrases`, a list of {phrase, box} or
+    its JSON text; of a scene's truth those that fit one thing alone, in a language.
+
+    Returns:
+        The phrases, and what was wrong with each one that has another form.
 
     Raises:
-        BoxesError: they have another form.
+        BoxesError: it is no list, or no scene.
+        LanguageError: see there.
     """
+    listed = extra.get("phrases")
+    if (listed is None or listed == "") and Scene.is_truth(extra):
+        if language not in WORDINGS:
+            raise LanguageError(language)
+        return _of_scene(extra, language), []
+    found, faults = [], []
+    for row in [] if listed is None or listed == "" else as_list(listed, "phrases"):
+        try:
+            found.append(_plain(row))
+        except _MALFORMED as error:
+            faults.append(f"phrases: {type(error).__name__}: {error}"[:200])
+    return found, faults
+
+
+def _of_scene(truth: Mapping[str, Any], language: str) -> list[Phrase]:
     try:
-        if "things" in extra and "phrases" not in extra:
-            scene = Scene.from_truth(extra)
-            boxes = [thing.box for thing in scene.things]
-            told = scene_phrases(scene, language)
-            return [Phrase(phrase, boxes[k], xywh=False, pixels=False) for phrase, k in told]
-        return [_plain(row) for row in extra.get("phrases") or []]
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        scene = Scene.from_truth(truth)
+        return [
+            Phrase(phrase, scene.things[k].box, xywh=False, pixels=False)
+            for phrase, k in scene_phrases(scene, language)
+        ]
+    except _MALFORMED as error:
         raise BoxesError(f"phrases: {type(error).__name__}: {error}"[:200]) from error
 
 
@@ -69,18 +95,23 @@ def read_phrases(phrases: str, instances: str = "") -> ByImage:
         ValueError: a file is missing, or has none of the forms; says what was expected.
     """
     found = read_json(phrases, "phrases")
+    first = found[0] if found and isinstance(found, list) else None
+    names = first.keys() if isinstance(first, dict) else set()
+    drawn = None
+    if "sentences" in names:
+        if not instances:
+            raise ValueError(
+                "RefCOCO's references need COCO's instances: set them with --set instances=PATH"
+            )
+        drawn = read_json(instances, "instances")
     try:
-        if found and isinstance(found, list) and "sentences" in found[0]:
-            if not instances:
-                raise ValueError(
-                    "RefCOCO's references need COCO's instances: set them with --set instances=PATH"
-                )
-            return _refcoco(found, read_json(instances, "instances"))
-        if found and isinstance(found, list) and "regions" in found[0]:
+        if drawn is not None:
+            return _refcoco(found, drawn)
+        if "regions" in names:
             rows = (region for image in found for region in image["regions"])
             return _grouped((row["image_id"], _visual_genome(row)) for row in rows)
         return _grouped((row["image_id"], _plain(row)) for row in found)
-    except (AttributeError, KeyError, TypeError) as error:
+    except _MALFORMED as error:
         raise ValueError(
             f"phrases {phrases}: neither RefCOCO's form ([{{image_id, ann_id, sentences}}] and "
             "COCO's instances), nor Visual Genome's region descriptions ([{id, regions}]), nor a "

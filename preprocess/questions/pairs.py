@@ -42,6 +42,9 @@ class Question:
             found = cls(data["question"], data["answer"], data["kind"], data["language"], answers)
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise ValueError(f"no question: {type(error).__name__}: {error}") from error
+        for text in (found.kind, found.language):
+            if not isinstance(text, str):
+                raise ValueError(f"a kind or language that is no text: {data}")
         for text in (found.question, found.answer):
             if not isinstance(text, str) or not text.strip():
                 raise ValueError(f"a question or answer without text: {data}")

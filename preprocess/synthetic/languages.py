@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 from septet.preprocess.questions.pairs import Question
-from septet.preprocess.synthetic.scenes import Scene, Thing, captions, first_relation
+from septet.preprocess.synthetic.scenes import Scene, Thing, captions, first_relation, on_side
 
 NUMBERS = ("no", "one", "two", "three", "four")
 
@@ -287,20 +287,21 @@ def phrases(scene: Scene, language: str = "en") -> list[tuple[str, int]]:
     """Names that fit exactly one thing of a scene, with the thing's position in `things`.
 
     By colour and shape; by shape alone where no other thing has it; by shape and a relation to
-    another thing, where only the relation tells things of one shape apart.
+    another thing, where only the relation tells things of one shape apart. A thing that is on that
+    side by too little to say so is a rival too: whoever looks at the image may see it there.
     """
     told, things, found = wording(language), scene.things, []
     shapes = [thing.shape for thing in things]
-    relations = scene.relations()
     for k, thing in enumerate(things):
         found.append((told.the(thing), k))
         if shapes.count(thing.shape) == 1:
             found.append((told.the(thing, color=False), k))
             continue
-        for i, relation, j in relations:
-            alike = [a for a, r, b in relations if (r, b) == (relation, j)]
-            same = [a for a in alike if things[a].shape == thing.shape]
-            if i == k and same == [k] and things[j].shape != thing.shape:
+        alike = [other for other in things if other.shape == thing.shape]
+        for i, relation, j in scene.relations():
+            if i != k or things[j].shape == thing.shape:
+                continue
+            if sum(on_side(other, relation, things[j]) for other in alike) == 1:
                 found.append((told.phrase(thing, relation, things[j]), k))
                 break
     return found

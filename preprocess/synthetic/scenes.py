@@ -37,7 +37,10 @@ SIZES: dict[str, float] = {"small": 0.10, "large": 0.19}
 GROUNDS = ((128, 128, 128), (150, 140, 130), (110, 120, 135), (165, 165, 160))
 """RGB of the grounds, all unlike every colour name."""
 
-RELATIONS = ("left of", "right of", "above", "below")
+_SIDES = {"left of": (0, -1), "right of": (0, 1), "above": (1, -1), "below": (1, 1)}
+"""Axis of a relation, and the sign of the subject's coordinate less the object's."""
+
+RELATIONS = tuple(_SIDES)
 
 _GAP = 0.04
 """Least distance between boxes on one axis, as a share of the side."""
@@ -67,6 +70,12 @@ class Thing:
         return f"{self.size} {self.colour} {self.shape}"
 
 
+def on_side(a: Thing, relation: str, b: Thing, margin: float = 0.0) -> bool:
+    """Whether the centre of `a` is on that side of the centre of `b`, by more than `margin`."""
+    axis, sign = _SIDES[relation]
+    return (a.centre[axis] - b.centre[axis]) * sign > margin
+
+
 SIGN_WORDS = ("BUS", "CAFE", "EXIT", "OPEN", "PARK", "SALE", "STOP", "TAXI")
 """What signs say: words of four letters at most, readable at 64 pixels."""
 
@@ -87,21 +96,14 @@ class Scene:
 
     def relations(self) -> list[tuple[int, str, int]]:
         """All true (subject, relation, object) triples, by position in `things`."""
-        found = []
-        for i, a in enumerate(self.things):
-            for j, b in enumerate(self.things):
-                if i == j:
-                    continue
-                dx, dy = b.centre[0] - a.centre[0], b.centre[1] - a.centre[1]
-                if dx > _MARGIN:
-                    found.append((i, "left of", j))
-                if dx < -_MARGIN:
-                    found.append((i, "right of", j))
-                if dy > _MARGIN:
-                    found.append((i, "above", j))
-                if dy < -_MARGIN:
-                    found.append((i, "below", j))
-        return found
+        return [
+            (i, relation, j)
+            for i, a in enumerate(self.things)
+            for j, b in enumerate(self.things)
+            if i != j
+            for relation in RELATIONS
+            if on_side(a, relation, b, _MARGIN)
+        ]
 
     def truth(self) -> dict[str, Any]:
         """Everything there is to know, as JSON takes it."""
@@ -112,6 +114,12 @@ class Scene:
             "relations": [list(triple) for triple in self.relations()],
             **sign,
         }
+
+    @staticmethod
+    def is_truth(extra: Mapping[str, Any]) -> bool:
+        """Whether what a sample carries has the form of `truth`; other sets have `things` too."""
+        things = extra.get("things")
+        return isinstance(extra.get("scene"), Mapping) and isinstance(things, list | tuple)
 
     @classmethod
     def from_truth(cls, truth: Mapping[str, Any]) -> "Scene":

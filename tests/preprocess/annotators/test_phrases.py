@@ -82,6 +82,44 @@ def test_samples_without_phrases(extra: Any, reason: str) -> None:
     assert isinstance(found, NoValue) and found.reason == reason
 
 
+def test_phrases_as_json_text() -> None:
+    found = value(column(), item({"phrases": json.dumps([NAMED])}))
+    assert found["phrases"] == ["x"] and found["boxes"] == [NAMED["box"]]
+
+
+@pytest.mark.parametrize(
+    "other",
+    [{"phrase": "x"}, {**NAMED, "phrase": 3}, {**NAMED, "box": [1, 2, 3]}, "x", None,
+     {**NAMED, "box": [0.5, 0.5, 0.2, 0.2]}, {**NAMED, "box": [0.1, 0.1, float("nan"), 0.2]},
+     {**NAMED, "box": [10, 10, 20, 20]}, {**NAMED, "box": [0.1, 0.1, 0.1, 0.3]}],
+)  # fmt: skip
+def test_a_malformed_phrase_costs_no_other(other: Any) -> None:
+    last = {"phrase": "y", "box": [0.2, 0.2, 0.4, 0.4]}
+    (found,) = column().annotate([item({"phrases": [NAMED, other, last]})])
+    assert isinstance(found, Value) and found.facts == {"phrases": 2, "dropped": 1}
+    told = json.loads(found.data)
+    assert told["phrases"] == ["x", "y"] and told["boxes"] == [NAMED["box"], last["box"]]
+
+
+SCENE = make_scene(3, 0).truth()
+HEXAGON = {**SCENE, "things": [{**SCENE["things"][0], "shape": "hexagon"}]}
+
+
+@pytest.mark.parametrize(
+    ("extra", "language", "reason"),
+    [
+        ({"things": SCENE["things"]}, "en", "no_phrase"),
+        ({"things": ["a dog"], "scene": "a beach"}, "en", "no_phrase"),
+        (HEXAGON, "de", "phrases_malformed"), (HEXAGON, "zh", "phrases_malformed"),
+        ({**SCENE, "things": [{}]}, "en", "phrases_malformed"),
+        (SCENE, "fi", "language_not_supported"),
+    ],
+)  # fmt: skip
+def test_scenes_without_phrases(extra: Any, language: str, reason: str) -> None:
+    (found,) = column().annotate([item(extra, language=language)])
+    assert isinstance(found, NoValue) and found.reason == reason
+
+
 def test_boxes_of_another_image_than_the_shards() -> None:
     pixels, extra = column(unit="pixel"), {"phrases": [{"phrase": "x", "box": [1, 1, 9, 9]}]}
     (unknown,) = pixels.annotate([item(extra)])
@@ -134,9 +172,14 @@ def test_visual_genome_and_plain_lists_by_a_map(tmp_path: Path) -> None:
     assert found["boxes"] == [NAMED["box"]]
 
 
-@pytest.mark.parametrize("content", [{"a": 1}, [3], [{"image_id": 3}], "text"])
+@pytest.mark.parametrize(
+    "content",
+    [{"a": 1}, [3], [{"image_id": 3}], "text",
+     [{"image_id": 3, "phrase": "x", "box": ["a", 0, 1, 1]}],
+     [{"regions": [{"image_id": 3, "phrase": "x", "x": "a", "y": 0, "width": 1, "height": 1}]}]],
+)  # fmt: skip
 def test_files_of_another_form(tmp_path: Path, content: Any) -> None:
-    with pytest.raises(ValueError, match="neither RefCOCO's form"):
+    with pytest.raises(ValueError, match=r"odd\.json: neither RefCOCO's form"):
         column(source="set", phrases=written(tmp_path / "odd.json", content))
 
 

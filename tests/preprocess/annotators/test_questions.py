@@ -74,7 +74,10 @@ def test_pairs_that_the_list_carried_along() -> None:
      ([{"question": "Why?"}], "questions_malformed"), ([3], "questions_malformed"),
      ([{"question": " ", "answer": "x"}], "questions_malformed"), (7, "questions_malformed"),
      ({"question": "Why?"}, "questions_malformed"),
-     ([{"question": 1, "answer": "x"}], "questions_malformed")],
+     ([{"question": 1, "answer": "x"}], "questions_malformed"),
+     ([{"question": "Why?", "answer": "x", "kind": 3}], "questions_malformed"),
+     ([{"question": "Why?", "answer": "x", "kind": None}], "questions_malformed"),
+     ([{"question": "Why?", "answer": "x", "language": 3}], "questions_malformed")],
 )  # fmt: skip
 def test_lists_without_pairs(listed: object, reason: str) -> None:
     (found,) = made(source="extra").annotate([item(extra={"questions": listed})])
@@ -87,8 +90,18 @@ def test_scenes_are_asked_about_in_the_language_of_their_caption() -> None:
     assert isinstance(found, Value)
     expected = [pair.to_json() for pair in questions(scene, "zh")]
     assert json.loads(found.data)["pairs"] == expected
-    (odd,) = made(source="extra").annotate([item(extra=scene.truth(), language="fi")])
-    assert isinstance(odd, NoValue) and "fi" in odd.found
+    thing = scene.truth()["things"][0]
+    odd = {**scene.truth(), "things": [{**thing, "shape": "hexagon"}]}
+    many = {**scene.truth(), "things": [thing] * 5}
+    for extra, language, reason in (
+        (scene.truth(), "fi", "language_not_supported"),
+        (odd, "de", "questions_malformed"), (odd, "zh", "questions_malformed"),
+        (many, "en", "questions_malformed"),
+        ({"things": [thing]}, "en", "no_question"),
+        ({"things": ["a dog"], "scene": "a beach"}, "en", "no_question"),
+    ):  # fmt: skip
+        (none,) = made(source="extra").annotate([item(extra=extra, language=language)])
+        assert isinstance(none, NoValue) and none.reason == reason
 
 
 def test_a_set(tmp_path: Path) -> None:
@@ -106,7 +119,7 @@ def test_a_set(tmp_path: Path) -> None:
     column.check(found[0].data)
     assert [p["question"] for p in json.loads(found[0].data)["pairs"]] == ["How many?", "Why?"]
     assert found[2:] == [
-        NoValue("no_question", "picture 8"), NoValue("no_image_id", "no field 'coco' of extra"),
+        NoValue("no_question", "image 8"), NoValue("no_image_id", "no field 'coco' of extra"),
     ]  # fmt: skip
     mapped = made(
         source="set", questions=str(tmp_path / "q.json"), image_map=str(tmp_path / "map.json"),

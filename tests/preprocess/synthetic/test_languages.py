@@ -80,6 +80,31 @@ def test_a_phrase_fits_one_thing(language: str) -> None:
         assert len({phrase for phrase, _ in found}) == len(found)
 
 
+def test_a_related_phrase_fits_one_thing_by_arithmetic() -> None:
+    sides = {
+        "left of": lambda a, b: a.centre[0] < b.centre[0],
+        "right of": lambda a, b: a.centre[0] > b.centre[0],
+        "above": lambda a, b: a.centre[1] < b.centre[1],
+        "below": lambda a, b: a.centre[1] > b.centre[1],
+    }
+    checked = 0
+    for scene in (make_scene(1, i, (3, 4)) for i in range(500)):
+        for phrase, k in phrases(scene):
+            for relation in sides:
+                shape, found, anchor = phrase.partition(f" {relation} ")
+                if not found:
+                    continue
+                (other,) = [t for t in scene.things if f"the {t.colour} {t.shape}" == anchor]
+                fits = [
+                    n
+                    for n, thing in enumerate(scene.things)
+                    if f"the {thing.shape}" == shape and sides[relation](thing, other)
+                ]
+                assert fits == [k], (scene, phrase)
+                checked += 1
+    assert checked > 100
+
+
 def test_questions_have_the_one_right_answer() -> None:
     assert questions(TWINS, "de") == [
         Question("wie viele Formen sind zu sehen?", "three", "number", "de"),
