@@ -5,7 +5,7 @@ each shard's images. An image is fetched once for all plans of all later builds 
 settings of the image; whatever else changes asks the network for nothing.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -15,8 +15,14 @@ from septet.pipelines.inputs import ImageRoot, image_roots
 from septet.pipelines.stages.counts import Counts
 from septet.pipelines.stages.graphs import map_tasks, shuffle_tasks
 from septet.pipelines.stages.located import Choose, LocateTask, SplitStored
-from septet.pipelines.stages.missing import MissingTask, SplitWanted, Subtract, missing_of
-from septet.pipelines.stages.stage import Key, Parts, Pass, Stage
+from septet.pipelines.stages.missing import (
+    MissingTask,
+    SplitWanted,
+    Subtract,
+    missing_of,
+    most_slices,
+)
+from septet.pipelines.stages.stage import Key, Parts, Pass, Stage, digest_of
 from septet.pipelines.stages.tasks import Task
 from septet.pipelines.store.locations import read_locations
 from septet.pipelines.store.store import Store
@@ -77,8 +83,9 @@ class FetchStage(Stage):
         groups = max(1, min(planned // _IMAGES_A_GROUP, _GROUPS))
         folder = self._begin()
 
-        per_host, workers = self.recipe.fetch.per_host, self.context.workers
-        missing = MissingTask(self.parts("missing"), per_host, workers)
+        most = most_slices(self.recipe.fetch.per_host, self.context.workers)
+        missing = MissingTask(self._cut_parts("missing", most), most)
+        self._remove_other_cuts(missing.outputs(range(groups)).values())
         first = Pass(
             "fetch: missing",
             missing.outputs(range(groups)),
@@ -101,7 +108,7 @@ class FetchStage(Stage):
             self.store.begin()
             slices = {group: first.counts[group].other["slices"] for group in range(groups)}
             task = FetchTask(
-                self.parts("fetch_tasks"),
+                self._cut_parts("fetch_tasks", most),
                 missing.output,
                 (self.corpus, self.context.folder, folder),
                 self.store.limits,
@@ -125,6 +132,21 @@ class FetchStage(Stage):
                 todo,
             ),
         )
+
+    def _cut_parts(self, artifact: str, most: int) -> Parts:
+        """Files of an artifact that hold while a domain is cut in at most so many slices: a resumed
+        build with another `per_host` or number of workers cuts what is left anew."""
+        return Parts(self.parts(artifact).folder, digest_of(self.identity, most))
+
+    def _remove_other_cuts(self, current: Collection[str]) -> None:
+        """Remove what is missing as it was cut otherwise, for images of it were fetched since; the
+        marks of its slices before it, for they would be taken for those of another cut."""
+        folder = self.parts("missing").folder
+        paths = [files.join(folder, name) for name in files.list_folder(folder)]
+        if others := [path for path in paths if path not in current]:
+            files.remove(self.parts("fetch_tasks").folder)
+            for path in others:
+                files.remove(path)
 
     def _begin(self) -> str:
         """The folder within the corpus of the generation that this stage adds, the same after a
@@ -217,7 +239,7 @@ class FetchTask(Task):
         again."""
         name = self.path(key).rpartition("/")[2].removesuffix(".parquet")
         counts, stored = self._earlier(name)
-        per_host = max(1, self.fetch.per_host // self.slices[int(str(key).split(".")[0])])
+        per_host = self.fetch.per_host // self.slices[int(str(key).split(".")[0])]
         settings = self.fetch.model_copy(update={"per_host": per_host})
         with StoreWriter(self.corpus, self.generation, name, self.limits, self.image) as writer:
             for part in missing_of(self.missing, key):

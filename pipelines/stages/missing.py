@@ -152,6 +152,17 @@ def owner_of(url: str, label: str | None, name: str | None, offset: int | None) 
     return f"{label}#{hash64(name, b'septet.name') % 64}"
 
 
+def most_slices(per_host: int, workers: int | None) -> int:
+    """In how many slices a domain is cut at most: each asks at least one URL at a time, and more
+    than there are tasks at once would leave some of the domain's connections without work.
+
+    Args:
+        per_host: Requests in flight a host.
+        workers: How many tasks run at once; None where a cluster decides.
+    """
+    return min(per_host, _SLICES if workers is None else workers)
+
+
 class MissingTask(Task):
     """Writes down what one group of domains is to be asked for.
 
@@ -160,16 +171,13 @@ class MissingTask(Task):
 
     Args:
         output: Where it is written.
-        per_host: Requests in flight a host.
-        workers: How many tasks run at once, and so how many slices there are at most: more would
-            leave some of the domain's connections without work. None where a cluster decides.
+        most: See `most_slices`.
     """
 
     stage = "fetch"
 
-    def __init__(self, output: Parts, per_host: int, workers: int | None = None):
-        self.output, self.per_host = output, per_host
-        self.most = _SLICES if workers is None else workers
+    def __init__(self, output: Parts, most: int):
+        self.output, self.most = output, most
 
     def run(self, group: int, parts: list[bytes]) -> Counts:
         """Write the group's images by place: those that inputs hold, then others by URL."""
@@ -183,7 +191,7 @@ class MissingTask(Task):
         ]
         for mine in _groups_of(owners):
             if rows["input"][int(mine[0])].as_py() is None:
-                cut = max(1, min(self.most, self.per_host, len(mine) // _URLS_A_SLICE))
+                cut = max(1, min(self.most, len(mine) // _URLS_A_SLICE))
                 slices[mine] = np.arange(len(mine)) * cut // len(mine)
         counts = Counts(rows_in=len(rows), rows_out=len(rows))
         counts.other["slices"] = int(slices.max(initial=-1)) + 1

@@ -121,7 +121,7 @@ class Done:
 class Context:
     """What all stages of a build know: the corpus folder, the recipe, the folder where its
     relative paths start, all inputs in the recipe's order, and how many tasks run at once (None
-    where a cluster decides), which decides no output."""
+    where a cluster decides), which decides nothing of the corpus."""
 
     corpus: str
     recipe: Recipe

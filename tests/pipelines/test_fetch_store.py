@@ -22,7 +22,7 @@ from septet.pipelines.runners import make_runner
 from septet.pipelines.stages import missing
 from septet.pipelines.stages.fetch import FetchTask, OutageError
 from septet.pipelines.stages.ipc import to_ipc
-from septet.pipelines.stages.missing import WANTED, MissingTask, Subtract
+from septet.pipelines.stages.missing import WANTED, MissingTask, Subtract, most_slices
 from septet.pipelines.stages.stage import Parts
 from septet.pipelines.store.reader import StoreError
 from septet.preprocess import files
@@ -182,11 +182,14 @@ def test_an_outage_stops_the_build_and_leaves_no_facts(tmp_path: Path) -> None:
         run_build(kept, corpus)
 
 
-def fetch_task(recipe: Path, corpus: Path) -> tuple[FetchTask, list[Any]]:
+def fetch_task(
+    recipe: Path, corpus: Path, workers: int | None = None
+) -> tuple[FetchTask, list[Any]]:
     """The stages of a build up to the fetch, which is left to the test."""
     parsed = parse_recipe(recipe.read_text(), str(recipe))
     folder, runner = str(recipe.parent), make_runner("local", 1, [], str(corpus))
-    stages = chain(parsed, find_inputs(parsed, folder, str(corpus)), folder, str(corpus))
+    inputs = find_inputs(parsed, folder, str(corpus))
+    stages = chain(parsed, inputs, folder, str(corpus), workers)
     with quiet_progress() as progress:
         for stage in stages[:3]:
             _run_stage(stage, runner, progress)
@@ -264,6 +267,28 @@ def test_a_killed_task_asks_only_for_the_rest(
     assert not list(corpus.rglob("*.septet-tmp"))
 
 
+def test_a_resumed_fetch_keeps_to_the_new_bounds_and_asks_for_the_rest(
+    server: HostileServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    corpus = tmp_path / "corpus"
+    write_list(tmp_path / "a.jsonl", server, range(40))
+    monkeypatch.setattr(missing, "_URLS_A_SLICE", 5)
+    server.pause = 0.01
+    left = 40
+    for per_host, slices in ((4, 4), (2, 2), (4, 3)):
+        recipe = write_recipe(tmp_path, server, fetch=f"per_host: {per_host}")
+        task, keys = fetch_task(recipe, corpus, 4)  # stopped after one slice
+        assert keys == [f"0.{number}" for number in range(slices)]
+        task.run(keys[-1])
+        assert asked(server) == left // slices
+        left -= left // slices
+    server.busiest = 0
+    recipe = write_recipe(tmp_path, server, fetch="per_host: 1")
+    assert run_build(recipe, corpus, workers=4).manifest.samples == 40
+    assert (asked(server), server.busiest) == (left, 1)
+    assert numbers_of(corpus) == set(range(40))
+
+
 def test_a_project_moved_in_the_middle_of_a_build_is_built_on(
     server: HostileServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -314,7 +339,7 @@ def test_one_task_asks_a_domain(
         part = b"W" + to_ipc(table.slice(start, 500), WANTED)
         for group, piece in Subtract(7).regroup(0, [part]):
             groups[group].append(piece)
-    task = MissingTask(Parts(str(tmp_path), "missing"), per_host=8, workers=workers)
+    task = MissingTask(Parts(str(tmp_path), "missing"), most_slices(8, workers))
     where: dict[str, set[tuple[int, int]]] = defaultdict(set)
     found = []
     for group in range(7):
