@@ -36,7 +36,13 @@ class PaliPreset(Preset):
         Raises:
             ValueError: rows of texts are no multiple of the settings'.
         """
-        return PaliTask(self.model, self.train.global_batch)
+        task = PaliTask(self.model, self.train.global_batch)
+        if len(task.kinds) > 1 and self.train.global_batch % self.model.text_rows:
+            raise ValueError(
+                f"train.global_batch {self.train.global_batch} is no multiple of model.text_rows "
+                f"{self.model.text_rows}, the rows of a forward pass of texts: change one"
+            )
+        return task
 
 
 _LARGE = T5Settings()

@@ -16,7 +16,7 @@ from septet.trainers.pali.answers import ABILITIES, answers
 from septet.trainers.pali.measures import Tokens, written
 from septet.trainers.pali.model import Pali
 from septet.trainers.pali.samples import COLUMNS, MEAN, STD, TEXT_TASK
-from septet.trainers.pali.settings import PaliSettings
+from septet.trainers.pali.settings import PAPER_MIXTURE, PaliSettings
 from septet.trainers.pali.weights import FORMS
 from septet.trainers.prediction import Answer, Asked
 from septet.trainers.task import (
@@ -48,7 +48,8 @@ class PaliTask(Task):
             global_batch: Rows of a step.
         """
         self.settings, self.global_batch = settings, global_batch
-        chosen = {name: w for name, w in settings.mixture.items() if w > 0}
+        # In one order, however it is written: equal settings draw equally.
+        chosen = {n: settings.mixture[n] for n in PAPER_MIXTURE if settings.mixture.get(n, 0) > 0}
         kinds = {
             IMAGES: [name for name in chosen if name != TEXT_TASK],
             TEXTS: [name for name in chosen if name == TEXT_TASK],

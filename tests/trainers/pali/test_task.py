@@ -106,3 +106,18 @@ def test_the_second_stage_sees_more_and_trains_everything():
         first, second = PRESETS["17b"].task().build(), preset.task().build()
     frozen = {n.split(".")[0] for n, p in first.named_parameters() if not p.requires_grad}
     assert frozen == {"vision"} and all(p.requires_grad for p in second.parameters())
+
+
+def test_equal_mixtures_draw_equally_however_they_are_written():
+    plans = [
+        override(PRESETS["debug"], [f"model.mixture={written}", "train.global_batch=6"])
+        .task()
+        .plan(0, 0)
+        for written in ("{caption: 1, vqa: 1, ocr: 2}", "{ocr: 2, vqa: 1, caption: 1}")
+    ]
+    assert plans[0] == plans[1] and list(plans[0][0].rows) == list(plans[1][0].rows)
+
+
+def test_rows_that_do_not_hold_whole_passes_of_texts_are_told():
+    with pytest.raises(ValueError, match=r"global_batch 256 is no multiple of model.text_rows 512"):
+        override(PRESETS["3b"], ["train.global_batch=256", "model.vocabulary=scenes"]).task()
