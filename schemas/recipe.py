@@ -95,7 +95,11 @@ class Fetch(_Section):
         "word without the version is the name that scoped `X-Robots-Tag` directives may state.",
     )
     concurrency: int = Field(default=64, gt=0, description="Requests in flight a worker.")
-    per_host: int = Field(default=8, gt=0, description="Requests in flight a host and worker.")
+    per_host: int = Field(
+        default=8,
+        gt=0,
+        description="Requests in flight a host, over the whole build (redirects aside).",
+    )
     connect_timeout: float = Field(default=5, gt=0, description="Seconds to connect.")
     first_byte_timeout: float = Field(default=10, gt=0, description="Seconds to the first byte.")
     total_timeout: float = Field(

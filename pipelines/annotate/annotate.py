@@ -24,7 +24,7 @@ from septet.preprocess.columns.registry import ColumnError, make_column
 from septet.preprocess.locks import locked
 from septet.preprocess.shards.lists import write_list
 from septet.preprocess.shards.reader import Corpus
-from septet.schemas.columns import COLUMN_SHARD_LIST, ColumnManifest, ColumnShard
+from septet.schemas.columns import COLUMN_SHARD_LIST, ColumnManifest, ColumnShard, MemberFormat
 from septet.schemas.layout import (
     COLUMN_FOOTER,
     COLUMN_MANIFEST,
@@ -160,7 +160,8 @@ def annotate(
         progress: Told what happens.
 
     Returns:
-        The column's manifest, and whether there was anything to do.
+        The column's manifest, and whether there was anything to do, if only to note other
+        names of classes.
 
     Raises:
         ColumnError: `only_missing`, and shards are there that were made otherwise.
@@ -182,7 +183,13 @@ def annotate(
         if not plan.missing and not plan.foreign and files.exists(where):
             manifest = read_manifest(path, plan.name)
             progress.skip(plan.name, _counts(manifest))
-            return manifest, False
+            member = MemberFormat.model_validate_json(plan.column.member.model_dump_json())
+            if manifest.member == member:
+                return manifest, False
+            # Values hold; what is noted of them (names of their classes) is other.
+            manifest = manifest.model_copy(update={"member": member})
+            files.write_bytes(where, manifest.to_json().encode())
+            return manifest, True
         start = time.monotonic()
         # First the manifest: from here on the old column is no longer complete.
         files.remove(where)

@@ -213,7 +213,7 @@ class Statistics(_Figures):
         """
         try:
             data = json.loads(text)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ValueError(
                 f"{where} is not JSON ({error}); expected the output of `septet stats --json`"
             ) from error

@@ -22,7 +22,7 @@ from septet.pipelines.report.figures import Category, Stage, Statistics
 from septet.pipelines.report.funnel import Build, read_build
 from septet.pipelines.report.gallery import Card, sample_cards
 from septet.pipelines.report.rejects import count_rejects, sample_rejects
-from septet.pipelines.report.statistics import ShardStatistics, corpus_statistics
+from septet.pipelines.report.statistics import ShardStatistics, corpus_statistics, known_statistics
 from septet.preprocess import files
 from septet.preprocess.columns.base import Column
 from septet.preprocess.shards.heads import read_inputs
@@ -118,7 +118,7 @@ def write_report(corpus_path: str, found: Iterable[ShardStatistics] | None = Non
 
 def refresh_report(corpus_path: str, live: Mapping[str, Column]) -> None:
     """Write the report anew where a corpus has one, for columns that changed; its figures are
-    those that were counted, no sidecar is read again for them.
+    those that were counted, see `known_statistics`.
 
     Args:
         corpus_path: The corpus folder.
@@ -127,10 +127,8 @@ def refresh_report(corpus_path: str, live: Mapping[str, Column]) -> None:
     Raises:
         ValueError: a file of the corpus is damaged.
     """
-    where = files.join(corpus_path, STATISTICS)
-    if files.exists(where):
-        statistics = Statistics.from_json(files.read_bytes(where), where)
-        page = report_page(corpus_path, statistics, live=live)
+    if files.exists(files.join(corpus_path, STATISTICS)):
+        page = report_page(corpus_path, known_statistics(corpus_path), live=live)
         files.write_bytes(files.join(corpus_path, REPORT), page)
 
 

@@ -275,8 +275,8 @@ def corpus_statistics(
 
 
 def known_statistics(path: str, progress: Callable[[int, int], None] | None = None) -> Statistics:
-    """All figures of a corpus, columns included: those that its build counted, where they are of
-    the shards that it has; else counted anew.
+    """All figures of a corpus, columns included: those that its build counted, where they can be
+    read and are of the shards that it has; else counted anew.
 
     Args:
         path: The corpus folder.
@@ -285,11 +285,21 @@ def known_statistics(path: str, progress: Callable[[int, int], None] | None = No
     Raises:
         As `corpus_statistics`.
     """
-    found, head, where = None, read_head(path), files.join(path, STATISTICS)
-    if head.shard_list.sha256 and files.exists(where):
-        stored = Statistics.from_json(files.read_bytes(where), where)
-        found = stored if stored.shard_list == head.shard_list.sha256 else None
-    return with_columns(path, found or corpus_statistics(path, progress))
+    return with_columns(path, _stored(path) or corpus_statistics(path, progress))
+
+
+def _stored(path: str) -> Statistics | None:
+    """What a corpus's build counted; None where it is not there, damaged, of another Septet's
+    form, or of other samples: it can always be counted again."""
+    head, where = read_head(path), files.join(path, STATISTICS)
+    if not head.shard_list.sha256 or not files.exists(where):
+        return None
+    try:
+        found = Statistics.from_json(files.read_bytes(where), where)
+    except ValueError:
+        return None
+    of_these = (found.shard_list, found.samples) == (head.shard_list.sha256, head.samples)
+    return found if of_these else None
 
 
 def with_columns(path: str, statistics: Statistics) -> Statistics:

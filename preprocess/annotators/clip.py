@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
@@ -12,7 +12,7 @@ from PIL import Image
 from pydantic import Field
 
 from septet.preprocess import files
-from septet.preprocess.columns.base import IMAGE, FilePath, Item, NoValue, Value
+from septet.preprocess.columns.base import IMAGE, Item, NamesFile, NoValue, Value
 from septet.preprocess.columns.base import Settings as ColumnSettings
 from septet.preprocess.columns.image_column import ImageColumn, ImageSettings
 from septet.preprocess.columns.members import pack_arrays
@@ -27,7 +27,7 @@ _LONGEST_CAPTION = 4000
 class ClipSettings(ImageSettings):
     """Settings of `clip`."""
 
-    model: FilePath = Field(
+    model: Annotated[str, NamesFile(after=_LOCAL)] = Field(
         default="ViT-B-32",
         description="One of open_clip's models by name (`ViT-B-32-quickgelu` for OpenAI's "
         "weights), or `local-dir:FOLDER` with an `open_clip_config.json`, as an export "
@@ -93,7 +93,10 @@ class ClipEmbeddings(ImageColumn):
             ext="clip.safetensors",
             kind="safetensors",
             arrays=dict.fromkeys(names, form),
-            notes={"model": self.settings.model, "normalised": "L2, before rounding to float16"},
+            notes={
+                "model": self.settings.deciding()["model"],
+                "normalised": "L2, before rounding to float16",
+            },
         )
 
     def setup(self) -> None:

@@ -19,11 +19,21 @@ IMAGE = "|".join(IMAGE_EXTENSIONS)
 """The members that may hold a sample's image."""
 
 
-class _NamesFile:
-    """Marks a setting whose text may be the path of a file or folder."""
+@dataclass(frozen=True)
+class NamesFile:
+    """Marks a setting whose text may be the path of a file or folder; with `after`, where it
+    begins so, and the path follows. `FilePath` is the usual form."""
+
+    after: str = ""
+
+    def without_place(self, text: str) -> str:
+        """The text with the last part of its path alone."""
+        if not text.startswith(self.after):
+            return text
+        return self.after + text.removeprefix(self.after).rstrip("/").rpartition("/")[2]
 
 
-FilePath = Annotated[str, _NamesFile()]
+FilePath = Annotated[str, NamesFile()]
 """A setting that names a file or folder, or something that may be one. Where it lies decides
 nothing (its digest in `Column.models` does) and stays out of corpora: fingerprints and manifests
 have its last part alone."""
@@ -45,8 +55,9 @@ class Settings(BaseModel):
         """The settings that decide values, as plain data."""
         found = self.model_dump(mode="json", exclude=set(self.indifferent))
         for name, setting in type(self).model_fields.items():
-            if name in found and any(isinstance(mark, _NamesFile) for mark in setting.metadata):
-                found[name] = found[name].rstrip("/").rpartition("/")[2]
+            for mark in setting.metadata:
+                if name in found and isinstance(mark, NamesFile):
+                    found[name] = mark.without_place(found[name])
         return found
 
 

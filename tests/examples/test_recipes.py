@@ -1,4 +1,5 @@
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,13 @@ def test_every_recipe_is_valid_and_says_how_to_run_it(path: Path) -> None:
     text = path.read_text()
     assert parse_recipe(text, str(path)).name == path.stem
     assert f"septet build examples/recipes/{path.name}" in text
+
+
+def test_python_in_recipes_names_what_there_is() -> None:
+    found = [line for path in RECIPES for line in re.findall(r'python -c "(.*)"', path.read_text())]
+    assert found
+    for line in found:
+        exec(line.partition(";")[0], {})  # the import alone: what follows writes files
 
 
 def test_scenes_keep_their_truth_through_a_build(tmp_path: Path) -> None:

@@ -21,8 +21,9 @@ class WordsSettings(Settings):
     seconds: float = Field(default=0.0, description="Sleep for each batch.")
     refuse: str = Field(default="", description="Raise for captions with this word.")
     upper: bool = Field(default=False, description="In capitals.")
+    note: str = Field(default="", description="Noted of the values.")
     loads: str = Field(default="", description="A file that gets a line for each setup.")
-    indifferent = Settings.indifferent | {"seconds", "loads"}
+    indifferent = Settings.indifferent | {"seconds", "note", "loads"}
 
 
 class Words(Column):
@@ -32,7 +33,11 @@ class Words(Column):
     Settings = WordsSettings
     members = ("txt",)
     facts = pa.schema([("words", pa.int32())])
-    member = MemberFormat(ext="words.json", kind="json")
+
+    @property
+    def member(self):
+        notes = {"note": self.settings.note} if self.settings.note else {}
+        return MemberFormat(ext="words.json", kind="json", notes=notes)
 
     def setup(self):
         if self.settings.loads:

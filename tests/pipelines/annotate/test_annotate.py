@@ -118,6 +118,16 @@ def test_second_run_does_nothing_and_other_settings_make_it_anew(corpus: Path) -
     assert faults(corpus) == []
 
 
+def test_notes_follow_their_settings_and_no_value_is_made_anew(corpus: Path) -> None:
+    manifest = run_annotation(corpus, WORDS, name="words")
+    times = {path: path.stat().st_mtime_ns for path in (corpus / "columns/words").rglob("*.tar")}
+    noted = run_annotation(corpus, WORDS, {"note": "a"}, name="words", only_missing=True)
+    assert noted == read_manifest(str(corpus), "words")
+    member = manifest.member.model_copy(update={"notes": {"note": "a"}})
+    assert noted == manifest.model_copy(update={"member": member})
+    assert times == {path: path.stat().st_mtime_ns for path in times} and faults(corpus) == []
+
+
 def test_only_what_is_missing_is_made(corpus: Path) -> None:
     run_annotation(corpus, WORDS, name="words")
     whole = digests(corpus)

@@ -15,6 +15,7 @@ from septet.pipelines.report.commands import show, stats
 from septet.pipelines.report.compare import compare
 from septet.pipelines.report.figures import ColumnFigures, Statistics
 from septet.pipelines.report.measures import MEASURES
+from septet.pipelines.report.page import refresh_report
 from septet.pipelines.report.statistics import corpus_statistics
 from septet.pipelines.report.terminal import print_columns, print_comparison, print_statistics
 from septet.preprocess.shards.heads import read_head
@@ -218,15 +219,27 @@ def test_figures_that_the_build_counted_are_not_counted_again(own):
     assert counted.shard_list and counted.shard_list == read_head(own.path).shard_list.sha256
     stored = Path(own.path) / STATISTICS
     stored.parent.mkdir(exist_ok=True)
-    stored.write_text(counted.model_copy(update={"samples": 7}).to_json())
 
-    def samples(*more: str) -> int:
-        return json.loads(said("stats", own.path, "--json", *more))["samples"]
+    def told(*more: str) -> tuple[int, int]:
+        found = json.loads(said("stats", own.path, "--json", *more))
+        return found["bytes"], found["samples"]
 
-    assert samples() == 7 and samples("--recount") == 180
-    stored.write_text(counted.model_copy(update={"samples": 7, "shard_list": "0"}).to_json())
-    assert samples() == 180, "of other shards"
+    def changed(**update: object) -> str:
+        return counted.model_copy(update={"bytes": 7, **update}).to_json()
+
+    whole = (counted.bytes, 180)
+    stored.write_text(changed())
+    assert told() == (7, 180) and told("--recount") == whole
     stored.unlink()
-    assert samples() == 180
+    assert told() == whole
+    form = json.loads(changed())
+    for unfit in (
+        changed(shard_list="0"), changed(samples=8), "{", "[" * 100_000, "[]", "{}",
+        json.dumps({**form, "format_version": form["format_version"] + 1}),
+        json.dumps({**form, "figure_of_tomorrow": 1}),
+    ):  # fmt: skip
+        stored.write_text(unfit)
+        assert told() == whole, unfit[:60]
     stored.write_text("{")
-    assert "is not JSON" in fault("stats", own.path)
+    refresh_report(own.path, {})
+    assert (stored.parent / "report.html").exists()

@@ -110,6 +110,22 @@ def test_models_and_errors(model, tmp_path):
         _ = lost.member
 
 
+@pytest.mark.parametrize(
+    ("model", "deciding"),
+    [("local-dir:/home/me/exported", "local-dir:exported"),
+     ("local-dir:gs://bucket/exported/", "local-dir:exported"),
+     ("local-dir:exported", "local-dir:exported"), ("exported", "exported"),
+     ("ViT-B-32", "ViT-B-32"), ("hf-hub:laion/CLIP-x", "hf-hub:laion/CLIP-x")],
+)  # fmt: skip
+def test_a_models_name_decides_and_its_place_does_not(model, deciding):
+    assert ClipSettings(model=model).deciding()["model"] == deciding
+
+
+def test_notes_have_no_place(model):
+    folder, _ = model
+    assert column(folder).member.notes["model"] == f"local-dir:{folder.name}"
+
+
 def test_a_model_trained_here_equals_transformers(tmp_path):
     """What a run exports for open_clip, beside what it exports for transformers."""
     mine = randomised(Clip(SIZES["vit"]), 1).eval()
