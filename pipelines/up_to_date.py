@@ -12,6 +12,8 @@ import os
 import re
 import time
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +43,7 @@ def is_noted(corpus: str, recipe: Path, text: str) -> dict[str, int] | None:
             noted["recipe"] == _recipe(recipe, text)
             and noted["code"] == _code()
             and noted["manifest"] == _stamp(Path(corpus, MANIFEST))
-            and all(_matches(pattern, recipe.parent) == found
+            and all(_digest(match_local(pattern, recipe.parent)) == found
                     for pattern, found in noted["patterns"].items())
             and all(_stamp(Path(path)) == stamp for path, stamp in noted["inputs"].items())
             and all(_tree(path) == digest for path, digest in noted["image_roots"].items())
@@ -57,49 +59,68 @@ def forget(corpus: str) -> None:
         Path(corpus, NOTES).unlink(missing_ok=True)
 
 
-def matches_of(patterns: Iterable[str], recipe: Path) -> dict[str, str]:
-    """A digest of what each local pattern of a recipe matches now."""
-    return {one: _matches(one, recipe.parent) for one in patterns if "://" not in one}
+@dataclass(frozen=True)
+class Before:
+    """What a recipe's patterns matched before its build, with the stamps of it: what was built
+    from, or something older."""
+
+    at: int
+    """Nanoseconds of the wall clock."""
+    patterns: dict[str, str]
+    """A digest of what each pattern matched."""
+    stamps: dict[str, list[int]]
+    """Of all that local patterns matched, by path."""
+
+
+def look(patterns: Iterable[str], recipe: Path) -> Before:
+    """What the patterns of a recipe's sources match now."""
+    from septet.pipelines.sources.paths import locate  # only here: it imports much
+
+    at, folder = time.time_ns(), recipe.absolute().parent
+    found = {one: match_local(one, folder) if "://" not in one else [] for one in patterns}
+    stamps: dict[str, list[int]] = {}
+    for label in {label for labels in found.values() for label in labels}:
+        path = locate(label, str(folder))
+        with suppress(OSError):  # a link to nothing
+            stamps[path] = _stamp(Path(path))
+    return Before(at, {one: _digest(labels) for one, labels in found.items()}, stamps)
 
 
 def note(
     corpus: str,
     recipe: Path,
     text: str,
-    patterns: Mapping[str, str],
+    before: Before,
     inputs: Iterable[str],
     image_roots: Mapping[str, str],
-    begun: int,
     figures: dict[str, int],
 ) -> None:
-    """Note a complete build, unless an input may have changed since it began.
+    """Note a complete build, unless an input may have changed as it began. One that changed later
+    does not match the note.
 
     Args:
         corpus: The corpus folder.
         recipe: The recipe's file.
         text: Its content, as it was parsed.
-        patterns: All patterns of the recipe's sources, with what they matched before the build
-            (`matches_of`).
+        before: What was there before the build.
         inputs: Paths of all inputs that were built from.
         image_roots: Folders of images that lists refer to, with the digests that were built from.
-        begun: When the build began, in nanoseconds of the wall clock.
         figures: What to say of the corpus.
     """
-    files = sorted({*inputs})
-    paths = sorted({*files} | {str(Path(path).parent) for path in files})
-    if any("://" in path for path in (corpus, *paths, *patterns, *image_roots)):
+    inputs = [*inputs]
+    if any("://" in path for path in (corpus, *inputs, *before.patterns, *image_roots)):
         return
-    stamps = {path: _stamp(Path(path)) for path in paths}
-    newest = max((stamps[path][1] for path in files), default=0)
-    latest = max((stamp[1] for stamp in stamps.values()), default=0)
+    if any(path not in before.stamps for path in inputs):
+        return
+    stamps = {path: before.stamps[path] for path in inputs}
     # A change within one tick of the file system's clock shows in no stamp.
-    if newest + _SETTLED_NS > begun or latest + _SETTLED_NS > time.time_ns():
+    if any(changed + _SETTLED_NS > before.at for _, changed, _ in stamps.values()):
         return
     noted: dict[str, Any] = {
         "recipe": _recipe(recipe, text),
         "code": _code(),
         "manifest": _stamp(Path(corpus, MANIFEST)),
-        "patterns": dict(patterns),
+        "patterns": before.patterns,
         "inputs": stamps,
         "image_roots": dict(image_roots),
         "figures": figures,
@@ -124,8 +145,7 @@ def _tree(root: str) -> str:
     return listing_digest(root)[1]
 
 
-def _matches(pattern: str, folder: Path) -> str:
-    found = match_local(pattern, folder)
+def _digest(found: list[str]) -> str:
     return hashlib.sha256("\0".join(found).encode(errors="surrogateescape")).hexdigest()
 
 

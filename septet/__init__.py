@@ -73,7 +73,6 @@ def build(
             work in the folder.
         septet.pipelines.runners.StageFailed: a stage failed; what it finished is kept.
     """
-    import time
     from pathlib import Path as LocalPath
 
     from septet.pipelines import up_to_date
@@ -91,8 +90,7 @@ def build(
     corpus = up_to_date.find_corpus(text, fspath(out) if out is not None else None)
     corpus = corpus or str(LocalPath("corpora") / parsed.name)
     patterns = [str(path) for source in parsed.sources for path in source.paths]
-    matches = up_to_date.matches_of(patterns, file)
-    begun = time.time_ns()
+    before = up_to_date.look(patterns, file)
     chosen = make_runner(runner, workers, beam, corpus, patterns)
     try:
         chosen.check()
@@ -103,9 +101,7 @@ def build(
         chosen.close()
     if not parsed.annotate:
         figures = {"samples": result.manifest.samples, "shards": result.manifest.shards}
-        up_to_date.note(
-            corpus, file, text, matches, result.inputs, result.image_roots, begun, figures
-        )
+        up_to_date.note(corpus, file, text, before, result.inputs, result.image_roots, figures)
     return result
 
 

@@ -6,17 +6,20 @@ import os
 import re
 import subprocess
 import sys
-import time
 import zipfile
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import septet
+from septet.pipelines import build as stages_of_a_build
 from septet.pipelines import up_to_date
 from septet.pipelines.cli import COMMANDS, app
 from septet.pipelines.sources.listing import listing_digest
-from tests.corpora import write_site
+from septet.pipelines.stages.stage import Stage
+from tests.corpora import picture, write_site
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -109,8 +112,8 @@ def test_what_makes_a_build_no_longer_up_to_date(
         os.utime(path, (1e9, 1e9))
     figures = {"samples": 1, "shards": 1}
     text = recipe.read_text()
-    matches = up_to_date.matches_of(["*.warc.gz"], recipe)
-    up_to_date.note(str(corpus), recipe, text, matches, [str(part)], {}, time.time_ns(), figures)
+    before = up_to_date.look(["*.warc.gz"], recipe)
+    up_to_date.note(str(corpus), recipe, text, before, [str(part)], {}, figures)
     assert up_to_date.is_noted(str(corpus), recipe, text) == figures
     match change:
         case "recipe":
@@ -147,10 +150,9 @@ def test_folders_of_images_are_looked_through(tmp_path: Path, change: str) -> No
         str(corpus),
         recipe,
         "",
-        up_to_date.matches_of(patterns, recipe),
+        up_to_date.look(patterns, recipe),
         [str(folder)],
         {str(folder): listing_digest(str(folder))[1]},
-        time.time_ns(),
         {"samples": 1},
     )
     assert up_to_date.is_noted(str(corpus), recipe, "") == {"samples": 1}
@@ -172,19 +174,44 @@ def test_an_input_that_changed_when_the_build_began_or_later_is_not_trusted(
     (tmp_path / "stages").mkdir()
     part, recipe = tmp_path / "corpus.json", tmp_path / "recipe.yaml"
     part.write_text("{}")
-    for path in (part, tmp_path):
-        os.utime(path, (changed, changed))
-    up_to_date.note(str(tmp_path), recipe, "", {}, [str(part)], {}, begun * 10**9, {})
+    os.utime(part, (changed, changed))
+    before = replace(up_to_date.look(["*.json"], recipe), at=begun * 10**9)
+    up_to_date.note(str(tmp_path), recipe, "", before, [str(part)], {}, {})
     assert (tmp_path / up_to_date.NOTES).exists() == is_noted
 
 
-def test_a_folder_that_has_just_changed_is_not_trusted(tmp_path: Path) -> None:
-    (tmp_path / "stages").mkdir()
-    part, recipe = tmp_path / "corpus.json", tmp_path / "recipe.yaml"
-    part.write_text("{}")
-    os.utime(part, (100, 100))
-    up_to_date.note(str(tmp_path), recipe, "", {}, [str(part)], {}, time.time_ns(), {})
-    assert not (tmp_path / up_to_date.NOTES).exists()
+@pytest.mark.parametrize("moved", ["a.jsonl", "in", "deep", None])
+def test_an_older_input_that_is_moved_into_place_during_a_build_is_built_from(
+    tmp_path: Path, moved: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at = {"a.jsonl": "deep/in/a.jsonl", "in": "deep/in", "deep": "deep"}
+    for root, captions in (("", range(4)), ("other/", range(2))):
+        folder = tmp_path / f"{root}deep/in"
+        folder.mkdir(parents=True)
+        lines = [f'{{"url": "1.jpg", "caption": "A house number {n}"}}\n' for n in captions]
+        (folder / "a.jsonl").write_text("".join(lines))
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images/1.jpg").write_bytes(picture(1))
+    recipe = tmp_path / "r.yaml"
+    recipe.write_text(
+        "name: x\nsources: [{kind: list, paths: [deep/in/*.jsonl], image_root: images}]\n"
+    )
+    for path in [*tmp_path.rglob("*")]:
+        os.utime(path, (1e9, 1e9))
+    run_stage = stages_of_a_build._run_stage
+
+    def move_first(stage: Stage, *rest: Any) -> Any:
+        if stage.name == "filter" and moved is not None:
+            (tmp_path / at[moved]).rename(tmp_path / "away")
+            (tmp_path / "other" / at[moved]).rename(tmp_path / at[moved])
+        return run_stage(stage, *rest)
+
+    corpus, figures = tmp_path / "corpus", {"samples": 4, "shards": 1}
+    monkeypatch.setattr(stages_of_a_build, "_run_stage", move_first)
+    monkeypatch.setattr(up_to_date, "_SETTLED_NS", 0)
+    septet.build(recipe, corpus, workers=1)
+    noted = up_to_date.is_noted(str(corpus), recipe, recipe.read_text())
+    assert noted == (figures if moved is None else None)
 
 
 @pytest.mark.parametrize("out", [None, "~/x", "x/y", "s3://bucket/x"])
