@@ -112,10 +112,15 @@ def write_bytes(path: str, data: bytes) -> None:
         out.write(data)
 
 
-def open_read(path: str) -> BinaryIO:
+def open_read(path: str, ahead: bool = True) -> BinaryIO:
     """Open a file for reading; a local name is taken as it is, whatever signs it holds.
 
     Pipes and devices are refused and not waited for.
+
+    Args:
+        path: Local or remote.
+        ahead: Whether a remote file is read ahead, megabytes at a time; who jumps in it transfers
+            most of them in vain.
 
     Raises:
         OSError: it is not there, is no plain file, or cannot be read.
@@ -130,7 +135,7 @@ def open_read(path: str) -> BinaryIO:
             raise OSError(errno.EINVAL, f"is {kind}, no plain file", str(plain))
         return os.fdopen(descriptor, "rb")
     fs, remote = fsspec.url_to_fs(path)
-    file: BinaryIO = fs.open(remote, "rb")
+    file: BinaryIO = fs.open(remote, "rb", **({} if ahead else {"cache_type": "none"}))
     return file
 
 

@@ -12,8 +12,9 @@ SLICE_BYTES = 8 * 2**20
 rows, or seconds of work: small beside a build, large beside the start of a task."""
 SLICE_ROWS = 50_000
 """Rows of Parquet that are a slice, whatever their bytes."""
-_MOST_PARTS = 16
-"""Of a row group: who reads a part decodes all that stands before it in the group."""
+_MOST_PARTS, _MOST_REMOTE_PARTS = 16, 4
+"""Of a row group: who reads a part decodes all that stands before it in the group, and transfers it
+where it is remote: 2.5 times the group in all."""
 _BLOCK = 4 * 2**20
 
 
@@ -54,15 +55,16 @@ def cut_csv(file: BinaryIO, size: int, every: int = SLICE_BYTES) -> list[tuple[i
     return list(zip(cuts, [*cuts[1:], size], strict=True))
 
 
-def cut_rows(footer: pq.FileMetaData) -> list[tuple[int, int]]:
+def cut_rows(footer: pq.FileMetaData, is_local: bool = True) -> list[tuple[int, int]]:
     """Ranges of rows of a Parquet file, each of `SLICE_BYTES` or `SLICE_ROWS` or so: neighbouring
     row groups, or equal parts of a large one."""
+    most = _MOST_PARTS if is_local else _MOST_REMOTE_PARTS
     cuts, size, rows = [0], 0, 0
     end = 0
     for group in map(footer.row_group, range(footer.num_row_groups)):
         start, end = end, end + group.num_rows
         stored = sum(group.column(i).total_compressed_size for i in range(group.num_columns))
-        parts = min(max(stored // SLICE_BYTES, group.num_rows // SLICE_ROWS, 1), _MOST_PARTS)
+        parts = min(max(stored // SLICE_BYTES, group.num_rows // SLICE_ROWS, 1), most)
         for part in range(parts):
             if size >= SLICE_BYTES or rows >= SLICE_ROWS:
                 cuts.append(start + part * group.num_rows // parts)

@@ -45,9 +45,9 @@ class UrlList(Source):
         """
         try:
             kind = kind_of(path)
-            with files.open_read(path) as file:
+            with files.open_read(path, ahead=kind != "parquet") as file:
                 columns = column_names(file, kind)
-                return Facts(list(_cut(file, kind, size)), columns)
+                return Facts(list(_cut(file, kind, size, files.is_local(path))), columns)
         except ListError as error:
             raise InputError(str(error)) from error
 
@@ -71,7 +71,7 @@ class UrlList(Source):
             kind = kind_of(source.path)
             if start and kind != "parquet":
                 counted_from = f"; lines are counted from byte {start}"
-            with files.open_read(source.path) as file:
+            with files.open_read(source.path, ahead=kind != "parquet") as file:
                 columns, end = columns_of(settings), None if source.slices == 1 else stop
                 for row in read_rows(file, kind, columns, start, end):
                     counts["rows"] += 1
@@ -115,9 +115,9 @@ class UrlList(Source):
         return [image, *pairs] if isinstance(image, ImageLocation) else pairs
 
 
-def _cut(file: BinaryIO, kind: Kind, size: int) -> Sequence[tuple[int, int]]:
+def _cut(file: BinaryIO, kind: Kind, size: int, is_local: bool) -> Sequence[tuple[int, int]]:
     if kind == "parquet":
-        return cut_rows(pq.ParquetFile(file).metadata)
+        return cut_rows(pq.ParquetFile(file).metadata, is_local)
     if is_whole(file, kind):
         return [(0, size)]
     return cut_csv(file, size) if kind == "csv" else cut_lines(file, size)
