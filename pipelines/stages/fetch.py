@@ -239,8 +239,7 @@ class FetchTask(Task):
         again."""
         name = self.path(key).rpartition("/")[2].removesuffix(".parquet")
         counts, stored = self._earlier(name)
-        per_host = self.fetch.per_host // self.slices[int(str(key).split(".")[0])]
-        settings = self.fetch.model_copy(update={"per_host": per_host})
+        share = self.slices[int(str(key).split(".")[0])]
         with StoreWriter(self.corpus, self.generation, name, self.limits, self.image) as writer:
             for part in missing_of(self.missing, key):
                 rows = [row for row in part if (row["image_url"], row["digest"]) not in stored]
@@ -249,7 +248,7 @@ class FetchTask(Task):
                     writer.put(got, digest)
                 away = [str(row["image_url"]) for row in rows if row["input"] is None]
                 if away:
-                    stray = fetch_many(away, settings, writer.put, threads=_DECODE_THREADS)
+                    stray = fetch_many(away, self.fetch, writer.put, _DECODE_THREADS, share)
                     counts.other["connections_with_stray_bytes"] += stray
         counts.add(writer.counts)
         files.write_table(self.path(key), pa.table({}), metadata=counts.to_metadata())

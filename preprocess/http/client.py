@@ -26,7 +26,7 @@ from yarl import URL
 
 from septet.preprocess.http.addresses import PublicResolver, check_address, parse_url
 from septet.preprocess.http.body import read_body
-from septet.preprocess.http.connections import GuardedConnector
+from septet.preprocess.http.connections import SPARE, GuardedConnector
 from septet.preprocess.http.failures import FetchError, explain
 from septet.preprocess.http.opt_out import agent_token, find_opt_out
 from septet.schemas.reasons import RejectedError, class_of
@@ -51,12 +51,20 @@ def fetch_many(
     settings: Fetch,
     handle: Callable[[Fetched], None],
     threads: int = 1,
+    share: int = 1,
 ) -> int:
     """Fetch `urls` and call `handle` with each result, in the order in which they come.
 
     Runs an event loop in a thread and `handle` in `threads` others (one by default: then it
     is never called twice at once), so that decoding does not delay the network. What `handle`
     raises ends the fetch and is raised here.
+
+    Args:
+        urls: What to fetch.
+        settings: How; `per_host` is for all that share the hosts together.
+        handle: Takes each result.
+        threads: In which it is called.
+        share: How many fetches ask the same hosts at once, this one among them.
 
     Returns:
         Number of connections that were closed because bytes came on them unasked.
@@ -72,7 +80,7 @@ def fetch_many(
             async def on_done(result: Fetched) -> None:
                 await loop.run_in_executor(pool, handle, result)
 
-            return await fetch_all(urls, settings, on_done)
+            return await fetch_all(urls, settings, on_done, share)
 
     # In a thread of its own: a notebook's has an event loop already.
     with ThreadPoolExecutor(1, thread_name_prefix="fetch") as own:
@@ -83,12 +91,14 @@ async def fetch_all(
     urls: Iterable[str],
     settings: Fetch,
     on_done: Callable[[Fetched], Awaitable[None]],
+    share: int = 1,
 ) -> int:
     """Fetch `urls` and await `on_done` with each result, in the order in which they come.
 
     `on_done` runs up to `settings.concurrency` times at once; no more bodies than that are held,
     because a request's place is not given away before its result is taken. The URLs themselves
     are all held. What `on_done` raises ends the fetch and is raised here.
+    `share`: see `fetch_many`.
 
     Returns:
         Number of connections that were closed because bytes came on them unasked.
@@ -96,6 +106,7 @@ async def fetch_all(
     Raises:
         OSError: this machine ran out of file descriptors.
     """
+    settings = settings.model_copy(update={"per_host": max(1, settings.per_host // share)})
     queues: dict[str, deque[tuple[str, URL]]] = defaultdict(deque)
     for text in urls:
         try:
@@ -108,7 +119,7 @@ async def fetch_all(
     by_size = sorted(queues.values(), key=len, reverse=True)
     lanes = deque(queue for queue in by_size for _ in range(min(settings.per_host, len(queue))))
 
-    async with _session(settings) as (session, connector):
+    async with _session(settings, max(1, SPARE // share)) as (session, connector):
         waiting = Counter(url.origin() for queue in queues.values() for _, url in queue)
         fetcher = _Fetcher(session, connector, settings, waiting)
 
@@ -138,12 +149,13 @@ def _tls_context() -> ssl.SSLContext:
 
 @asynccontextmanager
 async def _session(
-    settings: Fetch,
+    settings: Fetch, spare: int
 ) -> AsyncIterator[tuple[aiohttp.ClientSession, GuardedConnector]]:
     resolver = PublicResolver(
         settings.allowed_hosts, settings.connect_timeout, min(settings.concurrency, 64)
     )
     connector = GuardedConnector(
+        spare,
         resolver=resolver,
         ssl=_tls_context(),
         limit=0,

@@ -24,25 +24,27 @@ QUIET = 0.005
 server sends behind an answer comes in the next packets."""
 SPARE = 4
 """Connections to an origin, beyond those that its requests need, that are opened where kept ones
-have not been silent for long enough: so requests seldom wait for that."""
+have not been silent for long enough: so requests seldom wait for that. Fetches that share an
+origin share them, down to one each."""
 
 _HEAD_END = b"\r\n\r\n"
 
 
 class GuardedConnector(aiohttp.TCPConnector):
-    """Opens connections and keeps them.
+    """Opens connections and keeps them, `spare` more to an origin than its requests need.
 
     `unsolicited` counts those on which bytes came unasked, `open` the open ones of each origin.
     aiohttp has no public way to choose the protocol of a connection (3.14): `connect` raises where
     its own were used.
     """
 
-    def __init__(self, **options: Any):
+    def __init__(self, spare: int = SPARE, **options: Any):
         # Only the compiled parser tells whether it holds the beginning of a further answer.
         if http.HttpResponseParser is HttpResponseParserPy:
             options = {**options, "force_close": True, "keepalive_timeout": None}
         super().__init__(**options)
         self._factory: Any = partial(_GuardedHandler, loop=self._loop, connector=self)
+        self._spare = spare
         self.unsolicited = 0
         self.open: Counter[URL] = Counter()
         self._busy: Counter[URL] = Counter()  # requests that have a connection or wait for one
@@ -80,7 +82,7 @@ class GuardedConnector(aiohttp.TCPConnector):
                 if is_new:
                     break
                 rest = connection.protocol.rest()
-                if rest > 0 and self.open[origin] < self._busy[origin] + SPARE:
+                if rest > 0 and self.open[origin] < self._busy[origin] + self._spare:
                     resting.append(connection)  # aiohttp gives another
                 elif await self._is_silent(connection):
                     break

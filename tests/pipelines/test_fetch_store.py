@@ -283,9 +283,9 @@ def test_a_resumed_fetch_keeps_to_the_new_bounds_and_asks_for_the_rest(
         assert asked(server) == left // slices
         left -= left // slices
     server.busiest = 0
-    recipe = write_recipe(tmp_path, server, fetch="per_host: 1")
+    recipe = write_recipe(tmp_path, server, fetch="per_host: 2")
     assert run_build(recipe, corpus, workers=4).manifest.samples == 40
-    assert (asked(server), server.busiest) == (left, 1)
+    assert asked(server) == left and server.busiest <= 2
     assert numbers_of(corpus) == set(range(40))
 
 

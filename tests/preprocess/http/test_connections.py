@@ -5,6 +5,8 @@ import socket
 import threading
 import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import pytest
 from hypothesis import given, settings
@@ -82,7 +84,7 @@ class StrayServer:
             except OSError:
                 pass
 
-    def fetch(self, names, **changes):
+    def fetch(self, names, share=1, **changes):
         results = {}
         options = {"per_host": 4, "retries": 0, "first_byte_timeout": 1.0, "total_timeout": 3.0,
                    "give_up_after": 0, "allowed_hosts": [self.host]}  # fmt: skip
@@ -91,6 +93,7 @@ class StrayServer:
             urls,
             Fetch(**{**options, **changes}),
             lambda result: results.update({urls[result.url]: result}),
+            share=share,
         )
         assert set(results) == set(names)
         return results, count
@@ -184,6 +187,16 @@ def test_one_lane_uses_few_connections():
         check(results)
         assert (server.connections <= 1 + connections.SPARE, unsolicited) == (True, 0)
         assert min(server.rests) >= connections.QUIET
+
+
+@pytest.mark.parametrize("share", [2, 4])
+def test_fetches_that_share_an_origin_share_its_connections(share):
+    parts = [[f"{part}x{n}" for n in range(100)] for part in range(share)]
+    with StrayServer(SOUND["a length"]) as server, ThreadPoolExecutor(share) as pool:
+        for results, unsolicited in pool.map(partial(server.fetch, share=share), parts):
+            check(results)
+            assert unsolicited == 0
+        assert server.connections <= 4 + connections.SPARE
 
 
 def test_hints_before_an_answer_are_no_answer():
