@@ -174,8 +174,9 @@ def test_a_lease_is_renewed_and_a_lost_one_ends_its_holder(
         until = json.loads(lease.read_text())["until"]
         time.sleep(0.5)
         assert json.loads(lease.read_text())["until"] > until
-        lease.unlink()
-        time.sleep(5)
+        for _ in range(50):  # one that is being renewed comes back once
+            lease.unlink(missing_ok=True)
+            time.sleep(0.1)
         pytest.fail("the holder went on without its lease")
 
 
