@@ -59,8 +59,8 @@ def test_a_row_without_a_column_goes_to_the_next_task_with_an_image(tmp_path, mo
 def test_rows_move_among_tasks_with_images_alone():
     of = task("model.mixture={spans: 1, caption: 1, ocr: 1, vqa: 1}")
     assert {name: stream.otherwise for name, stream in of.streams.items()} == {
-        "spans": (), "caption": ("ocr", "vqa"), "ocr": ("vqa", "caption"),
-        "vqa": ("caption", "ocr"),
+        "spans": (), "caption": ("vqa", "ocr"), "ocr": ("caption", "vqa"),
+        "vqa": ("ocr", "caption"),
     }  # fmt: skip
 
 
