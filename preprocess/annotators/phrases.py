@@ -31,9 +31,8 @@ from septet.preprocess.boxes.phrases import (
 from septet.preprocess.boxes.tokens import SCHEMES
 from septet.preprocess.columns import base
 from septet.preprocess.columns.base import Column, Drawing, Item, Mark, NoValue, Value
+from septet.preprocess.columns.image_sets import ImageIds, SetSettings
 from septet.preprocess.columns.members import pack_json, unpack_json
-from septet.preprocess.columns.weights import weights_digest
-from septet.preprocess.questions.sources import read_map
 from septet.schemas.columns import MemberFormat
 
 EXTRA, SET = "extra", "set"
@@ -57,7 +56,7 @@ class Phrases(Column):
     version: ClassVar[int] = 2
     facts: ClassVar[pa.Schema] = pa.schema([("phrases", pa.int32()), ("dropped", pa.int32())])
 
-    class Settings(base.Settings):
+    class Settings(SetSettings):
         """Settings of the column."""
 
         source: Literal["extra", "set"] = Field(
@@ -91,14 +90,6 @@ class Phrases(Column):
         instances: base.FilePath = Field(
             default="", description="With RefCOCO's references: COCO's file of instances."
         )
-        image_id: str = Field(
-            default="image_id",
-            description="With a set: the field of the sample's extra that holds the image's id.",
-        )
-        image_map: base.FilePath = Field(
-            default="",
-            description="With a set: a JSON object {sample key or URL: image id}, asked first.",
-        )
         max_phrases: int = Field(default=200, ge=1, description="Phrases a sample, at most.")
 
         _known = field_validator("schemes")(known_schemes)
@@ -107,15 +98,14 @@ class Phrases(Column):
         super().__init__(settings)
         self._schemes = make_schemes(settings.schemes, settings.ofa_size)
         self._set: ByImage = {}
-        self._map: dict[str, str] = {}
+        self._images: ImageIds | None = None
 
     def models(self) -> dict[str, str]:
         """Digests of the set's files."""
         settings = self.settings
         if settings.source == EXTRA:
             return {}
-        names = ["phrases", *(n for n in ("instances", "image_map") if getattr(settings, n))]
-        return {name: weights_digest(getattr(settings, name), name, name) for name in names}
+        return settings.digests("phrases", "instances")
 
     @property
     def member(self) -> MemberFormat:
@@ -135,7 +125,7 @@ class Phrases(Column):
         """Read the set."""
         if self.settings.source == SET:
             self._set = read_phrases(self.settings.phrases, self.settings.instances)
-            self._map = read_map(self.settings.image_map) if self.settings.image_map else {}
+            self._images = self.settings.images()
 
     def annotate(self, items: Sequence[Item]) -> list[Value | NoValue]:
         """See `Column.annotate`."""
@@ -157,14 +147,11 @@ class Phrases(Column):
             return NoValue("phrases_malformed", str(error))
 
     def _phrases(self, item: Item, language: str) -> tuple[list[Phrase], list[str]] | NoValue:
-        extra = read_extra(item.metadata)
         if self.settings.source == EXTRA:
-            return phrases_of_extra(extra, language)
-        image = self._map.get(item.key) or self._map.get(str(item.metadata.get("url")))
-        image = image or extra.get(self.settings.image_id)
-        if image is None or image == "":
-            return NoValue("no_image_id", f"no field {self.settings.image_id!r} of extra")
-        return self._set.get(str(image), []), []
+            return phrases_of_extra(read_extra(item.metadata), language)
+        assert self._images is not None, "setup comes before annotate"
+        image = self._images.of(item)
+        return image if isinstance(image, NoValue) else (self._set.get(image, []), [])
 
     def _value(
         self, found: Sequence[Phrase], faults: list[str], item: Item, language: str

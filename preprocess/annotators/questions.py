@@ -11,11 +11,12 @@ from septet.preprocess.boxes.annotated import read_extra
 from septet.preprocess.columns import base
 from septet.preprocess.columns.base import Column, Drawing, Item, NoValue, Value
 from septet.preprocess.columns.captions import refusal
+from septet.preprocess.columns.image_sets import ImageIds, SetSettings
 from septet.preprocess.columns.members import pack_json, unpack_json
-from septet.preprocess.columns.weights import need, weights_digest
+from septet.preprocess.columns.weights import need
 from septet.preprocess.questions.captions import questions
 from septet.preprocess.questions.pairs import Question
-from septet.preprocess.questions.sources import ByImage, read_map, read_questions
+from septet.preprocess.questions.sources import ByImage, read_questions
 from septet.preprocess.scene_graphs.parsers import GraphParser, SeptetParser
 from septet.preprocess.scene_graphs.pipeline import PIPELINE, pipeline_digest
 from septet.preprocess.synthetic.languages import WORDINGS
@@ -38,7 +39,7 @@ class Questions(Column):
         [("questions", pa.int32()), ("kinds", pa.list_(pa.string()))]
     )
 
-    class Settings(base.Settings):
+    class Settings(SetSettings):
         """Settings of the column."""
 
         batch_size: int = Field(default=256, ge=1, description="Captions parsed at once.")
@@ -67,14 +68,6 @@ class Questions(Column):
         annotations: base.FilePath = Field(
             default="", description="With a set of VQA's form: its file of annotations."
         )
-        image_id: str = Field(
-            default="image_id",
-            description="With a set: the field of the sample's extra that holds the image's id.",
-        )
-        image_map: base.FilePath = Field(
-            default="",
-            description="With a set: a JSON object {sample key or URL: image id}, asked first.",
-        )
         max_questions: int = Field(default=50, ge=1, description="Pairs a sample, at most.")
 
     def __init__(self, settings: Settings):
@@ -83,7 +76,7 @@ class Questions(Column):
             self.members = ("txt",)  # type: ignore[misc]
         self._parser: GraphParser | None = None
         self._set: ByImage = {}
-        self._map: dict[str, str] = {}
+        self._images: ImageIds | None = None
 
     def models(self) -> dict[str, str]:
         """Digests of the spaCy pipeline, or of the set's files."""
@@ -94,8 +87,7 @@ class Questions(Column):
             return {name: digest}
         if settings.source == "extra":
             return {}
-        names = ["questions", *(n for n in ("annotations", "image_map") if getattr(settings, n))]
-        return {name: weights_digest(getattr(settings, name), name, name) for name in names}
+        return settings.digests("questions", "annotations")
 
     @property
     def member(self) -> MemberFormat:
@@ -119,7 +111,7 @@ class Questions(Column):
         if self.settings.source == "extra":
             return
         self._set = read_questions(self.settings.questions, self.settings.annotations)
-        self._map = read_map(self.settings.image_map) if self.settings.image_map else {}
+        self._images = self.settings.images()
 
     def annotate(self, items: Sequence[Item]) -> list[Value | NoValue]:
         """See `Column.annotate`."""
@@ -157,11 +149,11 @@ class Questions(Column):
         return self._value(pairs, "extra has no questions")
 
     def _of_set(self, item: Item) -> Value | NoValue:
-        named = self._map.get(item.key) or self._map.get(str(item.metadata.get("url")))
-        image = named or read_extra(item.metadata).get(self.settings.image_id)
-        if image is None or image == "":
-            return NoValue("no_image_id", f"no field {self.settings.image_id!r} of extra")
-        return self._value(self._set.get(str(image), []), f"image {image}")
+        assert self._images is not None, "setup comes before annotate"
+        image = self._images.of(item)
+        if isinstance(image, NoValue):
+            return image
+        return self._value(self._set.get(image, []), f"image {image}")
 
     def _value(self, found: Sequence[Question], source: str) -> Value | NoValue:
         kept = list(dict.fromkeys(found))[: self.settings.max_questions]

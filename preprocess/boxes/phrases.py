@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from septet.preprocess.boxes.annotated import BoxesError, as_list
-from septet.preprocess.questions.sources import read_json
+from septet.preprocess.columns.image_sets import read_json
 from septet.preprocess.synthetic.languages import WORDINGS
 from septet.preprocess.synthetic.languages import phrases as scene_phrases
 from septet.preprocess.synthetic.scenes import Scene

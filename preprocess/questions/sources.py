@@ -6,29 +6,14 @@
 - A plain list: `[{"image_id": ..., "question": ..., "answer": ...}]`.
 """
 
-import json
 from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
-from septet.preprocess import files
+from septet.preprocess.columns.image_sets import read_json
 from septet.preprocess.questions.pairs import Question
 
 ByImage = dict[str, list[Question]]
-
-
-def read_json(path: str, what: str) -> Any:
-    """The content of a JSON file.
-
-    Raises:
-        ValueError: there is no such file, or it is no JSON.
-    """
-    if not path or not files.exists(path):
-        raise ValueError(f"{what}: no such file {path!r}; set it with --set {what}=PATH")
-    try:
-        return json.loads(files.read_bytes(path))
-    except ValueError as error:
-        raise ValueError(f"{what} {path}: no JSON ({error})") from error
 
 
 def read_questions(questions: str, annotations: str = "") -> ByImage:
@@ -97,15 +82,3 @@ def _gqa(row: dict[str, Any]) -> Question:
 def _plain(row: dict[str, Any]) -> Question:
     kind, language = str(row.get("kind", "")), str(row.get("language", "en"))
     return Question(row["question"].strip(), str(row["answer"]).strip(), kind, language)
-
-
-def read_map(path: str) -> dict[str, str]:
-    """Ids of images by a sample's key or URL: a JSON object.
-
-    Raises:
-        ValueError: there is no such file, or it is no JSON object.
-    """
-    found = read_json(path, "image_map")
-    if not isinstance(found, dict):
-        raise ValueError(f"image_map {path}: expected a JSON object {{key or URL: image id}}")
-    return {str(name): str(image) for name, image in found.items()}

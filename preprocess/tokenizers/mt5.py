@@ -2,15 +2,9 @@
 (Xue et al., arXiv 2010.11934). The published file has 250,000 pieces and 100 sentinels.
 """
 
-import io
 from collections.abc import Iterable
 
-from septet.preprocess import files
-
-try:
-    import sentencepiece
-except ImportError as error:
-    raise ImportError(f"this tokenizer needs {error.name}: pip install 'septet[train]'") from error
+from septet.preprocess.tokenizers.pieces import learn_model, open_model, read_model
 
 PAD, END, UNKNOWN = 0, 1, 2
 """<pad>, </s>, <unk>; there is no token that begins a text."""
@@ -34,10 +28,7 @@ class Mt5Tokenizer:
 
     def __init__(self, model: bytes, name: str, inside: bool = True):
         self.name = name
-        try:
-            self._model = sentencepiece.SentencePieceProcessor(model_proto=model)
-        except RuntimeError as error:
-            raise ValueError(f"{name} is no SentencePiece model: {error}") from error
+        self._model = open_model(model, name)
         ids = (self._model.pad_id(), self._model.eos_id(), self._model.unk_id())
         if ids != (PAD, END, UNKNOWN):
             raise ValueError(
@@ -53,23 +44,18 @@ class Mt5Tokenizer:
         Raises:
             ValueError: there is none, or it is no such model.
         """
-        if not files.exists(path):
-            raise ValueError(f"no such SentencePiece model: {path}")
-        return cls(files.read_bytes(path), path)
+        return cls(read_model(path), path)
 
     @classmethod
     def learn(cls, texts: Iterable[str], pieces: int, name: str) -> "Mt5Tokenizer":
         """A small one (byte-pair encoding of characters, digits apart) for trying out, with
         `pieces` ids, sentinels among them; it knows all of printable ASCII. A pure function of its
         arguments."""
-        out = io.BytesIO()
-        sentencepiece.SentencePieceTrainer.train(
-            sentence_iterator=iter(texts), model_writer=out, model_type="bpe", num_threads=1,
-            vocab_size=pieces - SENTINELS, required_chars="".join(map(chr, range(0x21, 0x7F))),
-            character_coverage=1.0, split_digits=True, hard_vocab_limit=False, minloglevel=2,
+        model = learn_model(
+            texts, pieces - SENTINELS, split_digits=True, hard_vocab_limit=False,
             pad_id=PAD, eos_id=END, unk_id=UNKNOWN, bos_id=-1,
         )  # fmt: skip
-        return cls(out.getvalue(), name, inside=False)
+        return cls(model, name, inside=False)
 
     def __len__(self) -> int:
         """How many ids there are, sentinels among them."""

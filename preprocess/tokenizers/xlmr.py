@@ -2,15 +2,9 @@
 model's pieces in fairseq's numbering. Case is kept; white space is a piece's first letter.
 """
 
-import io
 from collections.abc import Iterable
 
-from septet.preprocess import files
-
-try:
-    import sentencepiece
-except ImportError as error:
-    raise ImportError(f"this tokenizer needs {error.name}: pip install 'septet[train]'") from error
+from septet.preprocess.tokenizers.pieces import learn_model, open_model, read_model
 
 START, PAD, END, UNKNOWN = 0, 1, 2, 3
 """<s>, <pad>, </s>, <unk>; pieces follow from 4, <mask> comes last."""
@@ -33,10 +27,7 @@ class XlmrTokenizer:
 
     def __init__(self, model: bytes, name: str):
         self.name = name
-        try:
-            self._model = sentencepiece.SentencePieceProcessor(model_proto=model)
-        except RuntimeError as error:
-            raise ValueError(f"{name} is no SentencePiece model: {error}") from error
+        self._model = open_model(model, name)
         ids = (self._model.unk_id(), self._model.bos_id(), self._model.eos_id())
         if ids != (0, 1, 2):
             raise ValueError(
@@ -52,21 +43,13 @@ class XlmrTokenizer:
         Raises:
             ValueError: there is none, or it is no SentencePiece model.
         """
-        if not files.exists(path):
-            raise ValueError(f"no such SentencePiece model: {path}")
-        return cls(files.read_bytes(path), path)
+        return cls(read_model(path), path)
 
     @classmethod
     def learn(cls, texts: Iterable[str], pieces: int, name: str) -> "XlmrTokenizer":
         """A small one (byte-pair encoding of characters) for trying out, with at most `pieces`
         ids; it knows all of printable ASCII. A pure function of its arguments."""
-        out = io.BytesIO()
-        sentencepiece.SentencePieceTrainer.train(
-            sentence_iterator=iter(texts), model_writer=out, model_type="bpe", num_threads=1,
-            vocab_size=pieces - 1 - _MOVED, required_chars="".join(map(chr, range(0x21, 0x7F))),
-            character_coverage=1.0, minloglevel=2,
-        )  # fmt: skip
-        return cls(out.getvalue(), name)
+        return cls(learn_model(texts, pieces - 1 - _MOVED), name)
 
     def __len__(self) -> int:
         """How many ids there are, <mask> among them."""

@@ -3,8 +3,9 @@ from pathlib import Path
 
 import pytest
 
+from septet.preprocess.columns.image_sets import read_map
 from septet.preprocess.questions.pairs import Question
-from septet.preprocess.questions.sources import read_map, read_questions
+from septet.preprocess.questions.sources import read_questions
 
 
 def write(path: Path, value: object) -> str:

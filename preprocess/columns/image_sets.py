@@ -1,0 +1,85 @@
+"""Annotated sets (VQA, RefCOCO, …): files that say something of images by the ids that the set
+gives them, and which of its images a sample is."""
+
+import json
+from typing import Any
+
+from pydantic import Field
+
+from septet.preprocess import files
+from septet.preprocess.boxes.annotated import read_extra
+from septet.preprocess.columns import base
+from septet.preprocess.columns.base import Item, NoValue
+from septet.preprocess.columns.weights import weights_digest
+
+
+class SetSettings(base.Settings):
+    """Settings of a column that may come from a set."""
+
+    image_id: str = Field(
+        default="image_id",
+        description="With a set: the field of the sample's extra that holds the image's id.",
+    )
+    image_map: base.FilePath = Field(
+        default="",
+        description="With a set: a JSON object {sample key or URL: image id}, asked first.",
+    )
+
+    def digests(self, needed: str, *more: str) -> dict[str, str]:
+        """Digests of a set's files by the settings that name them: of one that is needed, of
+        others and of `image_map` where they are set.
+
+        Raises:
+            ValueError: there is no such file.
+        """
+        names = [needed, *(name for name in (*more, "image_map") if getattr(self, name))]
+        return {name: weights_digest(getattr(self, name), name, name) for name in names}
+
+    def images(self) -> "ImageIds":
+        """What tells a sample's image; reads `image_map`.
+
+        Raises:
+            ValueError: there is no such file, or it is no JSON object.
+        """
+        return ImageIds(self.image_id, read_map(self.image_map) if self.image_map else {})
+
+
+class ImageIds:
+    """Which image of a set a sample is: by a map, else by a field of its `extra`."""
+
+    def __init__(self, field: str, by_name: dict[str, str]):
+        self._field, self._by_name = field, by_name
+
+    def of(self, item: Item) -> str | NoValue:
+        """The image's id; `no_image_id` where nothing says it."""
+        found = self._by_name.get(item.key) or self._by_name.get(str(item.metadata.get("url")))
+        found = found or read_extra(item.metadata).get(self._field)
+        if found is None or found == "":
+            return NoValue("no_image_id", f"no field {self._field!r} of extra")
+        return str(found)
+
+
+def read_json(path: str, what: str) -> Any:
+    """The content of a JSON file.
+
+    Raises:
+        ValueError: there is no such file, or it is no JSON.
+    """
+    if not path or not files.exists(path):
+        raise ValueError(f"{what}: no such file {path!r}; set it with --set {what}=PATH")
+    try:
+        return json.loads(files.read_bytes(path))
+    except ValueError as error:
+        raise ValueError(f"{what} {path}: no JSON ({error})") from error
+
+
+def read_map(path: str) -> dict[str, str]:
+    """Ids of images by a sample's key or URL: a JSON object.
+
+    Raises:
+        ValueError: there is no such file, or it is no JSON object.
+    """
+    found = read_json(path, "image_map")
+    if not isinstance(found, dict):
+        raise ValueError(f"image_map {path}: expected a JSON object {{key or URL: image id}}")
+    return {str(name): str(image) for name, image in found.items()}
