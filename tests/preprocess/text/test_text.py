@@ -1,3 +1,4 @@
+import re
 import time
 import unicodedata
 
@@ -107,6 +108,18 @@ def test_ids_split_into_their_hashes() -> None:
 )
 def test_words_by_script(caption: str, words: int) -> None:
     assert count_words(pa.chunked_array([[caption]])).to_pylist() == [words]
+
+
+@given(st.lists(st.none() | st.text("aZ0 \t\n\v\r-'_\x00\x1cé猫ก", max_size=12), max_size=6))
+def test_words_are_runs_with_a_letter_or_digit(captions: list[str | None]) -> None:
+    def words(caption: str) -> int:
+        spaced = re.sub("[猫ก]", " ", caption)
+        runs = sum(any(map(str.isalnum, run)) for run in re.split("[ \t\n\f\r]", spaced))
+        return runs + (len(re.findall("[猫ก]", caption)) + 1) // 2
+
+    found = count_words(pa.chunked_array([captions, captions[1:]], pa.string()))
+    expected = [None if caption is None else words(caption) for caption in captions]
+    assert found.to_pylist() == expected + expected[1:]
 
 
 def test_the_page_is_heard_where_the_model_is_unsure() -> None:
