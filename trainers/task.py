@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
+import torch.distributed as dist
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -175,6 +176,17 @@ def concatenate(batches: Sequence[Batch]) -> Batch:
     return Batch(batches[0].kind, data, sum(b.tokens for b in batches))
 
 
+class ExpertModule(nn.Module):
+    """Base of modules whose parameters all belong to experts: their first axes count them.
+
+    With `train.expert_parallel=N` a rank holds one Nth of the experts; the parameters then are
+    `DTensor`s whose local part that is, and `forward` runs them on tokens of all N ranks.
+    """
+
+    ranks: dist.ProcessGroup | None = None
+    """Those that hold the experts together, in their order; None where this one has all."""
+
+
 class Evaluator(Protocol):
     """A measure that a run takes on its schedule."""
 
@@ -318,9 +330,9 @@ class Task(ABC):
 
     def stays_fp32(self, name: str, parameter: Tensor) -> bool:
         """Whether a parameter is fp32 in every forward pass of a run in bf16: temperatures, gains
-        and biases, and what a task adds (a router). Keep it to small ones: where the others are
-        sharded, each rank holds these whole."""
-        return parameter.ndim <= 1
+        and biases, routers of experts, and what a task adds. Keep it to small ones: where the
+        others are sharded, each rank holds these whole."""
+        return parameter.ndim <= 1 or name.rsplit(".", 1)[-1] == "router"
 
     def depth(self, name: str) -> int:
         """How many layers lie between a parameter and the output, for layer decay."""
