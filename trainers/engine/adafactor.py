@@ -14,7 +14,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor
-from torch.distributed.tensor import DTensor, Shard
+from torch.distributed.tensor import DTensor
 
 LEAST = 1e-30
 """Added to squares of gradients (the paper's ε1, as T5X has it); torch has 1e-14 and, where it
@@ -30,8 +30,8 @@ class _Part:
     rows: Tensor
     """Its values here; all of them where it is not sharded."""
     gradient: Tensor
-    group: dist.ProcessGroup | None
-    """The ranks that have the other rows."""
+    groups: list[dist.ProcessGroup]
+    """The ranks that have the other rows, by axis of the mesh; none where it is whole."""
     settings: dict[str, Any]
     state: dict[str, Any]
     update: Tensor
@@ -83,7 +83,7 @@ class Adafactor(torch.optim.Optimizer):
         ]
         # Matrices are sharded by rows, so a column's sum is of all ranks; tensors of more axes are
         # sharded by the first, and each rank has whole matrices.
-        _sum([(x, p.group) for x, p in zip(columns, matrices, strict=True) if p.rows.ndim == 2])
+        _sum([(x, p.groups) for x, p in zip(columns, matrices, strict=True) if p.rows.ndim == 2])
         for part, column in zip(matrices, columns, strict=True):
             if part.rows.ndim == 2:
                 column /= part.parameter.shape[0]
@@ -91,7 +91,7 @@ class Adafactor(torch.optim.Optimizer):
         for part in parts:
             self._direct(part)
         norms = [torch.stack([_square(p.rows), _square(p.update)]) for p in parts]
-        _sum([(x, p.group) for x, p in zip(norms, parts, strict=True)])
+        _sum([(x, p.groups) for x, p in zip(norms, parts, strict=True)])
         for part, squares in zip(parts, norms, strict=True):
             settings, scale = part.settings, (squares / part.parameter.numel()).sqrt()
             size = scale[0].clamp(min=settings["smallest_scale"]) * settings["lr"]
@@ -105,14 +105,16 @@ class Adafactor(torch.optim.Optimizer):
         state = self.state[parameter]
         state["step"] += 1
         settings = {**group, "forget": state["step"] ** group["beta2_decay"]}
-        rows, gradient, ranks = parameter, parameter.grad, None
+        rows, gradient, ranks = parameter, parameter.grad, list[dist.ProcessGroup]()
         assert gradient is not None
         local = {key: x.to_local() if isinstance(x, DTensor) else x for key, x in state.items()}
         if isinstance(parameter, DTensor):
             assert isinstance(gradient, DTensor)
-            axis = next(i for i, p in enumerate(parameter.placements) if isinstance(p, Shard))
-            assert all(p == Shard(0) or not p.is_shard() for p in parameter.placements)
-            ranks = parameter.device_mesh.get_group(axis)
+            mesh, placed = parameter.device_mesh, parameter.placements
+            axes = [i for i, p in enumerate(placed) if not p.is_replicate()]
+            # Of experts over two axes torch says `_StridedShard`, which `is_shard` does not know.
+            assert all(getattr(placed[i], "dim", None) == 0 for i in axes)
+            ranks = [mesh.get_group(i) for i in axes]
             rows, gradient = parameter.to_local(), gradient.to_local()
         return _Part(parameter, rows, gradient, ranks, settings, local, gradient)
 
@@ -151,14 +153,17 @@ def _square(x: Tensor) -> Tensor:
     return x.square().sum()
 
 
-def _sum(found: list[tuple[Tensor, dist.ProcessGroup | None]]) -> None:
-    """Sum tensors over their ranks in place, those of the same ranks in one exchange."""
-    groups: dict[dist.ProcessGroup, list[Tensor]] = {}
-    for x, group in found:
-        if group is not None:
-            groups.setdefault(group, []).append(x)
-    for group, tensors in groups.items():
+def _sum(found: list[tuple[Tensor, list[dist.ProcessGroup]]]) -> None:
+    """Sum tensors over their ranks in place, group after group; those of the same ranks in one
+    exchange."""
+    found = [(x, groups) for x, groups in found if groups]
+    together: dict[dist.ProcessGroup, list[Tensor]] = {}
+    for x, groups in found:
+        together.setdefault(groups[0], []).append(x)
+    for group, tensors in together.items():
         flat = torch.cat([x.flatten() for x in tensors])
         dist.all_reduce(flat, group=group)
         for x, summed in zip(tensors, flat.split([x.numel() for x in tensors]), strict=True):
             x.copy_(summed.view_as(x))
+    if found:
+        _sum([(x, groups[1:]) for x, groups in found])

@@ -43,6 +43,9 @@ class TrainSettings(Settings):
     precision: Literal["fp32", "bf16"] = "fp32"
     shard: int = Field(default=1, ge=1)
     """Ranks that share one copy of the parameters (FSDP2); 1 replicates them (DDP)."""
+    expert_parallel: int = Field(default=1, ge=1)
+    """Ranks that hold the experts of a mixture together, each a part of them; 1 leaves all experts
+    to each rank, replicated or sharded like the rest."""
     compile: bool = False
     activation_checkpointing: bool = False
     ema: float | None = Field(default=None, gt=0, lt=1)

@@ -17,12 +17,13 @@ def make_optimizer(
     module: nn.Module, task: Task, settings: OptimizerSettings
 ) -> torch.optim.Optimizer:
     """The optimizer of the parameters that are trained, with one group for each (decays or not,
-    layer depth, sharded or not)."""
-    found: dict[tuple[bool, int, bool], list[Tensor]] = {}
+    layer depth, mesh over which it is sharded)."""
+    found: dict[tuple[bool, int, tuple[str, ...]], list[Tensor]] = {}
     for name, parameter in module.named_parameters():
         if parameter.requires_grad:
             depth = task.depth(name) if settings.layer_decay else 0
-            key = task.decays(name, parameter), depth, isinstance(parameter, DTensor)
+            mesh = parameter.device_mesh.mesh_dim_names if isinstance(parameter, DTensor) else ()
+            key = task.decays(name, parameter), depth, mesh or ()
             found.setdefault(key, []).append(parameter)
     groups = [
         {

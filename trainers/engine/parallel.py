@@ -16,6 +16,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.checkpoint import checkpoint
 
 from septet.trainers.engine.config import TrainSettings
+from septet.trainers.engine.experts import expert_mesh, spread_experts
 from septet.trainers.engine.world import World
 from septet.trainers.task import Task
 
@@ -39,8 +40,8 @@ class Parallel:
     """A module made ready for its ranks.
 
     `module` is what to run forward; `raw` holds the parameters under their own names. The order
-    is checkpointing, then compilation, then sharding, each by block and the root last; then, where
-    the module has no memory yet, `begin`; then replication.
+    is checkpointing, then compilation, then experts, then sharding, each by block and the root
+    last; then, where the module has no memory yet, `begin`; then replication.
 
     In bf16 every forward pass runs under autocast, so that each operation computes in the same type
     however the parameters lie. Sharded parameters are gathered as bf16, but for those that the task
@@ -66,18 +67,29 @@ class Parallel:
         self.world, self.raw, self.module = world, module, module
         self._bf16 = settings.precision == "bf16"
         self._whole: list[str] = []
+        self._experts, self._spread = list[str](), settings.expert_parallel
         blocks = task.blocks(module)
         if settings.activation_checkpointing:
             checkpoint_blocks(blocks)
         if settings.compile:
             for block in blocks:
                 block.compile()
+        policy = MixedPrecisionPolicy(
+            param_dtype=torch.bfloat16 if self._bf16 else None,
+            reduce_dtype=torch.float32,
+            cast_forward_inputs=False,  # Autocast does it, operation by operation.
+        )
+        if self._spread > 1:
+            self._experts = spread_experts(module, expert_mesh(settings, world), policy)
         if mesh is not None:
-            self._shard(blocks, task, mesh)
+            self._shard(blocks, task, mesh, policy)
         if begin is not None:
             module.to_empty(device=world.device)
             begin(module)
         if mesh is None and world.size > 1:
+            DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(
+                module, self._experts
+            )
             self.module = DistributedDataParallel(
                 module,
                 broadcast_buffers=False,
@@ -85,15 +97,16 @@ class Parallel:
                 gradient_as_bucket_view=True,
             )
 
-    def _shard(self, blocks: Sequence[nn.Module], task: Task, mesh: DeviceMesh) -> None:
+    def _shard(
+        self,
+        blocks: Sequence[nn.Module],
+        task: Task,
+        mesh: DeviceMesh,
+        policy: MixedPrecisionPolicy,
+    ) -> None:
         named = dict(self.raw.named_parameters())
         if self._bf16:
             self._whole = [name for name, x in named.items() if task.stays_fp32(name, x)]
-        policy = MixedPrecisionPolicy(
-            param_dtype=torch.bfloat16 if self._bf16 else None,
-            reduce_dtype=torch.float32,
-            cast_forward_inputs=False,  # Autocast does it, operation by operation.
-        )
         whole = {named[name] for name in self._whole}
         for part in [*blocks, self.raw]:
             fully_shard(part, mesh=mesh, mp_policy=policy, ignored_params=whole)
@@ -112,12 +125,16 @@ class Parallel:
         return self.module.no_sync()
 
     @torch.no_grad()
-    def average_whole_gradients(self) -> None:
+    def finish_gradients(self) -> None:
         """After the last backward pass: average, over ranks, the gradients of the parameters that
-        each rank of a sharded module holds whole."""
-        named = dict(self.raw.named_parameters()) if self._whole else {}
+        each rank of a sharded module holds whole; and make those of experts, which are sums over
+        the ranks that hold them together, averages."""
+        named = dict(self.raw.named_parameters()) if self._whole or self._experts else {}
         gradients = [x for name in self._whole if (x := named[name].grad) is not None]
         self._average(gradients)
+        for name in self._experts:
+            if (gradient := named[name].grad) is not None:
+                gradient.div_(self._spread)
 
     @torch.no_grad()
     def average_statistics(self) -> None:

@@ -148,7 +148,7 @@ class Updater:
             for name, value in parts.items():
                 sums[name] = sums.get(name, 0.0) + value
         reduced = world.sum(self._stack([*names, ""], {**sums, "": float(asked)}))
-        self._parallel.average_whole_gradients()
+        self._parallel.finish_gradients()
         norm = self._parallel.gradient_norm()
         device_figures = torch.cat(
             [reduced[:-1] * inverse, counts, reduced[-1:], norm.double().view(1)]

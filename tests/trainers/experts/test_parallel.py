@@ -1,0 +1,143 @@
+"""Experts spread over ranks: the same losses, gradients and updates as one process."""
+
+import itertools
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch.distributed.tensor import DTensor
+
+from septet.trainers.engine.initial import Initial
+from septet.trainers.engine.optim import make_optimizer
+from septet.trainers.engine.parallel import Parallel
+from septet.trainers.engine.update import Updater
+from septet.trainers.engine.world import world
+from septet.trainers.settings.overrides import override
+from septet.trainers.task import Batch
+from tests.trainers.experts.small import LENGTH, WORDS, SmallPreset
+from tests.trainers.ranks import run_ranks
+
+ROWS, UPDATES = 16, 3
+
+RULES = {
+    "top-1, overflowing": ("model.experts.capacity_factor=0.5",),
+    "top-2, an expert idle": ("model.experts.chosen=2", "model.idle=true"),
+    "prototypes": (
+        "model.experts.prototypes=2", "model.experts.capacity_factor=0.75",
+        "optimizer.kind=adafactor",
+    ),
+    "top-2, clipped, in micro-batches": (
+        "model.experts.chosen=2", "model.experts.capacity_factor=0.6", "model.experts.experts=8",
+        "model.experts.renormalise=after", "optimizer.clip_norm=0.5", "train.micro_batch=2",
+    ),
+    "bf16": ("train.precision=bf16",),
+}  # fmt: skip
+
+LAYOUTS = {2: [(1, 1), (2, 1), (2, 2)], 4: [(4, 1), (4, 4), (2, 1), (2, 2), (2, 4), (4, 2)]}
+"""Of so many ranks: `train.expert_parallel` and `train.shard`."""
+
+Found = dict[str, Any]
+
+
+def made(step: int) -> torch.Tensor:
+    """A global batch; the rows of later ranks are longer."""
+    draw = torch.Generator().manual_seed(step)
+    ids = torch.randint(1, WORDS, (ROWS, LENGTH), generator=draw)
+    lengths = 1 + torch.arange(ROWS) * LENGTH // ROWS
+    return ids * (torch.arange(LENGTH) < lengths[:, None])
+
+
+def whole(x: torch.Tensor) -> np.ndarray:
+    x = x.detach()
+    return (x.full_tensor() if isinstance(x, DTensor) else x).double().numpy().copy()
+
+
+def updates(preset: SmallPreset, ranks) -> Found:
+    """Losses and gradient norms of some updates, the gradients of the first, parameters at the end,
+    and how many tokens each expert of the first layer took of the first batch."""
+    task, found = preset.task(), Found(losses=[], norms=[], gradients={})
+    initial = Initial(task.build, 0)
+    parallel = Parallel(
+        initial.module, task, preset.train, ranks, lambda module: initial.fill(module, {})
+    )
+    finish = parallel.finish_gradients
+
+    def finish_and_note():
+        finish()
+        named = parallel.raw.named_parameters()
+        found["gradients"] = found["gradients"] or {n: whole(x.grad) for n, x in named}
+
+    parallel.finish_gradients = finish_and_note
+    optimizer = make_optimizer(parallel.raw, task, preset.optimizer)
+    update = Updater(task, parallel, optimizer, 0, preset.optimizer.clip_norm)
+    share = ROWS // ranks.size
+    for step in range(UPDATES):
+        rows = made(step)[ranks.rank * share :][:share]
+        micro = rows.split(preset.train.micro_batch or share)
+        done = update([[Batch("texts", {"ids": x}) for x in micro]], step, 1e-2)
+        found["losses"].append(list(done.losses.values()))
+        found["norms"].append(done.gradient_norm)
+    found["parameters"] = {n: whole(x) for n, x in parallel.raw.named_parameters()}
+    return found
+
+
+def all_updates(layouts: list[tuple[int, int]]) -> dict[tuple[str, int, int], Found]:
+    torch.set_num_threads(1)
+    with world() as ranks:
+        found = {}
+        for (rules, changes), (spread, shard) in itertools.product(RULES.items(), layouts):
+            preset = override(
+                SmallPreset(),
+                [*changes, f"train.expert_parallel={spread}", f"train.shard={shard}"],
+            )
+            found[rules, spread, shard] = updates(preset, ranks)
+        return found
+
+
+@pytest.fixture(scope="module")
+def alone() -> dict[str, Found]:
+    return {rules: found for (rules, _, _), found in all_updates([(1, 1)]).items()}
+
+
+@pytest.fixture(scope="module")
+def spread() -> dict[int, list[dict]]:
+    return {size: run_ranks(size, all_updates, layouts) for size, layouts in LAYOUTS.items()}
+
+
+CASES = [(size, *layout) for size, layouts in LAYOUTS.items() for layout in layouts]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rules", RULES)
+@pytest.mark.parametrize("size,experts,shard", CASES)
+def test_updates_are_those_of_one_process(alone, spread, rules, size, experts, shard):
+    expected = alone[rules]
+    for mine in (found[rules, experts, shard] for found in spread[size]):
+        if rules == "bf16":
+            assert mine["losses"] == pytest.approx(np.array(expected["losses"]), rel=2**-6)
+            assert mine["norms"] == pytest.approx(expected["norms"], rel=2**-4)
+            continue
+        np.testing.assert_allclose(mine["losses"], expected["losses"], rtol=1e-4)
+        np.testing.assert_allclose(mine["norms"], expected["norms"], rtol=1e-4)
+        assert mine["gradients"].keys() == expected["gradients"].keys()
+        for kind in ("gradients", "parameters"):
+            for name, values in expected[kind].items():
+                within = 1e-5 if kind == "gradients" else 1e-4
+                np.testing.assert_allclose(
+                    mine[kind][name], values, rtol=1e-3, atol=within, err_msg=name
+                )
+
+
+def test_the_cases_are_what_they_are_called(alone):
+    names = ["balance", "overflow", "tokens", "variation"]
+    shares = {
+        rules: dict(zip(names, found["losses"][0], strict=True)) for rules, found in alone.items()
+    }
+    assert shares["top-1, overflowing"]["overflow"] > 0.1
+    assert shares["prototypes"]["overflow"] > 0.05
+    idle = alone["top-2, an expert idle"]["gradients"]
+    for block in (0, 1):
+        assert not idle[f"blocks.{block}.experts.networks.up"][1].any()
+        assert idle[f"blocks.{block}.experts.networks.up"][0].any()
+    assert min(alone["top-2, clipped, in micro-batches"]["norms"]) > 0.5
