@@ -13,6 +13,7 @@ Loss = Literal[
     "no_answer",
     "no_box",
     "no_prompt",
+    "other_language",
     "too_long",
 ]
 """Why a task cannot use a sample (`SampleError.outcome`)."""
@@ -33,6 +34,7 @@ MEANING: dict[Outcome, str] = {
     "no_answer": "a question without an answer, or an answer without a question",
     "no_box": "no box, or none within the image",
     "no_prompt": "a language that the task has no instruction in, or no language",
+    "other_language": "a text in none of the languages that the model reads",
     "too_long": "longer than the limit, where that is not cut",
     "cut": "longer than the limit, and cut there",
     "box_outside": "a box outside the image left out; others stay",
@@ -40,8 +42,9 @@ MEANING: dict[Outcome, str] = {
 """Of the names. All but the last two are samples that the task does not use."""
 
 LACKING: frozenset[Loss] = frozenset(
-    ("no_member", "no_value", "empty_text", "no_answer", "no_box", "no_prompt", "too_long")
-)
+    ("no_member", "no_value", "empty_text", "no_answer", "no_box", "no_prompt", "other_language",
+     "too_long")
+)  # fmt: skip
 """What a sample lacks for one task and may have for another (`Stream.otherwise`)."""
 
 OUTCOMES: tuple[Outcome, ...] = (*get_args(Loss), *get_args(Change))

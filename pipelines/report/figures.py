@@ -184,8 +184,9 @@ class Statistics(_Figures):
     failed_domains: Category
     """Registered domains of the images that could not be fetched."""
     categories: dict[str, Category]
-    """By name: language, language_from, caption_from, format, reencoded, status, image_domain,
-    page_domain; only those of which any sample has a value."""
+    """By name: language, language_from, caption_from, format, reencoded, status, chinese (scripts
+    of captions in Chinese, see `preprocess.text.han`), image_domain, page_domain; only those of
+    which any sample has a value."""
     measures: dict[str, Histogram]
     """By name, see `septet.pipelines.report.measures.MEASURES`; only those that any sample has."""
     notes: list[str]

@@ -48,6 +48,7 @@ _REJECT_FIELDS = ("caption", "value", "image_url", "page_url", "source", "id")
 _BARS = {
     "language": "Languages",
     "language_from": "Language told by",
+    "chinese": "Chinese captions by script",
     "caption_from": "Captions taken from",
     "format": "Image formats",
     "reencoded": "Re-encoded",

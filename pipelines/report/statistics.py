@@ -20,6 +20,7 @@ from septet.preprocess.columns.reader import column_names, is_stale, read_manife
 from septet.preprocess.shards.heads import read_head
 from septet.preprocess.shards.reader import Corpus
 from septet.preprocess.shards.sidecar import open_sidecar, read_batches
+from septet.preprocess.text.han import chinese_scripts
 from septet.preprocess.text.words import count_words
 from septet.schemas.layout import IMAGE_EXTENSIONS, STATISTICS
 
@@ -84,6 +85,8 @@ def shard_statistics(sidecar: pa.Table) -> ShardStatistics:
     for name, column in (("image_domain", "url"), ("page_domain", "page_url")):
         if (urls := _text(columns.get(column))) is not None:
             categories[name] = count_domains(urls)
+    if (scripts := _scripts(columns)) is not None:
+        categories["chinese"] = tally(pc.value_counts(scripts))
     return ShardStatistics(
         samples=len(sidecar),
         members=Counter(counts),
@@ -95,6 +98,15 @@ def shard_statistics(sidecar: pa.Table) -> ShardStatistics:
             if bool((values >= 0).any())
         },
     )
+
+
+def _scripts(columns: dict[str, pa.ChunkedArray]) -> pa.ChunkedArray | None:
+    """The scripts of the Chinese captions; None where captions or languages are not there."""
+    captions, language = _text(columns.get("caption")), _text(columns.get("language"))
+    if captions is None or language is None:
+        return None
+    chinese = pc.fill_null(pc.equal(language, "zh"), False)
+    return chinese_scripts(captions.filter(chinese).drop_null())
 
 
 def _text(column: pa.ChunkedArray | None) -> pa.ChunkedArray | None:
@@ -261,7 +273,7 @@ def corpus_statistics(
         failed_domains=Category.of(lost.failed_domains, lost.failed),
         categories={
             name: Category.of(total.categories[name], total.samples)
-            for name in (*_CATEGORIES, "image_domain", "page_domain")
+            for name in (*_CATEGORIES, "chinese", "image_domain", "page_domain")
             if name in total.categories
         },
         measures={

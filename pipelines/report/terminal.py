@@ -28,6 +28,7 @@ _EIGHTHS = " ▏▎▍▌▋▊▉█"
 _TITLES = {
     "language": "Languages",
     "language_from": "Language told by",
+    "chinese": "Chinese captions by script",
     "caption_from": "Captions from",
     "format": "Formats",
     "reencoded": "Re-encoded",

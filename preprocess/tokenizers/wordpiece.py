@@ -47,12 +47,16 @@ class WordPiece:
     def __init__(self, pieces: Sequence[str], name: str):
         self.name, self.pieces = name, list(pieces)
         self._ids = {piece: i for i, piece in enumerate(self.pieces)}
-        missing = [piece for piece in SPECIAL if piece not in self._ids]
+        # Some lists (MUGE's) have special pieces in lower case.
+        known = [p if p in self._ids else p.lower() for p in SPECIAL]
+        missing = [piece for piece in known if piece not in self._ids]
         if missing:
-            raise ValueError(
-                f"{name} has no {', '.join(missing)}: expected a WordPiece vocab.txt of BERT"
-            )
-        self.pad, self.unknown, self.start, self.end, self.mask = (self._ids[p] for p in SPECIAL)
+            names = ", ".join(missing).upper()
+            raise ValueError(f"{name} has no {names}: expected a WordPiece vocab.txt of BERT")
+        self.pad, self.unknown, self.start, self.end, self.mask = special = [
+            self._ids[piece] for piece in known
+        ]
+        self._special = frozenset(special)
         self._word = lru_cache(_CACHED_WORDS)(self._split)
         self._short = lru_cache(_CACHED_WORDS)(self._encode)
 
@@ -123,14 +127,23 @@ class WordPiece:
         return self.encode(text).offsets
 
     def decode(self, ids: Iterable[int]) -> str:
-        """Pieces as text: words apart, special ones and what is no id left out."""
-        pieces = [self.pieces[i] for i in ids if 0 <= i < len(self.pieces)]
-        return " ".join(p for p in pieces if p not in SPECIAL).replace(" ##", "")
+        """Pieces as text: words apart, but for Chinese characters and full-width punctuation, which
+        have no blank beside them; special ones and what is no id left out."""
+        known = [i for i in ids if 0 <= i < len(self.pieces) and i not in self._special]
+        text = " ".join(self.pieces[i] for i in known).replace(" ##", "")
+        return _BLANK.sub("", text)
 
 
-def build_vocabulary(texts: Iterable[str], size: int, characters: str = "") -> list[str]:
+UNUSED = 99
+"""Pieces without a use between [PAD] and [UNK] in BERT's published lists."""
+
+
+def build_vocabulary(
+    texts: Iterable[str], size: int, characters: str = "", unused: int = 0
+) -> list[str]:
     """A small vocabulary: special pieces, the texts' characters and `characters`, each as a word's
-    beginning and within it, then the texts' most frequent words (ties by spelling).
+    beginning and within it, then the texts' most frequent words (ties by spelling). With `UNUSED`
+    pieces [unused1] and so on behind [PAD], the special ones have their published ids.
 
     Raises:
         ValueError: `size` has no room for the characters.
@@ -140,7 +153,8 @@ def build_vocabulary(texts: Iterable[str], size: int, characters: str = "") -> l
         for chunk in _CHUNK.finditer(text):
             counts.update(word for word, _ in _basic_words(chunk.group()))
     letters = sorted({letter for word in counts for letter in word} | set(characters))
-    pieces = [*SPECIAL, *letters, *(f"##{letter}" for letter in letters)]
+    special = [PAD, *(f"[unused{i + 1}]" for i in range(unused)), *SPECIAL[1:]]
+    pieces = [*special, *letters, *(f"##{letter}" for letter in letters)]
     if len(pieces) > size:
         raise ValueError(f"a vocabulary of these texts needs {len(pieces)} pieces, not {size}")
     words = sorted((word for word in counts if len(word) > 1), key=lambda w: (-counts[w], w))
@@ -179,6 +193,11 @@ _CJK = (
     (0x3400, 0x4DBF), (0x4E00, 0x9FFF), (0xF900, 0xFAFF), (0x20000, 0x2A6DF), (0x2A700, 0x2B73F),
     (0x2B740, 0x2B81F), (0x2B820, 0x2CEAF), (0x2F800, 0x2FA1F),
 )  # fmt: skip
+
+
+# Full-width punctuation and forms, too.
+_CLOSE = "".join(f"{chr(a)}-{chr(b)}" for a, b in (*_CJK, (0x3000, 0x303F), (0xFF00, 0xFFEF)))
+_BLANK = re.compile(f"(?<=[{_CLOSE}]) | (?=[{_CLOSE}])")
 
 
 def _is_cjk(code: int) -> bool:

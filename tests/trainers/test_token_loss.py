@@ -67,6 +67,26 @@ def test_values_and_gradients_equal_the_formulas(
     assert not found.z.requires_grad and not found.right.requires_grad
 
 
+@pytest.mark.parametrize("chunk", [4, 13])
+def test_a_bias_of_words_is_a_further_column_of_the_head(chunk: int) -> None:
+    """Of states that have a one there."""
+    hidden, head, labels = inputs()
+    bias, weights = torch.randn(29, requires_grad=True), torch.rand(13)
+    given = {"weights": weights, "smoothing": 0.1, "z": 1e-2, "chunk": chunk}
+    found = token_loss(hidden, head, labels, bias=bias, **given)  # type: ignore[arg-type]
+    (0.5 * found.cross_entropy).backward()
+    ours = hidden.grad, head.grad, bias.grad
+    hidden.grad = head.grad = bias.grad = None
+    wider, more = F.pad(hidden, (0, 1), value=1.0), torch.cat([head, bias[:, None]], 1)
+    entropy, z_loss = plain(wider, more, labels, weights, 0.1, 1e-2)
+    (0.5 * (entropy + z_loss)).backward()
+    torch.testing.assert_close(found.cross_entropy, entropy)
+    torch.testing.assert_close(found.z, z_loss)
+    for mine, expected in zip(ours, (hidden.grad, head.grad, bias.grad), strict=True):
+        torch.testing.assert_close(mine, expected, rtol=1e-4, atol=1e-6)
+    assert found.right == ((hidden @ head.T + bias).argmax(1) == labels).sum()
+
+
 @pytest.mark.parametrize("smoothing", [0.0, 0.1, 0.5])
 def test_torch_smooths_over_all_words(smoothing: float) -> None:
     """torch's ε over V words is ours of ε (V - 1) / V over the others; the two differ otherwise."""

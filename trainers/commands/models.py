@@ -13,6 +13,7 @@ MODELS = {
     "beit3": "septet.trainers.beit3.presets",
     "ofa": "septet.trainers.ofa.presets",
     "pali": "septet.trainers.pali.presets",
+    "m6": "septet.trainers.m6.presets",
 }
 """Each model's presets."""
 

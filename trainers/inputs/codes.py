@@ -1,5 +1,5 @@
-"""Image codes that models predict of masked patches: those of a column's views, or made while
-training."""
+"""Image codes that models predict of masked patches or draw: those of a column's views, or made
+while training; and back to images."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -8,10 +8,13 @@ from typing import Literal, Protocol
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 
 from septet.preprocess.codes.load import load_tokenizer
 from septet.preprocess.codes.views import view_codes
+from septet.preprocess.codes.vqgan import Vqgan
+from septet.preprocess.weights import read_state
 from septet.schemas.columns import ColumnManifest
 from septet.trainers.inputs import images
 from septet.trainers.task import Row, SampleError
@@ -45,6 +48,31 @@ class MeanColours:
         steps = (F.avg_pool2d(pixels, self.stride) * 8).long().clamp(0, 7)
         red, green, blue = steps.unbind(1)
         return (red * 8 + green) * 8 + blue
+
+
+def image_of_codes(codes: NDArray[np.int64], stride: int, tokenizer: str | None) -> images.Pixels:
+    """The image that codes [rows, columns] stand for.
+
+    Args:
+        codes: Of a VQGAN, or of `MeanColours`.
+        stride: Pixels on each axis of a code.
+        tokenizer: Path of the VQGAN's weights, with its decoder; or `COLOURS`, for plain cells.
+
+    Raises:
+        ValueError: there is no decoder.
+    """
+    if tokenizer == COLOURS:  # A colour is three numbers below 8, the middles of its steps.
+        steps = np.stack([codes // 64, codes // 8 % 8, codes % 8], -1)
+        cells = (steps * 32 + 16).astype(np.uint8)
+        return np.ascontiguousarray(cells.repeat(stride, 0).repeat(stride, 1))
+    if tokenizer is None:
+        raise ValueError(
+            "image codes need the VQGAN that made them, with its decoder: --set model.vqgan=FILE"
+        )
+    vqgan = Vqgan.from_state(read_state(tokenizer), decoder=True).eval()
+    with torch.no_grad():
+        found = vqgan.decode(torch.from_numpy(codes)[None])[0].clamp(0, 1)
+    return np.ascontiguousarray((found.permute(1, 2, 0) * 255).round().byte().numpy())
 
 
 @dataclass(frozen=True)

@@ -52,6 +52,7 @@ def token_loss(
     head: Tensor,
     labels: Tensor,
     *,
+    bias: Tensor | None = None,
     weights: Tensor | None = None,
     smoothing: float = 0.0,
     z: float = 0.0,
@@ -76,21 +77,22 @@ def token_loss(
         head: Vectors of the words [V, d]. Some of its rows where only those words are allowed,
             with labels counted from the first.
         labels: int64 [n], in [0, V).
+        bias: Added to the words' logits, [V].
         weights: Factor of each token's loss, [n]; without gradient.
         smoothing: Share of the target that goes to all other words, in [0, 1).
         z: Factor of the z-loss; 0 for none.
         chunk: Tokens at once; by default as many as have 2^25 logits.
 
     Raises:
-        ValueError: the head is sharded.
+        ValueError: the head or its bias is sharded.
     """
-    if isinstance(head, DTensor):
+    if isinstance(head, DTensor) or isinstance(bias, DTensor):
         raise ValueError(
             "token_loss needs the whole head and got a sharded one; call it inside the forward of "
             "the module that owns the head"
         )
     chunk = chunk or max(1, 2**25 // len(head))
-    return TokenSums(*_TokenLoss.apply(hidden, head, labels, weights, smoothing, z, chunk))
+    return TokenSums(*_TokenLoss.apply(hidden, head, bias, labels, weights, smoothing, z, chunk))
 
 
 class _TokenLoss(torch.autograd.Function):
@@ -98,24 +100,29 @@ class _TokenLoss(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, hidden: Tensor, head: Tensor, labels: Tensor, weights: Tensor | None,
-        smoothing: float, z: float, chunk: int,
+        ctx: Any, hidden: Tensor, head: Tensor, bias: Tensor | None, labels: Tensor,
+        weights: Tensor | None, smoothing: float, z: float, chunk: int,
     ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
         # Counting FLOPs on the meta device, which autocast does not know.
         device = "cpu" if hidden.is_meta else hidden.device.type
         mixed = torch.is_autocast_enabled(device)
         dtype = torch.get_autocast_dtype(device) if mixed else head.dtype
         words, states = head.to(dtype), hidden.to(dtype)
-        of_hidden, of_head = ctx.needs_input_grad[:2]
+        of_hidden, of_head, of_bias = ctx.needs_input_grad[:3]
         sums = torch.zeros(3, dtype=torch.float32, device=hidden.device)
         by_hidden = torch.empty_like(hidden) if of_hidden else None
         by_head = torch.zeros_like(head, dtype=torch.float32) if of_head else None
+        by_bias = None
+        if of_bias and bias is not None:
+            by_bias = torch.zeros_like(bias, dtype=torch.float32)
         others = smoothing / max(len(head) - 1, 1)
         with torch.autocast(device, enabled=False):
             for begin in range(0, len(labels), chunk):
                 part = slice(begin, begin + chunk)
                 label = labels[part, None]
                 logits = (states[part] @ words.T).float()
+                if bias is not None:
+                    logits += bias.float()
                 at_label = logits.gather(1, label)
                 most, likeliest = logits.max(1, keepdim=True)
                 all_words = logits.sum(1, keepdim=True) if smoothing else at_label
@@ -131,20 +138,27 @@ class _TokenLoss(torch.autograd.Function):
                         (likeliest == label).sum(),
                     ]
                 )
-                if not (of_hidden or of_head):
+                if not (of_hidden or of_head or of_bias):
                     continue
                 logits.mul_(weight * (1 + 2 * z * log_z) / denominator)
                 if smoothing:
                     logits.sub_(weight * others)
                 down = torch.zeros_like(at_label) + weight * (others - (1 - smoothing))
-                slopes = logits.scatter_add_(1, label, down).to(dtype)
+                exact = logits.scatter_add_(1, label, down)
+                if by_bias is not None:
+                    by_bias += exact.sum(0)
+                slopes = exact.to(dtype)
                 if by_hidden is not None:
                     by_hidden[part] = slopes @ words
                 if by_head is not None and dtype == torch.float32:
                     by_head.addmm_(slopes.T, states[part])
                 elif by_head is not None:
                     by_head += slopes.T @ states[part]
-        ctx.gradients = by_hidden, None if by_head is None else by_head.to(head.dtype)
+        ctx.gradients = (
+            by_hidden,
+            None if by_head is None else by_head.to(head.dtype),
+            None if by_bias is None or bias is None else by_bias.to(bias.dtype),
+        )
         cross_entropy, z_loss, right = (x.clone() for x in sums)
         ctx.mark_non_differentiable(z_loss, right)
         return cross_entropy, z_loss, right
@@ -152,10 +166,6 @@ class _TokenLoss(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, slope: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
-        by_hidden, by_head = ctx.gradients
+        gradients = ctx.gradients
         del ctx.gradients  # A second backward pass fails, as without retain_graph.
-        return (
-            by_hidden.mul_(slope) if by_hidden is not None else None,
-            by_head.mul_(slope) if by_head is not None else None,
-            *[None] * 5,
-        )
+        return *(x.mul_(slope) if x is not None else None for x in gradients), *[None] * 5

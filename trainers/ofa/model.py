@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from septet.trainers.generate.cache import Cache
 from septet.trainers.nets.layers import LayerNorm, at
 from septet.trainers.nets.losses import token_loss
+from septet.trainers.nets.resnet import ResNet
 from septet.trainers.ofa import positions
 from septet.trainers.ofa.layers import Block, DecoderLayer, EncoderLayer, either, split
-from septet.trainers.ofa.resnet import ResNet
 from septet.trainers.ofa.settings import GRID, PAD, STRIDE, OfaSettings
 
 

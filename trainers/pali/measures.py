@@ -1,13 +1,10 @@
-"""How much of what is to be written a model tells right, task by task, and how good what it writes
-by itself is."""
+"""How good what PaLI writes by itself is, task by task."""
 
-from collections import Counter
 from collections.abc import Sequence
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from torch import nn
 
 from septet.preprocess.shards.reader import Corpus, Sample
@@ -17,62 +14,13 @@ from septet.trainers.measures.answers import answers
 from septet.trainers.measures.boxes import Boxes, detection
 from septet.trainers.measures.captions import captions
 from septet.trainers.measures.generation import Generation, Score, exact
-from septet.trainers.measures.parts import parts, total
 from septet.trainers.measures.texts import characters, languages
 from septet.trainers.pali.answers import read_boxes, texts
 from septet.trainers.pali.samples import TASKS, asked_question, language_of, read_object
-from septet.trainers.task import Batch, Evaluator, Task
+from septet.trainers.task import Batch, Evaluator
 
 if TYPE_CHECKING:
     from septet.trainers.pali.task import PaliTask
-
-
-class Tokens:
-    """The share of tokens of held-out answers that are the likeliest, each given those before.
-
-    Figures by stream, in [0, 1]; under `NAME_other_image` the same with each row seeing its
-    neighbour's image, which is what is known without the image.
-    """
-
-    name = "tokens"
-
-    def __init__(
-        self,
-        task: Task,
-        streams: Sequence[str],
-        corpus: Corpus,
-        samples: int = 256,
-        batch: int = 64,
-    ):
-        """
-        Args:
-            task: Its output `right` is how many of `target`'s tokens are told right.
-            streams: Kinds of rows.
-            corpus: Whose samples are read.
-            samples: How many rows of each stream at most.
-            batch: Rows at once.
-        """
-        self._task = task
-        self._parts = {name: parts(task, name, corpus, samples, batch) for name in streams}
-
-    def __call__(self, module: nn.Module, device: torch.device) -> dict[str, float]:
-        """See `septet.trainers.task.Evaluator`."""
-        right: Counter[str] = Counter()
-        count: Counter[str] = Counter()
-        for stream, found in self._parts.items():
-            for part in found:
-                batch = part.batch.to(device)
-                views = {stream: batch}
-                if "pixels" in batch.data:
-                    other = {**batch.data, "pixels": batch.data["pixels"].roll(1, 0)}
-                    views[f"{stream}_other_image"] = Batch(batch.kind, other)
-                for view, seen in views.items():
-                    told = self._task.forward(module, seen)["right"]
-                    if part.counts:
-                        right[view] += int(told)
-                        count[view] += int((batch.data["target"] != 0).sum())
-        right, count = total(right), total(count)
-        return {name: right[name] / n for name, n in sorted(count.items()) if n}
 
 
 def captions_in_languages(

@@ -10,10 +10,11 @@ from septet.preprocess.columns.base import IMAGE
 from septet.preprocess.shards.reader import Corpus, Sample
 from septet.trainers.draws import generator
 from septet.trainers.inputs.images import normalise
+from septet.trainers.measures.tokens import Tokens
 from septet.trainers.mixture.plan import Mixture
 from septet.trainers.pali import samples, spans
 from septet.trainers.pali.answers import ABILITIES, answers
-from septet.trainers.pali.measures import Tokens, written
+from septet.trainers.pali.measures import written
 from septet.trainers.pali.model import Pali
 from septet.trainers.pali.samples import COLUMNS, MEAN, STD, TEXT_TASK
 from septet.trainers.pali.settings import PAPER_MIXTURE, PaliSettings

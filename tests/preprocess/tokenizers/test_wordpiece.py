@@ -5,7 +5,12 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from tokenizers.implementations import BertWordPieceTokenizer
 
-from septet.preprocess.tokenizers.wordpiece import SPECIAL, WordPiece, build_vocabulary
+from septet.preprocess.tokenizers.wordpiece import (
+    SPECIAL,
+    UNUSED,
+    WordPiece,
+    build_vocabulary,
+)
 
 TEXTS = [
     "A small, red circle is left of the café's blue star!",
@@ -78,6 +83,24 @@ def test_decodes_for_reading(both):
     assert mine.decode([mine.start, *mine.encode("unaffable runners").ids, mine.end, -1]) == (
         "unaffable runners"
     )
+
+
+CHINESE = ["一个小的红色圆形，还有一个大的star。", "OpenCV 4.5版"]
+
+
+def test_a_list_in_the_published_layout_has_the_published_ids(tmp_path):
+    pieces = build_vocabulary(CHINESE, 200, unused=UNUSED)
+    assert pieces[:2] == ["[PAD]", "[unused1]"] and pieces[99] == "[unused99]"
+    (tmp_path / "vocab.txt").write_text("".join(f"{piece}\n" for piece in pieces))
+    lower = [piece.lower() for piece in pieces]
+    for found in (WordPiece.load(str(tmp_path / "vocab.txt")), WordPiece(lower, "muge's")):
+        assert [found.pad, found.unknown, found.start, found.end, found.mask] == [
+            0, 100, 101, 102, 103,
+        ]  # fmt: skip
+        ids = found.encode(CHINESE[0]).ids
+        assert [found.pieces[i] for i in ids[:9]] == list("一个小的红色圆形，")  # one each
+        assert found.decode([101, *ids, 102, 0]) == CHINESE[0]
+        assert found.decode(found.encode(CHINESE[1]).ids) == "opencv 4 . 5版"
 
 
 def test_vocabularies_are_small_and_the_same_every_time():

@@ -1,4 +1,5 @@
-"""A ResNet without its last stage, whose features are an image's tokens.
+"""A ResNet without its classifier, of as many stages as are asked for, whose features are an
+image's tokens.
 
 Version 1.5 of the bottleneck (stride in the second convolution), under torchvision's names (He et
 al., arXiv 1512.03385).
@@ -55,7 +56,8 @@ class Bottleneck(nn.Module):
 
 
 class ResNet(nn.Module):
-    """Pixels [B, 3, H, W] to features [B, 16 stem, H / 16, W / 16]."""
+    """Pixels [B, 3, H, W] to features [B, channels, H / s, W / s]: of n stages s is 2^(n + 1), and
+    there are 2^(n + 1) `stem` channels."""
 
     def __init__(self, stages: tuple[int, ...], stem: int, frozen: bool):
         super().__init__()

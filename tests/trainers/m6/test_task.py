@@ -1,0 +1,83 @@
+from collections import Counter
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from septet.trainers.m6.presets import PRESETS
+from septet.trainers.m6.samples import model_inputs
+from septet.trainers.m6.settings import TASKS
+from septet.trainers.m6.task import M6Task
+from septet.trainers.settings.overrides import override
+from tests.trainers.m6.small import SMALL
+
+DEBUG = PRESETS["debug"]
+
+
+def test_each_step_is_of_one_task_drawn_by_weight():
+    task, found = PRESETS["base"].task(), Counter()
+    for step in range(2000):
+        (sub,) = task.plan(0, step)
+        assert sub.rows == {sub.kind: 2048}
+        found[sub.kind] += 1
+    assert set(found) == {"denoising", "language_modelling", "captioning", "image_denoising"}
+    assert all(430 < n < 570 for n in found.values())
+    assert [task.plan(3, 9), task.plan(3, 9)] == [PRESETS["base"].task().plan(3, 9)] * 2
+    assert len({task.plan(seed, 9)[0].kind for seed in range(20)}) > 1
+
+
+def test_tasks_of_weight_zero_are_not_read():
+    s = SMALL.model_copy(update={"mixture": {"captioning": 1.0, "denoising": 0.0}})
+    task = M6Task(s, 6)
+    assert list(task.streams) == ["captioning"] and not task.unused_parameters
+    assert task.streams["captioning"].columns == ("patches",)
+    assert M6Task(SMALL, 6).unused_parameters
+    with pytest.raises(ValueError, match=r"a mixture's tasks are denoising, .*found poems"):
+        override(DEBUG, ["model.mixture={poems: 1}"])
+    with pytest.raises(ValueError, match=r"drawing needs image codes: model.codes is 0"):
+        override(PRESETS["base"], ["model.mixture={drawing: 1}"])
+    with pytest.raises(ValueError, match=r"targets of 64 tokens need 80 positions"):
+        override(DEBUG, ["model.positions=79"])
+    with pytest.raises(ValueError, match=r"3 stages and 16 channels gives 256 features"):
+        override(DEBUG, ["model.features=2048"])
+
+
+@pytest.mark.parametrize("kind", TASKS)
+def test_the_example_is_what_the_longest_rows_are(kind):
+    task = DEBUG.task()
+    with torch.device("meta"):
+        module = task.build()
+        outputs = task.forward(module, task.example(kind, 2))
+    assert {name: tuple(x.shape) for name, x in outputs.items()} == {"tokens": (), "right": ()}
+
+
+@pytest.mark.parametrize("kind", TASKS)
+def test_the_loss_is_the_mean_over_the_tokens_to_write(kind):
+    task = M6Task(SMALL, 3)
+    torch.manual_seed(0)
+    module, batch = task.build().eval(), task.example(kind, 3)
+    batch.data["target"] = torch.randint(104, 300, batch.data["target"].shape)
+    batch.data["target"][1, 3:] = 0
+    outputs, counts = task.forward(module, batch), task.counts(batch)
+    width = batch.data["target"].shape[1]
+    assert counts["tokens"] == 2 * width + 3
+    logits = module.logits(module.states(batch.data["target"], **model_inputs(batch)))
+    kept = batch.data["target"] != 0
+    labels = batch.data["target"][kept]
+    expected = F.cross_entropy(logits[kept], labels, reduction="sum")
+    assert outputs["tokens"].item() == pytest.approx(expected.item(), rel=1e-5)
+    assert int(outputs["right"]) == int((logits[kept].argmax(-1) == labels).sum())
+    assert task.losses(outputs, batch) == {"tokens": outputs["tokens"]}
+
+
+def test_the_recipe_is_the_sheets():
+    for name, rate in (("base", 2e-4), ("10b", 1e-4)):
+        o, t = PRESETS[name].optimizer, PRESETS[name].train
+        assert (o.lr, o.betas, o.eps, o.weight_decay, o.clip_norm) == (
+            rate, (0.9, 0.98), 1e-6, 0.01, 1.0,
+        )  # fmt: skip
+        assert (o.warmup_steps, o.schedule) == (10_000, "linear")
+        assert (t.steps, t.global_batch, t.precision) == (500_000, 2048, "bf16")
+    s = PRESETS["base"].model
+    assert (s.hidden, s.text_tokens, s.hidden_tokens, s.target) == (0.15, 255, 128, "whole")
+    assert s.mixture["drawing"] == 0 and PRESETS["base-drawing"].after == "base"

@@ -1,0 +1,1 @@
+"""M6; see the README."""
