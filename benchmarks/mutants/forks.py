@@ -25,7 +25,10 @@ PRELOAD = {
 }  # fmt: skip
 """Nothing of Septet; and no torch for the data code, whose runner forks no process that has it."""
 
-NOT_RUN = "not killed_ and not worker_counts_make_no_difference and not browser"
+NOT_RUN = (
+    "not killed_at_any_moment and not killed_in_the_first and not browser and "
+    "not worker_counts_make_no_difference"
+)
 """Tests of minutes that hold no single line."""
 
 

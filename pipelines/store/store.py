@@ -156,7 +156,7 @@ class Store:
 
 def generation_of(table: str) -> int:
     """The generation of a table, from its path."""
-    return int(table.rsplit("/", 2)[-2])
+    return int(table.split("/")[-2])
 
 
 @dataclass(frozen=True)

@@ -112,10 +112,9 @@ class ShardReader:
         """The key of a row."""
         return self._key_list[row]
 
-    def crc32s(self, row: int) -> dict[str, int]:
-        """The CRC-32 that each member of a row should have, by extension."""
-        cut = slice(self._ends[row], self._ends[row + 1])
-        return dict(zip(self._exts[cut], self._crc32s[cut], strict=True))
+    def exts(self, row: int) -> list[str]:
+        """The extensions of a row's members."""
+        return self._exts[self._ends[row] : self._ends[row + 1]]
 
     def _pread(self, size: int, offset: int) -> bytes:
         if self._fd is None:

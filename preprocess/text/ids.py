@@ -7,8 +7,6 @@ by URL and by sample needs no second shuffle. Texts without an image spread over
 """
 
 import hashlib
-import json
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -34,17 +32,6 @@ def text_hash(text: str) -> int:
 def caption_hash(caption: str) -> int:
     """64-bit hash of a cleaned caption."""
     return hash64(caption, b"septet.caption")
-
-
-def canonical_json(value: Any) -> str:
-    """JSON text that is the same for equal values: keys sorted, no spaces.
-
-    Raises:
-        ValueError: a number that JSON does not have (NaN, Infinity).
-    """
-    return json.dumps(
-        value, ensure_ascii=False, sort_keys=True, separators=(",", ":"), allow_nan=False
-    )
 
 
 def sample_id(image_url: str | None, caption: str | None, annotations: str | None = None) -> str:

@@ -39,6 +39,13 @@ def test_a_path_that_stays_is_taken(path: str) -> None:
     assert layout.inside(path, "corpus.json") == path
 
 
+@pytest.mark.parametrize(("ext", "found"), [
+    ("jpg", True), ("JPG", True), ("webp", True), ("txt", False), ("seg.png", False), ("", False),
+])  # fmt: skip
+def test_images_are_known_by_their_extension(ext: str, found: bool) -> None:
+    assert layout.is_image(ext) is found
+
+
 def test_the_format_reference_is_current() -> None:
     found = (Path(__file__).parents[2] / "docs/format.md").read_text()
     assert found == reference() + "\n", "run `make docs`"

@@ -116,7 +116,7 @@ class Members:
         sample = ReadSample(members, key=key, corpus=corpus, language=language)
         for choices in self._wanted:
             if sample.keys().isdisjoint(choices):
-                have = sorted(base.crc32s(row))
+                have = sorted(base.exts(row))
                 raise SampleError(f"no member {' or '.join(choices)}; it has {have}", "no_member")
         for name in self._manifests:
             reader = self._column(name, shard)

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from septet.pipelines.cli import main
+from septet.pipelines.report import columns
 from septet.pipelines.report.columns import SIDE, column_views, trusted_columns
 from septet.pipelines.report.page import MAX_BYTES, refresh_report, report_page, write_report
 from septet.pipelines.report.statistics import corpus_statistics
@@ -57,6 +58,13 @@ def test_boxes_stand_where_they_are(corpus: Path) -> None:
     assert view.edges[0].label == "ride" and view.beside and view.beside.startswith("data:image")
     assert words.values < words.samples and words.reasons[0][0] == "language_not_supported"
     assert all(re.match(r'\["', line) for value in words.shown for line in value.lines)
+
+
+def test_long_values_are_cut(corpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(columns, "_as_text", lambda data, manifest: "x" * 1000)
+    views = column_views(Corpus(str(corpus)), {}, 7)
+    assert {len(line) for view in views for one in view.shown for line in one.lines} == {600}
+    assert {len(view.shown) for view in views} == {6}
 
 
 def test_damage_is_shown_and_does_not_keep_the_report_away(corpus: Path, tmp_path: Path) -> None:

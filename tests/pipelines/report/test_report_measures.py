@@ -1,4 +1,5 @@
 from collections import Counter
+from collections.abc import Callable
 from fractions import Fraction
 
 import numpy as np
@@ -33,9 +34,23 @@ def test_edges_ascend_from_zero_and_survive_quantising_so_that_bins_are_exact(na
     assert (quantise(edges) == edges).all()
 
 
+@pytest.mark.parametrize(("name", "is_round"), [
+    ("width", lambda edge: edge % 32 == 0),
+    ("caption_chars", lambda edge: edge % 5 == 0),
+    ("aspect_ratio", lambda edge: edge % 10 == 0),
+    ("original_bytes", lambda edge: edge & (edge - 1) == 0 and edge != 2**27),
+    ("caption_words", lambda edge: edge <= 6 or edge in (8, 12, 256, 512) or edge % 5 == 0),
+])  # fmt: skip
+def test_edges_are_numbers_that_a_reader_of_the_axis_expects(
+    name: str, is_round: Callable[[int], bool]
+) -> None:
+    assert [edge for edge in MEASURES[name].edges if not is_round(edge)] == []
+
+
 @given(VALUES, VALUES, VALUES)
 def test_distributions_merge_in_any_grouping_and_order(a, b, c):
     whole = of(a + b + c)
+    assert whole.total == sum(value for value in a + b + c if value >= 0)
     assert of(a) + (of(b) + of(c)) == (of(a) + of(b)) + of(c) == whole
     assert of(c) + of(a) + of(b) == whole
     assert of([]) + of(a) == of(a) + of([]) == of(a)

@@ -66,11 +66,16 @@ SMALL = Statistics(
 )  # fmt: skip
 
 
-def printed(print_: Callable[[Console], None]) -> list[str]:
-    """Lines with words, of one space between each two."""
+def drawn(print_: Callable[[Console], None]) -> list[str]:
+    """Lines as they are."""
     out = io.StringIO()
     print_(Console(file=out, width=400, no_color=True))
-    lines = [" ".join(line.replace("─", " ").split()) for line in out.getvalue().splitlines()]
+    return out.getvalue().splitlines()
+
+
+def printed(print_: Callable[[Console], None]) -> list[str]:
+    """Lines with words, of one space between each two."""
+    lines = [" ".join(line.replace("─", " ").split()) for line in drawn(print_)]
     return [line for line in lines if line]
 
 
@@ -149,6 +154,25 @@ def test_a_comparison_names_each_group_once() -> None:
     assert printed(lambda console: print_comparison(same, console))[1:] == [
         "All 9 figures are equal."
     ]
+
+
+def test_texts_stand_left_and_figures_right() -> None:
+    changes = [
+        Change(group="total", name="bytes", before=9, after=12345),
+        Change(group="rejects", name="filter: too_short", before=100, after=3),
+    ]
+    found = Comparison(before="a", after="b", changes=changes, same=9)
+    _, head, _, first, second, *_ = drawn(lambda console: print_comparison(found, console))
+    assert head.startswith("group") and first.startswith("total") and second.startswith("rejects")
+    assert head.index("figure") == first.index("bytes") == second.index("filter")
+    assert head.index("before") + 6 == first.index("9 B") + 3 == second.index("100") + 3
+    assert head.index("now") + 3 == first.index("12.1 KiB") + 8
+    column = ColumnFigures(name="boxes", kind="boxes", samples=8, values=6, bytes=2048, without={})
+    other = column.model_copy(update={"name": "a", "values": 12345, "without": {"b": 1}})
+    rows = drawn(lambda console: print_columns([column, other], console))[-2:]
+    assert rows[0].startswith("boxes") and rows[1].startswith("a ")
+    assert rows[0].index(" 6 ") + 2 == rows[1].index("12,345") + 6
+    assert rows[1].rstrip().endswith("b 1")
 
 
 def test_bars_and_sparklines_round_up_what_is_not_nothing() -> None:

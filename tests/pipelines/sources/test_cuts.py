@@ -74,6 +74,8 @@ def test_lines_are_never_cut(data: bytes, every: int) -> None:
         (7, 10, [0]),
         (7, 30_000, [0, 60_000, 120_000, 180_000]),
         (3, 75_000, [0, 75_000, 150_000]),
+        (3, 49_999, [0, 99_998]),
+        (3, 50_000, [0, 50_000, 100_000]),
         (2, 150_000, [0, 50_000, 100_000, 150_000, 200_000, 250_000]),
         (1, 1_600_000, [*range(0, 1_600_000, 100_000)]),
     ],
@@ -94,3 +96,15 @@ def test_a_row_group_of_many_bytes_is_cut_too(monkeypatch: pytest.MonkeyPatch) -
     pq.write_table(table, out, row_group_size=40, compression="none", use_dictionary=False)
     monkeypatch.setattr(cuts, "SLICE_BYTES", 8000)
     assert cuts.cut_rows(pq.ParquetFile(out).metadata) == [(0, 13), (13, 26), (26, 40)]
+
+
+@pytest.mark.parametrize(("more", "expected"), [(0, [(0, 9), (9, 18)]), (1, [(0, 18)])])
+def test_row_groups_are_cut_apart_once_they_have_the_bytes_of_a_slice(
+    more: int, expected: list[tuple[int, int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = io.BytesIO()
+    pq.write_table(pa.table({"a": [b"x" * 99] * 18}), out, row_group_size=9)
+    footer = pq.ParquetFile(out).metadata
+    stored = footer.row_group(0).column(0).total_compressed_size
+    monkeypatch.setattr(cuts, "SLICE_BYTES", stored + more)
+    assert cuts.cut_rows(footer) == expected

@@ -93,6 +93,19 @@ def test_bombs_are_bounded(tmp_path: Path) -> None:
     assert [r.reason for r in found if isinstance(r, Rejected)] == ["too_large"] * 3
 
 
+def test_a_page_may_be_as_large_as_the_bound(tmp_path: Path) -> None:
+    untyped = ("http://e.org/", b"<html>" + PAGE, {})
+    path = write_warc(tmp_path / "a.warc", [("http://e.org/", PAGE, {"Content-Type": "text/html"})])
+    assert [type(r) for r in read(path, len(PAGE))[0]] == [HtmlRecord]
+    assert [r.reason for r in read(path, len(PAGE) - 1)[0] if isinstance(r, Rejected)] == [
+        "too_large"
+    ]
+    path = write_warc(tmp_path / "b.warc", [untyped])
+    assert [type(r) for r in read(path, len(PAGE) + 6)[0]] == [HtmlRecord]
+    (lost,) = read(path, len(PAGE) + 5)[0]
+    assert isinstance(lost, Rejected) and (lost.reason, lost.value) == ("too_large", "359")
+
+
 def response(
     url: str, body: bytes = PAGE, head: bytes | None = None, media: str | None = "text/html",
     status: str = "200 OK", kind: str = "response", more: str = "",

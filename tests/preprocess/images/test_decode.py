@@ -11,8 +11,8 @@ import pytest
 from PIL import Image, ImageOps
 
 from septet.preprocess.columns.images import read_image
-from septet.preprocess.images import webp
-from septet.preprocess.images.decode import decode_rgb
+from septet.preprocess.images import jpeg, webp
+from septet.preprocess.images.decode import OpenedImage, decode_rgb
 from septet.schemas.reasons import RejectedError
 from tests.preprocess.images.pictures import exif, grey_alpha, opened, photo, png, saved
 from tests.preprocess.images.processing import LOSSLESS, done
@@ -111,6 +111,11 @@ def test_build_columns_and_the_decoder_agree(name):
     assert np.array_equal(decode_rgb(built.data), pixels)
     if not built.reencoded:
         assert np.array_equal(opened(data), pixels)
+
+
+def test_a_jpeg_that_is_kept_is_not_decoded_whole(monkeypatch):
+    monkeypatch.setattr(jpeg, "decode", lambda *_: pytest.fail("decoded whole"))
+    assert OpenedImage(FILES["jpeg"], 10**6).is_shown_as_stored()
 
 
 @pytest.mark.parametrize("name", [name for name in FILES if "16 bits alpha" not in name])

@@ -1,5 +1,7 @@
 """Images that may take long or much memory are decoded in a process that can be stopped."""
 
+import struct
+
 import pytest
 from PIL import Image
 
@@ -33,6 +35,12 @@ def test_large_images_are_heavy_and_come_out_the_same(kind):
 def test_small_ones_are_not_but_for_kinds_whose_headers_say_too_little(kind):
     assert is_heavy(WHOLE[kind]) == (kind in ("tiff", "avif"))
     assert process_image(WHOLE[kind], HALF) == process_here(WHOLE[kind], HALF)
+
+
+@pytest.mark.parametrize(("side", "heavy"), [(100, False), (5001, True)])
+def test_a_bmp_of_the_first_version_has_short_sides(side: int, heavy: bool) -> None:
+    head = struct.pack("<IHHHH", 12, side, side, 1, 24)
+    assert is_heavy(b"BM" + struct.pack("<IHHI", 26, 0, 0, 26) + head) is heavy
 
 
 def test_headers_that_end_early_are_not_heavy():

@@ -10,6 +10,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from septet.preprocess import files
+from septet.preprocess.shards import sidecar
 from septet.preprocess.shards.heads import write_corpus
 from septet.preprocess.shards.reader import Corpus, ShardReader
 from septet.preprocess.shards.tar import ShardWriter, TarError, index_tar, split_name
@@ -22,15 +23,15 @@ SAMPLES = {f"{i:04x}": {"jpg": bytes([i]) * (i * 37 % 700), "txt": f"caption {i}
 
 
 def write_shard(folder: Path, samples: dict[str, dict[str, bytes]], name: str = "00000") -> Shard:
-    tar, sidecar = str(folder / f"{name}.tar"), str(folder / f"{name}.parquet")
+    tar, index = str(folder / f"{name}.tar"), str(folder / f"{name}.parquet")
     with files.open_atomic(tar) as out:
         writer = ShardWriter(out)
         rows = [{"key": k, "members": writer.add(k, members)} for k, members in samples.items()]
         size, digest = writer.close()
-    files.write_table(sidecar, pa.Table.from_pylist(rows, tables.SHARD_INDEX))
+    files.write_table(index, pa.Table.from_pylist(rows, tables.SHARD_INDEX))
     return Shard(
         tar=f"{name}.tar", sidecar=f"{name}.parquet", samples=len(samples), bytes=size,
-        tar_sha256=digest, sidecar_sha256=files.sha256(sidecar),
+        tar_sha256=digest, sidecar_sha256=files.sha256(index),
         first_key=min(samples), last_key=max(samples),
     )  # fmt: skip
 
@@ -41,6 +42,19 @@ def test_every_sample_comes_back_in_any_order(tmp_path: Path) -> None:
         assert shard.keys.to_pylist() == list(SAMPLES)
         for row in reversed(range(len(shard))):
             assert shard.read(row) == list(SAMPLES.values())[row]
+            assert shard.exts(row) == ["jpg", "txt", "json"]
+
+
+def test_a_sidecar_may_hold_as_much_as_the_bound(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_shard(tmp_path, SAMPLES)
+    path = str(tmp_path / "00000.parquet")
+    monkeypatch.setattr(sidecar, "MAX_BYTES", sidecar.read_sidecar(path, ["key"]).nbytes)
+    assert sidecar.read_sidecar(path, ["key"])["key"].to_pylist() == list(SAMPLES)
+    monkeypatch.setattr(sidecar, "MAX_BYTES", sidecar.MAX_BYTES - 1)
+    with pytest.raises(sidecar.SidecarError, match="bytes in key"):
+        sidecar.read_sidecar(path, ["key"])
 
 
 def test_the_digest_and_size_are_the_files(tmp_path: Path) -> None:

@@ -65,6 +65,10 @@ def test_marks_without_number_are_cut_soon() -> None:
 def test_ids_are_stable() -> None:
     # Part of the corpus format: keys of corpora that exist must not change.
     assert sample_id("https://example.org/a.png", "A cat") == "92ca580f54fd9fc95184984673a89cf2"
+    assert sample_id("https://example.org/a.png", None) == "92ca580f54fd9fc90000000000000000"
+    assert sample_id(None, "A cat") == "beb472ab73d7cb215184984673a89cf2"
+    noted = sample_id("https://example.org/a.png", "A cat", '{"box":[1]}')
+    assert noted == "92ca580f54fd9fc96b978aff19f423b1"
     assert (
         sample_id("https://example.org/a.png", "A cat")[:16]
         == sample_id("https://example.org/a.png", "A dog")[:16]

@@ -90,6 +90,7 @@ FORMS = {
     "no blank behind": record(1)[:-4],
     "one line end behind": record(1)[:-2],
     "more blanks behind": record(1) + b"\r\n" * 9,
+    "as many blanks behind as are taken": record(1)[:-4] + b"\n" * 2**16,
     "bytes that are no UTF-8 in the header": record(1).replace(b"WARC-Type", b"X-\xff: \xe9\r\nWARC-Type"),
     "empty body": record(1, body=b"\r\n").replace(b"Content-Length: 2\r\n\r\n\r\n", b"Content-Length: 0\r\n\r\n"),
 }  # fmt: skip
@@ -112,6 +113,7 @@ BAD = {
     "length that swallows the next": record(1, length=str(len(record(1)) + 100)),
     "no version": record(1)[2:],
     "garbage": b"garbage!" * 300,
+    "blanks without end": record(1)[:-4] + b"\n" * (2**16 + 1),
 }
 
 
