@@ -4,6 +4,9 @@ PYTHON ?= python3
 BIN := .venv/bin
 UV := $(BIN)/uv pip install --quiet --python $(BIN)/python
 ENV := OMP_NUM_THREADS=2
+# Python keeps what it compiles, whatever the environment says: else every process of a build, a
+# run or a test compiles a thousand modules anew, for seconds.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test check setup constraints docs learn bench mutants peers clean
@@ -24,6 +27,8 @@ setup: .venv/installed  ## Make .venv with everything that demo, test and check 
 	$(UV) --target .venv/peers/webdataset-0.2.86 --no-deps webdataset==0.2.86
 	@# OpenAI's own dVAE encoder, which a test compares ours with; its pins are old.
 	$(UV) --target .venv/peers/dall-e-0.1 --no-deps dall-e==0.1
+	@# uv leaves that to the first import. A few files of packages are for other Pythons.
+	$(BIN)/python -m compileall -qq -j 0 .venv/lib .venv/peers || true
 	@touch $@
 
 demo: setup  ## Build the demo corpus from real pages, report on it, train CLIP on it for a minute
