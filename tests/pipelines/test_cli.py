@@ -1,6 +1,8 @@
 """The front door, as a person uses it."""
 
 import contextlib
+import importlib
+import inspect
 import io
 import json
 import os
@@ -15,7 +17,7 @@ from pathlib import Path
 import pytest
 import webdataset as wds
 
-from septet.pipelines.cli import main
+from septet.pipelines.cli import COMMANDS, main
 from septet.preprocess.shards.reader import Corpus
 from tests.corpora import run_build, write_site
 
@@ -94,6 +96,18 @@ def test_a_users_error_is_one_message(tmp_path: Path, text: str, message: str) -
     assert "Traceback" not in done.stderr
     assert septet("build", str(tmp_path / "gone.yaml")).returncode == 2
     assert "septet index" in septet("stats", str(tmp_path)).stderr
+
+
+def test_flags_that_are_not_given_are_off() -> None:
+    flags = {}
+    for name, (place, _) in COMMANDS.items():
+        module, _, attribute = place.partition(":")
+        function = getattr(importlib.import_module(module), attribute)
+        for parameter in inspect.signature(function).parameters.values():
+            if isinstance(parameter.default, bool):
+                flags[name, parameter.name] = parameter.default
+    assert ("check", "decode") in flags and ("build", "explain") in flags
+    assert not any(flags.values()), flags
 
 
 def test_check_finds_a_flipped_bit(built: Path, tmp_path: Path) -> None:

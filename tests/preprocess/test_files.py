@@ -111,6 +111,7 @@ def test_what_is_no_plain_file_is_refused_and_not_waited_for(tmp_path: Path, kin
 
 
 def test_digests_of_inputs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert files.SAMPLED_DIGEST_ABOVE == 2**28  # names of what was built depend on it
     monkeypatch.setattr(files, "SAMPLED_DIGEST_ABOVE", 1000)
     monkeypatch.setattr(files, "_SAMPLE", 10)
 

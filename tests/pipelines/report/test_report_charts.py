@@ -2,9 +2,9 @@
 
 import pytest
 
-from septet.pipelines.report import charts
+from septet.pipelines.report import charts, page
 from septet.pipelines.report.charts import Bar, Mark, funnel_chart, histogram_chart
-from septet.pipelines.report.figures import Histogram, Stage
+from septet.pipelines.report.figures import Category, Count, Histogram, Stage
 
 
 def histogram(**other: object) -> Histogram:
@@ -82,3 +82,17 @@ def test_the_funnel_narrows_by_rows() -> None:
     )  # fmt: skip
     nothing = Stage(stage="source", **{"in": 0, "out": 0})
     assert funnel_chart([]) == funnel_chart([nothing]) == []
+
+
+def test_bars_of_a_category_tell_what_they_leave_out() -> None:
+    values = [Count(value=f"v{i}", count=30 - i, share=0.0) for i in range(22)]
+    found = Category(count=600, missing=1234, distinct=25, values=values, others=171)
+    bars = page._bars("format", found)
+    assert [(row.name, row.count) for row in bars.rows] == [(f"v{i}", 30 - i) for i in range(20)]
+    assert (bars.rows[0].share, bars.rows[0].width) == ("5.0 %", 100.0)
+    assert (bars.rows[15].share, bars.rows[15].width) == ("2.5 %", 50.0)
+    assert bars.more == "5 more with 190 in all; 1,234 without a value"
+    few = found.model_copy(update={"values": values[:2], "distinct": 2, "missing": 0})
+    assert page._bars("format", few).more == ""
+    nothing = found.model_copy(update={"values": [], "distinct": 0, "missing": 0})
+    assert page._bars("format", nothing).rows == []

@@ -1,9 +1,7 @@
-import random
-
 import apache_beam as beam
 import pytest
 
-from septet.pipelines.runners import RunnerError
+from septet.pipelines.runners import RunnerError, dataflow
 from septet.pipelines.runners.base import Job
 from septet.pipelines.runners.dataflow import DataflowRunner
 
@@ -42,12 +40,15 @@ def test_dry_run_translates_combiners() -> None:
     assert graph.steps == (("rows",), ("rows", "sum"), ("sum", "write"))
 
 
-def test_dry_run_refuses_a_graph_that_is_too_large() -> None:
+def test_dry_run_refuses_a_graph_that_is_too_large(monkeypatch: pytest.MonkeyPatch) -> None:
     def build(pipeline: beam.Pipeline) -> None:
-        # Beam compresses what it keeps in a graph; random letters stay as large as they are.
-        tasks = [random.Random(i).randbytes(1_000_000).hex() for i in range(12)]
-        _ = pipeline | beam.Create(tasks) | beam.Map(print)
+        _ = pipeline | beam.Create([1]) | beam.Map(print)
 
+    assert dataflow._LARGEST_GRAPH == 10_000_000
+    size = DataflowRunner(Job()).dry_run("filter", build).size
+    monkeypatch.setattr(dataflow, "_LARGEST_GRAPH", size)
+    assert DataflowRunner(Job()).dry_run("filter", build).size == size
+    monkeypatch.setattr(dataflow, "_LARGEST_GRAPH", size - 1)
     with pytest.raises(RunnerError, match="its tasks belong in a file"):
         DataflowRunner(Job()).dry_run("filter", build)
 

@@ -22,10 +22,12 @@ from septet.pipelines.runners import (
     make_runner,
     processes,
 )
+from septet.pipelines.runners.base import Job
 from septet.pipelines.runners.local import LocalRunner
 from septet.pipelines.stages.counts import UNDER_WAY, Counts
 from septet.pipelines.stages.graphs import map_tasks, shuffle_tasks
 from septet.preprocess import files
+from septet.preprocess.scratch import scratch_folder
 
 
 @dataclass
@@ -284,6 +286,14 @@ def test_a_shuffle_brings_every_piece_to_its_group(
         assert (tmp_path / f"two/{group}").read_text() == repr(wanted)
     runner.close()
     assert list((corpus / "stages").iterdir()) == []
+
+
+@pytest.mark.parametrize("corpus", ["", "memory://corpus", "gs://bucket/corpus"])
+def test_what_is_shuffled_for_a_remote_corpus_lies_in_the_scratch_folder(corpus: str) -> None:
+    runner = LocalRunner(Job(1, corpus=corpus))
+    with runner._shuffle_folder(True) as folder:
+        assert folder.parent == scratch_folder() and folder.is_dir()
+    assert not folder.exists()
 
 
 def test_a_failed_shuffle_leaves_no_files(tmp_path: Path, runner: LocalRunner) -> None:

@@ -11,8 +11,9 @@ import pytest
 from septet.pipelines.sources import cuts
 from septet.pipelines.sources.base import Facts, Found, ImageLocation, Input, InputError, Pair
 from septet.pipelines.sources.lists import UrlList
+from septet.pipelines.sources.values import as_text
 from septet.pipelines.stages.source import read_slice
-from septet.schemas.reasons import Rejected
+from septet.schemas.reasons import Rejected, RejectedError
 from septet.schemas.sources import ListSource
 
 URL = "http://e.org/1.jpg"
@@ -76,6 +77,13 @@ def test_captions_of_every_type(tmp_path: Path, caption: Any, expected: Any) -> 
     else:
         assert [one.caption for one in found if isinstance(one, Pair)] == expected
         assert all(isinstance(one, Pair) and one.image_url == URL for one in found)
+
+
+def test_a_value_that_is_no_text_is_shown_in_part() -> None:
+    with pytest.raises(RejectedError) as refused:
+        as_text([1] * 500)
+    assert len(refused.value.value or "") == 200
+    assert (refused.value.value or "").startswith("list: [1, 1, ")
 
 
 def test_bytes_are_text_where_they_are_utf8(tmp_path: Path) -> None:

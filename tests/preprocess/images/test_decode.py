@@ -13,6 +13,7 @@ from PIL import Image, ImageOps
 from septet.preprocess.columns.images import read_image
 from septet.preprocess.images import jpeg, webp
 from septet.preprocess.images.decode import OpenedImage, decode_rgb
+from septet.preprocess.images.pillow import PillowImage
 from septet.schemas.reasons import RejectedError
 from tests.preprocess.images.pictures import exif, grey_alpha, opened, photo, png, saved
 from tests.preprocess.images.processing import LOSSLESS, done
@@ -197,6 +198,9 @@ def test_a_tiff_whose_tiles_are_larger_than_it_is():
     data = b"II*\0" + struct.pack("<I", 24) + zlib.compress(b"")[:8].ljust(16, b"\0")
     data += struct.pack("<H", len(entries)) + b"".join(entries) + bytes(4)
     assert refused(data) == ("too_many_pixels", "tiles of 32000x32000")
+    PillowImage("tiff", data).check_tiles(32_000**2)
+    with pytest.raises(RejectedError, match="too_many_pixels"):
+        PillowImage("tiff", data).check_tiles(32_000**2 - 1)
 
 
 def test_scans_without_number():

@@ -75,6 +75,9 @@ def test_the_folder_stays_within_its_bound(store: str, content: bytes, tmp_path:
     assert held(tmp_path / "cache") > 12 * BLOCK
     with pytest.raises(ValueError, match="at least 16 blocks"):
         BlockCache(tmp_path / "small", 15 * BLOCK, BLOCK)
+    assert BlockCache(tmp_path / "usual", 128 * 2**20).block_bytes == 8 * 2**20
+    with pytest.raises(ValueError, match="16 blocks of 8,388,608 bytes"):
+        BlockCache(tmp_path / "usual", 128 * 2**20 - 1)
 
 
 def test_a_block_that_a_power_cut_left_short_is_fetched_again(
