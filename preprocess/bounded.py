@@ -112,8 +112,8 @@ class _Worker:
         data = bytearray()
         needed = _LENGTH.size
         while len(data) < needed:
-            left = end - time.monotonic()
-            if left <= 0 or not select.select([stdout], [], [], left)[0]:
+            left = max(0.0, end - time.monotonic())
+            if not select.select([stdout], [], [], left)[0]:
                 raise TimeLimitError(f"more than {seconds:g} s")
             piece = os.read(stdout.fileno(), min(needed - len(data), 2**20))
             if not piece:

@@ -119,7 +119,10 @@ class WorkerProcesses:
             raise WorkerDied(self._nursery_ended()) from error
 
     def _answer(self) -> int:
-        line = self._answers.readline()
+        try:
+            line = self._answers.readline()
+        except OSError:  # it was reset: killed before it read what it was told
+            line = b""
         if not line:
             raise WorkerDied(self._nursery_ended())
         return int(line)

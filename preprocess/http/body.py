@@ -262,9 +262,13 @@ def _unzstd(body: bytes, most: int) -> Iterator[bytes]:
         at -= len(frame.unused_data)
 
 
+def _gunzip(body: bytes, most: int) -> Iterator[bytes]:
+    return _inflate(body, most, 31)
+
+
 _DECODERS = {
-    "gzip": lambda body, most: _inflate(body, most, 31),
-    "x-gzip": lambda body, most: _inflate(body, most, 31),
+    "gzip": _gunzip,
+    "x-gzip": _gunzip,
     "deflate": lambda body, most: _inflate(body, most, 47, -15),
     "br": _unbrotli,
     "zstd": _unzstd,

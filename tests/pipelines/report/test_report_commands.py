@@ -1,6 +1,7 @@
 import io
 import json
 import shutil
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from PIL import Image
 from rich.console import Console
 from typer.testing import CliRunner
 
+from septet.pipelines.index import index_folder
 from septet.pipelines.report import readable
 from septet.pipelines.report.charts import value_text
 from septet.pipelines.report.commands import show, stats
@@ -16,9 +18,11 @@ from septet.pipelines.report.compare import compare
 from septet.pipelines.report.figures import ColumnFigures, Statistics
 from septet.pipelines.report.measures import MEASURES
 from septet.pipelines.report.page import refresh_report
+from septet.pipelines.report.show import resolve_key
 from septet.pipelines.report.statistics import corpus_statistics
 from septet.pipelines.report.terminal import print_columns, print_comparison, print_statistics
 from septet.preprocess.shards.heads import read_head
+from septet.preprocess.shards.reader import Corpus
 from septet.schemas.layout import STATISTICS
 from tests.pipelines.report.corpora import HOSTILE, build_corpus, rewrite
 
@@ -152,6 +156,18 @@ def test_a_whole_key_wins_over_longer_keys_and_unsorted_corpora_are_searched(own
     rewrite(own.path, shards=lambda shards: shards[::-1], sorted_keys=False)
     row = own.rows[100]
     assert row["url"] in said("show", own.path, row["key"][:12])
+
+
+def test_a_whole_key_wins_wherever_it_stands(tmp_path):
+    names = ("a", "ab", "b", "bc", "bd", "ca", "cb")
+    with tarfile.open(tmp_path / "0.tar", "w") as tar:
+        for name in names:
+            tar.addfile(tarfile.TarInfo(f"{name}.txt"))
+    index_folder(str(tmp_path), None, Console(quiet=True))
+    corpus = Corpus(str(tmp_path))
+    assert [resolve_key(corpus, name) for name in names] == list(range(7))
+    with pytest.raises(ValueError, match="begins 2 keys: ca, cb"):
+        resolve_key(corpus, "c")
 
 
 def test_help_teaches_by_example():

@@ -17,7 +17,12 @@ from septet.pipelines.report import statistics as module
 from septet.pipelines.report.domains import count_domains, registered_domain
 from septet.pipelines.report.figures import TOP, Category, Statistics
 from septet.pipelines.report.frequent import MOST, Frequent
-from septet.pipelines.report.statistics import ShardStatistics, corpus_statistics, shard_statistics
+from septet.pipelines.report.statistics import (
+    ShardStatistics,
+    chunks,
+    corpus_statistics,
+    shard_statistics,
+)
 from septet.pipelines.report.stored import read_statistics, write_statistics
 from septet.preprocess import files
 from septet.preprocess.shards.heads import write_corpus
@@ -296,6 +301,16 @@ def test_foreign_shards_give_what_their_columns_allow():
     assert "original_width" not in found.measures
     assert found.measures["original_height"].counts == Counter({200: 1})
     assert found.measures["aspect_ratio"].counts == Counter({1000: 1, 2000: 1})
+
+
+@pytest.mark.parametrize(("shards", "least", "runs"), [
+    (0, 1, []), (3, 1, [1, 1, 1]), (5, 2, [2, 2, 1]), (1024, 1, [1] * 1024),
+    (1025, 1, [2] * 512 + [1]),
+])  # fmt: skip
+def test_shards_are_counted_in_at_most_1024_runs(shards, least, runs):
+    found = chunks(shards, least)
+    assert [len(run) for run in found] == runs
+    assert [shard for run in found for shard in run] == list(range(shards))
 
 
 def test_domains_need_no_network_and_no_scheme_confuses_them():

@@ -10,6 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import pytest
@@ -397,4 +398,49 @@ def test_unknown_runner() -> None:
 
 def test_the_default_is_a_worker_a_core_on_this_machine_alone() -> None:
     assert make_runner().job.workers == cores() >= 1
-    assert make_runner("embedded").job.workers == 1
+    assert make_runner("embedded").job.workers == Job().workers == 1
+
+
+@pytest.mark.parametrize(("limit", "count"), [
+    ("max 100000", 4), ("150000 100000", 2), ("200000 100000", 2), ("900000 100000", 4),
+    ("1 100000", 1), ("", 4),
+])  # fmt: skip
+def test_cores_are_those_that_this_process_may_use(
+    limit: str, count: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Path, "read_text", lambda self: limit)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 2, 5, 7}, raising=False)
+    assert cores() == count
+    monkeypatch.delattr(os, "sched_getaffinity")  # as on macOS
+    monkeypatch.setattr(os, "cpu_count", lambda: 9 if count == 4 else None)
+    monkeypatch.setattr(Path, "read_text", lambda self: "")
+    assert cores() == (9 if count == 4 else 1)
+
+
+@pytest.mark.parametrize(("how", "told"), [
+    (signal.SIGTERM, "SIGTERM"), (signal.SIGKILL, "SIGKILL: out of memory, or killed by hand"),
+    (None, "exit status 3"),
+])  # fmt: skip
+def test_how_a_worker_ended_is_told(how: signal.Signals | None, told: str) -> None:
+    nursery = processes.WorkerProcesses([], f"{__name__}:leave")
+    (worker,) = nursery.ensure(1)
+    if how is None:
+        worker.line.send(3)
+    else:
+        os.kill(worker.pid, how)
+    assert processes.ready([worker], 60) == [worker]
+    assert worker.bury() == told
+    assert nursery.workers == []
+    nursery.close()
+
+
+def leave(line: Connection) -> None:
+    """The life of a worker that ends as it is told."""
+    os._exit(line.recv())
+
+
+def test_a_nursery_that_was_killed_is_told_with_its_signal(runner: LocalRunner) -> None:
+    nursery = runner._nursery()
+    os.kill(nursery._nursery, signal.SIGKILL)
+    with pytest.raises(processes.WorkerDied, match="ended with status -9"):
+        nursery.ensure(1)

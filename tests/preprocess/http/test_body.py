@@ -73,6 +73,18 @@ def test_members_and_frames_follow_each_other(name, parts):
     assert decode(name, b"".join(CODERS[name](part) for part in parts)) == b"".join(parts)
 
 
+@pytest.mark.parametrize("name", ["gzip", "x-gzip"])
+def test_gzip_has_two_names_and_is_not_deflate(name):
+    assert decode(name, gzip.compress(PAGE)) == PAGE
+    assert refused(decode, name, zlib.compress(PAGE)) == ("encoding", name)
+
+
+def test_text_is_told_by_its_first_512_bytes():
+    text = b"a" * 512 + b"\0"
+    assert decode_stored(text, "", "br", 10_000) == text
+    assert refused(decode_stored, text[1:], "", "br", 10_000)[0] in ("encoding", "truncated")
+
+
 def test_padding_behind_the_last_gzip_member_is_ignored():
     assert decode("gzip", gzip.compress(b"data") + bytes(7)) == b"data"
 

@@ -1,11 +1,16 @@
+import asyncio
 import datetime
 import socket
 import time
+from collections import Counter
 from email.utils import format_datetime
 
 import pytest
+from yarl import URL
 
+from septet.preprocess.http import client
 from septet.preprocess.http.client import Fetched, _seconds
+from septet.preprocess.http.failures import FetchError
 from septet.schemas.recipe import Fetch
 from tests.preprocess.http.fetching import LIMIT, PICTURE, fetch_list, fetch_one, outcome, quick
 
@@ -128,6 +133,28 @@ def test_a_date_without_a_zone_is_in_utc(zone, monkeypatch):
         time.tzset()
     assert _seconds("9" * 400) is None
     assert _seconds("٣") is None
+
+
+@pytest.mark.parametrize(("retries", "seconds", "pauses"), [
+    (9, 10, [1, 2, 4]), (9, 15, [1, 2, 4]), (9, 16, [1, 2, 4, 8]), (2, 16, [1, 2]), (0, 16, []),
+])  # fmt: skip
+def test_pauses_double_within_the_budget(retries, seconds, pauses, monkeypatch):
+    waited = []
+
+    async def sleep(pause):
+        waited.append(pause)
+
+    async def fail(url, budget):
+        raise FetchError("connect", "refused", transient=True)
+
+    settings = Fetch(retries=retries, backoff=1, total_timeout=seconds)
+    fetcher = client._Fetcher(None, None, settings, Counter())
+    monkeypatch.setattr(fetcher, "_follow", fail)
+    monkeypatch.setattr(client.asyncio, "sleep", sleep)
+    monkeypatch.setattr(client.random, "uniform", lambda low, high: high)
+    result = asyncio.run(fetcher.fetch("http://e.org/", URL("http://e.org/")))
+    assert result == Fetched("http://e.org/", None, "connect", "refused")
+    assert waited == pauses
 
 
 def test_a_pause_beyond_the_budget_ends_the_fetch_at_once(server):
