@@ -207,7 +207,7 @@ def _dry_run(
     from septet.pipelines.runners.dataflow import DataflowRunner
     from septet.schemas.recipe_file import parse_recipe
 
-    chosen = make_runner(runner, 1, beam)
+    chosen = make_runner(runner, options=beam)
     if not isinstance(chosen, DataflowRunner):
         raise ValueError("--dry-run goes with --runner dataflow; --explain with any runner")
     parsed = parse_recipe(text, str(recipe))

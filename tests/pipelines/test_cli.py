@@ -98,6 +98,27 @@ def test_a_users_error_is_one_message(tmp_path: Path, text: str, message: str) -
     assert "septet index" in septet("stats", str(tmp_path)).stderr
 
 
+@pytest.mark.parametrize("faults", [[], ["one.tar: is odd", "two.tar: too"]])
+def test_check_hands_on_what_is_asked_and_tells_faults(
+    faults: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import septet as front
+
+    asked: list[dict[str, object]] = []
+
+    def check(corpus: str, **options: object) -> list[str]:
+        asked.append({"corpus": corpus} | options)
+        return faults
+
+    monkeypatch.setattr(front, "check", check)
+    done = septet("check", "x", "--trust", "a:B", "--trust", "c:D", "--decode")
+    assert septet("check", "y").returncode == done.returncode == (1 if faults else 0)
+    assert done.stdout.splitlines() == faults
+    assert ("x: no fault found" in done.stderr) is not bool(faults)
+    told = [(one["corpus"], one["decode"], tuple(one["trust"])) for one in asked]  # type: ignore[call-overload]
+    assert told == [("x", True, ("a:B", "c:D")), ("y", False, ())]
+
+
 def test_flags_that_are_not_given_are_off() -> None:
     flags = {}
     for name, (place, _) in COMMANDS.items():

@@ -2,6 +2,7 @@ import time
 
 import pytest
 
+from septet.schemas.languages import require_language
 from septet.schemas.recipe_file import RecipeError, parse_recipe
 
 GOOD = "name: x\nsources:\n  - kind: warc\n    paths: [a.warc.gz]\n"
@@ -70,6 +71,15 @@ def test_languages_are_what_they_clearly_mean(written: str, expected: list[str] 
             parse_recipe(text)
     else:
         assert parse_recipe(text).filter.languages == expected
+
+
+@pytest.mark.parametrize(("tag", "hint"), [
+    ("english", "; did you mean `en`?"), ("deutsch", "; did you mean `de`?"), ("xx", ""),
+])  # fmt: skip
+def test_what_is_no_language_is_told_with_the_nearest_code(tag: str, hint: str) -> None:
+    with pytest.raises(ValueError, match="expected ISO 639 codes") as refused:
+        require_language(tag)
+    assert str(refused.value).endswith(f"found {tag!r}{hint}")
 
 
 def test_the_models_languages_are_those_that_recipes_know() -> None:

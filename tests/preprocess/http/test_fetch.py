@@ -135,6 +135,11 @@ def test_a_date_without_a_zone_is_in_utc(zone, monkeypatch):
     assert _seconds("٣") is None
 
 
+def test_a_failure_is_final_unless_it_says_otherwise():
+    assert not FetchError("redirects", "5").transient
+    assert FetchError("connect", "refused", transient=True).transient
+
+
 @pytest.mark.parametrize(("retries", "seconds", "pauses"), [
     (9, 10, [1, 2, 4]), (9, 15, [1, 2, 4]), (9, 16, [1, 2, 4, 8]), (2, 16, [1, 2]), (0, 16, []),
 ])  # fmt: skip

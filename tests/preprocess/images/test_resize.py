@@ -96,3 +96,12 @@ def test_the_crop_is_the_middle_and_the_border_is_white():
     assert (framed[:10] == 255).all()
     assert (framed[-10:] == 255).all()
     assert framed[11:-11].max() <= 201
+
+
+@pytest.mark.parametrize("shape", [(400, 1), (1, 400)])
+def test_a_line_that_shrinks_is_averaged_too(shape):
+    pixels = np.tile(np.array([0, 0, 0, 200], np.uint8), 100).reshape(shape)
+    (height, width) = shape
+    plan = plan_resize(width, height, 100, "keep_ratio_largest", False)
+    assert plan.scaled == (min(width, 100), min(height, 100))
+    assert (resize(pixels, plan) == 50).all()

@@ -28,6 +28,7 @@ def test_every_kind_that_is_read(kind):
         (b"%PDF-1.7", "not_image", "pdf"),
         (b"PK\x03\x04aaaa", "not_image", "zip"),
         (b"\0\0\0\x18ftypmp42\0\0\0\0mp42isom", "not_image", "mp4"),
+        (b"\0\0\0\x18ftypmif1\0\0\0\0mif1miafavif", "not_image", "mp4"),
         (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "unsupported", "heic"),
         (b"\0\0\0\x18ftypmif1\0\0\0\0mif1heic", "unsupported", "heic"),
         (b"\0\0\0\x0cJXL \r\n\x87\n", "unsupported", "jxl"),
@@ -46,3 +47,4 @@ def test_what_is_not_read(data, reason, value):
 
 def test_an_avif_by_a_compatible_brand():
     assert image_kind(b"\0\0\0\x1cftypmif1\0\0\0\0mif1avifmiaf") == "avif"
+    assert image_kind(b"\0\0\0\x18ftypmif1\0\0\0\0mif1avif") == "avif"

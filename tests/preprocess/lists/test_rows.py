@@ -290,6 +290,34 @@ def test_rows_of_parquet_are_read_by_number(group: int, monkeypatch: pytest.Monk
             ]
 
 
+def test_parquet_is_read_in_batches_and_no_further_than_asked(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    out = io.BytesIO()
+    pq.write_table(pa.table({"a": [f"{i:08d}" for i in range(100)], "b": range(100)}), out)
+    group = pq.ParquetFile(out).metadata.row_group(0)
+    assert parquet._batch_rows(group, ["a"]) == 8192
+    size = group.column(0).total_uncompressed_size
+    monkeypatch.setattr(parquet, "_BATCH_BYTES", size // 10)
+    assert parquet._batch_rows(group, ["a"]) == 100 * (size // 10) // size
+    assert parquet._batch_rows(group, ["b"]) > parquet._batch_rows(group, ["a", "b"]) > 1
+    monkeypatch.setattr(parquet, "_BATCH_BYTES", 1)
+    assert parquet._batch_rows(group, ["a"]) == 1
+    monkeypatch.setattr(parquet, "_batch_rows", lambda group, columns: 10)
+    batches: list[int] = []
+    values = parquet._values
+
+    def counted(array: pa.Array) -> list[object]:
+        batches.append(len(array))
+        return values(array)
+
+    monkeypatch.setattr(parquet, "_values", counted)
+    rows = list(parquet.read_rows(out, ["a"], 15, 30))
+    assert [row.values["a"] for row in rows] == [f"{i:08d}" for i in range(15, 30)]
+    assert [row.number for row in rows] == list(range(16, 31))
+    assert batches == [0, 5, 10]
+
+
 def test_a_damaged_row_group_costs_its_rows() -> None:
     table = pa.table({"url": [f"{i * i}" for i in range(20)], "caption": ["c"] * 20})
     data = bytearray(parquet_of(table, 5))

@@ -57,6 +57,33 @@ def test_a_sidecar_may_hold_as_much_as_the_bound(
         sidecar.read_sidecar(path, ["key"])
 
 
+MEMBER = {"ext": "txt", "offset": 512, "size": 3, "crc32": 1}
+
+
+@pytest.mark.parametrize(("rows", "message"), [
+    ([{"key": None, "members": [MEMBER]}], "a row has no key or no list of members"),
+    ([{"key": "a", "members": None}], "a row has no key or no list of members"),
+    ([{"key": "a", "members": [None]}], "a row has no key or no list of members"),
+    ([{"key": "a", "members": [MEMBER | {"offset": -1}]}], "negative offset or size"),
+    ([{"key": "a", "members": [MEMBER | {"size": -1}]}], "negative offset or size"),
+    ([{"key": "a", "members": [MEMBER, MEMBER | {"offset": 514}]}], "reaches into the next one"),
+    ([{"key": "a", "members": [MEMBER, MEMBER | {"offset": 515}]}], None),
+    ([{"key": "a", "members": [MEMBER | {"offset": 0, "size": 0}]}], None),
+    ([{"key": "a", "members": []}], None),
+])  # fmt: skip
+def test_sidecars_that_mean_nothing_are_refused(
+    tmp_path: Path, rows: list[dict[str, object]], message: str | None
+) -> None:
+    loose = pa.schema([pa.field(field.name, field.type) for field in tables.SHARD_INDEX])
+    path = str(tmp_path / "a.parquet")
+    files.write_table(path, pa.Table.from_pylist(rows, loose))
+    if message is None:
+        assert len(ShardReader("a.tar", path)) == 1
+    else:
+        with pytest.raises(sidecar.SidecarError, match=message):
+            ShardReader("a.tar", path)
+
+
 def test_the_digest_and_size_are_the_files(tmp_path: Path) -> None:
     shard = write_shard(tmp_path, SAMPLES)
     path = tmp_path / "00000.tar"

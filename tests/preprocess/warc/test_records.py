@@ -173,6 +173,33 @@ def test_every_cut_gives_what_came_before_and_says_so(pack: Pack) -> None:
         ), size
 
 
+@pytest.mark.parametrize("name", ["gzip", "zstd"])
+def test_a_record_that_the_next_member_cuts_short_is_cut(name: str) -> None:
+    pack = PACKS[name]
+    parts = [pack(record(0)), pack(record(1)[:-50]), pack(record(2))]
+    numbers, damage, _ = walk(b"".join(parts))
+    assert numbers == [0, 2]
+    assert [(d.is_cut, d.offset, d.length) for d in damage] == [
+        (True, len(parts[0]), len(parts[1]))
+    ]
+
+
+def test_where_no_record_is_nothing_is_read() -> None:
+    data = record(0) + b"\r\n" * 3
+    found = read_record(io.BytesIO(data), len(record(0)))
+    assert found == Damage(len(record(0)), 0, True, "no record here")
+
+
+def test_a_part_without_records_does_not_make_a_file_none() -> None:
+    data = b"hello world\n" * 9
+    (odd,) = walk(data, 0, len(data) - 1)[1]
+    assert (odd.offset, odd.length) == (0, len(data))
+    assert walk(data, 9, len(data)) == ([], [], [])
+    for end in (None, len(data), len(data) + 1):
+        with pytest.raises(UnusableArchiveError, match="begins with 'hello world"):
+            walk(data, 0, end)
+
+
 def test_a_file_compressed_as_a_whole_or_in_blocks() -> None:
     data = b"".join(record(i) for i in range(40))
     blocks = b"".join(gzip.compress(data[i : i + 700]) for i in range(0, len(data), 700))
