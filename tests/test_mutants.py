@@ -6,6 +6,7 @@ import pytest
 
 from benchmarks.mutants.__main__ import draw
 from benchmarks.mutants.changes import changed, changes_of
+from benchmarks.mutants.page import section
 from benchmarks.mutants.rooms import ROOTS, find_files, find_tests
 
 CODE = '''"""Text."""
@@ -13,6 +14,7 @@ def f(a: "list[int]" = [1], *, b: int = -2) -> bool:
     if a < 3 and not b:
         return True
     a += 4 * b
+    zip(a, b, strict=True)
     return a == 5 if b else a in (6, 7)
 '''
 
@@ -40,6 +42,34 @@ def test_each_change_is_made_once_and_no_annotation_is_touched(tmp_path: Path) -
     assert len(texts) == len(found)
     for text in texts:
         compile(text, "x.py", "exec")
+
+
+def test_the_page_counts_by_room_and_names_what_is_not_noticed() -> None:
+    told = {"kind": "sign", "before": "-2", "after": "2"}
+    results = [
+        {"path": "a/b/x.py", "line": 3, "outcome": "failed", **told},
+        {"path": "a/b/c/y.py", "line": 4, "outcome": "timeout", "first": "passed", **told},
+        {"path": "a/d.py", "line": 9, "outcome": "passed", "why": "twos are ones", **told},
+        {"path": "a/d.py", "line": 5, "outcome": "passed", **told},
+    ]
+    assert (
+        section("All", results, "run")
+        == """## All
+
+`run`: 4 changes, 50.0% noticed, 1 of them only since tests were written for them; 1 are named with why they are not, 1 are open.
+
+| room | changed | noticed | named with why | open |
+|---|---|---|---|---|
+| a | 2 | 0 | 1 | 1 |
+| a/b | 2 | 2 | 0 | 0 |
+| **all** | 4 | 2 | 1 | 1 |
+
+Not noticed:
+
+- `a/d.py:5` sign: `-2` → `2`
+- `a/d.py:9` sign: `-2` → `2`: twos are ones
+"""
+    )  # noqa: E501
 
 
 def test_a_sample_stays_the_same_where_the_code_does(

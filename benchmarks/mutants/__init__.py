@@ -9,8 +9,8 @@ copy of the repository, where those tests of the changed file's room run that re
 (recorded once, by coverage), the quick ones first, until one fails. Results are appended to a file
 of JSON lines, so that a run that was stopped goes on; a change is tried again only when the
 function or class that it is in has changed, or with `--again`. The table is written from them to
-docs/mutants.md, with the reasons that people gave for changes that make no difference (`why`,
-edited by hand in the JSON lines).
+docs/mutants.md, with the reasons that people gave for changes that are not noticed (`why`, edited
+by hand in the JSON lines): mostly that they make no difference.
 
 mutmut and cosmic-ray try every change of a file, with one set of tests for all; a sample over many
 rooms, each with its own tests, needs a session a room in both.

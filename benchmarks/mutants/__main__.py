@@ -53,7 +53,7 @@ def main() -> int:
         if change.key not in known or (options.again and verdict(known[change.key]) == "missed")
     ]
     print(f"{len(drawn)} changes drawn, {len(todo)} to try", flush=True)
-    try_all(todo, options)
+    try_all(todo, known, options)
     current = {c.key for what in ROOTS for p in find_files(what, []) for c in changes_of(p)}
     known = {key: r for key, r in read(options.results).items() if key in current}
     options.results.write_text("".join(json.dumps(r) + "\n" for r in known.values()))
@@ -95,8 +95,9 @@ def read(path: Path) -> dict[str, dict]:
     return {result["key"]: result for result in map(json.loads, lines)}
 
 
-def try_all(todo: list[Change], options: argparse.Namespace) -> None:
-    """Record what the tests reach, then try each change; stops when the time is over."""
+def try_all(todo: list[Change], known: dict[str, dict], options: argparse.Namespace) -> None:
+    """Record what the tests reach, then try each change; stops when the time is over. A change that
+    was tried before keeps its first outcome."""
     end = time.monotonic() + 60 * options.minutes
     copies = [Copy() for _ in range(options.jobs)]
     reach = Reach()
@@ -117,6 +118,8 @@ def try_all(todo: list[Change], options: argparse.Namespace) -> None:
             with copies[number].changed(change.path, changed(change)):
                 outcome = copies[number].run_tests(tests)
             result = {"key": change.key, "what": options.what, **vars(change), "outcome": outcome}
+            if before := known.get(change.key):
+                result["first"] = before.get("first", before["outcome"])
             with options.results.open("a") as out:
                 out.write(json.dumps(result) + "\n")
             where = f"{change.path}:{change.line} {change.kind}: {change.before}"

@@ -236,6 +236,20 @@ def test_slices_together_are_the_list(
     assert len(found) == len(rows)
 
 
+def test_the_place_of_a_bad_line_is_told_by_its_slice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    good = json.dumps({"url": URL, "caption": "a cat"}) + "\n"
+    path = tmp_path / "a.jsonl"
+    path.write_text("first\n" + good + "second\n" + good)
+    monkeypatch.setattr(cuts.cut_lines, "__defaults__", (len(good),))
+    lost = [str(one.value) for one in found_in(path) if isinstance(one, Rejected)]
+    at = len("first\n" + good)
+    assert lost[0].startswith("line 1: not JSON") and "counted from" not in lost[0]
+    assert lost[1].startswith("line 1: not JSON")
+    assert lost[1].endswith(f"; lines are counted from byte {at}")
+
+
 def test_a_damaged_row_group_costs_its_rows(tmp_path: Path) -> None:
     path = tmp_path / "a.parquet"
     rows = [{"url": f"http://e.org/{i}", "caption": f"A caption {i}"} for i in range(20)]
