@@ -69,7 +69,7 @@ Not noticed:
 - `a/d.py:5` sign: `-2` → `2`
 - `a/d.py:9` sign: `-2` → `2`: twos are ones
 """
-    )  # noqa: E501
+    )
 
 
 def test_a_sample_stays_the_same_where_the_code_does(
