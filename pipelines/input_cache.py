@@ -51,11 +51,11 @@ class InputCache:
         self._path = files.join(corpus, STAGES, CACHE_FOLDER, _FILE) if corpus is not None else None
         self._noted: dict[tuple[str, str], tuple[str, Known]] = {}
         self._current: dict[tuple[str, str], tuple[str, Known]] = {}
-        if self._path is None or not files.exists(self._path):
+        if self._path is None:
             return
         try:
             rows = files.read_table(self._path).to_pylist()
-        except (OSError, pa.ArrowInvalid):  # damaged notes are no notes
+        except (OSError, pa.ArrowInvalid):  # there are none, or damaged ones
             return
         for row in rows:
             known = Known(row["size"], row["digest"], _facts(row["facts"]))

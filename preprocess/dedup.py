@@ -92,8 +92,6 @@ def dedup_samples(
     )
     rows = rows.drop_columns(["plain"])
     count = len(rows)
-    if not count:
-        return rows, _with_reasons(rows, [], [])
     anchors, rests = split_ids(rows["id"])
     first = np.ones(count, bool)
     first[1:] = (anchors[1:] != anchors[:-1]) | (rests[1:] != rests[:-1])

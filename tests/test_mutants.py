@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.mutants.__main__ import draw
-from benchmarks.mutants.changes import changed, changes_of
+from benchmarks.mutants.changes import changed, changes_of, runs_at_import
 from benchmarks.mutants.page import section
 from benchmarks.mutants.rooms import ROOTS, find_files, find_tests
 
@@ -42,6 +42,16 @@ def test_each_change_is_made_once_and_no_annotation_is_touched(tmp_path: Path) -
     assert len(texts) == len(found)
     for text in texts:
         compile(text, "x.py", "exec")
+
+
+def test_what_runs_at_import_is_no_tests_own(tmp_path: Path) -> None:
+    path = tmp_path / "x.py"
+    path.write_text(
+        "# a\nA = 1\n\nclass B:\n    b: int = 2\n\n    def f(self, c=3) -> bool:\n        c += 4\n"
+        "        return c > 5\n\n    d = 6\n"
+    )
+    found = {c.before: runs_at_import(c) for c in changes_of(str(path)) if "number" in c.kind}
+    assert found == dict.fromkeys("1236", True) | dict.fromkeys("45", False)
 
 
 def test_the_page_counts_by_room_and_names_what_is_not_noticed() -> None:

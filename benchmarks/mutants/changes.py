@@ -56,6 +56,17 @@ def parse(path: str) -> ast.Module:
     return ast.parse(Path(path).read_text(encoding="utf-8"))
 
 
+def runs_at_import(change_: "Change") -> bool:
+    """Whether the change's line runs when the file is imported: no body of a function has it."""
+    part = next(part for part in parse(change_.path).body if digest(part) == change_.part)
+    line = part.lineno + change_.offset
+    return not any(
+        node.body[0].lineno <= line <= (node.end_lineno or line)
+        for node in ast.walk(part)
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    )
+
+
 def change(node: ast.AST) -> Iterator[tuple[str, ast.AST]]:
     """The changes of one node, each with its kind."""
     new = copy.deepcopy(node)

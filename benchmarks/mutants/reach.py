@@ -10,7 +10,7 @@ from typing import Any
 import coverage
 import pytest
 
-from benchmarks.mutants.changes import Change, digest, parse
+from benchmarks.mutants.changes import Change, digest, parse, runs_at_import
 from benchmarks.mutants.forks import NOT_RUN, Copy
 
 MAPS = Path(".cache/mutants")
@@ -116,9 +116,9 @@ class Reach:
     def tests(self, change: Change, room: list[str]) -> dict[str, float]:
         """The tests to run for a change, with their seconds, in the order to run them in.
 
-        Those that reach its line; where none does (it runs at import, or in another process), those
-        that reach its file, and then all of the room. Quick files first, and what is slow last, up
-        to the budget.
+        Those that reach its line; where none does (it runs in another process) or whichever was
+        the first would (it runs at import), those that reach its file, and then all of the room.
+        Quick files first, and what is slow last, up to the budget.
         """
         line: dict[str, float] = {}
         file: dict[str, float] = {}
@@ -132,7 +132,7 @@ class Reach:
             rest |= found["seconds"]
         chosen: dict[str, float] = {}
         spent = 0.0
-        for tests in (line,) if line else (file, rest):
+        for tests in (line,) if line and not runs_at_import(change) else (file, rest):
             for name, seconds_ in _quick_first(tests):
                 if name not in chosen and (not chosen or spent + seconds_ <= BUDGET):
                     chosen[name] = seconds_

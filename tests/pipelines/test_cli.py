@@ -72,6 +72,15 @@ def test_build_says_what_happened_and_then_does_nothing(recipe: Path, tmp_path: 
     assert "WARNING" not in first.stderr and "Traceback" not in first.stderr
     second = septet("build", str(recipe), "--out", str(tmp_path / "c"))
     assert "nothing to do" in second.stderr
+    # Told from the note of the build: no part of Beam or of a stage is asked.
+    called: list[dict[str, object]] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("septet.build", lambda *_, **options: called.append(options) or 1 / 0)
+        assert "nothing to do" in septet("build", str(recipe), "--out", str(tmp_path / "c")).stderr
+        assert called == []
+        with pytest.raises(ZeroDivisionError):
+            septet("build", str(recipe), "--out", str(tmp_path / "c"), "--retry", "gone")
+    assert [options["retry"] for options in called] == [["gone"]]
 
 
 def test_explain_runs_nothing(recipe: Path, tmp_path: Path) -> None:

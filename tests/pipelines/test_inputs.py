@@ -6,6 +6,7 @@ from pathlib import Path
 import fsspec
 import pytest
 
+from septet.pipelines.input_cache import InputCache
 from septet.pipelines.inputs import find_inputs, image_roots
 from septet.pipelines.sources.base import Input, InputError
 from septet.pipelines.sources.lists import UrlList
@@ -190,6 +191,14 @@ def test_a_file_that_has_just_changed_is_not_trusted(tmp_path: Path, reads: list
     find(tmp_path, "*.jsonl")
     find(tmp_path, "*.jsonl")
     assert reads == ["a.jsonl", "a.jsonl"]
+
+
+def test_without_a_corpus_nothing_is_noted(tmp_path: Path) -> None:
+    settle(put(tmp_path / "a.jsonl"))
+    cache = InputCache(None)
+    assert cache.get("a.jsonl", str(tmp_path / "a.jsonl"), UrlList()).size == len(ROW)
+    cache.write()
+    assert [path.name for path in tmp_path.iterdir()] == ["a.jsonl"]
 
 
 def test_damaged_notes_are_no_notes(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -91,6 +92,18 @@ def test_a_caption_of_very_many_images_costs_a_bounded_part() -> None:
     hashes, images, others = frequent_captions(combined, 10)
     assert (hashes.tolist(), images.tolist(), others) == ([7], [1024], 0)
     assert len(combine_captions(rows.astype(np.uint64), None)) == 50_000
+
+
+@pytest.mark.parametrize("settings", [
+    Dedup(), Dedup(pages_per_pair=None, captions_per_image=None),
+    Dedup(pages_per_pair=1, captions_per_image=1),
+])  # fmt: skip
+@pytest.mark.parametrize("frequent", [[], [7]])
+def test_of_no_samples_none_are_left(settings: Dedup, frequent: list[int]) -> None:
+    hashes = np.array(frequent, np.uint64)
+    kept, lost = dedup_samples(tables.FILTERED.empty_table(), settings, hashes, hashes)
+    assert kept.schema == tables.FILTERED and len(kept) == len(lost) == 0
+    assert lost.schema.names == [*tables.FILTERED.names, "reason", "value"]
 
 
 def test_of_equal_samples_the_one_with_extra_stays() -> None:

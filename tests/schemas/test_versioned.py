@@ -5,6 +5,8 @@ from typing import ClassVar
 
 import pytest
 
+from septet.schemas.columns import ColumnManifest, ColumnManifestV1
+from septet.schemas.manifest import Manifest, ManifestV1
 from septet.schemas.versioned import ManifestError, Versioned
 
 
@@ -20,6 +22,15 @@ def test_equal_content_is_equal_text_and_comes_back() -> None:
     note = Note(format_version=3, format_minor=1, share=0.5)
     assert note.to_json() == '{\n "format_version": 3,\n "format_minor": 1,\n "share": 0.5\n}\n'
     assert Note.from_json(note.to_json()) == note
+
+
+@pytest.mark.parametrize(("kind", "version"), [
+    (Manifest, (2, 0)), (ManifestV1, (1, 0)), (ColumnManifest, (2, 0)), (ColumnManifestV1, (1, 0)),
+])  # fmt: skip
+def test_versions_are_those_of_the_corpora_that_exist(
+    kind: type[Versioned], version: tuple[int, int]
+) -> None:
+    assert (kind.newest, kind.newest_minor) == version
 
 
 @pytest.mark.parametrize("share", [float("nan"), float("inf")])

@@ -11,6 +11,7 @@ from septet.pipelines.report.columns import SIDE, column_views, trusted_columns
 from septet.pipelines.report.page import MAX_BYTES, refresh_report, report_page, write_report
 from septet.pipelines.report.statistics import corpus_statistics
 from septet.preprocess.shards.reader import Corpus
+from septet.schemas.columns import ColumnShard
 from tests.corpora import run_annotation, run_build, write_site
 from tests.pipelines.annotate.columns_to_test import HERE, HOSTILE
 from tests.pipelines.report.test_report_page import Elements
@@ -75,18 +76,33 @@ def test_damage_is_shown_and_does_not_keep_the_report_away(corpus: Path, tmp_pat
     assert all("cannot be drawn" in value.lines[0] for value in views["words"].shown)
 
 
-def test_a_corpus_built_anew_with_more_shards_has_its_report(tmp_path: Path) -> None:
-    recipe = write_site(tmp_path / "in")
-    corpus = tmp_path / "corpus"
-    run_build(recipe, corpus)
-    run_annotation(corpus, f"{HERE}:Words", name="words")
+def test_a_corpus_built_anew_with_more_shards_has_its_report(corpus: Path, tmp_path: Path) -> None:
+    shutil.copytree(corpus, tmp_path / "corpus")
+    shutil.copytree(corpus.parent / "in", tmp_path / "in")
+    recipe = tmp_path / "in/recipe.yaml"
     before = len(Corpus(str(corpus)).shards)
     recipe.write_text(recipe.read_text().replace("samples_per_shard: 12", "samples_per_shard: 4"))
-    run_build(recipe, corpus)
-    assert len(Corpus(str(corpus)).shards) > before
-    (words,) = column_views(Corpus(str(corpus)), {}, 7)
-    assert words.shown == []
-    assert "Columns" in "".join(Elements((corpus / "stats/report.html").read_bytes()).text)
+    run_build(recipe, tmp_path / "corpus")
+    rebuilt = Corpus(str(tmp_path / "corpus"))
+    assert len(rebuilt.shards) > before
+    assert [view.shown for view in column_views(rebuilt, {}, 7)] == [[], []]
+    page = (tmp_path / "corpus/stats/report.html").read_bytes()
+    assert "Columns" in "".join(Elements(page).text)
+
+
+def test_values_made_from_other_shards_are_not_shown(
+    corpus: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def column_shards(path: str, name: str) -> list[ColumnShard]:
+        first, *others = made(path, name)
+        return [first.model_copy(update={"base_sha256": "0"}), *others[:-1]]
+
+    made = columns.column_shards
+    monkeypatch.setattr(columns, "column_shards", column_shards)
+    shards = [shard.first_key for shard in Corpus(str(corpus)).shards]
+    for view in column_views(Corpus(str(corpus)), {}, 7):
+        assert view.shown
+        assert all(shards[1] <= one.key < shards[-1] for one in view.shown)
 
 
 def test_refreshing_the_report_gives_what_writing_it_gives(corpus: Path, tmp_path: Path) -> None:

@@ -1,4 +1,5 @@
 import csv
+import gzip
 import json
 from collections import Counter
 from pathlib import Path
@@ -151,6 +152,20 @@ def test_texts_and_images_alone(tmp_path: Path) -> None:
     assert isinstance(image, Pair) and (image.image_url, image.caption) == (URL, None)
     with pytest.raises(ValueError, match="needs url_col, caption_col or both"):
         settings_of(url_col=None, caption_col=None)
+
+
+def test_an_address_that_is_none_is_a_reject_with_its_captions(tmp_path: Path) -> None:
+    for url, reason in (("javascript:x", "bad_url"), ("foo", "url_scheme")):
+        (lost,) = of_row(tmp_path, {"url": url, "caption": "a cat"})
+        assert isinstance(lost, Rejected) and (lost.reason, lost.caption) == (reason, "a cat")
+
+
+@pytest.mark.parametrize("name", ["a.jsonl.gz", "a.json"])
+def test_what_cannot_be_cut_is_one_slice(tmp_path: Path, name: str) -> None:
+    data = json.dumps([{"url": URL, "caption": "a cat"}]).encode()
+    (tmp_path / name).write_bytes(gzip.compress(data[1:-1]) if name.endswith("gz") else data)
+    size = (tmp_path / name).stat().st_size
+    assert UrlList().describe(str(tmp_path / name), size).slices == [(0, size)]
 
 
 def test_incomplete_rows(tmp_path: Path) -> None:

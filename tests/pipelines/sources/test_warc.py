@@ -93,6 +93,18 @@ def test_bombs_are_bounded(tmp_path: Path) -> None:
     assert [r.reason for r in found if isinstance(r, Rejected)] == ["too_large"] * 3
 
 
+def test_a_resource_is_its_record_without_an_http_head(tmp_path: Path) -> None:
+    (tmp_path / "a.warc").write_bytes(
+        response("http://e.org/", kind="resource", head=b"", more="Content-Type: text/html\r\n")
+        + response("http://e.org/b", kind="resource", head=b"", more="Content-Type: text/css\r\n")
+    )
+    found, counts = read(tmp_path / "a.warc")
+    assert [(r.url, r.body) for r in found if isinstance(r, HtmlRecord)] == [
+        ("http://e.org/", PAGE)
+    ]
+    assert len(found) == counts["records_other_media"] == 1
+
+
 def test_a_page_may_be_as_large_as_the_bound(tmp_path: Path) -> None:
     untyped = ("http://e.org/", b"<html>" + PAGE, {})
     path = write_warc(tmp_path / "a.warc", [("http://e.org/", PAGE, {"Content-Type": "text/html"})])

@@ -3,6 +3,7 @@ the build's business."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -88,7 +89,11 @@ def test_a_broken_input_stops_the_build_or_is_one_reject(fault: Exception) -> No
     found = list(read_slice(Odd("one", "two", fault), settings, PART, Counter()))
     assert kept(found) == ["before", "one", "before", "two"]
     (lost,) = [one for one in found if isinstance(one, Rejected)]
-    assert lost.reason == "input_broken" and "stopped after line 2" in (lost.value or "")
+    assert lost.reason == "input_broken" and "stopped after line 2:" in (lost.value or "")
+    second = replace(PART, number=1, slices=3)
+    *_, lost = read_slice(Odd("one", fault), settings, second, Counter())
+    assert isinstance(lost, Rejected)
+    assert "stopped after line 1 of slice 2 of 3:" in (lost.value or "")
 
 
 def test_an_input_that_is_gone_stops_the_build_in_any_case() -> None:

@@ -88,6 +88,7 @@ def test_the_digest_and_size_are_the_files(tmp_path: Path) -> None:
     shard = write_shard(tmp_path, SAMPLES)
     path = tmp_path / "00000.tar"
     assert (shard.bytes, shard.tar_sha256) == (path.stat().st_size, files.sha256(str(path)))
+    assert shard.bytes % (20 * 512) == 0  # whole records, as POSIX has them
 
 
 def test_other_readers_read_the_tar(tmp_path: Path) -> None:

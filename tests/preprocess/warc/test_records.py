@@ -73,6 +73,9 @@ def test_files_larger_than_a_read(pack: Pack, size: int, monkeypatch: pytest.Mon
     numbers, damage, records = walk(b"".join(pack(record(i, b)) for i, b in enumerate(bodies)))
     assert (numbers, damage) == ([0, 1, 2, 3], [])
     assert [r.block for r in records] == bodies
+    whole = pack(record(0) + b"garbage\n" * 30 + record(2))  # what follows is not record 0's fault
+    numbers, (odd,), _ = walk(whole)
+    assert numbers == [0, 2] and "found 'garbage" in odd.message
     numbers, damage, _ = walk(pack(b"".join(map(record, range(4)))) + b"\0" * 300)
     assert (numbers, damage) == ([0, 1, 2, 3], [])
 
