@@ -56,6 +56,8 @@ build = load("pipelines.build")
 parsed = load("schemas.recipe_file").parse_recipe(Path(recipe).read_text(), recipe)
 progress = load("pipelines.progress").BuildProgress(Console(quiet=True))
 runner = load("pipelines.runners").make_runner("local", workers, [], corpus)
+if hasattr(runner, "__enter__"):
+    runner.__enter__()
 start = time.monotonic()
 runner.check()
 stages = build.resolve(parsed, str(Path(recipe).parent), corpus)
@@ -66,6 +68,7 @@ for stage in stages[:3]:
     seconds[stage.name] = round(time.monotonic() - begun, 2)
 whole = time.monotonic() - start
 kept = getattr(counts, "rows_out", None) or getattr(counts, "given", 0)
+getattr(runner, "close", lambda: None)()
 print(json.dumps({"seconds": whole, "stages": seconds, "kept": kept}))
 """
 

@@ -101,14 +101,12 @@ def count_on_workers(corpus: str, workers: int) -> int:
     from septet.pipelines.stages.graphs import map_tasks
     from septet.preprocess.shards.reader import Corpus
 
-    runner = make_runner("local", workers)
-    runner.check()
-    with tempfile.TemporaryDirectory() as folder:
+    with make_runner("local", workers) as runner, tempfile.TemporaryDirectory() as folder:
+        runner.check()
         shards = Corpus(corpus).shards
         runs = [[shards[i].sidecar for i in run] for run in chunks(len(shards))]
         task = CountShards(corpus, runs, folder)
         runner.run("statistics", map_tasks(task, range(len(runs))))
-        runner.close()
         parts = (read_statistics(task.path(number)) for number in range(len(runs)))
         return corpus_statistics(corpus, found=parts).samples
 

@@ -101,10 +101,9 @@ def main() -> None:
         print(f"load before: {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
         for _ in range(rounds):
             for workers in (1, 2):
-                runner = make_runner("local", workers)
-                runner.check()
-                found = timed(recipe, folder / "corpus", runner)
-                runner.close()
+                with make_runner("local", workers) as runner:
+                    runner.check()
+                    found = timed(recipe, folder / "corpus", runner)
                 figures.setdefault(f"local, {workers} worker(s)", []).append(found)
         if options.spark:
             for cores in (1, 2):

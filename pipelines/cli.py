@@ -23,6 +23,8 @@ COMMANDS = {
               "corpus."),
     "check": ("septet.pipelines.commands:check",
               "Check a corpus and its columns against their manifests."),
+    "clean": ("septet.pipelines.commands:clean",
+              "List the files of a corpus folder that nothing needs any more, and remove them."),
     "annotate": ("septet.pipelines.annotate.commands:annotate",
                  "Make a column: one annotation of every sample, beside the base shards."),
     "columns": ("septet.pipelines.annotate.commands:columns",

@@ -1,4 +1,4 @@
-"""The commands `septet build`, `septet index` and `septet check`."""
+"""The commands `septet build`, `septet index`, `septet check` and `septet clean`."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -181,6 +181,51 @@ def check(
     console.print(f"{corpus}: no fault found")
 
 
+def clean(
+    corpus: Annotated[str, typer.Argument(help="A corpus folder that `septet build` made.")],
+    remove: Annotated[
+        bool, typer.Option("--remove", help="Remove the files; without it they are only listed.")
+    ] = False,
+    only: Annotated[
+        list[str] | None,
+        typer.Option(metavar="KIND", help="This kind of files alone; may be given several times."),
+    ] = None,
+) -> None:
+    """List the files of a corpus folder that nothing needs any more, and remove them.
+
+    Kinds: `settings` (images that were fetched under other settings), `images` (images that no
+    sample of the last build has), `shards` (shards and columns' files that the corpus does not
+    have), `unfinished` (what killed writers left). Removing waits for no build: it is refused
+    while one is at work.
+
+    **Examples**
+
+    septet clean corpora/demo
+
+    septet clean corpora/demo --only settings --remove
+    """
+    from rich.console import Console
+
+    import septet
+    from septet.pipelines.clean import KINDS
+    from septet.pipelines.report.readable import size
+
+    console = Console(stderr=True)
+    found = septet.clean(corpus, remove=remove, only=only or tuple(KINDS), console=console)
+    for leftover in found:
+        print(
+            f"{leftover.kind:<11} {len(leftover.paths):>9,} files {size(leftover.bytes):>10}"
+            f"  {KINDS[leftover.kind]}"
+        )
+    total = size(sum(leftover.bytes for leftover in found))
+    if not found:
+        console.print(f"{corpus}: nothing to remove", markup=False, soft_wrap=True)
+    elif remove:
+        console.print(f"{corpus}: removed {total}", markup=False, soft_wrap=True)
+    else:
+        console.print(f"{total}; `--remove` removes them", markup=False, soft_wrap=True)
+
+
 def _explain(recipe: Path, text: str, corpus: str | None) -> None:
     from rich.console import Console
 
@@ -207,9 +252,9 @@ def _dry_run(
     from septet.pipelines.runners.dataflow import DataflowRunner
     from septet.schemas.recipe_file import parse_recipe
 
-    chosen = make_runner(runner, options=beam)
-    if not isinstance(chosen, DataflowRunner):
-        raise ValueError("--dry-run goes with --runner dataflow; --explain with any runner")
-    parsed = parse_recipe(text, str(recipe))
-    console = Console(width=max(Console().width, 120))
-    dry_run(parsed, str(recipe.absolute().parent), chosen, Prices(*prices), console)
+    with make_runner(runner, options=beam) as chosen:
+        if not isinstance(chosen, DataflowRunner):
+            raise ValueError("--dry-run goes with --runner dataflow; --explain with any runner")
+        parsed = parse_recipe(text, str(recipe))
+        console = Console(width=max(Console().width, 120))
+        dry_run(parsed, str(recipe.absolute().parent), chosen, Prices(*prices), console)

@@ -44,8 +44,10 @@ def dry_run(
         prices: Of the region, as the provider lists them.
         console: Where to print.
     """
-    with tempfile.TemporaryDirectory() as scratch:
-        runner = _DryRunner(Job(corpus=scratch), dataflow)
+    with (
+        tempfile.TemporaryDirectory() as scratch,
+        _DryRunner(Job(corpus=scratch), dataflow) as runner,
+    ):
         result = build(recipe, folder, scratch, runner, BuildProgress())
     console.print(f"[bold]{recipe.name}[/] on Dataflow: {len(runner.graphs)} jobs, one a pipeline")
     for graph in runner.graphs:

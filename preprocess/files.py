@@ -12,7 +12,7 @@ import shutil
 import stat
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -61,6 +61,25 @@ def list_folder(path: str) -> list[str]:
     return sorted(name for name in names if not name.endswith(TEMPORARY_SUFFIX))
 
 
+def walk(path: str) -> Iterator[tuple[str, int]]:
+    """Path and size in bytes of each file below a folder, sorted, temporary files too; paths are
+    relative to the folder."""
+    if is_local(path):
+        root = str(local_path(path))
+        for folder, folders, names in os.walk(root):
+            folders.sort()
+            below = os.path.relpath(folder, root)
+            for name in sorted(names):
+                with suppress(FileNotFoundError):  # removed just now
+                    size = (Path(folder) / name).stat().st_size
+                    yield (name if below == "." else f"{below}/{name}"), size
+        return
+    fs, remote = fsspec.url_to_fs(path)
+    fs.invalidate_cache(remote)
+    for name, info in sorted(fs.find(remote, detail=True).items()):
+        yield name.removeprefix(remote.rstrip("/") + "/"), int(info.get("size") or 0)
+
+
 def remove(path: str) -> None:
     """Remove a file or a whole folder; nothing happens where there is none."""
     if is_local(path):
@@ -73,6 +92,29 @@ def remove(path: str) -> None:
     fs, remote = fsspec.url_to_fs(path)
     if fs.exists(remote):
         fs.rm(remote, recursive=True)
+
+
+def take_away(path: str) -> bool:
+    """Remove a file; returns whether it was there.
+
+    On a local file system (NFS, too) this is atomic: of several that try, one is told True. On an
+    object store two that try at once may both be.
+    """
+    if is_local(path):
+        try:
+            local_path(path).unlink()
+        except FileNotFoundError:
+            return False
+        return True
+    fs, remote = fsspec.url_to_fs(path)
+    fs.invalidate_cache(remote.rpartition("/")[0])
+    try:
+        there = bool(fs.exists(remote))
+        if there:
+            fs.rm_file(remote)
+    except FileNotFoundError:
+        return False
+    return there
 
 
 def remove_temporaries(folder: str) -> None:

@@ -1,11 +1,20 @@
-"""Locks a folder between processes, on this machine's disks and on object stores.
+"""Locks of folders between processes, on this machine's disks and on object stores.
 
 A local folder is locked by the kernel (`flock`), and the lock ends with the process. Where there is
 no `flock` (some network file systems, object stores) each holder leaves a *lease*: a small file
 below `.septet-locks/` that says who holds the folder, renewed while it is held. A holder first
 leaves its lease and then looks for others; so of two that start at once at most one goes on, on
 any store whose listings show what was written before. A lease ends when it is not renewed for
-`LEASE_SECONDS`, or at once when its process was on this machine and has ended.
+`LEASE_SECONDS`, or at once when its process was on this machine and has ended; whoever finds it
+then takes it away, and the folder over.
+
+A holder that comes too late with its renewal must not go on beside its successor. It writes the
+renewed lease under a new name, then takes the old one away. A file system lets one process alone
+remove a file: where the successor did, the holder has lost; where the holder did, the successor
+finds nothing to take, looks again and sees the new lease. An object store does not say who removed
+a file. There the holder looks for others after each renewal, and gives way to one that came later
+and stays. So on a file system two never hold a folder together; on an object store the late one may
+go on until its next renewal, `_RENEW_SECONDS` later at most, and a second or two for that look.
 """
 
 import errno
@@ -23,8 +32,6 @@ from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
-
-import fsspec
 
 from septet.preprocess import files
 
@@ -129,7 +136,7 @@ def _leased(folder: str, alone: bool, busy: str) -> Iterator[None]:
                 f"{busy} ({_who(others[0])}): wait for it, or end it. The file system "
                 f"has no locks: if that process was cut off, the folder is free in {left} s"
             )
-        time.sleep(random.uniform(0.1, 1.0))
+        _pause()
     try:
         with lease.renewed():
             yield
@@ -145,47 +152,87 @@ def _leased(folder: str, alone: bool, busy: str) -> Iterator[None]:
 
 
 class _Lease:
-    """One holder's file: `alone-TOKEN.json` or `shared-TOKEN.json` below `.septet-locks/`."""
+    """One holder's lease: a file `alone-TOKEN.N.json` or `shared-TOKEN.N.json` below
+    `.septet-locks/`, N the number of its renewal; two of them for a moment while it is renewed."""
 
     def __init__(self, folder: str, alone: bool):
         self.folder, self.alone = files.join(folder, LEASES), alone
-        self.name = f"{'alone' if alone else 'shared'}-{secrets.token_hex(8)}.json"
-        self.path = files.join(self.folder, self.name)
+        self.token = f"{'alone' if alone else 'shared'}-{secrets.token_hex(8)}"
+        self.number = 0
         self.began = time.time()
         self.lost = False
 
+    @property
+    def path(self) -> str:
+        """The newest file."""
+        return files.join(self.folder, f"{self.token}.{self.number}.json")
+
     def write(self) -> None:
-        """Write the lease, or renew it."""
+        """Write the newest file."""
         now = time.time()
         holder = {**_this_process(), "since": self.began, "until": now + LEASE_SECONDS}
         files.write_bytes(self.path, json.dumps(holder).encode())
 
+    def renew(self) -> bool:
+        """Renew the lease; False where it was lost, and is given back then."""
+        old = self.path
+        self.number += 1
+        try:
+            self.write()
+        except BaseException:
+            self.number -= 1
+            raise
+        if files.take_away(old) and (files.is_local(self.folder) or not self._is_overtaken()):
+            return True
+        self.remove()
+        return False
+
     def remove(self) -> None:
         """Give the folder back."""
-        files.remove(self.path)
+        for name in files.list_folder(self.folder):
+            if name.startswith(f"{self.token}."):
+                files.take_away(files.join(self.folder, name))
         if files.is_local(self.folder):
             with suppress(OSError):  # another lease is there
                 files.local_path(self.folder).rmdir()
 
     def others(self) -> list[dict[str, Any]]:
-        """The live leases that exclude this one; those that have ended are removed."""
-        found = []
-        for name in files.list_folder(self.folder):
-            path = files.join(self.folder, name)
-            if name == self.name or not (self.alone or name.startswith("alone-")):
-                continue
-            try:
-                holder = json.loads(files.read_bytes(path))
-                ended = _ended(holder)
-            except FileNotFoundError:
-                continue
-            except (ValueError, KeyError, TypeError):
-                continue  # not a lease
-            if ended:
-                files.remove(path)
-            else:
-                found.append(holder)
-        return found
+        """The live leases that exclude this one, with the `token` of each; those that have ended
+        are taken away."""
+        while True:
+            found: dict[str, dict[str, Any]] = {}
+            ended: list[tuple[str, str]] = []
+            gone = False
+            for name in files.list_folder(self.folder):
+                token = name.partition(".")[0]
+                if token == self.token or not (self.alone or name.startswith("alone-")):
+                    continue
+                try:
+                    holder = json.loads(files.read_bytes(files.join(self.folder, name)))
+                    if _ended(holder):
+                        ended.append((token, name))
+                    else:
+                        found[token] = {**holder, "token": token}
+                except FileNotFoundError:
+                    gone = True
+                except (ValueError, KeyError, TypeError):
+                    continue  # not a lease
+            for token, name in ended:
+                if token not in found and not files.take_away(files.join(self.folder, name)):
+                    gone = True
+            if not gone:  # else it was renewed under a new name, or given back: look again
+                return list(found.values())
+
+    def _is_overtaken(self) -> bool:
+        """Whether another holder that came later stays: one that only asks is gone at once."""
+        staying: set[str] | None = None
+        for _ in range(_TRIES):
+            later = {one["token"] for one in self.others() if one["since"] >= self.began}
+            staying = later if staying is None else staying & later
+            if not staying:
+                return False
+            _pause()
+        return True
 
     @contextmanager
     def renewed(self) -> Iterator[None]:
@@ -195,10 +242,9 @@ class _Lease:
         def renew() -> None:
             while not over.wait(_RENEW_SECONDS):
                 try:
-                    if not self._is_there():
+                    if not self.renew():
                         self.lost = True
                         return interrupt_main()
-                    self.write()
                 except Exception:  # the store may answer again before the lease ends
                     continue
 
@@ -210,11 +256,10 @@ class _Lease:
             over.set()
             thread.join()
 
-    def _is_there(self) -> bool:
-        if not files.is_local(self.path):
-            fs, plain = fsspec.url_to_fs(self.path)
-            fs.invalidate_cache(plain.rpartition("/")[0])
-        return files.exists(self.path)
+
+def _pause() -> None:
+    """Wait for a moment that differs between processes."""
+    time.sleep(random.uniform(0.1, 1.0))
 
 
 def _this_process() -> dict[str, Any]:

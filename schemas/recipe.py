@@ -137,8 +137,8 @@ class Fetch(_Section):
     outage: Literal["stop", "keep"] = Field(
         default="stop",
         description="When no image arrives, of inputs neither, and nearly all fail for reasons "
-        "that may pass (no network, no answer): `stop` the build and forget them, or `keep` them "
-        "as losses.",
+        "that may pass, or when most of the hosts (of five or more) and of the URLs give no answer "
+        "at all: `stop` the build and try these again in the next, or `keep` them as losses.",
     )
 
     @field_validator("user_agent")

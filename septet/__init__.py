@@ -22,12 +22,13 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from septet.pipelines.build import BuildResult
+    from septet.pipelines.clean import Leftover
     from septet.pipelines.index import Indexed
     from septet.pipelines.report.figures import Statistics
     from septet.preprocess.shards.reader import Corpus
     from septet.schemas.columns import ColumnManifest
 
-__all__ = ["annotate", "build", "check", "index", "open", "stats", "train"]
+__all__ = ["annotate", "build", "check", "clean", "index", "open", "stats", "train"]
 
 Path = str | PathLike[str]
 """A local path, or a URL that fsspec knows (`s3://…`, `gs://…`)."""
@@ -91,14 +92,11 @@ def build(
     corpus = corpus or str(LocalPath("corpora") / parsed.name)
     patterns = [str(path) for source in parsed.sources for path in source.paths]
     before = up_to_date.look(patterns, file)
-    chosen = make_runner(runner, workers, beam, corpus, patterns)
-    try:
+    with make_runner(runner, workers, beam, corpus, patterns) as chosen:
         chosen.check()
         up_to_date.forget(corpus)
         progress = BuildProgress(console or _nowhere())
         result = run_build(parsed, folder, corpus, chosen, progress, retry)
-    finally:
-        chosen.close()
     if not parsed.annotate:
         figures = {"samples": result.manifest.samples, "shards": result.manifest.shards}
         up_to_date.note(corpus, file, text, before, result.inputs, result.image_roots, figures)
@@ -143,13 +141,10 @@ def annotate(
 
     path = fspath(corpus)
     plan = plan_column(path, name or column, column, settings or {})
-    chosen = make_runner(runner, workers, beam, path)
-    try:
+    with make_runner(runner, workers, beam, path) as chosen:
         chosen.check()
         progress = BuildProgress(console or _nowhere())
         manifest, worked = run_annotate(plan, only_missing, chosen, progress)
-    finally:
-        chosen.close()
     if worked:
         refresh_report(path, {plan.name: plan.column})
     elif console is not None:
@@ -200,6 +195,35 @@ def check(
 
     path, where = fspath(corpus), console or _nowhere()
     return check_corpus(path, decode, where) + check_columns(path, where, trust)
+
+
+def clean(
+    corpus: Path,
+    *,
+    remove: bool = False,
+    only: Sequence[str] = ("settings", "images", "shards", "unfinished"),
+    console: "Console | None" = None,
+) -> "list[Leftover]":
+    """List the files of a corpus folder that nothing needs any more, and remove them.
+
+    Args:
+        corpus: A corpus folder.
+        remove: Remove the files; without it they are only listed.
+        only: Kinds of files (`septet.pipelines.clean.KINDS`).
+        console: Where progress is printed; nowhere when absent.
+
+    Returns:
+        The files by kind, with their bytes.
+
+    Raises:
+        ValueError: it is no corpus, there is no such kind, or a build is at work in the folder.
+    """
+    from septet.pipelines.clean import find_leftovers, remove_leftovers
+
+    path = fspath(corpus)
+    if remove:
+        return remove_leftovers(path, only, console or _nowhere())
+    return find_leftovers(path, only)
 
 
 def stats(corpus: Path) -> "Statistics":

@@ -89,11 +89,9 @@ def run_build(
     retry: Sequence[str] = (),
 ) -> BuildResult:
     """Build without any output, on the local runner unless another is given."""
-    runner = runner or make_runner("local", workers, [], str(corpus))
-    runner.check()
-    with quiet_progress() as progress:
+    with _runner(runner, workers, corpus) as chosen, quiet_progress() as progress:
         parsed = parse_recipe(recipe.read_text(), str(recipe))
-        return build(parsed, str(recipe.parent), str(corpus), runner, progress, retry)
+        return build(parsed, str(recipe.parent), str(corpus), chosen, progress, retry)
 
 
 def run_annotation(
@@ -107,11 +105,17 @@ def run_annotation(
     only_missing: bool = False,
 ) -> ColumnManifest:
     """Make a column without any output, on the local runner unless another is given."""
-    runner = runner or make_runner("local", workers, [], str(corpus))
-    runner.check()
     plan = plan_column(str(corpus), name or kind, kind, settings or {})
-    with Path(os.devnull).open("w") as nowhere:
-        return annotate(plan, only_missing, runner, BuildProgress(Console(file=nowhere)))[0]
+    with _runner(runner, workers, corpus) as chosen, quiet_progress() as progress:
+        return annotate(plan, only_missing, chosen, progress)[0]
+
+
+@contextmanager
+def _runner(given: Runner | None, workers: int, corpus: Path) -> Iterator[Runner]:
+    """The given runner, else a local one; checked."""
+    with given or make_runner("local", workers, [], str(corpus)) as runner:
+        runner.check()
+        yield runner
 
 
 def digests(corpus: Path) -> dict[str, str]:

@@ -58,14 +58,19 @@ def _bomb() -> bytes:
 
 
 class HostileServer:
-    """Runs in a thread of its own on a free port of 127.0.0.1 until the `with` block ends.
+    """Runs in a thread of its own on a free port of 127.0.0.1 (or a given one) until the `with` block ends.
 
     `pause` is how many seconds a file takes; `hits` counts requests by path, `headers` keeps the last request's headers by path, `busiest`
     is the largest number of requests that were being answered at once, and `connections` counts
     the client ports seen.
     """
 
-    def __init__(self, files: Mapping[str, bytes] | None = None, tls: ssl.SSLContext | None = None):
+    def __init__(
+        self,
+        files: Mapping[str, bytes] | None = None,
+        tls: ssl.SSLContext | None = None,
+        port: int = 0,
+    ):
         self.files = dict(files or {})
         self.pause = 0.0
         self.hits: Counter[str] = Counter()
@@ -79,7 +84,7 @@ class HostileServer:
         self._started = threading.Event()
         self._thread = threading.Thread(target=self._run, name="hostile-server", daemon=True)
         self._loop = asyncio.new_event_loop()
-        self.port = 0
+        self.port = port
 
     @property
     def host(self) -> str:
@@ -122,7 +127,7 @@ class HostileServer:
             shutdown_timeout=0.05,
         )
         await runner.setup()
-        site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=self._tls)
+        site = web.TCPSite(runner, "127.0.0.1", self.port, ssl_context=self._tls)
         await site.start()
         self.port = runner.addresses[0][1]
         self._started.set()

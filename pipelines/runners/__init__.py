@@ -27,7 +27,8 @@ def make_runner(
     corpus: str = "",
     inputs: Sequence[str] = (),
 ) -> Runner:
-    """The runner of that name for one build; call its `check` before anything else.
+    """The runner of that name for one build, a context manager; call its `check` before anything
+    else.
 
     Args:
         name: One of `RUNNERS`.

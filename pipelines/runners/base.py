@@ -5,7 +5,8 @@ import traceback
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from types import TracebackType
+from typing import ClassVar, Self
 
 from septet.pipelines.stages.counts import Counts
 from septet.pipelines.stages.graphs import Graph
@@ -38,12 +39,27 @@ class Job:
 
 
 class Runner(ABC):
-    """Runs the passes of one build."""
+    """Runs the passes of one build. A context manager: the processes that it starts end with the
+    block, and none are started outside of one."""
 
     name: ClassVar[str]
 
     def __init__(self, job: Job) -> None:
         self.job = job
+        self._inside = False
+
+    def __enter__(self) -> Self:
+        self._inside = True
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._inside = False
+        self.close()
 
     @property
     def tasks_at_once(self) -> int | None:
@@ -69,7 +85,7 @@ class Runner(ABC):
         """
 
     def close(self) -> None:  # noqa: B027
-        """End the processes that the runner has started; it may be used again."""
+        """End the processes that the runner has started."""
 
 
 def summary(error: BaseException) -> str:

@@ -7,6 +7,7 @@ import threading
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import apache_beam as beam
@@ -18,7 +19,7 @@ from apache_beam.runners.worker import sdk_worker
 
 from septet.pipelines.runners.base import Runner, RunnerError, StageFailed, Told, summary
 from septet.pipelines.stages.counts import Counts
-from septet.pipelines.stages.graphs import Graph
+from septet.pipelines.stages.graphs import Graph, StreamsParts
 from septet.preprocess import files
 
 BuildPipeline = Callable[[beam.Pipeline], None]
@@ -114,9 +115,21 @@ class _RunGroup(_RunStep):
         """Run a group, unless it is complete."""
         number, parts = group
         if not files.exists(self.step.path(number)):
-            # A shuffle brings them in any order; empty ones only say that the group exists.
-            self.count(self.step.run(number, sorted(part for part in parts if part)))
+            # A shuffle brings them in any order.
+            full = _Full(parts)
+            streams = isinstance(self.step, StreamsParts)
+            self.count(self.step.run(number, full if streams else sorted(full)))
         return ()
+
+
+@dataclass(frozen=True)
+class _Full:
+    """Parts without the empty ones, which only say that their group exists."""
+
+    parts: Iterable[bytes]
+
+    def __iter__(self) -> Iterator[bytes]:
+        return (part for part in self.parts if part)
 
 
 def pipeline_of(graph: Graph) -> BuildPipeline:

@@ -81,9 +81,6 @@ class LocalRunner(Runner):
             self._processes.close()
             self._processes = None
 
-    def __del__(self) -> None:
-        self.close()
-
     def _run_phase(self, name: str, phase: Phase, tasks: Sequence[Any], total: "_Figures") -> None:
         workers = min(self.job.workers, len(tasks))
         if workers <= 1:
@@ -113,6 +110,8 @@ class LocalRunner(Runner):
             raise _failure(name, phase, summary(error)) from error
 
     def _nursery(self) -> WorkerProcesses:
+        if not self._inside:
+            raise RuntimeError("a runner with workers is used inside of `with make_runner(…)`")
         if self._processes is None:
             for name in _PRELOAD:
                 with suppress(Exception):  # whoever needs it is told

@@ -4,6 +4,7 @@ import os
 import pickle
 import threading
 import traceback
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any
 from septet.pipelines.runners.base import summary
 from septet.pipelines.runners.spill import SegmentReader, SegmentWriter
 from septet.pipelines.stages.counts import UNDER_WAY, Counts
-from septet.pipelines.stages.graphs import Graph
+from septet.pipelines.stages.graphs import Graph, StreamsParts
 from septet.preprocess import files
 
 _TELL_SECONDS = 1.0
@@ -56,7 +57,7 @@ class PhaseRunner:
 
     def run(self, task: Any) -> Counts | None:
         """Run one task, unless its output is complete."""
-        step, parts = self.phase.step, self._reader and self._reader.read
+        step, parts = self.phase.step, self._parts()
         if self._writer:
             pieces = step.regroup(task, parts(task)) if parts else step.split(task)
             for group, data in pieces:
@@ -66,6 +67,12 @@ class PhaseRunner:
             return None
         found: Counts | None = step.run(task, parts(task)) if parts else step.run(task)
         return found
+
+    def _parts(self) -> Callable[[int], Iterable[bytes]] | None:
+        if self._reader is None:
+            return None
+        streams = isinstance(self.phase.step, StreamsParts)
+        return self._reader.pieces if streams else self._reader.read
 
     def close(self, failed: bool = False) -> None:
         """Let the next phase read what the tasks yielded."""

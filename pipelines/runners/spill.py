@@ -2,13 +2,14 @@
 
 Each worker appends to one file of its own, a *segment*, and keeps of each piece its group, offset
 and length: 24 bytes. Pieces are sorted by group in runs of `RUN_BYTES`, so that a group is read in
-few places. No process holds more than a run, or one group.
+few places. No process holds more than a run, or one group (one piece, where a step streams them).
 """
 
 import os
 import secrets
 from array import array
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
@@ -57,6 +58,17 @@ class SegmentWriter:
         self._run, self._bytes = [], 0
 
 
+@dataclass(frozen=True)
+class _Pieces:
+    """The pieces of one group, as an iterable that holds one at a time."""
+
+    read: Callable[[int], Iterator[bytes]]
+    group: int
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self.read(self.group)
+
+
 class SegmentReader:
     """Reads the groups of all segments of a folder."""
 
@@ -81,7 +93,11 @@ class SegmentReader:
 
     def read(self, group: int) -> list[bytes]:
         """All pieces of a group, sorted: in which order workers wrote them leaves no trace."""
-        return sorted(self._pieces(group))
+        return sorted(self.pieces(group))
+
+    def pieces(self, group: int) -> Iterable[bytes]:
+        """The pieces of a group, read one by one each time that they are gone through."""
+        return _Pieces(self._pieces, group)
 
     def close(self) -> None:
         """Close the segments."""

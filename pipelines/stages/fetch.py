@@ -9,38 +9,47 @@ from collections.abc import Collection, Iterator, Sequence
 from functools import cached_property
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from septet.pipelines.inputs import ImageRoot, image_roots
 from septet.pipelines.stages.counts import Counts
 from septet.pipelines.stages.graphs import map_tasks, shuffle_tasks
-from septet.pipelines.stages.located import Choose, LocateTask, SplitStored
+from septet.pipelines.stages.located import Choose, LocateTask, ReadChosen, SplitStored
 from septet.pipelines.stages.missing import (
     MissingTask,
     SplitWanted,
     Subtract,
     missing_of,
     most_slices,
+    store_key,
+    store_keys,
 )
 from septet.pipelines.stages.stage import Key, Parts, Pass, Stage, digest_of
 from septet.pipelines.stages.tasks import Task
 from septet.pipelines.store.locations import read_locations
 from septet.pipelines.store.store import Store
-from septet.pipelines.store.writer import StoreWriter
+from septet.pipelines.store.writer import IMAGES_A_BLOCK, StoreWriter
 from septet.preprocess import files
 from septet.preprocess.http.client import fetch_many
 from septet.schemas.recipe import Fetch, Image
 
 _DECODE_THREADS = 2
 _IMAGES_A_BUCKET = 500_000
+"""Of plans or of the store, whichever has more: a task holds the keys of so many."""
 _IMAGES_A_GROUP = 1000
 _GROUPS = 10_000
 _OUTAGE_URLS = 5
 _OUTAGE_SHARE = 0.9
+_SILENT_HOSTS = 5
+_SILENT_SHARE = 0.5
+_KEY = "S16"
+"""A key of the store as an element of an array."""
 
 
-class OutageError(RuntimeError):
-    """Nothing was fetched, and nearly all failed for reasons that may pass."""
+class OutageError(ConnectionError):
+    """So much failed for reasons of the network or of this machine that it says nothing of the
+    images: none arrived and nearly all may pass, or most hosts gave no answer at all."""
 
 
 class FetchStage(Stage):
@@ -79,9 +88,11 @@ class FetchStage(Stage):
         """What is missing, the fetch of it, and where everything is."""
         plans, known, shards = self.input("plans"), self.store.known(), list(self.keys())
         planned = self.givers["plans"].require_done().counts.rows_out
-        buckets = max(1, -(-planned // _IMAGES_A_BUCKET))
         groups = max(1, min(planned // _IMAGES_A_GROUP, _GROUPS))
-        folder = self._begin()
+        folder, tables = self._begin(), self.store.tables()
+
+        def buckets(tables: list[str]) -> int:
+            return max(1, -(-max(planned, len(tables) * IMAGES_A_BLOCK) // _IMAGES_A_BUCKET))
 
         most = most_slices(self.recipe.fetch.per_host, self.context.workers)
         missing = MissingTask(self._cut_parts("missing", most), most)
@@ -90,8 +101,8 @@ class FetchStage(Stage):
             "fetch: missing",
             missing.outputs(range(groups)),
             lambda todo: shuffle_tasks(
-                (SplitWanted(plans, known, self._roots, buckets), Subtract(groups)),
-                [*shards, *self.store.tables()],
+                (SplitWanted(plans, known, self._roots, buckets(tables)), Subtract(groups)),
+                [*shards, *tables],
                 missing,
                 todo,
             ),
@@ -121,13 +132,18 @@ class FetchStage(Stage):
             yield second
             self._require_network(second.poll())
 
+        tables = self.store.tables()  # those that were just written besides
         locate = LocateTask(self.parts("fetched"), self.rejects, plans)
         yield Pass(
             "fetch: located",
             locate.outputs(shards),
             lambda todo: shuffle_tasks(
-                (SplitStored(plans, known, self._roots, buckets), Choose()),
-                [*shards, *self.store.tables()],
+                (
+                    SplitStored(plans, known, self._roots, buckets(tables)),
+                    Choose(),
+                    ReadChosen(known),
+                ),
+                [*shards, *enumerate(tables)],
                 locate,
                 todo,
             ),
@@ -157,8 +173,11 @@ class FetchStage(Stage):
         return f"{self.store.name}/{int(files.read_bytes(path)):06d}"
 
     def _require_network(self, counts: Counts) -> None:
-        """Stop where there was no network and nothing else to go on with: what failed is no fact
-        then. Where inputs hold images too, the failures are kept, and may be tried again.
+        """Stop where there was no network, or none for most of the time: what failed then is no
+        fact, and the next build tries it again. Images that arrived are kept.
+
+        One host that is gone is no outage, however many URLs it has; nor is a share of dead hosts
+        such as any old list has.
 
         Raises:
             OutageError: see there.
@@ -166,14 +185,30 @@ class FetchStage(Stage):
         if self.recipe.fetch.outage == "keep":
             return
         asked, passing = counts.other["asked"], counts.other["passing"]
-        if asked < _OUTAGE_URLS or counts.rows_out or passing <= _OUTAGE_SHARE * asked:
-            return
+        unanswered, hosts = counts.other["unanswered"], counts.other["hosts"]
+        silent = counts.other["silent_hosts"]
         reasons = ", ".join(f"{name} {n:,}" for name, n in counts.rejected.most_common(3))
+        if asked >= _OUTAGE_URLS and not counts.rows_out and passing > _OUTAGE_SHARE * asked:
+            what = (
+                f"none of {asked:,} images arrived, and {passing:,} failed for reasons that may "
+                f"pass ({reasons})"
+            )
+        elif (
+            hosts >= _SILENT_HOSTS
+            and silent > _SILENT_SHARE * hosts
+            and unanswered > _SILENT_SHARE * asked
+        ):
+            what = (
+                f"{unanswered:,} of {asked:,} images got no answer, and {silent:,} of {hosts:,} "
+                f"hosts gave none at all ({reasons})"
+            )
+        else:
+            return
         self.store.retry(("passing",))
         raise OutageError(
-            f"fetch: none of {asked:,} images arrived, and {passing:,} failed for reasons that may "
-            f"pass ({reasons}): is this machine online? Nothing of it is kept; build again to try "
-            "again, with `fetch.outage: keep` in the recipe where the servers are really gone"
+            f"fetch: {what}: is this machine online? What arrived is kept, these failures are not: "
+            "build again to try them again, with `fetch.outage: keep` in the recipe where the "
+            "servers are really gone"
         )
 
     @property
@@ -242,7 +277,9 @@ class FetchTask(Task):
         share = self.slices[int(str(key).split(".")[0])]
         with StoreWriter(self.corpus, self.generation, name, self.limits, self.image) as writer:
             for part in missing_of(self.missing, key):
-                rows = [row for row in part if (row["image_url"], row["digest"]) not in stored]
+                keys = [store_key(row["image_url"], row["digest"]) for row in part]
+                there = _are_among(np.array(keys, _KEY), stored)
+                rows = [row for row, known in zip(part, there, strict=True) if not known]
                 held = [row for row in rows if row["input"] is not None]
                 for got, digest in read_locations(held, self.folder, self.fetch):
                     writer.put(got, digest)
@@ -254,14 +291,23 @@ class FetchTask(Task):
         files.write_table(self.path(key), pa.table({}), metadata=counts.to_metadata())
         return counts
 
-    def _earlier(self, name: str) -> tuple[Counts, set[tuple[Any, Any]]]:
-        """Figures and keys of what attempts at this task that were killed have stored."""
+    def _earlier(self, name: str) -> tuple[Counts, np.ndarray]:
+        """Figures, and keys in ascending order, of what attempts at this task that were killed
+        have stored."""
         folder = files.join(self.corpus, self.generation)
-        counts, stored = Counts(), set()
+        counts, stored = Counts(), [np.empty(0, _KEY)]
         for table in files.list_folder(folder):
             if table.startswith(f"{name}-") and table.endswith(".parquet"):
                 path = files.join(folder, table)
                 counts.add(Counts.from_metadata(files.read_table_metadata(path)[1]))
-                rows = files.read_table(path, ["image_url", "digest"]).to_pylist()
-                stored |= {(row["image_url"], row["digest"]) for row in rows}
-        return counts, stored
+                keys = store_keys(files.read_table(path, ["image_url", "digest"]))
+                stored.append(keys.view(_KEY).ravel())
+        return counts, np.sort(np.concatenate(stored))
+
+
+def _are_among(keys: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """Whether each key is among known ones, which ascend: bool [n]."""
+    if not len(known):
+        return np.zeros(len(keys), bool)
+    at = np.minimum(np.searchsorted(known, keys), len(known) - 1)
+    return np.asarray(known[at] == keys)

@@ -49,7 +49,16 @@ class Work(Step, Protocol):
 
     @property
     def run(self) -> Callable[..., Counts | None]:
-        """`run(task)` after no shuffle, `run(group, parts)` after one, `parts` sorted."""
+        """`run(task)` after no shuffle, `run(group, parts)` after one, `parts` sorted (but see
+        `StreamsParts`)."""
+
+
+class StreamsParts:
+    """Marks work after a shuffle that is given its parts as they are read, and holds few of them.
+
+    `run(group, parts)` gets an iterable that can be gone through again, in no certain order, in
+    place of a sorted list: for groups that may be larger than a process's memory.
+    """
 
 
 @dataclass(frozen=True)

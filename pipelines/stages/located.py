@@ -1,6 +1,11 @@
-"""Where the store has the images of each shard plan; shuffles rows of tables, never bytes."""
+"""Places of each shard plan's images in the fetch store: found by a shuffle of their keys.
 
-from collections.abc import Iterable
+Of each row of the store 32 bytes go to the bucket of its hash, whether a plan wants it or not.
+There the row that counts is chosen for each image that is wanted; the chosen rows are then read
+from their tables, and go to the shards that want them. Images' bytes stay where they are.
+"""
+
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import pyarrow as pa
@@ -9,7 +14,7 @@ import pyarrow.compute as pc
 from septet.pipelines.stages.counts import Counts
 from septet.pipelines.stages.graphs import Regroup, Split
 from septet.pipelines.stages.ipc import from_ipc, to_ipc
-from septet.pipelines.stages.missing import store_keys, wanted_images
+from septet.pipelines.stages.missing import binary_keys, store_keys, wanted_images
 from septet.pipelines.stages.stage import Parts
 from septet.pipelines.stages.tasks import Task
 from septet.pipelines.store.store import Known, generation_of
@@ -17,15 +22,21 @@ from septet.preprocess import files
 from septet.preprocess.text.ids import bucket_of, by_bucket
 from septet.schemas import tables
 
-_WANTED, _STORED = b"W", b"S"
-_SENT = pa.schema([*tables.FETCHED, ("key", pa.string()), ("order", pa.int64())])
-"""A row of the store; of the rows of one key the one of the least `order` counts."""
-_ASKED = np.dtype([("k0", ">u8"), ("k1", ">u8"), ("shard", "<i8")])
+_WANTED, _STORED, _NAME = b"W", b"S", b"N"
+_WANTED_ROW = np.dtype([("k0", "<u8"), ("k1", "<u8"), ("shard", "<i8")])
+_STORED_ROW = np.dtype(
+    [("k0", "<u8"), ("k1", "<u8"), ("order", "<i8"), ("table", "<u4"), ("row", "<u4")]
+)
+"""A row of the store; of the rows of one key the one of the least `order` counts, then of the first
+table. `row` is its number in `Known.rows`."""
+_CHOSEN_ROW = np.dtype([("shard", "<i8"), ("table", "<u4"), ("row", "<u4")])
 _FAILED = 2**40
+_TABLES_A_GROUP = 64
+"""So many tables of the store are read by one task, so that what a shard gets is few pieces."""
 
 
 class SplitStored(Split):
-    """Images of a plan, or rows of a table of the store, by range of their hash.
+    """Keys of a plan's images, or of the rows of a table of the store, by range of their hash.
 
     Args: as of `missing.SplitWanted`.
     """
@@ -35,59 +46,98 @@ class SplitStored(Split):
     def __init__(self, plans: Parts, known: Known, roots: dict[str, str], buckets: int):
         self.plans, self.known, self.roots, self.buckets = plans, known, roots, buckets
 
-    def split(self, task: int | str) -> Iterable[tuple[int, bytes]]:
-        """Yield (bucket, kind and records); the task is a shard or a path of a table."""
+    def split(self, task: int | tuple[int, str]) -> Iterable[tuple[int, bytes]]:
+        """Yield (bucket, kind and records); the task is a shard, or number and path of a table."""
         if isinstance(task, int):
             keys = store_keys(wanted_images(self.plans, task, self.roots))
-            asked = np.zeros(len(keys), _ASKED)
-            asked["k0"], asked["k1"], asked["shard"] = keys[:, 0], keys[:, 1], task
-            for bucket, rows in self._by_bucket(keys):
-                yield bucket, _WANTED + asked[rows].tobytes()
+            wanted = np.zeros(len(keys), _WANTED_ROW)
+            wanted["k0"], wanted["k1"], wanted["shard"] = keys[:, 0], keys[:, 1], task
+            yield from self._by_bucket(_WANTED, wanted)
             return
-        rows = self.known.rows(task, tables.STORED.names)
-        keys = store_keys(rows)
-        generation = generation_of(task)
+        number, path = task
+        yield number % self.buckets, _NAME + f"{number} {path}".encode()
+        columns = ["image_url", "digest", "reason", "value", "original_bytes"]
+        rows = self.known.rows(path, columns)
+        keys, generation = store_keys(rows), generation_of(path)
+        stored = np.zeros(len(keys), _STORED_ROW)
+        stored["k0"], stored["k1"] = keys[:, 0], keys[:, 1]
         failed = rows["reason"].is_valid().to_numpy()
-        order = np.where(failed, _FAILED - generation, generation)
-        rows = rows.drop_columns(["digest"])
-        rows = rows.append_column("key", pa.array([key.tobytes().hex() for key in keys]))
-        rows = rows.append_column("order", pa.array(order, pa.int64())).cast(_SENT)
-        for bucket, mine in self._by_bucket(keys):
-            yield bucket, _STORED + to_ipc(rows.take(mine), _SENT)
+        stored["order"] = np.where(failed, _FAILED - generation, generation)
+        stored["table"], stored["row"] = number, np.arange(len(keys))
+        yield from self._by_bucket(_STORED, stored)
 
-    def _by_bucket(self, keys: np.ndarray) -> list[tuple[int, np.ndarray]]:
-        return by_bucket(bucket_of(keys[:, 0].astype(np.uint64), self.buckets))
+    def _by_bucket(self, kind: bytes, records: np.ndarray) -> Iterator[tuple[int, bytes]]:
+        for bucket, rows in by_bucket(bucket_of(records["k0"], self.buckets)):
+            yield bucket, kind + records[rows].tobytes()
 
 
 class Choose(Regroup):
-    """The row that counts of each image, sent to the shards that want it."""
+    """The row of the store that counts of each image that is wanted, by group of tables."""
 
-    stage = "located"
+    stage = "chosen"
 
     def regroup(self, bucket: int, parts: list[bytes]) -> Iterable[tuple[int, bytes]]:
-        """Yield (shard, rows of `tables.FETCHED`)."""
-        stored = pa.concat_tables(
-            [_SENT.empty_table()]
-            + [from_ipc(part[1:], _SENT) for part in parts if part[:1] == _STORED]
+        """Yield (group of tables, kind and records or a table's name)."""
+        for part in parts:
+            if part[:1] == _NAME:
+                yield int(part[1:].split(b" ")[0]) // _TABLES_A_GROUP, part
+        stored = _records(parts, _STORED, _STORED_ROW)
+        stored = stored[
+            np.lexsort([stored[name] for name in ("row", "table", "order", "k1", "k0")])
+        ]
+        first = np.ones(len(stored), bool)
+        first[1:] = (stored["k0"][1:] != stored["k0"][:-1]) | (
+            stored["k1"][1:] != stored["k1"][:-1]
         )
-        stored = stored.sort_by(
-            [(name, "ascending") for name in ("key", "order", "file", "reason", "value")]
-        ).combine_chunks()
-        keys = np.array(stored["key"].to_pylist(), object)
-        first = np.ones(len(keys), bool)
-        first[1:] = keys[1:] != keys[:-1]
-        stored = stored.filter(pa.array(first))
-        asked = np.frombuffer(b"".join(p[1:] for p in parts if p[:1] == _WANTED), _ASKED)
-        wanted = pa.array([f"{one['k0']:016x}{one['k1']:016x}" for one in asked], pa.string())
-        at = pc.index_in(wanted, value_set=stored["key"].combine_chunks())
+        stored = stored[first]
+        wanted = _records(parts, _WANTED, _WANTED_ROW)
+        at = pc.index_in(_keys(wanted), _keys(stored))
         if at.null_count:
             raise RuntimeError(
                 "the fetch store lacks images that were there or were fetched a moment ago: its "
                 "files were removed during the build; build again"
             )
-        rows = stored.select(tables.FETCHED.names)
-        for shard, mine in by_bucket(asked["shard"].astype(np.int64)):
-            yield shard, to_ipc(rows.take(at.take(mine)), tables.FETCHED)
+        chosen = np.zeros(len(wanted), _CHOSEN_ROW)
+        chosen["shard"] = wanted["shard"]
+        for name in ("table", "row"):
+            chosen[name] = stored[name][at.to_numpy()]
+        for group, rows in by_bucket(chosen["table"].astype(np.int64) // _TABLES_A_GROUP):
+            yield group, _STORED + chosen[rows].tobytes()
+
+
+class ReadChosen(Regroup):
+    """The chosen rows of some tables of the store, sent to the shards that want them.
+
+    Args:
+        known: The store.
+    """
+
+    stage = "located"
+
+    def __init__(self, known: Known):
+        self.known = known
+
+    def regroup(self, group: int, parts: list[bytes]) -> Iterable[tuple[int, bytes]]:
+        """Yield (shard, rows of `tables.FETCHED`)."""
+        names = dict(part[1:].decode().split(" ", 1) for part in parts if part[:1] == _NAME)
+        chosen = _records(parts, _STORED, _CHOSEN_ROW)
+        found, shards = [tables.FETCHED.empty_table()], []
+        for table, mine in by_bucket(chosen["table"].astype(np.int64)):
+            rows = self.known.rows(names[str(table)], tables.FETCHED.names)
+            found.append(rows.take(chosen["row"][mine]).cast(tables.FETCHED))
+            shards.append(chosen["shard"][mine])
+        located = pa.concat_tables(found).combine_chunks()  # `take` is slow over many chunks
+        for shard, mine in by_bucket(np.concatenate([np.empty(0, np.int64), *shards])):
+            yield shard, to_ipc(located.take(mine), tables.FETCHED)
+
+
+def _records(parts: list[bytes], kind: bytes, dtype: np.dtype) -> np.ndarray:
+    """The records of all parts of one kind."""
+    return np.frombuffer(b"".join(part[1:] for part in parts if part[:1] == kind), dtype)
+
+
+def _keys(records: np.ndarray) -> pa.Array:
+    return binary_keys(np.stack([records["k0"], records["k1"]], axis=1))
 
 
 class LocateTask(Task):

@@ -1,12 +1,15 @@
-"""What the fetch store lacks of the images that the shard plans want; shuffles rows of text.
+"""Images that the shard plans want and the fetch store lacks: found by a shuffle of text rows.
 
 Plans and tables of the store meet by the hash of the image. What is missing is then brought
 together by registered domain, so that one task asks a domain for all that is wanted of it; images
-that inputs hold, by input, so that one task reads on in one archive.
+that inputs hold, by input, so that one task reads on in one archive. A group of domains is read
+piece by piece, so a domain may have any number of images.
 """
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterable, Iterator
+from typing import Any
 from urllib.parse import urlsplit
 
 import numpy as np
@@ -15,7 +18,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from septet.pipelines.stages.counts import Counts
-from septet.pipelines.stages.graphs import Regroup, Split
+from septet.pipelines.stages.graphs import Regroup, Split, StreamsParts
 from septet.pipelines.stages.ipc import from_ipc, to_ipc
 from septet.pipelines.stages.stage import Key, Parts
 from septet.pipelines.stages.tasks import Task
@@ -29,7 +32,7 @@ _KEY_BYTES = 16
 _SLICES = 4
 _URLS_A_SLICE = 1000
 _URLS_AT_ONCE = 20_000
-"""So many at most are held while they are fetched."""
+"""So many URLs of a slice are held while they are fetched."""
 _ARCHIVE_BYTES = 2**26
 """Images of so many bytes of an archive are read by one task."""
 _WANTED, _KNOWN = b"W", b"K"
@@ -37,8 +40,10 @@ _WANTED, _KNOWN = b"W", b"K"
 WANTED = pa.schema([pa.field(field.name, field.type) for field in tables.IMAGE_LOCATIONS])
 """An image that a plan wants, with its location; all but `image_url` are null for one that is to be
 fetched."""
-_MISSING = pa.schema([*WANTED, ("slice", pa.int32())])
-"""One that the store lacks, and by which slice of its group it is fetched."""
+MISSING = pa.schema([*WANTED, ("owner", pa.uint64())])
+"""One that the store lacks, with a hash of who is asked for it (`owner_of`)."""
+_CUT = pa.schema([*WANTED, ("slice", pa.int32())])
+"""The same with the slice of its group that fetches it."""
 
 
 def store_key(image_url: str, digest: str | None) -> bytes:
@@ -52,6 +57,12 @@ def store_keys(rows: pa.Table) -> np.ndarray:
     columns = (rows[name].to_pylist() for name in ("image_url", "digest"))
     data = b"".join(store_key(*row) for row in zip(*columns, strict=True))
     return np.frombuffer(data, ">u8").reshape(-1, 2)
+
+
+def binary_keys(keys: np.ndarray) -> pa.Array:
+    """Keys [n, 2] as an Arrow array of 16 bytes each."""
+    data = pa.py_buffer(np.ascontiguousarray(keys, ">u8").tobytes())
+    return pa.Array.from_buffers(pa.binary(_KEY_BYTES), len(keys), [None, data])
 
 
 def wanted_images(plans: Parts, shard: int, roots: dict[str, str]) -> pa.Table:
@@ -114,7 +125,7 @@ class SplitWanted(Split):
 
 
 class Subtract(Regroup):
-    """What is wanted and not known, by group of domains or inputs."""
+    """The images of a bucket that are wanted and not known, by group of domains or inputs."""
 
     stage = "missing"
 
@@ -122,25 +133,22 @@ class Subtract(Regroup):
         self.groups = groups
 
     def regroup(self, bucket: int, parts: list[bytes]) -> Iterable[tuple[int, bytes]]:
-        """Yield (group, rows)."""
-        known = {
-            part[at : at + _KEY_BYTES]
-            for part in parts
-            if part[:1] == _KNOWN
-            for at in range(1, len(part), _KEY_BYTES)
-        }
-        for part in parts:
-            if part[:1] != _WANTED:
-                continue
-            rows = from_ipc(part[1:], WANTED)
-            keys = store_keys(rows)
-            fresh = [i for i in range(len(rows)) if keys[i].tobytes() not in known]
-            rows = rows.take(pa.array(fresh, pa.int64()))
-            names = ("image_url", "input", "name", "offset")
-            columns = (rows[name].to_pylist() for name in names)
-            hashes = [hash64(owner_of(*row), b"septet.owner") for row in zip(*columns, strict=True)]
-            for group, mine in by_bucket(bucket_of(np.array(hashes, np.uint64), self.groups)):
-                yield group, to_ipc(rows.take(mine), WANTED)
+        """Yield (group, rows of `MISSING`), a group's rows in pieces of `_URLS_AT_ONCE`."""
+        known = np.frombuffer(b"".join(p[1:] for p in parts if p[:1] == _KNOWN), ">u8")
+        wanted = [from_ipc(part[1:], WANTED) for part in parts if part[:1] == _WANTED]
+        rows = pa.concat_tables([WANTED.empty_table(), *wanted])
+        there = pc.is_in(binary_keys(store_keys(rows)), binary_keys(known.reshape(-1, 2)))
+        rows = rows.filter(pc.invert(there))
+        names = ("image_url", "input", "name", "offset")
+        columns = (rows[name].to_pylist() for name in names)
+        owners = np.array(
+            [hash64(owner_of(*row), b"septet.owner") for row in zip(*columns, strict=True)],
+            np.uint64,
+        )
+        rows = rows.append_column("owner", pa.array(owners))
+        for group, mine in by_bucket(bucket_of(owners, self.groups)):
+            for start in range(0, len(mine), _URLS_AT_ONCE):
+                yield group, to_ipc(rows.take(mine[start : start + _URLS_AT_ONCE]), MISSING)
 
 
 def owner_of(url: str, label: str | None, name: str | None, offset: int | None) -> str:
@@ -163,11 +171,13 @@ def most_slices(per_host: int, workers: int | None) -> int:
     return min(per_host, _SLICES if workers is None else workers)
 
 
-class MissingTask(Task):
-    """Writes down what one group of domains is to be asked for.
+class MissingTask(Task, StreamsParts):
+    """Writes the list of images that one group of domains is to be asked for.
 
     A domain of many URLs is cut into a few slices, which share its connections: a task of its own
-    each, and together they ask it no more at once than one would.
+    each, and together they ask it no more at once than one would. The group's images are gone
+    through twice, first to count those of each domain; only images of archives are held, to be
+    sorted.
 
     Args:
         output: Where it is written.
@@ -179,39 +189,76 @@ class MissingTask(Task):
     def __init__(self, output: Parts, most: int):
         self.output, self.most = output, most
 
-    def run(self, group: int, parts: list[bytes]) -> Counts:
-        """Write the group's images by place: those that inputs hold, then others by URL."""
-        received = [from_ipc(part, WANTED) for part in parts]
-        rows = pa.concat_tables([WANTED.empty_table(), *received])
-        rows = rows.sort_by([(n, "ascending") for n in ("input", "offset", "name", "image_url")])
-        slices = np.zeros(len(rows), np.int32)
-        owners = [
-            owner_of(row["image_url"], row["input"], row["name"], row["offset"])
-            for row in rows.select(["image_url", "input", "name", "offset"]).to_pylist()
-        ]
-        for mine in _groups_of(owners):
-            if rows["input"][int(mine[0])].as_py() is None:
-                cut = max(1, min(self.most, len(mine) // _URLS_A_SLICE))
-                slices[mine] = np.arange(len(mine)) * cut // len(mine)
-        counts = Counts(rows_in=len(rows), rows_out=len(rows))
-        counts.other["slices"] = int(slices.max(initial=-1)) + 1
-        rows = rows.append_column("slice", pa.array(slices, pa.int32()))
-        files.write_table(self.path(group), rows, _MISSING, counts.to_metadata())
+    def run(self, group: int, parts: Iterable[bytes]) -> Counts:
+        """Write the group's images: those of archives by place, then others as they come."""
+        sizes: Counter[int] = Counter()
+        archived, total = [MISSING.empty_table()], 0
+        for part in parts:
+            rows = from_ipc(part, MISSING)
+            total += len(rows)
+            archived.append(rows.filter(_in_archive(rows)))
+            owners = rows.filter(pc.is_null(rows["input"]))["owner"].to_numpy()
+            for owner, mine in _groups_of(owners):
+                sizes[owner] += len(mine)
+        cuts = {owner: max(1, min(self.most, n // _URLS_A_SLICE)) for owner, n in sizes.items()}
+        counts = Counts(rows_in=total, rows_out=total)
+        counts.other["slices"] = max(cuts.values(), default=min(1, total))
+        seen: Counter[int] = Counter()
+
+        def cut(rows: pa.Table) -> pa.Table:
+            slices = np.zeros(len(rows), np.int32)
+            asked = np.flatnonzero(rows["input"].is_null().to_numpy())
+            for owner, mine in _groups_of(rows["owner"].to_numpy()[asked]):
+                rank = seen[owner] + np.arange(len(mine))
+                slices[asked[mine]] = rank * cuts[owner] // sizes[owner]
+                seen[owner] += len(mine)
+            return rows.drop_columns(["owner"]).append_column("slice", pa.array(slices))
+
+        held = pa.concat_tables(archived).sort_by(
+            [(name, "ascending") for name in ("input", "offset", "image_url")]
+        )
+        with files.open_atomic(self.path(group)) as out, files.TableSink(out, _CUT) as sink:
+            for rows in _gathered([held], parts):
+                sink.write(cut(rows))
+            sink.close(counts.to_metadata())
         return counts
 
 
-def _groups_of(names: list[str]) -> Iterator[np.ndarray]:
-    """Row numbers of each name."""
-    _, codes = np.unique(np.array(names, object).astype(str), return_inverse=True)
-    for _, rows in by_bucket(codes.astype(np.int64)):
-        yield rows
+def _in_archive(rows: pa.Table) -> pa.ChunkedArray:
+    return pc.and_(pc.is_valid(rows["input"]), pc.is_null(rows["name"]))
 
 
-def missing_of(parts: Parts, key: Key) -> Iterator[list[dict[str, object]]]:
+def _gathered(first: list[pa.Table], parts: Iterable[bytes]) -> Iterator[pa.Table]:
+    """`first`, then the rows of all parts that lie in no archive, `_URLS_AT_ONCE` or more at a
+    time: row groups of a few rows would cost more than what is in them."""
+    waiting, count = first, sum(map(len, first))
+    for part in parts:
+        rows = from_ipc(part, MISSING)
+        waiting.append(rows.filter(pc.invert(_in_archive(rows))))
+        count += len(waiting[-1])
+        if count >= _URLS_AT_ONCE:
+            yield pa.concat_tables(waiting)
+            waiting, count = [], 0
+    if count:
+        yield pa.concat_tables(waiting)
+
+
+def _groups_of(owners: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+    """Each owner with the numbers of its rows, in their order."""
+    found, codes = np.unique(owners, return_inverse=True)
+    for code, rows in by_bucket(codes.astype(np.int64)):
+        yield int(found[code]), rows
+
+
+def missing_of(parts: Parts, key: Key) -> Iterator[list[dict[str, Any]]]:
     """The rows of one slice, some thousand at a time; its key is `GROUP.SLICE`."""
     group, number = str(key).split(".")
+    waiting: list[dict[str, Any]] = []
     with files.open_read(parts.path(int(group))) as file:
         for batch in pq.ParquetFile(file).iter_batches(_URLS_AT_ONCE):
-            found = batch.filter(pc.equal(batch["slice"], int(number))).to_pylist()
-            if found:
-                yield found
+            waiting += batch.filter(pc.equal(batch["slice"], int(number))).to_pylist()
+            while len(waiting) >= _URLS_AT_ONCE:
+                yield waiting[:_URLS_AT_ONCE]
+                waiting = waiting[_URLS_AT_ONCE:]
+    if waiting:
+        yield waiting

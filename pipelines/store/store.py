@@ -20,7 +20,9 @@ from functools import cached_property
 from importlib.metadata import version
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from septet.pipelines.stages.stage import digest_of
 from septet.preprocess import files
@@ -125,7 +127,8 @@ class Store:
 
     def next_generation(self) -> int:
         """The number of a generation that is not there."""
-        return max(self.generations(), default=0) + 1
+        retried = (retry.generation - 1 for retry in self.retries)  # theirs may be removed
+        return max([*self.generations(), *retried], default=0) + 1
 
     def tables(self) -> list[str]:
         """Paths of all tables within the corpus, by generation and name."""
@@ -181,29 +184,27 @@ class Known:
         changed = {name for name, value in self.limits.items() if limits.get(name) != value}
         retries = [r for r in self.retries if generation_of(table) < r.generation]
         again = {name for retry in retries for name in retry.classes}
-        losses = zip(rows["reason"].to_pylist(), rows["value"].to_pylist(), strict=True)
-        counts = [
-            reason is None
-            or (_LIMITED.get(reason) not in changed and class_of(reason, value) not in again)
-            for reason, value in losses
-        ]
-        return _within(rows.filter(pa.array(counts, pa.bool_())), self.limits["max_bytes"])
+        failed = np.flatnonzero(rows["reason"].is_valid().to_numpy())
+        if len(failed) and (changed or again):
+            counts = np.ones(len(rows), bool)
+            losses = rows.select(["reason", "value"]).take(failed).to_pylist()
+            counts[failed] = [
+                _LIMITED.get(loss["reason"]) not in changed and class_of(**loss) not in again
+                for loss in losses
+            ]
+            rows = rows.filter(pa.array(counts))
+        return _within(rows, self.limits["max_bytes"])
 
 
 def _within(rows: pa.Table, most: int) -> pa.Table:
     """Images that are larger than is allowed by now become failures."""
-    sizes = rows["original_bytes"].to_pylist()
-    reasons = rows["reason"].to_pylist()
-    large = [
-        reason is None and size is not None and size > most
-        for reason, size in zip(reasons, sizes, strict=True)
-    ]
-    if not any(large):
+    large = pc.and_(
+        pc.is_null(rows["reason"]), pc.fill_null(pc.greater(rows["original_bytes"], most), False)
+    )
+    if not pc.any(large, min_count=0).as_py():
         return rows
-    values = rows["value"].to_pylist()
-    for i, is_large in enumerate(large):
-        if is_large:
-            reasons[i], values[i] = "too_large", str(sizes[i])
-    names = rows.column_names
-    rows = rows.set_column(names.index("reason"), "reason", pa.array(reasons, pa.string()))
-    return rows.set_column(names.index("value"), "value", pa.array(values, pa.string()))
+    sizes = rows["original_bytes"].cast(pa.string())
+    for name, new in (("reason", pa.scalar("too_large")), ("value", sizes)):
+        at = rows.column_names.index(name)
+        rows = rows.set_column(at, name, pc.if_else(large, new, rows[name]))
+    return rows

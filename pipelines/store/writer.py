@@ -9,6 +9,7 @@ import zlib
 from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import Any, BinaryIO, Self
+from urllib.parse import urlsplit
 
 import pyarrow as pa
 
@@ -21,10 +22,12 @@ from septet.schemas import tables
 from septet.schemas.reasons import Rejected, class_of
 from septet.schemas.recipe import Image
 
-_IMAGES_A_BLOCK = 4000
+IMAGES_A_BLOCK = 4000
 _BYTES_A_BLOCK = 256 * 2**20
 _SECONDS_A_BLOCK = 30.0
 """From its first image on: so much work is lost at most when a task is killed."""
+SILENT = frozenset({"dns", "connect", "timeout", "host_down"})
+"""Reasons for which nothing came from the host at all."""
 _DESCRIBED = (
     "format", "ext", "width", "height", "original_width", "original_height", "reencoded",
 )  # fmt: skip
@@ -53,6 +56,7 @@ class StoreWriter:
         self._stem = f"{folder}/{task}-{secrets.token_hex(4)}"
         self._block = 0
         self._rows: list[dict[str, Any]] = []
+        self._answered: dict[str, bool] = {}
         self._opened: AbstractContextManager[BinaryIO] | None = None
         self._out: BinaryIO | None = None
         self._end = 0
@@ -120,9 +124,13 @@ class StoreWriter:
             counts.other["asked"] += 1
             passing = row["reason"] and class_of(row["reason"], row["value"]) == "passing"
             counts.other["passing"] += bool(passing)
+            silent = row["reason"] in SILENT
+            counts.other["unanswered"] += silent
+            host = urlsplit(row["image_url"]).netloc
+            self._answered[host] = self._answered.get(host, False) or not silent
         self._rows.append(row)
         if (
-            len(self._rows) >= _IMAGES_A_BLOCK
+            len(self._rows) >= IMAGES_A_BLOCK
             or self._end >= _BYTES_A_BLOCK
             or time.monotonic() - self._since >= _SECONDS_A_BLOCK
         ):
@@ -137,6 +145,10 @@ class StoreWriter:
             return
         if self._opened is not None:
             self._opened.__exit__(None, None, None)
+        answered = [*self._answered.values()]
+        self._in_block.other["hosts"] += len(answered)
+        self._in_block.other["silent_hosts"] += answered.count(False)
+        self._answered = {}
         rows = sorted(self._rows, key=lambda row: (row["image_url"], row["digest"] or ""))
         files.write_table(
             files.join(self._corpus, self._path("parquet")),

@@ -13,6 +13,7 @@ from septet.preprocess.boxes.tokens import SCHEMES, BoxTokens, Ofa
 from septet.preprocess.boxes.transforms import areas
 from septet.preprocess.columns import base
 from septet.preprocess.columns.base import Column, Drawing, Item, Mark, NoValue, Value
+from septet.preprocess.columns.left_out import FACTS, left_out
 from septet.preprocess.columns.members import pack_json, unpack_arrays, unpack_json
 from septet.preprocess.columns.weights import weights_digest
 from septet.preprocess.regions.labels import name_of, read_labels
@@ -56,16 +57,18 @@ class Boxes(Column):
 
     They come from annotated sets, through the sample's metadata (see
     `septet.preprocess.boxes.annotated.boxes_of_extra`), or from a column of regions. A sample whose
-    source says that there are none has a value without boxes.
+    source says that there are none has a value without boxes. A box that is malformed or without
+    area is left out; `dropped` counts them, `faults` says what was wrong.
 
-    Reasons for no value: `no_boxes` (the source says nothing of boxes), `boxes_malformed`,
+    Reasons for no value: `no_boxes` (the source says nothing of boxes), `boxes_malformed` (none is
+    left, and one was malformed; or the boxes are no list, or not as many as the labels),
     `boxes_size` (pixel boxes of an image of unknown size, or of one that was cut or padded
     since), `no_region` (the column of regions has no value).
     """
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     facts: ClassVar[pa.Schema] = pa.schema(
-        [("boxes", pa.int32()), ("labels", pa.list_(pa.string())), ("dropped", pa.int32())]
+        [("boxes", pa.int32()), ("labels", pa.list_(pa.string())), *FACTS]
     )
 
     class Settings(base.Settings):
@@ -154,6 +157,8 @@ class Boxes(Column):
         if isinstance(found, NoValue):
             return found
         boxes, labels = found.boxes, found.labels
+        if not len(boxes) and len(found.faults) > found.empty:
+            return NoValue("boxes_malformed", found.faults[0])
         if self.settings.order == "area":
             order = np.argsort(-areas(boxes), kind="stable")
             boxes, labels = boxes[order], [labels[i] for i in order]
@@ -163,7 +168,7 @@ class Boxes(Column):
             "absent": found.absent,
             "tokens": {scheme.name: scheme.encode(boxes).tolist() for scheme in self._schemes},
         }
-        facts = {"boxes": len(boxes), "labels": labels, "dropped": found.dropped}
+        facts = {"boxes": len(boxes), "labels": labels, **left_out(found.faults)}
         return Value(pack_json(value), facts)
 
     def _boxes(self, item: Item) -> LabelledBoxes | NoValue:

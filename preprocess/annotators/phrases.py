@@ -22,7 +22,6 @@ from septet.preprocess.boxes.annotated import (
     read_extra,
 )
 from septet.preprocess.boxes.phrases import (
-    ByImage,
     LanguageError,
     Phrase,
     phrases_of_extra,
@@ -31,7 +30,8 @@ from septet.preprocess.boxes.phrases import (
 from septet.preprocess.boxes.tokens import SCHEMES
 from septet.preprocess.columns import base
 from septet.preprocess.columns.base import Column, Drawing, Item, Mark, NoValue, Value
-from septet.preprocess.columns.image_sets import ImageIds, SetSettings
+from septet.preprocess.columns.image_sets import ByImage, ImageIds, SetSettings
+from septet.preprocess.columns.left_out import FACTS, left_out
 from septet.preprocess.columns.members import pack_json, unpack_json
 from septet.schemas.columns import MemberFormat
 
@@ -45,7 +45,8 @@ class Phrases(Column):
     They come from what the sample's list carried along, or from a set (RefCOCO, Visual Genome's
     region descriptions, a plain list; see `septet.preprocess.boxes.phrases`).
 
-    A phrase whose box is malformed or without area is left out and counted in `dropped`.
+    A phrase that is malformed, or whose box is or has no area, is left out; `dropped` counts them
+    with those without text and those beyond `max_phrases`, `faults` says what was wrong.
 
     Reasons for no value: `no_phrase` (there is none), `phrases_malformed` (none is left, and one
     was malformed), `phrases_size` (pixel boxes of an image of unknown size, or of one that was cut
@@ -53,8 +54,8 @@ class Phrases(Column):
     which image of the set it is).
     """
 
-    version: ClassVar[int] = 2
-    facts: ClassVar[pa.Schema] = pa.schema([("phrases", pa.int32()), ("dropped", pa.int32())])
+    version: ClassVar[int] = 3
+    facts: ClassVar[pa.Schema] = pa.schema([("phrases", pa.int32()), *FACTS])
 
     class Settings(SetSettings):
         """Settings of the column."""
@@ -97,7 +98,7 @@ class Phrases(Column):
     def __init__(self, settings: Settings):
         super().__init__(settings)
         self._schemes = make_schemes(settings.schemes, settings.ofa_size)
-        self._set: ByImage = {}
+        self._set: ByImage[Phrase] = ByImage()
         self._images: ImageIds | None = None
 
     def models(self) -> dict[str, str]:
@@ -138,7 +139,7 @@ class Phrases(Column):
             if isinstance(found, NoValue):
                 return found
             phrases, faults = found
-            return self._value(phrases[: self.settings.max_phrases], faults, item, language)
+            return self._value(phrases, [*faults], item, language)
         except LanguageError:
             return NoValue("language_not_supported", language)
         except SizeError as error:
@@ -151,11 +152,12 @@ class Phrases(Column):
             return phrases_of_extra(read_extra(item.metadata), language)
         assert self._images is not None, "setup comes before annotate"
         image = self._images.of(item)
-        return image if isinstance(image, NoValue) else (self._set.get(image, []), [])
+        return image if isinstance(image, NoValue) else self._set.of(image)
 
     def _value(
         self, found: Sequence[Phrase], faults: list[str], item: Item, language: str
     ) -> Value | NoValue:
+        bare = sum(not one.phrase for one in found)
         found = [one for one in found if one.phrase]
         if not found:
             return NoValue("phrases_malformed", faults[0]) if faults else NoValue("no_phrase", "")
@@ -166,28 +168,25 @@ class Phrases(Column):
         if size is None:
             raise SizeError("pixel boxes, but neither extra nor metadata has width and height")
         check_aspect(item.metadata, size if pixels else None)
-        phrases, corners, empty = [], [], 0
+        phrases, corners, malformed = [], [], len(faults)
         for one in found:
-            try:
-                box = normalised([one.box], [one.phrase], size, "xywh" if xywh else "xyxy")
-            except BoxesError as error:
-                faults.append(f"{one.phrase!r}: {error}"[:200])
-                continue
+            box = normalised([one.box], [one.phrase], size, "xywh" if xywh else "xyxy")
             phrases += box.labels
             corners.append(box.boxes)
-            empty += box.dropped
-        if not phrases and faults:
-            return NoValue("phrases_malformed", faults[0])
+            faults += [f"{one.phrase!r}: {fault}" for fault in box.faults]
+            malformed += len(box.faults) - box.empty
         if not phrases:
-            return NoValue("no_phrase", f"{empty} boxes without area")
-        boxes = np.concatenate(corners)
+            return NoValue("phrases_malformed" if malformed else "no_phrase", faults[0][:200])
+        most = self.settings.max_phrases
+        boxes, over = np.concatenate(corners)[:most], max(0, len(phrases) - most)
+        phrases = phrases[:most]
         value: dict[str, Any] = {
             "phrases": phrases,
             "boxes": boxes.tolist(),
             "language": language,
             "tokens": {scheme.name: scheme.encode(boxes).tolist() for scheme in self._schemes},
         }
-        return Value(pack_json(value), {"phrases": len(phrases), "dropped": empty + len(faults)})
+        return Value(pack_json(value), {"phrases": len(phrases), **left_out(faults, bare + over)})
 
     def check(self, data: bytes) -> None:
         """Phrases have text, and boxes in the image that decode from their tokens."""

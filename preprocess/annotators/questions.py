@@ -1,22 +1,22 @@
 """The column `questions`: questions about an image with their answers."""
 
-import json
 from collections.abc import Sequence
 from typing import ClassVar, Literal
 
 import pyarrow as pa
 from pydantic import Field
 
-from septet.preprocess.boxes.annotated import read_extra
+from septet.preprocess.boxes.annotated import as_list, read_extra
 from septet.preprocess.columns import base
 from septet.preprocess.columns.base import Column, Drawing, Item, NoValue, Value
 from septet.preprocess.columns.captions import refusal
-from septet.preprocess.columns.image_sets import ImageIds, SetSettings
+from septet.preprocess.columns.image_sets import ByImage, ImageIds, SetSettings
+from septet.preprocess.columns.left_out import FACTS, MALFORMED, left_out, told
 from septet.preprocess.columns.members import pack_json, unpack_json
 from septet.preprocess.columns.weights import need
 from septet.preprocess.questions.captions import questions
 from septet.preprocess.questions.pairs import Question
-from septet.preprocess.questions.sources import ByImage, read_questions
+from septet.preprocess.questions.sources import read_questions
 from septet.preprocess.scene_graphs.parsers import GraphParser, SeptetParser
 from septet.preprocess.scene_graphs.pipeline import PIPELINE, pipeline_digest
 from septet.preprocess.synthetic.languages import WORDINGS
@@ -29,14 +29,18 @@ class Questions(Column):
     """Question-answer pairs of a sample: made from its English caption, those that its list
     carried along, or those that a VQA set has for its image.
 
+    A pair that is malformed is left out; `dropped` counts them with those beyond `max_questions`,
+    `faults` says what was wrong. A pair that comes twice is one.
+
     Reasons for no value: `no_question` (there is none); with captions `caption_empty`,
     `caption_too_long`, `language_not_supported`; with a set `no_image_id` (nothing says which image
-    of the set it is); with extra `questions_malformed`, and of scenes `language_not_supported`.
+    of the set it is); with a set or extra `questions_malformed` (none is left, and one was
+    malformed), and of scenes `language_not_supported`.
     """
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     facts: ClassVar[pa.Schema] = pa.schema(
-        [("questions", pa.int32()), ("kinds", pa.list_(pa.string()))]
+        [("questions", pa.int32()), ("kinds", pa.list_(pa.string())), *FACTS]
     )
 
     class Settings(SetSettings):
@@ -75,7 +79,7 @@ class Questions(Column):
         if settings.source == "caption":
             self.members = ("txt",)  # type: ignore[misc]
         self._parser: GraphParser | None = None
-        self._set: ByImage = {}
+        self._set: ByImage[Question] = ByImage()
         self._images: ImageIds | None = None
 
     def models(self) -> dict[str, str]:
@@ -133,35 +137,47 @@ class Questions(Column):
 
     def _of_extra(self, item: Item) -> Value | NoValue:
         extra = read_extra(item.metadata)
-        found = extra.get("questions") or []
+        listed = extra.get("questions") or []
+        pairs: list[Question] = []
+        faults: list[str] = []
         try:
-            if not found and Scene.is_truth(extra):
+            if not listed and Scene.is_truth(extra):
                 language = str(item.metadata.get("language") or "en")
                 if language not in WORDINGS:
                     return NoValue("language_not_supported", language)
-                told = scene_questions(Scene.from_truth(extra), language)
-                return self._value(told, "a scene without things")
-            if isinstance(found, str):
-                found = json.loads(found)
-            pairs = [Question.from_json({"kind": "", "language": "en", **pair}) for pair in found]
-        except (LookupError, TypeError, ValueError) as error:
-            return NoValue("questions_malformed", f"{type(error).__name__}: {error}"[:200])
-        return self._value(pairs, "extra has no questions")
+                told_of = scene_questions(Scene.from_truth(extra), language)
+                return self._value(told_of, "a scene without things")
+            listed = as_list(listed, "questions")
+        except MALFORMED as error:
+            return NoValue("questions_malformed", told("questions", error))
+        for number, pair in enumerate(listed):
+            try:
+                pairs.append(Question.from_json({"kind": "", "language": "en", **pair}))
+            except MALFORMED as error:
+                faults.append(told(f"pair {number}", error))
+        return self._value(pairs, "extra has no questions", faults)
 
     def _of_set(self, item: Item) -> Value | NoValue:
         assert self._images is not None, "setup comes before annotate"
         image = self._images.of(item)
         if isinstance(image, NoValue):
             return image
-        return self._value(self._set.get(image, []), f"image {image}")
+        pairs, faults = self._set.of(image)
+        return self._value(pairs, f"image {image}", faults)
 
-    def _value(self, found: Sequence[Question], source: str) -> Value | NoValue:
-        kept = list(dict.fromkeys(found))[: self.settings.max_questions]
+    def _value(
+        self, found: Sequence[Question], source: str, faults: Sequence[str] = ()
+    ) -> Value | NoValue:
+        whole = list(dict.fromkeys(found))
+        kept = whole[: self.settings.max_questions]
+        if not kept and faults:
+            return NoValue("questions_malformed", faults[0])
         if not kept:
             return NoValue("no_question", source[:200])
         kinds = sorted({pair.kind for pair in kept if pair.kind})
         value = {"pairs": [pair.to_json() for pair in kept]}
-        return Value(pack_json(value), {"questions": len(kept), "kinds": kinds})
+        facts = {"questions": len(kept), "kinds": kinds}
+        return Value(pack_json(value), facts | left_out(faults, len(whole) - len(kept)))
 
     def check(self, data: bytes) -> None:
         """Pairs have text and sound counts."""

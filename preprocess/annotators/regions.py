@@ -1,7 +1,8 @@
 """The column `regions`: features, boxes and class distributions of an image's regions."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 import numpy as np
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from septet.preprocess.boxes.annotated import SizeError, check_aspect
 from septet.preprocess.columns.base import IMAGE, Column, Drawing, Item, Mark, NoValue, Value
 from septet.preprocess.columns.images import image_of
+from septet.preprocess.columns.left_out import FACTS, left_out
 from septet.preprocess.columns.members import Arrays, pack_arrays, unpack_arrays, unpack_json
 from septet.preprocess.columns.weights import need, weights_digest
 from septet.preprocess.regions.detections import FEATURES, Detections, locations
@@ -31,7 +33,8 @@ class Regions(Column):
     `too_many_boxes` (more than `proposals`); with backends that read files `no_key` (the sample
     has none), `no_region_for_key`, `record_malformed`, `record_lacks` (labels, scores or
     attributes that the settings ask for) and `size_disagrees` (the image was cut or padded since
-    its regions were found).
+    its regions were found). A region of a file that is malformed is left out; `dropped` counts
+    them, `faults` says what was wrong.
     """
 
     version: ClassVar[int] = 1
@@ -45,6 +48,8 @@ class Regions(Column):
         super().__init__(settings)
         if settings.backend in READERS:
             self.members = ()  # type: ignore[misc]  # features that exist need no pixels
+            self.facts = pa.schema([*self.facts, *FACTS])  # type: ignore[misc]
+            self.version = 2  # type: ignore[misc]
         self._detector: Any = None
         self._source: Any = None
 
@@ -189,7 +194,7 @@ class Regions(Column):
             return NoValue("record_malformed", f"{key}: {error}")
         except SizeError as error:
             return NoValue("size_disagrees", f"{key}: {error}")
-        return self._value(record.detections)
+        return self._value(record.detections, more=left_out(record.faults))
 
     def _look(self, item: Item) -> Value | NoValue:
         image = image_of(item)
@@ -212,7 +217,10 @@ class Regions(Column):
         return self._value(kept, confidences)
 
     def _value(
-        self, found: Detections, confidences: NDArray[np.float32] | None = None
+        self,
+        found: Detections,
+        confidences: NDArray[np.float32] | None = None,
+        more: Mapping[str, Any] = MappingProxyType({}),
     ) -> Value | NoValue:
         if not len(found):
             return NoValue("no_region")
@@ -234,7 +242,7 @@ class Regions(Column):
             whole[name] = array
         if not np.isfinite(whole["features"]).all():
             return NoValue("features_overflow", f"{abs(found.features).max():.3g}")
-        facts: dict[str, Any] = {"regions": len(found)}
+        facts: dict[str, Any] = {"regions": len(found), **more}
         if "scores" in whole:
             facts["best_score"] = float(whole["scores"].max())
             facts["mean_score"] = float(whole["scores"].mean(dtype=np.float64))

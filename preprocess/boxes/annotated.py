@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -41,8 +41,10 @@ class LabelledBoxes:
     """One a box; empty where there is none."""
     absent: list[str] = field(default_factory=list)
     """Labels that are known not to be in the image."""
-    dropped: int = 0
-    """How many boxes had no area and were left out."""
+    faults: list[str] = field(default_factory=list)
+    """What was wrong with each box that was left out."""
+    empty: int = 0
+    """How many of these had no area: they say where nothing is, and are no fault of form."""
 
 
 def read_extra(metadata: Mapping[str, Any]) -> dict[str, Any]:
@@ -115,10 +117,11 @@ def boxes_of_extra(
     whose labels are the things' names; a scene's boxes are normalised corners whatever the
     arguments say. Lists may be JSON text, as sources in CSV have them.
 
+    A malformed box is left out, see `normalised`.
+
     Raises:
         NoBoxesError: neither form is there.
-        BoxesError: not n x 4 finite numbers, corners the wrong way round, outside of the image,
-            or not as many labels as boxes.
+        BoxesError: no list, or not as many labels as boxes.
         SizeError: pixels of an image of unknown size, or the image was cut since.
     """
     extra = read_extra(metadata)
@@ -137,7 +140,7 @@ def boxes_of_extra(
         if known is None:
             raise SizeError("pixel boxes, but neither extra nor metadata has width and height")
         size = known
-    named = [str(label) for label in labels] or [""] * len(boxes)
+    named = ["" if label is None else str(label) for label in labels] or [""] * len(boxes)
     return normalised(boxes, named, size, box_format, absent)
 
 
@@ -150,30 +153,52 @@ def normalised(
 ) -> LabelledBoxes:
     """Checked boxes, divided by `size` (width, height), clipped where they overhang by little.
 
+    A box that is not four finite numbers, has its corners the wrong way round, lies outside of the
+    image or has no area is left out with its label; `faults` says why.
+    """
+    kept: list[Floats] = [np.zeros((0, 4))]
+    names, faults, empty = [], [], 0
+    for number, (box, label) in enumerate(zip(boxes, labels, strict=True)):
+        try:
+            corners = _corners(box, size, box_format)
+        except BoxesError as error:
+            faults.append(f"box {number} {error}")
+            continue
+        corners = np.clip(corners, 0.0, 1.0)
+        if areas(corners)[0] > 0:
+            kept.append(corners)
+            names.append(label)
+        else:
+            faults.append(f"box {number} has no area")
+            empty += 1
+    return LabelledBoxes(np.concatenate(kept), names, absent or [], faults, empty)
+
+
+def _corners(box: Any, size: tuple[float, float], box_format: Literal["xyxy", "xywh"]) -> Floats:
+    """One box as normalised corners, float64 [1, 4].
+
     Raises:
-        BoxesError: see `boxes_of_extra`.
+        BoxesError: what is wrong with it.
     """
     try:
-        corners = as_boxes(np.asarray(boxes, dtype=np.float64))
-    except (TypeError, ValueError) as error:
-        raise BoxesError(str(error)) from error
+        corners = as_boxes(np.asarray(box, dtype=np.float64)[None])
+    except (TypeError, ValueError, OverflowError) as error:
+        raise BoxesError(f"cannot be read: {error}") from error
+    if len(corners) != 1:
+        raise BoxesError("is empty")
     if box_format == "xywh":
         corners = from_xywh(corners)
     if size != (1.0, 1.0):
         corners = normalise(corners, *size)
-    for number, box in enumerate(corners):
-        told = f"box {number} is {[round(float(v), 4) for v in box]} of the sides"
-        if not np.isfinite(box).all():
-            raise BoxesError(f"box {number} is {box.tolist()}")
-        if box[2] < box[0] or box[3] < box[1]:
-            raise BoxesError(f"{told}: its corners are the wrong way round (is it xywh?)")
-        if box.min() < -OVERHANG or box.max() > 1 + OVERHANG:
-            raise BoxesError(f"{told}: outside of the image (pixels?)")
-    corners = np.clip(corners, 0.0, 1.0)
-    whole = np.flatnonzero(areas(corners) > 0)
-    return LabelledBoxes(
-        corners[whole], [labels[i] for i in whole], absent or [], len(corners) - len(whole)
-    )
+    found = corners[0]
+    if not np.isfinite(found).all():
+        raise BoxesError(f"is {found.tolist()}")
+    told = f"is {[round(float(v), 4) for v in found]} of the sides"
+    if found[2] < found[0] or found[3] < found[1]:
+        raise BoxesError(f"{told}: its corners are the wrong way round (is it xywh?)")
+    if found.min() < -OVERHANG or found.max() > 1 + OVERHANG:
+        raise BoxesError(f"{told}: outside of the image (pixels?)")
+    return corners
 
 
 def as_list(value: Any, name: str) -> list[Any]:
@@ -195,11 +220,16 @@ def as_list(value: Any, name: str) -> list[Any]:
 def _of_things(things: list[Any]) -> LabelledBoxes:
     """Boxes of a scene's truth, named as `septet.preprocess.synthetic.scenes.Thing.name` does.
     Absent are the same things in the other colours, those that a scene does not show."""
-    try:
-        boxes = [thing["box"] for thing in things]
-        labels = [f"{thing['size']} {thing['colour']} {thing['shape']}" for thing in things]
-        others = [f"{thing['size']} {c} {thing['shape']}" for thing in things for c in COLOURS]
-    except (KeyError, TypeError) as error:
-        raise BoxesError(f"a scene's things without {error}") from error
+    boxes, labels, others, faults = [], [], [], []
+    for number, thing in enumerate(things):
+        try:
+            box, label = thing["box"], f"{thing['size']} {thing['colour']} {thing['shape']}"
+            others += [f"{thing['size']} {colour} {thing['shape']}" for colour in COLOURS]
+        except (LookupError, TypeError) as error:
+            faults.append(f"one of a scene's things, number {number}, has no {error}")
+            continue
+        boxes.append(box)
+        labels.append(label)
     absent = [name for name in dict.fromkeys(others) if name not in labels]
-    return normalised(boxes, labels, absent=absent)
+    found = normalised(boxes, labels, absent=absent)
+    return replace(found, faults=[*faults, *found.faults])

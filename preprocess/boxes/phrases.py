@@ -11,14 +11,15 @@ Sets, all JSON, by the id of the image:
 - A plain list: `[{image_id, phrase, box}]`, `box` as the column's settings say.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from septet.preprocess.boxes.annotated import BoxesError, as_list
-from septet.preprocess.columns.image_sets import read_json
+from septet.preprocess.columns.image_sets import ByImage, by_image, read_json
+from septet.preprocess.columns.left_out import MALFORMED, told
 from septet.preprocess.synthetic.languages import WORDINGS
 from septet.preprocess.synthetic.languages import phrases as scene_phrases
 from septet.preprocess.synthetic.scenes import Scene
@@ -36,12 +37,6 @@ class Phrase:
     """Width and height of the image that the box was drawn on, where the set says them."""
     pixels: bool | None = None
     """Whether the box is in pixels; None: as the column's settings say."""
-
-
-ByImage = dict[str, list[Phrase]]
-
-_MALFORMED = (AttributeError, LookupError, TypeError, ValueError)
-"""What reading raises where a value has another form than expected."""
 
 
 class LanguageError(ValueError):
@@ -68,8 +63,8 @@ def phrases_of_extra(extra: Mapping[str, Any], language: str) -> tuple[list[Phra
     for row in [] if listed is None or listed == "" else as_list(listed, "phrases"):
         try:
             found.append(_plain(row))
-        except _MALFORMED as error:
-            faults.append(f"phrases: {type(error).__name__}: {error}"[:200])
+        except MALFORMED as error:
+            faults.append(told("phrases", error))
     return found, faults
 
 
@@ -80,12 +75,12 @@ def _of_scene(truth: Mapping[str, Any], language: str) -> list[Phrase]:
             Phrase(phrase, scene.things[k].box, xywh=False, pixels=False)
             for phrase, k in scene_phrases(scene, language)
         ]
-    except _MALFORMED as error:
-        raise BoxesError(f"phrases: {type(error).__name__}: {error}"[:200]) from error
+    except MALFORMED as error:
+        raise BoxesError(told("phrases", error)) from error
 
 
-def read_phrases(phrases: str, instances: str = "") -> ByImage:
-    """The phrases of a set.
+def read_phrases(phrases: str, instances: str = "") -> ByImage[Phrase]:
+    """The phrases of a set. A malformed row costs itself, and is a fault of its image.
 
     Args:
         phrases: A file of one of the forms above.
@@ -108,10 +103,11 @@ def read_phrases(phrases: str, instances: str = "") -> ByImage:
         if drawn is not None:
             return _refcoco(found, drawn)
         if "regions" in names:
-            rows = (region for image in found for region in image["regions"])
-            return _grouped((row["image_id"], _visual_genome(row)) for row in rows)
-        return _grouped((row["image_id"], _plain(row)) for row in found)
-    except _MALFORMED as error:
+            return by_image(_inner(found, "regions"), _image_id, _visual_genome)
+        return by_image(found, _image_id, lambda row: _named(_plain(row)))
+    except _OtherSetError:
+        raise
+    except MALFORMED as error:
         raise ValueError(
             f"phrases {phrases}: neither RefCOCO's form ([{{image_id, ann_id, sentences}}] and "
             "COCO's instances), nor Visual Genome's region descriptions ([{id, regions}]), nor a "
@@ -128,33 +124,53 @@ def _plain(row: Mapping[str, Any]) -> Phrase:
     return Phrase(row["phrase"].strip(), tuple(box.tolist()))
 
 
-def _visual_genome(row: Mapping[str, Any]) -> Phrase:
+def _image_id(row: Mapping[str, Any]) -> Any:
+    return row["image_id"]
+
+
+def _inner(rows: Iterable[Any], name: str) -> Iterator[Any]:
+    """The rows within rows; a row that has none stands for itself, and will not be read."""
+    for row in rows:
+        inner = row.get(name) if isinstance(row, dict) else None
+        yield from inner if isinstance(inner, list) else [row]
+
+
+def _named(phrase: Phrase) -> Phrase | None:
+    """None where the phrase is empty."""
+    return phrase if phrase.phrase else None
+
+
+def _visual_genome(row: Mapping[str, Any]) -> Phrase | None:
     box = tuple(float(row[name]) for name in ("x", "y", "width", "height"))
-    return Phrase(str(row["phrase"]).strip(), box, xywh=True, pixels=True)
+    return _named(Phrase(str(row["phrase"]).strip(), box, xywh=True, pixels=True))
 
 
-def _refcoco(references: list[dict[str, Any]], instances: dict[str, Any]) -> ByImage:
-    boxes = {one["id"]: tuple(map(float, one["bbox"])) for one in instances["annotations"]}
-    sizes = {one["id"]: (float(one["width"]), float(one["height"])) for one in instances["images"]}
-    if not any(row["ann_id"] in boxes for row in references):
-        raise ValueError("no reference has its instance: are the two files of the same set?")
-    return _grouped(
-        (
-            row["image_id"],
-            Phrase(
-                str(sentence.get("sent") or sentence["raw"]).strip(), boxes[row["ann_id"]],
-                xywh=True, size=sizes.get(row["image_id"]), pixels=True,
-            ),
-        )
-        for row in references
-        if row["ann_id"] in boxes
-        for sentence in row["sentences"]
-    )  # fmt: skip
+class _OtherSetError(ValueError):
+    """The two files of a set do not belong together."""
 
 
-def _grouped(pairs: Iterable[tuple[Any, Phrase]]) -> ByImage:
-    found: ByImage = {}
-    for image, phrase in pairs:
-        if phrase.phrase:
-            found.setdefault(str(image), []).append(phrase)
-    return found
+def _refcoco(references: list[Any], instances: dict[str, Any]) -> ByImage[Phrase]:
+    boxes = {one["id"]: one for one in _objects(instances["annotations"]) if "id" in one}
+    images = {one["id"]: one for one in _objects(instances["images"]) if "id" in one}
+    if not any(row.get("ann_id") in boxes for row in _objects(references)):
+        raise _OtherSetError("no reference has its instance: are the two files of the same set?")
+
+    def read(pair: tuple[Mapping[str, Any], Mapping[str, Any]]) -> Phrase | None:
+        row, sentence = pair
+        if row["ann_id"] not in boxes:
+            return None
+        box = tuple(map(float, boxes[row["ann_id"]]["bbox"]))
+        size = None
+        if row["image_id"] in images:
+            drawn = images[row["image_id"]]
+            size = float(drawn["width"]), float(drawn["height"])
+        text = str(sentence.get("sent") or sentence["raw"]).strip()
+        return _named(Phrase(text, box, xywh=True, size=size, pixels=True))
+
+    pairs = ((row, one) for row in references for one in _inner([row], "sentences"))
+    return by_image(pairs, lambda pair: _image_id(pair[0]), read)
+
+
+def _objects(rows: Iterable[Any]) -> Iterator[dict[str, Any]]:
+    """Those rows that are JSON objects."""
+    return (row for row in rows if isinstance(row, dict))

@@ -2,7 +2,9 @@
 gives them, and which of its images a sample is."""
 
 import json
-from typing import Any
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
 
 from pydantic import Field
 
@@ -10,7 +12,10 @@ from septet.preprocess import files
 from septet.preprocess.boxes.annotated import read_extra
 from septet.preprocess.columns import base
 from septet.preprocess.columns.base import Item, NoValue
+from septet.preprocess.columns.left_out import MALFORMED, told
 from septet.preprocess.columns.weights import weights_digest
+
+Entry = TypeVar("Entry")
 
 
 class SetSettings(base.Settings):
@@ -57,6 +62,54 @@ class ImageIds:
         if found is None or found == "":
             return NoValue("no_image_id", f"no field {self._field!r} of extra")
         return str(found)
+
+
+@dataclass
+class ByImage(Generic[Entry]):
+    """What a set says of its images, by their ids."""
+
+    entries: dict[str, list[Entry]] = field(default_factory=dict)
+    faults: dict[str, list[str]] = field(default_factory=dict)
+    """What was wrong with each row that could not be read."""
+
+    def of(self, image: str) -> tuple[list[Entry], list[str]]:
+        """The entries and faults of one image."""
+        return self.entries.get(image, []), self.faults.get(image, [])
+
+
+def by_image(
+    rows: Iterable[Any], image_of: Callable[[Any], Any], read: Callable[[Any], Entry | None]
+) -> ByImage[Entry]:
+    """The entries that a set's rows hold; a malformed row costs itself.
+
+    Args:
+        rows: The rows of a set.
+        image_of: Gives the id of a row's image. A row without one belongs to no sample.
+        read: Makes an entry of a row; None where the row says nothing.
+
+    Raises:
+        AttributeError, LookupError, TypeError, ValueError: no row can be read, for this reason: the
+            file has another form.
+    """
+    found: ByImage[Entry] = ByImage()
+    first: Exception | None = None
+    good = False
+    for row in rows:
+        image = None
+        try:
+            image = str(image_of(row))
+            entry = read(row)
+        except MALFORMED as error:
+            first = first or error
+            if image is not None:
+                found.faults.setdefault(image, []).append(told("a row of the set", error))
+            continue
+        good = True
+        if entry is not None:
+            found.entries.setdefault(image, []).append(entry)
+    if first is not None and not good:
+        raise first
+    return found
 
 
 def read_json(path: str, what: str) -> Any:

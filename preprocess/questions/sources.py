@@ -7,17 +7,15 @@
 """
 
 from collections import Counter
-from collections.abc import Iterable
 from typing import Any
 
-from septet.preprocess.columns.image_sets import read_json
+from septet.preprocess.columns.image_sets import ByImage, by_image, read_json
+from septet.preprocess.columns.left_out import MALFORMED
 from septet.preprocess.questions.pairs import Question
 
-ByImage = dict[str, list[Question]]
 
-
-def read_questions(questions: str, annotations: str = "") -> ByImage:
-    """The pairs of a set.
+def read_questions(questions: str, annotations: str = "") -> ByImage[Question]:
+    """The pairs of a set. A malformed row costs itself, and is a fault of its image.
 
     Args:
         questions: VQA's file of questions, or a file of one of the other forms.
@@ -27,17 +25,22 @@ def read_questions(questions: str, annotations: str = "") -> ByImage:
         ValueError: a file is missing, or has none of the forms; says what was expected.
     """
     asked = read_json(questions, "questions")
+    answered = None
+    if isinstance(asked, dict) and "questions" in asked:
+        if not annotations:
+            raise ValueError(
+                "VQA's questions need their annotations: set it with --set annotations=PATH"
+            )
+        answered = read_json(annotations, "annotations")
     try:
-        if isinstance(asked, dict) and "questions" in asked:
-            if not annotations:
-                raise ValueError(
-                    "VQA's questions need their annotations: set it with --set annotations=PATH"
-                )
-            return _vqa(asked["questions"], read_json(annotations, "annotations")["annotations"])
+        if answered is not None:
+            return _vqa(asked["questions"], answered["annotations"])
         if isinstance(asked, dict):
-            return _grouped((row["imageId"], _gqa(row)) for row in asked.values())
-        return _grouped((row["image_id"], _plain(row)) for row in asked)
-    except (AttributeError, KeyError, TypeError) as error:
+            return by_image(asked.values(), lambda row: row["imageId"], _gqa)
+        return by_image(asked, lambda row: row["image_id"], _plain)
+    except _OtherSplitError:
+        raise
+    except MALFORMED as error:
         raise ValueError(
             f"questions {questions}: neither VQA's form (questions and annotations), nor GQA's "
             "({id: {imageId, question, answer}}), nor a list of {image_id, question, answer} "
@@ -45,40 +48,49 @@ def read_questions(questions: str, annotations: str = "") -> ByImage:
         ) from error
 
 
-def _grouped(pairs: Iterable[tuple[Any, Question]]) -> ByImage:
-    found: ByImage = {}
-    for image, pair in pairs:
-        if pair.question and pair.answer:
-            found.setdefault(str(image), []).append(pair)
-    return found
+class _OtherSplitError(ValueError):
+    """A set's two files are of different splits."""
 
 
-def _vqa(questions: list[dict[str, Any]], annotations: list[dict[str, Any]]) -> ByImage:
-    given = {row["question_id"]: row for row in annotations}
-    missing = sum(row["question_id"] not in given for row in questions)
-    if missing == len(questions):
-        raise ValueError("no question has an annotation: are the two files of the same split?")
-    return _grouped(
-        (row["image_id"], _answered(row["question"], given[row["question_id"]]))
-        for row in questions
-        if row["question_id"] in given
-    )
+def _vqa(questions: list[Any], annotations: list[Any]) -> ByImage[Question]:
+    given = {
+        row["question_id"]: row
+        for row in annotations
+        if isinstance(row, dict) and "question_id" in row
+    }
+
+    def read(row: dict[str, Any]) -> Question | None:
+        annotation = given.get(row["question_id"])
+        return None if annotation is None else _answered(row["question"], annotation)
+
+    if not any(isinstance(row, dict) and row.get("question_id") in given for row in questions):
+        raise _OtherSplitError(
+            "no question has an annotation: are the two files of the same split?"
+        )
+    return by_image(questions, lambda row: row["image_id"], read)
 
 
-def _answered(question: str, annotation: dict[str, Any]) -> Question:
+def _answered(question: str, annotation: dict[str, Any]) -> Question | None:
     counts = Counter(str(one["answer"]).strip() for one in annotation.get("answers", ()))
     counts.pop("", None)
     ranked = sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
     best = annotation.get("multiple_choice_answer") or (ranked[0][0] if ranked else "")
     kind = annotation.get("answer_type", "")
-    return Question(question.strip(), str(best).strip(), str(kind), answers=tuple(ranked))
+    return _told(question, best, kind, answers=tuple(ranked))
 
 
-def _gqa(row: dict[str, Any]) -> Question:
-    kind = (row.get("types") or {}).get("structural", "")
-    return Question(row["question"].strip(), str(row["answer"]).strip(), str(kind))
+def _gqa(row: dict[str, Any]) -> Question | None:
+    return _told(row["question"], row["answer"], (row.get("types") or {}).get("structural", ""))
 
 
-def _plain(row: dict[str, Any]) -> Question:
-    kind, language = str(row.get("kind", "")), str(row.get("language", "en"))
-    return Question(row["question"].strip(), str(row["answer"]).strip(), kind, language)
+def _plain(row: dict[str, Any]) -> Question | None:
+    kind, language = row.get("kind", ""), str(row.get("language", "en"))
+    return _told(row["question"], row["answer"], kind, language)
+
+
+def _told(
+    question: str, answer: Any, kind: Any, language: str = "en", **more: Any
+) -> Question | None:
+    """A pair; None where the question or the answer is empty."""
+    question, answer = question.strip(), str(answer).strip()
+    return Question(question, answer, str(kind), language, **more) if question and answer else None

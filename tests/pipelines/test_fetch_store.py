@@ -4,28 +4,21 @@ import json
 import multiprocessing
 import os
 import signal
-import socket
 import time
-from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 import pytest
 from rich.console import Console
 
-from septet.pipelines.build import EmptyCorpusError, _run_stage, chain
+from septet.pipelines.build import _run_stage, chain
 from septet.pipelines.check import check_corpus
 from septet.pipelines.inputs import find_inputs
 from septet.pipelines.runners import make_runner
 from septet.pipelines.stages import missing
-from septet.pipelines.stages.fetch import FetchTask, OutageError
-from septet.pipelines.stages.ipc import to_ipc
-from septet.pipelines.stages.missing import WANTED, MissingTask, Subtract, most_slices
-from septet.pipelines.stages.stage import Parts
+from septet.pipelines.stages.fetch import FetchTask
 from septet.pipelines.store.reader import StoreError
-from septet.preprocess import files
 from septet.preprocess.shards.reader import Corpus
 from septet.schemas.recipe_file import parse_recipe
 from tests.corpora import digests, picture, quiet_progress, rows, run_build
@@ -165,23 +158,6 @@ def test_a_bound_that_changes_is_tried_again(server: HostileServer, tmp_path: Pa
     assert {r["reason"] for r in rows(corpus, "rejects")} == {"too_large"}
 
 
-def test_an_outage_stops_the_build_and_leaves_no_facts(tmp_path: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    server = HostileServer({f"/{n}.jpg": picture(n) for n in range(6)})
-    server.port = port
-    corpus = tmp_path / "corpus"
-    write_list(tmp_path / "a.jsonl", server, range(6))
-    recipe = write_recipe(tmp_path, server, fetch="retries: 0")
-    for _ in range(2):
-        with pytest.raises(OutageError, match="none of 6 images arrived"):
-            run_build(recipe, corpus)
-    assert not (corpus / "corpus.json").exists()
-    kept = write_recipe(tmp_path, server, fetch="retries: 0, outage: keep")
-    with pytest.raises(EmptyCorpusError, match="connect 6"):
-        run_build(kept, corpus)
-
-
 def fetch_task(
     recipe: Path, corpus: Path, workers: int | None = None
 ) -> tuple[FetchTask, list[Any]]:
@@ -252,7 +228,7 @@ def test_a_killed_task_asks_only_for_the_rest(
     recipe = write_recipe(tmp_path, server, fetch="concurrency: 2, per_host: 2")
     task, _ = fetch_task(recipe, corpus)
     server.pause = 0.02
-    monkeypatch.setattr("septet.pipelines.store.writer._IMAGES_A_BLOCK", 10)
+    monkeypatch.setattr("septet.pipelines.store.writer.IMAGES_A_BLOCK", 10)
     child = multiprocessing.get_context("fork").Process(target=task.run, args=("0.0",))
     child.start()
     while len(list(corpus.glob("store/*/*/*.parquet"))) < 3:
@@ -300,7 +276,7 @@ def test_a_project_moved_in_the_middle_of_a_build_is_built_on(
     run_build(recipe, tmp_path / "whole")
     assert asked(server) == 40
     server.pause = 0.02
-    monkeypatch.setattr("septet.pipelines.store.writer._IMAGES_A_BLOCK", 10)
+    monkeypatch.setattr("septet.pipelines.store.writer.IMAGES_A_BLOCK", 10)
     context = multiprocessing.get_context("fork")
     child = context.Process(target=run_build, args=(recipe, there / "corpus"))
     child.start()
@@ -320,49 +296,3 @@ def test_a_project_moved_in_the_middle_of_a_build_is_built_on(
         moved = here / path.relative_to(there)
         assert not moved.exists() or moved.stat().st_mtime_ns == time_ns, moved
     assert not any(str(there).encode() in p.read_bytes() for p in here.rglob("*") if p.is_file())
-
-
-@pytest.mark.parametrize(("workers", "slices"), [(None, 2), (1, 1), (2, 2), (8, 2)])
-def test_one_task_asks_a_domain(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: int | None, slices: int
-) -> None:
-    urls = [f"http://img{n % 5}.one.org/{n}.jpg" for n in range(2500)]
-    urls += [f"http://site{n}.org/{k}.jpg" for n in range(300) for k in range(3)]
-    rows = [{"image_url": url} for url in urls]
-    rows += [
-        {"image_url": f"http://held.example/{n}", "input": "a.warc", "offset": n * 2**20}
-        for n in range(200)
-    ]
-    table = pa.Table.from_pylist(rows, WANTED)
-    groups: dict[int, list[bytes]] = defaultdict(list)
-    for start in range(0, len(table), 500):
-        part = b"W" + to_ipc(table.slice(start, 500), WANTED)
-        for group, piece in Subtract(7).regroup(0, [part]):
-            groups[group].append(piece)
-    task = MissingTask(Parts(str(tmp_path), "missing"), most_slices(8, workers))
-    where: dict[str, set[tuple[int, int]]] = defaultdict(set)
-    found = []
-    for group in range(7):
-        task.run(group, groups[group])
-        for row in files.read_table(task.path(group)).to_pylist():
-            owner = row["image_url"].split("/")[2].removeprefix("img")[1:]
-            where[row["input"] or owner].add((group, row["slice"]))
-            found.append(row["image_url"])
-    assert sorted(found) == sorted(row["image_url"] for row in rows)
-    assert len(groups) == 7
-    sliced = where.pop(".one.org")
-    assert {number for _, number in sliced} == {*range(slices)}
-    assert len({group for group, _ in sliced}) == 1
-    assert len({group for group, _ in where.pop("a.warc")}) > 1, "parts of an archive"
-    assert len(where) == 300
-    assert all(len(tasks) == 1 for tasks in where.values())
-
-    monkeypatch.setattr(missing, "_URLS_AT_ONCE", 100)
-    read = []
-    for key in {f"{group}.{number}" for group in range(7) for number in range(slices)}:
-        parts = list(missing.missing_of(task.output, key))
-        assert all(0 < len(part) <= 100 for part in parts)
-        here = [(row["input"] or "~", row["offset"] or 0, row["image_url"]) for part in parts for row in part]  # fmt: skip
-        assert here == sorted(here)
-        read += [url for *_, url in here]
-    assert sorted(read) == sorted(found)

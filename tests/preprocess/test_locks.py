@@ -8,8 +8,10 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -170,14 +172,108 @@ def test_a_lease_is_renewed_and_a_lost_one_ends_its_holder(
     no_flock(monkeypatch, errno.ENOSYS)
     monkeypatch.setattr(locks, "_RENEW_SECONDS", 0.05)
     with pytest.raises(FolderBusyError, match="could not renew"), locked(str(tmp_path)):
-        (lease,) = (tmp_path / locks.LEASES).iterdir()
-        until = json.loads(lease.read_text())["until"]
-        time.sleep(0.5)
-        assert json.loads(lease.read_text())["until"] > until
-        for _ in range(50):  # one that is being renewed comes back once
-            lease.unlink(missing_ok=True)
+        (first,) = (tmp_path / locks.LEASES).glob("*.0.json")
+        until = json.loads(first.read_text())["until"]
+        while not (later := [*(tmp_path / locks.LEASES).glob("alone-*.[1-9].json")]):
+            time.sleep(0.01)
+        assert json.loads(later[0].read_text())["until"] > until
+        for _ in range(50):  # one that is just being renewed has another name by then
+            for lease in (tmp_path / locks.LEASES).glob("*.json"):
+                lease.unlink(missing_ok=True)
             time.sleep(0.1)
         pytest.fail("the holder went on without its lease")
+
+
+class Watched:
+    """`files` whose operations are counted; something else happens before one of them."""
+
+    def __init__(self, at: int, other: Callable[[], None]):
+        self.at, self.other, self.count = at, other, 0
+
+    def __getattr__(self, name: str) -> Any:
+        operation = getattr(files, name)
+        if name not in ("list_folder", "read_bytes", "write_bytes", "take_away"):
+            return operation
+
+        def counted(*arguments: Any) -> Any:
+            self.count += 1
+            if self.count == self.at + 1:
+                self.other()
+            return operation(*arguments)
+
+        return counted
+
+
+@pytest.mark.parametrize("first", ["holder", "successor"])
+@pytest.mark.parametrize("kind", ["local", "memory"])
+def test_a_holder_that_renews_too_late_never_goes_on_beside_its_successor(
+    kind: str, first: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every moment in which the one may come between two operations of the other."""
+    monkeypatch.setattr(locks, "_pause", lambda: None)
+    ends = set()
+    for moment in range(30):
+        name = f"{tmp_path.name}-{first}/{moment}"
+        folder = f"memory://{name}" if kind == "memory" else str(tmp_path / name)
+        holder = locks._Lease(folder, alone=True)
+        with monkeypatch.context() as past:
+            past.setattr(time, "time", lambda: 1e9)
+            holder.began = 1e9
+            holder.write()
+        held = []
+        with ExitStack() as leases, monkeypatch.context() as patch:
+
+            def renew(holder: locks._Lease = holder, held: list[str] = held) -> None:
+                if holder.renew():
+                    held.append("holder")
+
+            def succeed(
+                leases: ExitStack = leases, folder: str = folder, held: list[str] = held
+            ) -> None:
+                try:
+                    leases.enter_context(locks._leased(folder, True, "busy"))
+                except FolderBusyError:
+                    return
+                held.append("successor")
+
+            one, other = (renew, succeed) if first == "holder" else (succeed, renew)
+            watched = Watched(moment, other)
+            patch.setattr(locks, "files", watched)
+            one()
+            if watched.count <= moment:  # the other one did not come
+                break
+            assert len(held) == 1, (moment, held)
+            (lease,) = files.list_folder(files.join(folder, locks.LEASES))
+            assert (lease.partition(".")[0] == holder.token) == (held == ["holder"])
+            ends |= {*held}
+            holder.remove()
+        assert files.list_folder(files.join(folder, locks.LEASES)) == []
+    # On a file system one that renews before its successor took its lease away has won.
+    both = kind == "memory" or first == "holder"
+    assert moment >= 2 and ends == ({"holder", "successor"} if both else {"holder"})
+
+
+def test_a_lease_is_not_taken_for_lost_while_others_ask(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(locks, "_pause", lambda: None)
+    folder = f"memory://{tmp_path.name}"
+    holder = locks._Lease(folder, alone=True)
+    holder.began -= 60
+    holder.write()
+
+    def ask() -> None:
+        with pytest.raises(FolderBusyError), locks._leased(folder, True, "busy"):
+            pass
+
+    for moment in range(4):
+        with monkeypatch.context() as patch:
+            patch.setattr(locks, "files", Watched(moment, ask))
+            assert holder.renew()
+    asking = locks._Lease(folder, alone=True)
+    asking.write()  # seen once
+    monkeypatch.setattr(locks, "_pause", asking.remove)
+    assert holder.renew()
 
 
 @pytest.mark.parametrize("code", ["ENOSYS", "ENOLCK", "EOPNOTSUPP", "EBADF"])

@@ -29,6 +29,8 @@ class Record:
     detections: Detections
     width: float
     height: float
+    faults: tuple[str, ...] = ()
+    """What was wrong with each region that was left out."""
 
 
 class Source(Protocol):
@@ -71,6 +73,10 @@ def record(
 ) -> Record:
     """A record of what a file holds, checked.
 
+    A region is left out whose values are not finite, whose corners are the wrong way round, or
+    whose class probabilities do not sum to 1. A box that reaches out of the image speaks against
+    the image's size, and with it against all boxes.
+
     Args:
         features: [n, 2048].
         boxes: [n, 4], corners in pixels.
@@ -85,7 +91,7 @@ def record(
         count: How many regions the file says there are.
 
     Raises:
-        RecordError: shapes that do not fit, values that are not finite, no size.
+        RecordError: shapes that do not fit, no size, boxes beyond it, or no region is sound.
     """
     try:
         wide, high = float(width), float(height)
@@ -115,22 +121,47 @@ def record(
             continue
         if len(array) != n or array.ndim != (2 if name in ("features", "boxes", "probs") else 1):
             raise RecordError(f"{name} are {list(array.shape)} for {n} boxes")
-        if array.dtype.kind == "f" and not np.isfinite(array).all():
-            raise RecordError(f"{name} hold values that are not finite")
     shares = corners / np.array([wide, high] * 2, np.float32)
-    if n and (shares.min() < -0.02 or shares.max() > 1.02):
-        raise RecordError(f"boxes reach {corners.max():g} in an image of {wide:g} x {high:g}")
-    if (shares[:, 2:] < shares[:, :2]).any():
-        raise RecordError("boxes are no corners x0, y0, x1, y1")
+    finite = np.isfinite(corners).all(axis=1)
+    if finite.any() and (shares[finite].min() < -0.02 or shares[finite].max() > 1.02):
+        reach = corners[finite].max()
+        raise RecordError(f"boxes reach {reach:g} in an image of {wide:g} x {high:g}")
     distribution = optional["probs"]
     if distribution is not None and n:
-        if distribution.shape[1] < 2 or abs(distribution.sum(axis=1) - 1).max() > 0.01:
-            raise RecordError("class probabilities do not sum to 1")
+        if distribution.shape[1] < 2:
+            raise RecordError("class probabilities of fewer than two classes")
         if optional["labels"] is None:
             optional["labels"] = distribution[:, 1:].argmax(axis=1).astype(np.int32)
         if optional["scores"] is None:
             optional["scores"] = distribution[:, 1:].max(axis=1)
-    return Record(Detections(vectors, np.clip(shares, 0, 1), **optional), wide, high)
+    found = Detections(vectors, np.clip(shares, 0, 1), **optional)
+    faults = _faults_of(vectors, corners, optional) if n else {}
+    if faults and len(faults) == n:
+        raise RecordError(next(iter(faults.values())))
+    sound = found.take(np.array([row for row in range(n) if row not in faults], np.int64))
+    told = (f"region {row}: {fault}" for row, fault in sorted(faults.items()))
+    return Record(sound if faults else found, wide, high, tuple(told))
+
+
+def _faults_of(
+    features: NDArray[Any], boxes: NDArray[Any], optional: dict[str, Any]
+) -> dict[int, str]:
+    """What is wrong with each region that is not sound, by its row."""
+    faults: dict[int, str] = {}
+
+    def note(bad: NDArray[Any], fault: str) -> None:
+        for row in np.flatnonzero(bad).tolist():
+            faults.setdefault(row, fault)
+
+    for name, array in {"features": features, "boxes": boxes, **optional}.items():
+        if array is not None and array.dtype.kind == "f":
+            rows = np.isfinite(array).reshape(len(array), -1).all(axis=1)
+            note(~rows, f"{name} hold values that are not finite")
+    note((boxes[:, 2:] < boxes[:, :2]).any(axis=1), "boxes are no corners x0, y0, x1, y1")
+    if optional["probs"] is not None:
+        off = abs(optional["probs"].sum(axis=1) - 1)
+        note(np.asarray(off > 0.01), "class probabilities do not sum to 1")
+    return faults
 
 
 def record_key(key: str, metadata: Mapping[str, Any], how: str) -> str | None:

@@ -107,12 +107,11 @@ TASKS = [str(i) for i in range(20)]
 def runner(
     request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[LocalRunner]:
-    runner = make_runner("local", workers=2)
-    assert isinstance(runner, LocalRunner)
     monkeypatch.setattr(processes, "_may_fork", lambda: request.param == "forked")
-    runner.check()
-    yield runner
-    runner.close()
+    with make_runner("local", workers=2) as runner:
+        assert isinstance(runner, LocalRunner)
+        runner.check()
+        yield runner
 
 
 def pids(folder: Path) -> Counter[str]:
@@ -168,12 +167,11 @@ def test_workers_are_born_with_what_tasks_import(tmp_path: Path, runner: LocalRu
 @pytest.mark.parametrize("workers", [1, 2])
 def test_figures_are_told_while_tasks_run(tmp_path: Path, workers: int) -> None:
     told: list[tuple[int, Counts]] = []
-    runner = make_runner("local", workers)
     graph = map_tasks(WriteTask(str(tmp_path)), TASKS)
-    runner.run("write", graph, lambda tasks, counts: told.append((tasks, counts)))
+    with make_runner("local", workers) as runner:
+        runner.run("write", graph, lambda tasks, counts: told.append((tasks, counts)))
     assert [tasks for tasks, _ in told] == [*range(1, 21)]
     assert told[-1][1] == Counts(60, 40, Counter(short=20))
-    runner.close()
 
 
 def test_figures_of_a_long_task_are_told_before_its_end(
@@ -187,8 +185,8 @@ def test_figures_of_a_long_task_are_told_before_its_end(
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_failure_is_told_with_its_step(workers: int, capfd: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(StageFailed) as failure:
-        make_runner("local", workers).run("filter", map_tasks(Refuse(""), TASKS))
+    with pytest.raises(StageFailed) as failure, make_runner("local", workers) as runner:
+        runner.run("filter", map_tasks(Refuse(""), TASKS))
     assert str(failure.value) == (
         "stage filter failed: ValueError: expected a table,\nfound a chair (in filter/captions)"
     )
@@ -271,21 +269,20 @@ def test_a_shuffle_brings_every_piece_to_its_group(
 ) -> None:
     monkeypatch.setattr("septet.pipelines.runners.spill.RUN_BYTES", run_bytes)
     corpus = tmp_path / "corpus"
-    runner = make_runner("local", workers, corpus=str(corpus))
     # Group 35 gets nothing.
     graph = shuffle_tasks(SplitNumbers(35), range(7), WriteGroup(str(tmp_path / "one")), range(36))
-    runner.run("one", graph)
-    for group in range(36):
-        wanted = [number for number in range(7000) if number % 35 == group]
-        assert (tmp_path / f"one/{group}").read_text() == repr(wanted)
     two = shuffle_tasks(
         [SplitNumbers(35), Tens()], range(7), WriteGroup(str(tmp_path / "two")), range(5)
     )
-    runner.run("two", two)
+    with make_runner("local", workers, corpus=str(corpus)) as runner:
+        runner.run("one", graph)
+        runner.run("two", two)
+    for group in range(36):
+        wanted = [number for number in range(7000) if number % 35 == group]
+        assert (tmp_path / f"one/{group}").read_text() == repr(wanted)
     for group in range(5):
         wanted = [number for number in range(7000) if number % 35 // 10 == group]
         assert (tmp_path / f"two/{group}").read_text() == repr(wanted)
-    runner.close()
     assert list((corpus / "stages").iterdir()) == []
 
 
@@ -308,7 +305,7 @@ def test_a_failed_shuffle_leaves_no_files(tmp_path: Path, runner: LocalRunner) -
 def test_workers_killed_at_random_moments_never_hang_the_runner(tmp_path: Path) -> None:
     chance = random.Random(5)
     for attempt in range(4):
-        runner = make_runner("local", 2, corpus=str(tmp_path))
+        runner = make_runner("local", 2, corpus=str(tmp_path)).__enter__()
         assert isinstance(runner, LocalRunner)
         over = threading.Event()
 
@@ -338,7 +335,8 @@ from septet.pipelines.runners import make_runner
 from septet.pipelines.stages.graphs import map_tasks
 from tests.pipelines.runners.test_local import WriteForEver
 
-make_runner("local", workers=2).run("write", map_tasks(WriteForEver(sys.argv[1]), ["a", "b"]))
+with make_runner("local", workers=2) as runner:
+    runner.run("write", map_tasks(WriteForEver(sys.argv[1]), ["a", "b"]))
 """
 
 
@@ -389,6 +387,22 @@ def _runs(pid: int) -> bool:
 def test_check_says_what_to_set(workers: int, options: list[str], message: str) -> None:
     with pytest.raises(RunnerError, match=message):
         make_runner("local", workers=workers, options=options).check()
+
+
+def test_workers_end_with_the_block_and_are_not_started_outside_of_one(tmp_path: Path) -> None:
+    graph = map_tasks(WriteTask(str(tmp_path)), TASKS)
+    with pytest.raises(ZeroDivisionError), make_runner("local", 2) as runner:
+        runner.check()
+        runner.run("write", graph)
+        raise ZeroDivisionError
+    assert len(pids(tmp_path)) == 2
+    end = time.monotonic() + 5
+    while any(_runs(int(pid)) for pid in pids(tmp_path)):
+        assert time.monotonic() < end, "a worker outlives the block"
+        time.sleep(0.01)
+    for use in (runner.check, lambda: runner.run("write", map_tasks(WriteTask(""), TASKS))):
+        with pytest.raises(RuntimeError, match="used inside of `with make_runner"):
+            use()
 
 
 def test_unknown_runner() -> None:

@@ -94,16 +94,18 @@ def test_none_is_another_thing_than_nothing_said() -> None:
     ("extra", "told"),
     [
         ({"boxes": [[0, 0, 1]]}, r"[n, 4]"),
-        ({"boxes": [0, 0, 1, 1]}, r"[n, 4]"),
+        ({"boxes": [[]]}, "box 0 is empty"),
+        ({"boxes": [0, 0, 1, 1]}, r"box 0 cannot be read"),
         ({"boxes": "[[0, 0"}, "no JSON"),
         ({"boxes": 7}, "int"),
         ({"boxes": [["a", 0, 1, 1]]}, "could not convert"),
         ({"boxes": [[0, 0, None, 1]]}, "box 0"),
-        ({"boxes": [[0, 0, 1, 1], [0.5, 0.5, 0.2, 0.9]]}, "box 1"),
+        ({"boxes": [[0, 0, 0, 1], [0.5, 0.5, 0.2, 0.9]]}, "box 0 has no area"),
         ({"boxes": [[10, 20, 300, 200]]}, "outside"),
         ({"boxes": [[0, 0, 1, 1]], "labels": ["a", "b"]}, "1 boxes, 2 labels"),
         ({"things": [{"box": [0, 0, 1, 1]}]}, "size"),
         ({"things": [None]}, "things"),
+        ({"boxes": ["0, 0, 1, 1"]}, "could not convert"),
         ('{"boxes": [[0, 0, NaN, 1]]}', "nan"),
         ('{"boxes": [[0, 0, 1e999, 1]]}', "inf"),
     ],
@@ -119,7 +121,35 @@ def test_small_overhangs_are_clipped_and_empty_boxes_left_out() -> None:
     found = value(made, item(extra))
     assert found["boxes"] == [[0, 0, 1, 0.5]] and found["labels"] == ["a"]
     (again,) = made.annotate([item(extra)])
-    assert isinstance(again, Value) and again.facts == {"boxes": 1, "labels": ["a"], "dropped": 1}
+    assert isinstance(again, Value) and again.facts == {
+        "boxes": 1, "labels": ["a"], "dropped": 1, "faults": ["box 1 has no area"],
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("unit", ["normalised", "pixel"])
+@pytest.mark.parametrize(
+    "bad",
+    [[0, 0, 1], [], 7, None, "x", [0, 0, None, 1], [0, 0, "a", 1], [0.9, 0, 0.1, 1], [0, 0, 9, 9],
+     [0, 0, float("nan"), 1], [0, 0, float("inf"), 1], [[0, 0, 1, 1]] * 2, {"x": 0}, [0, 0, 0, 1]],
+)  # fmt: skip
+def test_a_malformed_box_costs_itself(bad: Any, unit: str) -> None:
+    boxes = [[0, 0, 0.5, 0.5], bad, [0.25, 0.25, 1, 1]]
+    extra = {"boxes": boxes, "labels": ["a", "b", "c"], "width": 1, "height": 1}
+    (found,) = column(unit=unit).annotate([item(extra)])
+    assert isinstance(found, Value)
+    told = json.loads(found.data)
+    assert told["boxes"] == [boxes[0], boxes[2]] and told["labels"] == ["a", "c"]
+    assert found.facts["boxes"] + found.facts["dropped"] == 3
+    (fault,) = found.facts["faults"]
+    assert fault.startswith("box 1 ")
+
+
+def test_a_malformed_thing_of_a_scene_costs_itself() -> None:
+    good = make_scene(3, 0).truth()["things"]
+    for bad in ({}, None, {**good[0], "box": [1]}, {"box": [0, 0, 1, 1], "size": "small"}):
+        (found,) = column().annotate([item({"things": [bad, *good]})])
+        assert isinstance(found, Value)
+        assert found.facts["boxes"] == len(good) and found.facts["dropped"] == 1
 
 
 def test_the_largest_first() -> None:

@@ -54,7 +54,9 @@ def test_phrases_that_the_list_carried_along() -> None:
     assert found["phrases"] == ["the dog"] and found["boxes"] == [[0.1, 0.1, 0.6, 0.6]]
     assert found["tokens"] == {"ofa": [[100, 100, 599, 599]], "pali": [[100, 100, 600, 600]]}
     (full,) = made.annotate([one])
-    assert isinstance(full, Value) and full.facts == {"phrases": 1, "dropped": 1}
+    assert isinstance(full, Value) and full.facts == {
+        "phrases": 1, "dropped": 2, "faults": ["'nothing': box 0 has no area"],
+    }  # fmt: skip
     assert [mark.label for mark in made.drawing(full.data).marks] == ["the dog"]
 
 
@@ -96,7 +98,8 @@ def test_phrases_as_json_text() -> None:
 def test_a_malformed_phrase_costs_no_other(other: Any) -> None:
     last = {"phrase": "y", "box": [0.2, 0.2, 0.4, 0.4]}
     (found,) = column().annotate([item({"phrases": [NAMED, other, last]})])
-    assert isinstance(found, Value) and found.facts == {"phrases": 2, "dropped": 1}
+    assert isinstance(found, Value) and found.facts["phrases"] == 2
+    assert found.facts["dropped"] == len(found.facts["faults"]) == 1
     told = json.loads(found.data)
     assert told["phrases"] == ["x", "y"] and told["boxes"] == [NAMED["box"], last["box"]]
 
@@ -181,6 +184,49 @@ def test_visual_genome_and_plain_lists_by_a_map(tmp_path: Path) -> None:
 def test_files_of_another_form(tmp_path: Path, content: Any) -> None:
     with pytest.raises(ValueError, match=r"odd\.json: neither RefCOCO's form"):
         column(source="set", phrases=written(tmp_path / "odd.json", content))
+
+
+def test_a_malformed_row_of_a_set_costs_itself(tmp_path: Path) -> None:
+    instances = {
+        "annotations": [*INSTANCES["annotations"], {"id": 81, "bbox": [1, None, 2, 3]}, "x"],
+        "images": [*INSTANCES["images"], {"id": 9}, None],
+    }
+    references = [
+        *REFERENCES, "x", {"image_id": 8, "ann_id": 80},
+        {"image_id": 8, "ann_id": 81, "sentences": [{"sent": "no corner"}]},
+        {"image_id": 7, "ann_id": 70, "sentences": [{"sent": 5}, {}, {"sent": "its dog"}]},
+    ]  # fmt: skip
+    made = column(
+        source="set",
+        phrases=written(tmp_path / "refs.json", references),
+        instances=written(tmp_path / "instances.json", instances),
+    )
+    for image, told, dropped in (
+        (7, ["left dog", "A dog", "5", "its dog"], 1),
+        (8, ["a cat"], 2),
+    ):
+        (found,) = made.annotate([item({"image_id": image})])
+        assert isinstance(found, Value)
+        assert json.loads(found.data)["phrases"] == told
+        assert found.facts["dropped"] == len(found.facts["faults"]) == dropped, found.facts
+    genome = [
+        {"id": 3, "regions": [{"image_id": 3, "phrase": "a car", "x": 0.1, "y": 0, "width": 0.5,
+                               "height": 1}, {"image_id": 3, "phrase": "a bus", "x": 1}, None]},
+        {"id": 4}, 5,
+        {"id": 4, "regions": [{"image_id": 4, "phrase": "a bus", "x": "a"}]},
+    ]  # fmt: skip
+    made = column(source="set", phrases=written(tmp_path / "g.json", genome))
+    size = {"original_width": 1, "original_height": 1}
+    (found, lost) = made.annotate([item({"image_id": 3}, **size), item({"image_id": 4}, **size)])
+    assert isinstance(found, Value) and found.facts["phrases"] == found.facts["dropped"] == 1
+    assert isinstance(lost, NoValue) and lost.reason == "phrases_malformed"
+
+
+def test_no_more_phrases_than_asked_for_and_those_beyond_are_counted() -> None:
+    extra = {"phrases": [{**NAMED, "box": [1, 2]}, NAMED, {**NAMED, "phrase": "y"}, NAMED]}
+    (found,) = column(max_phrases=2).annotate([item(extra)])
+    assert isinstance(found, Value) and json.loads(found.data)["phrases"] == ["x", "y"]
+    assert found.facts["dropped"] == 2 and len(found.facts["faults"]) == 1
 
 
 def test_check_notices() -> None:

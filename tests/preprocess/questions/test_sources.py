@@ -45,7 +45,7 @@ ANSWERED = {
 
 def test_vqa(tmp_path: Path) -> None:
     found = read_questions(write(tmp_path / "q.json", ASKED), write(tmp_path / "a.json", ANSWERED))
-    assert found == {
+    assert found.faults == {} and found.entries == {
         "458752": [
             Question("What is this photo taken looking through?", "net", "other", "en",
                      (("net", 6), ("mesh", 2), ("fence", 1))),
@@ -55,17 +55,28 @@ def test_vqa(tmp_path: Path) -> None:
     }  # fmt: skip
 
 
+def test_a_malformed_row_costs_itself(tmp_path: Path) -> None:
+    asked = {
+        **ASKED,
+        "questions": [*ASKED["questions"], None, {"question_id": 458752000, "image_id": 1}],
+    }
+    answered = {**ANSWERED, "annotations": [*ANSWERED["annotations"], "x", {"answers": 5}]}
+    found = read_questions(write(tmp_path / "q.json", asked), write(tmp_path / "a.json", answered))
+    assert sorted(found.entries) == ["262146", "458752"] and len(found.entries["458752"]) == 2
+    assert list(found.faults) == ["1"] and "'question'" in found.faults["1"][0]
+
+
 def test_gqa_and_plain_lists(tmp_path: Path) -> None:
     gqa = {"02930152": {"imageId": "2354786", "question": "Is the sky dark?", "answer": "yes",
                         "types": {"structural": "verify"}, "isBalanced": True},
            "07333408": {"imageId": "2375429", "question": "What is on the wall?", "answer": "pipe"}}  # fmt: skip
-    assert read_questions(write(tmp_path / "gqa.json", gqa)) == {
+    assert read_questions(write(tmp_path / "gqa.json", gqa)).entries == {
         "2354786": [Question("Is the sky dark?", "yes", "verify")],
         "2375429": [Question("What is on the wall?", "pipe", "")],
     }
     plain = [{"image_id": 7, "question": "Wie viele?", "answer": 3, "language": "de"},
              {"image_id": 7, "question": "", "answer": "x"}]  # fmt: skip
-    assert read_questions(write(tmp_path / "plain.json", plain)) == {
+    assert read_questions(write(tmp_path / "plain.json", plain)).entries == {
         "7": [Question("Wie viele?", "3", "", "de")]
     }
 

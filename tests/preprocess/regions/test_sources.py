@@ -5,6 +5,7 @@ import csv
 import os
 import pickle
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +13,13 @@ import pytest
 from septet.preprocess import files
 from septet.preprocess.regions.sources import tsv
 from septet.preprocess.regions.sources.npz import NpzSource, read_npz
-from septet.preprocess.regions.sources.records import Record, RecordError, record_key, source_digest
+from septet.preprocess.regions.sources.records import (
+    Record,
+    RecordError,
+    record,
+    record_key,
+    source_digest,
+)
 from septet.preprocess.regions.sources.tsv import FIELDS, TsvSource
 
 W, H = 640, 480
@@ -134,6 +141,28 @@ def test_malformed_rows(tmp_path: Path, change: dict, told: str) -> None:
     same(source.get("a"), made(1), *ALL)
     with pytest.raises(RecordError, match=told):
         source.get("b")
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "told"),
+    [
+        ("boxes", np.nan, "boxes hold values that are not finite"),
+        ("features", np.inf, "features hold values that are not finite"),
+        ("scores", np.nan, "scores hold values that are not finite"),
+        ("boxes", [9, 9, 1, 1], "boxes are no corners"),
+        ("probs", 0.5, "class probabilities do not sum to 1"),
+    ],
+)
+def test_a_malformed_region_costs_itself(name: str, change: Any, told: str) -> None:
+    row = {key: np.array(value) for key, value in made(1).items()}
+    row[name][2] = change
+    found = record(row["features"], row["boxes"], W, H, row["probs"], row["labels"], row["scores"])
+    (fault,) = found.faults
+    assert fault.startswith(f"region 2: {told}")
+    kept = [0, 1, 3, 4, 5, 6]
+    for key in ("features", "labels", "scores", "probs"):
+        assert np.array_equal(getattr(found.detections, key), row[key][kept])
+    assert np.isfinite(found.detections.boxes).all()
 
 
 def write_npz(path: Path, row: dict, attributes: bool = True, info: object = None) -> None:

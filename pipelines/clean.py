@@ -1,0 +1,175 @@
+"""`septet clean`: files of a corpus folder that nothing refers to any more, and their removal.
+
+What is needed is what the corpus's head names: its shards, its columns' files for them, and the
+images of the fetch store that its samples were made of. Only files with names that Septet gives are
+looked at. Intermediate files below `stages/` are none of it: each complete build removes those of
+other recipes itself.
+"""
+
+import re
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+
+import pyarrow.compute as pc
+from pydantic import ValidationError
+from rich.console import Console
+from rich.progress import track
+
+from septet.pipelines.ahead import map_ahead
+from septet.pipelines.store.store import Store
+from septet.preprocess import files
+from septet.preprocess.locks import locked
+from septet.preprocess.shards.heads import read_corpus
+from septet.schemas import layout
+from septet.schemas.manifest import Manifest
+from septet.schemas.recipe import Recipe
+
+KINDS = {
+    "settings": "images that were fetched under other settings, or for other codecs",
+    "images": "images that no sample of the last build has; fetched again if an input brings them "
+    "back",
+    "shards": "shards, and columns' files for shards, that the corpus does not have",
+    "unfinished": "what writers left that were killed",
+}
+_SHARD = re.compile(r"(\d{4}/\d{7}|\d{5})\.(tar|parquet)")
+
+
+@dataclass(frozen=True)
+class Leftover:
+    """Files of one kind that may be removed."""
+
+    kind: str
+    """A name of `KINDS`."""
+    paths: tuple[str, ...]
+    """Within the corpus, in the order in which they may be removed: what refers to a file comes
+    before it."""
+    bytes: int
+
+
+def find_leftovers(corpus: str, kinds: Collection[str] = tuple(KINDS)) -> list[Leftover]:
+    """What may be removed, by kind; empty where there is nothing.
+
+    Where a build was stopped while it fetched, images of the store are none of it: that build wants
+    them when it goes on.
+
+    Args:
+        corpus: The corpus folder.
+        kinds: Names of `KINDS`.
+
+    Raises:
+        ValueError: no such kind.
+        ManifestError: the folder has no corpus, so nothing says what is needed.
+    """
+    for kind in kinds:
+        if kind not in KINDS:
+            raise ValueError(
+                f"there is no kind {kind!r} of leftovers; there are {', '.join(KINDS)}"
+            )
+    head, shards = read_corpus(corpus)
+    sizes = dict(files.walk(corpus))
+    found: dict[str, list[str]] = {kind: [] for kind in KINDS}
+    if head.recipe is not None:  # shards that were indexed are not ours
+        found["shards"] = _unlisted(sizes, {shard.tar for shard in shards})
+    if head.recipe is not None and not _is_stopped(corpus):
+        used = _used_files(corpus)
+        found["settings"], found["images"] = _unused(sizes, used, _stores(corpus, head, used))
+    known = {path for paths in found.values() for path in paths}
+    found["unfinished"] = [path for path in _unfinished(sizes) if path not in known]
+    return [
+        Leftover(kind, tuple(paths), sum(sizes[path] for path in paths))
+        for kind, paths in found.items()
+        if paths and kind in kinds
+    ]
+
+
+def remove_leftovers(corpus: str, kinds: Collection[str], console: Console) -> list[Leftover]:
+    """Remove what may be removed, as `find_leftovers` finds it once the folder is held.
+
+    Raises:
+        FolderBusyError: a build or an annotation is at work in the folder.
+        ValueError, ManifestError: see `find_leftovers`.
+    """
+    with locked(corpus, alone=True, busy=f"a build or annotation is at work in {corpus}"):
+        found = find_leftovers(corpus, kinds)
+        paths = [path for leftover in found for path in leftover.paths]
+        quiet = not console.is_terminal
+        for path in track(paths, "removing", console=console, transient=True, disable=quiet):
+            files.remove(files.join(corpus, path))
+    return found
+
+
+def _unlisted(sizes: Mapping[str, int], tars: set[str]) -> list[str]:
+    """Files of shards, and of columns for shards, that the list does not have; sidecars first."""
+    names = {tar.removeprefix(f"{layout.SHARDS}/").removesuffix(".tar") for tar in tars}
+    found = []
+    for path in sizes:
+        room, _, rest = path.partition("/")
+        if room == layout.COLUMNS:
+            rest = rest.partition("/")[2]
+        ours = room in (layout.SHARDS, layout.COLUMNS) and _SHARD.fullmatch(rest)
+        if ours and rest.rpartition(".")[0] not in names:
+            found.append(path)
+    return sorted(found, key=lambda path: (path.endswith(".tar"), path))
+
+
+def _is_stopped(corpus: str) -> bool:
+    """Whether a build has begun to fetch and not ended."""
+    marks = set(files.list_folder(files.join(corpus, layout.STAGES, "done")))
+    begun = (name for name in marks if name.endswith(".generation"))
+    return any(name.removesuffix("generation") + "json" not in marks for name in begun)
+
+
+def _used_files(corpus: str) -> set[str] | None:
+    """Files of the store that the last build's samples were made of; None where its intermediate
+    files are gone, which say it."""
+    folder = files.join(corpus, layout.STAGES, "fetched")
+    paths = [files.join(folder, name) for name in files.list_folder(folder)]
+
+    def of(path: str) -> list[str]:
+        found: list[str] = pc.unique(files.read_table(path, ["file"])["file"]).to_pylist()
+        return found
+
+    used = {name for names in map_ahead(of, paths) for name in names if name is not None}
+    return used if paths else None
+
+
+def _stores(corpus: str, head: Manifest, used: set[str] | None) -> set[str]:
+    """Paths of the stores of the corpus: by its recipe, and by what was read of them."""
+    found = {name.rsplit("/", 2)[0] for name in used or ()}
+    with suppress(ValidationError):  # a recipe of an earlier version
+        found.add(Store(corpus, Recipe.model_validate(head.recipe)).name)
+    return found
+
+
+def _unused(
+    sizes: Mapping[str, int], used: set[str] | None, stores: set[str]
+) -> tuple[list[str], list[str]]:
+    """Files of other stores; of these stores files of images that are not used. Tables come first:
+    without its table a file of images does not count."""
+    others, images = [], []
+    for path in sizes:
+        parts = path.split("/")
+        if parts[0] != layout.STORE or len(parts) < 3:
+            continue
+        if "/".join(parts[:2]) not in stores:
+            others.append(path)
+        elif used is not None and path.endswith((".bin", ".parquet")):
+            block = path.rpartition(".")[0]
+            both = f"{block}.bin" in sizes and f"{block}.parquet" in sizes
+            if both and f"{block}.bin" not in used:
+                images.append(path)
+    order = {".parquet": 0, ".bin": 2}
+    for paths in (others, images):
+        paths.sort(key=lambda path: (order.get(path[path.rfind(".") :], 1), path))
+    return others, images
+
+
+def _unfinished(sizes: Mapping[str, int]) -> Iterator[str]:
+    """Temporary files, and files of images of the store that have no table."""
+    for path in sizes:
+        images = path.startswith(f"{layout.STORE}/") and path.endswith(".bin")
+        if any(part.endswith(files.TEMPORARY_SUFFIX) for part in path.split("/")) or (
+            images and path.removesuffix("bin") + "parquet" not in sizes
+        ):
+            yield path
