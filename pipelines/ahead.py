@@ -1,4 +1,5 @@
-"""Work on many shards in threads: reading, digests, decompression and Arrow leave the lock free."""
+"""Work on many shards in threads, ahead of its use. Reading, digests, decompression and Arrow
+release Python's lock, so threads run at once."""
 
 import os
 from collections import deque
@@ -12,7 +13,7 @@ Out = TypeVar("Out")
 
 
 def default_threads() -> int:
-    """As many threads as this process may use cores."""
+    """The number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 

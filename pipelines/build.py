@@ -38,7 +38,7 @@ STAGES: tuple[type[Stage], ...] = (
 
 @dataclass(frozen=True)
 class StageResult:
-    """How one stage went."""
+    """The result of one stage: its figures, its seconds, and whether it was up to date."""
 
     name: str
     counts: Counts
@@ -48,7 +48,7 @@ class StageResult:
 
 @dataclass(frozen=True)
 class BuildResult:
-    """A finished build."""
+    """The result of a build: the corpus, the figures of its stages, and its columns."""
 
     corpus: str
     """Its folder."""
@@ -64,7 +64,7 @@ class BuildResult:
 
 
 class EmptyCorpusError(ValueError):
-    """A build that keeps no sample, with what became of its rows."""
+    """Raised when a build keeps no sample; says what became of its rows."""
 
 
 def resolve(
@@ -74,7 +74,7 @@ def resolve(
     remember: bool = False,
     workers: int | None = None,
 ) -> list[Stage]:
-    """The stages of a build with their fingerprints; looks into the inputs, runs nothing.
+    """Make the stages of a build with their fingerprints; looks into the inputs, runs nothing.
 
     Args:
         recipe: A parsed recipe.
@@ -98,7 +98,7 @@ def chain(
     corpus: str,
     workers: int | None = None,
 ) -> list[Stage]:
-    """The stages, each with the stages that give what it reads."""
+    """Make the stages of given inputs, each with the stages that give what it reads."""
     context = Context(corpus, recipe, folder, inputs, workers)
     stages: list[Stage] = []
     givers: dict[str, Stage] = {}
@@ -110,7 +110,7 @@ def chain(
 
 
 class LostRowsError(RuntimeError):
-    """A stage's figures do not add up: a fault of Septet."""
+    """Raised when a stage's figures do not add up, which is a fault of Septet."""
 
 
 def build(
@@ -211,7 +211,8 @@ def _run_stage(stage: Stage, runner: Runner, progress: BuildProgress) -> StageRe
 
 
 def _require_no_loss(results: list[StageResult]) -> None:
-    """Every row that a stage was given is kept or rejected, and the next one takes in all.
+    """Check that every row that a stage was given is kept or rejected, and that it was given all
+    rows of the stage before.
 
     Raises:
         LostRowsError: some are missing.
@@ -267,7 +268,8 @@ def _report(
 
 
 def _remove_old_stages(corpus: str, stages: list[Stage]) -> None:
-    """Remove what other recipes left: their outputs can be made again, and disks are finite."""
+    """Remove the intermediate files of other recipes: they can be made again, and disks are
+    finite."""
     root = files.join(corpus, layout.STAGES)
     current = {path for stage in stages for path in stage.current_files()}
     needed = {path.rpartition("/")[0] for path in current}

@@ -1,4 +1,4 @@
-"""`septet check`: compare a corpus with its manifest, its sidecars and its tars.
+"""`septet check`: compares a corpus with its manifest, its sidecars and its tars.
 
 Whoever made the corpus: no code that it names is run, no path leaves it, and no size that a file
 claims is believed before it was compared with the file.
@@ -36,27 +36,28 @@ Inspect = Callable[[Mapping[str, Any], dict[str, bytes]], Iterable[str]]
 
 
 class Faults:
-    """Faults as lines that are safe to print, at most so many; the others are counted."""
+    """A list of faults as lines that are safe to print. It holds at most `MOST`; the others are
+    counted."""
 
     def __init__(self, most: int = MOST, of: str = ""):
         self._lines: list[str] = []
         self._most, self._of, self._more = most, of, 0
 
     def add(self, fault: str) -> None:
-        """One more."""
+        """Add a fault."""
         if len(self._lines) < self._most:
             self._lines.append(one_line(fault, 600))
         else:
             self._more += 1
 
     def lines(self) -> list[str]:
-        """All that are told, and how many are not."""
+        """The faults as lines, then how many more there are."""
         more = [f"{self._of}and {self._more:,} faults more"] if self._more else []
         return [*self._lines, *more]
 
 
 def check_corpus(path: str, decode: bool, console: Console) -> list[str]:
-    """All faults of a corpus, a line each.
+    """Check a corpus; returns a line for each fault.
 
     Checked are: digests of the lists, digests and sizes of tars and sidecars, that each tar read by
     itself gives the sidecar's keys and members with their checksums, that text is UTF-8 and JSON is
@@ -109,7 +110,7 @@ def _check_shard(corpus: Corpus, number: int, decode: bool) -> list[str]:
 
 
 def guarded(shard: ShardFile, faults: Iterable[str]) -> Iterator[str]:
-    """The faults of a shard; one that cannot be read further is a fault itself."""
+    """Check one shard; whatever keeps it from being read further is a fault itself."""
     try:
         yield from faults
     except (OSError, ValueError, pa.ArrowException) as error:
@@ -151,7 +152,7 @@ def _shard_faults(corpus: Corpus, shard: Shard, before: str | None, decode: bool
 
 
 def check_digests(path: str, shard: ShardFile) -> Iterator[str]:
-    """Whether a shard's files have the digests that the list of shards says."""
+    """Compare the digests of a shard's files with those in the list of shards."""
     for name, expected in ((shard.tar, shard.tar_sha256), (shard.sidecar, shard.sidecar_sha256)):
         found = files.sha256(files.join(path, name))
         if found != expected:
@@ -159,7 +160,8 @@ def check_digests(path: str, shard: ShardFile) -> Iterator[str]:
 
 
 def size_fault(path: str, shard: ShardFile) -> str | None:
-    """Whether a tar has another size than the list of shards says: then it is not read at all."""
+    """The fault of a tar whose size is not that in the list of shards; such a tar is not read at
+    all."""
     size = files.size(files.join(path, shard.tar))
     same = size == shard.bytes
     return None if same else f"{shard.tar}: {size:,} bytes, the manifest says {shard.bytes:,}"
@@ -172,7 +174,7 @@ def check_files(
     inspect: Inspect,
     columns: tuple[str, ...] = (),
 ) -> Iterator[str]:
-    """Whether a tar, read by itself, holds the keys and members of its sidecar's rows.
+    """Compare the keys and members that a tar holds with its sidecar's rows.
 
     Args:
         path: The corpus folder.
@@ -217,7 +219,7 @@ def check_files(
 
 
 def _difference(row: Mapping[str, Any], key: str, members: list[dict[str, Any]]) -> str | None:
-    """How a sidecar's row differs from what the tar holds; None where it does not."""
+    """The difference between a sidecar's row and the tar's sample; None where there is none."""
     if row["key"] != key:
         return f"the tar's key is {key!r}, its sidecar says {row['key']!r}"
     listed = row["members"] or []
@@ -231,8 +233,8 @@ def _difference(row: Mapping[str, Any], key: str, members: list[dict[str, Any]])
 
 
 def content_fault(ext: str, data: bytes) -> str | None:
-    """What is wrong with a member's content: text that is not UTF-8, JSON that is none (NaN is
-    none), an image that cannot be decoded. None for any other extension."""
+    """The fault of a member's content: text that is not UTF-8, JSON that cannot be parsed (NaN
+    cannot), an image that cannot be decoded. None for any other extension."""
     if ext in ("txt", "json"):
         try:
             text = data.decode()

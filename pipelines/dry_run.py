@@ -1,4 +1,5 @@
-"""`septet build --runner dataflow --dry-run`: what a build would be and cost."""
+"""`septet build --runner dataflow --dry-run`: the jobs that Dataflow would get, and what they would
+cost."""
 
 import tempfile
 
@@ -17,7 +18,7 @@ from septet.schemas.recipe import Recipe
 
 
 class _DryRunner(MeasuringRunner):
-    """Translates each pipeline for Dataflow, then runs it here and measures it."""
+    """A runner that translates each pipeline for Dataflow, then runs it here and measures it."""
 
     def __init__(self, job: Job, dataflow: DataflowRunner):
         super().__init__(job)

@@ -1,4 +1,4 @@
-"""`septet build --explain`: what a build would do, without doing it."""
+"""`septet build --explain`: prints what a build would do, and does nothing."""
 
 from collections.abc import Mapping
 
@@ -19,7 +19,7 @@ _SHOWN = 20
 def explain_stages(
     recipe: Recipe, stages: list[Stage], columns: Mapping[str, Column], console: Console
 ) -> None:
-    """Print each stage and column: fingerprint, whether it is complete, and settings."""
+    """Print each stage and column: its fingerprint, whether it is complete, and its settings."""
     slices = stages[0].context.inputs
     inputs = whole_inputs(slices)
     title = f"{recipe.name}: {len(stages)} stages" + f", {len(columns)} columns" * bool(columns)

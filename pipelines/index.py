@@ -1,4 +1,5 @@
-"""`septet index`: sidecars and a head for a folder of WebDataset shards that others wrote."""
+"""`septet index`: writes sidecars and a head for a folder of WebDataset shards that another tool
+made."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -32,7 +33,7 @@ each: a Parquet file without the second has its column under that."""
 
 @dataclass
 class Indexed:
-    """What became of a folder."""
+    """The result of indexing a folder."""
 
     manifest: Manifest
     left_out: list[str] = field(default_factory=list)
@@ -43,7 +44,7 @@ class Indexed:
 
 @dataclass
 class _Tar:
-    """What became of one tar."""
+    """The result of indexing one tar."""
 
     name: str
     shard: Shard | None = None
@@ -134,7 +135,7 @@ def _index_tar(folder: str, tar: str) -> _Tar:
 
 
 def _read_tar(folder: str, found: _Tar) -> pa.Table:
-    """Keys and members of a tar's samples."""
+    """Read the keys and members of a tar's samples."""
     batches, rows, last = [], [], None
     with files.open_read(files.join(folder, found.name)) as file:
         for key, members in index_tar(file, found.name, found.passed_over):
@@ -153,7 +154,8 @@ def _read_tar(folder: str, found: _Tar) -> pa.Table:
 
 
 def _why_unusable(members: list[Member]) -> str | None:
-    """Why a sample has neither an image nor text that readers find; None where it has."""
+    """The reason why a sample is of no use, having neither an image nor text that readers find;
+    None where it has one."""
     exts = [member["ext"] for member in members]
     if any((is_image(ext) and ext == ext.lower()) or ext == "txt" for ext in exts):
         return None
@@ -165,8 +167,8 @@ def _why_unusable(members: list[Member]) -> str | None:
 
 
 def _join(folder: str, found: _Tar, table: pa.Table) -> pa.Table:
-    """The table with the columns of img2dataset's Parquet file beside the tar, where there is one:
-    it lists pairs that failed as well, in an order of its own."""
+    """Join the columns of img2dataset's Parquet file beside the tar, where there is one. That file
+    lists pairs that failed as well, in an order of its own."""
     beside = files.join(folder, found.name.removesuffix(".tar") + ".parquet")
     if not files.exists(beside):
         return table
@@ -211,7 +213,7 @@ def _write_sidecar(folder: str, tar: str, table: pa.Table) -> Shard:
 
 
 def _notes(folder: str, names: list[str], found: list[_Tar]) -> Iterator[str]:
-    """What the folder holds that the corpus does not, in words."""
+    """Describe in words what the folder holds that the corpus does not."""
     packed = [name for name in names if name.endswith(_PACKED)]
     if packed:
         yield f"{len(packed):,} packed tars are left out, unpack them first: {_list(packed)}"

@@ -1,4 +1,5 @@
-"""What earlier builds found out about their inputs, so that a start does not read them again.
+"""A cache of what earlier builds found out about their inputs, so that the next one need not read
+them.
 
 A file counts as unchanged while its label, size, time of change (nanoseconds) and inode are those
 that were noted; on object stores label, size and entity tag or time. That is trusted: whoever
@@ -45,7 +46,7 @@ class Known:
 
 
 class InputCache:
-    """The notes of one corpus; nothing is read or written where there is none (None)."""
+    """The cache of one corpus. Nothing is read or written where the corpus is None."""
 
     def __init__(self, corpus: str | None):
         self._path = files.join(corpus, STAGES, CACHE_FOLDER, _FILE) if corpus is not None else None
@@ -62,7 +63,8 @@ class InputCache:
             self._noted[row["label"], row["kind"]] = row["stamp"], known
 
     def get(self, label: str, path: str, source: Source) -> Known:
-        """What is noted of an input, or what looking into it now tells.
+        """The cached facts of an input where it is unchanged, else those found by looking into it
+        now.
 
         Raises:
             InputError: it is not there, cannot be read, or is not of the source's kind.
@@ -87,7 +89,7 @@ class InputCache:
         return known
 
     def write(self) -> None:
-        """Note all inputs that were asked for, in place of those noted before."""
+        """Write the facts of all inputs that were asked for, in place of those cached before."""
         if self._path is None or self._current == self._noted:
             return
         rows = [
@@ -105,7 +107,7 @@ def _facts(text: str) -> Facts:
 
 
 def _stat(path: str) -> tuple[int, str]:
-    """Size and stamp of an input; the stamp is empty where it says too little to be trusted."""
+    """The size and stamp of an input; the stamp is empty where it says too little to be trusted."""
     if not files.is_local(path):
         fs, plain = fsspec.url_to_fs(path)
         info = fs.info(plain)

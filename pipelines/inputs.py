@@ -56,8 +56,8 @@ def find_inputs(
     corpus: str | None = None,
     remember: bool = False,
 ) -> tuple[Input, ...]:
-    """All slices of all inputs in the recipe's order: sources as listed, inputs by name. A file
-    that a source's patterns match under several names is read under one.
+    """Find all slices of all inputs in the recipe's order: sources as listed, inputs by name. A
+    file that a source's patterns match under several names is read under one.
 
     Digests and slices are remembered in `stages/inputs/` of the corpus: an input whose
     label, size, time of change and inode are those of an earlier build is not read again.
@@ -113,7 +113,7 @@ def _unusable(path: str) -> Known:
 
 
 def image_roots(recipe: Recipe, inputs: Iterable[Input], folder: str) -> dict[str, ImageRoot]:
-    """The folders of images that the recipe's lists refer to, or that are inputs, by label.
+    """Find the folders of images that the recipe's lists refer to, or that are inputs; by label.
 
     Every file below is listed, none is read; a file that is replaced changes the digest.
 
@@ -168,7 +168,7 @@ def _named(recipe: Recipe, number: int, folder: str, corpus: str | None) -> Iter
 
 
 def _one_name_each(labels: list[str], folder: str) -> list[str]:
-    """Of the names that links give to one file, the shortest: a folder that is linked to itself
+    """Choose the shortest of the names that links give to one file: a folder that links to itself
     gives a file forty."""
     names: dict[str, str] = {}
     for label in sorted(labels, key=lambda label: (len(label), label)):
@@ -178,7 +178,7 @@ def _one_name_each(labels: list[str], folder: str) -> list[str]:
 
 
 def _expand(pattern: str, folder: str, source: Source) -> list[str]:
-    """Labels of all that a pattern matches, sorted."""
+    """The labels of all that a pattern matches, sorted."""
     if not files.is_local(pattern):
         fs, plain = fsspec.url_to_fs(pattern)
         if source.folders:

@@ -1,4 +1,4 @@
-"""Whose a corpus folder is: what a build may write into, and what it takes away."""
+"""Ownership of a corpus folder: where a build may write, and what it may remove."""
 
 import json
 import re
@@ -15,11 +15,11 @@ _LISTS = (layout.MANIFEST, layout.SHARD_LIST, layout.INPUT_LIST)
 
 
 class ForeignFolderError(ValueError):
-    """A folder holds what no build of Septet put there."""
+    """Raised when a folder holds files that no build of Septet wrote."""
 
 
 def require_ours(corpus: str) -> None:
-    """Refuse a folder that holds anything, unless a build has begun or finished there.
+    """Refuse a folder that holds other files, unless a build has begun or finished there.
 
     Empty folders (such as `shards` as a link to a large disk) and hidden files do not count.
 
@@ -56,7 +56,7 @@ def _is_empty_folder(path: str) -> bool:
 
 
 def remove_earlier(corpus: str, begun: Iterable[int]) -> None:
-    """Take away the corpus that an earlier build wrote, and nothing else.
+    """Remove the corpus that an earlier build wrote, and nothing else.
 
     Its head goes first: what is left by a build that is stopped here does not look complete.
 
@@ -79,7 +79,7 @@ def remove_earlier(corpus: str, begun: Iterable[int]) -> None:
 
 
 def remove_rejects(corpus: str) -> None:
-    """Take away the reject rows of an earlier build."""
+    """Remove the reject rows of an earlier build."""
     for name in files.list_folder(files.join(corpus, layout.REJECTS)):
         if _REJECT_FILE.fullmatch(name):
             files.remove(files.join(corpus, layout.REJECTS, name))

@@ -1,4 +1,5 @@
-"""Progress of a build, on a terminal or in a log: bars while a pass runs, a line a stage.
+"""The progress of a build, on a terminal or in a log: bars while a pass runs, a line for each
+stage.
 
 The local runner tells the figures of its tasks while they run. Where a runner tells nothing, the
 files that appear are counted: names only, and never for more than a twentieth of the time.
@@ -35,20 +36,21 @@ class BuildProgress:
         self.console = console or Console(stderr=True)
 
     def skip(self, stage: str, counts: Counts) -> None:
-        """A stage was up to date."""
+        """Print that a stage was up to date."""
         self.console.print(
             f"[dim]{stage:<8}[/] {_figures(counts)}  [dim]up to date[/]", soft_wrap=True
         )
 
     def finish(self, stage: str, counts: Counts, seconds: float) -> None:
-        """A stage is complete now."""
+        """Print the figures of a stage that is complete now."""
         self.console.print(
             f"[bold]{stage:<8}[/] {_figures(counts)}  [cyan]{seconds:.1f} s[/]", soft_wrap=True
         )
 
     @contextmanager
     def watch(self, one: Pass, todo: int) -> Iterator[Told]:
-        """Show a pass while its block runs: tasks done, rows a second, what is rejected.
+        """Show the progress of a pass while the block runs: tasks done, rows a second, what is
+        rejected.
 
         Args:
             one: The pass.

@@ -1,4 +1,4 @@
-"""Keeps Beam's harmless start-up warnings from the people who run builds.
+"""Silences the warnings that Beam prints at its start although nothing is wrong.
 
 Import it before `apache_beam`.
 """

@@ -1,4 +1,4 @@
-"""Notes of a complete build, by which the next one sees at once that there is nothing to do.
+"""Notes about a complete build, by which the next one sees at once that there is nothing to do.
 
 A build resolves its recipe and stages anew, for which it imports much. The notes hold the recipe's
 text, the stamps (size, time of change, inode) of all inputs and of Septet's own code: where all of
@@ -36,7 +36,8 @@ def find_corpus(recipe: str, out: str | None) -> str | None:
 
 
 def is_noted(corpus: str, recipe: Path, text: str) -> dict[str, int] | None:
-    """The corpus's figures (samples, shards) where nothing has changed since it was noted."""
+    """The corpus's figures (samples, shards) where nothing has changed since they were noted, else
+    None."""
     try:
         noted = json.loads(Path(corpus, NOTES).read_bytes())
         same = (
@@ -73,7 +74,7 @@ class Before:
 
 
 def look(patterns: Iterable[str], recipe: Path) -> Before:
-    """What the patterns of a recipe's sources match now."""
+    """Note what the patterns of a recipe's sources match now."""
     from septet.pipelines.sources.paths import locate  # only here: it imports much
 
     at, folder = time.time_ns(), recipe.absolute().parent

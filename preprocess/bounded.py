@@ -1,4 +1,5 @@
-"""Calls that can be stopped: a function run in a process of its own, within time and memory.
+"""Calls that can be stopped: a function runs in a process of its own, within limits of time and
+memory.
 
 Parsers and decoders in C hold on for as long as their input makes them, and some inputs make them
 for hours or for gigabytes. The process is started at the first call and kept; when it breaks a
@@ -24,19 +25,19 @@ _START_SECONDS = 120.0
 
 
 class BoundError(Exception):
-    """A call did not end within its bounds."""
+    """Raised when a call did not end within its limits."""
 
 
 class TimeLimitError(BoundError):
-    """It took too long."""
+    """Raised when a call took too long."""
 
 
 class MemoryLimitError(BoundError):
-    """It needed too much memory, or its process died."""
+    """Raised when a call needed too much memory, or its process died."""
 
 
 class BoundedCall:
-    """A function that is called in another process, one for each thread that calls.
+    """A function that runs in another process, one process for each thread that calls.
 
     Args:
         function: "module:name". Arguments and result must be picklable.
@@ -49,7 +50,7 @@ class BoundedCall:
         self._local = threading.local()
 
     def __call__(self, *arguments: Any) -> Any:
-        """The function's result.
+        """Call the function; returns its result.
 
         Raises:
             TimeLimitError: it took longer than allowed.
@@ -124,7 +125,7 @@ class _Worker:
         return pickle.loads(memoryview(data)[_LENGTH.size :])
 
     def stop(self) -> int:
-        """Kill the process; its exit status."""
+        """Kill the process; returns its exit status."""
         if self._process.poll() is None:
             self._process.kill()
         for pipe in (self._process.stdin, self._process.stdout):
@@ -146,7 +147,7 @@ def _send(pipe: IO[bytes], value: Any) -> None:
 
 
 def _serve(function: str, seconds: float, memory: int) -> None:
-    """The other process: answer calls until the caller is gone."""
+    """The loop of the other process: it answers calls until the caller is gone."""
     asked, answers = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what libraries print must not be taken for an answer
     module, _, name = function.partition(":")

@@ -1,4 +1,4 @@
-"""Exact duplicates and repetition, on tables of samples and on arrays of hashes."""
+"""Exact duplicates and repetition, found in tables of samples and in arrays of hashes."""
 
 import numpy as np
 import pyarrow as pa
@@ -24,7 +24,7 @@ def distinct_rows(rows: np.ndarray) -> np.ndarray:
 
 
 def combine_captions(rows: np.ndarray, most: int | None) -> np.ndarray:
-    """Distinct rows, without more images of a caption than are needed to call it frequent.
+    """Merge distinct rows, without more images of a caption than are needed to call it frequent.
 
     What is left of one part of the samples is so bounded, however often a caption stands in it.
 
@@ -50,7 +50,7 @@ def combine_captions(rows: np.ndarray, most: int | None) -> np.ndarray:
 
 
 def frequent_captions(rows: np.ndarray, most: int | None) -> tuple[np.ndarray, np.ndarray, int]:
-    """Captions that stand beside more than `most` distinct images.
+    """Find the captions that stand beside more than `most` distinct images.
 
     Args:
         rows: uint64 [n, 3] of (caption hash, anchor hash, hash of the rest), repetitions allowed.
@@ -129,15 +129,15 @@ def _text(numbers: np.ndarray) -> np.ndarray:
 
 
 def _distinct_pages(group: np.ndarray, pages: np.ndarray) -> np.ndarray:
-    """On how many pages each sample stands; int64 [groups]."""
+    """The number of pages on which each sample stands; int64 [groups]."""
     _, codes = np.unique(pages.astype(str), return_inverse=True)
     pairs = distinct_rows(np.stack([group, codes], axis=1).astype(np.uint64))
     return np.bincount(pairs[:, 0].astype(np.int64))
 
 
 def preference(lengths: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Sort keys that put the better of two samples of one image first; least significant first,
-    as `numpy.lexsort` wants them. Longer captions are better, then surer languages.
+    """Make sort keys that put the better of two samples of one image first; least significant
+    first, as `numpy.lexsort` wants them. Longer captions are better, then surer languages.
 
     Args:
         lengths: Characters of the captions, integers [n].
@@ -153,7 +153,7 @@ def caption_measures(rows: pa.Table) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _rank_of_captions(rows: pa.Table, anchors: np.ndarray, alive: np.ndarray) -> np.ndarray:
-    """Rank of each row that is left among its image's captions, best first; int64 [n]."""
+    """The rank of each row that is left among its image's captions, best first; int64 [n]."""
     rank = np.zeros(len(anchors), np.int64)
     left = np.flatnonzero(alive)
     lengths, scores = caption_measures(rows)

@@ -1,4 +1,4 @@
-"""Registered domains of hosts, by the public suffix list that tldextract carries."""
+"""Registered domains of hosts, by the public suffix list that tldextract ships."""
 
 from functools import lru_cache
 
@@ -10,5 +10,6 @@ _extract = tldextract.TLDExtract(suffix_list_urls=(), cache_dir=None)
 
 @lru_cache(maxsize=2**18)
 def registered_domain(host: str) -> str:
-    """`static.example.co.uk` as `example.co.uk`; addresses and local names as they are."""
+    """The registered domain of a host: `static.example.co.uk` gives `example.co.uk`. Addresses and
+    local names stay as they are."""
     return _extract(host).top_domain_under_public_suffix or host

@@ -31,12 +31,12 @@ def is_local(path: str) -> bool:
 
 
 def local_path(path: str) -> Path:
-    """The plain path behind a local `path`."""
+    """A local `path` as a `Path`, without its scheme."""
     return Path(path.removeprefix("file://"))
 
 
 def join(base: str, *parts: str) -> str:
-    """`base` and `parts` with single slashes between, for URLs and local paths alike."""
+    """Join `base` and `parts` with single slashes, for URLs and local paths alike."""
     return "/".join([base.rstrip("/"), *(part.strip("/") for part in parts)])
 
 
@@ -49,7 +49,8 @@ def exists(path: str) -> bool:
 
 
 def list_folder(path: str) -> list[str]:
-    """Sorted names in a folder, without temporary files; empty where there is no such folder."""
+    """The sorted names in a folder, without temporary files; empty where there is no such
+    folder."""
     if is_local(path):
         folder = local_path(path)
         names = [entry.name for entry in folder.iterdir()] if folder.is_dir() else []
@@ -62,8 +63,8 @@ def list_folder(path: str) -> list[str]:
 
 
 def walk(path: str) -> Iterator[tuple[str, int]]:
-    """Path and size in bytes of each file below a folder, sorted, temporary files too; paths are
-    relative to the folder."""
+    """Walk the files below a folder, temporary ones too; yields path and size in bytes, sorted,
+    paths relative to the folder."""
     if is_local(path):
         root = str(local_path(path))
         for folder, folders, names in os.walk(root):
@@ -118,7 +119,7 @@ def take_away(path: str) -> bool:
 
 
 def remove_temporaries(folder: str) -> None:
-    """Remove what writers that were killed left below a local `folder`."""
+    """Remove the temporary files below a local `folder`, which killed writers left."""
     if is_local(folder):
         for left in [*local_path(folder).rglob(f".*{TEMPORARY_SUFFIX}")]:
             remove(str(left))
@@ -126,7 +127,8 @@ def remove_temporaries(folder: str) -> None:
 
 @contextmanager
 def open_atomic(path: str) -> Iterator[BinaryIO]:
-    """A seekable binary file that appears as `path` when the block ends without an exception."""
+    """Open a seekable binary file that appears as `path` when the block ends without an
+    exception."""
     if is_local(path):
         final = local_path(path)
         final.parent.mkdir(parents=True, exist_ok=True)
@@ -182,7 +184,7 @@ def open_read(path: str, ahead: bool = True) -> BinaryIO:
 
 
 def read_bytes(path: str) -> bytes:
-    """The content of `path`."""
+    """Read the whole of `path`."""
     if is_local(path):
         return local_path(path).read_bytes()
     fs, remote = fsspec.url_to_fs(path)
@@ -191,7 +193,7 @@ def read_bytes(path: str) -> bytes:
 
 
 def size(path: str) -> int:
-    """Size of a file in bytes."""
+    """The size of a file in bytes."""
     if is_local(path):
         return local_path(path).stat().st_size
     fs, remote = fsspec.url_to_fs(path)
@@ -199,7 +201,8 @@ def size(path: str) -> int:
 
 
 class TableSink:
-    """A Parquet file (zstd) written table by table, a context manager for use in `open_atomic`.
+    """A writer of a Parquet file (zstd), table by table; a context manager for use in
+    `open_atomic`.
 
     Equal tables in equal order give equal bytes.
     """
@@ -251,14 +254,14 @@ def read_table(path: str, columns: list[str] | None = None) -> pa.Table:
 
 
 def read_table_metadata(path: str) -> tuple[int, dict[bytes, bytes]]:
-    """Row count and key-value metadata of a Parquet file, from its footer alone."""
+    """Read the row count and the key-value metadata of a Parquet file, from its footer alone."""
     with open_read(path) as file:
         footer = pq.ParquetFile(file).metadata
         return footer.num_rows, dict(footer.metadata or {})
 
 
 def sha256(path: str) -> str:
-    """Hex SHA-256 of a file's content."""
+    """The hex SHA-256 of a file's content."""
     with open_read(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
 
@@ -268,7 +271,7 @@ _SAMPLE = 2**20
 
 
 def content_digest(path: str) -> tuple[int, str]:
-    """Size in bytes and a digest of an input file.
+    """The size in bytes and a digest of an input file.
 
     Files up to 256 MiB are digested whole ("blake2b:…"). For larger ones the size and 16 evenly
     spread mebibytes are ("sampled:…"): a crawl's archives are terabytes, and they are written

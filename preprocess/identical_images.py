@@ -26,7 +26,7 @@ _GROUP = [name for name, _ in _DIGEST] + ["caption"]
 
 
 def candidates(rows: pa.Table, shard: int, distinct_captions: bool) -> np.ndarray:
-    """A shard's best sample of each image; `CANDIDATE` [n].
+    """Find a shard's best sample of each image; `CANDIDATE` [n].
 
     Args:
         rows: `id`, `sha256`, `caption` and `language_score` of the shard's samples with an image.
@@ -38,7 +38,7 @@ def candidates(rows: pa.Table, shard: int, distinct_captions: bool) -> np.ndarra
 
 
 def best(found: np.ndarray) -> np.ndarray:
-    """The best candidate of each image: longest caption, then language score, then id."""
+    """Find the best candidate of each image: longest caption, then language score, then id."""
     found = found[_order(found)]
     return found[_first_of_group(found)] if len(found) else found
 
@@ -52,7 +52,8 @@ def group_of(found: np.ndarray) -> np.ndarray:
 
 
 def losers(found: np.ndarray) -> list[tuple[int, np.ndarray]]:
-    """Which shards have candidates that another shard's beats: (shard, `WINNER` of each)."""
+    """Find the shards that have candidates which another shard's beats: (shard, `WINNER` of
+    each)."""
     if not len(found):
         return []
     found = found[_order(found)]

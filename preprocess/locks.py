@@ -51,7 +51,7 @@ and a folder cannot be)."""
 
 
 class FolderBusyError(ValueError):
-    """Another process holds the folder."""
+    """Raised when another process holds the folder."""
 
 
 @contextmanager
@@ -82,7 +82,7 @@ def locked(folder: str, alone: bool = True, busy: str = "") -> Iterator[None]:
 
 @contextmanager
 def in_turn(path: Path) -> Iterator[None]:
-    """Waits until no other process is in a block for `path`. Without locks in its file system it
+    """Wait until no other process is in a block for `path`. Without locks in its file system it
     does not wait: for work that would only be done twice."""
     with path.open("a") as file:
         try:
@@ -164,7 +164,7 @@ class _Lease:
 
     @property
     def path(self) -> str:
-        """The newest file."""
+        """The path of the newest file."""
         return files.join(self.folder, f"{self.token}.{self.number}.json")
 
     def write(self) -> None:
@@ -174,7 +174,7 @@ class _Lease:
         files.write_bytes(self.path, json.dumps(holder).encode())
 
     def renew(self) -> bool:
-        """Renew the lease; False where it was lost, and is given back then."""
+        """Renew the lease; returns False where it was lost, and gives it back then."""
         old = self.path
         self.number += 1
         try:
@@ -197,8 +197,8 @@ class _Lease:
                 files.local_path(self.folder).rmdir()
 
     def others(self) -> list[dict[str, Any]]:
-        """The live leases that exclude this one, with the `token` of each; those that have ended
-        are taken away."""
+        """Find the live leases that exclude this one, with the `token` of each; those that have
+        ended are taken away."""
         while True:
             found: dict[str, dict[str, Any]] = {}
             ended: list[tuple[str, str]] = []
@@ -268,7 +268,8 @@ def _this_process() -> dict[str, Any]:
 
 
 def _machine() -> str:
-    """This machine and its space of process numbers: a boot's id, and the namespace's."""
+    """The identity of this machine and its space of process numbers: a boot's id, and the
+    namespace's."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         return f"{boot}/{Path('/proc/self/ns/pid').stat().st_ino}"
@@ -277,7 +278,8 @@ def _machine() -> str:
 
 
 def _started(pid: int) -> str | None:
-    """When a process of this machine started, in the kernel's count; None where there is none."""
+    """The time when a process of this machine started, in the kernel's count; None where there is
+    none."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()[19]
     except (OSError, IndexError):

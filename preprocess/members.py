@@ -17,7 +17,7 @@ _ZSTD_STEP = 2**10
 _MAX_WINDOW = 2**27
 
 DAMAGE = (zlib.error, zstandard.ZstdError, MemoryError)
-"""What `feed` raises where a member cannot be decoded."""
+"""The exceptions that `feed` raises where a member cannot be decoded."""
 
 
 class Member(Protocol):

@@ -1,4 +1,5 @@
-"""Scratch folder of this process: for temporary files that a killed process must not leave behind.
+"""The scratch folder of this process, for temporary files that a killed process must not leave
+behind.
 
 Each process has one at `$TMPDIR/septet-USER/PID-TOKEN`, holds its lock file while it lives and
 removes the folder when it ends; those of processes that were killed are removed when the next

@@ -31,7 +31,8 @@ _PLACEHOLDER = re.compile(
 
 
 class UrlError(ValueError):
-    """A link that is no http(s) URL: `part` is `scheme` or `url`, `detail` says what is wrong."""
+    """Raised when a link is no http(s) URL: `part` is `scheme` or `url`, `detail` says what is
+    wrong."""
 
     def __init__(self, part: str, detail: str):
         super().__init__(f"{part}: {detail}")
@@ -39,7 +40,7 @@ class UrlError(ValueError):
 
 
 def resolve(link: str, base: str | None = None) -> str:
-    """`link` as an absolute http(s) URL without its fragment.
+    """Resolve `link` to an absolute http(s) URL without its fragment.
 
     Args:
         link: A URL, absolute or relative to `base`.
@@ -66,7 +67,7 @@ def resolve(link: str, base: str | None = None) -> str:
 
 
 def image_url(base: str, link: str) -> str | Rejected:
-    """The address of an image that a page at `base` links to.
+    """Resolve the address of an image that a page at `base` links to.
 
     Returns:
         An absolute URL as of `resolve`; or `inline_image` (a `data:` URL), `url_scheme`, or
@@ -86,7 +87,7 @@ def image_url(base: str, link: str) -> str | Rejected:
 
 
 def is_placeholder(link: str) -> bool:
-    """Whether a link stands where an address should be: empty, "#", "undefined", "{{ image }}"."""
+    """Whether a link is a placeholder and no address: empty, "#", "undefined", "{{ image }}"."""
     return not link or _PLACEHOLDER.fullmatch(link) is not None
 
 

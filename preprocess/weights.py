@@ -1,4 +1,4 @@
-"""Files of published weights: safetensors, what `torch.save` wrote, or TorchScript archives.
+"""A reader of published weights: safetensors, what `torch.save` wrote, or TorchScript archives.
 
 Tensors are read and nothing in a file is run: a pickle may build tensors and plain values, and
 objects of any other class become `Opaque`, which does nothing.
@@ -31,7 +31,8 @@ _INSIDE = ("_orig_mod.", "_fsdp_wrapped_module.", "_checkpoint_wrapped_module.")
 
 
 class Opaque:
-    """An object of a class that is not loaded: it keeps what it is given and does nothing."""
+    """A stand-in for an object of a class that is not loaded: it keeps what it is given and does
+    nothing."""
 
     def __init__(self, *args: Any, **kwargs: Any):
         self.state: Any = None
@@ -86,7 +87,7 @@ _PICKLE = SimpleNamespace(
 
 
 class _ScriptUnpickler(_Unpickler):
-    """Reads a TorchScript archive's `data.pkl`; the archive's code is not looked at."""
+    """A reader of a TorchScript archive's `data.pkl`; the archive's code is not looked at."""
 
     def __init__(self, archive: zipfile.ZipFile, root: str):
         super().__init__(io.BytesIO(archive.read(f"{root}data.pkl")))
@@ -117,7 +118,8 @@ def _script_state(value: Any, prefix: str = "") -> Iterator[tuple[str, Tensor]]:
 
 
 def read_state(path: str) -> dict[str, Tensor]:
-    """Weights by name, from a local or remote file; those of a local file are mapped, not read.
+    """Read weights by name, from a local or remote file; those of a local file are mapped, not
+    read.
 
     What trainers wrap around them (`unwrap`) and what all names share (`plain_names`) is taken
     off.

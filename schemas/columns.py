@@ -22,7 +22,7 @@ COLUMN_SHARD_LIST = pa.schema([*SHARD_FILE, pa.field("base_sha256", pa.string(),
 
 
 class ArrayFormat(Strict):
-    """One array of a member."""
+    """The format of one array of a member."""
 
     dtype: Literal["uint8", "uint16", "int32", "int64", "float16", "float32"]
     """Little-endian."""
@@ -35,7 +35,8 @@ class ArrayFormat(Strict):
 
 
 class MemberFormat(Strict):
-    """What a column's member of one sample holds. A sample without a value has an empty member."""
+    """The format of a column's member of one sample. A sample without a value has an empty
+    member."""
 
     ext: str
     """Extension of the member, for example "codes.u16": a WebDataset reader that joins columns
@@ -90,17 +91,17 @@ class ColumnManifest(Versioned):
 
     @property
     def samples(self) -> int:
-        """How many samples the column has a row for."""
+        """The number of samples that the column has a row for."""
         return self.counts["samples"]
 
     @property
     def values(self) -> int:
-        """How many of them have a value."""
+        """The number of samples that have a value."""
         return self.counts["values"]
 
     @property
     def reasons(self) -> dict[str, int]:
-        """How many have none, by reason."""
+        """The numbers of samples without a value, by reason."""
         return {k: n for k, n in self.counts.items() if k not in ("samples", "values")}
 
 
@@ -124,7 +125,7 @@ class ColumnManifestV1(Versioned):
     counts: dict[str, int]
 
     def head(self) -> ColumnManifest:
-        """The same as a head; its list points to `column.json` itself."""
+        """The same content as a head of today; its list points to `column.json` itself."""
         return ColumnManifest(
             **self.model_dump(exclude={"shards", "format_minor"}),
             bytes=sum(shard.bytes for shard in self.shards),

@@ -1,4 +1,4 @@
-"""Writes the reference of the corpus format: `python -m septet.schemas.format_reference`."""
+"""A writer of the reference of the corpus format: `python -m septet.schemas.format_reference`."""
 
 from collections.abc import Iterator
 

@@ -15,7 +15,8 @@ scn sco sd sh si sk sl so sq sr su sv sw ta te tg th tk tl tr tt tyv ug uk ur uz
 vi vls vo wa war wuu xal xmf yi yo yue zh
 """
 MODEL_LANGUAGES = frozenset(_CODES.split())
-"""What the language model (lid.176) can tell. Some codes are Wikipedia's: `als` is Alemannic."""
+"""The languages that the language model (lid.176) knows. Some codes are Wikipedia's: `als` is
+Alemannic."""
 
 _MODEL_NAMES = {"nb": "no", "cmn": "zh", "fil": "tl", "bho": "bh", "gsw": "als", "egl": "eml"}
 """Codes of the same languages that the model calls otherwise."""
@@ -23,7 +24,7 @@ _MODEL_NAMES = {"nb": "no", "cmn": "zh", "fil": "tl", "bho": "bh", "gsw": "als",
 
 @lru_cache(maxsize=10_000)
 def language_code(tag: str) -> str | None:
-    """The code by which a language is known here; None for what is no language tag.
+    """The code by which Septet knows a language; None for what is no language tag.
 
     Letters' case, regions and scripts do not count (`en-US` and `EN` are `en`), withdrawn and
     three-letter codes become current and short ones (`iw` is `he`, `deu` is `de`).

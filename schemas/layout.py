@@ -71,7 +71,7 @@ IMAGE_EXTENSIONS = ("jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff", "
 
 
 class LayoutError(ValueError):
-    """A path of a corpus that does not stay inside it."""
+    """Raised when a path of a corpus does not stay inside it."""
 
 
 def shard_name(number: int) -> str:
@@ -125,7 +125,7 @@ def reject_file(number: int) -> str:
 
 
 def inside(path: str, where: str) -> str:
-    """`path`, if it is relative to the corpus and stays in it.
+    """Check that `path` is relative to the corpus and stays in it; returns it.
 
     A manifest can come from a stranger, and what it names is opened.
 

@@ -27,7 +27,7 @@ SHARD_FILE = pa.schema(
         pa.field("sidecar_sha256", pa.string(), nullable=False),
     ]
 )
-"""What a row of any list of shards holds, see `ShardFile`."""
+"""The fields of a row of any list of shards, see `ShardFile`."""
 
 SHARD_LIST = pa.schema(
     [
@@ -108,7 +108,7 @@ class Manifest(Versioned):
     sorted_keys: bool
     """Whether keys ascend within and across shards (true for every build)."""
     samples: int = Field(ge=0)
-    """How many samples the shards hold together."""
+    """The number of samples in all shards."""
     bytes: int = Field(ge=0)
     """Size of the tars together."""
     counts: dict[str, int] = Field(default_factory=dict)
@@ -140,7 +140,7 @@ class ManifestV1(Versioned):
     counts: dict[str, int] = Field(default_factory=dict)
 
     def head(self) -> Manifest:
-        """The same as a head; its lists point to `corpus.json` itself."""
+        """The same content as a head of today; its lists point to `corpus.json` itself."""
         return Manifest(
             format_version=self.format_version,
             name=self.name,

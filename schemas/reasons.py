@@ -1,4 +1,4 @@
-"""The reasons for which a row is lost, and the one type and exception that carry them.
+"""The table of the reasons for which a row is lost, and the type and exception that carry one.
 
 Every reject row of a build names a reason of `REASONS`. `docs/reasons.md` is generated from that
 table by `make docs`; a test compares the two.
@@ -184,7 +184,7 @@ _PASSING_STATUS = frozenset({"408", "425", "429"})
 
 
 def class_of(reason: str, value: str | None = None) -> ReasonClass:
-    """Class of a loss.
+    """The class of a loss.
 
     Args:
         reason: A name of `REASONS`.
@@ -200,7 +200,7 @@ def class_of(reason: str, value: str | None = None) -> ReasonClass:
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """One loss: why, and what is known of the row that is lost.
+    """A loss: its reason, and what is known of the row that is lost.
 
     `value` is what failed, as text (None where the reason's meaning names none). The other fields
     are those of a reject row (`septet.schemas.tables.REJECTS`).
@@ -216,7 +216,8 @@ class Rejected:
 
 
 class RejectedError(Exception):
-    """One record, row, page or image cannot be used; carries the `Rejected` that says why."""
+    """Raised when one record, row, page or image cannot be used; carries the `Rejected` that says
+    why."""
 
     def __init__(self, reason: str, value: str | None = None):
         super().__init__(f"{reason}: {value}" if value else reason)
@@ -237,7 +238,8 @@ class RejectedError(Exception):
 
 
 class UnknownReasonError(AssertionError):
-    """A stage rejects rows for a reason that `REASONS` lacks: an error of programming."""
+    """Raised when a stage rejects rows for a reason that `REASONS` lacks: an error of
+    programming."""
 
 
 def require_known(reasons: list[str]) -> None:

@@ -1,4 +1,4 @@
-"""The recipe: one YAML file that says what a corpus is made of.
+"""The recipe: the settings of a build, one YAML file.
 
 Field descriptions here are the recipe reference; `docs/recipe.md` is generated from them.
 """
@@ -183,7 +183,7 @@ class Image(_Section):
 
 
 class Curate(_Section):
-    """What is kept of the images that were had. Changing this fetches nothing again."""
+    """Thresholds on fetched images, and identical images. Changing this fetches nothing again."""
 
     min_bytes: int = Field(default=0, ge=0, description="Smallest file, as fetched (LAION: 5120).")
     min_side: int = Field(
@@ -200,7 +200,7 @@ class Curate(_Section):
 
 
 class Write(_Section):
-    """The shards."""
+    """Size of the shards."""
 
     samples_per_shard: int = Field(
         default=10_000,
@@ -228,7 +228,7 @@ class Annotation(_Section):
 
     @property
     def title(self) -> str:
-        """What the column is called in the corpus."""
+        """The column's name in the corpus."""
         return self.name or self.column
 
 

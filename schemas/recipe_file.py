@@ -1,4 +1,5 @@
-"""Reading a recipe file, with errors that name the line, the key and the nearest valid spelling."""
+"""A parser of recipe files, with errors that name the line, the key and the nearest valid
+spelling."""
 
 import difflib
 import re
@@ -17,7 +18,7 @@ _MAX_NODES = 100_000
 
 
 class RecipeError(ValueError):
-    """A recipe that cannot be used: every fault with its line, one a line."""
+    """Raised when a recipe cannot be used: every fault with its line, one a line."""
 
 
 def parse_recipe(text: str, where: str = "recipe") -> Recipe:
@@ -56,8 +57,8 @@ def parse_recipe(text: str, where: str = "recipe") -> Recipe:
 
 
 class _Loader(yaml.SafeLoader):
-    """Reads `yes`, `no`, `on` and `off` as words, as YAML 1.2 does: `languages: [no]` is Norwegian.
-    Where a setting is true or false they are understood all the same."""
+    """A YAML loader that reads `yes`, `no`, `on` and `off` as words, as YAML 1.2 does: `languages:
+    [no]` is Norwegian. Where a setting is true or false they are understood all the same."""
 
 
 _Loader.yaml_implicit_resolvers = {
@@ -107,7 +108,7 @@ def _duplicate_keys(node: yaml.Node) -> typing.Iterator[tuple[int, str]]:
 
 
 def _explain(fault: Any, node: yaml.Node, data: Any, where: str) -> str:
-    """One fault of pydantic's as `file:line: key: what was expected, what was found`."""
+    """Format one fault of pydantic's as `file:line: key: what was expected, what was found`."""
     path, line = _locate(fault["loc"], node)
     key = ".".join(str(part) for part in path)
     prefix = f"{where}:{line}: {key}: " if key else f"{where}: "

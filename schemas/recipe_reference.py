@@ -1,4 +1,4 @@
-"""Writes the recipe reference: `python -m septet.schemas.recipe_reference`."""
+"""A writer of the recipe reference: `python -m septet.schemas.recipe_reference`."""
 
 import typing
 from collections.abc import Iterator

@@ -10,7 +10,7 @@ CaptionPlace = Literal["alt", "figcaption", "title"]
 
 
 class SourceSettings(BaseModel):
-    """What the settings of every source hold."""
+    """The settings that every source has."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 

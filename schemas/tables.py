@@ -16,18 +16,18 @@ MEMBERS = pa.list_(
         ]
     )
 )
-"""One entry a member of a sample, in tar order: extension without its leading dot, byte offset
-of the content in the tar, content size in bytes, CRC-32 of the content."""
+"""The members of a sample, in tar order: extension without its leading dot, byte offset of the
+content in the tar, content size in bytes, CRC-32 of the content."""
 
 SHARD_INDEX = pa.schema([pa.field("key", pa.string(), nullable=False), ("members", MEMBERS)])
-"""What every sidecar holds at least: a row a sample, in tar order."""
+"""The columns that every sidecar has: a row for each sample, in tar order."""
 
 COLUMN_INDEX = pa.schema(
     [*SHARD_INDEX, ("reason", pa.string()), ("found", pa.string())]
 )  # fmt: skip
-"""What a column's sidecar holds at least: a row a sample, in the base shard's order, with its one
-member. Where a sample has no value its member is empty, `reason` says why and `found` what was
-found; else both are null."""
+"""The columns that a column's sidecar has: a row for each sample, in the base shard's order, with
+its one member. Where a sample has no value its member is empty, `reason` says why and `found` what
+was found; else both are null."""
 
 CANDIDATES = pa.schema(
     [

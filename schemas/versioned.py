@@ -1,4 +1,4 @@
-"""JSON files that say which version of their form they have.
+"""JSON files that state the version of their form.
 
 A newer minor version only adds keys: a reader that does not know them passes over them. A newer
 major version means something else by what it says, and is refused.
@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 
 class ManifestError(ValueError):
-    """A manifest that cannot be read, with what to do about it."""
+    """Raised when a manifest cannot be read, with what to do about it."""
 
 
 class Strict(BaseModel):
@@ -21,7 +21,7 @@ class Strict(BaseModel):
 
 
 class Versioned(Strict):
-    """The content of such a file."""
+    """The content of a JSON file with a version."""
 
     file: ClassVar[str]
     """Its name."""

@@ -1,4 +1,5 @@
-"""Making a column of a corpus: which shards are missing, running them, the column's manifest."""
+"""Making a column of a corpus: which shards are missing, the run that makes them, the column's
+manifest."""
 
 import json
 import secrets
@@ -40,7 +41,7 @@ from septet.schemas.versioned import ManifestError
 
 @dataclass(frozen=True)
 class Plan:
-    """A column of a corpus, and what is missing of it."""
+    """A column of a corpus with the shards that it lacks."""
 
     corpus: Corpus
     name: str
@@ -61,7 +62,7 @@ class Plan:
 
 
 def resolve_column(kind: str, settings: Mapping[str, Any]) -> tuple[Column, dict[str, str]]:
-    """A column with the digests of its models; runs no model.
+    """Find a column's class, check its settings, and take the digests of its models; runs no model.
 
     Raises:
         ColumnError: no such kind, or settings that do not fit.
@@ -75,7 +76,7 @@ def resolve_column(kind: str, settings: Mapping[str, Any]) -> tuple[Column, dict
 
 
 def plan_column(path: str, name: str, kind: str, settings: Mapping[str, Any]) -> Plan:
-    """Resolve a column of a corpus; runs no model and writes nothing.
+    """Find out which shards of a column are to be made; runs no model and writes nothing.
 
     Args:
         path: The corpus folder.
@@ -138,7 +139,7 @@ def _state(corpus: Corpus, name: str, fingerprint: str) -> tuple[list[int], list
 
 
 def _is_complete(corpus: Corpus, name: str, fingerprint: str) -> bool:
-    """Whether a column is there with that fingerprint, made from the shards that are there."""
+    """Whether a column with that fingerprint is complete for the corpus's shards."""
     if not files.exists(files.join(corpus.path, column_manifest(name))):
         return False
     try:
@@ -151,7 +152,7 @@ def _is_complete(corpus: Corpus, name: str, fingerprint: str) -> bool:
 def annotate(
     plan: Plan, only_missing: bool, runner: Runner, progress: BuildProgress
 ) -> tuple[ColumnManifest, bool]:
-    """Make what is missing of a column; one that is up to date is left as it is.
+    """Make the missing shards of a column; a column that is up to date is left as it is.
 
     Args:
         plan: From `plan_column`.
@@ -220,7 +221,7 @@ def annotate(
 def _manifest(
     plan: Plan, corpus_sha256: str, runner: Runner, progress: BuildProgress
 ) -> ColumnManifest:
-    """Write the list of shards; returns the manifest that goes with it."""
+    """Write the column's list of shards, and make the manifest that goes with it."""
     name = f".list-{secrets.token_hex(4)}{files.TEMPORARY_SUFFIX}"
     work = ListWork(
         plan.corpus.path,

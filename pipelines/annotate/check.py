@@ -1,4 +1,4 @@
-"""`septet check` of columns: compare them with their manifests and with the corpus."""
+"""`septet check` for columns: they are compared with their manifests and with the corpus."""
 
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
@@ -28,7 +28,7 @@ from septet.schemas.versioned import ManifestError
 
 
 def check_columns(path: str, console: Console, trusted: Collection[str] = ()) -> list[str]:
-    """All faults of a corpus's columns, a line each.
+    """Check all columns of a corpus; returns a line for each fault.
 
     Checked are: that each shard was made from the base shard that is there, digests, that tars
     give their sidecars' keys and members and the base's keys in its order, checksums, and every

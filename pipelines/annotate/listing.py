@@ -1,4 +1,5 @@
-"""A column's list of shards, made by workers: each looks at a run of finished shards."""
+"""The list of a column's shards, made by workers: each reads the sidecars of some finished
+shards."""
 
 import json
 from collections.abc import Iterator
@@ -18,7 +19,8 @@ _SHARDS_A_RUN = 32
 
 
 class ListWork:
-    """Writes the rows of the list for a run of shards; plain data, shipped to workers.
+    """The task that writes the rows of the list for a run of shards. Plain data, shipped to
+    workers.
 
     Args:
         corpus: The corpus folder.
@@ -38,11 +40,11 @@ class ListWork:
         """Nothing to load."""
 
     def path(self, number: int) -> str:
-        """The rows of one run."""
+        """The file with the rows of one run."""
         return files.join(self.folder, f"{number}.parquet")
 
     def run(self, number: int) -> Counts:
-        """Write the rows, with the sum of the shards' figures in the footer."""
+        """Write the rows of one run, with the sum of the shards' figures in the footer."""
         shards = open_corpus(self.corpus, self.manifest_sha256).shards
         rows, total = [], Counts()
         for i in self.runs[number]:
@@ -70,7 +72,7 @@ class ListWork:
         return shard, Counts.from_metadata(footer)
 
     def rows(self) -> Iterator[ColumnShard]:
-        """All rows, in the order of the corpus's shards."""
+        """Read the rows of all runs, in the order of the corpus's shards."""
         for number in range(len(self.runs)):
             for row in files.read_table(self.path(number)).to_pylist():
                 yield ColumnShard(**row)

@@ -1,4 +1,4 @@
-"""What a worker does for one shard of a column."""
+"""The task of a worker that makes one shard of a column."""
 
 import functools
 import itertools
@@ -27,7 +27,7 @@ GIVE_UP_AFTER = 64
 
 @functools.lru_cache(maxsize=4)
 def _loaded(kind: str, settings: str) -> Column:
-    """A column with its models loaded, one a process however many bundles come."""
+    """The column with its models loaded: once a process, however many shards it makes."""
     column = make_column(kind, json.loads(settings))
     column.setup()
     return column
@@ -35,12 +35,12 @@ def _loaded(kind: str, settings: str) -> Column:
 
 @functools.lru_cache(maxsize=2)
 def open_corpus(path: str, digest: str) -> Corpus:
-    """A corpus, read once a process for each digest of its manifest."""
+    """The corpus, opened once a process for each digest of its manifest."""
     return Corpus(path, open_shards=2)
 
 
 class AnnotateWork:
-    """Makes one shard of a column; plain data, shipped to workers."""
+    """The task that makes one shard of a column. Plain data, shipped to workers."""
 
     stage = "annotate"
 
@@ -104,7 +104,8 @@ class AnnotateWork:
 
 
 def _check_works(counts: Counts, samples: int, last: Value | NoValue) -> None:
-    """Stop where each sample so far failed: then the column does not work, not a sample."""
+    """Stop the run where every sample so far failed: then the column is at fault, not the
+    samples."""
     failed, seen = counts.rejected[ERROR], counts.rows_out + counts.rejected.total()
     if failed == seen and failed >= min(GIVE_UP_AFTER, samples):
         assert isinstance(last, NoValue)
@@ -112,12 +113,13 @@ def _check_works(counts: Counts, samples: int, last: Value | NoValue) -> None:
 
 
 def column_schema(column: Column) -> pa.Schema:
-    """A column's sidecar: the index, why a row has no value, and the kind's own facts."""
+    """The schema of a column's sidecar: the index, the reason why a row has no value, and the
+    kind's own facts."""
     return pa.schema([*tables.COLUMN_INDEX, *column.facts])
 
 
 def read_items(corpus: Corpus, number: int, column: Column) -> Iterator[Item]:
-    """The samples of a shard as the column wants them, in order."""
+    """Read the samples of a shard in the form that the column wants, in order."""
     shard: Shard = corpus.shards[number]
     metadata = corpus.metadata(number).drop_columns(["members"])
     wanted = {ext for member in column.members for ext in member.split("|")}
@@ -135,8 +137,8 @@ def read_items(corpus: Corpus, number: int, column: Column) -> Iterator[Item]:
 
 
 def annotate_batch(column: Column, batch: Sequence[Item]) -> list[Value | NoValue]:
-    """A batch's values. When the batch fails, its samples are tried one by one, and those that
-    fail alone have none, for reason `error`."""
+    """Annotate one batch. When it fails, its samples are tried one by one; a sample that fails
+    alone has no value, for the reason `error`."""
     try:
         found = column.annotate(batch)
     except Exception as error:

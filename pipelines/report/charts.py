@@ -1,4 +1,4 @@
-"""Geometry of the page's charts; the template draws it as inline SVG."""
+"""The geometry of the report's charts, which the template draws as inline SVG."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -25,7 +25,8 @@ _CUTS: dict[str, tuple[tuple[str, str, str], ...]] = {
 
 @dataclass(frozen=True)
 class Bar:
-    """A bin: its place, what it spans, and how many samples are in it and up to its end."""
+    """A bar of a histogram: its place, the values that it spans, and how many samples are in it and
+    up to its end."""
 
     x: float
     y: float
@@ -39,7 +40,7 @@ class Bar:
 
 @dataclass(frozen=True)
 class Mark:
-    """A text at a place of the horizontal axis."""
+    """A label at a place of the horizontal axis."""
 
     x: float
     text: str
@@ -124,7 +125,7 @@ def histogram_chart(
 
 
 def value_text(unit: str, value: float) -> str:
-    """A value of a measure without its unit, bytes with theirs."""
+    """A value of a measure as text, without its unit; bytes with theirs."""
     if unit == "bytes":
         return size(value)
     return f"{value:.2f}".rstrip("0").rstrip(".") if unit == "width : height" else number(value)
@@ -153,7 +154,7 @@ def _cuts(name: str, recipe: Mapping[str, Any] | None) -> Iterator[tuple[float, 
 
 
 def _place(edges: list[float], first: int, last: int, value: float, step: float) -> float | None:
-    """Where a value stands on the axis; None where it is outside."""
+    """The place of a value on the axis; None where it is outside."""
     for i in range(first, min(last + 1, len(edges) - 1)):
         if edges[i] <= value <= edges[i + 1]:
             within = (value - edges[i]) / (edges[i + 1] - edges[i])
@@ -164,7 +165,7 @@ def _place(edges: list[float], first: int, last: int, value: float, step: float)
 
 @dataclass(frozen=True)
 class Segment:
-    """A stage's part of the funnel: what came in as a block, what is left as a path over it."""
+    """One stage of the funnel chart: what came in as a block, what is left as a path over it."""
 
     x: float
     y: float
@@ -174,7 +175,7 @@ class Segment:
 
 
 def funnel_chart(stages: list[Stage]) -> list[Segment]:
-    """The funnel, left to right; heights are proportional to rows."""
+    """The chart of the funnel, left to right; heights are proportional to rows."""
     most = max((max(stage.rows_in, stage.rows_out) for stage in stages), default=0)
     if not most:
         return []

@@ -1,4 +1,4 @@
-"""A corpus's columns as the report shows them: figures, and a few values drawn.
+"""A corpus's columns as the report shows them: figures, and some values drawn.
 
 Boxes are drawn upon images, graphs as arcs over their nodes, images beside the sample's own.
 """
@@ -39,7 +39,7 @@ _TEXT_CHARS = 600
 
 @dataclass(frozen=True)
 class MarkView:
-    """A box in pixels of the drawn image."""
+    """A box, in pixels of the drawn image."""
 
     x: float
     y: float
@@ -50,7 +50,7 @@ class MarkView:
 
 @dataclass(frozen=True)
 class EdgeView:
-    """An arc between two nodes: an SVG path, and where its label stands."""
+    """An arc between two nodes: an SVG path, and the place of its label."""
 
     path: str
     x: float
@@ -60,7 +60,7 @@ class EdgeView:
 
 @dataclass(frozen=True)
 class ValueView:
-    """One sample's value."""
+    """The value of one sample, drawn."""
 
     key: str
     caption: str
@@ -77,7 +77,7 @@ class ValueView:
 
 @dataclass(frozen=True)
 class ColumnView:
-    """One column."""
+    """One column with its figures and some of its values."""
 
     name: str
     kind: str
@@ -93,7 +93,7 @@ class ColumnView:
 
 
 def column_views(corpus: Corpus, live: Mapping[str, Column], seed: int) -> list[ColumnView]:
-    """All complete columns of a corpus.
+    """The views of all complete columns of a corpus.
 
     Args:
         corpus: The corpus.
@@ -123,8 +123,8 @@ def column_views(corpus: Corpus, live: Mapping[str, Column], seed: int) -> list[
 
 
 def trusted_columns(path: str, trusted: Collection[str]) -> dict[str, Column]:
-    """Columns of a corpus, by name, that were made with classes (`module:Class`) which the user has
-    named; only these are imported.
+    """The columns of a corpus, by name, whose classes (`module:Class`) the user has named. Only
+    these classes are imported.
 
     Raises:
         ColumnError: a class cannot be imported, or the manifest's settings do not fit it.
@@ -204,7 +204,7 @@ def _view(
 
 
 def _graph(drawing: Drawing) -> tuple[list[tuple[float, str]], list[EdgeView]]:
-    """Nodes in one line downwards, edges as arcs to their right."""
+    """Lay out a graph: nodes in one line downwards, edges as arcs to their right."""
     heights = [14.0 + 24.0 * i for i in range(min(len(drawing.nodes), _MOST_NODES))]
     nodes = [(y, one_line(text, 24)) for y, text in zip(heights, drawing.nodes, strict=False)]
     edges = []

@@ -129,8 +129,8 @@ def show(
 
 
 def _measured(corpus: str, recount: bool) -> "Statistics":
-    """The corpus's statistics, with a progress bar on an interactive terminal where its sidecars
-    are read."""
+    """Read or count the corpus's statistics; where its sidecars are read, an interactive terminal
+    shows a progress bar."""
     from septet.pipelines.report.statistics import corpus_statistics, known_statistics, with_columns
 
     def measure(progress: Callable[[int, int], None] | None) -> "Statistics":

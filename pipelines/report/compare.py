@@ -1,4 +1,4 @@
-"""What changed between two builds."""
+"""A comparison of the figures of two builds."""
 
 import json
 from collections.abc import Iterator
@@ -30,8 +30,8 @@ class Change(BaseModel):
 
 
 class Comparison(BaseModel):
-    """All figures that differ, by group; values of categories and reject reasons by the size of
-    their change, the others in the order of the statistics."""
+    """All figures that differ between two corpora, by group. Values of categories and reject
+    reasons are sorted by the size of their change, the others in the order of the statistics."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -42,7 +42,7 @@ class Comparison(BaseModel):
     """How many figures were compared and found equal."""
 
     def to_json(self) -> str:
-        """Canonical text: equal comparisons give equal bytes."""
+        """The comparison as canonical JSON: equal comparisons give equal bytes."""
         return json.dumps(self.model_dump(mode="json"), indent=1, ensure_ascii=False) + "\n"
 
 
@@ -70,7 +70,7 @@ def compare(before: Statistics, after: Statistics) -> Comparison:
 
 
 def _figures(stats: Statistics) -> Iterator[tuple[tuple[str, str], float]]:
-    """Group and name of each figure that is compared, with its value."""
+    """The figures that are compared, by group and name."""
     yield ("total", "samples"), stats.samples
     yield ("total", "shards"), stats.shards
     yield ("total", "bytes"), stats.bytes

@@ -1,4 +1,4 @@
-"""The statistics of a corpus as a tree that is stored: `stats/statistics.json`."""
+"""The statistics of a corpus as a tree of figures, which is stored as `stats/statistics.json`."""
 
 import json
 from collections import Counter
@@ -22,32 +22,32 @@ class _Figures(BaseModel):
 
 
 class Count(_Figures):
-    """How many samples (or rejects) have a value."""
+    """The number of samples (or rejects) that have a value."""
 
     value: str
     count: int
     share: float
-    """Of all that have any value, in [0, 1], rounded to six decimals."""
+    """The share among all that have any value, in [0, 1], rounded to six decimals."""
 
 
 class Category(_Figures):
-    """A quantity with names for values, commonest first."""
+    """A quantity whose values are names, commonest first."""
 
     count: int
-    """How many have a value."""
+    """How many samples have a value."""
     missing: int
     distinct: int
     values: list[Count]
-    """The commonest, at most `TOP`."""
+    """The commonest values, at most `TOP`."""
     others: int
-    """How many have a value that is not listed."""
+    """How many samples have a value that is not listed."""
     error: int = 0
     """Where there were too many values to count each: by how much a count may be too low at most.
     `distinct` is an estimate then, within 5 %."""
 
     @classmethod
     def of(cls, found: Frequent, rows: int) -> "Category":
-        """From counts by value and the number of rows that could have had one."""
+        """Make a category from counts by value and the number of rows that could have had one."""
         total = found.total
         ranked = sorted(found.counts.items(), key=lambda item: (-item[1], item[0]))
         listed = [
@@ -74,7 +74,7 @@ class Histogram(_Figures):
 
     unit: str
     count: int
-    """How many have a value."""
+    """How many samples have a value."""
     missing: int
     min: float
     max: float
@@ -85,7 +85,8 @@ class Histogram(_Figures):
 
     @classmethod
     def of(cls, name: str, found: Distribution, rows: int) -> "Histogram | None":
-        """From a measure's distribution over `rows` rows; None where no row has a value."""
+        """Make a histogram from a measure's distribution over `rows` rows; None where no row has a
+        value."""
         if found.minimum is None or found.maximum is None:
             return None
         measure = MEASURES[name]
@@ -107,12 +108,12 @@ class Histogram(_Figures):
 
     @property
     def median(self) -> float:
-        """The middle value."""
+        """The median."""
         return self.quantiles["p50"]
 
 
 class Members(_Figures):
-    """The members of one extension, over all shards."""
+    """The members of one extension: how many there are in all shards, and their bytes."""
 
     ext: str
     count: int
@@ -120,7 +121,7 @@ class Members(_Figures):
 
 
 class Stage(_Figures):
-    """A stage of the build as `stats/funnel.json` tells it."""
+    """A stage of the build, as `stats/funnel.json` has it."""
 
     model_config = ConfigDict(extra="ignore")
 
@@ -133,7 +134,7 @@ class Stage(_Figures):
 
 
 class Reason(_Figures):
-    """Rows that a stage dropped for one reason, counted in `rejects/`."""
+    """The rows that a stage dropped for one reason, as counted in `rejects/`."""
 
     stage: str
     reason: str
@@ -141,7 +142,7 @@ class Reason(_Figures):
 
 
 class FailureClass(_Figures):
-    """Reasons of the fetch stage that share a cause."""
+    """A class of fetch failures: reasons that share a cause."""
 
     failure: str
     count: int
@@ -149,7 +150,7 @@ class FailureClass(_Figures):
 
 
 class ColumnFigures(_Figures):
-    """A column: its samples with and without a value, and the size of its tars."""
+    """The figures of a column: samples with and without a value, and the size of its tars."""
 
     name: str
     kind: str
@@ -196,11 +197,11 @@ class Statistics(_Figures):
 
     @property
     def candidates(self) -> int | None:
-        """Pairs that entered the build; None where there is no funnel."""
+        """The number of pairs that entered the build; None where there is no funnel."""
         return self.funnel[0].rows_in if self.funnel else None
 
     def to_json(self) -> str:
-        """Canonical text: equal statistics give equal bytes."""
+        """The statistics as canonical JSON: equal statistics give equal bytes."""
         without = {"columns"} if self.columns is None else None
         data = self.model_dump(mode="json", by_alias=True, exclude=without)
         return json.dumps(data, indent=1, ensure_ascii=False) + "\n"

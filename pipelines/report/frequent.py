@@ -1,4 +1,4 @@
-"""Counts of values of which there may be any number: the most frequent ones, within a bound."""
+"""Counts of the most frequent values among any number of values, in bounded memory."""
 
 import hashlib
 from collections import Counter
@@ -31,14 +31,14 @@ class Frequent:
 
     @classmethod
     def of(cls, counts: Mapping[str, int]) -> "Frequent":
-        """From exact counts of any number of values."""
+        """Make the counts from exact counts of any number of values."""
         found = cls(Counter(counts), sum(counts.values()))
         found._let_go()
         return found
 
     @property
     def distinct(self) -> int:
-        """How many different values there are: exact while nothing was let go, else estimated."""
+        """The number of different values: exact while none was let go, else estimated."""
         if self.hashes is None:
             return len(self.counts)
         return round((len(self.hashes) - 1) / (int(self.hashes[-1]) / 2**64))

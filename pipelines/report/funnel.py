@@ -1,4 +1,4 @@
-"""The funnel and the build's times, as a build leaves them in `stats/`."""
+"""The funnel and the times of a build, as the build leaves them in `stats/`."""
 
 import json
 from typing import Any
@@ -12,7 +12,7 @@ from septet.schemas.layout import BUILD_TIMES, FUNNEL
 
 
 class StageTime(BaseModel):
-    """How long a stage took; `skipped` where its output was there already."""
+    """The time that a stage took; `skipped` where its output was there already."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
@@ -22,7 +22,8 @@ class StageTime(BaseModel):
 
 
 class Build(BaseModel):
-    """`stats/build.json`: the one file of a corpus that differs between equal builds."""
+    """The content of `stats/build.json`, the one file of a corpus that differs between equal
+    builds."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
@@ -75,7 +76,7 @@ def read_build(corpus: str) -> Build | None:
 
 
 def contradictions(stages: list[Stage], found: RejectCounts, samples: int) -> list[str]:
-    """Where the funnel, the reject rows and the shards do not add up, in words."""
+    """Find where the funnel, the reject rows and the shards do not add up; returns sentences."""
     notes = []
     total = found.total
     for stage in stages:

@@ -1,4 +1,4 @@
-"""Samples drawn from a corpus for people to look at, with thumbnails of them."""
+"""A gallery of samples drawn from a corpus, with thumbnails."""
 
 import base64
 import io
@@ -28,7 +28,7 @@ _COLUMNS = ("key", "url", "caption", "language", "width", "height")
 
 @dataclass(frozen=True)
 class Card:
-    """A sample as the gallery shows it."""
+    """A sample in the gallery."""
 
     key: str
     caption: str
@@ -45,12 +45,12 @@ class Card:
 
 
 def find_image(sample: Mapping[str, bytes]) -> tuple[str, bytes] | None:
-    """Extension and bytes of a sample's image; None where it has none."""
+    """The extension and bytes of a sample's image; None where it has none."""
     return next(((ext, sample[ext]) for ext in sample if is_image(ext)), None)
 
 
 def open_image(data: bytes, around: int) -> Image.Image:
-    """Decode an image of unknown origin as builds do, where useful at reduced size.
+    """Decode an image of unknown origin as builds do, at reduced size where that is useful.
 
     Args:
         data: The file's bytes.
@@ -66,7 +66,7 @@ def open_image(data: bytes, around: int) -> Image.Image:
 
 
 def thumbnail(data: bytes, side: int = MAX_SIDE) -> tuple[bytes, int, int]:
-    """A WebP image of at most `side` pixels and 6 KiB: bytes, width, height.
+    """Make a WebP image of at most `side` pixels and 6 KiB; returns its bytes, width and height.
 
     Raises:
         ValueError: as `open_image`.
@@ -82,7 +82,7 @@ def thumbnail(data: bytes, side: int = MAX_SIDE) -> tuple[bytes, int, int]:
 
 
 def sample_cards(corpus: Corpus, most: int, seed: int) -> list[Card]:
-    """Up to `most` samples drawn evenly from a corpus, in its order; equal seeds, equal draws.
+    """Draw up to `most` samples evenly from a corpus, in its order; equal seeds draw equal samples.
 
     Raises:
         OSError: a tar is shorter than its sidecar says.
@@ -108,7 +108,7 @@ def _of_shard(corpus: Corpus, number: int, rows: list[int]) -> Iterator[Card]:
 
 
 def sidecar_columns(path: str) -> list[str]:
-    """Names of a sidecar's columns."""
+    """The names of a sidecar's columns."""
     with files.open_read(path) as file:
         names: list[str] = pq.read_schema(file).names
     return names

@@ -1,4 +1,4 @@
-"""Measured quantities of samples: what they are, and distributions of them that merge exactly.
+"""Measures of samples (sides, bytes, words), and their distributions, which can be added exactly.
 
 Values are whole numbers. Up to 1,023 they are kept as they are; above, their ten leading bits are
 (rounded down, at most 0.2 % low), as in HDR histograms. So a distribution has at most a few
@@ -22,7 +22,7 @@ Unit = Literal["characters", "words", "pixels", "width : height", "bytes"]
 
 @dataclass(frozen=True)
 class Measure:
-    """A quantity and the fixed edges of its bins.
+    """A measured quantity with the fixed edges of its bins.
 
     Bin i holds `edges[i] <= value < edges[i + 1]`; the last one everything from `edges[-1]` on.
     Values and edges are stored times `scale`.
@@ -66,21 +66,21 @@ MEASURES: dict[str, Measure] = {
 
 
 def quantise(values: np.ndarray) -> np.ndarray:
-    """Non-negative int64 values [n] with all but their ten leading bits cleared."""
+    """Clear all but the ten leading bits of non-negative int64 values [n]."""
     _, bits = np.frexp(values.astype(np.float64))
     shift = np.maximum(bits - _BITS, 0)
     return (values >> shift) << shift
 
 
 def tally(found: pa.StructArray) -> Counter:
-    """The result of `pyarrow.compute.value_counts` as a counter."""
+    """Make a counter of the result of `pyarrow.compute.value_counts`."""
     values, counts = found.field("values").to_pylist(), found.field("counts").to_pylist()
     return Counter(dict(zip(values, counts, strict=True)))
 
 
 @dataclass(frozen=True)
 class Distribution:
-    """How often each (quantised) value occurs; `minimum`, `maximum` and `total` are exact."""
+    """The counts of each (quantised) value; `minimum`, `maximum` and `total` are exact."""
 
     counts: Counter[int] = field(default_factory=Counter)
     total: int = 0
@@ -112,7 +112,7 @@ class Distribution:
 
     @property
     def count(self) -> int:
-        """How many values there are."""
+        """The number of values."""
         return self.counts.total()
 
     def quantiles(self) -> dict[str, int]:

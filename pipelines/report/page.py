@@ -1,4 +1,4 @@
-"""The report: one HTML page that needs nothing but itself.
+"""The report: one HTML page that needs no other file.
 
 It is bounded whatever the corpus's size, loads nothing (its content security policy forbids it),
 and shows text of unknown origin only as text.
@@ -61,7 +61,7 @@ _TEXT_MEASURES = ("caption_chars", "caption_words")
 
 @dataclass(frozen=True)
 class BarRow:
-    """A row of a bar table; `width` in percent of the longest bar."""
+    """A row of a table with bars; `width` in percent of the longest bar."""
 
     name: str
     count: int
@@ -93,7 +93,7 @@ class ReasonRow:
 
 @dataclass(frozen=True)
 class StageBlock:
-    """A stage of the funnel, or of the rejects where there is no funnel."""
+    """A stage of the funnel, or of the rejects where there is no funnel, with its reasons."""
 
     stage: str
     figures: Stage | None
@@ -118,8 +118,8 @@ def write_report(corpus_path: str, found: Iterable[ShardStatistics] | None = Non
 
 
 def refresh_report(corpus_path: str, live: Mapping[str, Column]) -> None:
-    """Write the report anew where a corpus has one, for columns that changed; its figures are
-    those that were counted, see `known_statistics`.
+    """Write the report anew, where a corpus has one, after columns have changed. Its figures are
+    those of `known_statistics`.
 
     Args:
         corpus_path: The corpus folder.
@@ -224,14 +224,14 @@ def _csp_hash(text: str) -> str:
 
 
 def _thin(cards: list[Card], most: int) -> list[Card]:
-    """At most `most` cards, evenly spread."""
+    """Take at most `most` cards, evenly spread."""
     if len(cards) <= most:
         return cards
     return [cards[i * len(cards) // most] for i in range(most)]
 
 
 def _facts(stats: Statistics) -> list[tuple[str, str]]:
-    """The page's key figures: value and what it is."""
+    """The page's key figures, each with its name."""
     facts = [(readable.number(stats.samples), "samples"), (readable.size(stats.bytes), "in tars")]
     if stats.candidates:
         kept = readable.share(stats.samples, stats.candidates)
@@ -336,7 +336,7 @@ def _named_bars(name: str, title: str, category: Category) -> Bars:
 
 
 def _build(build: Build | None, stats: Statistics) -> dict[str, Any] | None:
-    """The build's times with bars and, where the funnel tells the rows, rates."""
+    """The times of the build with bars and, where the funnel tells the rows, rates."""
     if build is None:
         return None
     rows_in = {stage.stage: stage for stage in stats.funnel}

@@ -1,4 +1,4 @@
-"""Figures as people read them."""
+"""Numbers, sizes, durations and names as text for people."""
 
 import re
 
@@ -12,14 +12,14 @@ _UNSAFE = re.compile(
 
 
 def number(value: float) -> str:
-    """`1,234,567`; fractions with two decimals below ten, one above."""
+    """A number as text: `1,234,567`; fractions with two decimals below ten, one above."""
     if value == int(value):
         return f"{int(value):,}"
     return f"{value:,.2f}".rstrip("0").rstrip(".") if abs(value) < 10 else f"{value:,.1f}"
 
 
 def size(value: float) -> str:
-    """Bytes with a binary unit: `3.2 MiB`."""
+    """Bytes as text with a binary unit: `3.2 MiB`."""
     for unit in _SIZES:
         if abs(value) < 1024 or unit == _SIZES[-1]:
             break
@@ -28,12 +28,12 @@ def size(value: float) -> str:
 
 
 def counted(name: str, value: float) -> str:
-    """A figure by its name: bytes as a size, anything else as a number."""
+    """A figure as text by its name: bytes as a size, anything else as a number."""
     return size(value) if name.endswith("bytes") else number(value)
 
 
 def share(part: float, whole: float) -> str:
-    """`part` of `whole` in percent; a dash where there is no whole."""
+    """The share of `part` in `whole` in percent; a dash where there is no whole."""
     if not whole:
         return "–"
     percent = 100 * part / whole
@@ -45,7 +45,7 @@ def share(part: float, whole: float) -> str:
 
 
 def seconds(value: float) -> str:
-    """A duration: `0.42 s`, `12.3 s`, `4 min 05 s`, `2 h 11 min`."""
+    """A duration as text: `0.42 s`, `12.3 s`, `4 min 05 s`, `2 h 11 min`."""
     if value < 10:
         return f"{value:.2f} s"
     if value < 60:
@@ -57,23 +57,23 @@ def seconds(value: float) -> str:
 
 
 def label(name: str) -> str:
-    """A reason's or measure's name as words: `too_short` as `too short`."""
+    """The name of a reason or measure as words: `too_short` as `too short`."""
     return name.replace("_", " ")
 
 
 def value_name(category: str, value: str) -> str:
-    """A category's value as words, where it has any."""
+    """The value of a category as words, where it has any."""
     if category == "reencoded":
         return {"true": "encoded anew", "false": "original bytes"}.get(value, value)
     return value
 
 
 def clean(text: str) -> str:
-    """`text` of any origin, safe to print: controls and bidi marks become U+FFFD; lines stay."""
+    """Text of any origin made safe to print: controls and bidi marks become U+FFFD; lines stay."""
     return _UNSAFE.sub("�", text)
 
 
 def one_line(text: str, most: int = 400) -> str:
-    """`text` of any origin, safe to print on one line: as `clean`, cut at `most` characters."""
+    """Text of any origin made safe to print on one line: as `clean`, cut at `most` characters."""
     text = clean(re.sub(r"[\t\r\n]+", " ", text[: 4 * most]))
     return text if len(text) <= most else text[: most - 1] + "…"

@@ -1,4 +1,4 @@
-"""What a build dropped: counts by stage and reason, and examples of each."""
+"""The rejects of a build: counts by stage and reason, and examples of each."""
 
 import zlib
 from collections import Counter
@@ -32,7 +32,7 @@ Key = tuple[str, str]
 
 @dataclass
 class RejectCounts:
-    """Counts over `rejects/`."""
+    """The counts of the rows in `rejects/`."""
 
     by_file: list[tuple[str, Counter[Key]]] = field(default_factory=list)
     """Each file's name and what is in it; in order of names."""
@@ -42,7 +42,7 @@ class RejectCounts:
 
     @property
     def total(self) -> Counter[Key]:
-        """Rejects by stage and reason."""
+        """The counts of rejects by stage and reason."""
         total: Counter[Key] = Counter()
         for _, counts in self.by_file:
             total.update(counts)
@@ -50,11 +50,11 @@ class RejectCounts:
 
     @property
     def failed(self) -> int:
-        """Rejects of the stage fetch."""
+        """The number of rejects of the stage fetch."""
         return self.fetch.total()
 
     def reasons(self) -> list[Reason]:
-        """By build order of their stages, then largest first."""
+        """The reasons with their counts, in the order of the stages, then largest first."""
         return [
             Reason(stage=stage, reason=reason, count=count)
             for (stage, reason), count in sorted(
@@ -76,7 +76,7 @@ def _read(corpus: str, name: str, columns: list[str]) -> pa.Table:
 
 
 def count_rejects(corpus: str) -> RejectCounts:
-    """Count what lies in a corpus's `rejects/`, one file at a time.
+    """Count the rows in a corpus's `rejects/`, one file at a time.
 
     Raises:
         ValueError: a file there is not a table of `septet.schemas.tables.REJECTS`.
@@ -109,7 +109,7 @@ def _count_file(corpus: str, name: str) -> RejectCounts:
 
 
 def _counted(table: pa.Table) -> Counter[Key]:
-    """How often each pair of values of a table's two columns occurs."""
+    """Count each pair of values of a table's two columns."""
     first, second = table.column_names
     grouped = table.group_by([first, second]).aggregate([([], "count_all")])
     keys = zip(grouped[first].to_pylist(), grouped[second].to_pylist(), strict=True)
@@ -124,7 +124,7 @@ def failure_class(reason: str) -> str:
 
 
 def failure_classes(found: RejectCounts) -> list[FailureClass]:
-    """Fetch failures by class, largest first."""
+    """The fetch failures by class, largest first."""
     classes: dict[str, Counter[str]] = {}
     for reason, count in found.fetch.items():
         classes.setdefault(failure_class(reason), Counter())[reason] += count
@@ -138,7 +138,7 @@ def failure_classes(found: RejectCounts) -> list[FailureClass]:
 def sample_rejects(
     corpus: str, found: RejectCounts, each: int, reasons: int, seed: int
 ) -> dict[Key, list[dict[str, Any]]]:
-    """Rejects drawn evenly from all of a reason, as rows of `septet.schemas.tables.REJECTS`.
+    """Draw rejects evenly from all of one reason; returns rows of `septet.schemas.tables.REJECTS`.
 
     Args:
         corpus: The corpus folder.

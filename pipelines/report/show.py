@@ -1,4 +1,4 @@
-"""One sample of a corpus, found by its key or the beginning of it."""
+"""`septet show`: one sample of a corpus, found by its key or the beginning of it."""
 
 import json
 from pathlib import PurePosixPath
@@ -19,7 +19,7 @@ _NAMED = 5
 
 
 def resolve_key(corpus: Corpus, key: str) -> int:
-    """The index of the sample whose key is `key`, else of the only one whose key begins so.
+    """Find the index of the sample whose key is `key`, else of the only one whose key begins so.
 
     Raises:
         ValueError: no sample has such a key, or several begin so.
@@ -88,7 +88,7 @@ def _value(name: str, value: object) -> str:
 
 
 def write_image(corpus: Corpus, index: int, path: str) -> tuple[str, int]:
-    """Write a sample's image as it is stored; returns where it is and its size in bytes.
+    """Write a sample's image to a file as it is stored; returns the file's path and size in bytes.
 
     Args:
         corpus: The corpus.

@@ -1,4 +1,4 @@
-"""Statistics of a corpus from its sidecars; no image is opened."""
+"""Statistics of a corpus, counted from its sidecars; no image is opened."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -37,7 +37,7 @@ _COLUMNS = [
 
 @dataclass
 class ShardStatistics:
-    """Figures of some samples, to be added to those of others.
+    """The figures of some samples, which can be added to those of others.
 
     Bounded whatever the number of samples. Sums of equal samples are equal where they are grouped
     and ordered alike (see `Frequent`), as `chunks` does.
@@ -63,7 +63,7 @@ class ShardStatistics:
 
 
 def shard_statistics(sidecar: pa.Table) -> ShardStatistics:
-    """Figures of a sidecar, or of some of its rows.
+    """Count the figures of a sidecar's rows.
 
     Args:
         sidecar: A table of `schemas.tables.SAMPLES`, or of an indexed foreign shard: every column
@@ -110,14 +110,15 @@ def _scripts(columns: dict[str, pa.ChunkedArray]) -> pa.ChunkedArray | None:
 
 
 def _text(column: pa.ChunkedArray | None) -> pa.ChunkedArray | None:
-    """A column as strings; None where it is missing or no scalar."""
+    """A column as strings; None where it is missing or does not hold scalars."""
     if column is None or pa.types.is_nested(column.type) or pa.types.is_binary(column.type):
         return None
     return pc.cast(column, pa.string())
 
 
 def _numbers(column: pa.ChunkedArray | None) -> np.ndarray | None:
-    """A numeric column as int64 [n] with -1 for null; None where it is missing or no number."""
+    """A numeric column as int64 [n], -1 for null; None where it is missing or does not hold
+    numbers."""
     if column is None:
         return None
     if pa.types.is_floating(column.type):
@@ -129,7 +130,7 @@ def _numbers(column: pa.ChunkedArray | None) -> np.ndarray | None:
 
 
 def _members(column: pa.ChunkedArray | None) -> dict[str, list]:
-    """Number and bytes of the members of each extension."""
+    """Count the members of each extension, and their bytes."""
     if column is None:
         return {"ext": [], "count": [], "bytes": []}
     flat = pc.list_flatten(column)
@@ -143,7 +144,7 @@ def _members(column: pa.ChunkedArray | None) -> dict[str, list]:
 
 
 def _measured(columns: dict[str, pa.ChunkedArray]) -> Iterator[tuple[str, np.ndarray]]:
-    """Name and values (int64, -1 for missing) of each measure that the columns allow."""
+    """The values (int64, -1 for missing) of each measure that the columns allow, by name."""
     caption = _text(columns.get("caption"))
     if caption is not None:
         for name, lengths in (
@@ -175,7 +176,7 @@ def _measured(columns: dict[str, pa.ChunkedArray]) -> Iterator[tuple[str, np.nda
 
 
 def sidecar_statistics(path: str) -> ShardStatistics:
-    """Figures of a sidecar file, read in batches of rows.
+    """Count the figures of a sidecar file, read in batches of rows.
 
     Raises:
         SidecarError: it is no sidecar.
@@ -190,7 +191,7 @@ def sidecar_statistics(path: str) -> ShardStatistics:
 
 
 def column_figures(path: str) -> list[ColumnFigures]:
-    """Figures of a corpus's columns, by name, from their manifests."""
+    """The figures of a corpus's columns, by name, from their manifests."""
     corpus = Corpus(path)
     manifests = [read_manifest(path, name) for name in column_names(path)]
     return [
@@ -203,8 +204,8 @@ def column_figures(path: str) -> list[ColumnFigures]:
 
 
 def chunks(shards: int, least: int = 1) -> list[range]:
-    """Shards in at most 1,024 runs, whose figures are counted apart and then added in order; the
-    same for every reader of a corpus, so that all come to equal figures.
+    """Cut a number of shards into at most 1,024 runs, whose figures are counted apart and then
+    added in order. Every reader of a corpus cuts alike, so that all come to equal figures.
 
     Args:
         shards: How many there are.
@@ -215,7 +216,7 @@ def chunks(shards: int, least: int = 1) -> list[range]:
 
 
 def shards_statistics(path: str, sidecars: Iterable[str]) -> ShardStatistics:
-    """Figures of some shards of a corpus, by their sidecars' paths in it."""
+    """Count the figures of some shards of a corpus, given by their sidecars' paths in it."""
     total = ShardStatistics()
     for sidecar in sidecars:
         total += sidecar_statistics(files.join(path, sidecar))
@@ -227,7 +228,7 @@ def corpus_statistics(
     progress: Callable[[int, int], None] | None = None,
     found: Iterable[ShardStatistics] | None = None,
 ) -> Statistics:
-    """All figures of a corpus.
+    """Count all figures of a corpus.
 
     Args:
         path: The corpus folder.
@@ -288,7 +289,7 @@ def corpus_statistics(
 
 def known_statistics(path: str, progress: Callable[[int, int], None] | None = None) -> Statistics:
     """All figures of a corpus, columns included: those that its build counted, where they can be
-    read and are of the shards that it has; else counted anew.
+    read and are of the corpus's shards; else counted anew.
 
     Args:
         path: The corpus folder.
@@ -301,8 +302,8 @@ def known_statistics(path: str, progress: Callable[[int, int], None] | None = No
 
 
 def _stored(path: str) -> Statistics | None:
-    """What a corpus's build counted; None where it is not there, damaged, of another Septet's
-    form, or of other samples: it can always be counted again."""
+    """The figures that a corpus's build counted; None where they are missing, damaged, of another
+    version's form, or of other samples, for they can always be counted again."""
     head, where = read_head(path), files.join(path, STATISTICS)
     if not head.shard_list.sha256 or not files.exists(where):
         return None
@@ -315,7 +316,7 @@ def _stored(path: str) -> Statistics | None:
 
 
 def with_columns(path: str, statistics: Statistics) -> Statistics:
-    """A corpus's figures with those of its columns."""
+    """Add the figures of a corpus's columns."""
     return statistics.model_copy(update={"columns": column_figures(path) or None})
 
 

@@ -1,4 +1,4 @@
-"""Figures of some shards as a Parquet file, so that tasks count them and a later step adds them."""
+"""Figures of some shards stored as a Parquet file: tasks count them, and a later step adds them."""
 
 import json
 from collections import Counter, defaultdict
@@ -24,7 +24,7 @@ _FOOTER = "septet.statistics"
 
 
 def write_statistics(path: str, found: ShardStatistics, metadata: dict[str, str]) -> None:
-    """Store figures.
+    """Write the figures of some shards.
 
     Args:
         path: The file.

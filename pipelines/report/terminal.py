@@ -1,4 +1,4 @@
-"""Statistics on the terminal."""
+"""Statistics printed on the terminal."""
 
 from collections.abc import Iterable
 

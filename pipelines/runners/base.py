@@ -1,4 +1,4 @@
-"""What every runner is: a checked way to run the passes of a build."""
+"""The base class of all runners, which run the passes of a build."""
 
 import re
 import traceback
@@ -16,16 +16,17 @@ Told = Callable[[int, Counts], None]
 
 
 class RunnerError(ValueError):
-    """The chosen runner cannot run this build as asked; the message says what to set."""
+    """Raised when the chosen runner cannot run this build as asked; the message says what to
+    set."""
 
 
 class StageFailed(RuntimeError):
-    """A stage failed. The message ends with the error that a worker raised."""
+    """Raised when a stage failed. The message ends with the error that a worker raised."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """What a runner has to know of a build.
+    """The facts of a build that a runner needs.
 
     `workers` is the number of Python worker processes on the local runner (elsewhere the cluster
     decides), `options` are further Beam flags of the user's, `corpus` is the folder that is
@@ -39,8 +40,8 @@ class Job:
 
 
 class Runner(ABC):
-    """Runs the passes of one build. A context manager: the processes that it starts end with the
-    block, and none are started outside of one."""
+    """A runner: it runs the passes of one build. A context manager: the processes that it starts
+    end with the block, and none are started outside of one."""
 
     name: ClassVar[str]
 
@@ -89,7 +90,8 @@ class Runner(ABC):
 
 
 def summary(error: BaseException) -> str:
-    """The exception that a worker raised, without the frames above it, and the step it was in."""
+    """The exception that a worker raised as text, without the frames above it, with the step that
+    it was in."""
     text = "".join(traceback.format_exception_only(error)).strip()
     # Errors of other processes arrive as text: take the last exception of the last traceback.
     raised = [*re.finditer(r"^[A-Za-z_][\w.]*(?:Error|Exception|Exit|Interrupt)\b", text, re.M)]

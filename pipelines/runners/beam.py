@@ -1,4 +1,4 @@
-"""Runners that run a graph as a Beam pipeline, and what they share: flags, errors, quiet logs."""
+"""The base class of runners that run a graph as a Beam pipeline: flags, errors, quiet logs."""
 
 import argparse
 import logging
@@ -26,7 +26,7 @@ BuildPipeline = Callable[[beam.Pipeline], None]
 
 
 class BeamRunner(Runner):
-    """A runner whose engine is one of Beam's."""
+    """A runner that hands graphs to one of Beam's engines."""
 
     # A stage's failure is raised with its traceback; most engines log it several times besides.
     log_level: ClassVar[int] = logging.CRITICAL
@@ -124,7 +124,7 @@ class _RunGroup(_RunStep):
 
 @dataclass(frozen=True)
 class _Full:
-    """Parts without the empty ones, which only say that their group exists."""
+    """The parts of a group without the empty ones, which only say that the group exists."""
 
     parts: Iterable[bytes]
 
@@ -167,7 +167,7 @@ def _parts(step: beam.DoFn) -> beam.ParDo:
 
 
 def job_name(name: str) -> str:
-    """`name` in the letters that all engines take for a job: lower case, digits, dashes."""
+    """A name in the letters that all engines take for a job: lower case, digits, dashes."""
     return "septet-" + re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
 
 
@@ -181,7 +181,8 @@ _ENGINE_LOGGERS = ("PrismJobServer", "PrismRunner", "SdkWorker@")
 
 @contextmanager
 def quiet_beam(level: int) -> Iterator[None]:
-    """Within the block Beam logs from `level` on, without lines that are known to be harmless.
+    """Quiet Beam's log within the block: lines below `level` and lines that are known to be
+    harmless.
 
     A level that the user has set on the logger "apache_beam" is kept.
     """

@@ -1,4 +1,4 @@
-"""What a build would cost at a size that nobody has measured, from one that somebody has.
+"""An estimate of the cost of a build at another size, from one that was measured.
 
 Every stage of a build is linear in its pairs but for the sorting inside a shuffle, whose share of
 the CPU time is small and grows with the logarithm of a bucket. So CPU seconds and shuffled bytes
@@ -14,7 +14,7 @@ _GB = 10**9
 
 @dataclass(frozen=True)
 class Measured:
-    """What one stage took on a corpus of `pairs` input pairs of the build."""
+    """The cost of one stage, measured on `pairs` input pairs of the build."""
 
     stage: str
     pairs: int
@@ -54,7 +54,7 @@ class Prices:
 
 @dataclass(frozen=True)
 class Cost:
-    """What one stage, or a whole build, would take and cost at `pairs` pairs."""
+    """The cost of one stage, or of a whole build, at `pairs` pairs."""
 
     stage: str
     pairs: int
@@ -64,7 +64,7 @@ class Cost:
 
 
 def estimate(measured: Sequence[Measured], prices: Prices, pairs: int) -> list[Cost]:
-    """The cost of each stage at `pairs` pairs, and last that of the build ("all")."""
+    """Estimate the cost of each stage at `pairs` pairs, and last that of the build ("all")."""
     costs = []
     for stage in measured:
         scale = pairs / stage.pairs
@@ -86,7 +86,8 @@ def estimate(measured: Sequence[Measured], prices: Prices, pairs: int) -> list[C
 def table(
     measured: Sequence[Measured], prices: Prices, sizes: Sequence[int] = SIZES
 ) -> list[tuple[str, ...]]:
-    """Rows of text, the first one the header: a stage each, then the sum; two columns a size."""
+    """The estimates as rows of text, the first one the header: a row for each stage, then the sum;
+    two columns a size."""
     estimates = [estimate(measured, prices, size) for size in sizes]
     header = ["stage", "CPU µs a pair", "shuffled bytes a pair"]
     for size in sizes:

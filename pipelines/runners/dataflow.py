@@ -1,4 +1,4 @@
-"""Builds on Google Cloud Dataflow, and what can be known of them without an account."""
+"""The runner for Google Cloud Dataflow, and the dry run that needs no account."""
 
 import importlib.util
 import logging
@@ -46,7 +46,7 @@ _LARGEST_GRAPH = 10 * 10**6
 
 @dataclass(frozen=True)
 class Graph:
-    """A stage's pipeline as Dataflow would get it.
+    """A stage's pipeline in the form that Dataflow would get.
 
     `steps` are the fused steps in order, each the labels of its transforms in the stage's graph;
     `shuffles` are the transforms that move data between workers; `size` is that of the graph.
@@ -59,20 +59,22 @@ class Graph:
     proto: beam_runner_api_pb2.Pipeline
 
     def lines(self) -> list[str]:
-        """Lines to print: the stage, then its steps."""
+        """The graph as lines to print: the stage, then its steps."""
         head = f"{self.name}: {len(self.steps)} steps, {len(self.shuffles)} shuffles, {self.size} B"
         return [head, *(f"  {' + '.join(step)}" for step in self.steps)]
 
 
 class DataflowRunner(BeamRunner):
-    """Beam's Dataflow runner. The workers run the image of `infra/dataflow/Containerfile`."""
+    """The runner for Dataflow, by Beam's own. Workers run the image of
+    `infra/dataflow/Containerfile`."""
 
     name: ClassVar[str] = "dataflow"
     # Where to watch the job, and its state.
     log_level: ClassVar[int] = logging.INFO
 
     def problems(self) -> list[str]:
-        """Everything that would keep this build from running, as sentences; needs no network."""
+        """Find everything that would keep this build from running; returns sentences, needs no
+        network."""
         options = super().pipeline_options("check")
         cloud = options.view_as(GoogleCloudOptions)
         found = []

@@ -1,4 +1,5 @@
-"""Builds on Beam's embedded runner: for trying the Beam pipelines of a build on this machine."""
+"""The runner that uses Beam's embedded engine, for trying the Beam pipelines of a build on this
+machine."""
 
 from typing import ClassVar
 

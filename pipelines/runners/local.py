@@ -1,4 +1,4 @@
-"""Builds on this machine: graphs run by Septet itself, in this process or in worker processes."""
+"""The local runner: Septet runs graphs itself, in this process or in worker processes."""
 
 import importlib
 import os
@@ -27,7 +27,8 @@ process, which runs single tasks itself, and by the fork in all workers."""
 
 
 class LocalRunner(Runner):
-    """Runs each step's tasks in worker processes, dealt out one by one as workers get free.
+    """The runner for one machine. Each step's tasks are dealt to worker processes one by one, as
+    workers get free.
 
     Workers are forked at the first step that has several tasks, and serve the whole build; with
     one worker, or for a single task, this process does the work. A shuffle goes through files
@@ -140,7 +141,7 @@ class LocalRunner(Runner):
 
 
 class _Figures:
-    """The figures of a graph's tasks, told to who waits for them."""
+    """The sum of the figures of a graph's tasks, told to the caller as it grows."""
 
     def __init__(self, told: Told | None):
         self._told = told or (lambda tasks, counts: None)
@@ -149,7 +150,7 @@ class _Figures:
         self._running: dict[int, Counts] = {}
 
     def completed(self, counts: Counts | None, last: bool, worker: int = 0) -> None:
-        """A task of the last step, which counts, or of one before it is complete."""
+        """Add the figures of a task that is complete; only those of the last step count."""
         self._running.pop(worker, None)
         if last:
             self._tasks += 1
@@ -157,7 +158,7 @@ class _Figures:
             self._tell()
 
     def running(self, counts: Counts, worker: int) -> None:
-        """What a task that runs has counted."""
+        """Note the figures so far of a task that runs."""
         self._running[worker] = counts
         self._tell()
 
@@ -169,7 +170,7 @@ class _Figures:
 
 
 class _Dealer:
-    """Deals the tasks of one phase to workers, and takes what they answer."""
+    """A dealer of the tasks of one phase: it sends them to workers and takes their answers."""
 
     def __init__(self, workers: list[Worker], name: str, phase: Phase, total: _Figures):
         self.workers, self.name, self.phase, self.total = workers, name, phase, total

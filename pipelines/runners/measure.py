@@ -1,4 +1,4 @@
-"""A build on this machine that measures its graphs: what they shuffle, and what they cost."""
+"""A runner that measures what its graphs shuffle and cost, on this machine."""
 
 import time
 from collections import defaultdict
@@ -21,8 +21,9 @@ _NAMESPACE = "septet.measure"
 
 @dataclass
 class PassFigures:
-    """Of one pipeline: CPU seconds, bytes that entered a shuffle, and the largest encoded element
-    of any PCollection with its place. Grouped values count one by one: runners stream them."""
+    """The figures of one pipeline: CPU seconds, bytes that entered a shuffle, and the largest
+    encoded element of any PCollection with its place. Grouped values count one by one, since
+    runners stream them."""
 
     cpu_seconds: float = 0.0
     shuffled_bytes: int = 0
@@ -31,7 +32,7 @@ class PassFigures:
 
 
 class _Sizes(beam.DoFn):
-    """Counts the encoded sizes of what passes by."""
+    """A step that counts the encoded sizes of the elements that pass."""
 
     def __init__(self, name: str, grouped: bool):
         self.name, self.grouped = name, grouped
@@ -46,7 +47,8 @@ class _Sizes(beam.DoFn):
 
 
 class _Edges(PipelineVisitor):
-    """The outputs of all primitive steps, and which of them go into a shuffle."""
+    """A visitor of pipelines that notes the outputs of all primitive steps, and which of them go
+    into a shuffle."""
 
     def __init__(self) -> None:
         self.outputs: dict[str, tuple[beam.PCollection, bool]] = {}
@@ -62,7 +64,7 @@ class _Edges(PipelineVisitor):
 
 
 class MeasuringRunner(EmbeddedRunner):
-    """The embedded runner; `figures` holds what was measured, by pass."""
+    """The embedded runner with measurements: `figures` holds them, by pass."""
 
     name: ClassVar[str] = "measure"
 

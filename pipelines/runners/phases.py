@@ -25,12 +25,12 @@ class Phase:
 
     step: Any
     reads: Path | None
-    """The tasks are groups of the segments there; None for the first step."""
+    """The folder of the segments whose groups are the tasks; None for the first step."""
     writes: Path | None
-    """What the step yields goes there; None for the last step."""
+    """The folder that gets what the step yields; None for the last step."""
 
     def groups(self) -> list[int]:
-        """The groups that the step before gave anything to, ascending."""
+        """The groups to which the step before gave anything, ascending."""
         assert self.reads is not None
         with SegmentReader(self.reads) as reader:
             return reader.groups()
@@ -47,7 +47,7 @@ def phases_of(graph: Graph, folder: Path) -> list[Phase]:
 
 
 class PhaseRunner:
-    """Runs tasks of one phase in this process."""
+    """A runner of one phase's tasks in this process."""
 
     def __init__(self, phase: Phase):
         self.phase = phase
@@ -85,7 +85,7 @@ class PhaseRunner:
 
 
 def serve(line: Connection) -> None:
-    """The life of a worker process: phases and tasks come over the line, figures go back.
+    """The loop of a worker process: phases and tasks come over the line, figures go back.
 
     Messages of the driver: ("phase", environment, working folder, pickled phase), ("task", task),
     ("seal",). Answers: ("done", task, counts), ("sealed",), ("failed", message, traceback), and

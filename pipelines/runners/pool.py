@@ -1,4 +1,4 @@
-"""Pool of Python workers for Spark: `python -m septet.pipelines.runners.pool --port 50000`.
+"""A pool of Python workers for Spark: `python -m septet.pipelines.runners.pool --port 50000`.
 
 One runs on every machine of a cluster, in the environment that has Septet. It speaks Beam's
 protocol for external workers and does what Beam's own `worker_pool_main` does, but forks its
@@ -26,16 +26,16 @@ _LOGGER = logging.getLogger(__name__)
 
 @dataclass
 class Worker:
-    """A worker process, and who asked for it."""
+    """A worker process and the executor that asked for it."""
 
     wanted: workers.WorkerRequest
     executor: str
-    """The connection that it was asked for over; an executor stops it over the same."""
+    """The connection over which it was asked for; an executor stops it over the same."""
     process: ForkServerProcess
 
 
 class WorkerPool(beam_fn_api_pb2_grpc.BeamFnExternalWorkerPoolServicer):
-    """Starts and stops worker processes when Spark executors ask for it.
+    """A service that starts and stops worker processes when Spark executors ask for it.
 
     A killed worker is started again under its name, since an executor waits without end for one
     that was killed before it had connected. One that had connected is given up by its executor,

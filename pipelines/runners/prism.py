@@ -1,4 +1,4 @@
-"""Builds on Prism, Beam's reference runner: the strictest engine that fits on one machine."""
+"""The runner for Prism, Beam's reference engine, the strictest that fits on one machine."""
 
 import logging
 import os
@@ -62,6 +62,6 @@ class PrismRunner(BeamRunner):
         ]
 
     def _location(self) -> str | None:
-        """The binary: as told by a flag, by SEPTET_PRISM, or on PATH."""
+        """The path of the Prism binary: as a flag says, as SEPTET_PRISM says, or on PATH."""
         given = PrismRunnerOptions([*self.job.options]).prism_location
         return given or os.environ.get("SEPTET_PRISM") or shutil.which("prism")

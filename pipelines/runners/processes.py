@@ -26,7 +26,7 @@ _START = "from septet.pipelines.runners.processes import _nursery; _nursery({}, 
 
 
 class WorkerDied(RuntimeError):
-    """A worker process ended; the message says how."""
+    """Raised when a worker process ended; the message says how."""
 
 
 class Worker:
@@ -46,7 +46,8 @@ class Worker:
 
 
 class WorkerProcesses:
-    """A nursery and its workers. Not for use from several threads at once.
+    """The workers of one driver and the nursery that forks them. Not for use from several threads
+    at once.
 
     Args:
         modules: What the nursery imports; a module that cannot be imported is passed over.
@@ -162,13 +163,13 @@ def _spawn(control: int, lifeline: int) -> int:
 
 
 def ready(workers: Sequence[Worker], timeout: float | None) -> list[Worker]:
-    """Those workers that have something to say, or have ended."""
+    """Wait for workers that have something to say or have ended; returns them."""
     lines = {worker.line: worker for worker in workers}
     return [lines[line] for line in wait(list(lines), timeout)]  # type: ignore[index]
 
 
 def _nursery(control: int, lifeline: int) -> None:
-    """The life of the nursery: import, then fork workers and say how they ended."""
+    """The loop of the nursery: it imports, then forks workers and says how they ended."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the driver decides what Ctrl-C means
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     line = socket.socket(fileno=control)
@@ -197,7 +198,7 @@ def _nursery(control: int, lifeline: int) -> None:
 
 
 def _told(line: socket.socket) -> Any:
-    """The driver's next message to the nursery; None once it has ended."""
+    """Read the driver's next message to the nursery; None once the driver has ended."""
     head = _exactly(line, 4)
     return pickle.loads(_exactly(line, int.from_bytes(head, "little"))) if head else None
 
@@ -213,7 +214,7 @@ def _exactly(line: socket.socket, size: int) -> bytes:
 
 
 def _worker(life: Callable[[Connection], None], descriptor: int, lifeline: int) -> None:
-    """The life of a worker: never returns into the nursery's loop."""
+    """The main function of a worker process; it never returns into the nursery's loop."""
     status = 1
     try:
         threading.Thread(target=_die_with_driver, args=(lifeline,), daemon=True).start()

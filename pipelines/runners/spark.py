@@ -1,4 +1,4 @@
-"""Builds on Apache Spark, through Beam's job server (`infra/spark/README.md` sets it up)."""
+"""The runner for Apache Spark, through Beam's job server (`infra/spark/README.md` sets it up)."""
 
 import socket
 from typing import ClassVar
@@ -17,7 +17,8 @@ _ON_THIS_MACHINE = ("localhost", "127.0.0.1", "::1", socket.gethostname())
 
 
 class SparkRunner(BeamRunner):
-    """Beam's portable runner, with a job server that drives a Spark cluster.
+    """The runner for a Spark cluster: Beam's portable runner with a job server that drives the
+    cluster.
 
     Python workers come from a pool (`pipelines.runners.pool`) on each machine, and run the code
     that is installed there: nothing is shipped but the graph. The cluster decides how many there
@@ -70,7 +71,8 @@ class SparkRunner(BeamRunner):
 
 
 class _Portable(PortableRunner):
-    """Beam's portable runner, without shipping the job server's own jars with every job.
+    """Beam's portable runner without its habit of shipping the job server's own jars with every
+    job.
 
     Beam's default is to send its class path (300 MB) to each executor of each pipeline. Executors
     that have the parts (see `infra/spark/README.md`) do not need it; for those that have not,
@@ -93,7 +95,7 @@ class _WithoutJars(JobServiceHandle):
 
 
 def _reach(address: str, flag: str, what: str) -> tuple[str, int]:
-    """Host and port of `address`, once something has answered there."""
+    """Connect to `address`; returns its host and port once something has answered."""
     host, _, port = address.rpartition(":")
     if not host or not port.isdigit():
         raise RunnerError(f"{flag} is HOST:PORT, not {address!r}")

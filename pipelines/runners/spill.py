@@ -1,4 +1,5 @@
-"""Shuffles of the local runner: byte strings that workers write by group and read back by group.
+"""The shuffles of the local runner, on disk: byte strings that workers write by group and read by
+group.
 
 Each worker appends to one file of its own, a *segment*, and keeps of each piece its group, offset
 and length: 24 bytes. Pieces are sorted by group in runs of `RUN_BYTES`, so that a group is read in
@@ -20,7 +21,7 @@ _DATA, _INDEX = ".segment", ".npy"
 
 
 class SegmentWriter:
-    """Writes one segment below a folder; readers see it once it is closed."""
+    """A writer of one segment below a folder; readers see it once it is closed."""
 
     def __init__(self, folder: Path):
         self._path = folder / secrets.token_hex(8)
@@ -70,7 +71,7 @@ class _Pieces:
 
 
 class SegmentReader:
-    """Reads the groups of all segments of a folder."""
+    """A reader of the groups of all segments of a folder."""
 
     def __init__(self, folder: Path):
         names = sorted(path.stem for path in folder.glob(f"*{_INDEX}"))
@@ -92,7 +93,8 @@ class SegmentReader:
         return np.unique(np.concatenate([np.empty(0, np.int64), *found])).tolist()
 
     def read(self, group: int) -> list[bytes]:
-        """All pieces of a group, sorted: in which order workers wrote them leaves no trace."""
+        """Read all pieces of a group, sorted: the order in which workers wrote them leaves no
+        trace."""
         return sorted(self.pieces(group))
 
     def pieces(self, group: int) -> Iterable[bytes]:

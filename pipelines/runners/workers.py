@@ -32,7 +32,7 @@ _FLUSH_MS = 1000
 
 @dataclass(frozen=True)
 class WorkerRequest:
-    """Where a worker connects to: Beam's control address and the worker's name there."""
+    """The request for a worker: Beam's control address, and the worker's name there."""
 
     control_address: str
     worker_id: str
@@ -63,7 +63,7 @@ def start(request: WorkerRequest) -> ForkServerProcess:
 
 
 def _run(request: WorkerRequest, environment: dict[str, str], log_level: int) -> None:
-    """The life of a worker process."""
+    """The main function of a worker process."""
     from apache_beam.runners.worker import sdk_worker
 
     threading.Thread(target=_die_with_parent, daemon=True).start()

@@ -1,1 +1,1 @@
-"""Where pairs come from: one file a kind of input."""
+"""The sources of pairs: one file for each kind of input."""

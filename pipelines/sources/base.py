@@ -24,12 +24,13 @@ Bound = int | str
 
 
 class InputError(ValueError):
-    """A whole input cannot be used: which, where it stopped, and what was expected and found."""
+    """Raised when a whole input cannot be used; says which, where it stopped, and what was expected
+    and found."""
 
 
 @dataclass(frozen=True)
 class Facts:
-    """What the driver finds out about an input without reading it whole.
+    """What the driver finds out about an input without reading it whole: its slices and columns.
 
     `slices` are half-open ranges [start, stop) that together are the whole input; `columns` the
     names that its rows have, where it has any.
@@ -67,7 +68,7 @@ class Input:
 
 
 def whole_inputs(slices: Iterable[Input]) -> list[Input]:
-    """Each input once: its first slice."""
+    """The inputs, each once, by its first slice."""
     return [one for one in slices if one.number == 0]
 
 
@@ -97,7 +98,7 @@ class Pair:
 
 @dataclass(frozen=True, slots=True)
 class ImageLocation:
-    """Where the bytes of an image lie in an input.
+    """The place of an image's bytes in an input.
 
     Args:
         image_url: The image's identity.
@@ -167,14 +168,14 @@ class Source(ABC):
     def read(
         self, settings: Any, source: Input, record: Any, counts: Counter[str]
     ) -> Iterable[Found]:
-        """Turn one record into what it holds; each gives at least one pair or loss, or a count.
+        """Turn one record into pairs, losses or counts: at least one of them.
 
         Whatever this raises becomes a reject row of this record alone: `RejectedError` with its
         own reason, any other exception as `record_error`.
         """
 
     def identity(self, settings: SourceSettings) -> dict[str, Any]:
-        """What of the settings decides the output for one input, as plain data."""
+        """The settings that decide the output for one input, as plain data."""
         return {
             "version": self.version,
             **settings.model_dump(mode="json", exclude={"paths"}),

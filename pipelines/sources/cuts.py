@@ -19,7 +19,7 @@ _BLOCK = 4 * 2**20
 
 
 def cut_lines(file: BinaryIO, size: int, every: int = SLICE_BYTES) -> list[tuple[int, int]]:
-    """Byte ranges that end at line ends; reads a line at each cut.
+    """Cut a file of lines into ranges of bytes that end at line ends; reads a line at each cut.
 
     Args:
         file: Seekable.
@@ -41,8 +41,8 @@ def cut_lines(file: BinaryIO, size: int, every: int = SLICE_BYTES) -> list[tuple
 
 
 def cut_csv(file: BinaryIO, size: int, every: int = SLICE_BYTES) -> list[tuple[int, int]]:
-    """The same for CSV, where a line end inside quotes ends no row: cut where the reader of rows
-    says that one ends. Reads the file once (some 60 MB/s) where it is larger than a slice.
+    """Cut a CSV file into ranges of bytes that end where its reader says that a row ends: a line
+    end inside quotes ends none. Reads the file once (some 60 MB/s) where it is larger than a slice.
 
     Raises:
         ListError: there is no header, or the file cannot be read.
@@ -56,8 +56,8 @@ def cut_csv(file: BinaryIO, size: int, every: int = SLICE_BYTES) -> list[tuple[i
 
 
 def cut_rows(footer: pq.FileMetaData, is_local: bool = True) -> list[tuple[int, int]]:
-    """Ranges of rows of a Parquet file, each of `SLICE_BYTES` or `SLICE_ROWS` or so: neighbouring
-    row groups, or equal parts of a large one."""
+    """Cut a Parquet file into ranges of rows, each of about `SLICE_BYTES` or `SLICE_ROWS`:
+    neighbouring row groups, or equal parts of a large one."""
     most = _MOST_PARTS if is_local else _MOST_REMOTE_PARTS
     cuts, size, rows = [0], 0, 0
     end = 0

@@ -1,4 +1,5 @@
-"""Source `folder`: images in folders, with their texts in files of the same name beside them."""
+"""The source `folder`: images in folders, with their texts in files of the same name beside
+them."""
 
 import json
 import posixpath
@@ -42,7 +43,8 @@ class Folder(Source):
     unit = "image"
 
     def describe(self, path: str, size: int) -> Facts:
-        """Slices of the listing, as names [first, behind the last); an empty name is no bound."""
+        """Cut the listing into slices, as names [first, behind the last); an empty name is no
+        bound."""
         bounds = [""]
         count = 0
         for entry in list_files(path):
@@ -70,7 +72,8 @@ class Folder(Source):
     def read(
         self, settings: FolderSource, source: Input, record: str, counts: Counter[str]
     ) -> Iterable[Found]:
-        """The pairs of an image: one a line of its text file, one a caption of its JSON file."""
+        """The pairs of an image: one for each line of its text file or each caption of its JSON
+        file."""
         if not _is_text(record):
             raise RejectedError("file_name", record)
         label = folder_label(source.label)
@@ -108,7 +111,7 @@ def _is_text(name: str) -> bool:
 
 
 def _read(path: str) -> str | None:
-    """A sidecar's text; None where there is none.
+    """Read a sidecar's text; None where there is none.
 
     Raises:
         RejectedError: `sidecar_unreadable`.

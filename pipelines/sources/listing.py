@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 
 
 class Entry(NamedTuple):
-    """A file below a folder: its path within, bytes, and what tells that it changed."""
+    """A file below a folder: its path within the folder, its bytes, and a stamp that changes with
+    it."""
 
     name: str
     size: int
@@ -15,7 +16,7 @@ class Entry(NamedTuple):
 
 
 def list_files(path: str, after: str = "", before: str | None = None) -> Iterator[Entry]:
-    """Files below a folder whose name is in [after, before), by ascending name.
+    """List the files below a folder whose name is in [after, before), by ascending name.
 
     Links are followed, but not round in a circle. Memory is bounded by the names of one folder
     that are in the range.
@@ -68,7 +69,8 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 
 
 def listing_digest(path: str) -> tuple[int, str]:
-    """Bytes of all files below a folder, and a digest of their names, sizes and times of change."""
+    """The bytes of all files below a folder, and a digest of their names, sizes and times of
+    change."""
     total = 0
     digest = hashlib.blake2b(digest_size=16, person=b"septet.listing")
     for entry in list_files(path):
@@ -79,7 +81,7 @@ def listing_digest(path: str) -> tuple[int, str]:
 
 
 def stamp_of(info: dict[str, Any]) -> str:
-    """What an object store says about the state of an object: tag, generation or time."""
+    """The stamp of an object in an object store: its tag, generation or time."""
     for key in ("ETag", "etag", "md5", "md5Hash", "generation", "LastModified", "last_modified",
                 "updated", "mtime", "created"):  # fmt: skip
         if info.get(key):

@@ -1,4 +1,4 @@
-"""Source `list`: lists of images with captions as Parquet, CSV, TSV and JSON lines."""
+"""The source `list`: lists of images with captions as Parquet, CSV, TSV and JSON lines."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -52,7 +52,7 @@ class UrlList(Source):
             raise InputError(str(error)) from error
 
     def check(self, settings: ListSource, label: str, facts: Facts) -> None:
-        """Whether the list has all columns that the settings name."""
+        """Check that the list has all columns that the settings name."""
         have = facts.columns or []
         missing = [column for column in columns_of(settings) if column not in have]
         if missing:
@@ -89,7 +89,7 @@ class UrlList(Source):
     def read(
         self, settings: ListSource, source: Input, record: dict[str, Any], counts: Counter[str]
     ) -> Iterable[Found]:
-        """The pairs of a row: one a caption."""
+        """The pairs of a row: one for each caption."""
         carried = {name: record[name] for name in settings.extra_cols}
         extra = as_json(carried) if carried else None
         notes = as_annotations({name: record[name] for name in settings.annotation_cols})
@@ -131,7 +131,7 @@ def columns_of(settings: ListSource) -> list[str]:
 
 
 def _captions(value: Any) -> list[str]:
-    """Cleaned captions of a cell, each once."""
+    """The cleaned captions of a cell, each once."""
     cleaned = [clean_caption(text) for text in as_captions(value)]
     return list(dict.fromkeys(text for text in cleaned if text))
 
@@ -156,7 +156,7 @@ def _require_complete(settings: ListSource, image: bool, text: bool) -> None:
 
 
 def _locate_image(settings: ListSource, source: Input, link: str) -> str | ImageLocation:
-    """The image's URL, or where it lies below `image_root`."""
+    """The image's URL, or its place below `image_root`."""
     if settings.image_root is None or link.lower().startswith(_URLS):
         url = image_url(link, link)
         if isinstance(url, Rejected):

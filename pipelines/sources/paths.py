@@ -1,4 +1,4 @@
-"""Labels of inputs and the paths behind them.
+"""Labels of inputs and the paths that they stand for.
 
 A label is a path as the recipe spells it. Labels stand in every file that a build writes; paths,
 which differ from machine to machine, in none. One function, `locate`, leads from one to the other.
@@ -12,7 +12,7 @@ from septet.schemas.reasons import RejectedError
 
 
 def locate(label: str, folder: str) -> str:
-    """Path of an input on this machine.
+    """The path of an input on this machine.
 
     Links keep their names: nothing is resolved.
 
@@ -29,14 +29,14 @@ def locate(label: str, folder: str) -> str:
 
 
 def folder_label(spelled: str) -> str:
-    """Label of a folder of images: as spelled, without `.`, double and closing slashes."""
+    """The label of a folder of images: as spelled, without `.`, double and closing slashes."""
     if not files.is_local(spelled):
         return spelled.rstrip("/")
     return posixpath.normpath(spelled)
 
 
 def name_within(root: str, path: str, text: str) -> str:
-    """Name of the file that a row's `text` means, relative to the folder of images.
+    """The name of the file that a row's `text` means, relative to the folder of images.
 
     Only the text is looked at. Links that the folder's owner put there are followed when they are
     read: they are the owner's choice.

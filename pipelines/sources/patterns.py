@@ -1,4 +1,4 @@
-"""Patterns of local inputs, as recipes write them, and what they match.
+"""Patterns (globs) of local inputs, as recipes write them, and what they match.
 
 Only the pattern is a pattern: names of folders and files that exist are taken as they are, whatever
 signs they hold. Imports nothing heavy: `up_to_date` asks before anything else.
@@ -10,7 +10,7 @@ from pathlib import Path
 
 
 def match_local(pattern: str, folder: str | Path) -> list[str]:
-    """All files and folders that a pattern matches, spelled as the pattern spells them, sorted.
+    """The files and folders that a pattern matches, spelled as the pattern spells them, sorted.
 
     Args:
         pattern: Of `glob`, with `**`; relative, absolute or with `~`.

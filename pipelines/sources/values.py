@@ -1,4 +1,5 @@
-"""Values of lists as captions and as strict JSON: a list holds whatever its writer put there."""
+"""The values of a list's cells as captions and as strict JSON: a list holds whatever its writer put
+there."""
 
 import base64
 import datetime
@@ -13,7 +14,7 @@ _SHOWN = 200
 
 
 def as_text(value: Any) -> str | None:
-    """A cell that should be text; None where it is empty.
+    """The text of a cell; None where it is empty.
 
     Bytes are read as UTF-8 (Parquet files without the annotation of text).
 
@@ -44,7 +45,8 @@ def as_captions(value: Any) -> list[str]:
 
 
 def as_json(value: Any) -> str:
-    """A value as JSON that every strict reader takes; keys sorted, so equal values are equal text.
+    """A value as JSON that every strict reader takes. Keys are sorted, so equal values give equal
+    text.
 
     NaN and infinities become null, bytes `{"base64": …}`, dates and times ISO 8601, decimals
     strings; lone surrogates become U+FFFD.
@@ -56,13 +58,13 @@ def as_json(value: Any) -> str:
 
 
 def as_annotations(values: dict[str, Any]) -> str | None:
-    """Annotations of a row as JSON; None where all are empty, so that the row is the same sample as
-    one that never had any."""
+    """The annotations of a row as JSON; None where all are empty, so that the row is the same
+    sample as one that never had any."""
     return as_json(values) if any(value is not None for value in values.values()) else None
 
 
 def scrub(text: str) -> str:
-    """The text without lone surrogates, which no file can store: each becomes U+FFFD."""
+    """A text without lone surrogates, which no file can store: each becomes U+FFFD."""
     try:
         text.encode()
     except UnicodeEncodeError:

@@ -1,4 +1,5 @@
-"""Source `warc`: pages of web archives, and the locations of the images that they hold."""
+"""The source `warc`: pages of web archives, and the locations of the images that the archives
+hold."""
 
 import re
 from collections import Counter
@@ -67,15 +68,17 @@ Found = HtmlRecord | ImageRecord | Rejected
 
 
 class Warc(Source):
-    """Web archives: pairs from the pages, and locations of images that the archive holds."""
+    """The source of web archives: pairs from pages, and locations of images that the archives
+    hold."""
 
     kind = "warc"
     version = 2
     unit = "record"
 
     def describe(self, path: str, size: int) -> Facts:
-        """Ranges of bytes; a record belongs to the range in which it starts, and readers find the
-        first one. What is compressed as a whole is all in the first range."""
+        """Cut an archive into ranges of bytes. A record belongs to the range in which it starts,
+        and readers find the first one. An archive that is compressed as a whole is all in the first
+        range."""
         with files.open_read(path) as file:
             try:
                 next(iter(read_records(file)), None)
@@ -131,7 +134,7 @@ def read_warc(
     begin: int = 0,
     end: int | None = None,
 ) -> Iterator[Found]:
-    """The pages and images among a WARC file's records, and what could not be read.
+    """Read the pages and images among a WARC file's records, and what could not be read.
 
     Revisits are resolved within the range: one of an image gives the image that it repeats under
     its own URL, one of a page under another URL gives the page again.
@@ -255,7 +258,7 @@ def _read(record: Record, max_page_bytes: int, counts: Counter[str]) -> Found | 
 
 
 def _sniffed(body: bytes) -> str:
-    """The media type of a body that declares none, as browsers find it."""
+    """The media type of a body that declares none, found as browsers find it."""
     if _HTML_START.match(body[:_SNIFFED_BYTES]):
         return "text/html"
     try:
@@ -273,7 +276,7 @@ def _charset(parameters: str) -> str | None:
 
 
 def _split(record: Record) -> tuple[dict[str, str], bytes]:
-    """A record's HTTP headers and its body as transferred.
+    """Split a record into its HTTP headers and its body as transferred.
 
     Names are in lower case, `:status` is the status; repeated headers are joined by commas, those
     of X-Robots-Tag (where a comma does not end a scope) by line ends; of repeated media types the

@@ -1,1 +1,1 @@
-"""One file a stage of a build."""
+"""The stages of a build, one file each."""

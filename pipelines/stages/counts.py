@@ -1,4 +1,4 @@
-"""How many rows a task, a stage or a build took in, gave out and dropped, by reason."""
+"""Counts of the rows that a task, a stage or a build took in, gave out and dropped, by reason."""
 
 import json
 from collections import Counter
@@ -25,7 +25,7 @@ class Counts:
         self.other.update(more.other)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data, keys sorted."""
+        """The counts as plain data, keys sorted."""
         return {
             "in": self.rows_in,
             "out": self.rows_out,
@@ -39,12 +39,12 @@ class Counts:
         return cls(data["in"], data["out"], Counter(data["rejected"]), Counter(data["counts"]))
 
     def to_metadata(self) -> dict[str, str]:
-        """For the footer of the task's Parquet output."""
+        """The counts as metadata for the footer of the task's Parquet output."""
         return {METADATA_KEY: json.dumps(self.to_dict())}
 
     @classmethod
     def from_metadata(cls, metadata: dict[bytes, bytes]) -> "Counts":
-        """From such a footer; zero where it says nothing."""
+        """The counts in such a footer; zero where it has none."""
         text = metadata.get(METADATA_KEY.encode())
         return cls.from_dict(json.loads(text)) if text else cls()
 

@@ -1,4 +1,5 @@
-"""curate: thresholds on images, and identical images across all shards; shuffles ids and hashes."""
+"""The stage curate: thresholds on images, and identical images across all shards; shuffles ids and
+hashes."""
 
 from collections.abc import Iterable, Iterator, Sequence
 
@@ -29,7 +30,7 @@ _KEPT = pa.schema([("id", pa.string())])
 
 
 class CurateStage(Stage):
-    """Drops images that fail a threshold, and images that are there already."""
+    """The stage that drops images that fail a threshold, and images that another sample has."""
 
     name = "curate"
     version = 3
@@ -63,7 +64,7 @@ class CurateStage(Stage):
 
 
 class CurateTask(Task):
-    """Decides what one shard keeps."""
+    """The task that decides what one shard keeps."""
 
     stage = "curate"
 
@@ -106,7 +107,7 @@ class CurateTask(Task):
         return self.settings.identical_images == "keep_distinct_captions"
 
     def run(self, shard: int, parts: list[bytes]) -> Counts:
-        """Write the ids that stay and the rejects."""
+        """Write the ids of the samples that stay, and the rejects."""
         rows = self.judged(shard)
         with self.results(shard, _KEPT) as results:
             results.counts.rows_in = len(rows)
@@ -130,7 +131,8 @@ class CurateTask(Task):
 
 
 def judge(rows: pa.Table, settings: Curate) -> pa.Table:
-    """Add `reason` and `value` by the thresholds; both are null where a row passes them all.
+    """Judge rows by the thresholds: adds `reason` and `value`, both null where a row passes them
+    all.
 
     Args:
         rows: With `original_bytes`, `original_width` and `original_height`; null where there is no
@@ -154,7 +156,7 @@ def judge(rows: pa.Table, settings: Curate) -> pa.Table:
 
 
 class SplitDigests(Split):
-    """The best samples of a shard's images that passed, by image."""
+    """The step that sends the best samples of a shard's images to the buckets of the images."""
 
     stage = "digests"
 
@@ -172,7 +174,7 @@ class SplitDigests(Split):
 
 
 class FindIdentical(Regroup):
-    """Which shards have samples of an image that another shard's sample beats."""
+    """The step that finds samples of an image that another shard's sample beats."""
 
     stage = "identical"
 

@@ -1,4 +1,4 @@
-"""dedup: filtered samples to shard plans, without exact duplicates and repetition.
+"""The stage dedup: from filtered samples to shard plans, without exact duplicates and repetition.
 
 Two passes, and a small one between them where the survey is large. The survey finds captions that
 stand beside too many images, and counts the samples that have others, which gives the number of
@@ -49,7 +49,7 @@ _ROWS, _LOCATIONS = b"R", b"L"
 
 
 class DedupStage(Stage):
-    """Drops duplicates and repetition, and plans the shards."""
+    """The stage that drops duplicates and repetition, and plans the shards."""
 
     name = "dedup"
     version = 3
@@ -101,7 +101,7 @@ class DedupStage(Stage):
         )
 
     def finish(self, last: Pass) -> Done:
-        """Of each range the figures of its shards."""
+        """Mark the stage as complete, with the figures of the shards of each range."""
         counts = last.poll()
         with ThreadPoolExecutor() as pool:
             ranges = pool.map(files.read_table, last.outputs.values())
@@ -110,7 +110,7 @@ class DedupStage(Stage):
 
 
 def shards_a_range(rows: int, shards: int) -> int:
-    """How many neighbouring shards are planned by one task.
+    """The number of neighbouring shards that one task plans.
 
     Args:
         rows: In all, duplicates included.
@@ -120,14 +120,15 @@ def shards_a_range(rows: int, shards: int) -> int:
 
 
 def _batches(path: str, columns: list[str] | None = None) -> Iterator[pa.Table]:
-    """A Parquet file, some ten thousand rows at a time."""
+    """Read a Parquet file, some ten thousand rows at a time."""
     with files.open_read(path) as file:
         for batch in pq.ParquetFile(file).iter_batches(_ROWS_READ, columns=columns):
             yield pa.Table.from_batches([batch])
 
 
 class SplitHashes(Split):
-    """A part's distinct (caption, anchor, rest) hashes, by range of the caption's."""
+    """The step that sends a part's distinct (caption, anchor, rest) hashes to the bucket of the
+    caption's."""
 
     stage = "split"
 
@@ -154,7 +155,8 @@ class SplitHashes(Split):
 
 
 class SurveyTask(Task):
-    """Finds the frequent captions of one bucket, and counts the samples that have others."""
+    """The task that finds the frequent captions of one bucket, and counts the samples that have
+    others."""
 
     stage = "survey"
 
@@ -173,7 +175,8 @@ class SurveyTask(Task):
 
 
 class GatherTask(Task):
-    """Brings the frequent captions of all buckets together, in the order of their hashes."""
+    """The task that brings the frequent captions of all buckets together, in the order of their
+    hashes."""
 
     stage = "frequent"
 
@@ -191,7 +194,7 @@ class GatherTask(Task):
 
 
 class SplitRows(Split):
-    """A part's rows and image locations, by range of shards."""
+    """The step that sends a part's rows and image locations to ranges of shards."""
 
     stage = "split"
 
@@ -218,7 +221,7 @@ class SplitRows(Split):
 
 
 def _gathered(batches: Iterator[pa.Table]) -> Iterator[pa.Table]:
-    """The same rows in fewer tables."""
+    """The same rows in fewer, larger tables."""
     waiting: list[pa.Table] = []
     for table in batches:
         waiting.append(table)
@@ -230,7 +233,7 @@ def _gathered(batches: Iterator[pa.Table]) -> Iterator[pa.Table]:
 
 
 class PlanTask(Task):
-    """Makes the plans of a range of shards.
+    """The task that makes the plans of a range of shards.
 
     Args:
         output: A list of the range's shards, written when all their plans are there.
@@ -276,7 +279,7 @@ class PlanTask(Task):
         return total
 
     def _frequent_among(self, rows: pa.Table) -> tuple[np.ndarray, np.ndarray]:
-        """Hashes and image counts of the frequent captions that any row has."""
+        """The hashes and image counts of the frequent captions that any row has."""
         captions = np.unique(caption_hashes(rows))
         hashes, images = [np.array([], np.uint64)], [np.array([], np.int64)]
         for frequent in chain.from_iterable(map(_batches, self.frequent)):  # ascending
@@ -309,7 +312,7 @@ def _received(parts: list[bytes], kind: bytes, schema: pa.Schema) -> pa.Table:
 
 
 def _first_locations(locations: pa.Table) -> pa.Table:
-    """Where each image is read: it may lie in several inputs; the first by name serves."""
+    """The place where each image is read: the first input by name, where several hold it."""
     ordered = locations.sort_by(
         [(name, "ascending") for name in ("input", "offset", "name", "digest")]
     ).combine_chunks()

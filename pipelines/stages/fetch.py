@@ -1,4 +1,4 @@
-"""fetch: the images that the shard plans want, fetched where the store lacks them.
+"""The stage fetch: it fetches the images that the shard plans want and the store lacks.
 
 Three passes: what is missing (plans against the store), the fetch of it, and where the store has
 each shard's images. An image is fetched once for all plans of all later builds with the same
@@ -53,7 +53,7 @@ class OutageError(ConnectionError):
 
 
 class FetchStage(Stage):
-    """Fetches the images of the shard plans."""
+    """The stage that fetches the images of the shard plans."""
 
     name = "fetch"
     version = 4
@@ -76,8 +76,8 @@ class FetchStage(Stage):
         return {label: root.digest for label, root in self.image_roots.items()}
 
     def settings(self) -> dict[str, Any]:
-        """The store, and the state of the folders of images. How often, how long and how fast is
-        asked decides nothing that is there already."""
+        """The settings that decide what is there: those of the store, and the state of the folders
+        of images. How often, how long and how fast servers are asked decides nothing."""
         return {**self.store.identity, "roots": self._roots}
 
     def keys(self) -> Sequence[Key]:
@@ -85,7 +85,7 @@ class FetchStage(Stage):
         return self.givers["plans"].keys()
 
     def passes(self) -> Iterator[Pass]:
-        """What is missing, the fetch of it, and where everything is."""
+        """Three passes: what is missing, the fetch of it, and where the store has everything."""
         plans, known, shards = self.input("plans"), self.store.known(), list(self.keys())
         planned = self.givers["plans"].require_done().counts.rows_out
         groups = max(1, min(planned // _IMAGES_A_GROUP, _GROUPS))
@@ -150,13 +150,14 @@ class FetchStage(Stage):
         )
 
     def _cut_parts(self, artifact: str, most: int) -> Parts:
-        """Files of an artifact that hold while a domain is cut in at most so many slices: a resumed
-        build with another `per_host` or number of workers cuts what is left anew."""
+        """The files of an artifact that hold while a domain is cut in at most so many slices: a
+        resumed build with another `per_host` or number of workers cuts what is left anew."""
         return Parts(self.parts(artifact).folder, digest_of(self.identity, most))
 
     def _remove_other_cuts(self, current: Collection[str]) -> None:
-        """Remove what is missing as it was cut otherwise, for images of it were fetched since; the
-        marks of its slices before it, for they would be taken for those of another cut."""
+        """Remove the lists of missing images that were cut otherwise, for images of them were
+        fetched since; before them the marks of their slices, which would be taken for those of
+        another cut."""
         folder = self.parts("missing").folder
         paths = [files.join(folder, name) for name in files.list_folder(folder)]
         if others := [path for path in paths if path not in current]:
@@ -165,16 +166,16 @@ class FetchStage(Stage):
                 files.remove(path)
 
     def _begin(self) -> str:
-        """The folder within the corpus of the generation that this stage adds, the same after a
-        restart."""
+        """Begin a generation of the store, the same after a restart; returns its folder within the
+        corpus."""
         path = self._generation_path
         if not files.exists(path):
             files.write_bytes(path, str(self.store.next_generation()).encode())
         return f"{self.store.name}/{int(files.read_bytes(path)):06d}"
 
     def _require_network(self, counts: Counts) -> None:
-        """Stop where there was no network, or none for most of the time: what failed then is no
-        fact, and the next build tries it again. Images that arrived are kept.
+        """Stop the build where there was no network, or none for most of the time: what failed then
+        is no fact, and the next build tries it again. Images that arrived are kept.
 
         One host that is gone is no outage, however many URLs it has; nor is a share of dead hosts
         such as any old list has.
@@ -216,13 +217,14 @@ class FetchStage(Stage):
         return self._done_path.removesuffix("json") + "generation"
 
     def current_files(self) -> Iterator[str]:
-        """The number of the generation besides."""
+        """The files of any stage, and the number of the generation."""
         yield from super().current_files()
         yield self._generation_path
 
 
 class StoredSoFar:
-    """Says how many images a generation of the store has, failures included.
+    """The progress of a generation of the store, as text: how many images it has, failures
+    included.
 
     Args:
         folder: Of the generation.
@@ -233,7 +235,7 @@ class StoredSoFar:
         self._counts: dict[str, int] = {}
 
     def __call__(self) -> str:
-        """Tables are read once each."""
+        """Count the images; each table is read once."""
         for name in files.list_folder(self._folder):
             if name.endswith(".parquet") and name not in self._counts:
                 path = files.join(self._folder, name)
@@ -242,7 +244,7 @@ class StoredSoFar:
 
 
 class FetchTask(Task):
-    """Fetches the images of one slice into the store.
+    """The task that fetches the images of one slice into the store.
 
     Args:
         output: Marks of complete tasks, with their figures.
@@ -292,8 +294,8 @@ class FetchTask(Task):
         return counts
 
     def _earlier(self, name: str) -> tuple[Counts, np.ndarray]:
-        """Figures, and keys in ascending order, of what attempts at this task that were killed
-        have stored."""
+        """The figures, and the keys in ascending order, of what earlier attempts at this task have
+        stored before they were killed."""
         folder = files.join(self.corpus, self.generation)
         counts, stored = Counts(), [np.empty(0, _KEY)]
         for table in files.list_folder(folder):
@@ -306,7 +308,7 @@ class FetchTask(Task):
 
 
 def _are_among(keys: np.ndarray, known: np.ndarray) -> np.ndarray:
-    """Whether each key is among known ones, which ascend: bool [n]."""
+    """Whether each key is among known ones, which ascend; bool [n]."""
     if not len(known):
         return np.zeros(len(keys), bool)
     at = np.minimum(np.searchsorted(known, keys), len(known) - 1)

@@ -1,4 +1,4 @@
-"""filter: text rules and language identification; one task an input."""
+"""The stage filter: text rules and language identification; one task for each input."""
 
 from collections.abc import Iterator, Sequence
 
@@ -20,7 +20,8 @@ _SHOWN = 300
 
 
 class FilterStage(Stage):
-    """Drops the pairs whose caption fails a rule, and tells the language of the others."""
+    """The stage that drops pairs whose caption fails a rule, and finds the language of the
+    others."""
 
     name = "filter"
     version = RULES_VERSION
@@ -30,7 +31,7 @@ class FilterStage(Stage):
     by_input = True
 
     def keys(self) -> Sequence[Key]:
-        """Those of the inputs."""
+        """The keys of the inputs."""
         return self.givers["candidates"].keys()
 
     def passes(self) -> Iterator[Pass]:
@@ -42,7 +43,7 @@ class FilterStage(Stage):
 
 
 class FilterTask(Task):
-    """Filters the candidates of one input."""
+    """The task that filters the candidates of one input."""
 
     stage = "filter"
 
@@ -68,7 +69,7 @@ class FilterTask(Task):
 
 
 def guarded_rules(rows: pa.Table, settings: Filter) -> Iterator[tuple[pa.Table, pa.Table]]:
-    """`apply_rules`, with a row on which a rule fails as a reject of its own (`rule_error`)."""
+    """Apply the rules; a row on which a rule itself fails becomes a reject (`rule_error`)."""
     try:
         yield apply_rules(rows, settings)
     except Exception as error:
@@ -83,7 +84,7 @@ def guarded_rules(rows: pa.Table, settings: Filter) -> Iterator[tuple[pa.Table, 
 
 
 def _without_language(rows: pa.Table) -> pa.Table:
-    """Images without a text: the rules are about texts, so they pass."""
+    """The images without a text, which pass: the rules are about texts."""
     for field in list(tables.FILTERED)[len(tables.CANDIDATES) :]:
         rows = rows.append_column(field, pa.nulls(len(rows), field.type))
     return rows

@@ -1,4 +1,5 @@
-"""Graphs of tasks: what a pass of a stage runs and what it brings together, as plain data.
+"""Graphs of tasks, as plain data: the steps that a pass of a stage runs, and the shuffles between
+them.
 
 A graph is a chain of steps. Every runner takes the same one: the local runner runs its steps
 itself (`runners/local.py`), all others run the Beam pipeline that `runners/beam.py` makes of it.
@@ -13,7 +14,7 @@ from septet.pipelines.stages.counts import Counts
 
 
 class Step(Protocol):
-    """Code that runs in workers; plain data, for it is shipped to them."""
+    """A step of a graph: code that runs in workers. Plain data, for it is shipped to them."""
 
     @property
     def stage(self) -> str:
@@ -25,10 +26,10 @@ class Step(Protocol):
 
 
 class Split(Step, Protocol):
-    """A first step whose rows go to groups."""
+    """The first step before a shuffle: its rows go to groups."""
 
     def split(self, task: Any) -> Iterable[tuple[int, bytes]]:
-        """Yield (group, bytes) of one task."""
+        """Yield (group, bytes) for one task."""
 
 
 class Regroup(Step, Protocol):
@@ -39,7 +40,7 @@ class Regroup(Step, Protocol):
 
 
 class Work(Step, Protocol):
-    """The last step: writes files, the one at `path(task)` last.
+    """The last step of a graph: it writes files, the one at `path(task)` last.
 
     A task whose file is there is complete and is not run again. `run` returns what it counted.
     """
@@ -54,7 +55,7 @@ class Work(Step, Protocol):
 
 
 class StreamsParts:
-    """Marks work after a shuffle that is given its parts as they are read, and holds few of them.
+    """A mark for work after a shuffle that reads its parts one by one and holds few of them.
 
     `run(group, parts)` gets an iterable that can be gone through again, in no certain order, in
     place of a sorted list: for groups that may be larger than a process's memory.
@@ -63,7 +64,7 @@ class StreamsParts:
 
 @dataclass(frozen=True)
 class Graph:
-    """One pipeline: `tasks` go to the first step, what it yields to the next, by group."""
+    """A pipeline: `tasks` go to the first step, what it yields to the next, by group."""
 
     tasks: Sequence[Any]
     """Of the first step: numbers, or other small plain data."""
@@ -71,7 +72,7 @@ class Graph:
     """A `Split`, then any number of `Regroup`; empty where nothing is brought together."""
     work: Work
     groups: Sequence[int] = ()
-    """After a shuffle: all groups that the work is to see, those that got nothing too."""
+    """All groups that the work after a shuffle is to see, those that got nothing too."""
 
     @property
     def steps(self) -> tuple[Step, ...]:
@@ -80,7 +81,7 @@ class Graph:
 
 
 def map_tasks(work: Work, tasks: Sequence[Any]) -> Graph:
-    """A graph that calls `work.run(task)` for each task, spread over the workers."""
+    """Make a graph that calls `work.run(task)` for each task, spread over the workers."""
     return Graph(tuple(tasks), (), work)
 
 
@@ -90,7 +91,7 @@ def shuffle_tasks(
     work: Work,
     groups: Sequence[int],
 ) -> Graph:
-    """A graph that splits tasks into (group, bytes) and calls `work.run(group, parts)` for each of
-    `groups`; steps between two shuffles come after the split."""
+    """Make a graph that splits tasks into (group, bytes) and calls `work.run(group, parts)` for
+    each of `groups`; steps between two shuffles come after the split."""
     steps = shuffles if isinstance(shuffles, Sequence) else (shuffles,)
     return Graph(tuple(tasks), tuple(steps), work, tuple(groups))

@@ -1,4 +1,4 @@
-"""Tables as bytes, for shuffles."""
+"""Arrow tables as bytes, for shuffles."""
 
 from functools import lru_cache
 

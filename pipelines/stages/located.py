@@ -36,7 +36,8 @@ _TABLES_A_GROUP = 64
 
 
 class SplitStored(Split):
-    """Keys of a plan's images, or of the rows of a table of the store, by range of their hash.
+    """The step that sends keys of a plan's images, or of the rows of a table of the store, to the
+    buckets of their hashes.
 
     Args: as of `missing.SplitWanted`.
     """
@@ -72,7 +73,8 @@ class SplitStored(Split):
 
 
 class Choose(Regroup):
-    """The row of the store that counts of each image that is wanted, by group of tables."""
+    """The step that chooses the row of the store that counts of each image that is wanted, and
+    sends it to its group of tables."""
 
     stage = "chosen"
 
@@ -106,7 +108,8 @@ class Choose(Regroup):
 
 
 class ReadChosen(Regroup):
-    """The chosen rows of some tables of the store, sent to the shards that want them.
+    """The step that reads the chosen rows of some tables of the store, and sends them to the shards
+    that want them.
 
     Args:
         known: The store.
@@ -141,7 +144,8 @@ def _keys(records: np.ndarray) -> pa.Array:
 
 
 class LocateTask(Task):
-    """Writes the table of one shard's images, and the rejects of those that failed."""
+    """The task that writes the table of one shard's images, and the rejects of those that
+    failed."""
 
     stage = "fetch"
 
@@ -149,7 +153,7 @@ class LocateTask(Task):
         self.output, self.rejects, self.plans = output, rejects, plans
 
     def run(self, shard: int, parts: list[bytes]) -> Counts:
-        """Write the rows by URL."""
+        """Write the rows, sorted by URL."""
         plan = files.read_table(self.plans.path(shard))
         found = [from_ipc(part, tables.FETCHED) for part in parts]
         images = pa.concat_tables([tables.FETCHED.empty_table(), *found]).sort_by("image_url")

@@ -47,13 +47,13 @@ _CUT = pa.schema([*WANTED, ("slice", pa.int32())])
 
 
 def store_key(image_url: str, digest: str | None) -> bytes:
-    """16 bytes that stand for an image and the input that holds it."""
+    """The key of an image and the input that holds it, 16 bytes."""
     text = f"{digest or ''}\0{image_url}".encode()
     return hashlib.blake2b(text, digest_size=_KEY_BYTES, person=b"septet.store").digest()
 
 
 def store_keys(rows: pa.Table) -> np.ndarray:
-    """`store_key` of each row, big-endian uint64 [n, 2]."""
+    """The `store_key` of each row, big-endian uint64 [n, 2]."""
     columns = (rows[name].to_pylist() for name in ("image_url", "digest"))
     data = b"".join(store_key(*row) for row in zip(*columns, strict=True))
     return np.frombuffer(data, ">u8").reshape(-1, 2)
@@ -66,7 +66,7 @@ def binary_keys(keys: np.ndarray) -> pa.Array:
 
 
 def wanted_images(plans: Parts, shard: int, roots: dict[str, str]) -> pa.Table:
-    """Each image of a plan once, with its location where an input holds it.
+    """The images of a plan, each once, with its location where an input holds it.
 
     Args:
         plans: The plans.
@@ -93,7 +93,8 @@ def wanted_images(plans: Parts, shard: int, roots: dict[str, str]) -> pa.Table:
 
 
 class SplitWanted(Split):
-    """Images of a plan, or of a table of the store, by range of their hash.
+    """The step that sends images of a plan, or keys of a table of the store, to the buckets of
+    their hashes.
 
     Args:
         plans: The plans.
@@ -125,7 +126,8 @@ class SplitWanted(Split):
 
 
 class Subtract(Regroup):
-    """The images of a bucket that are wanted and not known, by group of domains or inputs."""
+    """The step that keeps the images of a bucket that are wanted and not known, and sends them to
+    their group of domains or inputs."""
 
     stage = "missing"
 
@@ -152,7 +154,8 @@ class Subtract(Regroup):
 
 
 def owner_of(url: str, label: str | None, name: str | None, offset: int | None) -> str:
-    """Who is asked for an image: a registered domain, a part of an archive or of a folder."""
+    """The owner of an image, who is asked for it: a registered domain, a part of an archive or of a
+    folder."""
     if label is None:
         return registered_domain((urlsplit(url).hostname or "").lower())
     if name is None:
@@ -161,8 +164,9 @@ def owner_of(url: str, label: str | None, name: str | None, offset: int | None) 
 
 
 def most_slices(per_host: int, workers: int | None) -> int:
-    """In how many slices a domain is cut at most: each asks at least one URL at a time, and more
-    than there are tasks at once would leave some of the domain's connections without work.
+    """The greatest number of slices in which a domain is cut: each asks for at least one URL at a
+    time, and with more than there are tasks at once some of the domain's connections would have no
+    work.
 
     Args:
         per_host: Requests in flight a host.
@@ -172,7 +176,7 @@ def most_slices(per_host: int, workers: int | None) -> int:
 
 
 class MissingTask(Task, StreamsParts):
-    """Writes the list of images that one group of domains is to be asked for.
+    """The task that writes the list of images that one group of domains is to be asked for.
 
     A domain of many URLs is cut into a few slices, which share its connections: a task of its own
     each, and together they ask it no more at once than one would. The group's images are gone
@@ -251,7 +255,7 @@ def _groups_of(owners: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
 
 
 def missing_of(parts: Parts, key: Key) -> Iterator[list[dict[str, Any]]]:
-    """The rows of one slice, some thousand at a time; its key is `GROUP.SLICE`."""
+    """Read the rows of one slice, some thousand at a time; its key is `GROUP.SLICE`."""
     group, number = str(key).split(".")
     waiting: list[dict[str, Any]] = []
     with files.open_read(parts.path(int(group))) as file:

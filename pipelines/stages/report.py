@@ -1,4 +1,5 @@
-"""report: lists of shards, statistics, rejects and funnel; then the corpus is complete.
+"""The stage report: it writes lists of shards, statistics, rejects and funnel; then the corpus is
+complete.
 
 Workers read the sidecars and the rejects, in at most 1,024 tasks each whatever the corpus's size;
 the driver adds up what they found.
@@ -42,7 +43,7 @@ _REJECTS_A_FILE = 8
 
 
 class ReportStage(Stage):
-    """Publishes the list of shards, statistics, rejects, funnel and the head."""
+    """The stage that publishes the list of shards, statistics, rejects, funnel and the head."""
 
     name = "report"
     version = 3
@@ -54,7 +55,7 @@ class ReportStage(Stage):
         return {"recipe": self.recipe.resolved(), "septet": version("septet")}
 
     def keys(self) -> list[Key]:
-        """Numbers of the runs of shards that are looked at together."""
+        """The numbers of the runs of shards that are looked at together."""
         return list(range(len(self._runs())))
 
     def _runs(self) -> list[list[int]]:
@@ -62,7 +63,7 @@ class ReportStage(Stage):
         return [[shards[i] for i in run] for run in chunks(len(shards))]
 
     def prepare(self) -> None:
-        """Take away the head, the statistics and, unless this stage has begun, the rejects of an
+        """Remove the head, the statistics and, unless this stage has begun, the rejects of an
         earlier build."""
         begun = files.join(self.corpus, STAGES, "done", f"report-{self.fingerprint}.begun")
         files.remove(files.join(self.corpus, MANIFEST))
@@ -90,7 +91,7 @@ class ReportStage(Stage):
         return Pass("rejects", outputs, lambda todo: map_tasks(task, todo))
 
     def statistics(self) -> Iterator[ShardStatistics]:
-        """Figures of each run of shards, in order."""
+        """The figures of each run of shards, in order."""
         parts = self.parts("statistics")
         return (read_statistics(parts.path(key)) for key in self.keys())
 
@@ -130,7 +131,8 @@ class ReportStage(Stage):
 
 
 class SurveyTask(Task):
-    """Looks at a run of shards: their rows of the list of shards, and figures of their samples."""
+    """The task that reads a run of shards: their rows of the list of shards, and figures of their
+    samples."""
 
     stage = "report"
 
@@ -154,7 +156,7 @@ class SurveyTask(Task):
 
 
 def listed(corpus: str, number: int) -> Shard:
-    """A built shard's row of the list of shards."""
+    """The row of the list of shards for a shard that was built."""
     path = files.join(corpus, shard_sidecar(number))
     rows, footer = files.read_table_metadata(path)
     tar = json.loads(footer[TAR_FOOTER.encode()])
@@ -172,7 +174,7 @@ def listed(corpus: str, number: int) -> Shard:
 
 
 class RejectsTask(Task):
-    """Brings the reject rows of some tasks together in one file of the corpus."""
+    """The task that brings the reject rows of some tasks together in one file of the corpus."""
 
     stage = "rejects"
 

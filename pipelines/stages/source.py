@@ -1,4 +1,5 @@
-"""source: inputs to candidate pairs, and where the images lie that the inputs hold."""
+"""The stage source: from inputs to candidate pairs, and the places of the images that the inputs
+hold."""
 
 from collections.abc import Iterable, Iterator
 from operator import attrgetter
@@ -24,7 +25,8 @@ _SHOWN = 300
 
 
 class SourceStage(Stage):
-    """Reads the inputs: candidate pairs, and where the images lie that the inputs hold."""
+    """The stage that reads the inputs: candidate pairs, and the places of the images that the
+    inputs hold."""
 
     name = "source"
     version = 2
@@ -37,7 +39,8 @@ class SourceStage(Stage):
         return {}
 
     def keys(self) -> list[Key]:
-        """A key a slice of an input. What is named twice with the same settings is read once."""
+        """A key for each slice of an input. What is named twice with the same settings is read
+        once."""
         return list(self._inputs())
 
     def _inputs(self) -> dict[Key, Input]:
@@ -57,13 +60,14 @@ class SourceStage(Stage):
 
 
 def task_key(settings: SourceSettings, part: Input) -> Key:
-    """Fingerprint of all that decides what a slice gives: its input, its bounds, its settings."""
+    """The fingerprint of all that decides what a slice gives: its input, its bounds, its
+    settings."""
     identity = SOURCES[settings.kind].identity(settings)
     return digest_of(identity, part.label, part.digest, list(part.slice))
 
 
 class SourceTask(Task):
-    """Reads one slice of an input."""
+    """The task that reads one slice of an input."""
 
     stage = "source"
 
@@ -97,7 +101,8 @@ class SourceTask(Task):
 def read_slice(
     source: Source, settings: SourceSettings, part: Input, counts: Any
 ) -> Iterator[Found]:
-    """All that a slice holds. No record can end it; a broken input ends it as the settings say.
+    """Read all that a slice holds. No record can end it; a broken input ends it as the settings
+    say.
 
     Raises:
         InputError: the input cannot be read on, and `on_broken_input` is `stop`.
@@ -130,7 +135,7 @@ def read_slice(
 def _guarded(
     source: Source, settings: SourceSettings, part: Input, record: Any, counts: Any
 ) -> Iterable[Found]:
-    """What one record holds, whatever reading it raises."""
+    """Read one record; whatever reading it raises becomes a loss of its own."""
     if isinstance(record, Rejected):
         return [record]
     try:
@@ -151,7 +156,7 @@ def _described(error: Exception) -> str:
 
 
 class _Rows:
-    """Rows on their way into a task's files, some thousand at a time."""
+    """A buffer of rows on their way into a task's files, some thousand at a time."""
 
     def __init__(self, source: Input, results: Results, locations: files.TableSink):
         self._input, self._results, self._locations = source, results, locations

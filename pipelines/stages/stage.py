@@ -101,13 +101,14 @@ class Pass:
 
 @dataclass
 class Done:
-    """The figures of a complete stage: in all, and the rows that each task gave."""
+    """The figures of a complete stage: of all its tasks together, and the rows that each task
+    gave."""
 
     counts: Counts
     rows_out: list[int] = field(default_factory=list)
 
     def to_json(self) -> bytes:
-        """As it is stored."""
+        """The figures as they are stored."""
         return json.dumps({"counts": self.counts.to_dict(), "rows_out": self.rows_out}).encode()
 
     @classmethod
@@ -119,8 +120,8 @@ class Done:
 
 @dataclass(frozen=True)
 class Context:
-    """What all stages of a build know: the corpus folder, the recipe, the folder where its
-    relative paths start, all inputs in the recipe's order, and how many tasks run at once (None
+    """The facts of a build that all stages know: the corpus folder, the recipe, the folder where
+    its relative paths start, all inputs in the recipe's order, and how many tasks run at once (None
     where a cluster decides), which decides nothing of the corpus."""
 
     corpus: str

@@ -1,4 +1,4 @@
-"""Tasks: what workers do for a stage, and where they put the results."""
+"""The base class of tasks, which workers run for a stage, and their results."""
 
 from abc import ABC
 from collections.abc import Iterable, Iterator
@@ -15,7 +15,7 @@ from septet.schemas.reasons import require_known
 
 
 class Task(ABC):
-    """What a worker does for one task of a stage; shipped to workers, so plain data only.
+    """The work for one task of a stage. Plain data, for it is shipped to workers.
 
     A subclass has `run(key)`, or `run(key, parts)` where a shuffle brings the parts; it returns
     what it counted.
@@ -59,7 +59,8 @@ class Task(ABC):
 
 
 class Results:
-    """Where a task puts the rows that it keeps and those that it drops; counts both."""
+    """The output of a task: the rows that it keeps and those that it drops, and the counts of
+    both."""
 
     def __init__(self, stage: str, kept: files.TableSink, rejects: files.TableSink):
         self.counts = Counts()

@@ -1,4 +1,5 @@
-"""write: the samples that stay, as shards with their sidecars; one task a shard."""
+"""The stage write: it writes the samples that stay as shards with their sidecars; one task for each
+shard."""
 
 import json
 from collections.abc import Iterator
@@ -33,7 +34,7 @@ class Sidecars(Parts):
 
 
 class WriteStage(Stage):
-    """Writes the samples that stay as shards."""
+    """The stage that writes the samples that stay as shards."""
 
     name = "write"
     version = 3
@@ -41,7 +42,7 @@ class WriteStage(Stage):
     gives = ("shards",)
 
     def parts(self, artifact: str) -> Parts:
-        """The shards in their final place; all else as for any stage."""
+        """The files of an artifact; shards are in their final place."""
         if artifact == "shards":
             return Sidecars(files.join(self.corpus, SHARDS), self.identity)
         return super().parts(artifact)
@@ -53,8 +54,8 @@ class WriteStage(Stage):
         return [key for key, rows in zip(kept.keys(), rows_out, strict=True) if rows]
 
     def prepare(self) -> None:
-        """Take away what an earlier build wrote, unless this stage has begun before. The marks of
-        that build go first: from here on it is no longer complete."""
+        """Remove what an earlier build wrote, unless this stage has begun before. The marks of that
+        build go first: from here on it is no longer complete."""
         if files.exists(self._begun_path):
             return
         marks = files.join(self.corpus, STAGES, "done")
@@ -86,13 +87,13 @@ class WriteStage(Stage):
         yield Pass("write", task.outputs(self.keys()), lambda todo: map_tasks(task, todo))
 
     def current_files(self) -> Iterator[str]:
-        """Only the marks: the shards are not below `stages/`."""
+        """The marks alone: the shards are not below `stages/`."""
         yield self._done_path
         yield self._begun_path
 
 
 class WriteTask(Task):
-    """Writes one shard."""
+    """The task that writes one shard."""
 
     stage = "write"
 
@@ -132,7 +133,7 @@ class WriteTask(Task):
 
 
 def _metadata(sample: dict[str, Any], image: dict[str, Any]) -> dict[str, Any]:
-    """A sample's row of the sidecar, but for its members."""
+    """A sample's row of the sidecar, without its members."""
     row = {"key": sample["id"], "url": sample["image_url"]}
     for field in tables.SAMPLES:
         if field.name not in row and field.name != "members":

@@ -1,1 +1,1 @@
-"""The fetch store: every image that was fetched, once, by URL."""
+"""The fetch store: every image that was fetched, kept once by its URL."""

@@ -1,4 +1,4 @@
-"""Images that the build's own inputs hold: records of archives, files of folders."""
+"""A reader of images that the build's own inputs hold: records of archives, files of folders."""
 
 from collections.abc import Iterator
 from typing import Any, BinaryIO
@@ -13,13 +13,13 @@ from septet.schemas.recipe import Fetch
 
 
 class MissingInputError(ValueError):
-    """An input of the build cannot be opened any more."""
+    """Raised when an input of the build cannot be opened any more."""
 
 
 def read_locations(
     rows: list[dict[str, Any]], folder: str, settings: Fetch
 ) -> Iterator[tuple[Fetched, str | None]]:
-    """Read images where they lie, archive by archive in the order of their offsets.
+    """Read images from their places in inputs, archive by archive in the order of their offsets.
 
     Args:
         rows: Rows of `tables.IMAGE_LOCATIONS`.
@@ -65,7 +65,7 @@ def _read_record(file: BinaryIO, row: dict[str, Any], settings: Fetch) -> Fetche
 
 
 def _read_file(row: dict[str, Any], folder: str, max_bytes: int) -> Fetched:
-    """A file below a folder of images; whatever the system says of it is a loss of its own."""
+    """Read a file below a folder of images; whatever the system says of it is a loss of its own."""
     url, name = row["image_url"], row["name"]
     path = files.join(locate(row["input"], folder), name)
     try:

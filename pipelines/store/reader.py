@@ -1,4 +1,4 @@
-"""Bytes of the fetch store, read where a table says they lie, and checked."""
+"""A reader of the images of the fetch store, which checks what it reads."""
 
 import zlib
 from collections import OrderedDict
@@ -17,11 +17,11 @@ _AT_ONCE = 16
 
 
 class StoreError(ValueError):
-    """A file of the store is not what its table says."""
+    """Raised when a file of the store does not hold what its table says."""
 
 
 class StoreReader:
-    """Reads images of the store. A context manager.
+    """A reader of images of the store. A context manager.
 
     Args:
         corpus: The corpus folder.
@@ -44,7 +44,8 @@ class StoreReader:
             file.close()
 
     def images(self, rows: Iterable[dict[str, Any] | None]) -> Iterator[bytes | None]:
-        """The bytes of each row's image, in order; None for None. From object stores some at once.
+        """Read the bytes of each row's image, in order; None for None. On object stores several are
+        read at once.
 
         Args:
             rows: With `file`, `offset`, `size` and `crc32` of `tables.FETCHED`.

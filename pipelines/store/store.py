@@ -1,4 +1,4 @@
-"""The fetch store of a corpus: what is kept of each image that was fetched, by its URL.
+"""The fetch store of a corpus: every image that was fetched, or why it could not be, by its URL.
 
 ```
 store/<settings>/settings.json                what decides the bytes
@@ -40,7 +40,8 @@ _LIMITED = {"too_large": "max_bytes", "redirects": "max_redirects", "address": "
 
 @dataclass(frozen=True)
 class Retry:
-    """Failures of the classes count no more if they are of an earlier generation."""
+    """A note that failures of some classes no longer count, if they are of an earlier
+    generation."""
 
     classes: tuple[str, ...]
     generation: int
@@ -74,13 +75,13 @@ class Store:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """All that decides what the store has for an image, but for time."""
+        """All settings that decide what the store has for an image."""
         retries = [[*retry.classes, retry.generation] for retry in self.retries]
         return {"store": self.fingerprint, "limits": self.limits, "retries": retries}
 
     @cached_property
     def retries(self) -> tuple[Retry, ...]:
-        """What is to be tried again, oldest first."""
+        """The notes of what is to be tried again, oldest first."""
         path = files.join(self.folder, "retries.json")
         if not files.exists(path):
             return ()
@@ -90,11 +91,11 @@ class Store:
         )
 
     def known(self) -> "Known":
-        """What workers have to know."""
+        """The facts of the store that workers need."""
         return Known(self.corpus, self.limits, self.retries)
 
     def retry(self, classes: Sequence[str]) -> int:
-        """Let the failures of some classes that are there count no more.
+        """Note that failures of some classes that are there no longer count.
 
         Returns:
             How many there are. Nothing changes where there are none.
@@ -122,16 +123,16 @@ class Store:
         return found
 
     def generations(self) -> list[int]:
-        """Numbers of the generations that are there, ascending."""
+        """The numbers of the generations that are there, ascending."""
         return sorted(int(name) for name in files.list_folder(self.folder) if name.isdecimal())
 
     def next_generation(self) -> int:
-        """The number of a generation that is not there."""
+        """A number for a generation, higher than any that was there."""
         retried = (retry.generation - 1 for retry in self.retries)  # theirs may be removed
         return max([*self.generations(), *retried], default=0) + 1
 
     def tables(self) -> list[str]:
-        """Paths of all tables within the corpus, by generation and name."""
+        """The paths of all tables within the corpus, by generation and name."""
         return [
             f"{self.name}/{generation:06d}/{name}"
             for generation in self.generations()
@@ -140,15 +141,15 @@ class Store:
         ]
 
     def begin(self) -> None:
-        """Write down what the store is for, before its first image."""
+        """Write down the settings of the store, before its first image."""
         path = files.join(self.folder, "settings.json")
         if not files.exists(path):
             text = json.dumps(self._settings, indent=1, sort_keys=True) + "\n"
             files.write_bytes(path, text.encode())
 
     def sweep(self) -> None:
-        """Remove files of images whose table was never written, of earlier generations than the
-        last. Attempts that were killed leave them."""
+        """Remove files of images without a table, of all generations but the last. Attempts that
+        were killed leave them."""
         for generation in self.generations()[:-1]:
             folder = files.join(self.folder, f"{generation:06d}")
             names = set(files.list_folder(folder))
@@ -164,7 +165,7 @@ def generation_of(table: str) -> int:
 
 @dataclass(frozen=True)
 class Known:
-    """What workers have to know of a store; plain data."""
+    """The facts of a store that workers need, as plain data."""
 
     corpus: str
     limits: dict[str, Any]
@@ -197,7 +198,7 @@ class Known:
 
 
 def _within(rows: pa.Table, most: int) -> pa.Table:
-    """Images that are larger than is allowed by now become failures."""
+    """Turn images that are larger than is allowed by now into failures."""
     large = pc.and_(
         pc.is_null(rows["reason"]), pc.fill_null(pc.greater(rows["original_bytes"], most), False)
     )

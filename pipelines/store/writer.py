@@ -1,4 +1,4 @@
-"""Files of the fetch store as they are written: blocks of images with their tables."""
+"""A writer of the fetch store: blocks of images with their tables."""
 
 import hashlib
 import json
@@ -34,7 +34,8 @@ _DESCRIBED = (
 
 
 class StoreWriter:
-    """Takes images in any order and from several threads; decodes them and stores their bytes.
+    """A writer of images, taken in any order and from several threads; it decodes them and stores
+    their bytes.
 
     A context manager. What is in a finished block is stored whatever happens later: a task that
     is killed loses the images of its last block.
@@ -78,7 +79,7 @@ class StoreWriter:
             self._opened.__exit__(kind, error, trace)  # removes the temporary file
 
     def put(self, got: Fetched, digest: str | None = None) -> None:
-        """Process what was fetched, whatever became of it.
+        """Process one result of a fetch, image or failure.
 
         Args:
             got: The body, or why there is none.
@@ -140,7 +141,7 @@ class StoreWriter:
         return f"{self._stem}-{self._block:04d}.{ext}"
 
     def _close_block(self) -> None:
-        """First the images, then the table that makes them count."""
+        """Finish a block: first the images, then the table that makes them count."""
         if not self._rows:
             return
         if self._opened is not None:

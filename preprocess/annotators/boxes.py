@@ -23,7 +23,7 @@ EXTRA = "extra"
 
 
 def known_schemes(schemes: tuple[str, ...]) -> tuple[str, ...]:
-    """Names of token schemes, all known.
+    """Check names of token schemes; returns them.
 
     Raises:
         ValueError: one is not.
@@ -35,12 +35,12 @@ def known_schemes(schemes: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def make_schemes(names: Sequence[str], ofa_size: int) -> list[BoxTokens]:
-    """Token schemes by name; OFA's for images of `ofa_size` pixels a side."""
+    """Make token schemes by name; OFA's for images of `ofa_size` pixels a side."""
     return [Ofa(size=ofa_size) if name == Ofa.name else SCHEMES[name]() for name in names]
 
 
 def token_notes(schemes: Sequence[BoxTokens]) -> dict[str, Any]:
-    """What a column's manifest says of its token schemes."""
+    """The notes of a column's manifest about its token schemes."""
     return {
         scheme.name: {
             "form": scheme.form,
@@ -53,7 +53,7 @@ def token_notes(schemes: Sequence[BoxTokens]) -> dict[str, Any]:
 
 
 class Boxes(Column):
-    """Labelled boxes of a sample, normalised, with their tokens in the schemes asked for.
+    """The column of labelled boxes, normalised, with their tokens in the schemes asked for.
 
     They come from annotated sets, through the sample's metadata (see
     `septet.preprocess.boxes.annotated.boxes_of_extra`), or from a column of regions. A sample whose
@@ -113,7 +113,7 @@ class Boxes(Column):
         self._names: list[str] = []
 
     def columns(self) -> tuple[str, ...]:
-        """The column of regions, where boxes come from one."""
+        """The column of regions that is read, where boxes come from one."""
         return () if self.settings.source == EXTRA else (self.settings.source,)
 
     def models(self) -> dict[str, str]:
@@ -187,7 +187,8 @@ class Boxes(Column):
         return annotated.normalised(boxes[kept].tolist(), names)
 
     def check(self, data: bytes) -> None:
-        """Boxes lie in the image and decode from their tokens within the scheme's error."""
+        """Check that boxes lie in the image and decode from their tokens within the scheme's
+        error."""
         check_boxes(data, self._schemes)
 
     def drawing(self, data: bytes) -> Drawing:

@@ -1,4 +1,4 @@
-"""Column `clip`: embeddings of a CLIP model, computed by the `open_clip` package."""
+"""The column `clip`: embeddings of a CLIP model, computed by the package `open_clip`."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -37,7 +37,7 @@ class ClipSettings(ImageSettings):
 
 
 class ClipEmbeddings(ImageColumn):
-    """CLIP embeddings of the image, and of the caption if asked for.
+    """The column of CLIP embeddings of the image, and of the caption if asked for.
 
     Reasons for no value: `no_image`, `image` (it cannot be decoded, or has more than 100 million
     pixels), `no_caption` (it is empty or missing, where it is asked for), `not_finite` (the
@@ -57,7 +57,7 @@ class ClipEmbeddings(ImageColumn):
         self._model: Any = None
 
     def models(self) -> dict[str, str]:
-        """The file of weights, and the model's description where it is a file."""
+        """The digests of the file of weights, and of the model's description where it is a file."""
         need("open_clip", "vision")
         found = {"weights": weights_digest(self.settings.weights, "clip")}
         if self.settings.model.startswith(_LOCAL):
@@ -175,7 +175,7 @@ class ClipEmbeddings(ImageColumn):
 
 @contextmanager
 def _local_file(path: str) -> Iterator[Path]:
-    """A file that open_clip can open, wherever it lies."""
+    """The path of a file that open_clip can open, wherever the file lies."""
     if files.is_local(path):
         yield files.local_path(path)
         return

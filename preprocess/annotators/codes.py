@@ -1,4 +1,4 @@
-"""Column `codes`: image codes of fixed views (see `docs/codes.md`)."""
+"""The column `codes`: image codes of fixed views (see `docs/codes.md`)."""
 
 import dataclasses
 import io
@@ -98,7 +98,8 @@ class _Prepared:
 
 
 class Codes(ImageColumn):
-    """Image codes of one or more views of a sample's image, with the views themselves.
+    """The column of image codes of one or more views of a sample's image, with the views
+    themselves.
 
     Reasons for no value: `no_image`, `image` (it cannot be decoded, or has more than 100 million
     pixels).
@@ -107,7 +108,7 @@ class Codes(ImageColumn):
     version: ClassVar[int] = 2
     Settings: ClassVar[type[ColumnSettings]] = CodesSettings
     facts: ClassVar[pa.Schema] = pa.schema([("distinct_codes", pa.int32())])
-    """How many different codes the first view has; few say that there is little to see."""
+    """The number of different codes in the first view; few say that there is little to see."""
 
     settings: CodesSettings
 
@@ -119,17 +120,17 @@ class Codes(ImageColumn):
 
     @property
     def recipe(self) -> Recipe:
-        """How views are drawn."""
+        """The recipe by which views are drawn."""
         recipe = RECIPES[self.settings.augmentation]
         return dataclasses.replace(recipe, scale=self.settings.scale or recipe.scale)
 
     @property
     def size(self) -> int:
-        """Side of the resized view, pixels."""
+        """The side of the resized view, pixels."""
         return self.settings.size or PUBLISHED[self.settings.tokenizer].image_size
 
     def models(self) -> dict[str, str]:
-        """The file of weights."""
+        """The digest of the file of weights."""
         need("torch", "vision")
         return {"tokenizer": weights_digest(self.settings.weights, "codes")}
 
@@ -235,7 +236,7 @@ class Codes(ImageColumn):
         return values
 
     def check(self, data: bytes) -> None:
-        """Boxes lie within the image.
+        """Check that boxes lie within the image.
 
         Raises:
             ValueError: one does not.
@@ -291,8 +292,8 @@ def decoded(vqgan: "Vqgan", codes: NDArray[np.uint16]) -> NDArray[np.uint8]:
 
 
 def false_colours(codes: NDArray[np.uint16], side: int = 224) -> NDArray[np.uint8]:
-    """Codes [rows, columns] as an image, uint8 [about side, about side, 3]: equal codes have
-    equal colours, which else mean nothing."""
+    """Draw codes [rows, columns] as an image, uint8 [about side, about side, 3]: equal codes have
+    equal colours, which mean nothing else."""
     mixed = codes.astype(np.uint32) * np.uint32(2_654_435_761)  # Knuth's multiplicative hash
     colours = np.stack([mixed >> 24, mixed >> 16, mixed >> 8], axis=-1).astype(np.uint8)
     times = max(1, side // max(codes.shape))

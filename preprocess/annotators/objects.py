@@ -1,4 +1,4 @@
-"""The column `objects`: what is in an image, as words."""
+"""The column `objects`: names of the objects in an image, with counts."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -17,8 +17,8 @@ from septet.schemas.columns import MemberFormat
 
 
 class Objects(Column):
-    """Words for the objects of a sample and how many of each there are, from its regions or
-    boxes: what OFA's caption rows and PaLI's object-aware questions ask for.
+    """The column of words for the objects of a sample and how many of each there are, from its
+    regions or boxes: OFA's caption rows and PaLI's object-aware questions ask for it.
 
     Words are in lower case, each once, in the order in which they first come (with regions: by
     confidence).
@@ -54,7 +54,7 @@ class Objects(Column):
         self._names: list[str] = []
 
     def columns(self) -> tuple[str, ...]:
-        """The column that is read."""
+        """The column that is read, regions or boxes."""
         return (self.settings.source,)
 
     def models(self) -> dict[str, str]:
@@ -122,7 +122,7 @@ class Objects(Column):
         return Value(pack_json(value), {"objects": objects, "things": len(words)})
 
     def check(self, data: bytes) -> None:
-        """Words are distinct, counts positive, lists equally long."""
+        """Check that words are distinct, counts positive, lists equally long."""
         value = unpack_json(data)
         if value.keys() != {"objects", "counts", "scores"}:
             raise ValueError(f"a value of objects holds {sorted(value)}")
@@ -133,7 +133,7 @@ class Objects(Column):
             raise ValueError("objects without a word or with a count below 1")
 
     def drawing(self, data: bytes) -> Drawing:
-        """A line a word."""
+        """One line for each word."""
         value = unpack_json(data)
         pairs = zip(value["objects"], value["counts"], strict=True)
         return Drawing(lines=[word if n == 1 else f"{n} x {word}" for word, n in pairs])

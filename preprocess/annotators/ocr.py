@@ -17,7 +17,7 @@ from septet.schemas.columns import MemberFormat
 
 
 class Ocr(Column):
-    """Lines of text in an image, in reading order, with their boxes and confidences.
+    """The column of text in images: lines in reading order, with their boxes and confidences.
 
     An image without text has a value without lines.
 
@@ -51,7 +51,7 @@ class Ocr(Column):
         self._engine: Engine | None = None
 
     def models(self) -> dict[str, str]:
-        """Digests of the engine's models."""
+        """The digests of the engine's models."""
         return engine_class(self.settings.engine).models()
 
     def setup(self) -> None:
@@ -103,7 +103,7 @@ class Ocr(Column):
         return Value(pack_json(value), facts)
 
     def check(self, data: bytes) -> None:
-        """Lines have text, a score, and boxes within the image that hold their quads."""
+        """Check that lines have text, a score, and boxes within the image that hold their quads."""
         value = unpack_json(data)
         if value.keys() != {"lines", "language"}:
             raise ValueError(f"a value of ocr holds {sorted(value)}")

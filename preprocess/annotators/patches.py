@@ -1,4 +1,4 @@
-"""Column `patches`: features of a 4 x 4 grid of pieces, as M6 reads images.
+"""The column `patches`: ResNet features of the 4 x 4 pieces of an image, as M6 reads images.
 
 M6 (Lin et al., "M6: A Chinese Multimodal Pretrainer", arXiv 2103.00823) cuts an image into 4 x 4
 patches and takes each through a ResNet-50. What it does not publish is fixed here: the image is
@@ -25,11 +25,11 @@ if TYPE_CHECKING:  # torch is an extra, whose absence `models` tells
 
 GRID = 4
 WIDTH = 2048
-"""Of a feature vector."""
+"""The width of a feature vector."""
 
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
-"""Of RGB in [0, 1], over ImageNet."""
+"""The standard deviations of RGB in [0, 1], over ImageNet; `MEAN` likewise."""
 
 
 class PatchesSettings(ImageSettings):
@@ -45,7 +45,8 @@ class PatchesSettings(ImageSettings):
 
 
 def pieces(image: Image.Image, size: int) -> NDArray[np.uint8]:
-    """The pieces of an image that was resized to `size` x `size`, row-major from the top left.
+    """Cut an image that was resized to `size` x `size` into its pieces, row-major from the top
+    left.
 
     Returns:
         uint8 [16, size / 4, size / 4, 3].
@@ -57,8 +58,8 @@ def pieces(image: Image.Image, size: int) -> NDArray[np.uint8]:
 
 
 def resnet_trunk(state: "dict[str, Tensor]") -> "nn.Module":
-    """torchvision's ResNet-50 without its classifier: float32 [n, 3, h, w] in [0, 1] to
-    [n, 2048].
+    """Make torchvision's ResNet-50 without its classifier: float32 [n, 3, h, w] in [0, 1] to [n,
+    2048].
 
     Args:
         state: torchvision's state dict, with or without `fc`.
@@ -87,7 +88,7 @@ def resnet_trunk(state: "dict[str, Tensor]") -> "nn.Module":
 
 
 class Patches(ImageColumn):
-    """ResNet-50 vectors of an image's 4 x 4 pieces, row-major, as M6 reads it.
+    """The column of ResNet-50 vectors of an image's 4 x 4 pieces, row-major, as M6 reads it.
 
     Reasons for no value: `no_image`, `image` (it cannot be decoded, or has more than 100 million
     pixels), `not_finite` (the network's answer does not fit float16).
@@ -102,7 +103,7 @@ class Patches(ImageColumn):
         self._trunk: nn.Module | None = None
 
     def models(self) -> dict[str, str]:
-        """The file of weights."""
+        """The digest of the file of weights."""
         need("torchvision", "vision")
         return {"resnet50": weights_digest(self.settings.weights, "patches")}
 

@@ -39,8 +39,8 @@ EXTRA, SET = "extra", "set"
 
 
 class Phrases(Column):
-    """Phrases of a sample that each name one region ("the dog on the left"), with the region's box
-    and its tokens, as grounding and grounded captioning are trained on.
+    """The column of phrases that each name one region of an image ("the dog on the left"), with the
+    region's box and its tokens, as grounding and grounded captioning are trained on.
 
     They come from what the sample's list carried along, or from a set (RefCOCO, Visual Genome's
     region descriptions, a plain list; see `septet.preprocess.boxes.phrases`).
@@ -102,7 +102,7 @@ class Phrases(Column):
         self._images: ImageIds | None = None
 
     def models(self) -> dict[str, str]:
-        """Digests of the set's files."""
+        """The digests of the set's files."""
         settings = self.settings
         if settings.source == EXTRA:
             return {}
@@ -189,7 +189,7 @@ class Phrases(Column):
         return Value(pack_json(value), {"phrases": len(phrases), **left_out(faults, bare + over)})
 
     def check(self, data: bytes) -> None:
-        """Phrases have text, and boxes in the image that decode from their tokens."""
+        """Check that phrases have text, and boxes in the image that decode from their tokens."""
         value = unpack_json(data)
         if value.keys() != {"phrases", "boxes", "language", "tokens"} or not value["phrases"]:
             raise ValueError(f"a value of phrases holds {sorted(value)}, or no phrase")

@@ -26,8 +26,8 @@ from septet.schemas.columns import MemberFormat
 
 
 class Questions(Column):
-    """Question-answer pairs of a sample: made from its English caption, those that its list
-    carried along, or those that a VQA set has for its image.
+    """The column of question-answer pairs of an image: made from its English caption, those that
+    its list carried along, or those that a VQA set has for it.
 
     A pair that is malformed is left out; `dropped` counts them with those beyond `max_questions`,
     `faults` says what was wrong. A pair that comes twice is one.
@@ -83,7 +83,7 @@ class Questions(Column):
         self._images: ImageIds | None = None
 
     def models(self) -> dict[str, str]:
-        """Digests of the spaCy pipeline, or of the set's files."""
+        """The digests of the spaCy pipeline, or of the set's files."""
         settings = self.settings
         if settings.source == "caption":
             need("spacy", "scene-graphs")
@@ -180,7 +180,7 @@ class Questions(Column):
         return Value(pack_json(value), facts | left_out(faults, len(whole) - len(kept)))
 
     def check(self, data: bytes) -> None:
-        """Pairs have text and sound counts."""
+        """Check that pairs have text and sound counts."""
         value = unpack_json(data)
         if value.keys() != {"pairs"} or not value["pairs"]:
             raise ValueError(f"a value of questions holds {sorted(value)}, or no pair")
@@ -188,6 +188,6 @@ class Questions(Column):
             Question.from_json(pair)
 
     def drawing(self, data: bytes) -> Drawing:
-        """A line a pair."""
+        """One line for each pair."""
         pairs = [Question.from_json(pair) for pair in unpack_json(data)["pairs"]]
         return Drawing(lines=[f"{pair.question} {pair.answer}" for pair in pairs])

@@ -26,7 +26,7 @@ PROBS_TOLERANCE = 1e-3
 
 
 class Regions(Column):
-    """Regions of a sample's image: from a detector, at given boxes, or from files that exist.
+    """The column of regions of an image: from a detector, at given boxes, or from files that exist.
 
     Reasons for no value: `no_image`, `image` (it cannot be decoded), `no_region` (nothing was
     kept), `features_overflow` (beyond float16); with backend given also `no_boxes` and
@@ -54,11 +54,11 @@ class Regions(Column):
         self._source: Any = None
 
     def columns(self) -> tuple[str, ...]:
-        """The column of boxes, with backend given."""
+        """The column of boxes that is read, with backend given."""
         return (self.settings.boxes,) if self.settings.backend == "given" else ()
 
     def models(self) -> dict[str, str]:
-        """Digests of the weights, of the file of regions, of detectron2's configuration. Class
+        """The digests of the weights, of the file of regions, of detectron2's configuration. Class
         names are only drawn, so their file has none.
 
         The index of a tsv is written here, once, before workers need it.
@@ -130,7 +130,7 @@ class Regions(Column):
 
     @property
     def member(self) -> MemberFormat:
-        """Safetensors, see docs/regions.md."""
+        """Safetensors; docs/regions.md has the arrays."""
         settings = self.settings
         arrays = {
             "features": ArrayFormat(dtype="float16", shape=("n", FEATURES)),
@@ -249,7 +249,7 @@ class Regions(Column):
         return Value(pack_arrays(whole), facts)
 
     def check(self, data: bytes) -> None:
-        """Boxes are corners, locations are theirs, distributions sum to 1."""
+        """Check that boxes are corners, locations are theirs, and distributions sum to 1."""
         arrays = unpack_arrays(data)
         boxes = arrays["boxes"]
         if not len(boxes):

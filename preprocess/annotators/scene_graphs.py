@@ -1,4 +1,4 @@
-"""Scene graphs of captions as a column (see `septet.preprocess.scene_graphs`)."""
+"""The column `scene-graphs`: scene graphs of captions (see `septet.preprocess.scene_graphs`)."""
 
 import json
 from collections.abc import Sequence
@@ -46,7 +46,7 @@ class SceneGraphSettings(Settings):
 
 
 class SceneGraphs(Column):
-    """A scene graph for each caption, as JSON.
+    """The column of scene graphs of captions, as JSON.
 
     A caption in which nothing is found has a value, the empty graph. Reasons for having none:
     `caption_empty`, `caption_too_long` (more than `max_words` words, or more than 32 characters a
@@ -66,7 +66,7 @@ class SceneGraphs(Column):
     _tokenizer: Tokenizer | None = None
 
     def models(self) -> dict[str, str]:
-        """Digests of the spaCy pipeline and of the tokenizer; the version of SceneGraphParser
+        """The digests of the spaCy pipeline and of the tokenizer; the version of SceneGraphParser
         where its rules are asked for."""
         rules = PARSERS[self.settings.parser].models()
         need("spacy", "scene-graphs")
@@ -124,7 +124,7 @@ class SceneGraphs(Column):
         return Value(pack_json(graph.to_json()), facts)
 
     def check(self, data: bytes) -> None:
-        """Links and spans are sound; see `SceneGraph.check`."""
+        """Check that links and spans are sound; see `SceneGraph.check`."""
         SceneGraph.from_json(json.loads(data))
 
     def drawing(self, data: bytes) -> Drawing:

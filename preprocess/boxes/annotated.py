@@ -1,4 +1,4 @@
-"""Boxes that came with a sample: read out of its metadata, checked, normalised."""
+"""Boxes that came with a sample: read from its metadata, checked, normalised."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -20,35 +20,35 @@ other: one was cut or padded."""
 
 
 class NoBoxesError(ValueError):
-    """The sample says nothing of boxes."""
+    """Raised when the sample says nothing of boxes."""
 
 
 class BoxesError(ValueError):
-    """The sample's boxes cannot be used; says what was found."""
+    """Raised when boxes cannot be used; says what was found."""
 
 
 class SizeError(ValueError):
-    """The size of the image that the boxes were drawn on is not known, or disagrees."""
+    """Raised when the size of the image that the boxes were drawn on is not known, or disagrees."""
 
 
 @dataclass(frozen=True)
 class LabelledBoxes:
-    """Boxes of one sample."""
+    """The boxes of one sample, with labels."""
 
     boxes: Floats
     """float64 [n, 4], normalised corners, each with an area."""
     labels: list[str]
-    """One a box; empty where there is none."""
+    """A label for each box; empty where there is none."""
     absent: list[str] = field(default_factory=list)
     """Labels that are known not to be in the image."""
     faults: list[str] = field(default_factory=list)
     """What was wrong with each box that was left out."""
     empty: int = 0
-    """How many of these had no area: they say where nothing is, and are no fault of form."""
+    """How many of those left out had no area, which is no fault of form."""
 
 
 def read_extra(metadata: Mapping[str, Any]) -> dict[str, Any]:
-    """What a sample's source wanted carried: `extra` of its metadata, an object or JSON text.
+    """Read what a sample's source carried along: `extra` of its metadata, an object or JSON text.
 
     A list whose own column is called `extra` lies one level deeper; that level is opened too.
     """
@@ -67,8 +67,8 @@ def _object(value: Any) -> dict[str, Any]:
 
 
 def image_size(metadata: Mapping[str, Any]) -> tuple[float, float] | None:
-    """(width, height) of the image that pixel boxes were drawn on: `extra` may say it, else it
-    is the image as it was fetched; None where nothing says it."""
+    """The (width, height) of the image that pixel boxes were drawn on: as `extra` says, else of the
+    image as it was fetched; None where nothing says it."""
     extra = read_extra(metadata)
     for places, width, height in (
         (extra, "width", "height"),
@@ -110,7 +110,7 @@ def boxes_of_extra(
     box_format: Literal["xyxy", "xywh"] = "xyxy",
     unit: Literal["normalised", "pixel"] = "normalised",
 ) -> LabelledBoxes:
-    """The boxes in a sample's `extra`.
+    """Read the boxes in a sample's `extra`.
 
     Two forms are read: `{"boxes": [[…]], "labels": […], "absent": […]}` (labels and absent may be
     missing), and a scene's truth, `{"things": [{"box": …, "size": …, "colour": …, "shape": …}]}`,
@@ -151,7 +151,7 @@ def normalised(
     box_format: Literal["xyxy", "xywh"] = "xyxy",
     absent: list[str] | None = None,
 ) -> LabelledBoxes:
-    """Checked boxes, divided by `size` (width, height), clipped where they overhang by little.
+    """Check boxes, divide them by `size` (width, height), and clip those that overhang by little.
 
     A box that is not four finite numbers, has its corners the wrong way round, lies outside of the
     image or has no area is left out with its label; `faults` says why.
@@ -175,7 +175,7 @@ def normalised(
 
 
 def _corners(box: Any, size: tuple[float, float], box_format: Literal["xyxy", "xywh"]) -> Floats:
-    """One box as normalised corners, float64 [1, 4].
+    """Check one box; returns it as normalised corners, float64 [1, 4].
 
     Raises:
         BoxesError: what is wrong with it.
@@ -202,7 +202,7 @@ def _corners(box: Any, size: tuple[float, float], box_format: Literal["xyxy", "x
 
 
 def as_list(value: Any, name: str) -> list[Any]:
-    """A list out of metadata; it may be JSON text, as sources in CSV have it.
+    """Read a list from metadata; it may be JSON text, as sources in CSV have it.
 
     Raises:
         BoxesError: it is none; says so with its `name`.
@@ -218,8 +218,8 @@ def as_list(value: Any, name: str) -> list[Any]:
 
 
 def _of_things(things: list[Any]) -> LabelledBoxes:
-    """Boxes of a scene's truth, named as `septet.preprocess.synthetic.scenes.Thing.name` does.
-    Absent are the same things in the other colours, those that a scene does not show."""
+    """Read the boxes of a scene's truth, named as `septet.preprocess.synthetic.scenes.Thing.name`
+    does. Absent are the same things in the other colours, those that a scene does not show."""
     boxes, labels, others, faults = [], [], [], []
     for number, thing in enumerate(things):
         try:

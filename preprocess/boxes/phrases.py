@@ -1,4 +1,4 @@
-"""Phrases that each name one region of an image, with its box: read out of metadata and sets.
+"""Phrases that each name one region of an image, with its box: read from metadata and from sets.
 
 Sets, all JSON, by the id of the image:
 
@@ -40,12 +40,12 @@ class Phrase:
 
 
 class LanguageError(ValueError):
-    """A scene's phrases are asked for in a language that scenes are not told in."""
+    """Raised when a scene's phrases are asked for in a language in which scenes are not told."""
 
 
 def phrases_of_extra(extra: Mapping[str, Any], language: str) -> tuple[list[Phrase], list[str]]:
-    """The phrases that a sample's list carried along: `extra.phrases`, a list of {phrase, box} or
-    its JSON text; of a scene's truth those that fit one thing alone, in a language.
+    """Read the phrases that a sample's list carried along: `extra.phrases`, a list of {phrase, box}
+    or its JSON text; of a scene's truth those that fit one thing alone, in a language.
 
     Returns:
         The phrases, and what was wrong with each one that has another form.
@@ -80,7 +80,7 @@ def _of_scene(truth: Mapping[str, Any], language: str) -> list[Phrase]:
 
 
 def read_phrases(phrases: str, instances: str = "") -> ByImage[Phrase]:
-    """The phrases of a set. A malformed row costs itself, and is a fault of its image.
+    """Read the phrases of a set. A malformed row costs itself, and is a fault of its image.
 
     Args:
         phrases: A file of one of the forms above.
@@ -136,7 +136,7 @@ def _inner(rows: Iterable[Any], name: str) -> Iterator[Any]:
 
 
 def _named(phrase: Phrase) -> Phrase | None:
-    """None where the phrase is empty."""
+    """The phrase; None where it is empty."""
     return phrase if phrase.phrase else None
 
 
@@ -146,7 +146,7 @@ def _visual_genome(row: Mapping[str, Any]) -> Phrase | None:
 
 
 class _OtherSetError(ValueError):
-    """The two files of a set do not belong together."""
+    """Raised when the two files of a set do not belong together."""
 
 
 def _refcoco(references: list[Any], instances: dict[str, Any]) -> ByImage[Phrase]:
@@ -172,5 +172,5 @@ def _refcoco(references: list[Any], instances: dict[str, Any]) -> ByImage[Phrase
 
 
 def _objects(rows: Iterable[Any]) -> Iterator[dict[str, Any]]:
-    """Those rows that are JSON objects."""
+    """The rows that are JSON objects."""
     return (row for row in rows if isinstance(row, dict))

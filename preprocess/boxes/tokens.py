@@ -30,13 +30,12 @@ def _clipped(boxes: ArrayLike) -> Corners:
 
 
 class BoxTokens(ABC):
-    """A scheme. Tokens are whole numbers from 0, [n, width], in the order in which they are
-    written; what a model's vocabulary adds to them is not part of them.
-    """
+    """A scheme of box tokens. Tokens are whole numbers from 0, [n, width], in the order in which
+    they are written; what a model's vocabulary adds to them is not part of them."""
 
     name: ClassVar[str]
     width: ClassVar[int] = 4
-    """Tokens a box."""
+    """The number of tokens of a box."""
     form: ClassVar[str]
     """How one token is written, for `str.format`."""
     pattern: ClassVar[str] = r"(\d+)"
@@ -46,12 +45,12 @@ class BoxTokens(ABC):
     @property
     @abstractmethod
     def bins(self) -> int:
-        """Tokens are below this."""
+        """The number of different tokens."""
 
     @property
     @abstractmethod
     def max_error(self) -> float:
-        """The furthest that a decoded coordinate lies from the encoded one."""
+        """The greatest distance of a decoded coordinate from the encoded one."""
 
     @abstractmethod
     def encode(self, boxes: ArrayLike) -> Tokens:
@@ -119,7 +118,7 @@ class Ofa(BoxTokens):
     form: ClassVar[str] = "<bin_{}>"
     pattern: ClassVar[str] = r"<bin_(\d+)>"
     size: int = 512
-    """Side that the model resizes images to."""
+    """The side to which the model resizes images, pixels."""
     max_image_size: int = 512
     bins: int = field(default=1000)
 

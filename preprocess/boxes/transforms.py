@@ -1,4 +1,4 @@
-"""Boxes through what is done to an image: resize, crop, flip.
+"""Boxes under the changes of an image: resize, crop, flip.
 
 Boxes are float arrays [n, 4] of corners x0, y0, x1, y1, y downwards, in pixels or normalised to
 the image's sides; windows are in the same unit. An image of width W spans [0, W]: corners lie

@@ -1,4 +1,4 @@
-"""How views are drawn: each model's augmentation."""
+"""The augmentations by which views of an image are drawn, one for each model."""
 
 import hashlib
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ Augmentation = Literal["resize", "center", "flava", "beit", "ofa"]
 
 @dataclass(frozen=True)
 class Recipe:
-    """How views are drawn."""
+    """The settings by which views are drawn."""
 
     scale: tuple[float, float] | None
     """Range of the box's area, as a share of the image; None: no crop is drawn."""
@@ -48,7 +48,7 @@ def view_generator(seed: int, key: str, number: int) -> np.random.Generator:
 def draw_view(
     draw: np.random.Generator, size: tuple[int, int], recipe: Recipe, jitter: float = 0.0
 ) -> View:
-    """A view of an image. Where the recipe draws nothing, it is `fixed_view`.
+    """Draw a view of an image. Where the recipe draws nothing, it is `fixed_view`.
 
     Args:
         draw: `view_generator`'s in a column; a trainer that encodes online gives its own.

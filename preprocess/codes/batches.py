@@ -1,4 +1,4 @@
-"""Running a network over rows so that what it says of one does not depend on the others."""
+"""Networks run over rows in batches, so that the result of a row does not depend on the others."""
 
 from collections.abc import Callable
 
@@ -13,7 +13,7 @@ def in_batches(
     batch_size: int,
     together: int = 1,
 ) -> Tensor:
-    """What a network says of rows.
+    """Run a network over rows, batch by batch.
 
     Kernels are chosen by shape, and their last bits differ. So on the CPU samples go one by one,
     which costs little there; elsewhere all batches have the same size, the last one padded.
@@ -44,7 +44,7 @@ def unit_pixels(pixels: Tensor) -> Tensor:
 
 
 def usable_device(name: str) -> torch.device:
-    """The device of that name.
+    """The device of that name, checked.
 
     Raises:
         ValueError: this machine has none.

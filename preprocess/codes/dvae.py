@@ -25,7 +25,7 @@ GROUPS = 4
 
 @dataclass(frozen=True)
 class DvaeSettings:
-    """Sizes; the defaults are the published ones."""
+    """The sizes of the encoder; the defaults are the published ones."""
 
     width: int = 256
     """Channels of the first group; each further group has twice as many."""
@@ -35,7 +35,7 @@ class DvaeSettings:
 
 
 def rename(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Weights under the names of `FlavaImageCodebook`.
+    """Give weights the names of `FlavaImageCodebook`.
 
     They may come from `facebook/flava-image-codebook`, from `facebook/flava-full` (everything but
     the codebook is left out), or from OpenAI's `encoder.pkl` (`….conv_1.w`).
@@ -78,7 +78,7 @@ class Block(nn.Module):
 
 
 class Dvae(ImageTokenizer):
-    """See the module."""
+    """DALL-E's encoder, from pixels to codes."""
 
     published: ClassVar[Published] = PUBLISHED["dvae"]
 
@@ -107,7 +107,7 @@ class Dvae(ImageTokenizer):
 
     @classmethod
     def from_state(cls, state: Mapping[str, Tensor]) -> Self:
-        """From weights under any of the names that `rename` knows.
+        """Make the encoder from weights under any of the names that `rename` knows.
 
         Raises:
             ValueError: they are no weights of the dVAE's encoder.

@@ -1,4 +1,4 @@
-"""Tokenizers by name, with weights from a file."""
+"""Image tokenizers by name, with weights from a file."""
 
 from dataclasses import dataclass
 from functools import lru_cache
@@ -17,7 +17,7 @@ TOKENIZERS: dict[str, type[ImageTokenizer]] = {"vqgan": Vqgan, "dvae": Dvae, "vq
 def load_tokenizer(
     name: str, path: str, device: str | torch.device = "cpu", decoder: bool = False
 ) -> ImageTokenizer:
-    """A tokenizer with published weights, on a device.
+    """Load a tokenizer with published weights, on a device.
 
     Args:
         name: vqgan, dvae or vqkd.
@@ -41,7 +41,7 @@ def load_tokenizer(
 
 @dataclass(frozen=True)
 class Form:
-    """What codes a tokenizer gives."""
+    """The form of the codes that a tokenizer gives."""
 
     codebook_size: int
     stride: int
@@ -49,7 +49,7 @@ class Form:
 
 @lru_cache(4)
 def tokenizer_form(name: str, path: str) -> Form:
-    """The form of the codes that a file of weights gives, from its shapes alone.
+    """Find the form of the codes that a file of weights gives, from its shapes alone.
 
     Raises:
         ValueError: as `load_tokenizer`.

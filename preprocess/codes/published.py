@@ -1,4 +1,5 @@
-"""What the published pipelines give each tokenizer; known without loading any."""
+"""The image sizes and filters with which the published pipelines feed each tokenizer; known without
+loading any."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -8,12 +9,12 @@ Resample = Literal["bicubic", "lanczos"]
 
 @dataclass(frozen=True)
 class Published:
-    """How a tokenizer is fed."""
+    """The image that a tokenizer is fed with."""
 
     image_size: int
-    """Side of the image, pixels."""
+    """The side of the image, pixels."""
     resample: Resample
-    """How it is resized, by Pillow."""
+    """The filter by which Pillow resizes it."""
 
 
 PUBLISHED: dict[str, Published] = {

@@ -1,4 +1,4 @@
-"""What every image tokenizer is: a frozen module that gives a grid of codes for an image."""
+"""The base class of image tokenizers: frozen modules that give a grid of codes for an image."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
@@ -13,7 +13,7 @@ from septet.preprocess.codes.published import Published
 
 @contextmanager
 def exact(device: torch.device) -> Iterator[None]:
-    """Without gradient, in plain fp32, whatever a trainer has set.
+    """Compute without gradient, in plain fp32, whatever a trainer has set.
 
     A code is an argmax among thousands: bf16 and TF32 change some percent of them.
     """
@@ -34,23 +34,23 @@ def exact(device: torch.device) -> Iterator[None]:
 
 
 class ImageTokenizer(nn.Module, ABC):
-    """Images to codes.
+    """A frozen module from images to codes.
 
     A trainer may use it online: it lives on any device, holds no gradient, and is always in
     evaluation mode.
     """
 
     published: ClassVar[Published]
-    """How the published pipelines feed it."""
+    """The images with which the published pipelines feed it."""
     stride: int
-    """Pixels on each axis that have one code."""
+    """The number of pixels on each axis that share one code."""
     codebook_size: int
-    """Codes are in [0, codebook_size)."""
+    """The number of codes, which are in [0, codebook_size)."""
 
     @classmethod
     @abstractmethod
     def from_state(cls, state: Mapping[str, Tensor]) -> Self:
-        """The module that published weights belong to, with them; sizes are read from shapes.
+        """Make the module that published weights belong to, with them; sizes are read from shapes.
 
         Raises:
             ValueError: they are no weights of such a tokenizer.
@@ -86,7 +86,7 @@ class ImageTokenizer(nn.Module, ABC):
             return self._codes(pixels)
 
     def _assign(self, state: Mapping[str, Tensor]) -> Self:
-        """Take over weights, as fp32; they are shared with `state`, not copied.
+        """Take weights over, as fp32; they are shared with `state`, not copied.
 
         Raises:
             ValueError: names or shapes do not fit.
@@ -108,7 +108,7 @@ class ImageTokenizer(nn.Module, ABC):
         return self.eval().requires_grad_(False)
 
     def train(self, mode: bool = True) -> Self:
-        """Stays in evaluation mode."""
+        """Stay in evaluation mode."""
         return super().train(False)
 
 

@@ -36,7 +36,7 @@ class View:
     box: Box
     """x0, y0, x1, y1 in whole pixels; the right and bottom edges are outside."""
     flip: bool = False
-    """Left and right are exchanged, after the crop."""
+    """Whether left and right are exchanged, after the crop."""
     colour: Colour = (1.0, 1.0, 1.0)
     """Factors of brightness, contrast and saturation, in this order, after crop and resize; 1
     changes nothing. Exact in float32."""
@@ -85,7 +85,7 @@ class ViewCodes:
 
 
 def view_codes(value: bytes, epoch: int | None) -> ViewCodes:
-    """The view of an epoch, with its codes.
+    """Choose the view of an epoch; returns it with its codes.
 
     Args:
         value: A sample's value of a column `codes`.
@@ -119,7 +119,7 @@ def look(
     side: int,
     resample: Resample = "bicubic",
 ) -> NDArray[np.uint8]:
-    """A view as pixels: crop, resize with Pillow, flip, colours.
+    """Make a view's pixels: crop, resize with Pillow, flip, colours.
 
     Args:
         image: The whole upright image, RGB, as `septet.preprocess.columns.images.read_image`
@@ -161,7 +161,8 @@ def code_pixels(
     resample: Resample,
     middle: bool = False,
 ) -> NDArray[np.uint8]:
-    """What the tokenizer is given of a view: `look`, or the middle half of it on each axis.
+    """The pixels of a view that the tokenizer is given: `look`, or the middle half of it on each
+    axis.
 
     Returns:
         uint8 [side, side, 3], or [side / 2, side / 2, 3].
@@ -176,7 +177,7 @@ def code_pixels(
 def pack_views(
     views: Sequence[View], size: tuple[int, int], image: bytes | None = None
 ) -> dict[str, NDArray[Any]]:
-    """Views of one image as arrays.
+    """Pack the views of one image as arrays.
 
     Returns:
         `boxes` int32 [views, 4], `flips` uint8 [views], `colours` float32 [views, 3], `drawn`
@@ -196,7 +197,7 @@ def pack_views(
 
 
 def unpack_view(arrays: Arrays, number: int) -> View:
-    """View `number` of what `pack_views` made."""
+    """Read view `number` of what `pack_views` made."""
     x0, y0, x1, y1 = arrays["boxes"][number].tolist()
     b, c, s = arrays["colours"][number].tolist()
     flip, drawn = bool(arrays["flips"][number]), bool(arrays["drawn"][number])

@@ -21,10 +21,10 @@ from septet.preprocess.codes.tokenizer import ImageTokenizer
 
 @dataclass(frozen=True)
 class VqganSettings:
-    """Sizes; the defaults are those of "VQGAN OpenImages (f=8), 8192, Gumbel"."""
+    """The sizes of a VQGAN; the defaults are those of "VQGAN OpenImages (f=8), 8192, Gumbel"."""
 
     channels: int = 128
-    """Of the first level; a multiple of 32."""
+    """Channels of the first level; a multiple of 32."""
     multipliers: tuple[int, ...] = (1, 1, 2, 4)
     """Channels of each level, in multiples; each level but the last halves the image."""
     blocks: int = 2
@@ -40,7 +40,7 @@ class VqganSettings:
 
 
 def sizes(state: Mapping[str, Tensor]) -> VqganSettings:
-    """Sizes, read from the shapes of taming's weights.
+    """Read the sizes from the shapes of taming's weights.
 
     Raises:
         ValueError: they are no VQGAN's.
@@ -95,7 +95,7 @@ class Block(nn.Module):
 
 
 class Attention(nn.Module):
-    """One head over all places."""
+    """Attention of one head over all places."""
 
     def __init__(self, channels: int):
         super().__init__()
@@ -111,7 +111,7 @@ class Attention(nn.Module):
 
 
 class Downsample(nn.Module):
-    """Half the size; pads right and bottom only."""
+    """A convolution that halves the size; pads right and bottom only."""
 
     def __init__(self, channels: int):
         super().__init__()
@@ -123,7 +123,7 @@ class Downsample(nn.Module):
 
 
 class Upsample(nn.Module):
-    """Twice the size, each pixel repeated, then convolved."""
+    """A convolution behind twice the size, each pixel repeated."""
 
     def __init__(self, channels: int):
         super().__init__()
@@ -155,7 +155,7 @@ class Level(nn.Module):
 
 
 class Middle(nn.Module):
-    """Block, attention, block."""
+    """The middle of encoder and decoder: block, attention, block."""
 
     def __init__(self, channels: int):
         super().__init__()
@@ -168,7 +168,7 @@ class Middle(nn.Module):
 
 
 class Encoder(nn.Module):
-    """Pixels to latents."""
+    """The encoder, from pixels to latents."""
 
     def __init__(self, s: VqganSettings):
         super().__init__()
@@ -193,7 +193,7 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Latents to pixels."""
+    """The decoder, from latents to pixels."""
 
     def __init__(self, s: VqganSettings):
         super().__init__()
@@ -219,7 +219,7 @@ class Decoder(nn.Module):
 
 
 class Quantiser(nn.Module):
-    """The codebook of either kind."""
+    """The codebook, of either kind: the nearest vector, or the Gumbel logits' greatest."""
 
     def __init__(self, s: VqganSettings):
         super().__init__()
@@ -247,7 +247,7 @@ class Quantiser(nn.Module):
 
 
 class Vqgan(ImageTokenizer):
-    """See the module."""
+    """A VQGAN: pixels to codes, and back where it has its decoder."""
 
     published: ClassVar[Published] = PUBLISHED["vqgan"]
 
@@ -269,7 +269,8 @@ class Vqgan(ImageTokenizer):
 
     @classmethod
     def from_state(cls, state: Mapping[str, Tensor], decoder: bool = False) -> Self:
-        """From taming's state dict; the discriminator and the perceptual loss are left out.
+        """Make the module from taming's state dict; the discriminator and the perceptual loss are
+        left out.
 
         Args:
             state: Weights by name, on any device, `meta` too.
@@ -285,7 +286,8 @@ class Vqgan(ImageTokenizer):
         return module._assign({n: x for n, x in state.items() if not n.startswith(dropped)})
 
     def latents(self, x: Tensor) -> Tensor:
-        """What is quantised: pixels in [-1, 1], [n, 3, h, w], to [n, embed, h', w']."""
+        """The vectors that are quantised: pixels in [-1, 1], [n, 3, h, w], to [n, embed, h',
+        w']."""
         z: Tensor = self.quant_conv(self.encoder(x))
         return z
 

@@ -27,7 +27,7 @@ _HEAD_WIDTH = 64
 
 @dataclass(frozen=True)
 class VqkdSettings:
-    """Sizes; the defaults are those of the released base encoders."""
+    """The sizes of a VQ-KD encoder; the defaults are those of the released base encoders."""
 
     width: int = 768
     depth: int = 12
@@ -149,7 +149,7 @@ class Quantiser(nn.Module):
 
 
 class Vqkd(ImageTokenizer):
-    """See the module."""
+    """VQ-KD's encoder with its codebook, from pixels to codes."""
 
     published: ClassVar[Published] = PUBLISHED["vqkd"]
 
@@ -167,7 +167,7 @@ class Vqkd(ImageTokenizer):
 
     @classmethod
     def from_state(cls, state: Mapping[str, Tensor], heads: int | None = None) -> Self:
-        """From a released state dict.
+        """Make the module from a released state dict.
 
         Args:
             state: Weights by name, on any device, `meta` too.
@@ -200,8 +200,8 @@ class Vqkd(ImageTokenizer):
         return module._assign({n: x for n, x in state.items() if not n.startswith(_DROPPED)})
 
     def features(self, pixels: Tensor) -> Tensor:
-        """What is quantised, before it is normalised: pixels in [0, 1], [n, 3, h, w], to
-        [n, h / patch * w / patch, code_width]."""
+        """The vectors that are quantised, before they are normalised: pixels in [0, 1], [n, 3, h,
+        w], to [n, h / patch * w / patch, code_width]."""
         found: Tensor = self.encode_task_layer(self.encoder(pixels * 255.0 / 127.5 - 1.0))
         return found
 

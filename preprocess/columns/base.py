@@ -1,4 +1,4 @@
-"""What a column is: a class with settings, a `setup`, and a function over batches of samples.
+"""The base class of columns: settings, a `setup`, and a function over batches of samples.
 
 `septet annotate` reads the base shards, gives each column its samples batch by batch, in shard
 order, and writes what comes back. A column knows neither shards nor Beam.
@@ -21,8 +21,8 @@ IMAGE = "|".join(IMAGE_EXTENSIONS)
 
 @dataclass(frozen=True)
 class NamesFile:
-    """Marks a setting whose text may be the path of a file or folder; with `after`, where it
-    begins so, and the path follows. `FilePath` is the usual form."""
+    """A mark of a setting whose text may be the path of a file or folder; with `after`, where the
+    text begins so, and the path follows. `FilePath` is the usual form."""
 
     after: str = ""
 
@@ -34,14 +34,14 @@ class NamesFile:
 
 
 FilePath = Annotated[str, NamesFile()]
-"""A setting that names a file or folder, or something that may be one. Where it lies decides
-nothing (its digest in `Column.models` does) and stays out of corpora: fingerprints and manifests
-have its last part alone."""
+"""A setting that names a file or folder, or something that may be one. The place of the file
+decides nothing (its digest in `Column.models` does) and stays out of corpora: fingerprints and
+manifests have its last part alone."""
 
 
 class Settings(BaseModel):
-    """Settings of a column; subclass it and give every field a description. Those that name files
-    are of type `FilePath`."""
+    """The settings of a column; subclass it and give every field a description. Those that name
+    files are of type `FilePath`."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -63,7 +63,7 @@ class Settings(BaseModel):
 
 @dataclass(frozen=True)
 class Item:
-    """What a column sees of one sample."""
+    """A sample as a column sees it."""
 
     key: str
     members: Mapping[str, bytes]
@@ -71,7 +71,7 @@ class Item:
     metadata: Mapping[str, Any]
     """The sidecar's row of the sample: caption, language, width, height, extra…, where known."""
     columns: Mapping[str, bytes] = field(default_factory=dict)
-    """Values of the columns that it asked for by name; empty bytes where there is no value."""
+    """Values, by name, of the columns that it asked for; empty bytes where there is no value."""
 
     @property
     def caption(self) -> str:
@@ -94,7 +94,7 @@ class Value:
 
 @dataclass(frozen=True)
 class NoValue:
-    """Why a sample has none: a reason in snake_case, and what was found, as text."""
+    """The reason why a sample has no value, in snake_case, and what was found, as text."""
 
     reason: str
     found: str = ""
@@ -102,7 +102,7 @@ class NoValue:
 
 @dataclass(frozen=True)
 class Mark:
-    """Something to draw upon an image: a normalised box (x0, y0, x1, y1), y downwards."""
+    """A labelled box to draw upon an image: normalised (x0, y0, x1, y1), y downwards."""
 
     box: tuple[float, float, float, float]
     label: str
@@ -110,7 +110,7 @@ class Mark:
 
 @dataclass(frozen=True)
 class Drawing:
-    """How the report shows a value."""
+    """A drawing of a value, for the report."""
 
     marks: Sequence[Mark] = ()
     nodes: Sequence[str] = ()
@@ -124,7 +124,7 @@ class Drawing:
 
 
 class Column(ABC):
-    """A kind of annotation.
+    """A kind of annotation, the base class of all columns.
 
     Everything that decides its values is in `settings`, `version`, `models()` and `columns()`:
     a change of any of them makes the column anew. Equal inputs must give equal bytes, whatever
@@ -132,9 +132,9 @@ class Column(ABC):
     """
 
     kind: str = ""
-    """How `septet annotate --column` was told to find it; set when it is made."""
+    """The name by which `septet annotate --column` found it; set when it is made."""
     notes: Mapping[str, Any] = {}
-    """What its manifest notes of the form of its values; set when it is planned or was stored."""
+    """The notes of its manifest on the form of its values; set when it is planned or was stored."""
     version: ClassVar[int]
     """Raised when the code changes the values."""
     Settings: ClassVar[type[Settings]] = Settings
@@ -151,7 +151,7 @@ class Column(ABC):
         return ()
 
     def models(self) -> dict[str, str]:
-        """Digests of the files of weights that it will load, by name; see `weights_digest`.
+        """The digests of the files of weights that it will load, by name; see `weights_digest`.
 
         Raises:
             ValueError: a file is missing or an extra is not installed; says what to do.
@@ -168,7 +168,7 @@ class Column(ABC):
 
     @abstractmethod
     def annotate(self, items: Sequence[Item]) -> list[Value | NoValue]:
-        """Values of at most `settings.batch_size` samples, in their order.
+        """Make the values of at most `settings.batch_size` samples, in their order.
 
         An exception for a batch makes the samples be tried one by one; one that fails alone has
         no value, for reason `error`.
@@ -182,5 +182,5 @@ class Column(ABC):
         """
 
     def drawing(self, data: bytes) -> Drawing | None:
-        """How the report shows a value; None shows it as text."""
+        """Draw a value for the report; None shows it as text."""
         return None

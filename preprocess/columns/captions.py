@@ -1,4 +1,4 @@
-"""Which captions a column of language models can read."""
+"""The captions that a column with a language model can read."""
 
 import re
 
@@ -10,7 +10,7 @@ _LATIN = re.compile(r"[A-Za-z\u00c0-\u024f]")
 
 
 def refusal(item: Item, languages: tuple[str, ...], max_words: int) -> NoValue | None:
-    """Why a sample's caption cannot be read; None where it can.
+    """The reason why a sample's caption cannot be read; None where it can.
 
     Reasons are `caption_empty`, `caption_too_long` (more than `max_words` words between spaces, or
     more than 32 characters a word on average) and `language_not_supported` (the metadata names a

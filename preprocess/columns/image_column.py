@@ -1,5 +1,5 @@
-"""What columns of images have in common: each image is opened once, and one that cannot be
-opened spoils no other."""
+"""The base class of columns that run a network over images: each image is opened once, and one that
+cannot be opened spoils no other."""
 
 import os
 from abc import abstractmethod
@@ -15,7 +15,7 @@ from septet.preprocess.columns.images import image_of
 
 
 class ImageSettings(Settings):
-    """Settings of a column that runs a network over images."""
+    """The settings of a column that runs a network over images."""
 
     weights: str = Field(default="", description="File of weights.")
     device: Literal["cpu", "cuda"] = Field(
@@ -41,7 +41,7 @@ class ImageColumn(Column):
 
     @abstractmethod
     def prepare(self, item: Item, image: Image.Image) -> Any:
-        """What of an image (RGB, upright) goes on to `values`; called in threads.
+        """Make of an image (RGB, upright) what `values` needs; called in threads.
 
         Returns:
             Anything; a `NoValue` is the sample's.
@@ -49,7 +49,7 @@ class ImageColumn(Column):
 
     @abstractmethod
     def values(self, prepared: Sequence[Any]) -> list[Value | NoValue]:
-        """The values of at least one sample, in their order."""
+        """Make the values of at least one sample, in their order."""
 
     def annotate(self, items: Sequence[Item]) -> list[Value | NoValue]:
         """See `Column.annotate`."""

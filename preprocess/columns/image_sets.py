@@ -1,5 +1,5 @@
-"""Annotated sets (VQA, RefCOCO, …): files that say something of images by the ids that the set
-gives them, and which of its images a sample is."""
+"""Annotated sets (VQA, RefCOCO, …): files that describe images by the set's own ids, and the image
+of the set that a sample is."""
 
 import json
 from collections.abc import Callable, Iterable
@@ -19,7 +19,7 @@ Entry = TypeVar("Entry")
 
 
 class SetSettings(base.Settings):
-    """Settings of a column that may come from a set."""
+    """The settings of a column that may come from a set."""
 
     image_id: str = Field(
         default="image_id",
@@ -31,7 +31,7 @@ class SetSettings(base.Settings):
     )
 
     def digests(self, needed: str, *more: str) -> dict[str, str]:
-        """Digests of a set's files by the settings that name them: of one that is needed, of
+        """The digests of a set's files by the settings that name them: of one that is needed, of
         others and of `image_map` where they are set.
 
         Raises:
@@ -41,7 +41,7 @@ class SetSettings(base.Settings):
         return {name: weights_digest(getattr(self, name), name, name) for name in names}
 
     def images(self) -> "ImageIds":
-        """What tells a sample's image; reads `image_map`.
+        """Make what finds a sample's image in the set; reads `image_map`.
 
         Raises:
             ValueError: there is no such file, or it is no JSON object.
@@ -50,13 +50,13 @@ class SetSettings(base.Settings):
 
 
 class ImageIds:
-    """Which image of a set a sample is: by a map, else by a field of its `extra`."""
+    """A finder of the image of a set that a sample is: by a map, else by a field of its `extra`."""
 
     def __init__(self, field: str, by_name: dict[str, str]):
         self._field, self._by_name = field, by_name
 
     def of(self, item: Item) -> str | NoValue:
-        """The image's id; `no_image_id` where nothing says it."""
+        """The id of a sample's image; `no_image_id` where nothing says it."""
         found = self._by_name.get(item.key) or self._by_name.get(str(item.metadata.get("url")))
         found = found or read_extra(item.metadata).get(self._field)
         if found is None or found == "":
@@ -66,7 +66,7 @@ class ImageIds:
 
 @dataclass
 class ByImage(Generic[Entry]):
-    """What a set says of its images, by their ids."""
+    """The entries of a set, by the ids of its images."""
 
     entries: dict[str, list[Entry]] = field(default_factory=dict)
     faults: dict[str, list[str]] = field(default_factory=dict)
@@ -80,7 +80,7 @@ class ByImage(Generic[Entry]):
 def by_image(
     rows: Iterable[Any], image_of: Callable[[Any], Any], read: Callable[[Any], Entry | None]
 ) -> ByImage[Entry]:
-    """The entries that a set's rows hold; a malformed row costs itself.
+    """Read the entries of a set's rows; a malformed row costs itself.
 
     Args:
         rows: The rows of a set.
@@ -113,7 +113,7 @@ def by_image(
 
 
 def read_json(path: str, what: str) -> Any:
-    """The content of a JSON file.
+    """Read a JSON file.
 
     Raises:
         ValueError: there is no such file, or it is no JSON.
@@ -127,7 +127,7 @@ def read_json(path: str, what: str) -> Any:
 
 
 def read_map(path: str) -> dict[str, str]:
-    """Ids of images by a sample's key or URL: a JSON object.
+    """Read the ids of images by a sample's key or URL: a JSON object.
 
     Raises:
         ValueError: there is no such file, or it is no JSON object.

@@ -9,7 +9,7 @@ from septet.schemas.reasons import RejectedError
 
 
 class ImageError(ValueError):
-    """Bytes that are no image which can be decoded."""
+    """Raised when bytes are no image that can be decoded."""
 
 
 def read_image(data: bytes) -> NDArray[np.uint8]:
@@ -29,7 +29,7 @@ def read_image(data: bytes) -> NDArray[np.uint8]:
 
 
 def image_of(item: Item) -> NDArray[np.uint8] | NoValue:
-    """A sample's image as `read_image` gives it, or why there is none: `no_image`, `image`
+    """Decode a sample's image as `read_image` does, or say why there is none: `no_image`, `image`
     (it cannot be decoded)."""
     if item.image is None:
         return NoValue("no_image")

@@ -19,7 +19,7 @@ _CHARACTERS = 200
 
 
 def left_out(faults: Sequence[str], more: int = 0) -> dict[str, Any]:
-    """The facts of what a sample's value lacks.
+    """Make the facts of the entries that a sample's value lacks.
 
     Args:
         faults: What was wrong with each entry that is left out.

@@ -1,4 +1,5 @@
-"""Members as values: packing, unpacking, and checking them against their format."""
+"""The values of columns as members of tars: packing, unpacking, and checking them against their
+format."""
 
 import json
 from typing import Any
@@ -13,7 +14,7 @@ Arrays = dict[str, NDArray[Any]]
 
 
 def pack_json(value: Any) -> bytes:
-    """JSON without spaces; equal values give equal bytes."""
+    """Pack a value as JSON without spaces; equal values give equal bytes."""
     return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
 
 
@@ -23,13 +24,13 @@ def unpack_json(data: bytes) -> Any:
 
 
 def pack_arrays(arrays: Arrays) -> bytes:
-    """Arrays as a safetensors file."""
+    """Pack arrays as a safetensors file."""
     whole = {name: np.ascontiguousarray(array) for name, array in sorted(arrays.items())}
     return bytes(safetensors.numpy.save(whole))
 
 
 def unpack_arrays(data: bytes) -> Arrays:
-    """The arrays of a safetensors member, by name.
+    """Read the arrays of a safetensors member, by name.
 
     Raises:
         ValueError: it is no safetensors file.
@@ -41,7 +42,8 @@ def unpack_arrays(data: bytes) -> Arrays:
 
 
 def unpack(data: bytes, member: MemberFormat) -> Any:
-    """A member's value: an array (raw), arrays by name (safetensors), text, or what JSON holds.
+    """Read a member's value: an array (raw), arrays by name (safetensors), text, or what JSON
+    holds.
 
     Raises:
         ValueError: the bytes do not have the member's form.

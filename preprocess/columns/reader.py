@@ -1,4 +1,4 @@
-"""Reading columns: which a corpus has, and values by row."""
+"""A reader of columns: which ones a corpus has, and their values by row."""
 
 from septet.preprocess import files
 from septet.preprocess.shards.blocks import BlockCache
@@ -42,7 +42,7 @@ def _parse(corpus: str, name: str) -> tuple[str, ColumnManifest, ColumnManifestV
 
 
 def read_manifest(corpus: str, name: str) -> ColumnManifest:
-    """A column's head; its list of shards is not opened.
+    """Read a column's head; its list of shards is not opened.
 
     Raises:
         ManifestError: there is no such column, or it was begun and is not complete.
@@ -51,7 +51,7 @@ def read_manifest(corpus: str, name: str) -> ColumnManifest:
 
 
 def column_shards(corpus: str, name: str) -> RowList[ColumnShard]:
-    """A column's list of shards.
+    """Read a column's list of shards.
 
     Raises:
         ManifestError: there is no such column, or its list cannot be read.
@@ -77,7 +77,8 @@ def is_stale(corpus: Corpus, manifest: ColumnManifest) -> bool:
 
 
 class ColumnShardReader(ShardReader):
-    """One shard of a column: the value of each row. `cache` and `version` as of `ShardReader`."""
+    """A reader of one shard of a column: the value of each row. `cache` and `version` as of
+    `ShardReader`."""
 
     def __init__(
         self,

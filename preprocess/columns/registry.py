@@ -1,4 +1,4 @@
-"""Kinds of columns by name: ours and those of other packages, by entry point."""
+"""The kinds of columns by name: Septet's own and those of other packages, by entry point."""
 
 import difflib
 from collections.abc import Collection, Mapping
@@ -20,20 +20,20 @@ EXTRAS = {
     "patches": "vision",
     "clip": "vision",
 }
-"""What to install for our own kinds."""
+"""The extras to install for Septet's own kinds."""
 
 
 class ColumnError(ValueError):
-    """A column that cannot be made as asked; the message says what to do."""
+    """Raised when a column cannot be made as asked; the message says what to do."""
 
 
 def column_kinds() -> dict[str, EntryPoint]:
-    """Entry points of all kinds that installed packages offer, by kind."""
+    """The entry points of all kinds that installed packages offer, by kind."""
     return {entry.name: entry for entry in sorted(entry_points(group=GROUP))}
 
 
 def column_class(kind: str) -> type[Column]:
-    """The class of a kind, or of `module:Class` as Python would import it.
+    """Find the class of a kind, or of `module:Class` as Python would import it.
 
     Raises:
         ColumnError: there is no such kind, or a package that it needs is missing.
@@ -58,7 +58,7 @@ def column_class(kind: str) -> type[Column]:
 
 
 def make_column(kind: str, settings: Mapping[str, Any]) -> Column:
-    """A column of that kind; nothing is loaded yet.
+    """Make a column of a kind; nothing is loaded yet.
 
     Raises:
         ColumnError: there is no such kind, or a setting is unknown or does not fit.
@@ -77,7 +77,7 @@ def make_column(kind: str, settings: Mapping[str, Any]) -> Column:
 
 
 def stored_column(manifest: ColumnManifest, trusted: Collection[str] = ()) -> Column:
-    """A column as a corpus's `column.json` describes it, for checks and drawings.
+    """Make a column as a corpus's `column.json` describes it, for checks and drawings.
 
     A corpus may come from a stranger: kinds of installed packages are taken, but a class
     (`module:Class`) that the corpus names is imported only where the user has named it too.

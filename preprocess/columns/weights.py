@@ -1,4 +1,4 @@
-"""Files of weights by path: their digests, and what to say where there is none."""
+"""Files of weights by path: their digests, and the messages where there is none."""
 
 import importlib
 
@@ -22,7 +22,7 @@ def weights_digest(path: str, what: str, setting: str = "weights") -> str:
 
 
 def need(module: str, extra: str) -> None:
-    """Make sure that a package of an extra can be imported.
+    """Check that a package of an extra can be imported.
 
     Raises:
         ValueError: it cannot; says how to install it.

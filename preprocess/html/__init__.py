@@ -1,1 +1,1 @@
-"""Pages to candidate pairs."""
+"""HTML pages to candidate pairs: images with the texts that caption them."""

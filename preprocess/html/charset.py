@@ -1,4 +1,4 @@
-"""A page's bytes to text, by the labels of the WHATWG's encoding standard."""
+"""The text of an HTML page, decoded by the labels of the WHATWG's encoding standard."""
 
 import codecs
 import re
@@ -30,7 +30,7 @@ codecs.register_error(
 
 
 def decode_page(body: bytes, charset: str | None = None) -> str:
-    """A page's text, whatever it claims.
+    """Decode a page's bytes, whatever charset it claims.
 
     Tried in turn, as browsers do: byte-order mark, the transport's charset, `<meta charset>`, and
     detection. Unlike in browsers an encoding in which the bytes are not valid counts as not
@@ -57,8 +57,8 @@ def decode_page(body: bytes, charset: str | None = None) -> str:
 
 
 def codec_of(label: str, stands_in_page: bool = False) -> str | None:
-    """Python's codec for a label; None for one that the standard does not know, or whose content
-    it refuses to show (ISO-2022-KR, HZ).
+    """Python's codec for a label; None for a label that the standard does not know, or whose
+    content it refuses to show (ISO-2022-KR, HZ).
 
     `stands_in_page`: a label that could be read in a `<meta>` cannot be UTF-16; it means UTF-8.
     """
@@ -74,7 +74,7 @@ def codec_of(label: str, stands_in_page: bool = False) -> str | None:
 
 
 def _decode(body: bytes, codec: str) -> str | None:
-    """`body` decoded, or None where it is plainly something else."""
+    """Decode `body`; None where it is plainly something else."""
     if codec.startswith("utf-16") and b"\0" not in body[:_META_WITHIN]:
         return None  # hardly any page is free of markup
     try:

@@ -1,4 +1,4 @@
-"""Which of an `<img>` element's attributes holds the address of its image."""
+"""The address of an `<img>` element's image, found among its attributes."""
 
 import re
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ _LAZY_CLASS = re.compile(r"(?:^|\s)(?:b-)?lazy(?:load(?:ed|ing)?|-load|-image)?(
 
 
 def image_link(attributes: Mapping[str, str | None]) -> str | None:
-    """The link to an image's pixels, past the placeholders of lazy loading.
+    """Find the link to an image's pixels, past the placeholders of lazy loading.
 
     `src` is taken unless it is a placeholder (absent, `data:`, "#", "undefined", a blank image by
     its name) or the element says by its class that a script will replace it; then the first other

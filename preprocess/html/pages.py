@@ -1,4 +1,4 @@
-"""A page's bytes to candidate pairs: every image with each text that captions it.
+"""A parser of HTML pages that finds every image with each text that captions it.
 
 All steps take time in proportion to the page: each image and each caption is looked at once, and
 the way up from it is bounded. The parser itself is not linear (deep nesting, very many attributes),
@@ -43,7 +43,7 @@ class Pair(NamedTuple):
 
 @dataclass(frozen=True)
 class Page:
-    """What a page gave."""
+    """The result of parsing a page: its pairs, language and opt-outs."""
 
     language: str | None
     """The language that it declares, as written."""
@@ -51,9 +51,9 @@ class Page:
     bad_urls: list[Rejected]
     """Images that have a caption but no URL that could be fetched."""
     images: int
-    """`<img>` elements in all."""
+    """The number of `<img>` elements."""
     without_caption: int
-    """Of these, how many have no text at any of the places asked for."""
+    """The number of these that have no text at any of the places asked for."""
     robots: list[str]
     """Directives of its `<meta name="robots">`, in the form of X-Robots-Tag values: "noindex",
     "somebot: noai". For `septet.preprocess.http.opt_out.find_opt_out`."""
@@ -89,7 +89,7 @@ _READER = BoundedCall("septet.preprocess.html.pages:read_page", PAGE_SECONDS, _P
 
 
 def read_page(body: bytes, url: str, charset: str | None, places: list[str]) -> Page:
-    """`parse_page` in this process, without bounds."""
+    """Extract the pairs of an HTML page in this process, without limits."""
     tree = LexborHTMLParser(decode_page(body, charset))
     root = tree.root
     language = root.attributes.get("lang") or root.attributes.get("xml:lang") if root else None
@@ -125,7 +125,7 @@ def read_page(body: bytes, url: str, charset: str | None, places: list[str]) -> 
 
 
 def _base(tree: LexborHTMLParser, url: str) -> str:
-    """The address that links are relative to; a `<base>` that is no URL counts as absent."""
+    """Find the address that links are relative to; a `<base>` that is no URL counts as absent."""
     node = tree.css_first("base[href]")
     try:
         return resolve(node.attributes.get("href") or "", url) if node else url
@@ -134,8 +134,8 @@ def _base(tree: LexborHTMLParser, url: str) -> str:
 
 
 def _figure_captions(tree: LexborHTMLParser) -> dict[int, str]:
-    """Caption text by image node, for figures of HTML, DocBook and common publishing systems: that
-    of the nearest figure that has one."""
+    """Find caption text by image node, for figures of HTML, DocBook and common publishing systems:
+    that of the nearest figure that has one."""
     containers = {node.mem_id for node in tree.css(_CONTAINERS)}
     if not containers:
         return {}
@@ -175,7 +175,7 @@ def _figures_around(node: LexborNode, containers: set[int]) -> list[int]:
 
 
 def _opt_outs(tree: LexborHTMLParser) -> tuple[list[str], list[str]]:
-    """The directives of `<meta>` elements that may forbid the use of a page's images."""
+    """Find the directives of `<meta>` elements that may forbid the use of a page's images."""
     robots: list[str] = []
     tdm: list[str] = []
     for meta in tree.css("meta[name][content]"):

@@ -1,5 +1,5 @@
-"""Text of elements as it is read: words are parted where blocks and breaks part them, not where a
-word changes its type face."""
+"""The text of HTML elements as it is read: words are parted where blocks and breaks part them, not
+where a word changes its type face."""
 
 from dataclasses import dataclass
 
@@ -14,14 +14,16 @@ _SILENT = frozenset(_SILENT_TAGS.split())
 
 @dataclass
 class TextBudget:
-    """Nodes that may still be visited for the texts of one page, and characters of one text."""
+    """The budget of one page's texts: nodes that may still be visited, and characters of one
+    text."""
 
     nodes: int = 500_000
     characters: int = 10_000
 
 
 def inner_text(node: LexborNode, budget: TextBudget) -> str:
-    """Text below a node, in order; "" when the budget is spent. White space is left as it is."""
+    """The text below a node, in order; "" when the budget is spent. White space is left as it
+    is."""
     parts: list[str] = []
     size = 0
     at: LexborNode | None = node.first_child

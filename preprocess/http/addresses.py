@@ -1,4 +1,5 @@
-"""Which URLs may be requested: http(s) to public addresses, checked on every hop.
+"""A guard of addresses: which URLs may be requested, http(s) to public addresses, checked on every
+hop.
 
 A crawled page may point at anything: a cloud's metadata service, a router's set-up page. So a
 name is resolved here, its private addresses are dropped, and the connection goes to an address
@@ -65,7 +66,7 @@ def literal_address(host: str) -> Address | None:
 
 
 def parse_url(text: str, base: URL | None = None) -> URL:
-    """The http(s) URL to request, as `septet.preprocess.urls.resolve` gives it.
+    """Parse the http(s) URL to request, as `septet.preprocess.urls.resolve` gives it.
 
     Args:
         text: A URL, or a redirect's target.
@@ -105,7 +106,7 @@ def check_address(url: URL, allowed_hosts: Collection[str]) -> None:
 
 
 class PublicResolver(AbstractResolver):
-    """Resolves names to their public addresses; names in `allowed_hosts` to all of them.
+    """A resolver of names to their public addresses; names in `allowed_hosts` to all of theirs.
 
     Look-ups run in threads of their own: a dead name server blocks a look-up for many seconds,
     and the default executor has a handful of threads.
@@ -118,7 +119,7 @@ class PublicResolver(AbstractResolver):
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
     ) -> list[ResolveResult]:
-        """Addresses of `host` that may be connected to.
+        """Resolve `host` to the addresses that may be connected to.
 
         Raises:
             FetchError: `dns` or `address`.

@@ -1,4 +1,4 @@
-"""HTTP bodies: reading one within bounds, and undoing its transfer and content codings.
+"""HTTP bodies: read within limits, their transfer and content codings undone.
 
 The same functions serve answers of the live web and the answers that archives hold.
 """
@@ -26,7 +26,8 @@ _ZSTD_STEP = 2**8  # a block of 4 bytes may stand for 128 KiB, so no step gives 
 
 
 async def read_body(response: aiohttp.ClientResponse, max_bytes: int) -> bytes:
-    """The body of an answer, its content codings undone. Reads no further than a bound demands.
+    """Read the body of an answer and undo its content codings. Reads no further than a limit
+    demands.
 
     Raises:
         RejectedError: `too_large`, `truncated`, `encoding` or `empty`.
@@ -60,14 +61,14 @@ async def read_body(response: aiohttp.ClientResponse, max_bytes: int) -> bytes:
 
 
 def split_head(message: bytes) -> tuple[bytes, bytes]:
-    """Head and body of a stored HTTP message: they part at the first empty line, whichever of the
-    two line ends it is written with. All is head where there is none."""
+    """Split a stored HTTP message into head and body, at the first empty line, whichever of the two
+    line ends it is written with. All is head where there is none."""
     end = _HEAD_END.search(message)
     return (message[: end.start()], message[end.end() :]) if end else (message, b"")
 
 
 def decode_stored(body: bytes, transfer_coding: str, content_coding: str, max_bytes: int) -> bytes:
-    """The body of an archived answer, its codings undone.
+    """Decode the body of an archived answer.
 
     Archives often store bodies decoded and headers untouched, so a body that does not begin as
     its header says is taken as it is. One that begins so and is cut or damaged is refused.
@@ -87,8 +88,8 @@ def decode_stored(body: bytes, transfer_coding: str, content_coding: str, max_by
 
 
 def join_chunks(body: bytes) -> bytes:
-    """A stored body without the framing of `Transfer-Encoding: chunked`, trailers dropped; as it
-    is where it does not begin with a chunk.
+    """Undo the framing of `Transfer-Encoding: chunked` in a stored body, trailers dropped; a body
+    that does not begin with a chunk stays as it is.
 
     Raises:
         RejectedError: `truncated` where the last chunk is missing, `encoding` where a later one
@@ -118,7 +119,7 @@ def join_chunks(body: bytes) -> bytes:
 def decode_content(
     body: bytes, codings: str, max_bytes: int, decoded_already: bool = False
 ) -> bytes:
-    """A body with the codings that a Content-Encoding header lists undone, last one first.
+    """Undo the codings that a Content-Encoding header lists, last one first.
 
     gzip (all members), deflate (with or without zlib's header), br and zstd (all frames). Values
     that name no coding (utf-8, aws-chunked) are labels of a body that is sent as it is.
@@ -187,7 +188,7 @@ def _is_plain(body: bytes) -> bool:
 
 
 def _inflate(body: bytes, most: int, *window_bits: int) -> Iterator[bytes]:
-    """All members of a zlib or gzip stream; what follows the last one is ignored as padding.
+    """Decode all members of a zlib or gzip stream; what follows the last one is ignored as padding.
 
     Args:
         window_bits: zlib's, each tried in turn while nothing has come out.
@@ -224,7 +225,7 @@ def _inflate(body: bytes, most: int, *window_bits: int) -> Iterator[bytes]:
 
 
 def _unbrotli(body: bytes, most: int) -> Iterator[bytes]:
-    """A brotli stream, decoded.
+    """Decode a brotli stream.
 
     Raises:
         EOFError: the stream is cut.
@@ -240,7 +241,7 @@ def _unbrotli(body: bytes, most: int) -> Iterator[bytes]:
 
 
 def _unzstd(body: bytes, most: int) -> Iterator[bytes]:
-    """All frames of a zstd stream, decoded.
+    """Decode all frames of a zstd stream.
 
     Raises:
         EOFError: the stream is cut.

@@ -1,4 +1,4 @@
-"""The HTTP client: fetches many URLs, each within a budget of time, bytes and redirects.
+"""The HTTP client: it fetches many URLs, each within a budget of time, bytes and redirects.
 
 The order of requests is by host: up to `per_host` at once on each, most wanted host first, so that
 connections are reused and one slow host holds up nobody else. What is remembered of failures is
@@ -38,7 +38,7 @@ _HOST_FAULTS = ("dns", "connect", "tls", "timeout")
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """What became of one URL: a `body`, or a `reason` with the `value` that failed."""
+    """The result of fetching one URL: a `body`, or a `reason` with the `value` that failed."""
 
     url: str
     body: bytes | None
@@ -143,7 +143,7 @@ async def fetch_all(
 
 @lru_cache(maxsize=1)
 def _tls_context() -> ssl.SSLContext:
-    """One for the process: building it costs as much as twenty handshakes."""
+    """The TLS context of the process: building one costs as much as twenty handshakes."""
     return ssl.create_default_context()
 
 
@@ -232,7 +232,7 @@ class _Fetcher:
             await asyncio.sleep(wait)
 
     async def _follow(self, url: URL, budget: _Budget) -> bytes:
-        """Request `url` and what it redirects to; give the body at the end."""
+        """Request `url` and what it redirects to; returns the body at the end."""
         first = url.origin()
         for _ in range(self._settings.max_redirects + 1):
             check_address(url, self._settings.allowed_hosts)
@@ -247,7 +247,7 @@ class _Fetcher:
         raise FetchError("redirects", str(self._settings.max_redirects))
 
     async def _try(self, url: URL, budget: _Budget) -> bytes | URL:
-        """`_request` within the budget, unless the origin has failed too often."""
+        """Send one request within the budget, unless the origin has failed too often."""
         origin = url.origin()
         if 0 < self._settings.give_up_after <= self._failed[origin]:
             raise FetchError("host_down", str(self._settings.give_up_after))
@@ -264,7 +264,7 @@ class _Fetcher:
         return answer
 
     async def _request(self, url: URL) -> bytes | URL:
-        """One request: the body, or where the answer redirects to."""
+        """Send one request; returns the body, or the place where the answer redirects to."""
         # The limits of resolving and connecting raise before this one.
         limit = 2 * self._settings.connect_timeout + self._settings.first_byte_timeout
         try:
@@ -300,7 +300,7 @@ class _Fetcher:
 
 
 def _seconds(retry_after: str | None) -> float | None:
-    """A Retry-After header in seconds from now; None where there is none to be understood."""
+    """Parse a Retry-After header into seconds from now; None where it cannot be understood."""
     if retry_after is None:
         return None
     if re.fullmatch(r"\s*[0-9]{1,9}\s*", retry_after):

@@ -31,7 +31,8 @@ _HEAD_END = b"\r\n\r\n"
 
 
 class GuardedConnector(aiohttp.TCPConnector):
-    """Opens connections and keeps them, `spare` more to an origin than its requests need.
+    """A connector that opens connections and keeps them, `spare` more to an origin than its
+    requests need.
 
     `unsolicited` counts those on which bytes came unasked, `open` the open ones of each origin.
     aiohttp has no public way to choose the protocol of a connection (3.14): `connect` raises where
@@ -52,7 +53,7 @@ class GuardedConnector(aiohttp.TCPConnector):
         self._distrusted: set[URL] = set()
 
     def want(self, origin: URL, wanted: bool) -> None:
-        """Say whether somebody waits for connections to an origin; others are not kept, for open
+        """Note whether somebody waits for connections to an origin; others are not kept, for open
         files are scarce."""
         (self._wanted.add if wanted else self._wanted.discard)(origin)
 
@@ -65,13 +66,13 @@ class GuardedConnector(aiohttp.TCPConnector):
         return origin not in self._distrusted
 
     def distrust(self, origin: URL | None) -> None:
-        """Bytes came unasked on a connection to that origin."""
+        """Note that bytes came unasked on a connection to that origin."""
         self.unsolicited += 1
         if origin is not None:
             self._distrusted.add(origin)
 
     async def connect(self, req: Any, traces: Any, timeout: Any) -> Any:
-        """A connection for a request: a kept one that is silent, or a new one
+        """Get a connection for a request: a kept one that is silent, or a new one
         (`aiohttp.BaseConnector.connect`)."""
         origin = req.url.origin()
         self._busy[origin] += 1
@@ -129,7 +130,7 @@ class GuardedConnector(aiohttp.TCPConnector):
 
 
 class _GuardedHandler(ResponseHandler):
-    """The protocol of one connection, which knows whether something was asked."""
+    """The protocol of one connection; it knows whether anything was asked."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, connector: GuardedConnector):
         super().__init__(loop)
@@ -150,8 +151,8 @@ class _GuardedHandler(ResponseHandler):
         return not self._guard.is_wanted(self.origin) or not self._may_serve_again()
 
     def _may_serve_again(self) -> bool:
-        """A connection may after an answer 200 with a body whose length was declared: behind
-        others servers may send more than they announced."""
+        """Whether a connection may serve again after an answer: after a 200 with a body whose
+        length was declared. Behind others servers may send more than they announced."""
         return not super().should_close and self._is_clear and self._guard.is_trusted(self.origin)
 
     def data_received(self, data: bytes) -> None:

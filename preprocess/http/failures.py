@@ -1,4 +1,4 @@
-"""Failures of a fetch, and the failure that stands behind each error of the network."""
+"""The failures of a fetch, and the failure behind each error of the network."""
 
 import errno
 import re
@@ -12,7 +12,7 @@ _LOCAL_FAULTS = {errno.EMFILE, errno.ENFILE}
 
 
 class FetchError(RejectedError, OSError):
-    """One fetch failed, for a reason of `septet.schemas.reasons.REASONS`.
+    """Raised when one fetch failed, for a reason of `septet.schemas.reasons.REASONS`.
 
     An OSError, so that aiohttp carries it unchanged out of the resolver. `transient` failures are
     worth another try; `retry_after` is the pause, in seconds, that the server asked for.
@@ -33,7 +33,7 @@ class FetchError(RejectedError, OSError):
 
 
 def explain(error: aiohttp.ClientError) -> FetchError:
-    """The failure behind an error of aiohttp.
+    """Find the failure behind an error of aiohttp.
 
     Raises:
         OSError: this machine ran out of files: no fault of the server, and it would make every
@@ -73,7 +73,7 @@ def explain(error: aiohttp.ClientError) -> FetchError:
 
 
 def _protocol(complaint: str) -> str:
-    """What is wrong with an answer; the parser's words differ between versions of aiohttp."""
+    """A parser's complaint in one form; its words differ between versions of aiohttp."""
     if "Expected HTTP/" in complaint:
         return "the first line is no status line"
     if complaint.startswith("Got more than"):

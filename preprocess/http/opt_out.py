@@ -1,4 +1,4 @@
-"""Opt-outs that an HTTP answer declares in its headers.
+"""Opt-outs in the headers of an HTTP answer.
 
 `X-Robots-Tag` as search engines read it, with the directives noai and noimageai (DeviantArt,
 2022) and noml (Mojeek), and `tdm-reservation` (W3C TDM Reservation Protocol, 2024).
@@ -17,7 +17,7 @@ def agent_token(user_agent: str) -> str:
 
 
 def robots_directives(header: str, agent: str) -> set[str]:
-    """Directives of one X-Robots-Tag value that concern `agent` (lower case).
+    """Read the directives of one X-Robots-Tag value that concern `agent` (lower case).
 
     "noindex, nofollow" concerns everyone; in "somebot: noindex, nofollow" both directives concern
     somebot. "none" stands for noindex and nofollow.
@@ -39,7 +39,7 @@ def robots_directives(header: str, agent: str) -> set[str]:
 def archived_opt_out(
     headers: Mapping[str, str], agent: str, directives: Collection[str], tdm_reservation: bool
 ) -> str | None:
-    """The first opt-out in the headers of an archived answer, or None.
+    """Find the first opt-out in the headers of an archived answer; None where there is none.
 
     Args:
         headers: By names in lower case; the values of a repeated header stand in lines.
@@ -54,7 +54,7 @@ def archived_opt_out(
 def find_opt_out(
     robots: Iterable[str], tdm: Iterable[str], agent: str, directives: Collection[str]
 ) -> str | None:
-    """The first opt-out that applies, or None.
+    """Find the first opt-out that applies; None where there is none.
 
     Args:
         robots: the values of the answer's X-Robots-Tag headers.

@@ -1,4 +1,4 @@
-"""Image files to pixels: one set of rules for builds, columns and trainers.
+"""A decoder of image files: one set of rules for builds, columns and trainers.
 
 The kind is told by the first bytes; sizes are checked in the header, before any pixel; the first
 frame is taken, upright, on white where it is transparent. 16 bits are scaled to 8, palettes and
@@ -21,7 +21,7 @@ MAX_PIXELS = 100_000_000
 def decode_rgb(
     data: bytes, max_pixels: int = MAX_PIXELS, width: int = 0, height: int = 0
 ) -> NDArray[np.uint8]:
-    """Pixels of an image file: the first frame, upright, on white.
+    """Decode an image file to pixels: the first frame, upright, on white.
 
     Args:
         data: The file.
@@ -45,7 +45,7 @@ def decode_rgb(
 
 
 def check_pixels(width: int, height: int, most: int) -> None:
-    """Refuse a size.
+    """Refuse an image of too many pixels.
 
     Raises:
         RejectedError: `too_many_pixels`.
@@ -88,7 +88,7 @@ class OpenedImage:
         return PillowImage(self.kind, self._data).frames(limit)
 
     def pixels(self, width: int = 0, height: int = 0) -> Pixels:
-        """Grey or RGB pixels of the upright image.
+        """Decode the upright image to grey or RGB pixels.
 
         Args:
             width: Pixels that are needed: a JPEG may come smaller than it is, but at least a tenth

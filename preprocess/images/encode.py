@@ -1,4 +1,4 @@
-"""Pixels to a file: JPEG by libjpeg-turbo, PNG and WebP by OpenCV."""
+"""An encoder of image files: JPEG by libjpeg-turbo, PNG and WebP by OpenCV."""
 
 import cv2
 import numpy as np
@@ -22,7 +22,7 @@ def check_encodable(width: int, height: int, encode_format: str) -> None:
 
 
 def encode(pixels: Pixels, encode_format: str, quality: int) -> bytes:
-    """The bytes of an image file.
+    """Encode pixels as an image file.
 
     Args:
         pixels: grey or RGB.

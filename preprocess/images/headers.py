@@ -1,4 +1,4 @@
-"""What the header of an image promises, read before any decoder is asked."""
+"""The sizes that an image's header states, read before any decoder is asked."""
 
 import struct
 
@@ -25,7 +25,7 @@ def is_heavy(data: bytes) -> bool:
 
 
 def _size(kind: str, data: bytes) -> tuple[int, int]:
-    """Width and height that the header states; 0, 0 where it cannot be followed."""
+    """The width and height that the header states; 0, 0 where it cannot be followed."""
     try:
         if kind == "png":
             width, height = struct.unpack_from(">II", data, 16)

@@ -1,4 +1,4 @@
-"""Plain JPEGs (Huffman, 8 bits, grey or three components): the fast path of decoding.
+"""The fast path for plain JPEGs (Huffman, 8 bits, grey or three components).
 
 They are decoded by libjpeg-turbo, which scales by eighths within the inverse DCT and tells of
 damage that other readers paint over in grey. Its pixels are those of Pillow, bit for bit.
@@ -27,7 +27,8 @@ _DAMAGE = ("Corrupt JPEG data", "Premature end")  # how libjpeg's warnings of lo
 
 @dataclass(frozen=True)
 class JpegHeader:
-    """What the segments before the first scan say. `is_plain` JPEGs are read by this module."""
+    """The facts of a JPEG in the segments before its first scan. `is_plain` JPEGs are read by this
+    module."""
 
     width: int
     height: int
@@ -39,7 +40,7 @@ class JpegHeader:
 
 
 def read_header(data: bytes) -> JpegHeader | None:
-    """The header of a JPEG; None where its segments cannot be followed to a frame."""
+    """Read the header of a JPEG; None where its segments cannot be followed to a frame."""
     at, orientation = 2, 1
     frame: tuple[int, int, int, int, int] | None = None
     profile: list[slice] = []
@@ -86,7 +87,7 @@ def check_scans(data: bytes, pixels: int) -> None:
 
 
 def decode(data: bytes, header: JpegHeader, width: int = 0, height: int = 0) -> Pixels | None:
-    """Pixels of a plain JPEG, as stored (its orientation is not applied).
+    """Decode a plain JPEG to pixels, as stored (its orientation is not applied).
 
     Args:
         data: The file.
@@ -108,7 +109,7 @@ def decode(data: bytes, header: JpegHeader, width: int = 0, height: int = 0) -> 
 
 
 def check_content(data: bytes, header: JpegHeader) -> bool:
-    """Whether the entropy-coded data can be decoded to its end by libjpeg-turbo.
+    """Check that the entropy-coded data can be decoded to its end by libjpeg-turbo.
 
     False where libjpeg-turbo has no opinion.
 

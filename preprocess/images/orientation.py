@@ -1,4 +1,4 @@
-"""EXIF orientation: finding it and applying it (CIPA DC-008, tag 0x0112)."""
+"""EXIF orientation, found and applied (CIPA DC-008, tag 0x0112)."""
 
 import struct
 
@@ -36,7 +36,7 @@ def exif_orientation(exif: bytes) -> int:
 
 
 def orient(pixels: Pixels, orientation: int) -> Pixels:
-    """The image as it is meant to be seen.
+    """Turn an image as it is meant to be seen.
 
     Orientations 5 to 8 exchange height and width.
     """

@@ -1,4 +1,4 @@
-"""Images that have no fast path, read by Pillow: the first frame as grey or RGB."""
+"""The slow path for images of other kinds, by Pillow: the first frame as grey or RGB."""
 
 import io
 import warnings
@@ -86,7 +86,7 @@ class PillowImage:
                 raise RejectedError("too_many_pixels", f"tiles of {width}x{height}")
 
     def frames(self, limit: int) -> int:
-        """How many frames there are, counted up to `limit` + 1."""
+        """The number of frames, counted up to `limit` + 1."""
         if self.kind == "gif":
             return count_gif_frames(self._data, limit + 1)
         if self.kind in ("png", "webp", "avif"):
@@ -94,7 +94,7 @@ class PillowImage:
         return 1
 
     def pixels(self) -> tuple[Pixels, bool]:
-        """The first frame on white, and whether the file itself shows that to every reader.
+        """Decode the first frame on white; says whether the file itself shows that to every reader.
 
         True for opaque still PNGs of at most 8 bits and opaque still WebPs.
 
@@ -131,7 +131,7 @@ class PillowImage:
 
 
 def _on_white(image: Image.Image) -> tuple[Pixels, bool]:
-    """Grey or RGB pixels over white, and whether every pixel was opaque."""
+    """Put an image on white: grey or RGB pixels, and whether every pixel was opaque."""
     if image.mode.startswith("I;16"):
         deep = np.asarray(image)
         pixels = (deep >> 8).astype(np.uint8)
@@ -166,7 +166,7 @@ def needed_png_chunks(data: bytes) -> bytes:
 
 
 def count_gif_frames(data: bytes, limit: int) -> int:
-    """Frames of a GIF, counted up to `limit` by walking its blocks (GIF89a, appendix A)."""
+    """Count the frames of a GIF, up to `limit`, by walking its blocks (GIF89a, appendix A)."""
     frames = 0
     try:
         at = 13 + _gif_table(data[10])
@@ -187,5 +187,5 @@ def count_gif_frames(data: bytes, limit: int) -> int:
 
 
 def _gif_table(flags: int) -> int:
-    """Bytes of the colour table that a descriptor's flags announce."""
+    """The bytes of the colour table that a descriptor's flags announce."""
     return 3 << ((flags & 7) + 1) if flags & 0x80 else 0

@@ -1,4 +1,4 @@
-"""One image file from as it was fetched to as it is stored."""
+"""The processing of one image file, from the bytes that were fetched to those that are stored."""
 
 from dataclasses import dataclass
 from functools import lru_cache
@@ -14,7 +14,7 @@ from septet.schemas.reasons import Rejected, RejectedError
 from septet.schemas.recipe import Image
 
 DECODE_SECONDS = 60.0
-"""CPU time for a heavy image; one of 100 million pixels takes about three seconds."""
+"""The CPU time for a heavy image; one of 100 million pixels takes about three seconds."""
 _BASE_MEMORY, _BYTES_A_PIXEL = 2**30, 24
 
 EXTENSIONS = {"jpeg": "jpg", "png": "png", "webp": "webp"}
@@ -74,7 +74,7 @@ def _elsewhere(memory: int) -> BoundedCall:
 
 
 def process_here(data: bytes, settings: Image) -> ProcessedImage | Rejected:
-    """`process_image` in this process, without bounds."""
+    """`process_image` in this process, without limits."""
     try:
         return _process(data, settings)
     except RejectedError as error:

@@ -1,4 +1,4 @@
-"""Rejects for what a decoder of images says."""
+"""Rejects for the errors of image decoders."""
 
 import re
 
@@ -10,7 +10,7 @@ _ADDRESS = re.compile(r"\s*(?:at )?0x[0-9a-fA-F]{6,}")
 
 
 def decode_error(error: Exception) -> RejectedError:
-    """The reject for a decoder's exception: one short line, the same in every run."""
+    """Make the reject for a decoder's exception: one short line, the same in every run."""
     if isinstance(error, MemoryError):  # this machine's fault, or a bound's: see `process_image`
         raise error
     if isinstance(error, Image.DecompressionBombError):  # of a frame, where the header was small

@@ -1,4 +1,4 @@
-"""img2dataset's five resize modes: sizes as whole-number arithmetic, pixels by OpenCV."""
+"""The five resize modes of img2dataset: sizes as whole-number arithmetic, pixels by OpenCV."""
 
 from dataclasses import dataclass
 
@@ -13,7 +13,8 @@ cv2.setNumThreads(0)
 
 @dataclass(frozen=True)
 class ResizePlan:
-    """Scale to `scaled`, then crop or pad to `final`; both (width, height) in pixels."""
+    """A plan of a resize: scale to `scaled`, then crop or pad to `final`; both (width, height) in
+    pixels."""
 
     scaled: tuple[int, int]
     final: tuple[int, int]
@@ -22,7 +23,7 @@ class ResizePlan:
 def plan_resize(
     width: int, height: int, image_size: int, resize_mode: str, resize_only_if_bigger: bool
 ) -> ResizePlan | None:
-    """What `resize_mode` does to an image of that size; None where it stays as it is.
+    """Plan what `resize_mode` does to an image of that size; None where it stays as it is.
 
     The side that a mode measures is the short one for keep_ratio and center_crop, else the long
     one. With `resize_only_if_bigger` an image whose measured side is at most `image_size` is

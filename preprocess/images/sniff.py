@@ -1,4 +1,5 @@
-"""What a file is, by its first bytes. Names and declared types are not asked: they lie."""
+"""The kind of a file, found by its first bytes. Names and declared types are not asked: they
+lie."""
 
 import re
 

@@ -1,5 +1,5 @@
-"""WebP: the header, read before any decoder allocates memory for what it promises; and the fast
-path for opaque still images, whose pixels are those of Pillow, bit for bit."""
+"""WebP images: the header, read before any decoder allocates memory for what it promises, and the
+fast path for opaque still images, whose pixels are those of Pillow, bit for bit."""
 
 import struct
 from dataclasses import dataclass
@@ -15,8 +15,8 @@ _MAX_CHUNKS = 1000
 
 @dataclass(frozen=True)
 class WebpHeader:
-    """What a WebP's first chunk says; sizes in pixels as stored. `is_plain` ones are opaque and
-    still, and `decode` reads them."""
+    """The facts of a WebP in its first chunk; sizes in pixels as stored. `is_plain` ones are opaque
+    and still, and `decode` reads them."""
 
     width: int
     height: int
@@ -25,7 +25,7 @@ class WebpHeader:
 
 
 def read_header(data: bytes) -> WebpHeader | None:
-    """The header of a WebP (RFC 9649); None where it cannot be followed."""
+    """Read the header of a WebP (RFC 9649); None where it cannot be followed."""
     kind = data[12:16]
     try:
         if kind == b"VP8X":
@@ -59,7 +59,7 @@ def _orientation(data: bytes) -> int:
 
 
 def decode(data: bytes) -> Pixels | None:
-    """RGB pixels of a plain WebP, as stored; None where libwebp cannot read it."""
+    """Decode a plain WebP to RGB pixels, as stored; None where libwebp cannot read it."""
     flags = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
     try:
         return cv2.imdecode(np.frombuffer(data, np.uint8), flags)

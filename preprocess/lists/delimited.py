@@ -1,4 +1,4 @@
-"""Rows of CSV and TSV files.
+"""A reader of rows of CSV and TSV files.
 
 CSV is read as RFC 4180 has it, with quotes and line ends within them; TSV has no quotes (a caption
 may begin with one). Neither guesses types. A quote that is not closed costs its line: it is closed
@@ -22,7 +22,7 @@ _OPEN_QUOTE = "unexpected end of data"  # the csv module's words
 
 
 def column_names(lines: Lines, kind: str) -> list[str]:
-    """Read the header.
+    """Read the names in the header.
 
     Raises:
         ListError: there is none, or it cannot be read.
@@ -37,7 +37,7 @@ def column_names(lines: Lines, kind: str) -> list[str]:
 
 
 def read_rows(lines: Lines, kind: str, names: list[str], columns: list[str]) -> Iterator[Row]:
-    """The rows behind the header.
+    """Read the rows behind the header.
 
     Raises:
         ListError: a column is not there, or the list cannot be read on.
@@ -56,7 +56,8 @@ def read_rows(lines: Lines, kind: str, names: list[str], columns: list[str]) -> 
 
 
 def row_ends(lines: Lines) -> Iterator[int]:
-    """The bytes behind the rows of CSV, as `read_rows` reads them: where it can begin, too.
+    """Find the bytes behind the rows of CSV, as `read_rows` reads them, where another reader can
+    begin.
 
     Raises:
         ListError: there is no header, or the list cannot be read on.

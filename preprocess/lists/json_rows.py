@@ -1,4 +1,4 @@
-"""Rows of JSON: an object a line, or one array of objects.
+"""A reader of rows of JSON: an object a line, or one array of objects.
 
 Numbers that are none to JSON (NaN, Infinity), which Python writes, are read as floats; what becomes
 of them is decided where they are used.
@@ -31,7 +31,7 @@ def is_array(file: BinaryIO, kind: str) -> bool:
 
 
 def column_names(file: BinaryIO, kind: str) -> list[str]:
-    """The names in the first thousand rows, in the order in which they come.
+    """Read the names in the first thousand rows, in the order in which they come.
 
     Raises:
         ListError: the list cannot be read.
@@ -48,7 +48,7 @@ def column_names(file: BinaryIO, kind: str) -> list[str]:
 def read_rows(
     file: BinaryIO, kind: str, columns: list[str], start: int, stop: int | None
 ) -> Iterator[Row]:
-    """The rows; a column that an object lacks is None.
+    """Read the rows; a column that an object lacks is None.
 
     Raises:
         ListError: a column is not there, or the list cannot be read on.
@@ -66,7 +66,7 @@ def read_rows(
 def _values(
     file: BinaryIO, kind: str, start: int, stop: int | None
 ) -> Iterator[tuple[Any, str | None, int]]:
-    """Each value or what is wrong with it, and its number."""
+    """Read each value, or what is wrong with it, with its number."""
     if is_array(file, kind):
         number = 0
         try:
@@ -109,7 +109,7 @@ def _parse(text: str) -> tuple[Any, str | None]:
 
 
 def _array(text: io.BufferedReader) -> Iterator[tuple[Any, str | None, int]]:
-    """The elements of an array that is read piece by piece: cut at the commas between them."""
+    """Read the elements of an array piece by piece, cut at the commas between them."""
     buffer, begin, searched, depth, number = "", 0, 0, 0, 0
     for more in _pieces(text):
         if number and not depth:

@@ -1,4 +1,4 @@
-"""The lines of a text file, plain or compressed, with their numbers and within bounds."""
+"""A reader of lines of a text file, plain or compressed, with their numbers and within limits."""
 
 import io
 from collections.abc import Iterator
@@ -20,26 +20,26 @@ _READ_BYTES = 2**16
 
 
 class ListError(ValueError):
-    """A list that cannot be read, or not be read on: where, and what to do."""
+    """Raised when a list cannot be read, or not be read on; says where, and what to do."""
 
 
 class UnpackError(OSError):
-    """A compressed file that is damaged or cut short."""
+    """Raised when a compressed file is damaged or cut short."""
 
 
 class RowError(ValueError):
-    """One row that cannot be read; reading goes on behind it."""
+    """Raised when one row cannot be read; reading goes on behind it."""
 
 
 def is_compressed(file: BinaryIO) -> bool:
-    """Whether a file is gzip or zstd by its first bytes; its name is not asked."""
+    """Whether a file is gzip or zstd, by its first bytes; its name is not asked."""
     file.seek(0)
     head = file.read(4)
     return head.startswith(GZIP_MAGIC) or head == ZSTD_MAGIC
 
 
 class Unpacked(io.RawIOBase):
-    """What a gzip or zstd file decodes to, through all members.
+    """The decoded bytes of a gzip or zstd file, through all members, as a file.
 
     Raises on reading:
         UnpackError: damage, or the file ends inside of a member.
@@ -104,7 +104,8 @@ class FileRange(io.RawIOBase):
 
 
 def open_text(file: BinaryIO, start: int = 0, stop: int | None = None) -> io.BufferedReader:
-    """A list's bytes from `start` to `stop`, decompressed if need be (then always all of them).
+    """Open a list's bytes from `start` to `stop`, decompressed if need be (then always all of
+    them).
 
     Raises:
         ListError: the text is UTF-16 or UTF-32, as spreadsheets write "Unicode text".
@@ -201,7 +202,7 @@ class Row:
 
 
 def find_columns(names: list[str], columns: list[str]) -> list[int]:
-    """Where the columns wanted stand.
+    """Find the places of the columns wanted.
 
     Raises:
         ListError: one is not there, or there twice.

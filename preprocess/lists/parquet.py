@@ -1,4 +1,4 @@
-"""Rows of Parquet files, with their values as they are typed."""
+"""A reader of rows of Parquet files, with their values as they are typed."""
 
 from collections.abc import Iterator
 from typing import Any, BinaryIO
@@ -14,7 +14,7 @@ _READ_BYTES = 2**20
 
 
 def column_names(file: BinaryIO) -> list[str]:
-    """The names of the columns.
+    """Read the names of the columns.
 
     Raises:
         ListError: no Parquet file.
@@ -25,8 +25,8 @@ def column_names(file: BinaryIO) -> list[str]:
 def read_rows(
     file: BinaryIO, columns: list[str], start: int = 0, stop: int | None = None
 ) -> Iterator[Row]:
-    """The rows [start, stop) of a file, with their numbers in it, from 1. Those of a damaged row
-    group that cannot be read are lost rows; reading goes on with the next group.
+    """Read the rows [start, stop) of a file, with their numbers in it, from 1. Those of a damaged
+    row group that cannot be read are lost rows; reading goes on with the next group.
 
     Raises:
         ListError: no Parquet file, or a column is not there.
@@ -67,7 +67,7 @@ def _open(file: BinaryIO) -> pq.ParquetFile:
 
 
 def _batch_rows(group: pq.RowGroupMetaData, columns: list[str]) -> int:
-    """How many rows to read at once, so that they take about `_BATCH_BYTES`."""
+    """The number of rows to read at once, so that they take about `_BATCH_BYTES`."""
     size = sum(
         chunk.total_uncompressed_size
         for chunk in map(group.column, range(group.num_columns))

@@ -1,4 +1,4 @@
-"""Rows of a list file: one interface to all kinds of lists.
+"""A reader of rows of list files, with one interface to all kinds of lists.
 
 Every row is given, those that cannot be read with what is wrong with them; so rows in are rows out.
 """
@@ -19,7 +19,7 @@ _COMPRESSED = (".gz", ".zst")
 
 
 def kind_of(name: str) -> Kind:
-    """A list's kind by its file's name.
+    """The kind of a list, by its file's name.
 
     Raises:
         ListError: another kind of file.
@@ -42,7 +42,7 @@ def is_whole(file: BinaryIO, kind: Kind) -> bool:
 
 
 def column_names(file: BinaryIO, kind: Kind) -> list[str]:
-    """The names of a list's columns: of its header, or of the first rows of JSON.
+    """Read the names of a list's columns: of its header, or of the first rows of JSON.
 
     Raises:
         ListError: no such list, or an empty one.
@@ -60,7 +60,7 @@ def column_names(file: BinaryIO, kind: Kind) -> list[str]:
 def read_rows(
     file: BinaryIO, kind: Kind, columns: list[str], start: int = 0, stop: int | None = None
 ) -> Iterator[Row]:
-    """The rows of a list, or of a part of it.
+    """Read the rows of a list, or of a part of it.
 
     Args:
         file: Open for reading and seekable.

@@ -1,2 +1,2 @@
-"""Text that images show: lines with boxes in reading order (`lines`), and engines that find them
+"""OCR, text in images: lines with boxes in reading order (`lines`), and engines that find them
 (`engines`, `rapid`)."""

@@ -1,4 +1,4 @@
-"""Engines that find text in images, by name.
+"""OCR engines, which find text in images, by name.
 
 `rapidocr` comes with Septet (extra `ocr`). A package adds its own as an entry point of the group
 `septet.ocr`: the name, and a subclass of `Engine`.
@@ -18,7 +18,7 @@ _BUILT_IN = {"rapidocr": "septet.preprocess.ocr.rapid:RapidOcr"}
 
 
 class Engine(ABC):
-    """An engine, with its models loaded.
+    """An OCR engine, with its models loaded.
 
     Args:
         threads: How many threads it may use.
@@ -32,7 +32,7 @@ class Engine(ABC):
 
     @classmethod
     def models(cls) -> dict[str, str]:
-        """Digests of its models by name, without loading them.
+        """The digests of its models by name, without loading them.
 
         Raises:
             ValueError: a package or model is missing; says what to do.
@@ -41,7 +41,7 @@ class Engine(ABC):
 
     @abstractmethod
     def read(self, image: NDArray[np.uint8]) -> list[Line]:
-        """Lines of text in any order.
+        """Find the lines of text in an image, in any order.
 
         Args:
             image: uint8 [height, width, 3], RGB.
@@ -49,7 +49,7 @@ class Engine(ABC):
 
 
 def engine_class(name: str) -> type[Engine]:
-    """The engine of a name.
+    """Find the engine of a name.
 
     Raises:
         ValueError: there is none, or what goes by that name is no `Engine`.

@@ -1,4 +1,4 @@
-"""Lines of text in an image, and the order in which one reads them."""
+"""Lines of text in an image, and their reading order."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,8 +27,8 @@ class Line:
 
 
 def reading_order(lines: Sequence[Line]) -> list[Line]:
-    """Lines from the top-left to the bottom-right: rows from top to bottom, within a row from left
-    to right.
+    """Sort lines from the top-left to the bottom-right: rows from top to bottom, within a row from
+    left to right.
 
     A line belongs to a row where its middle lies within the height of the row's first line. Text
     in columns is read across them.
@@ -44,6 +44,6 @@ def reading_order(lines: Sequence[Line]) -> list[Line]:
 
 
 def as_quad(corners: Sequence[Sequence[float]], width: float, height: float) -> Quad:
-    """Corners in pixels as a normalised quad, clipped to the image, to six decimals."""
+    """Make corners in pixels a normalised quad, clipped to the image, to six decimals."""
     shares = np.clip(np.asarray(corners, np.float64) / [width, height], 0, 1)
     return tuple((round(float(x), 6), round(float(y), 6)) for x, y in shares)

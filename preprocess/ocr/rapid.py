@@ -1,5 +1,5 @@
-"""RapidOCR (Apache-2.0) with the models in its own package: PP-OCR, for Latin letters, Chinese and
-Japanese. Nothing is downloaded, whatever its configuration says."""
+"""The OCR engine RapidOCR (Apache-2.0) with the models in its own package: PP-OCR, for Latin
+letters, Chinese and Japanese. Nothing is downloaded, whatever its configuration says."""
 
 import importlib
 import logging
@@ -36,7 +36,7 @@ def _model_files() -> dict[str, Path]:
 
 
 class RapidOcr(Engine):
-    """See `Engine`; one thread in ONNX Runtime unless told otherwise."""
+    """RapidOCR as an `Engine`; one thread in ONNX Runtime unless told otherwise."""
 
     def __init__(self, threads: int = 1):
         super().__init__(threads)
@@ -71,7 +71,7 @@ class RapidOcr(Engine):
 
 
 def _padded(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """The image padded to its right or below with black, to MAX_ASPECT at most."""
+    """Pad an image to its right or below with black, to MAX_ASPECT at most."""
     height, width = image.shape[:2]
     right = max(0, -(-height // MAX_ASPECT) - width)
     below = max(0, -(-width // MAX_ASPECT) - height)

@@ -1,4 +1,4 @@
-"""Questions that a caption answers, made from its scene graph.
+"""Questions made from the scene graph of a caption that answers them.
 
 The kinds are those of COCO-QA (Ren et al. 2015): object, number, color, location, with answers of
 one word. As in VQ2A (Changpinyo et al. 2022) a pair is kept only where the answer comes back: the
@@ -25,7 +25,7 @@ PEOPLE = words(
     """man woman boy girl child person people kid baby lady guy player worker officer soldier girl
     toddler teenager couple friend mother father bride groom chef rider skier surfer"""
 )
-"""Asked for by "who"."""
+"""Words for people: they are asked for by "who"."""
 
 WORN = words(
     """shirt hat suit dress jacket coat uniform sunglasses glasses helmet jeans pants shorts skirt
@@ -37,7 +37,7 @@ TIMES = words(
     """night day dusk dawn sunset sunrise winter summer autumn spring morning evening afternoon
     time year festival event rain snow front back middle background distance air"""
 )
-"""Where nobody is: not asked for by "where"."""
+"""Words for times: nobody is there, so they are not asked for by "where"."""
 
 PLACES = (
     *("on", "in", "inside", "under", "behind", "beside", "near", "next to", "in front of"),
@@ -51,18 +51,18 @@ SIDES = ("above", "below", "left of", "right of", "to the left of", "to the righ
 
 @dataclass(frozen=True)
 class Candidate:
-    """A question with what it has to stand up to."""
+    """A question that has still to be checked, with what it is checked against."""
 
     pairs: tuple[Question, ...]
     """The question in each language asked for."""
     statement: str
     """The question with its answer, as a statement."""
     fact: Fact
-    """What the caption says and the statement has to say."""
+    """The fact that the caption says and the statement has to say."""
 
 
 def facts(graph: SceneGraph) -> set[Fact]:
-    """What a graph says, as words."""
+    """The facts that a graph says, as words."""
     names = [o.lemma for o in graph.objects]
     found: set[Fact] = {("number", names[n.object], str(n.value)) for n in graph.numbers}
     found |= {("color", names[a.object], a.lemma) for a in graph.attributes if a.lemma in COLOURS}
@@ -74,7 +74,7 @@ def facts(graph: SceneGraph) -> set[Fact]:
 def questions(
     parser: GraphParser, captions: Sequence[str], languages: Sequence[str] = ("en",)
 ) -> list[list[Question]]:
-    """Question-answer pairs of captions.
+    """Make question-answer pairs of captions.
 
     Args:
         parser: Makes the graphs, of captions and of statements.
@@ -98,7 +98,7 @@ def questions(
 
 
 def candidates(caption: str, graph: SceneGraph, languages: Sequence[str]) -> Iterator[Candidate]:
-    """Questions that a graph can answer in one way only, before they are parsed again."""
+    """Make the questions that a graph can answer in one way only, before they are parsed again."""
     counts = Counter(o.lemma for o in graph.objects)
     alone = [counts[o.lemma] == 1 and _common(caption, o) for o in graph.objects]
     numbers = Counter(n.object for n in graph.numbers)

@@ -1,4 +1,4 @@
-"""Question-answer pairs of VQA sets, by the id of the image.
+"""A reader of VQA sets: question-answer pairs, by the id of the image.
 
 - VQA (Antol et al. 2015; v2: Goyal et al. 2017; visualqa.org): a file of questions, a file of
   annotations with ten answers each.
@@ -15,7 +15,7 @@ from septet.preprocess.questions.pairs import Question
 
 
 def read_questions(questions: str, annotations: str = "") -> ByImage[Question]:
-    """The pairs of a set. A malformed row costs itself, and is a fault of its image.
+    """Read the pairs of a set. A malformed row costs itself, and is a fault of its image.
 
     Args:
         questions: VQA's file of questions, or a file of one of the other forms.
@@ -49,7 +49,7 @@ def read_questions(questions: str, annotations: str = "") -> ByImage[Question]:
 
 
 class _OtherSplitError(ValueError):
-    """A set's two files are of different splits."""
+    """Raised when a set's two files are of different splits."""
 
 
 def _vqa(questions: list[Any], annotations: list[Any]) -> ByImage[Question]:
@@ -91,6 +91,6 @@ def _plain(row: dict[str, Any]) -> Question | None:
 def _told(
     question: str, answer: Any, kind: Any, language: str = "en", **more: Any
 ) -> Question | None:
-    """A pair; None where the question or the answer is empty."""
+    """Make a pair; None where the question or the answer is empty."""
     question, answer = question.strip(), str(answer).strip()
     return Question(question, answer, str(kind), language, **more) if question and answer else None

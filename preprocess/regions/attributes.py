@@ -1,5 +1,5 @@
-"""The attribute head of bottom-up attention (Anderson et al. 2018, section 3.1): which of 400
-attributes a region has, told from its feature and an embedding of its likeliest class.
+"""The attribute head of bottom-up attention (Anderson et al. 2018, section 3.1): it predicts which
+of 400 attributes a region has from its feature and an embedding of its likeliest class.
 
 Two sets of names are known: `roi_heads.box_predictor.{cls_embedding, fc_attr, attr_score}` of
 airsplay/py-bottom-up-attention, whose last score means "none", and
@@ -21,7 +21,7 @@ _NAMES = (
 
 
 class AttributeHead(nn.Module):
-    """The head, built for a checkpoint.
+    """The attribute head, built for a checkpoint.
 
     Args:
         state: By detectron2's names.
@@ -55,7 +55,7 @@ class AttributeHead(nn.Module):
             )
 
     def forward(self, vectors: Tensor, probs: Tensor) -> tuple[Tensor, Tensor]:
-        """The likeliest attribute of each region.
+        """Predict the likeliest attribute of each region.
 
         Args:
             vectors: Features [n, 2048].

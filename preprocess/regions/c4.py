@@ -1,4 +1,4 @@
-"""The backend that runs Faster R-CNN C4 on torchvision's parts."""
+"""The detector backend that runs Faster R-CNN C4 on torchvision's parts."""
 
 from contextlib import ExitStack
 from dataclasses import replace
@@ -16,7 +16,7 @@ from septet.preprocess.regions.threads import cpu_threads
 
 
 class C4Detector:
-    """Faster R-CNN C4 with a checkpoint.
+    """The detector Faster R-CNN C4 with a checkpoint.
 
     Args:
         weights: Path of the checkpoint, see `checkpoint`.
@@ -58,14 +58,14 @@ class C4Detector:
         self._std = torch.tensor(std).reshape(3, 1, 1)
 
     def prepare(self, image: NDArray[np.uint8]) -> torch.Tensor:
-        """RGB uint8 [H, W, 3] to BGR float32 [1, 3, h, w]: Pillow's bilinear resize on whole
-        numbers, then mean and std."""
+        """Prepare an image: RGB uint8 [H, W, 3] to BGR float32 [1, 3, h, w], by Pillow's bilinear
+        resize on whole numbers, then mean and std."""
         bgr = resize(image, *self._sides)[:, :, ::-1].astype(np.float32)
         tensor = torch.from_numpy(np.ascontiguousarray(bgr.transpose(2, 0, 1)))
         return ((tensor - self._mean) / self._std)[None].to(self.device)
 
     def detect(self, images: list[NDArray[np.uint8]]) -> list[Detections]:
-        """All proposals of each image, the RPN's best first, see `Detector`.
+        """Find all proposals of each image, the RPN's best first, see `Detector`.
 
         The head is by far the dearest part and has all proposals of an image as its batch:
         feeding several images at once would save little and make values depend on them.
@@ -73,7 +73,7 @@ class C4Detector:
         return [self._run(image, None) for image in images]
 
     def describe(self, image: NDArray[np.uint8], boxes: NDArray[Any]) -> Detections:
-        """Features and classes at given boxes [n, 4], normalised, in their order."""
+        """Compute features and classes at given boxes [n, 4], normalised, in their order."""
         return self._run(image, np.asarray(boxes, np.float32).reshape(-1, 4))
 
     def _run(self, image: NDArray[np.uint8], given: NDArray[np.float32] | None) -> Detections:
@@ -112,7 +112,7 @@ class C4Detector:
 
 
 def empty(classes: int, attributes: bool = False) -> Detections:
-    """No regions."""
+    """Detections without regions."""
     labels, scores = np.zeros(0, np.int32), np.zeros(0, np.float32)
     return Detections(
         np.zeros((0, 2048), np.float32), np.zeros((0, 4), np.float32),

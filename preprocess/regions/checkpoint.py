@@ -1,4 +1,4 @@
-"""Checkpoints of Faster R-CNN C4 by detectron2's names, from its own files or ours.
+"""A reader of checkpoints of Faster R-CNN C4 by detectron2's names, from its own files or Septet's.
 
 | file | here |
 |---|---|
@@ -29,7 +29,8 @@ CELL_ANCHORS = "proposal_generator.anchor_generator.cell_anchors.0"
 
 
 def read_state(path: str) -> State:
-    """A checkpoint's tensors by detectron2's names, on the CPU; half precision becomes float32.
+    """Read a checkpoint's tensors by detectron2's names, on the CPU; half precision becomes
+    float32.
 
     Raises:
         ValueError: no file, no form that is known, or a file that holds more than plain data.
@@ -67,7 +68,7 @@ def torchvision_name(name: str) -> str:
 
 
 def split_state(state: State) -> tuple[State, State]:
-    """A checkpoint's tensors as the ResNet's (by torchvision's names) and the rest."""
+    """Split a checkpoint's tensors into the ResNet's (by torchvision's names) and the rest."""
     resnet = {}
     rest = {}
     for name, tensor in state.items():

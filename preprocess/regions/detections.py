@@ -1,4 +1,4 @@
-"""The regions of one image."""
+"""The regions that a detector found on one image."""
 
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
@@ -14,7 +14,7 @@ Floats = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Detections:
-    """n regions of one image. What a source does not know is None."""
+    """The regions of one image, n of them. What a source does not know is None."""
 
     features: Floats
     """float32 [n, 2048]."""
@@ -41,10 +41,10 @@ class Detections:
 
 
 class Detector(Protocol):
-    """A backend that looks at images."""
+    """A backend that finds regions on images."""
 
     def detect(self, images: list[NDArray[np.uint8]]) -> list[Detections]:
-        """All regions that the detector proposes, before the keep rule.
+        """Find all regions that the detector proposes, before the keep rule.
 
         Args:
             images: uint8 [height, width, 3], RGB, of any sizes.
@@ -56,7 +56,7 @@ class Detector(Protocol):
 
 
 def locations(boxes: NDArray[Any]) -> Floats:
-    """The 5-d location of ViLBERT (Lu et al. 2019, section 3.1) and ERNIE-ViL.
+    """The 5-d locations of boxes, of ViLBERT (Lu et al. 2019, section 3.1) and ERNIE-ViL.
 
     Args:
         boxes: [n, 4], normalised corners.

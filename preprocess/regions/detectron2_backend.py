@@ -1,4 +1,4 @@
-"""The backend that runs a C4 model in an installed detectron2.
+"""The detector backend that runs a C4 model in an installed detectron2.
 
 detectron2 is on no package index, so no extra installs it; docs/regions.md says how to. It is
 imported when this backend is asked for and nowhere else.
@@ -23,7 +23,7 @@ _LEFT_TO_CONFIG = ("pixel_mean", "pixel_std")
 
 
 def need_detectron2() -> None:
-    """Make sure that detectron2 can be imported.
+    """Check that detectron2 can be imported.
 
     Raises:
         ValueError: it cannot; says where the way to install it is described.
@@ -38,7 +38,7 @@ def need_detectron2() -> None:
 
 
 def find_config(config: str) -> str:
-    """The path of a configuration: a file, or a name in detectron2's model zoo.
+    """Find the path of a configuration: a file, or a name in detectron2's model zoo.
 
     Raises:
         ValueError: detectron2 is missing, or there is neither.
@@ -120,7 +120,7 @@ class Detectron2Detector:
         built.copy_(anchors)
 
     def detect(self, images: list[NDArray[np.uint8]]) -> list[Detections]:
-        """See `Detector`: all proposals, one image at a time."""
+        """Find all proposals, one image at a time; see `Detector`."""
         with torch.inference_mode(), cpu_threads(self._threads):
             return [self._run(image) for image in images]
 

@@ -34,7 +34,8 @@ BLOCKS = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
 
 @dataclass(frozen=True)
 class C4Options:
-    """What a checkpoint does not say of itself. Defaults are detectron2's for C4."""
+    """The options of a network that a checkpoint does not say of itself. Defaults are detectron2's
+    for C4."""
 
     proposals: int = 1000
     """Regions that the RPN hands on."""
@@ -61,7 +62,8 @@ class C4Options:
 
 
 def cell_anchors(sizes: Sequence[float], ratios: Sequence[float]) -> Tensor:
-    """Anchors around (0, 0), float32 [sizes · ratios, 4], sizes outermost; nothing is rounded."""
+    """Make anchors around (0, 0), float32 [sizes · ratios, 4], sizes outermost; nothing is
+    rounded."""
     corners = []
     for size in sizes:
         for ratio in ratios:
@@ -108,7 +110,7 @@ def anchors_for(state: State, options: C4Options) -> Tensor:
 
 
 def grid_anchors(cells: Tensor, height: int, width: int) -> Tensor:
-    """Anchors of every place of a map, [height · width · a, 4], row by row."""
+    """Make the anchors of every place of a map, [height · width · a, 4], row by row."""
     x = torch.arange(width, device=cells.device, dtype=torch.float32) * STRIDE
     y = torch.arange(height, device=cells.device, dtype=torch.float32) * STRIDE
     rows, columns = torch.meshgrid(y, x, indexing="ij")
@@ -119,7 +121,7 @@ def grid_anchors(cells: Tensor, height: int, width: int) -> Tensor:
 def apply_deltas(
     boxes: Tensor, deltas: Tensor, weights: tuple[float, float, float, float] = (1, 1, 1, 1)
 ) -> Tensor:
-    """Boxes [n, 4] moved by deltas [n, k, 4] (dx, dy, dw, dh) to [n, k, 4]: Girshick et al. 2014,
+    """Move boxes [n, 4] by deltas [n, k, 4] (dx, dy, dw, dh) to [n, k, 4]: Girshick et al. 2014,
     appendix C, with dw and dh at most log(1000 / 16)."""
     sides = (boxes[:, 2:] - boxes[:, :2])[:, None]
     centres = boxes[:, None, :2] + 0.5 * sides
@@ -206,14 +208,14 @@ class FasterRcnnC4(nn.Module):
             body.maxpool = nn.MaxPool2d(3, 2, padding=0, ceil_mode=True)
 
     def features(self, image: Tensor) -> Tensor:
-        """The map that regions are pooled from: [1, 3, h, w] to [1, 1024, h/16, w/16]."""
+        """Compute the map that regions are pooled from: [1, 3, h, w] to [1, 1024, h/16, w/16]."""
         body = self.body
         x = body.maxpool(F.relu(body.bn1(body.conv1(image))))
         out: Tensor = body.layer3(body.layer2(body.layer1(x)))
         return out
 
     def propose(self, features: Tensor, height: int, width: int) -> Tensor:
-        """The RPN's proposals, [n, 4] in pixels of the image fed in, the best first."""
+        """Compute the RPN's proposals, [n, 4] in pixels of the image fed in, the best first."""
         hidden = F.relu(self.rpn_conv(features))
         scores = self.objectness(hidden).permute(0, 2, 3, 1).flatten().float()
         deltas = self.deltas(hidden)[0].permute(1, 2, 0).reshape(-1, 1, 4).float()
@@ -228,7 +230,7 @@ class FasterRcnnC4(nn.Module):
         return boxes[nms(boxes, scores, self.options.rpn_nms)[: self.options.proposals]]
 
     def describe(self, features: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """What the head says of boxes.
+        """Compute what the head says of boxes.
 
         Args:
             features: [1, 1024, h/16, w/16].
@@ -255,6 +257,6 @@ class FasterRcnnC4(nn.Module):
         return self.body.layer4(pooled).mean(dim=(2, 3))
 
     def refine(self, boxes: Tensor, deltas: Tensor, classes: Tensor) -> Tensor:
-        """Boxes [n, 4] moved as the head says for classes [n], counted without background."""
+        """Move boxes [n, 4] as the head says for classes [n], counted without background."""
         chosen = deltas[torch.arange(len(boxes)), classes if deltas.shape[1] > 1 else 0]
         return apply_deltas(boxes, chosen[:, None], _BOX_WEIGHTS)[:, 0]

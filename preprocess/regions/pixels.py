@@ -1,4 +1,4 @@
-"""What images go through before a C4 network, without torch."""
+"""The preprocessing of images for a C4 network, without torch."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,7 +10,7 @@ PIXEL_MEAN = (103.53, 116.28, 123.675)
 
 
 def resized_size(width: int, height: int, shortest: int, longest: int) -> tuple[int, int]:
-    """(width, height) that detectron2's ResizeShortestEdge gives: the short side to `shortest`,
+    """The (width, height) that detectron2's ResizeShortestEdge gives: the short side to `shortest`,
     but the long one at most `longest`; halves are rounded up; at least one pixel."""
     factor = shortest / min(width, height)
     wide, high = factor * width, factor * height
@@ -25,7 +25,7 @@ def resized_size(width: int, height: int, shortest: int, longest: int) -> tuple[
 
 
 def resize(image: NDArray[np.uint8], shortest: int, longest: int) -> NDArray[np.uint8]:
-    """uint8 [H, W, 3] resized by Pillow's bilinear filter on whole numbers, see `resized_size`."""
+    """Resize uint8 [H, W, 3] by Pillow's bilinear filter on whole numbers, see `resized_size`."""
     height, width = image.shape[:2]
     size = resized_size(width, height, shortest, longest)
     return np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BILINEAR))

@@ -1,4 +1,4 @@
-"""Which of a detector's proposals become regions: the rule of bottom-up attention.
+"""The keep rule of bottom-up attention, by which a detector's proposals become regions.
 
 Source: peteanderson80/bottom-up-attention, `tools/generate_tsv.py`; Anderson et al. 2018,
 section 3.1. NumPy, so that the choice does not depend on a device.
@@ -24,7 +24,7 @@ def intersection_over_union(box: NDArray[Any], boxes: NDArray[Any]) -> NDArray[A
 def max_confidences(
     boxes: NDArray[Any], probs: NDArray[Any], nms: float = 0.3
 ) -> NDArray[np.float32]:
-    """Each box's highest score among the classes in which it survives NMS.
+    """The highest score of each box among the classes in which it survives NMS.
 
     For every class but background, all boxes are ranked by that class's score (equal scores by
     position) and a box goes where a better one that stays overlaps it by more than `nms`.

@@ -1,4 +1,5 @@
-"""A fixed number of CPU threads: convolutions are cut up by it, and their last bits with it."""
+"""A fixed number of CPU threads for torch: convolutions are cut up by it, and their last bits
+depend on it."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

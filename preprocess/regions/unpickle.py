@@ -1,4 +1,4 @@
-"""Reading other people's pickles without running them.
+"""A reader of other people's pickles that runs none of their code.
 
 A pickle is a program. This reader lets it build plain values and NumPy arrays and nothing else:
 whatever else it names is refused before it is imported.
@@ -35,7 +35,7 @@ class _PlainUnpickler(pickle.Unpickler):
 
 
 def loads_plain(data: bytes) -> Any:
-    """The value of a pickle of plain data: numbers, text, bytes, lists, dicts, NumPy arrays.
+    """Load a pickle of plain data: numbers, text, bytes, lists, dicts, NumPy arrays.
 
     Text that Python 2 wrote is read as Latin-1, which is what NumPy's arrays need.
 

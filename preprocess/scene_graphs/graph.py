@@ -1,4 +1,4 @@
-"""The scene graph of a caption: what is named, how it is described, and how things relate.
+"""The scene graph of a caption: objects, attributes, numbers and relations.
 
 Every node knows the characters that say it, so that a trainer can mask exactly these (ERNIE-ViL,
 Yu et al. 2021, section 3.2: scene graph prediction). A span is a pair [start, end) of character
@@ -18,7 +18,7 @@ Spans = tuple[Span, ...]
 
 @dataclass(frozen=True)
 class Node:
-    """What all nodes have: the words of the caption that say them."""
+    """The base of all nodes: the words of the caption that say them."""
 
     lemma: str
     """Lower-cased dictionary form; of several words, with single spaces."""
@@ -30,8 +30,8 @@ class Node:
 
 @dataclass(frozen=True)
 class Object(Node):
-    """A thing. `lemma` is its head's ("hydrant"), the spans hold the compound ("fire hydrant"),
-    neither determiner nor adjectives."""
+    """A thing that the caption names. `lemma` is its head's ("hydrant"), the spans hold the
+    compound ("fire hydrant"), neither determiner nor adjectives."""
 
     text: str
     """What the spans say, pieces joined by a space."""
@@ -48,7 +48,7 @@ class Attribute(Node):
 
 @dataclass(frozen=True)
 class Number(Node):
-    """How many of an object there are."""
+    """A number of objects: how many of one there are."""
 
     object: int
     value: int
@@ -56,7 +56,7 @@ class Number(Node):
 
 @dataclass(frozen=True)
 class Relation(Node):
-    """What connects two objects: "on", "ride", "stand in front of"."""
+    """A relation between two objects: "on", "ride", "stand in front of"."""
 
     subject: int
     object: int

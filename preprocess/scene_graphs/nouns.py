@@ -1,4 +1,5 @@
-"""Which words of a caption name things, what stands for what, and how things are described."""
+"""The nouns of a caption: which words name things, what stands for what, and how things are
+described."""
 
 from collections.abc import Iterator
 
@@ -98,7 +99,7 @@ class Nouns:
         return None
 
     def members(self, i: int) -> list[int]:
-        """The things that a noun phrase names: its head and what is coordinated with it."""
+        """Find the things that a noun phrase names: its head and what is coordinated with it."""
         sentence = self._sentence
         first = self.resolve(i)
         found = [] if first is None else [first]
@@ -168,7 +169,7 @@ class Nouns:
         return not name or self._lemma.knows(word, "adj") or word in COLOURS
 
     def adjectives(self, i: int) -> Iterator[int]:
-        """Tokens that describe the noun at `i` within its phrase."""
+        """Find the tokens that describe the noun at `i` within its phrase."""
         sentence = self._sentence
         for child in sentence.children[i]:
             dep = sentence.deps[child]
@@ -191,7 +192,7 @@ class Nouns:
                 yield from self.coordinated(other)
 
     def numbers(self, i: int) -> Iterator[tuple[int, int]]:
-        """Numerals of the noun at `i`: token and value."""
+        """Find the numerals of the noun at `i`: token and value."""
         sentence = self._sentence
         for child in sentence.of(i, "nummod", "compound", "nmod", "amod", "det"):
             value = number(sentence.lower[child])
@@ -199,11 +200,11 @@ class Nouns:
                 yield child, value
 
     def before(self, i: int) -> int | None:
-        """The nearest thing to the left of token `i`."""
+        """Find the nearest thing to the left of token `i`."""
         return max((head for head in self.heads if head < i), default=None)
 
     def after(self, i: int) -> int | None:
-        """The nearest thing from token `i` on that no verb or sentence's end parts from it."""
+        """Find the nearest thing from token `i` on that no verb or sentence's end parts from it."""
         sentence = self._sentence
         for j in range(i, len(sentence)):
             if j in self.lemmas:

@@ -1,4 +1,4 @@
-"""The two parsers behind one schema."""
+"""The two parsers of scene graphs, behind one interface."""
 
 from collections.abc import Sequence
 from typing import Protocol
@@ -10,7 +10,7 @@ from septet.preprocess.scene_graphs.sng import SngParser
 
 
 class GraphParser(Protocol):
-    """Makes graphs of captions."""
+    """A parser that makes scene graphs of captions."""
 
     def __init__(self, pipeline: str = PIPELINE, batch_size: int = 256):
         """Load the spaCy pipeline.
@@ -20,17 +20,17 @@ class GraphParser(Protocol):
         """
 
     def graphs(self, captions: Sequence[str]) -> list[SceneGraph]:
-        """A graph for each caption; a caption's graph does not depend on the others."""
+        """Make a graph for each caption; a caption's graph does not depend on the others."""
         ...
 
     @staticmethod
     def models() -> dict[str, str]:
-        """Versions of other people's rules that decide the graphs, by name."""
+        """The versions of other people's rules that decide the graphs, by name."""
         ...
 
 
 class SeptetParser:
-    """Septet's rules (see `rules`)."""
+    """The parser by Septet's rules (see `rules`)."""
 
     def __init__(self, pipeline: str = PIPELINE, batch_size: int = 256):
         self._parser = CaptionParser(pipeline, batch_size)
@@ -42,7 +42,7 @@ class SeptetParser:
 
     @staticmethod
     def models() -> dict[str, str]:
-        """None: the rules are of the column's version."""
+        """No models: the rules are of the column's version."""
         return {}
 
 

@@ -1,4 +1,4 @@
-"""spaCy's tagger and parser, and nothing else of it.
+"""spaCy's tagger and parser, loaded without the rest of its pipeline.
 
 Named entities, the attribute ruler and the lemmatizer cost more than half of a pipeline's time
 and the rules need none of them: Penn tags are enough, and lemmas are looked up once a word (see
@@ -67,7 +67,7 @@ def pipeline_digest(name: str) -> tuple[str, str]:
 
 
 class CaptionParser:
-    """Tags and dependencies of captions, batch by batch."""
+    """A tagger and parser of captions, batch by batch."""
 
     def __init__(self, name: str = PIPELINE, batch_size: int = 256):
         self._nlp = load_pipeline(name, exclude=["ner"])
@@ -87,7 +87,7 @@ class CaptionParser:
         return known
 
     def parse(self, captions: Sequence[str]) -> Iterator[Sentence]:
-        """The captions as the rules read them, in order."""
+        """Parse captions as the rules read them, in order."""
         with self._nlp.memory_zone():
             texts = map(as_parsers_expect, captions)
             docs = self._nlp.pipe(texts, batch_size=self._batch_size)

@@ -1,4 +1,4 @@
-"""Mistakes that spaCy's small pipelines make with captions again and again, mended before the
+"""Repairs of mistakes that spaCy's small pipelines make with captions again and again, before the
 rules read a parse.
 
 Each repair asks for evidence that does not come from the parser: number agreement, or what
@@ -11,8 +11,8 @@ from septet.preprocess.scene_graphs.words import COLOURS
 
 
 def as_parsers_expect(caption: str) -> str:
-    """The caption in lower case if it is written in title case or capitals, which taggers take for
-    names; else as it is. Letters keep their places."""
+    """Write a caption in lower case if it is in title case or capitals, which taggers take for
+    names; else it stays as it is. Letters keep their places."""
     words = [word for word in caption.split() if len(word) > 3 and word[0].isalpha()]
     capitals = sum(word[0].isupper() for word in words)
     if len(words) < 3 or capitals * 4 < len(words) * 3:

@@ -1,4 +1,4 @@
-"""From a parsed caption to its scene graph, by rules over tags and dependencies.
+"""The rules over tags and dependencies that make a scene graph of a parsed caption.
 
 What the Stanford parser (Schuster et al. 2015) and SPICE (Anderson et al. 2016, section 3.1) find,
 by rules of our own: objects, attributes (adjectives, participles, predicate adjectives, and what
@@ -27,7 +27,7 @@ Triple = tuple[int, int, str, tuple[int, ...]]
 
 
 def scene_graph(sentence: Sentence, lemmas: Lemmas) -> SceneGraph:
-    """The scene graph of a caption.
+    """Make the scene graph of a caption.
 
     Args:
         sentence: The parsed caption.
@@ -120,7 +120,7 @@ class _Rules:
         return name, [verb, *particles]
 
     def _transitive(self, verb: int) -> None:
-        """Verbs with objects, and passive ones with an agent."""
+        """Find verbs with objects, and passive ones with an agent."""
         name, tokens = self._verb_words(verb)
         subjects = self.verbs.subjects(verb)
         if self.verbs.passive(verb):
@@ -148,7 +148,7 @@ class _Rules:
             self.properties.setdefault((thing, token), "property")
 
     def _predicates(self, verb: int) -> None:
-        """Predicate adjectives: "the car is red", "looks sad", "is painted blue"."""
+        """Find predicate adjectives: "the car is red", "looks sad", "is painted blue"."""
         sentence = self.sentence
         for child in sentence.of(verb, "acomp", "oprd", "attr", "conj", "advmod", "advcl"):
             dep = sentence.deps[child]
@@ -173,7 +173,7 @@ class _Rules:
             self.busy.add(verb)
 
     def _intransitive(self, verb: int) -> None:
-        """What a thing does by itself, or the state that it is in ("the door is closed")."""
+        """Find what a thing does by itself, or the state that it is in ("the door is closed")."""
         if verb in self.busy:
             return
         lemma = self._verb_lemma(verb)
@@ -184,7 +184,7 @@ class _Rules:
             self.properties.setdefault((thing, verb), "property" if state else "action")
 
     def _after(self, head: int) -> None:
-        """Adjectives after the noun that parsers hang on it as clauses."""
+        """Find adjectives after the noun that parsers hang on it as clauses."""
         for child in self.sentence.of(head, "acl", "relcl"):
             if self.sentence.is_adjective(child):
                 for token in self.nouns.coordinated(child):

@@ -1,4 +1,4 @@
-"""A parsed caption as the rules read it: plain lists of words, tags and dependencies."""
+"""A parsed caption as plain lists of words, tags and dependencies."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -9,8 +9,8 @@ from septet.preprocess.scene_graphs.graph import Spans
 
 @dataclass(frozen=True)
 class Sentence:
-    """Tokens of a caption, each list [n]: words, Penn Treebank tags (spaCy's `tag_`), dependency
-    labels (ClearNLP style, spaCy's `dep_`) and heads (a root is its own)."""
+    """A parsed caption: lists [n] of words, Penn Treebank tags (spaCy's `tag_`), dependency labels
+    (ClearNLP style, spaCy's `dep_`) and heads (a root is its own)."""
 
     text: str
     words: list[str]
@@ -29,7 +29,7 @@ class Sentence:
 
     @cached_property
     def children(self) -> list[list[int]]:
-        """Dependents of each token, in order."""
+        """The dependents of each token, in order."""
         found: list[list[int]] = [[] for _ in self.words]
         for i, head in enumerate(self.heads):
             if head != i:
@@ -37,7 +37,7 @@ class Sentence:
         return found
 
     def of(self, i: int, *deps: str) -> Iterator[int]:
-        """Children of token `i` with one of the dependencies."""
+        """The children of token `i` with one of the dependencies."""
         return (child for child in self.children[i] if self.deps[child] in deps)
 
     def has(self, i: int, *deps: str) -> bool:
@@ -57,7 +57,7 @@ class Sentence:
         return self.tags[i].startswith("JJ")
 
     def spans(self, tokens: list[int]) -> Spans:
-        """Characters of the tokens; pieces with nothing but spaces between them are one."""
+        """The characters of the tokens; pieces with nothing but spaces between them are one."""
         spans: list[tuple[int, int]] = []
         for i in sorted(set(tokens)):
             start, end = self.starts[i], self.starts[i] + len(self.words[i])

@@ -1,4 +1,4 @@
-"""SceneGraphParser's graphs in the house's schema.
+"""SceneGraphParser's graphs in Septet's schema.
 
 The package (github.com/vacancy/SceneGraphParser, version 0.1.0) gives tokens for its entities
 alone. Here its modifiers are found again among the tokens of their entity, its relations among
@@ -26,7 +26,7 @@ from septet.preprocess.scene_graphs.pipeline import PIPELINE, load_pipeline
 
 
 class SngParser:
-    """SceneGraphParser's rules over parses made in batches, without named entities."""
+    """A parser by SceneGraphParser's rules, over parses made in batches, without named entities."""
 
     def __init__(self, pipeline: str = PIPELINE, batch_size: int = 256):
         sng_parser = package()
@@ -68,7 +68,7 @@ def package() -> Any:
 
 
 def convert(graph: dict[str, Any], doc: Any) -> SceneGraph:
-    """A graph of SceneGraphParser as ours.
+    """Make Septet's graph of one of SceneGraphParser.
 
     Args:
         graph: What `Parser.parse` gives.

@@ -1,4 +1,4 @@
-"""From characters of a caption to a tokenizer's word pieces.
+"""Spans of characters of a caption as spans of a tokenizer's word pieces.
 
 A tokenizer here is anything that gives its pieces' offsets: two are built in (BERT's WordPiece
 over a vocabulary file, CLIP's byte pairs), and `token_spans` takes the offsets of any other, for
@@ -18,7 +18,7 @@ _Node = TypeVar("_Node", bound=Node)
 
 
 class Tokenizer(Protocol):
-    """What a tokenizer has to tell."""
+    """The interface of a tokenizer with offsets."""
 
     name: str
     """Goes into the column's notes; equal names mean equal tokens."""
@@ -29,7 +29,7 @@ class Tokenizer(Protocol):
 
 
 def token_spans(spans: Sequence[Span], offsets: Sequence[Span]) -> Spans:
-    """Pieces that share at least one character with the spans.
+    """Find the pieces that share at least one character with the spans.
 
     Args:
         spans: [start, end) characters.
@@ -54,7 +54,7 @@ def token_spans(spans: Sequence[Span], offsets: Sequence[Span]) -> Spans:
 
 
 def with_tokens(graph: SceneGraph, offsets: Sequence[Span]) -> SceneGraph:
-    """The graph with token spans for a tokenizer's offsets of the same caption."""
+    """Add token spans to a graph, for a tokenizer's offsets of the same caption."""
 
     def given(nodes: tuple[_Node, ...]) -> tuple[_Node, ...]:
         return tuple(replace(n, tokens=token_spans(n.spans, offsets)) for n in nodes)

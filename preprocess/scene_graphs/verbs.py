@@ -1,4 +1,4 @@
-"""Who does what: the subjects, objects and kinds of a caption's verbs."""
+"""The verbs of a caption: their subjects, objects and kinds."""
 
 from collections.abc import Iterator
 

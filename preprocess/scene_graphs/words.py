@@ -11,15 +11,15 @@ MEDIA = words(
     drawing painting sketch silhouette footage screenshot snapshot depiction rendering
     watercolor watercolour cartoon vector clipart selfie"""
 )
-"""Followed by "of", these name the picture and not what is in it: they give no object."""
+"""Words that, followed by "of", name the image and not what is in it: they give no object."""
 
 QUANTITIES = words(
     """lot lots couple pair group bunch number variety array row series set assortment collection
     crowd herd flock team dozen dozens hundred hundreds thousand thousands plenty handful majority
     range type kind sort"""
 )
-"""Followed by "of", these say how many: they give no object, their place is taken by what
-follows."""
+"""Words that, followed by "of", say how many: they give no object, and what follows takes their
+place."""
 
 QUANTIFIERS = words(
     """other own same such more most much less least another else whole entire only certain
@@ -97,4 +97,4 @@ NO_RELATION = frozenset(
         *("in front", "close up", "close - up", "close up of", "close - up of"),
     }
 )
-"""Prepositions that connect words, not things in a picture."""
+"""Prepositions that connect words, not things in an image."""

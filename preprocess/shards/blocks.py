@@ -1,4 +1,4 @@
-"""Remote tars in blocks, kept in a local folder of bounded size that processes share."""
+"""A cache of remote tars in blocks, in a local folder of bounded size that processes share."""
 
 import hashlib
 import os
@@ -21,7 +21,8 @@ _TRIES = 5
 
 
 class BlockCache:
-    """Reads ranges of remote files through blocks on local disk; safe across threads and processes.
+    """A cache that reads ranges of remote files through blocks on local disk; safe across threads
+    and processes.
 
     Each block is fetched once, whichever process asks first; the others wait for it. Blocks that
     were not read for longest are removed when the folder holds more than `max_bytes`. Each process
@@ -59,7 +60,7 @@ class BlockCache:
         self._trim()
 
     def read(self, url: str, version: str, offset: int, size: int) -> bytes:
-        """`size` bytes from `offset` on.
+        """Read `size` bytes from `offset` on.
 
         Args:
             url: Any path that fsspec knows.

@@ -1,4 +1,4 @@
-"""Reading and writing a corpus's head with its lists, of every format version."""
+"""A reader and writer of a corpus's head with its lists, of every format version."""
 
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -16,7 +16,7 @@ MAX_HEAD_BYTES = 64 * 2**20
 
 
 def read_head_file(path: str, remedy: str) -> bytes:
-    """The bytes of a head.
+    """Read the bytes of a head.
 
     Raises:
         ManifestError: it is larger than any head.
@@ -42,7 +42,7 @@ def _parse(corpus: str) -> tuple[str, Manifest, ManifestV1 | None]:
 
 
 def read_head(corpus: str) -> Manifest:
-    """A corpus's head; its lists are not opened.
+    """Read a corpus's head; its lists are not opened.
 
     Raises:
         ManifestError: there is no corpus, or its head cannot be read.
@@ -51,7 +51,7 @@ def read_head(corpus: str) -> Manifest:
 
 
 def read_corpus(corpus: str) -> tuple[Manifest, RowList[Shard]]:
-    """A corpus's head and its list of shards.
+    """Read a corpus's head, and open its list of shards.
 
     Raises:
         ManifestError: there is no corpus, or one of both cannot be read.
@@ -63,7 +63,7 @@ def read_corpus(corpus: str) -> tuple[Manifest, RowList[Shard]]:
 
 
 def read_inputs(corpus: str) -> RowList[InputFile]:
-    """A corpus's list of input files.
+    """Open a corpus's list of input files.
 
     Raises:
         ManifestError: there is no corpus, or its list cannot be read.

@@ -1,4 +1,4 @@
-"""Keys that stand twice in a corpus, found in bounded memory."""
+"""Repeated keys of a corpus, found in bounded memory."""
 
 import hashlib
 import tempfile
@@ -16,7 +16,7 @@ _ENTRY = np.dtype([("digest", "<u8"), ("sidecar", "<i8")])
 
 
 def repeated_keys(sidecars: Sequence[str]) -> Iterator[tuple[str, int, int]]:
-    """Keys that stand more than once in some sidecars, each with two of the sidecars' numbers.
+    """Find keys that stand more than once in some sidecars, each with two of the sidecars' numbers.
 
     A digest of eight bytes a key goes to a temporary file (16 bytes a key), and digests that occur
     twice are looked up again. At any time about a million keys, or a 256th of all, are in memory.

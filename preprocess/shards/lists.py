@@ -54,11 +54,11 @@ class RowList(Sequence[Row], Generic[Row]):
         self._group = lru_cache(_GROUPS_KEPT)(partial(self._checked, columns=schema.names))
 
     def column(self, name: str) -> pa.ChunkedArray:
-        """One column of all rows."""
+        """Read one column of all rows."""
         return self._checked(None, [name])[name]
 
     def numbers(self, name: str) -> NDArray[np.int64]:
-        """A column of numbers of all rows, int64 [rows].
+        """Read a column of numbers of all rows, int64 [rows].
 
         Raises:
             ManifestError: one is negative, or their sum is beyond 2**53.
@@ -119,7 +119,8 @@ class RowList(Sequence[Row], Generic[Row]):
 def rows_in_memory(
     rows: Sequence[Row], model: type[Row], schema: pa.Schema, where: str
 ) -> RowList[Row]:
-    """A list from rows that are in memory already, as manifests of format version 1 hold them."""
+    """Make a list of rows that are in memory already, as manifests of format version 1 hold
+    them."""
     table = pa.Table.from_pylist([row.model_dump() for row in rows], schema)
 
     def read(_: int | None, columns: list[str]) -> pa.Table:
@@ -131,7 +132,7 @@ def rows_in_memory(
 def open_list(
     corpus: str, told: ListFile, model: type[Row], schema: pa.Schema, head: str
 ) -> RowList[Row]:
-    """A list that lies in a file; only its footer is read now.
+    """Open a list in a file; only its footer is read now.
 
     Args:
         corpus: The corpus folder.

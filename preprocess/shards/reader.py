@@ -28,11 +28,11 @@ MAX_SAMPLE_BYTES = 2**30
 
 
 class DamagedError(OSError):
-    """Bytes of a tar that are not what its sidecar says: reading again would not help."""
+    """Raised when bytes of a tar are not what its sidecar says: reading again would not help."""
 
 
 class ShardReader:
-    """Reads samples of one tar by row number.
+    """A reader of samples of one tar, by row number.
 
     Local tars are read with `os.pread` (no seek, safe across threads and after a fork), those that
     are given a cache through its blocks, others with a ranged request a sample.
@@ -135,7 +135,7 @@ class ShardReader:
         only: Container[str] | None = None,
         checksum: Callable[[bytes], int] | None = None,
     ) -> Sample:
-        """One sample's members, or those of some extensions (with what lies between them).
+        """Read one sample's members, or those of some extensions (with what lies between them).
 
         Args:
             row: Its number.
@@ -236,8 +236,8 @@ class Corpus:
         self.keep_open(open_shards)
 
     def keep_open(self, shards: int) -> None:
-        """Let so many shards stay open, at most; who reads in random order within some shards
-        keeps those open, as each costs its sidecar to open again."""
+        """Set how many shards stay open; who reads in random order within some shards keeps those
+        open, as each costs its sidecar to open again."""
         self._open = lru_cache(maxsize=shards)(self._open_shard)
 
     def _open_shard(self, number: int) -> ShardReader:
@@ -279,7 +279,7 @@ class Corpus:
         return self.shard(number).key(row)
 
     def find(self, key: str) -> int:
-        """The index of a key.
+        """Find the index of a key.
 
         Raises:
             KeyError: the corpus has no such sample.
@@ -291,8 +291,7 @@ class Corpus:
         raise KeyError(f"no sample {key!r} in {self.path}")
 
     def shards_with(self, beginning: str) -> Iterator[int]:
-        """Numbers of the shards that may hold keys that begin so; where keys are sorted, they are
-        found by halving."""
+        """Find the shards that may hold keys that begin so; where keys are sorted, by halving."""
         if not self.manifest.sorted_keys:
             yield from range(len(self.shards))
             return
@@ -308,7 +307,7 @@ class Corpus:
         return self._starts[number]
 
     def metadata(self, number: int, columns: list[str] | None = None) -> pa.Table:
-        """A shard's sidecar, or some columns of it.
+        """Read a shard's sidecar, or some columns of it.
 
         Raises:
             SidecarError: it is damaged, or has no such columns.

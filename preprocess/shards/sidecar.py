@@ -1,4 +1,5 @@
-"""Reading a shard's sidecar, whoever wrote it: form and size are checked before memory is taken."""
+"""A reader of shards' sidecars, whoever wrote them: form and size are checked before memory is
+taken."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -26,12 +27,12 @@ _REQUIRED: dict[str, tuple[pa.DataType, ...]] = {
 
 
 class SidecarError(ValueError):
-    """A sidecar that is damaged or is none, with what to do about it."""
+    """Raised when a sidecar is damaged or none, with what to do about it."""
 
 
 @contextmanager
 def open_sidecar(path: str, columns: Sequence[str] = ()) -> Iterator[pq.ParquetFile]:
-    """A sidecar as a Parquet file, of which nothing but the footer is read.
+    """Open a sidecar as a Parquet file, of which nothing but the footer is read.
 
     Args:
         path: The file.
@@ -63,7 +64,7 @@ def open_sidecar(path: str, columns: Sequence[str] = ()) -> Iterator[pq.ParquetF
 def read_batches(
     parquet: pq.ParquetFile, path: str, columns: Sequence[str], rows: int = _ROWS_AT_ONCE
 ) -> Iterator[pa.RecordBatch]:
-    """Some columns of a sidecar in batches of rows; names that it lacks are passed over.
+    """Read some columns of a sidecar in batches of rows; names that it lacks are passed over.
 
     Raises:
         SidecarError: a column that readers rely on has another type, or what is read is larger
@@ -86,7 +87,7 @@ def read_batches(
 def read_sidecar(
     path: str, columns: Sequence[str] | None = None, rows: int | None = None
 ) -> pa.Table:
-    """A sidecar as a table.
+    """Read a sidecar as a table.
 
     Args:
         path: The file.

@@ -1,4 +1,4 @@
-"""Tars of samples: a deterministic writer, and an indexer for tars that others wrote."""
+"""Tars of samples: a deterministic writer, and an indexer of tars that others wrote."""
 
 import hashlib
 import os
@@ -35,7 +35,7 @@ _PAX_RECORD = re.compile(rb"(\d{1,7}) ([^=\n]+)=")
 
 
 class TarError(ValueError):
-    """A tar that does not hold samples as WebDataset means them.
+    """Raised when a tar does not hold samples as WebDataset means them.
 
     `member` is the name of the member that is wrong, where there is one.
     """
@@ -46,15 +46,15 @@ class TarError(ValueError):
 
 
 def split_name(name: str) -> tuple[str, str]:
-    """A member's name into sample key and extension, as WebDataset does: at the first dot of the
-    last path component."""
+    """Split a member's name into sample key and extension, as WebDataset does: at the first dot of
+    the last path component."""
     base = name.rpartition("/")[2]
     stem, _, ext = base.partition(".")
     return name[: len(name) - len(base)] + stem, ext
 
 
 class ShardWriter:
-    """Writes samples into an open binary file as a plain ustar archive.
+    """A writer of samples into an open binary file, as a plain ustar archive.
 
     Headers carry no time, owner or machine, so equal samples give equal bytes. Names that ustar
     cannot hold (over 100 bytes) get a PAX header.
@@ -196,7 +196,8 @@ def _padded(end: int) -> int:
 
 
 def _behind_sparse_map(file: BinaryIO, start: int, block: bytes) -> int:
-    """Where the content of an old GNU sparse member starts: behind further blocks of its map."""
+    """Find where the content of an old GNU sparse member starts: behind further blocks of its
+    map."""
     is_continued = block[482] != 0
     while is_continued:
         file.seek(start)
@@ -214,7 +215,7 @@ def _read_label(file: BinaryIO, header: tarfile.TarInfo, start: int, size: int) 
 
 
 def _parse_label(kind: bytes, data: bytes, at: int) -> dict[str, str]:
-    """What a header of another member's long name or PAX fields says.
+    """Parse a header of another member's long name or PAX fields.
 
     PAX: records of `LENGTH KEY=VALUE\\n`, where LENGTH counts the whole record.
     """

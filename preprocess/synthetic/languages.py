@@ -16,7 +16,7 @@ NUMBERS = ("no", "one", "two", "three", "four")
 
 
 class Wording(ABC):
-    """How a language tells of things."""
+    """The words and grammar by which a language tells of things."""
 
     relations: ClassVar[Mapping[str, str]]
     more: str
@@ -252,7 +252,7 @@ class Chinese(Wording):
 WORDINGS: dict[str, Wording] = {
     "en": English(), "de": German(), "fr": French(), "es": Spanish(), "zh": Chinese(),
 }  # fmt: skip
-"""By ISO 639 code."""
+"""The wordings by ISO 639 code."""
 
 
 def wording(language: str) -> Wording:
@@ -267,7 +267,7 @@ def wording(language: str) -> Wording:
 
 
 def caption(scene: Scene, language: str = "en") -> str:
-    """The caption that tells the most: one relation, and what else there is.
+    """Make the caption that tells the most: one relation, and what else there is.
 
     In English it is the first of `scenes.captions`; the other languages say the same.
     """
@@ -284,7 +284,7 @@ def caption(scene: Scene, language: str = "en") -> str:
 
 
 def phrases(scene: Scene, language: str = "en") -> list[tuple[str, int]]:
-    """Names that fit exactly one thing of a scene, with the thing's position in `things`.
+    """Make the names that fit exactly one thing of a scene, with the thing's position in `things`.
 
     By colour and shape; by shape alone where no other thing has it; by shape and a relation to
     another thing, where only the relation tells things of one shape apart. A thing that is on that
@@ -308,7 +308,8 @@ def phrases(scene: Scene, language: str = "en") -> list[tuple[str, int]]:
 
 
 def questions(scene: Scene, language: str = "en") -> list[Question]:
-    """Questions about a scene in a language, with English answers; each has exactly one answer."""
+    """Make questions about a scene in a language, with English answers; each has exactly one
+    answer."""
     told, things = wording(language), scene.things
     found = [Question(told.count, NUMBERS[len(things)], "number", language)]
     shapes = [thing.shape for thing in things]

@@ -1,4 +1,4 @@
-"""Scenes: synthetic images whose whole truth is known.
+"""Scenes: synthetic images of coloured shapes whose whole truth is known.
 
 A scene is a few coloured shapes on a plain ground. Everything that a caption can say of it
 (object, colour, size, relation) is true or false by arithmetic, and every object has its box. So
@@ -106,7 +106,7 @@ class Scene:
         ]
 
     def truth(self) -> dict[str, Any]:
-        """Everything there is to know, as JSON takes it."""
+        """Everything that is known of the scene, as JSON takes it."""
         sign = {"sign": {"text": self.sign, "box": list(SIGN_BOX)}} if self.sign else {}
         return {
             "scene": {"seed": self.seed, "index": self.index, "ground": list(self.ground)},
@@ -147,7 +147,7 @@ FEW = (2, 3)
 
 
 def make_scene(seed: int, index: int, things: tuple[int, int] = FEW, signs: bool = False) -> Scene:
-    """The `index`-th scene of `seed`.
+    """Make the `index`-th scene of `seed`.
 
     Args:
         seed: Any number in [0, 2^64).

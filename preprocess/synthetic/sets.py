@@ -1,4 +1,5 @@
-"""Scenes as files: images with captions, and lists of them as a recipe's `list` source reads."""
+"""Sets of scenes as files: images with captions, and lists of them as a recipe's `list` source
+reads."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -24,7 +25,7 @@ def caption_pairs(
     languages: Sequence[str] = ("en",),
     signs: bool = False,
 ) -> Iterator[tuple[Scene, bytes, str]]:
-    """Scenes `first` to `first + count` with their PNG bytes and one caption each.
+    """Make scenes `first` to `first + count`: their PNG bytes and one caption each.
 
     The caption is the phrasing that tells the most, in the language of `language_of`.
     """

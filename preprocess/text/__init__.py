@@ -1,1 +1,1 @@
-"""Rules, language and hashes of captions."""
+"""Text rules, languages and hashes of captions."""

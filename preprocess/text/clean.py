@@ -1,4 +1,4 @@
-"""Captions as people read them: one line, composed characters, nothing invisible."""
+"""The cleaning of captions: one line, composed characters, nothing invisible."""
 
 import re
 import unicodedata
@@ -26,7 +26,8 @@ _CONTROL = re.compile("[\x80-\x84\x86-\x9f]")
 
 
 def clean_caption(text: str) -> str:
-    """NFC, invisible characters removed, white space folded to single spaces, ends trimmed.
+    """Clean a caption: NFC, invisible characters removed, white space folded to single spaces, ends
+    trimmed.
 
     Case and punctuation carry meaning and are left alone. A caption of nothing visible is "".
     """

@@ -1,4 +1,4 @@
-"""Identity of a sample, and the shard that follows from it.
+"""The ids of samples, and the shards that follow from them.
 
 A sample is an optional image, an optional text and optional annotations. Its id is 32 hex digits:
 16 of the *anchor*, the image's URL or, where there is no image, the text; then 16 of the rest, the
@@ -86,7 +86,7 @@ def caption_hashes(rows: pa.Table) -> np.ndarray:
 
 
 def bucket_of(hashes: np.ndarray, buckets: int) -> np.ndarray:
-    """Range partition of uint64 hashes [n] into `buckets` equal ranges, as int64 [n].
+    """The bucket of each uint64 hash [n], of `buckets` equal ranges, as int64 [n].
 
     Ranges, not remainders: keys then ascend from bucket to bucket.
 
@@ -102,7 +102,7 @@ def bucket_of(hashes: np.ndarray, buckets: int) -> np.ndarray:
 
 
 def by_bucket(buckets: np.ndarray) -> list[tuple[int, np.ndarray]]:
-    """Row numbers of each bucket that has rows, in their order; from bucket numbers [n]."""
+    """The row numbers of each bucket that has rows, in their order; from bucket numbers [n]."""
     if not len(buckets):
         return []
     order = np.argsort(buckets, kind="stable")

@@ -1,4 +1,4 @@
-"""Which language a caption is in.
+"""Language identification of captions.
 
 Short captions fool any model: on captions of four to eight words lid.176 is right on little more
 than half of 78 languages, and a fixed score throws good data away. So the language that the page
@@ -23,8 +23,8 @@ its score to a neighbour (Silesian as German, 0.78)."""
 
 
 class Language(NamedTuple):
-    """A verdict: ISO 639 code, the model's score for it in [0, 1], and where it comes from
-    (`model`, `page` or `undetermined`)."""
+    """The language of a caption: ISO 639 code, the model's score for it in [0, 1], and where it
+    comes from (`model`, `page` or `undetermined`)."""
 
     code: str
     score: float
@@ -44,18 +44,19 @@ def _model() -> Any:
 
 @lru_cache(maxsize=1)
 def known_languages() -> frozenset[str]:
-    """Codes that the model can tell."""
+    """The codes that the model knows."""
     labels, _ = _model().predict("the", k=1000, threshold=-1.0)
     return frozenset(label.removeprefix("__label__") for label in labels)
 
 
 def primary_subtag(tag: str | None) -> str | None:
-    """`pt-BR` as `pt`, `iw` as `he`; None for what is no language tag."""
+    """The primary subtag of a language tag: `pt-BR` gives `pt`, `iw` gives `he`; None for what is
+    no language tag."""
     return language_code(tag or "")
 
 
 def identify(caption: str, declared: str | None = None, sure: float = 0.5) -> Language:
-    """Tell a caption's language.
+    """Identify the language of a caption.
 
     Args:
         caption: A cleaned caption (one line).

@@ -19,7 +19,8 @@ RULES_VERSION = 1
 
 
 class Verdict(NamedTuple):
-    """`failed`: bool [n]; `value`: string [n], what each row was measured at."""
+    """The verdict of a rule: `failed` bool [n]; `value` string [n], what each row was measured
+    at."""
 
     failed: pa.ChunkedArray
     value: pa.ChunkedArray
@@ -35,7 +36,8 @@ def _text(values: pa.ChunkedArray) -> pa.ChunkedArray:
 
 
 def too_short(table: pa.Table, settings: Filter) -> Verdict:
-    """Fewer characters than `min_chars` (`min_chars_unspaced` where most are of such a script)."""
+    """The rule against captions of fewer characters than `min_chars` (`min_chars_unspaced` where
+    most are of a script without spaces)."""
     length = pc.utf8_length(table["caption"])
     mostly_unspaced = pc.greater(pc.multiply(unspaced_letters(table["caption"]), 2), length)
     least = pc.if_else(mostly_unspaced, settings.min_chars_unspaced, settings.min_chars)
@@ -43,31 +45,33 @@ def too_short(table: pa.Table, settings: Filter) -> Verdict:
 
 
 def too_long(table: pa.Table, settings: Filter) -> Verdict:
-    """More characters than `max_chars`."""
+    """The rule against captions of more characters than `max_chars`."""
     length = pc.utf8_length(table["caption"])
     return Verdict(pc.greater(length, settings.max_chars), _text(length))
 
 
 def too_few_words(table: pa.Table, settings: Filter) -> Verdict:
-    """Fewer words than `min_words` (see `septet.preprocess.text.words`)."""
+    """The rule against captions of fewer words than `min_words` (see
+    `septet.preprocess.text.words`)."""
     words = count_words(table["caption"])
     return Verdict(pc.less(words, settings.min_words), _text(words))
 
 
 def too_many_words(table: pa.Table, settings: Filter) -> Verdict:
-    """More words than `max_words`."""
+    """The rule against captions of more words than `max_words`."""
     words = count_words(table["caption"])
     return Verdict(pc.greater(words, settings.max_words), _text(words))
 
 
 def filename(table: pa.Table, settings: Filter) -> Verdict:
-    """The whole caption is a file name."""
+    """The rule against captions that are a file's name."""
     matches = pc.match_substring_regex(table["caption"], _FILENAME)
     return Verdict(pc.and_(matches, settings.drop_filenames), table["caption"])
 
 
 def language(table: pa.Table, settings: Filter) -> Verdict:
-    """Not one of `languages`; needs the columns that `add_language` gives."""
+    """The rule against languages other than `languages`; needs the columns that `add_language`
+    gives."""
     if settings.languages is None:
         none = pa.chunked_array([pa.repeat(False, len(table))])
         return Verdict(none, table["language"])
@@ -90,7 +94,7 @@ RULES: dict[str, Rule] = {
 
 
 def add_language(table: pa.Table, settings: Filter) -> pa.Table:
-    """The table with the language columns of `septet.schemas.tables.FILTERED`."""
+    """Add the language columns of `septet.schemas.tables.FILTERED`."""
     verdicts = [
         lid.identify(caption, declared, settings.language_score)
         for caption, declared in zip(

@@ -1,4 +1,4 @@
-"""Length of captions in words, for scripts with and without spaces."""
+"""The length of captions in words, for scripts with and without spaces."""
 
 import numpy as np
 import pyarrow as pa
@@ -16,12 +16,12 @@ _KINDS = bytes(  # of ASCII; spaces are RE2's \s
 
 
 def unspaced_letters(captions: pa.ChunkedArray) -> pa.ChunkedArray:
-    """How many letters of scripts without spaces each caption has, int32 [n]."""
+    """Count the letters of scripts without spaces in each caption, int32 [n]."""
     return pc.count_substring_regex(captions, f"[{UNSPACED}]")
 
 
 def count_words(captions: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Words of each caption, int64 [n].
+    """Count the words of each caption, int64 [n].
 
     Words are runs between spaces that hold a letter or a digit. Letters of scripts without spaces
     do not belong to such runs: two of them count as one word (the usual length of a Chinese word).

@@ -49,7 +49,8 @@ def clean(text: str) -> str:
 
 
 class ClipTokenizer:
-    """Text to ids and back. Instances are costly; share the one that `clip_tokenizer` gives."""
+    """CLIP's tokenizer, from text to ids and back. Instances are costly; share the one that
+    `clip_tokenizer` gives."""
 
     def __init__(self) -> None:
         packed = (
@@ -93,15 +94,15 @@ class ClipTokenizer:
             yield match.start(), word, known
 
     def size(self, token: int) -> int:
-        """How many bytes of UTF-8 an id stands for."""
+        """The number of bytes of UTF-8 that an id stands for."""
         return len(self._symbols[token].removesuffix(_WORD_END))
 
     def encode(self, text: str) -> list[int]:
-        """Ids of a text, without start and end."""
+        """Encode a text to ids, without start and end."""
         return [token for _, _, ids in self.words(clean(text)) for token in ids]
 
     def decode(self, ids: Sequence[int]) -> str:
-        """The text of ids, lower-cased, with a space after each word; special tokens are left
+        """Decode ids to text, lower-cased, with a space after each word; special tokens are left
         out, bytes that are no UTF-8 become U+FFFD."""
         joined = "".join(self._symbols[i] for i in ids if i < START)
         letters = joined.replace(_WORD_END, " ")
@@ -145,5 +146,5 @@ def _join(parts: list[str], pair: tuple[str, str]) -> Iterator[str]:
 
 @cache
 def clip_tokenizer() -> ClipTokenizer:
-    """The process's shared tokenizer."""
+    """The tokenizer that the whole process shares."""
     return ClipTokenizer()

@@ -14,7 +14,7 @@ SENTINELS = 100
 
 
 class Mt5Tokenizer:
-    """Text to ids and back. Threads may share it.
+    """mT5's tokenizer, from text to ids and back. Threads may share it.
 
     Args:
         model: Content of a SentencePiece model.
@@ -39,7 +39,7 @@ class Mt5Tokenizer:
 
     @classmethod
     def load(cls, path: str) -> "Mt5Tokenizer":
-        """From mT5's `spiece.model`, local or remote.
+        """Load mT5's `spiece.model`, local or remote.
 
         Raises:
             ValueError: there is none, or it is no such model.
@@ -48,9 +48,9 @@ class Mt5Tokenizer:
 
     @classmethod
     def learn(cls, texts: Iterable[str], pieces: int, name: str) -> "Mt5Tokenizer":
-        """A small one (byte-pair encoding of characters, digits apart) for trying out, with
-        `pieces` ids, sentinels among them; it knows all of printable ASCII. A pure function of its
-        arguments."""
+        """Learn a small tokenizer (byte-pair encoding of characters, digits apart) for trying out,
+        with `pieces` ids, sentinels among them; it knows all of printable ASCII. A pure function of
+        its arguments."""
         model = learn_model(
             texts, pieces - SENTINELS, split_digits=True, hard_vocab_limit=False,
             pad_id=PAD, eos_id=END, unk_id=UNKNOWN, bos_id=-1,
@@ -58,7 +58,7 @@ class Mt5Tokenizer:
         return cls(model, name, inside=False)
 
     def __len__(self) -> int:
-        """How many ids there are, sentinels among them."""
+        """The number of ids, sentinels among them."""
         return self._size
 
     def sentinel(self, number: int) -> int:
@@ -67,12 +67,12 @@ class Mt5Tokenizer:
         return self._size - 1 - number
 
     def encode(self, text: str) -> list[int]:
-        """Ids of a text, without </s>. No text gives a sentinel."""
+        """Encode a text to ids, without </s>. No text gives a sentinel."""
         ids: list[int] = self._model.encode(text)
         return [i if i < self._first_sentinel else UNKNOWN for i in ids]
 
     def decode(self, ids: Iterable[int]) -> str:
-        """The text of ids up to the first </s>; pads and sentinels are left out."""
+        """Decode ids to text, up to the first </s>; pads and sentinels are left out."""
         pieces = []
         for i in ids:
             if i == END:

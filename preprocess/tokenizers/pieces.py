@@ -1,4 +1,4 @@
-"""SentencePiece models: opened, read and, small ones for trying out, learnt."""
+"""SentencePiece models: opened, read, and learnt in small form for trying out."""
 
 import io
 from collections.abc import Iterable
@@ -13,7 +13,7 @@ except ImportError as error:
 
 
 def open_model(model: bytes, name: str) -> Any:
-    """A `SentencePieceProcessor`.
+    """Open a model as a `SentencePieceProcessor`.
 
     Args:
         model: Content of a SentencePiece model.
@@ -29,7 +29,7 @@ def open_model(model: bytes, name: str) -> Any:
 
 
 def read_model(path: str) -> bytes:
-    """The content of a model's file, local or remote.
+    """Read a model's file, local or remote.
 
     Raises:
         ValueError: there is none.
@@ -40,7 +40,7 @@ def read_model(path: str) -> bytes:
 
 
 def learn_model(texts: Iterable[str], pieces: int, **more: Any) -> bytes:
-    """A model of byte-pair encoding that knows all of printable ASCII; a pure function of its
+    """Learn a model of byte-pair encoding that knows all of printable ASCII; a pure function of its
     arguments.
 
     Args:

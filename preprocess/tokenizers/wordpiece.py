@@ -25,7 +25,7 @@ _CHUNK = re.compile("[^\t\n\r \u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\
 
 
 class Encoding(NamedTuple):
-    """A text's pieces in order, without special ones."""
+    """The pieces of a text in order, without special ones."""
 
     ids: list[int]
     offsets: list[Span]
@@ -34,7 +34,7 @@ class Encoding(NamedTuple):
 
 
 class WordPiece:
-    """Text to pieces of a vocabulary.
+    """BERT's tokenizer, from text to pieces of a vocabulary.
 
     Args:
         pieces: The vocabulary, in the order of the ids.
@@ -62,7 +62,7 @@ class WordPiece:
 
     @classmethod
     def load(cls, path: str) -> "WordPiece":
-        """Read a vocab.txt, a piece a line.
+        """Read a vocab.txt, one piece a line.
 
         Raises:
             ValueError: there is no such file, or it is no vocabulary of BERT's.
@@ -110,7 +110,7 @@ class WordPiece:
         return found
 
     def encode(self, text: str, most: int | None = None) -> Encoding:
-        """Pieces of a text, at most the first `most`."""
+        """Encode a text to pieces, at most the first `most`."""
         out = Encoding([], [], [])
         for chunk in _CHUNK.finditer(text):
             if most is not None and len(out.ids) >= most:
@@ -127,7 +127,7 @@ class WordPiece:
         return self.encode(text).offsets
 
     def decode(self, ids: Iterable[int]) -> str:
-        """Pieces as text: words apart, but for Chinese characters and full-width punctuation, which
+        """Decode pieces to text: words apart, but for Chinese characters and full-width punctuation, which
         have no blank beside them; special ones and what is no id left out."""
         known = [i for i in ids if 0 <= i < len(self.pieces) and i not in self._special]
         text = " ".join(self.pieces[i] for i in known).replace(" ##", "")
@@ -141,7 +141,7 @@ UNUSED = 99
 def build_vocabulary(
     texts: Iterable[str], size: int, characters: str = "", unused: int = 0
 ) -> list[str]:
-    """A small vocabulary: special pieces, the texts' characters and `characters`, each as a word's
+    """Make a small vocabulary: special pieces, the texts' characters and `characters`, each as a word's
     beginning and within it, then the texts' most frequent words (ties by spelling). With `UNUSED`
     pieces [unused1] and so on behind [PAD], the special ones have their published ids.
 

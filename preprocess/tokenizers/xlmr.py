@@ -15,7 +15,7 @@ _MOVED = 1
 
 
 class XlmrTokenizer:
-    """Text to ids and back. Threads may share it.
+    """XLM-R's tokenizer, from text to ids and back. Threads may share it.
 
     Args:
         model: Content of a SentencePiece model.
@@ -38,7 +38,7 @@ class XlmrTokenizer:
 
     @classmethod
     def load(cls, path: str) -> "XlmrTokenizer":
-        """From a file such as `beit3.spm`, local or remote.
+        """Load a model's file such as `beit3.spm`, local or remote.
 
         Raises:
             ValueError: there is none, or it is no SentencePiece model.
@@ -47,21 +47,21 @@ class XlmrTokenizer:
 
     @classmethod
     def learn(cls, texts: Iterable[str], pieces: int, name: str) -> "XlmrTokenizer":
-        """A small one (byte-pair encoding of characters) for trying out, with at most `pieces`
-        ids; it knows all of printable ASCII. A pure function of its arguments."""
+        """Learn a small tokenizer (byte-pair encoding of characters) for trying out, with at most
+        `pieces` ids; it knows all of printable ASCII. A pure function of its arguments."""
         return cls(learn_model(texts, pieces - 1 - _MOVED), name)
 
     def __len__(self) -> int:
-        """How many ids there are, <mask> among them."""
+        """The number of ids, <mask> among them."""
         return self.mask + 1
 
     def encode(self, text: str) -> list[int]:
-        """Ids of a text, without <s> and </s>."""
+        """Encode a text to ids, without <s> and </s>."""
         ids: list[int] = self._model.encode(text)
         return [UNKNOWN if i == self._unknown else i + _MOVED for i in ids]
 
     def decode(self, ids: Iterable[int]) -> str:
-        """The text of ids; special ones are left out."""
+        """Decode ids to text; special ones are left out."""
         pieces = [i - _MOVED for i in ids if FIRST_PIECE <= i < self.mask]
         text: str = self._model.decode(pieces)
         return text

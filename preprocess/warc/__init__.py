@@ -1,1 +1,1 @@
-"""Web archives (WARC files): the records of a file, found also behind damage."""
+"""Web archives (WARC files): the records of a file, also behind damage."""

@@ -1,4 +1,4 @@
-"""The records of a WARC file, one after another, also behind damage.
+"""A reader of the records of a WARC file, one after another, also behind damage.
 
 A record that cannot be read costs itself: the walk goes on at the next place where a record
 starts, and what lies between is told as `Damage`. Header names count in any case, lines may end
@@ -26,12 +26,12 @@ _KEPT_IN_SEARCH = 64
 
 
 class UnusableArchiveError(ValueError):
-    """A file that is no WARC at all; the message says what it seems to be and what to do."""
+    """Raised when a file is no WARC at all; the message says what it seems to be and what to do."""
 
 
 @dataclass(frozen=True)
 class Record:
-    """A whole record.
+    """A whole record of a WARC file.
 
     Attributes:
         offset: Where in the file it can be read again; None inside of a compressed member.
@@ -60,7 +60,7 @@ class Record:
 
 @dataclass(frozen=True)
 class Damage:
-    """Bytes of the file that gave no record.
+    """A range of bytes of the file that gave no record.
 
     Attributes:
         offset, length: Which bytes of the file.
@@ -80,7 +80,7 @@ class Damage:
 
 
 class _BadRecord(Exception):
-    """A record that is wrong as such, in a member that can be decoded.
+    """Raised when a record is wrong as such, in a member that can be decoded.
 
     Attributes:
         is_next_here: Whether the stream already stands at the start of the next record.
@@ -100,7 +100,7 @@ def read_records(
     end: int | None = None,
     max_block: int = MAX_BLOCK_BYTES,
 ) -> Iterator[Record | Damage]:
-    """The records that start in a range of the file's bytes, and the damage among them.
+    """Read the records that start in a range of the file's bytes, and the damage among them.
 
     The ranges of a file that is cut anywhere give each record once. A file that is compressed as
     a whole belongs to the range that holds its start.
@@ -164,7 +164,7 @@ def read_records(
 
 
 def read_record(file: BinaryIO, offset: int, max_block: int = MAX_BLOCK_BYTES) -> Record | Damage:
-    """The record at `offset`, as `Record.offset` has it."""
+    """Read the record at `offset`, as `Record.offset` has it."""
     archive = Archive(file)
     stream = Stream(archive, offset)
     stream.open_next()
@@ -284,7 +284,7 @@ def _length(headers: dict[str, str]) -> int:
 
 
 def _look_ahead(archive: Archive, body_at: int, size: int) -> None:
-    """In a plain file: does a record, or the file, end where this one says? A length that is
+    """Whether a record, or the file, ends where this one says, in a plain file. A length that is
     wrong would swallow its neighbours."""
     end = body_at + size
     if end > archive.size:

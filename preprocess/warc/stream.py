@@ -36,7 +36,8 @@ RECORD_START = re.compile(rb"WARC/\d+\.\d+[ \t]*\r?\n(?=[^\s:]{1,40}[ \t]*:)", r
 
 
 class MemberError(ValueError):
-    """A member that cannot be decoded, by its `offset`; `is_cut` if the file ends inside it."""
+    """Raised when a member cannot be decoded, at its `offset`; `is_cut` if the file ends inside
+    it."""
 
     def __init__(self, offset: int, message: str, is_cut: bool = False):
         super().__init__(message)
@@ -74,7 +75,7 @@ class Archive:
             raise MemberError(0, f"the dictionary cannot be read: {error}") from error
 
     def read(self, offset: int, size: int) -> bytes:
-        """Up to `size` bytes of the file from `offset` on, as they are stored."""
+        """Read up to `size` bytes of the file from `offset` on, as they are stored."""
         self.file.seek(offset)
         return self.file.read(size)
 
@@ -85,7 +86,7 @@ class Archive:
         return ZstdFrame(self._dictionary) if self.codec == "zstd" else PlainMember()
 
     def find_start(self, begin: int, end: int | None = None) -> int | None:
-        """The offset of the first record in [begin, end) that can be read by its offset: a
+        """Find the offset of the first record in [begin, end) that can be read by its offset: a
         record's first line in a plain file, else a member that decodes to one."""
         sign = {
             "plain": RECORD_START,

@@ -1,1 +1,1 @@
-"""Region features that people already have, read from the files that they lie in."""
+"""Readers of files of region features that exist already."""

@@ -1,4 +1,5 @@
-"""Regions in an LMDB file: ViLBERT's (jiasenlu/vilbert_beta, facebookresearch/vilbert-multi-task).
+"""A reader of regions in an LMDB file: ViLBERT's (jiasenlu/vilbert_beta,
+facebookresearch/vilbert-multi-task).
 
 Under each image's id lies a pickled dict: `image_w`, `image_h`, `num_boxes`, base64 float32
 `boxes` (corners, pixels) and `features`, and in pretraining files `cls_prob` [n, 1 + classes], an
@@ -35,7 +36,7 @@ def _open(path: str, process: int) -> Any:
 
 
 class LmdbSource:
-    """Records of an LMDB by key.
+    """A source of records in an LMDB, by key.
 
     Args:
         path: The file or folder, on a local disk (LMDB maps it into memory).

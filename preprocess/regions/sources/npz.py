@@ -1,4 +1,5 @@
-"""Regions in a folder of npz files, one an image: MILVLG/bottom-up-attention.pytorch's.
+"""A reader of regions in a folder of npz files, one for each image:
+MILVLG/bottom-up-attention.pytorch's.
 
 Arrays: `x` [n, 2048], `bbox` [n, 4] (corners, pixels), `num_bbox`, `image_h`, `image_w`, and
 `info`, a pickled dict with `objects_id`, `objects_conf` and, of models with attributes, `attrs_id`
@@ -19,7 +20,7 @@ from septet.preprocess.regions.unpickle import loads_plain
 
 
 def read_npy(data: bytes) -> Any:
-    """The array of a `.npy` file, or the value of a pickled one, read as plain data.
+    """Read the array of a `.npy` file, or the value of a pickled one, as plain data.
 
     Raises:
         ValueError: no such file, or a pickle of more than plain data.
@@ -40,7 +41,7 @@ def read_npy(data: bytes) -> Any:
 
 
 def read_npz(data: bytes) -> dict[str, Any]:
-    """The arrays and values of an npz file by name.
+    """Read the arrays and values of an npz file by name.
 
     Raises:
         ValueError: no npz, or see `read_npy`.
@@ -56,7 +57,7 @@ def read_npz(data: bytes) -> dict[str, Any]:
 
 
 class NpzSource:
-    """A folder of `{key}.npz`, local or on any store that fsspec knows.
+    """A source of records in a folder of `{key}.npz`, local or on any store that fsspec knows.
 
     Raises:
         ValueError: there is no such folder.

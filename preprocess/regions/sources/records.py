@@ -1,4 +1,4 @@
-"""One image's regions as a file holds them, and how a sample finds its own."""
+"""Records of regions as files hold them, and the keys by which samples find theirs."""
 
 import base64
 import binascii
@@ -19,12 +19,12 @@ from septet.preprocess.regions.detections import FEATURES, Detections
 
 
 class RecordError(ValueError):
-    """A record that does not have its format's form; says what was found."""
+    """Raised when a record does not have its format's form; says what was found."""
 
 
 @dataclass(frozen=True)
 class Record:
-    """Regions with the size of the image that they were found on."""
+    """The regions of one image with the size of the image that they were found on."""
 
     detections: Detections
     width: float
@@ -34,7 +34,7 @@ class Record:
 
 
 class Source(Protocol):
-    """Regions by key."""
+    """A source of records of regions, by key."""
 
     def get(self, key: str) -> Record | None:
         """The record of a key, None where there is none.
@@ -46,7 +46,7 @@ class Source(Protocol):
 
 
 def decode(text: Any, dtype: str, columns: int | None = None) -> NDArray[Any]:
-    """A base64 field as an array [n] or [n, columns].
+    """Decode a base64 field to an array [n] or [n, columns].
 
     Raises:
         RecordError: no base64, or no whole number of rows.
@@ -71,7 +71,7 @@ def record(
     attribute_scores: Any = None,
     count: Any = None,
 ) -> Record:
-    """A record of what a file holds, checked.
+    """Make a record of what a file holds, checked.
 
     A region is left out whose values are not finite, whose corners are the wrong way round, or
     whose class probabilities do not sum to 1. A box that reaches out of the image speaks against
@@ -146,7 +146,7 @@ def record(
 def _faults_of(
     features: NDArray[Any], boxes: NDArray[Any], optional: dict[str, Any]
 ) -> dict[int, str]:
-    """What is wrong with each region that is not sound, by its row."""
+    """Find what is wrong with each region that is not sound, by its row."""
     faults: dict[int, str] = {}
 
     def note(bad: NDArray[Any], fault: str) -> None:

@@ -1,4 +1,5 @@
-"""Regions in a tab-separated file with base64 fields: LXMERT's and bottom-up attention's.
+"""A reader of regions in a tab-separated file with base64 fields: LXMERT's and bottom-up
+attention's.
 
 | layout | fields | read of it |
 |---|---|---|
@@ -35,7 +36,7 @@ _INDEX = pa.schema(
 
 
 def index_path(path: str) -> str:
-    """Where the index of a file lies unless one is named: beside it."""
+    """The path of a file's index unless one is named: beside the file."""
     return path + ".index.parquet"
 
 
@@ -91,7 +92,7 @@ def ensure_index(path: str, index: str = "") -> str:
 
 
 class TsvSource:
-    """Rows of a tsv by key; each is one ranged read.
+    """A source of records in the rows of a tsv, by key; each is one ranged read.
 
     Args:
         path: The file.
