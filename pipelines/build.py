@@ -33,7 +33,7 @@ from septet.schemas.recipe import Recipe
 STAGES: tuple[type[Stage], ...] = (
     SourceStage, FilterStage, DedupStage, FetchStage, CurateStage, WriteStage, ReportStage,
 )  # fmt: skip
-"""In the order in which they run; each reads what those before it give."""
+"""The stages in the order in which they run; each reads what those before it give."""
 
 
 @dataclass(frozen=True)

@@ -48,7 +48,7 @@ class Leftover:
 
 
 def find_leftovers(corpus: str, kinds: Collection[str] = tuple(KINDS)) -> list[Leftover]:
-    """What may be removed, by kind; empty where there is nothing.
+    """Find the files that may be removed, by kind; empty where there are none.
 
     Where a build was stopped while it fetched, images of the store are none of it: that build wants
     them when it goes on.
@@ -84,7 +84,7 @@ def find_leftovers(corpus: str, kinds: Collection[str] = tuple(KINDS)) -> list[L
 
 
 def remove_leftovers(corpus: str, kinds: Collection[str], console: Console) -> list[Leftover]:
-    """Remove what may be removed, as `find_leftovers` finds it once the folder is held.
+    """Remove the files that `find_leftovers` finds once the folder is held.
 
     Raises:
         FolderBusyError: a build or an annotation is at work in the folder.

@@ -39,7 +39,7 @@ class Indexed:
     left_out: list[str] = field(default_factory=list)
     """Tars that could not be read to their end, each with why; the corpus is without them."""
     notes: list[str] = field(default_factory=list)
-    """What else the folder holds and the corpus does not, in words."""
+    """Sentences about what the folder holds and the corpus does not."""
 
 
 @dataclass

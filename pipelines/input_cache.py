@@ -21,7 +21,7 @@ from septet.preprocess import files
 from septet.schemas.layout import STAGES
 
 CACHE_FOLDER = "inputs"
-"""Below `stages/` of the corpus."""
+"""The folder of the cache, below `stages/` of the corpus."""
 _FILE = "known.parquet"
 _SCHEMA = pa.schema(
     [
@@ -38,7 +38,7 @@ _SETTLED_NS = 2 * 10**9
 
 @dataclass(frozen=True)
 class Known:
-    """What is known of an input: bytes, digest of its content, slices and columns."""
+    """The facts of an input: its bytes, the digest of its content, its slices and columns."""
 
     size: int
     digest: str

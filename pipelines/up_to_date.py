@@ -70,7 +70,7 @@ class Before:
     patterns: dict[str, str]
     """A digest of what each pattern matched."""
     stamps: dict[str, list[int]]
-    """Of all that local patterns matched, by path."""
+    """The stamps of all that local patterns matched, by path."""
 
 
 def look(patterns: Iterable[str], recipe: Path) -> Before:

@@ -67,7 +67,8 @@ def losers(found: np.ndarray) -> list[tuple[int, np.ndarray]]:
 
 
 def replaced_by(rows: pa.Table, winners: np.ndarray, distinct_captions: bool) -> list[str | None]:
-    """For each sample of a shard the id of the one that stays in its stead; None where it stays.
+    """The id, for each sample of a shard, of the sample that stays in its stead; None where it
+    stays.
 
     Args:
         rows: As in `candidates`.

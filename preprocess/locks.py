@@ -46,8 +46,8 @@ _RENEW_SECONDS = 30.0
 _TRIES = 4
 
 _NO_FLOCK = {errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EBADF, errno.EINVAL}
-"""What `flock` raises where a file system has no locks (EBADF: NFS wants a file open for writing,
-and a folder cannot be)."""
+"""The errors that `flock` raises where a file system has no locks (EBADF: NFS wants a file open for
+writing, and a folder cannot be)."""
 
 
 class FolderBusyError(ValueError):

@@ -20,14 +20,15 @@ from torch import Tensor
 from septet.preprocess import files
 
 _WRAPPERS = ("state_dict", "model_state_dict", "model", "model_state", "module", "teacher")
-"""What trainers keep weights under: PyTorch's custom, Lightning, timm, DeepSpeed (`module`) and
-DINO (`teacher`)."""
+"""The keys under which trainers keep weights: PyTorch's custom, Lightning, timm, DeepSpeed
+(`module`) and DINO (`teacher`)."""
 
 _PREFIXES = ("module.", "_orig_mod.", "model.")
-"""What trainers put before every name: data parallelism, compilation, a module that holds it."""
+"""The prefixes that trainers put before every name: data parallelism, compilation, a module that
+holds it."""
 
 _INSIDE = ("_orig_mod.", "_fsdp_wrapped_module.", "_checkpoint_wrapped_module.")
-"""What wrappers of single layers put into names; no layer is called so."""
+"""The parts that wrappers of single layers put into names; no layer is called so."""
 
 
 class Opaque:
@@ -83,7 +84,7 @@ _PICKLE = SimpleNamespace(
     load=lambda file, **options: _Unpickler(file, **options).load(),
     __name__="inert",
 )
-"""What `torch.load` takes for the pickle module."""
+"""The object that `torch.load` takes for the pickle module."""
 
 
 class _ScriptUnpickler(_Unpickler):

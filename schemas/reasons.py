@@ -230,7 +230,7 @@ class RejectedError(Exception):
 
     @property
     def value(self) -> str | None:
-        """What failed, as text."""
+        """The value that failed, as text."""
         return self.rejected.value
 
     def __reduce__(self) -> tuple[type["RejectedError"], tuple[str, str | None]]:

@@ -87,7 +87,7 @@ class Dedup(_Section):
 
 
 class Fetch(_Section):
-    """How images are fetched over HTTP; images that an input already holds are read from there."""
+    """The fetch of images over HTTP; images that an input already holds are read from there."""
 
     user_agent: str = Field(
         default="Septet/0.1 (+https://github.com/septet/septet)",
@@ -150,7 +150,7 @@ class Fetch(_Section):
 
 
 class Image(_Section):
-    """How images are decoded, resized and stored; names as in img2dataset."""
+    """Decoding, resizing and storing of images; names as in img2dataset."""
 
     image_size: int = Field(default=256, gt=0, le=16_383, description="Target size in pixels.")
     resize_mode: ResizeMode = Field(

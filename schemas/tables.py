@@ -58,10 +58,10 @@ IMAGE_LOCATIONS = pa.schema(
         ("digest", pa.string()),
     ]
 )
-"""Where the bytes of an image lie that an input holds. In an archive: `input` is the archive's
-label, `offset` that of the record in the file as it is (compressed), `length` the record's bytes
-where they are known, `digest` the archive's. In a folder: `input` is the folder's label and `name`
-the path within it; the others are null."""
+"""The places of images' bytes in inputs. In an archive: `input` is the archive's label, `offset`
+that of the record in the file as it is (compressed), `length` the record's bytes where they are
+known, `digest` the archive's. In a folder: `input` is the folder's label and `name` the path within
+it; the others are null."""
 
 FILTERED = pa.schema(
     [*CANDIDATES, ("language", pa.string()), ("language_score", pa.float32()),
@@ -95,9 +95,9 @@ FETCHED = pa.schema(
         ("crc32", pa.uint32()),
     ]
 )
-"""One row for each distinct image of a shard plan: why there are no bytes of it (`reason`, with
-the `value` that failed), or what it is and where its final bytes lie in the fetch store: `size`
-bytes at `offset` of `file`, a path within the corpus, with their CRC-32."""
+"""A row for each distinct image of a shard plan: why there are no bytes of it (`reason`, with the
+`value` that failed), or what it is and where its final bytes lie in the fetch store: `size` bytes
+at `offset` of `file`, a path within the corpus, with their CRC-32."""
 
 STORED = pa.schema([*FETCHED, ("digest", pa.string())])
 """A row of a table of the fetch store, one an image, whether there are bytes of it or not.

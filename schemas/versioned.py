@@ -26,7 +26,7 @@ class Versioned(Strict):
     file: ClassVar[str]
     """Its name."""
     remedy: ClassVar[str]
-    """What to do where it is damaged."""
+    """The advice where the file is damaged."""
     newest: ClassVar[int]
     """The major version that is written, and the highest that can be read."""
     newest_minor: ClassVar[int] = 0

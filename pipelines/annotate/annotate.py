@@ -57,7 +57,7 @@ class Plan:
 
     @property
     def folder(self) -> str:
-        """Where the column lies."""
+        """The column's folder."""
         return files.join(self.corpus.path, column_folder(self.name))
 
 

@@ -22,7 +22,7 @@ from septet.schemas.manifest import Shard
 ERROR = "error"
 """Reason of a sample for which the column raised an exception."""
 GIVE_UP_AFTER = 64
-"""So many samples of a shard that fail in a row from its start end the run."""
+"""The number of samples of a shard that may fail in a row from its start before the run ends."""
 
 
 @functools.lru_cache(maxsize=4)

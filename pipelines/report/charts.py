@@ -20,7 +20,7 @@ _CUTS: dict[str, tuple[tuple[str, str, str], ...]] = {
     "aspect_ratio": (("curate", "max_aspect_ratio", "ratio"),),
     "original_bytes": (("curate", "min_bytes", "least"), ("fetch", "max_bytes", "most")),
 }
-"""Where a recipe cuts a measure: section, key, and which side it bounds."""
+"""The settings of a recipe that bound a measure: section, key, and which side it bounds."""
 
 
 @dataclass(frozen=True)

@@ -42,7 +42,7 @@ class Category(_Figures):
     others: int
     """How many samples have a value that is not listed."""
     error: int = 0
-    """Where there were too many values to count each: by how much a count may be too low at most.
+    """By how much a count may be too low at most, where there were too many values to count each.
     `distinct` is an estimate then, within 5 %."""
 
     @classmethod
@@ -177,7 +177,7 @@ class Statistics(_Figures):
     """SHA-256 of the list of the shards that were counted."""
     members: list[Members]
     funnel: list[Stage]
-    """In build order; empty where the corpus has no `stats/funnel.json`."""
+    """The stages in build order; empty where the corpus has no `stats/funnel.json`."""
     rejects: list[Reason]
     duplicates: list[Reason]
     """The rejects of the stages dedup and curate whose reason starts with `duplicate`."""
@@ -185,15 +185,17 @@ class Statistics(_Figures):
     failed_domains: Category
     """Registered domains of the images that could not be fetched."""
     categories: dict[str, Category]
-    """By name: language, language_from, caption_from, format, reencoded, status, chinese (scripts
-    of captions in Chinese, see `preprocess.text.han`), image_domain, page_domain; only those of
-    which any sample has a value."""
+    """The categories by name: language, language_from, caption_from, format, reencoded, status,
+    chinese (scripts of captions in Chinese, see `preprocess.text.han`), image_domain, page_domain;
+    only those of which any sample has a value."""
     measures: dict[str, Histogram]
-    """By name, see `septet.pipelines.report.measures.MEASURES`; only those that any sample has."""
+    """The histograms by name, see `septet.pipelines.report.measures.MEASURES`; only those that any
+    sample has."""
     notes: list[str]
-    """What does not add up, in words."""
+    """Sentences about figures that do not add up."""
     columns: list[ColumnFigures] | None = None
-    """By name; None in `stats/statistics.json`, which is of the build: columns come and go."""
+    """The columns by name; None in `stats/statistics.json`, which is of the build: columns come and
+    go."""
 
     @property
     def candidates(self) -> int | None:

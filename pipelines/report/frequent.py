@@ -9,9 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 MOST = 2**16
-"""Values that are kept when there are more than twice as many."""
+"""The number of values that are kept when there are more than twice as many."""
 _HASHES = 4096
-"""Least hashes of values that are kept to estimate how many there are: within 5 % nearly always."""
+"""The number of least hashes of values that are kept to estimate how many values there are: within
+5 % nearly always."""
 
 
 @dataclass

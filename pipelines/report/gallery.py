@@ -36,7 +36,7 @@ class Card:
     url: str
     width: int | None
     height: int | None
-    """Of the stored image, in pixels."""
+    """The height of the stored image, in pixels; `width` likewise."""
     thumbnail: str | None
     """A data URI; None where the image cannot be shown, then `problem` says why."""
     thumbnail_width: int

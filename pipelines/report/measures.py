@@ -61,8 +61,9 @@ MEASURES: dict[str, Measure] = {
     "original_bytes": Measure("Original file size", "bytes", _BYTES),
     "image_bytes": Measure("Stored image size", "bytes", _BYTES),
 }
-"""In the order in which they are shown. Words are those of `preprocess.text.words.count_words`;
-`aspect_ratio` is of the original image where its size is known, else of the stored one."""
+"""The measures in the order in which they are shown. Words are those of
+`preprocess.text.words.count_words`; `aspect_ratio` is of the original image where its size is
+known, else of the stored one."""
 
 
 def quantise(values: np.ndarray) -> np.ndarray:
@@ -116,7 +117,7 @@ class Distribution:
         return self.counts.total()
 
     def quantiles(self) -> dict[str, int]:
-        """For each of `QUANTILES` the least value that at least that share does not exceed."""
+        """The least value, for each of `QUANTILES`, that at least that share does not exceed."""
         values = np.array(sorted(self.counts), np.int64)
         reached = np.cumsum([self.counts[int(value)] for value in values])
         return {

@@ -31,7 +31,7 @@ from septet.schemas.layout import MANIFEST, REPORT, STATISTICS
 from septet.schemas.manifest import Manifest
 
 MAX_BYTES = 3_000_000
-"""Most that a page may have."""
+"""The greatest size of a page."""
 
 _SEED = 7
 _CARDS = (200, 180, 160, 140, 120, 100, 60, 20, 0)

@@ -18,7 +18,7 @@ from septet.schemas.layout import REJECTS
 from septet.schemas.reasons import REASONS, class_of
 
 STAGES = ("source", "filter", "dedup", "fetch", "curate", "write")
-"""In build order."""
+"""The stages in build order."""
 
 _OTHER = "other"
 """Class of reasons that this Septet does not know."""

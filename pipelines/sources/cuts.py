@@ -13,8 +13,8 @@ rows, or seconds of work: small beside a build, large beside the start of a task
 SLICE_ROWS = 50_000
 """Rows of Parquet that are a slice, whatever their bytes."""
 _MOST_PARTS, _MOST_REMOTE_PARTS = 16, 4
-"""Of a row group: who reads a part decodes all that stands before it in the group, and transfers it
-where it is remote: 2.5 times the group in all."""
+"""The greatest number of parts of a row group. A reader of a part decodes all that stands before it
+in the group, and transfers it where it is remote: 2.5 times the group in all."""
 _BLOCK = 4 * 2**20
 
 

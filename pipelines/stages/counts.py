@@ -50,4 +50,5 @@ class Counts:
 
 
 UNDER_WAY: list[Counts] = []
-"""Of the tasks that this process runs now; workers tell them to who waits for the build."""
+"""The counts of the tasks that this process runs now; workers send them to the process that waits
+for the build."""

@@ -38,10 +38,12 @@ from septet.schemas.recipe import Dedup
 _SAMPLES_A_SURVEY_BUCKET = 2_000_000
 _ROWS_READ = 65_536
 _ROWS_GATHERED = 262_144
-"""Before they are sent: more make larger pieces, and take 0.1 GB a 300,000."""
+"""The number of rows that are gathered before they are sent: more make larger pieces, and take 0.1
+GB a 300,000."""
 _ROWS_A_RANGE = 500_000
 _RANGES = 64
-"""So many at least, as soon as there are so many shards: they are work for as many workers."""
+"""The least number of ranges, as soon as there are so many shards: they are work for as many
+workers."""
 
 _SURVEY = pa.schema([("caption_hash", pa.uint64()), ("images", pa.int64())])
 _PLANNED_SHARDS = pa.schema([("shard", pa.int64()), ("rows_out", pa.int64())])

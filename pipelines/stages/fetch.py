@@ -36,7 +36,8 @@ from septet.schemas.recipe import Fetch, Image
 
 _DECODE_THREADS = 2
 _IMAGES_A_BUCKET = 500_000
-"""Of plans or of the store, whichever has more: a task holds the keys of so many."""
+"""The number of images of a bucket, by the plans or by the store, whichever has more: a task holds
+their keys."""
 _IMAGES_A_GROUP = 1000
 _GROUPS = 10_000
 _OUTAGE_URLS = 5
@@ -48,8 +49,8 @@ _KEY = "S16"
 
 
 class OutageError(ConnectionError):
-    """So much failed for reasons of the network or of this machine that it says nothing of the
-    images: none arrived and nearly all may pass, or most hosts gave no answer at all."""
+    """Raised when so much failed for reasons of the network or of this machine that it says nothing
+    of the images: none arrived and nearly all may pass, or most hosts gave no answer at all."""
 
 
 class FetchStage(Stage):

@@ -67,7 +67,7 @@ class Graph:
     """A pipeline: `tasks` go to the first step, what it yields to the next, by group."""
 
     tasks: Sequence[Any]
-    """Of the first step: numbers, or other small plain data."""
+    """The tasks of the first step: numbers, or other small plain data."""
     shuffles: Sequence[Split | Regroup]
     """A `Split`, then any number of `Regroup`; empty where nothing is brought together."""
     work: Work

@@ -32,7 +32,7 @@ table. `row` is its number in `Known.rows`."""
 _CHOSEN_ROW = np.dtype([("shard", "<i8"), ("table", "<u4"), ("row", "<u4")])
 _FAILED = 2**40
 _TABLES_A_GROUP = 64
-"""So many tables of the store are read by one task, so that what a shard gets is few pieces."""
+"""The number of tables of the store that one task reads, so that a shard gets few pieces."""
 
 
 class SplitStored(Split):

@@ -32,18 +32,18 @@ _KEY_BYTES = 16
 _SLICES = 4
 _URLS_A_SLICE = 1000
 _URLS_AT_ONCE = 20_000
-"""So many URLs of a slice are held while they are fetched."""
+"""The number of URLs of a slice that are held while they are fetched."""
 _ARCHIVE_BYTES = 2**26
-"""Images of so many bytes of an archive are read by one task."""
+"""The number of bytes of an archive whose images one task reads."""
 _WANTED, _KNOWN = b"W", b"K"
 
 WANTED = pa.schema([pa.field(field.name, field.type) for field in tables.IMAGE_LOCATIONS])
 """An image that a plan wants, with its location; all but `image_url` are null for one that is to be
 fetched."""
 MISSING = pa.schema([*WANTED, ("owner", pa.uint64())])
-"""One that the store lacks, with a hash of who is asked for it (`owner_of`)."""
+"""An image that the store lacks, with a hash of who is asked for it (`owner_of`)."""
 _CUT = pa.schema([*WANTED, ("slice", pa.int32())])
-"""The same with the slice of its group that fetches it."""
+"""An image that the store lacks, with the number of the slice of its group that fetches it."""
 
 
 def store_key(image_url: str, digest: str | None) -> bytes:

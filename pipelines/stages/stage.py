@@ -21,7 +21,8 @@ from septet.schemas.layout import STAGES
 from septet.schemas.recipe import Recipe
 
 Key = int | str
-"""What tells a task from the others of its stage: the fingerprint of an input, or a number."""
+"""The key that tells a task from the others of its stage: the fingerprint of an input, or a
+number."""
 
 _READERS = 32
 
@@ -66,7 +67,7 @@ class Pass:
     ):
         self.label, self.outputs, self.graph, self.news = label, outputs, graph, news
         self.counts: dict[Any, Counts] = {}
-        """Of each task that `poll` has seen complete."""
+        """The figures of each task that `poll` has seen complete."""
 
     def todo(self) -> list[Any]:
         """Keys of the tasks that are not complete, in their order."""

@@ -25,9 +25,10 @@ from septet.schemas.recipe import Image
 IMAGES_A_BLOCK = 4000
 _BYTES_A_BLOCK = 256 * 2**20
 _SECONDS_A_BLOCK = 30.0
-"""From its first image on: so much work is lost at most when a task is killed."""
+"""The greatest age of a block, from its first image on: so much work is lost at most when a task is
+killed."""
 SILENT = frozenset({"dns", "connect", "timeout", "host_down"})
-"""Reasons for which nothing came from the host at all."""
+"""Reasons of failures in which no answer came from the host."""
 _DESCRIBED = (
     "format", "ext", "width", "height", "original_width", "original_height", "reencoded",
 )  # fmt: skip

@@ -22,7 +22,8 @@ from septet.preprocess.regions.settings import DETECTORS, READERS, RegionsSettin
 from septet.schemas.columns import ArrayFormat, MemberFormat
 
 PROBS_TOLERANCE = 1e-3
-"""How far a distribution's sum in float16 may be from 1: 1,601 roundings and then some."""
+"""The greatest distance of a distribution's sum in float16 from 1: 1,601 roundings and then
+some."""
 
 
 class Regions(Column):

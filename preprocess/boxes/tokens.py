@@ -37,7 +37,7 @@ class BoxTokens(ABC):
     width: ClassVar[int] = 4
     """The number of tokens of a box."""
     form: ClassVar[str]
-    """How one token is written, for `str.format`."""
+    """The written form of one token, for `str.format`."""
     pattern: ClassVar[str] = r"(\d+)"
     """A regular expression of a written token; its group is the number."""
     separator: ClassVar[str] = ""

@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 
 MALFORMED = (AttributeError, LookupError, TypeError, ValueError)
-"""What reading raises where a value has another form than expected."""
+"""The exceptions that reading raises where a value has another form than expected."""
 
 FACTS = (("dropped", pa.int32()), ("faults", pa.list_(pa.string())))
 """Fields of a column's facts: how many entries were left out, and why the first of them were."""

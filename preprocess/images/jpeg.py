@@ -36,7 +36,7 @@ class JpegHeader:
     orientation: int
     is_plain: bool
     profile: tuple[slice, ...]
-    """Where the segments of a colour profile stand."""
+    """The places of the segments of a colour profile."""
 
 
 def read_header(data: bytes) -> JpegHeader | None:

@@ -88,7 +88,7 @@ NOUNS: dict[str, dict[str, Noun]] = {
     language: {cells[0]: read(cells[column]) for cells in _CELLS}
     for column, (language, read) in enumerate(_READERS.items(), start=1)
 }
-"""By language, then by the English lemma."""
+"""Nouns by language, then by the English lemma."""
 
 
 def how_many(language: str, noun: Noun) -> str:

@@ -16,11 +16,11 @@ class Question:
     language: str = "en"
     """ISO 639 code of the question."""
     answers: tuple[tuple[str, int], ...] = ()
-    """Of VQA sets: all answers that people gave and how many gave each, the most frequent
+    """All answers that people gave, with VQA sets, and how many gave each, the most frequent
     first."""
 
     def to_json(self) -> dict[str, Any]:
-        """As JSON takes it; `answers` is left out where there are none."""
+        """The pair as JSON takes it; `answers` is left out where there are none."""
         data: dict[str, Any] = {
             "question": self.question,
             "answer": self.answer,

@@ -52,7 +52,8 @@ class C4Options:
     stem: Literal["padded", "ceil"] = "padded"
     """Max-pool of the stem: padding 1, or none and ceil mode (Caffe)."""
     stride_in_1x1: bool = True
-    """Where a block's stride lies: first 1x1 (MSRA's weights) or 3x3 (torchvision's)."""
+    """Whether a block's stride lies in the first 1x1 (MSRA's weights) or in the 3x3
+    (torchvision's)."""
     anchor_sizes: tuple[float, ...] | None = None
     """Square roots of the anchors' areas, pixels; None: those of the checkpoint, see `anchors`."""
     anchor_ratios: tuple[float, ...] = (0.5, 1.0, 2.0)

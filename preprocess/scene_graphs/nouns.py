@@ -110,8 +110,8 @@ class Nouns:
         return sorted(found)
 
     def _listed(self, i: int) -> list[int]:
-        """What parsers take for appositions in lists: "a lamp" in "a computer, a lamp, and some
-        books", with what is joined to what the list hangs on."""
+        """Find what parsers take for appositions in lists: "a lamp" in "a computer, a lamp, and
+        some books", with what is joined to what the list hangs on."""
         sentence = self._sentence
         found = [j for j in sentence.of(i, "appos") if j in self.lemmas]
         if not found:

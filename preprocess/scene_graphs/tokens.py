@@ -105,7 +105,7 @@ _LONGEST_COMPARED = 512
 
 
 def _aligned(text: str, cleaned: str) -> tuple[list[int], list[int]]:
-    """Where each letter of `cleaned` starts and ends in `text`.
+    """The places in `text` where each letter of `cleaned` starts and ends.
 
     What differs by white space and case alone is matched letter by letter. Else, what both begin
     and end with is; what lies between is compared, and a stretch that changed counts as a whole.

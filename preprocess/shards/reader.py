@@ -222,7 +222,7 @@ class Corpus:
     def __init__(self, path: str, open_shards: int = 64, cache: BlockCache | None = None):
         self.path = path
         self.cache = None if files.is_local(path) else cache
-        """For its columns, too."""
+        """The cache, which the corpus's columns use too."""
         self.manifest, self.shards = read_corpus(path)
         self.counts = self.shards.numbers("samples")
         """Samples of each shard, int64 [shards]."""

@@ -16,7 +16,8 @@ MAX_ROWS = 5_000_000
 MAX_BYTES = 2**30
 """Most bytes that the columns asked for may take in memory."""
 _ROWS_AT_ONCE = 1024
-"""So few that a value which a file repeats cheaply cannot fill the memory before it is counted."""
+"""The number of rows read at once: so few that a value which a file repeats cheaply cannot fill the
+memory before it is counted."""
 
 _REQUIRED: dict[str, tuple[pa.DataType, ...]] = {
     "key": (pa.string(), pa.large_string()),

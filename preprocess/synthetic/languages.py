@@ -20,7 +20,7 @@ class Wording(ABC):
 
     relations: ClassVar[Mapping[str, str]]
     more: str
-    """What leads to a further thing in a caption."""
+    """The words that lead to a further thing in a caption."""
     color: str
     size: str
     count: str
@@ -75,7 +75,7 @@ class Gendered(Wording):
     nouns: ClassVar[Mapping[str, tuple[str, str]]]
     """Gender (m, f, n) and noun of a shape."""
     adjectives: ClassVar[Mapping[str, str]]
-    """Of sizes and colours: the masculine, or `masculine/feminine`."""
+    """The adjectives of sizes and colours: the masculine, or `masculine/feminine`."""
 
     def adjective(self, name: str, gender: str) -> str:
         """The form that agrees with a gender."""

@@ -43,7 +43,7 @@ _SIDES = {"left of": (0, -1), "right of": (0, 1), "above": (1, -1), "below": (1,
 RELATIONS = tuple(_SIDES)
 
 _GAP = 0.04
-"""Least distance between boxes on one axis, as a share of the side."""
+"""The least distance between boxes on one axis, as a share of the side."""
 
 _MARGIN = 0.12
 """Centres must differ by this on an axis before a relation on it is said."""
@@ -77,10 +77,10 @@ def on_side(a: Thing, relation: str, b: Thing, margin: float = 0.0) -> bool:
 
 
 SIGN_WORDS = ("BUS", "CAFE", "EXIT", "OPEN", "PARK", "SALE", "STOP", "TAXI")
-"""What signs say: words of four letters at most, readable at 64 pixels."""
+"""The words of signs: of four letters at most, readable at 64 pixels."""
 
 SIGN_BOX = (0.14, 0.80, 0.86, 0.98)
-"""Where a scene's sign stands, normalised (x0, y0, x1, y1); things stay above it."""
+"""The place of a scene's sign, normalised (x0, y0, x1, y1); things stay above it."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ class Scene:
     ground: tuple[int, int, int]
     things: tuple[Thing, ...]
     sign: str = ""
-    """What its sign says, white on black; empty where it has none."""
+    """The word on its sign, white on black; empty where it has none."""
 
     def relations(self) -> list[tuple[int, str, int]]:
         """All true (subject, relation, object) triples, by position in `things`."""

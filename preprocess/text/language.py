@@ -18,8 +18,8 @@ _POSSIBLE = 0.05
 """A declared language counts when the model gives it at least this much."""
 
 _CERTAIN = 0.9
-"""What it takes to contradict a declared language that the model has never seen: it then gives
-its score to a neighbour (Silesian as German, 0.78)."""
+"""The score that it takes to contradict a declared language that the model has never seen: it then
+gives its score to a neighbour (Silesian as German, 0.78)."""
 
 
 class Language(NamedTuple):

@@ -127,8 +127,8 @@ class WordPiece:
         return self.encode(text).offsets
 
     def decode(self, ids: Iterable[int]) -> str:
-        """Decode pieces to text: words apart, but for Chinese characters and full-width punctuation, which
-        have no blank beside them; special ones and what is no id left out."""
+        """Decode pieces to text: words apart, but for Chinese characters and full-width
+        punctuation, which have no blank beside them; special ones and what is no id left out."""
         known = [i for i in ids if 0 <= i < len(self.pieces) and i not in self._special]
         text = " ".join(self.pieces[i] for i in known).replace(" ##", "")
         return _BLANK.sub("", text)
@@ -141,8 +141,8 @@ UNUSED = 99
 def build_vocabulary(
     texts: Iterable[str], size: int, characters: str = "", unused: int = 0
 ) -> list[str]:
-    """Make a small vocabulary: special pieces, the texts' characters and `characters`, each as a word's
-    beginning and within it, then the texts' most frequent words (ties by spelling). With `UNUSED`
+    """Make a small vocabulary: special pieces, the texts' characters and `characters`, each as a
+    word's beginning and within it, then the texts' most frequent words (ties by spelling). With `UNUSED`
     pieces [unused1] and so on behind [PAD], the special ones have their published ids.
 
     Raises:
