@@ -142,8 +142,8 @@ def build_vocabulary(
     texts: Iterable[str], size: int, characters: str = "", unused: int = 0
 ) -> list[str]:
     """Make a small vocabulary: special pieces, the texts' characters and `characters`, each as a
-    word's beginning and within it, then the texts' most frequent words (ties by spelling). With `UNUSED`
-    pieces [unused1] and so on behind [PAD], the special ones have their published ids.
+    word's beginning and within it, then the texts' most frequent words (ties by spelling). With
+    `UNUSED` pieces [unused1] and so on behind [PAD], the special ones have their published ids.
 
     Raises:
         ValueError: `size` has no room for the characters.
