@@ -25,7 +25,7 @@ def map_ahead(
     Args:
         work: Called in threads.
         items: Any number of them; they are not all held at once.
-        threads: How many; as many as there are cores when absent.
+        threads: The number of threads; as many as there are cores when absent.
     """
     threads = threads or default_threads()
     rest = iter(items)

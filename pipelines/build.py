@@ -81,7 +81,7 @@ def resolve(
         folder: Where its relative paths start.
         corpus: The corpus folder.
         remember: Whether to note what the inputs are, so that the next start need not read them.
-        workers: How many tasks run at once, where that is known.
+        workers: The number of tasks that run at once, where that is known.
 
     Raises:
         RecipeError: an input that is not there.
@@ -127,7 +127,7 @@ def build(
         recipe: A parsed recipe.
         folder: Where the recipe's relative paths start.
         corpus: The corpus folder.
-        runner: Where the pipelines run.
+        runner: The runner of the pipelines.
         progress: Told what happens.
         retry: Classes of failures (see `septet.schemas.reasons.CLASSES`) whose images are to be
             fetched again; `passing` are those that may succeed later.

@@ -66,7 +66,7 @@ def check_corpus(path: str, decode: bool, console: Console) -> list[str]:
     Args:
         path: The corpus folder.
         decode: Decode every image member, too.
-        console: For a progress bar.
+        console: The console for a progress bar.
     """
     corpus = Corpus(path)
     faults = Faults()

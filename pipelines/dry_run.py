@@ -42,8 +42,8 @@ def dry_run(
         recipe: A parsed recipe.
         folder: Where its relative paths start.
         dataflow: The runner, with the user's options.
-        prices: Of the region, as the provider lists them.
-        console: Where to print.
+        prices: The prices of the region, as the provider lists them.
+        console: The console to print on.
     """
     with (
         tempfile.TemporaryDirectory() as scratch,

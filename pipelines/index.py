@@ -68,7 +68,7 @@ def index_folder(folder: str, name: str | None, console: Console) -> Indexed:
     Args:
         folder: Holds `*.tar`; img2dataset's `*.parquet` beside them are joined in by key.
         name: Name of the corpus.
-        console: For a progress bar.
+        console: The console for a progress bar.
 
     Raises:
         ValueError: no tar, none that can be read, or a key that stands in two.

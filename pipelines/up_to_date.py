@@ -102,11 +102,11 @@ def note(
     Args:
         corpus: The corpus folder.
         recipe: The recipe's file.
-        text: Its content, as it was parsed.
-        before: What was there before the build.
+        text: The recipe's content, as it was parsed.
+        before: The inputs as they were before the build.
         inputs: Paths of all inputs that were built from.
         image_roots: Folders of images that lists refer to, with the digests that were built from.
-        figures: What to say of the corpus.
+        figures: The figures of the corpus that are printed.
     """
     inputs = [*inputs]
     if any("://" in path for path in (corpus, *inputs, *before.patterns, *image_roots)):

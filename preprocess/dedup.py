@@ -141,7 +141,7 @@ def preference(lengths: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.
 
     Args:
         lengths: Characters of the captions, integers [n].
-        scores: Of language identification, float [n]; NaN where there is none.
+        scores: Scores of language identification, float [n]; NaN where there is none.
     """
     return -np.nan_to_num(scores.astype(np.float64), nan=-1.0), -lengths.astype(np.int64)
 

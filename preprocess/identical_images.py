@@ -30,7 +30,7 @@ def candidates(rows: pa.Table, shard: int, distinct_captions: bool) -> np.ndarra
 
     Args:
         rows: `id`, `sha256`, `caption` and `language_score` of the shard's samples with an image.
-        shard: Its number.
+        shard: The shard's number.
         distinct_captions: Whether one sample is kept of each caption of an image, not one in all.
     """
     described = _described(rows, shard, distinct_captions)

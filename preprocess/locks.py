@@ -61,7 +61,7 @@ def locked(folder: str, alone: bool = True, busy: str = "") -> Iterator[None]:
     Args:
         folder: Local folder or URL; a local one is made where it is missing.
         alone: Whether nobody else may hold it; those that are not alone share it.
-        busy: What to say when it cannot be had; who holds it is added where that is known.
+        busy: The message where it is held already; the holder is added where it is known.
 
     Raises:
         FolderBusyError: another process holds it, or took it over while the block ran because

@@ -130,8 +130,8 @@ def inside(path: str, where: str) -> str:
     A manifest can come from a stranger, and what it names is opened.
 
     Args:
-        path: From a manifest or a list.
-        where: How to call the file that holds it in the error.
+        path: A path of a manifest or a list.
+        where: The name, in the error, of the file that holds it.
 
     Raises:
         LayoutError: it is absolute, a URL, empty, or leads out by `..`.

@@ -26,7 +26,7 @@ def parse_recipe(text: str, where: str = "recipe") -> Recipe:
 
     Args:
         text: The file's content.
-        where: How to call it in errors, usually its path.
+        where: Its name in errors, usually its path.
 
     Raises:
         RecipeError: not YAML, a key twice, an unknown key or a value that does not fit.

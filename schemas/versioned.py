@@ -62,9 +62,9 @@ def parse_versioned(text: str | bytes, where: str, newest: int, remedy: str) -> 
 
     Args:
         text: The file's content.
-        where: How to call the file in errors.
+        where: The file's name in errors.
         newest: The highest major version that can be read.
-        remedy: What to do where it is damaged.
+        remedy: The advice where it is damaged.
 
     Raises:
         ManifestError: not JSON, without a version, or of a newer major version.

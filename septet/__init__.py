@@ -120,7 +120,7 @@ def annotate(
     Args:
         corpus: A corpus folder.
         column: Kind of column, or "module:Class" of one of your own.
-        name: What to call it in this corpus; the kind when absent.
+        name: Its name in this corpus; the kind when absent.
         settings: Settings of the column.
         only_missing: Refuse to make anew what was made with other settings or models.
         runner: Where it runs, as in `build`.

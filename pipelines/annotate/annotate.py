@@ -80,9 +80,9 @@ def plan_column(path: str, name: str, kind: str, settings: Mapping[str, Any]) ->
 
     Args:
         path: The corpus folder.
-        name: What the column is called in it.
-        kind: Which kind of column.
-        settings: Its settings.
+        name: The column's name in the corpus.
+        kind: The kind of column.
+        settings: The column's settings.
 
     Raises:
         ColumnError: no such kind, or settings that do not fit.
@@ -155,9 +155,9 @@ def annotate(
     """Make the missing shards of a column; a column that is up to date is left as it is.
 
     Args:
-        plan: From `plan_column`.
+        plan: A plan of `plan_column`.
         only_missing: Refuse rather than make anew what was made with other settings.
-        runner: Where the pipeline runs.
+        runner: The runner of the pipeline.
         progress: Told what happens.
 
     Returns:

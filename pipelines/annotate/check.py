@@ -37,7 +37,7 @@ def check_columns(path: str, console: Console, trusted: Collection[str] = ()) ->
 
     Args:
         path: The corpus folder.
-        console: For progress bars.
+        console: The console for progress bars.
         trusted: Classes (`module:Class`) that may be imported to check columns that were made with
             them; of other columns of such kinds the form alone is checked.
     """

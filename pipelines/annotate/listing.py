@@ -26,8 +26,8 @@ class ListWork:
         corpus: The corpus folder.
         manifest_sha256: Digest of its head.
         name: The column.
-        shards: How many shards the corpus has.
-        folder: Where the rows go, for `rows`.
+        shards: The number of shards of the corpus.
+        folder: The folder that gets the rows, for `rows`.
     """
 
     stage = "annotate"

@@ -99,7 +99,7 @@ def column_views(corpus: Corpus, live: Mapping[str, Column], seed: int) -> list[
         corpus: The corpus.
         live: Columns whose models are loaded or may be, by name; others are made from their
             manifest's settings, and draw without models.
-        seed: Of the draw of samples.
+        seed: The seed of the draw of samples.
     """
     views = []
     for name in column_names(corpus.path):

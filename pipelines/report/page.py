@@ -143,7 +143,7 @@ def report_page(
 
     Args:
         corpus_path: The corpus folder; samples, rejects, build times and manifest are read there.
-        statistics: Its figures.
+        statistics: The corpus's figures.
         comparison: What changed since another build, to be shown too.
         live: As for `refresh_report`.
 

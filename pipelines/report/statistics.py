@@ -208,7 +208,7 @@ def chunks(shards: int, least: int = 1) -> list[range]:
     added in order. Every reader of a corpus cuts alike, so that all come to equal figures.
 
     Args:
-        shards: How many there are.
+        shards: The number of shards.
         least: Fewest of them in a run.
     """
     size = max(least, -(-shards // _MOST_CHUNKS))

@@ -76,8 +76,8 @@ class Runner(ABC):
         """Run one graph to its end.
 
         Args:
-            name: What to call it in messages.
-            graph: What to run.
+            name: Its name in messages.
+            graph: The graph to run.
             told: Called with the figures of the tasks that were completed and of those that run,
                 where the runner has them while it runs.
 

@@ -50,7 +50,7 @@ class WorkerProcesses:
     at once.
 
     Args:
-        modules: What the nursery imports; a module that cannot be imported is passed over.
+        modules: The modules that the nursery imports; one that cannot be imported is passed over.
         serve: "module:function" that each worker runs with its end of the line.
     """
 

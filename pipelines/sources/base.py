@@ -47,12 +47,12 @@ class Input:
     Args:
         label: The input as the recipe spells it; never absolute unless the recipe's is.
         source: Number of its source in the recipe.
-        path: Where it is on this build's machines.
+        path: Its path on this build's machines.
         bytes: Size of the whole input.
         digest: Digest of the whole input's content.
         slice: Range [start, stop) in the source's own units.
-        number: Which slice of the input this is, from 0.
-        slices: How many slices the input has.
+        number: The number of this slice of the input, from 0.
+        slices: The number of slices of the input.
         folder: Where the recipe's relative paths start, on this build's machines.
     """
 
@@ -79,7 +79,7 @@ class Pair:
     Args:
         image_url: The image's identity; None for a text alone.
         caption: Cleaned text; None for an image alone.
-        caption_from: Where the text stood: alt, figcaption, title, list, sidecar; None
+        caption_from: The place of the text: alt, figcaption, title, list, sidecar; None
             for an image alone.
         page_url: The page that holds the pair.
         page_language: The language that the page or list declares.

@@ -23,7 +23,7 @@ def cut_lines(file: BinaryIO, size: int, every: int = SLICE_BYTES) -> list[tuple
 
     Args:
         file: Seekable.
-        size: Its bytes.
+        size: The file's bytes.
         every: Bytes of a slice, at least.
     """
     cuts = [0]

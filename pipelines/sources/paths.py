@@ -43,7 +43,7 @@ def name_within(root: str, path: str, text: str) -> str:
 
     Args:
         root: Label of the folder.
-        path: Where the folder is.
+        path: The path of the folder.
         text: A relative path, or an absolute one that lies in the folder.
 
     Raises:

@@ -13,7 +13,7 @@ def match_local(pattern: str, folder: str | Path) -> list[str]:
     """The files and folders that a pattern matches, spelled as the pattern spells them, sorted.
 
     Args:
-        pattern: Of `glob`, with `**`; relative, absolute or with `~`.
+        pattern: A pattern of `glob`, with `**`; relative, absolute or with `~`.
         folder: Where relative patterns start.
     """
     plain = str(Path(pattern.removeprefix("file://")))

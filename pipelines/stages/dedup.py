@@ -115,8 +115,8 @@ def shards_a_range(rows: int, shards: int) -> int:
     """The number of neighbouring shards that one task plans.
 
     Args:
-        rows: In all, duplicates included.
-        shards: How many there are.
+        rows: The number of rows in all, duplicates included.
+        shards: The number of shards.
     """
     return max(1, min(shards // _RANGES, _ROWS_A_RANGE * shards // max(1, rows)))
 
@@ -240,7 +240,7 @@ class PlanTask(Task):
     Args:
         output: A list of the range's shards, written when all their plans are there.
         plans: The plans.
-        rejects: Of each shard.
+        rejects: The files of each shard's rejects.
         frequent: Files of frequent captions.
         shards: How many there are, and how many are in a range.
         settings: The recipe's `dedup` section.

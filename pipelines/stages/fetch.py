@@ -228,7 +228,7 @@ class StoredSoFar:
     included.
 
     Args:
-        folder: Of the generation.
+        folder: The folder of the generation.
     """
 
     def __init__(self, folder: str):
@@ -249,10 +249,10 @@ class FetchTask(Task):
 
     Args:
         output: Marks of complete tasks, with their figures.
-        missing: What is to be fetched.
+        missing: The lists of images that are to be fetched.
         where: The corpus folder, the recipe's folder, and the generation's folder in the corpus.
         limits: See `Store.limits`.
-        slices: In how many slices each group is cut.
+        slices: The number of slices of each group.
         fetch, image: Sections of the recipe.
     """
 

@@ -70,7 +70,7 @@ def wanted_images(plans: Parts, shard: int, roots: dict[str, str]) -> pa.Table:
 
     Args:
         plans: The plans.
-        shard: Which.
+        shard: The number of the shard.
         roots: Digest of each folder of images, by its label.
     """
     names = tables.IMAGE_LOCATIONS.names
@@ -100,7 +100,7 @@ class SplitWanted(Split):
         plans: The plans.
         known: The store.
         roots: See `wanted_images`.
-        buckets: How many ranges.
+        buckets: The number of ranges.
     """
 
     stage = "wanted"
@@ -184,7 +184,7 @@ class MissingTask(Task, StreamsParts):
     sorted.
 
     Args:
-        output: Where it is written.
+        output: The files that are written.
         most: See `most_slices`.
     """
 

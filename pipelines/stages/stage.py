@@ -52,7 +52,7 @@ class Pass:
     """One graph of a stage, after which there is an output for every task.
 
     Args:
-        label: What to call it in logs and progress bars.
+        label: Its name in logs and progress bars.
         outputs: The file of each task.
         graph: Makes the graph of the tasks that are not complete.
         news: Says how far tasks are that are under way, for passes of long tasks.
@@ -136,7 +136,7 @@ class Stage(ABC):
     """One stage of a build.
 
     Args:
-        context: What all stages know.
+        context: The facts of the build.
         givers: The stage that gives each artifact of `reads`.
     """
 

@@ -43,7 +43,7 @@ class StoreWriter:
 
     Args:
         corpus: The corpus folder.
-        folder: Of the generation, within the corpus.
+        folder: The folder of the generation, within the corpus.
         task: Name of the task; files are named by it and by a token of this attempt.
         limits: See `Store.limits`.
         settings: The recipe's `image` section.
@@ -84,7 +84,7 @@ class StoreWriter:
 
         Args:
             got: The body, or why there is none.
-            digest: Of the input or folder that it was read of; None for the network.
+            digest: The digest of the input or folder that it was read from; None for the network.
         """
         row: dict[str, Any] = {
             "image_url": got.url, "reason": got.reason, "value": got.value, "digest": digest,

@@ -87,7 +87,7 @@ def crop(
 
     Args:
         boxes: [n, 4].
-        window: What is cut out of the image, in the unit of the boxes.
+        window: The part that is cut out of the image, in the unit of the boxes.
         min_share: Boxes of which less than this share of the area lies within are dropped. Boxes
             of which nothing lies within always are; a box without area counts as a whole one
             where it lies within.

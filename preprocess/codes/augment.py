@@ -53,7 +53,7 @@ def draw_view(
     Args:
         draw: `view_generator`'s in a column; a trainer that encodes online gives its own.
         size: Width and height of the upright image, pixels.
-        recipe: How to draw.
+        recipe: The settings of the draw.
         jitter: Colour factors are drawn from [1 - jitter, 1 + jitter].
     """
     if recipe.scale is None:

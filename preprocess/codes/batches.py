@@ -21,7 +21,7 @@ def in_batches(
     Args:
         network: [n, …] on `device` to [n, …].
         rows: [n, …] on the CPU.
-        device: Where the network is.
+        device: The device of the network.
         batch_size: Samples at once, where the device is not the CPU.
         together: Rows that make up one sample.
 

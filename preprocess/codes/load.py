@@ -22,7 +22,7 @@ def load_tokenizer(
     Args:
         name: vqgan, dvae or vqkd.
         path: See `read_state`.
-        device: Where it shall live.
+        device: The device of the tokenizer.
         decoder: Whether a VQGAN's `decode` will be needed.
 
     Raises:

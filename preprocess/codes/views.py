@@ -124,8 +124,8 @@ def look(
     Args:
         image: The whole upright image, RGB, as `septet.preprocess.columns.images.read_image`
             gives it; an array is [height, width, 3].
-        view: What to see of it.
-        side: Of the result, pixels.
+        view: The view of the image.
+        side: The side of the result, pixels.
         resample: FLAVA and BEiT give the model bicubic pixels.
 
     Returns:

@@ -22,8 +22,8 @@ def left_out(faults: Sequence[str], more: int = 0) -> dict[str, Any]:
     """Make the facts of the entries that a sample's value lacks.
 
     Args:
-        faults: What was wrong with each entry that is left out.
-        more: How many more are left out, because a setting allows no more.
+        faults: A text for each entry that is left out: what was wrong with it.
+        more: The number of further entries left out, because a setting allows no more.
     """
     return {
         "dropped": len(faults) + more,

@@ -10,7 +10,7 @@ def weights_digest(path: str, what: str, setting: str = "weights") -> str:
 
     Args:
         path: The file.
-        what: How to call it in the error.
+        what: Its name in the error.
         setting: The setting that names it.
 
     Raises:

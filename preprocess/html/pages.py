@@ -66,9 +66,9 @@ def parse_page(body: bytes, url: str, charset: str | None, places: list[str]) ->
 
     Args:
         body: The page as served, decoded from any content coding.
-        url: Its address; a `<base href>` overrules it for links.
+        url: The page's address; a `<base href>` overrules it for links.
         charset: The transport's charset, if any.
-        places: Which of alt, figcaption, title to take.
+        places: Those of alt, figcaption, title that are taken.
 
     Raises:
         RejectedError: `page_timeout`: a page of more than `SMALL_PAGE` bytes took more than

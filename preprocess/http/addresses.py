@@ -70,7 +70,7 @@ def parse_url(text: str, base: URL | None = None) -> URL:
 
     Args:
         text: A URL, or a redirect's target.
-        base: What a target is relative to.
+        base: The URL that a target is relative to.
 
     Raises:
         FetchError: `url` or `scheme`.

@@ -74,7 +74,7 @@ def decode_stored(body: bytes, transfer_coding: str, content_coding: str, max_by
     its header says is taken as it is. One that begins so and is cut or damaged is refused.
 
     Args:
-        body: As stored.
+        body: The body as stored.
         transfer_coding: The value of Transfer-Encoding, "" where there is none.
         content_coding: The value of Content-Encoding, likewise.
         max_bytes: Bound on what comes out.
@@ -125,7 +125,7 @@ def decode_content(
     that name no coding (utf-8, aws-chunked) are labels of a body that is sent as it is.
 
     Args:
-        body: As sent.
+        body: The body as sent.
         codings: The header's value.
         max_bytes: Bound on what comes out of each coding.
         decoded_already: Whether a body that is plainly not in the coding is taken as it is.

@@ -60,11 +60,11 @@ def fetch_many(
     raises ends the fetch and is raised here.
 
     Args:
-        urls: What to fetch.
-        settings: How; `per_host` is for all that share the hosts together.
+        urls: The URLs to fetch.
+        settings: The recipe's section; `per_host` is for all that share the hosts together.
         handle: Takes each result.
-        threads: In which it is called.
-        share: How many fetches ask the same hosts at once, this one among them.
+        threads: The number of threads in which it is called.
+        share: The number of fetches that ask the same hosts at once, this one among them.
 
     Returns:
         Number of connections that were closed because bytes came on them unasked.

@@ -18,8 +18,8 @@ def random_box(
     """A random part of an image, distributed as `torchvision.transforms.RandomResizedCrop`'s.
 
     Args:
-        height: Of the image, pixels.
-        width: Of the image, pixels.
+        height: The image's height, pixels.
+        width: The image's width, pixels.
         draw: Source of randomness.
         scale: Range of the part's area, as a share of the whole.
         ratio: Range of width / height, drawn evenly on a log scale. When ten draws do not fit,

@@ -91,7 +91,7 @@ def decode(data: bytes, header: JpegHeader, width: int = 0, height: int = 0) -> 
 
     Args:
         data: The file.
-        header: Its header.
+        header: The file's header.
         width: Pixels that are needed. The result may be smaller than the image, but is at least a
             tenth larger than this (a smaller step would blur in the resize that follows); 0 asks
             for the whole image.

@@ -21,7 +21,7 @@ class Engine(ABC):
     """An OCR engine, with its models loaded.
 
     Args:
-        threads: How many threads it may use.
+        threads: The number of threads that it may use.
 
     Raises:
         ValueError: a package or model is missing; says what to do.

@@ -78,7 +78,7 @@ def questions(
 
     Args:
         parser: Makes the graphs, of captions and of statements.
-        captions: In English.
+        captions: English captions.
         languages: Of the questions: en, and de, fr, es for numbers and colours of things that
             `lexicon` names. Answers stay as the caption has them.
 

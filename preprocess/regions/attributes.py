@@ -24,9 +24,9 @@ class AttributeHead(nn.Module):
     """The attribute head, built for a checkpoint.
 
     Args:
-        state: By detectron2's names.
-        width: Of a region's feature.
-        classes: Of the detector, without background.
+        state: The tensors by detectron2's names.
+        width: The width of a region's feature.
+        classes: The number of the detector's classes, without background.
 
     Raises:
         ValueError: the checkpoint has no such head, or one of another shape.

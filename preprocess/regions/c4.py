@@ -26,7 +26,7 @@ class C4Detector:
         mean: Subtracted from BGR values 0-255.
         std: Divides them.
         refined: Give the boxes that the head regresses, not the proposals that were described.
-        device: Where to compute: "cpu", "cuda", ….
+        device: The device to compute on: "cpu", "cuda", ….
         bfloat16: Convolutions in bfloat16; on a GPU only.
         threads: CPU threads; they decide the last bits.
 

@@ -73,7 +73,7 @@ class Detectron2Detector:
         config: Path of the YAML file, or a name in detectron2's model zoo.
         weights: Path of the checkpoint.
         proposals: Regions that the RPN hands on; overrides the configuration.
-        device: Where to compute.
+        device: The device to compute on.
         threads: CPU threads; they decide the last bits.
 
     Raises:

@@ -71,7 +71,7 @@ def convert(graph: dict[str, Any], doc: Any) -> SceneGraph:
     """Make Septet's graph of one of SceneGraphParser.
 
     Args:
-        graph: What `Parser.parse` gives.
+        graph: A result of `Parser.parse`.
         doc: The spaCy Doc that it was made of.
     """
     words = [token.text for token in doc]

@@ -30,7 +30,7 @@ class BlockCache:
     much for each of them.
 
     Args:
-        folder: Where blocks lie; made when it is missing. What an earlier run left is used.
+        folder: The folder of the blocks, made when missing. Blocks of an earlier run are used.
         max_bytes: Most that the folder is to hold.
         block_bytes: Size of a block; the last one of a file is shorter.
         requests: Blocks that `prefetch` fetches at once.

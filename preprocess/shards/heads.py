@@ -90,8 +90,8 @@ def write_corpus(
 
     Args:
         corpus: The corpus folder.
-        shards: Its shards in order; they are not all held at once.
-        name: Its name.
+        shards: The corpus's shards in order; they are not all held at once.
+        name: The corpus's name.
         septet: Version of Septet.
         sorted_keys: Whether keys ascend within and across shards.
         inputs: The files that the build read.

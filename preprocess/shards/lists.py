@@ -33,9 +33,9 @@ class RowList(Sequence[Row], Generic[Row]):
     Paths of files that rows name never lead out of the corpus.
 
     Args:
-        model: What a row is.
+        model: The class of a row.
         schema: The list's Arrow schema; further columns of a file are passed over.
-        where: How to call the list in errors.
+        where: The list's name in errors.
         groups: Rows in each group.
         read: The table of one group (or of all, for None) with some columns.
     """
@@ -136,10 +136,10 @@ def open_list(
 
     Args:
         corpus: The corpus folder.
-        told: What the head says of it.
-        model: What a row is.
+        told: The list as the head has it.
+        model: The class of a row.
         schema: The list's Arrow schema.
-        head: How to call the head in errors.
+        head: The head's name in errors.
 
     Raises:
         ManifestError: there is no such file, or it is no Parquet file of so many rows.
@@ -182,7 +182,7 @@ def write_list(corpus: str, path: str, schema: pa.Schema, rows: Iterable[Strict]
         corpus: The corpus folder.
         path: The list's path in it.
         schema: The list's Arrow schema.
-        rows: Its rows; they are not all held at once.
+        rows: The rows of the list; they are not all held at once.
 
     Returns:
         What the head says of it.

@@ -39,10 +39,10 @@ class ShardReader:
 
     Args:
         tar: The tar.
-        sidecar: Its table.
+        sidecar: The path of its sidecar.
         cache: Holds blocks of a tar that is not local.
         version: Digest of the tar, for the cache.
-        rows: How many rows the sidecar must have; None for any number.
+        rows: The number of rows that the sidecar must have; None for any number.
 
     Raises:
         SidecarError: the sidecar is damaged, or is none.
@@ -138,7 +138,7 @@ class ShardReader:
         """Read one sample's members, or those of some extensions (with what lies between them).
 
         Args:
-            row: Its number.
+            row: The row's number.
             only: Extensions; None for all.
             checksum: Computes CRC-32, to compare with the sidecar's; None compares nothing.
 

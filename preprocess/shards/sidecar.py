@@ -93,7 +93,7 @@ def read_sidecar(
     Args:
         path: The file.
         columns: Columns that it must have; None for all that are there.
-        rows: How many rows it must have.
+        rows: The number of rows that it must have.
 
     Raises:
         SidecarError: it is not Parquet, lacks a column, has another type in one, other rows, or is

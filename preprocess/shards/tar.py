@@ -252,7 +252,7 @@ def index_tar(
 
     Args:
         file: The tar, seekable.
-        name: How to call it in errors.
+        name: Its name in errors.
         passed_over: Gets how many members are no part of a sample: `links`, `folders`, `devices`,
             `unknown_types`, `hidden` (their name begins with a dot) and `without_extension`.
 

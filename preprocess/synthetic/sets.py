@@ -49,13 +49,13 @@ def write_scenes(
     """Write scenes as a folder of images and a caption list, as a recipe's `list` source reads.
 
     Args:
-        folder: Where to write; any fsspec path.
+        folder: The folder to write; any fsspec path.
         seed: See `make_scene`.
-        count: How many scenes.
+        count: The number of scenes.
         first: Index of the first one. Give sets that must not overlap disjoint ranges.
         size: Side of the images, pixels.
         things: Least and greatest number of objects.
-        languages: Of the captions, each in turn; ISO 639 codes of `languages.WORDINGS`.
+        languages: The languages of the captions, each in turn; codes of `languages.WORDINGS`.
         signs: Whether scenes have signs with a word on them.
 
     Returns:

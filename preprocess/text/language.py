@@ -61,7 +61,7 @@ def identify(caption: str, declared: str | None = None, sure: float = 0.5) -> La
     Args:
         caption: A cleaned caption (one line).
         declared: The language that its page or list declares, as a BCP 47 tag.
-        sure: From this score on the model alone decides.
+        sure: The score from which on the model alone decides.
     """
     labels, scores = _model().predict(caption.lower() if caption.isupper() else caption, k=5)
     guesses = {

@@ -18,7 +18,7 @@ class Mt5Tokenizer:
 
     Args:
         model: Content of a SentencePiece model.
-        name: Of the tokenizer, for messages.
+        name: The tokenizer's name, for messages.
         inside: Whether the model's last pieces are the sentinels, as in the published file; else
             their ids follow the model's.
 

@@ -17,7 +17,7 @@ def open_model(model: bytes, name: str) -> Any:
 
     Args:
         model: Content of a SentencePiece model.
-        name: Of the tokenizer, for messages.
+        name: The tokenizer's name, for messages.
 
     Raises:
         ValueError: it is no such model.
@@ -44,8 +44,8 @@ def learn_model(texts: Iterable[str], pieces: int, **more: Any) -> bytes:
     arguments.
 
     Args:
-        texts: What is learnt.
-        pieces: Of the model, at most.
+        texts: The texts to learn from.
+        pieces: The greatest number of pieces of the model.
         more: Further arguments of `SentencePieceTrainer.train`.
     """
     out = io.BytesIO()

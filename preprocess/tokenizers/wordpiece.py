@@ -38,7 +38,7 @@ class WordPiece:
 
     Args:
         pieces: The vocabulary, in the order of the ids.
-        name: Of the tokenizer; equal names mean equal pieces.
+        name: The tokenizer's name; equal names mean equal pieces.
 
     Raises:
         ValueError: it is no vocabulary of BERT's.

@@ -19,7 +19,7 @@ class XlmrTokenizer:
 
     Args:
         model: Content of a SentencePiece model.
-        name: Of the tokenizer, for messages.
+        name: The tokenizer's name, for messages.
 
     Raises:
         ValueError: it is no such model.

@@ -34,10 +34,10 @@ class Record:
     """A whole record of a WARC file.
 
     Attributes:
-        offset: Where in the file it can be read again; None inside of a compressed member.
+        offset: Its place in the file, to read it again; None inside of a compressed member.
         length: Bytes that it takes in the file from there; None if that is not known.
-        headers: By lower-case name; of a repeated one the last.
-        block: None if larger than asked for.
+        headers: The headers by lower-case name; the last of a repeated one.
+        block: Its content; None if larger than asked for.
         size: Bytes of the block.
     """
 
@@ -65,7 +65,7 @@ class Damage:
     Attributes:
         offset, length: Which bytes of the file.
         is_cut: Whether the file, or the record, ends too early.
-        message: What is wrong.
+        message: A sentence about what is wrong.
         url: The record's target URI where its header could be read.
     """
 

@@ -120,7 +120,7 @@ class Stream:
     """The decoded bytes of an archive from `offset` on, through all members that follow.
 
     Attributes:
-        buffer: What is decoded and not yet taken.
+        buffer: Bytes that are decoded and not yet taken.
         member: Offset in the file of the member that was opened last.
     """
 

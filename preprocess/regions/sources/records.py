@@ -80,7 +80,7 @@ def record(
     Args:
         features: [n, 2048].
         boxes: [n, 4], corners in pixels.
-        width: Of the image, pixels.
+        width: The image's width, pixels.
         height: Likewise.
         probs: [n, 1 + classes], background first. Without labels and scores, these are the
             likeliest class but background and its probability.
@@ -88,7 +88,7 @@ def record(
         scores: [n].
         attributes: [n].
         attribute_scores: [n].
-        count: How many regions the file says there are.
+        count: The number of regions that the file states.
 
     Raises:
         RecordError: shapes that do not fit, no size, boxes beyond it, or no region is sound.
@@ -169,7 +169,7 @@ def record_key(key: str, metadata: Mapping[str, Any], how: str) -> str | None:
 
     Args:
         key: The sample's own key.
-        metadata: Its row of the sidecar.
+        metadata: The sample's row of the sidecar.
         how: `key` (its own), `url_stem` (the last part of the image's address without its
             ending), or a name in `extra`, with dots for names within names.
 

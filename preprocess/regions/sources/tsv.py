@@ -96,8 +96,8 @@ class TsvSource:
 
     Args:
         path: The file.
-        layout: Which fields it has, see above.
-        index: Where its index lies or is to lie; beside it, if empty.
+        layout: The name of its fields' order, see above.
+        index: The path of its index; beside it, if empty.
 
     Raises:
         ValueError: see `ensure_index`; the first row has another layout.
