@@ -139,6 +139,7 @@ def build(
         ForeignFolderError: the folder holds what no build put there.
         ValueError: no such class of failures.
         FolderBusyError: another build or an annotation is at work in the same folder.
+        OutageError: there was no network, or none for most of the fetches; what arrived is kept.
         StageFailed: a stage failed; what it finished is kept.
     """
     recipe_columns(recipe, folder)  # before anything is run

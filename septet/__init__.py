@@ -72,6 +72,7 @@ def build(
     Raises:
         ValueError: the recipe, an input or a flag is not as it should be, or another process is at
             work in the folder.
+        OSError: an input cannot be read, or there was no network for most of the fetches.
         septet.pipelines.runners.StageFailed: a stage failed; what it finished is kept.
     """
     from pathlib import Path as LocalPath
