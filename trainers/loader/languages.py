@@ -17,20 +17,40 @@ UNDETERMINED = "und"
 """ISO 639 code of a sample whose language is not known."""
 
 
+_MOST_BYTES = 2**26
+"""The memory for the languages of samples, a byte each: shards are read again beyond it."""
+
+
 class SampleLanguages:
-    """The language of each sample of a corpus, as column `language` of its sidecars has it."""
+    """The language of each sample of a corpus, as column `language` of its sidecars has it.
 
-    def __init__(self, corpus: Corpus, shards: int = 64):
-        """
-        Args:
-            corpus: The corpus.
-            shards: Of so many shards at most languages stay in memory.
-        """
+    A shard's column is read once, and kept while all that is kept takes at most `_MOST_BYTES`.
+
+    Args:
+        corpus: The corpus.
+    """
+
+    def __init__(self, corpus: Corpus):
         self._corpus = corpus
-        self.of_shard = lru_cache(shards)(self._of_shard)
-        """The codes of a shard's rows, by the shard's number."""
+        rows = max(1, -(-len(corpus) // max(1, len(corpus.shards))))
+        self._names: dict[str, int] = {}
+        self._numbers = lru_cache(max(64, _MOST_BYTES // rows))(self._read)
 
-    def _of_shard(self, number: int) -> list[str]:
+    def of_shard(self, number: int) -> NDArray[np.object_]:
+        """The codes of a shard's rows, by the shard's number."""
+        numbers = self._numbers(number)
+        return np.array([*self._names], object)[numbers]
+
+    def rows(self, number: int, code: str) -> NDArray[np.bool_]:
+        """Whether each row of a shard has a language."""
+        numbers = self._numbers(number)
+        return np.asarray(numbers == self._names.get(code, -1))
+
+    def code(self, number: int, row: int) -> str:
+        """The code of one row of a shard."""
+        return str([*self._names][self._numbers(number)[row]])
+
+    def _read(self, number: int) -> NDArray[np.uint8] | NDArray[np.uint16]:
         try:
             column = self._corpus.metadata(number, ["language"])["language"].combine_chunks()
         except SidecarError as error:
@@ -40,9 +60,11 @@ class SampleLanguages:
             ) from error
         encoded = column.dictionary_encode()
         known = [language_code(tag) or UNDETERMINED for tag in encoded.dictionary.to_pylist()]
-        numbers = encoded.indices.fill_null(len(known)).to_pylist()
-        names = [*known, UNDETERMINED]
-        return [names[i] for i in numbers]
+        names = [
+            self._names.setdefault(name, len(self._names)) for name in (*known, UNDETERMINED)
+        ]
+        found = np.array(names)[encoded.indices.fill_null(len(known)).to_numpy()]
+        return found.astype(np.uint8 if found.max(initial=0) < 256 else np.uint16)
 
     def parts(self, kept: Kept) -> "dict[str, LanguageRows]":
         """The kept rows of each language, in the order of codes."""
@@ -72,9 +94,9 @@ class LanguageRows:
         self._rows = lru_cache(256)(self._find)
 
     def _find(self, shard: int) -> NDArray[np.int64]:
-        codes = self._languages.of_shard(shard)
+        mine = self._languages.rows(shard, self.code)
         rows = (self._kept.row(shard, i) for i in range(self._kept.counts[shard]))
-        return np.array([row for row in rows if codes[row] == self.code], np.int64)
+        return np.array([row for row in rows if mine[row]], np.int64)
 
     def row(self, shard: int, place: int) -> int:
         """The row of a shard's `place`-th sample of the language."""

@@ -111,7 +111,7 @@ class Members:
     def _read(self, shard: int, row: int) -> ReadSample:
         base = self.corpus.shard(shard)
         key, corpus = base.key(row), self.corpus.manifest.name
-        language = self.languages.of_shard(shard)[row] if self.languages else None
+        language = self.languages.code(shard, row) if self.languages else None
         members = base.read(row, self._only, crc32)
         sample = ReadSample(members, key=key, corpus=corpus, language=language)
         for choices in self._wanted:
