@@ -157,7 +157,9 @@ def _faults_of(
         if array is not None and array.dtype.kind == "f":
             rows = np.isfinite(array).reshape(len(array), -1).all(axis=1)
             note(~rows, f"{name} hold values that are not finite")
-    note((boxes[:, 2:] < boxes[:, :2]).any(axis=1), "boxes are no corners x0, y0, x1, y1")
+    note(
+        np.asarray((boxes[:, 2:] < boxes[:, :2]).any(axis=1)), "boxes are no corners x0, y0, x1, y1"
+    )
     if optional["probs"] is not None:
         off = abs(optional["probs"].sum(axis=1) - 1)
         note(np.asarray(off > 0.01), "class probabilities do not sum to 1")
