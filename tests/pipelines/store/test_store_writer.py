@@ -18,8 +18,8 @@ PNG = saved(photo(), "png")
 @pytest.mark.parametrize(("bound", "value", "blocks"), [
     ("_SECONDS_A_BLOCK", 1000, [5]),
     ("_SECONDS_A_BLOCK", 0, [1, 1, 1, 1, 1]),
-    ("_IMAGES_A_BLOCK", 2, [2, 2, 1]),
-    ("_IMAGES_A_BLOCK", 5, [5]),
+    ("IMAGES_A_BLOCK", 2, [2, 2, 1]),
+    ("IMAGES_A_BLOCK", 5, [5]),
     ("_BYTES_A_BLOCK", 2 * len(PNG), [3, 2]),
     ("_BYTES_A_BLOCK", 2 * len(PNG) + 1, [4, 1]),
 ])  # fmt: skip
@@ -40,10 +40,27 @@ def test_a_block_is_closed_when_it_has_enough(
     assert [row["image_url"][-1] for row in flat] == list("01234")
     counts = store.counts
     assert (counts.rows_in, counts.rows_out, counts.rejected) == (5, 4, {"http_status": 1})
-    assert counts.other == {"bytes": 4 * len(PNG), "asked": 4, "passing": 1}
+    asked = sum(any(row["digest"] is None for row in table) for table in rows)
+    assert counts.other == {
+        "bytes": 4 * len(PNG), "asked": 4, "passing": 1, "unanswered": 0, "hosts": asked,
+        "silent_hosts": 0,
+    }  # fmt: skip
     stored = [row for row in flat if row["reason"] is None]
     with StoreReader(str(tmp_path)) as reader:
         assert list(reader.images(stored)) == [PNG] * 4
+
+
+def test_a_host_is_silent_that_gave_no_answer_in_a_block(tmp_path: Path) -> None:
+    with StoreWriter(str(tmp_path), "store", "task", {}, Image(resize_mode="no")) as store:
+        for host, reasons in {
+            "a": ("timeout", "http_status"), "b": ("dns", "host_down"), "c:80": ("connect",),
+            "c:81": ("truncated",), "d": ("tls",),
+        }.items():  # fmt: skip
+            for reason in reasons:
+                store.put(Fetched(f"http://{host}/{reason}", None, reason, "404"))
+    other = store.counts.other
+    assert (other["asked"], other["unanswered"]) == (7, 4)
+    assert (other["hosts"], other["silent_hosts"]) == (5, 2)
 
 
 def test_a_block_that_is_not_finished_leaves_nothing(tmp_path: Path) -> None:
