@@ -1,3 +1,4 @@
+import inspect
 import io
 import json
 import shutil
@@ -168,6 +169,16 @@ def test_a_whole_key_wins_wherever_it_stands(tmp_path):
     assert [resolve_key(corpus, name) for name in names] == list(range(7))
     with pytest.raises(ValueError, match="begins 2 keys: ca, cb"):
         resolve_key(corpus, "c")
+
+
+def test_flags_that_are_not_given_are_off():
+    found = {
+        name: parameter.default
+        for command in (stats, show)
+        for name, parameter in inspect.signature(command).parameters.items()
+        if isinstance(parameter.default, bool)
+    }
+    assert found.keys() >= {"recount"} and not any(found.values()), found
 
 
 def test_help_teaches_by_example():

@@ -125,6 +125,11 @@ def test_statistics_are_printed_as_tables() -> None:
 
 
 def test_columns_are_printed_where_there_are_any() -> None:
+    lines = drawn(lambda console: print_statistics(LARGE, console))
+    places = {words: line.index(words) for words in ("too short", "too long", "http status")
+              for line in lines if words in line and "%" in line}  # fmt: skip
+    assert places.keys() == {"too short", "too long", "http status"}
+    assert len({*places.values()}) == 1
     column = ColumnFigures(name="boxes", kind="boxes", samples=8, values=6, bytes=2048,
                            without={"too_small": 2}, stale=True)  # fmt: skip
     assert printed(lambda console: print_columns([column], console)) == [

@@ -1,6 +1,7 @@
 """The pool of Python workers, asked over gRPC as Spark's executors ask."""
 
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -57,3 +58,17 @@ def test_an_executor_does_not_stop_the_worker_of_another(pool: tuple[WorkerPool,
         assert servicer.running() == []
         worker.process.join(10)
         assert not worker.process.is_alive()
+
+
+def test_a_worker_that_was_killed_is_started_again(pool: tuple[WorkerPool, str]) -> None:
+    servicer, address = pool
+    with socket.create_server(("127.0.0.1", 0)) as silent, executor(address) as one:
+        start(one, f"127.0.0.1:{silent.getsockname()[1]}")
+        (worker,) = servicer.running()
+        first = worker.process
+        first.kill()
+        end = time.monotonic() + 60
+        while worker.process is first and time.monotonic() < end:
+            time.sleep(0.01)
+        assert worker.process is not first and worker.process.is_alive()
+        assert servicer.running() == [worker]

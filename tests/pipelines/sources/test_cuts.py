@@ -90,6 +90,11 @@ def test_rows_of_parquet_are_cut_within_and_between_row_groups(
     assert parts == list(zip(expected, [*expected[1:], groups * rows], strict=True))
 
 
+def test_slices_are_as_large_as_those_of_corpora_that_exist() -> None:
+    """Tasks are named by their slices: other sizes mean that all is read anew."""
+    assert (cuts.SLICE_BYTES, cuts.SLICE_ROWS) == (8 * 2**20, 50_000)
+
+
 def test_a_row_group_of_many_bytes_is_cut_too(monkeypatch: pytest.MonkeyPatch) -> None:
     out = io.BytesIO()
     table = pa.table({"a": [i.to_bytes(2, "big") * 300 for i in range(40)]})

@@ -63,6 +63,14 @@ def test_any_bytes_for_an_answer_end_in_one_result(raw_server, answer):
     fetch_one(f"http://{raw_server.host}/", policy)
 
 
+@pytest.mark.parametrize(("size", "fits"), [(32_000, True), (33_500, False)])
+def test_a_header_of_32_kib_is_read(raw_server, size, fits):
+    raw_server.answer = HEAD + b"X-Long: " + b"a" * size + b"\r\nContent-Length: 2\r\n\r\nok"
+    policy = Fetch(retries=0, allowed_hosts=(raw_server.host,))
+    found = fetch_one(f"http://{raw_server.host}/", policy)
+    assert (found.body == b"ok") is fits and (found.reason is None) is fits
+
+
 @pytest.fixture(scope="module")
 def raw_server():
     with RawServer() as running:

@@ -114,6 +114,15 @@ def test_build_columns_and_the_decoder_agree(name):
         assert np.array_equal(opened(data), pixels)
 
 
+def test_segments_of_a_jpeg_are_followed_mark_by_mark():
+    data = FILES["jpeg"]
+    header = jpeg.read_header(data)
+    assert (header.width, header.height) == (RGB.width, RGB.height)
+    assert jpeg.read_header(data[:2] + b"\xff\xff" + data[2:]) == header  # fill bytes
+    assert jpeg.read_header(data[:2] + b"\xff\x01" + data[2:]) == header  # a mark alone
+    assert jpeg.read_header(data[:2] + b"\0" + data[2:]) is None
+
+
 def test_a_jpeg_that_is_kept_is_not_decoded_whole(monkeypatch):
     monkeypatch.setattr(jpeg, "decode", lambda *_: pytest.fail("decoded whole"))
     assert OpenedImage(FILES["jpeg"], 10**6).is_shown_as_stored()
