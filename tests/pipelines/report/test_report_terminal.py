@@ -3,9 +3,11 @@
 import io
 from collections.abc import Callable
 
+import pytest
 from rich.console import Console
 
 from septet.pipelines.report.compare import Change, Comparison
+from septet.pipelines.report.figure_table import FigureTable
 from septet.pipelines.report.figures import (
     Category,
     ColumnFigures,
@@ -178,6 +180,19 @@ def test_texts_stand_left_and_figures_right() -> None:
     assert rows[0].startswith("boxes") and rows[1].startswith("a ")
     assert rows[0].index(" 6 ") + 2 == rows[1].index("12,345") + 6
     assert rows[1].rstrip().endswith("b 1")
+
+
+@pytest.mark.parametrize(("width", "lines"), [
+    (40, ["n" * 30, "  aaaa 1111   bb 22"]),
+    (19, ["n" * 19, "n" * 11, "  aaaa 1111   bb 22"]),
+    (18, ["n" * 18, "n" * 12, "  aaaa 1111", "  bb 22"]),
+])  # fmt: skip
+def test_figures_break_where_a_line_is_full(width: int, lines: list[str]) -> None:
+    table = FigureTable("", ("", "aaaa", "bb"))
+    table.add_row("n" * 30, "1111", "22")
+    out = io.StringIO()
+    Console(file=out, width=width).print(table)
+    assert [line.rstrip() for line in out.getvalue().splitlines()] == lines
 
 
 def test_bars_and_sparklines_round_up_what_is_not_nothing() -> None:
