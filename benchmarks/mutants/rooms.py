@@ -41,12 +41,14 @@ TESTS = (
     ("trainers/loader/", [f"tests/trainers/test_{name}.py"
                           for name in ("loader", "order", "streams", "images", "masks")]),
     ("trainers/engine/", [f"tests/trainers/test_{name}.py" for name in (
-        "adafactor", "checkpoint", "initial", "optim", "parallel", "run", "run_lock", "run_store",
-        "update", "streams", "tracking", "cli", "distributed")]),
+        "adafactor", "checkpoint", "config", "initial", "optim", "parallel", "run", "run_lock",
+        "run_store", "update", "streams", "tracking", "cli", "distributed")]),
     ("trainers/inputs/", ["tests/trainers/test_images.py", "tests/trainers/test_masks.py",
                           "tests/trainers/test_loader.py", *_MODELS]),
     ("trainers/measures/", ["tests/trainers/test_measures.py", "tests/trainers/test_captioner.py",
-                            *_MODELS]),
+                            "tests/trainers/test_written_measures.py", *_MODELS]),
+    ("trainers/nets/", ["tests/trainers/test_token_loss.py", "tests/trainers/experts/test_layer.py",
+                        "tests/trainers/generate", "tests/trainers/pali/test_model.py", *_MODELS]),
     ("trainers/", ["tests/trainers/{room}"]),
     ("trainers/", ["tests/trainers/test_{stem}.py", "tests/trainers/test_cli.py",
                    "tests/trainers/test_streams.py", "tests/trainers/test_run.py",

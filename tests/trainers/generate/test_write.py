@@ -1,5 +1,6 @@
 """Writing greedily and by sampling: as the definitions say, and each row by itself."""
 
+import math
 from collections import Counter
 
 import pytest
@@ -182,6 +183,12 @@ def test_an_end_is_not_written_too_early() -> None:
         ({"most": 3, "least": 3}, "least is 3; expected 0 to 2"),
         ({"most": 3, "beams": 0}, "beams is 0"),
         ({"most": 3, "beams": 2, "returned": 3}, "returned is 3; expected 1 to 2, the beams"),
+        ({"most": 3, "returned": 0}, "returned is 0; expected 1 to 1, the beams"),
+        ({"most": 3, "temperature": 1.0, "returned": 0}, "returned is 0; expected at least 1"),
+        ({"most": 3, "temperature": 1.0, "top_p": 0.0}, "top_p is 0.0"),
+        ({"most": 3, "temperature": 1.0, "top_k": 0}, "top_k is 0"),
+        ({"most": 3, "least": -1}, "least is -1"),
+        ({"most": 3, "length_penalty": math.nan}, "length_penalty is nan; expected a finite"),
         ({"most": 3, "top_k": 2}, "top_k is 2; expected none without a temperature"),
         ({"most": 3, "temperature": 0.0}, "temperature is 0.0; expected above 0"),
         ({"most": 3, "temperature": 1.0, "beams": 2}, "beam search does not sample"),
@@ -195,6 +202,19 @@ def test_settings_that_cannot_be(settings: dict, message: str) -> None:
     """One sentence each."""
     with pytest.raises(ValueError, match=message):
         Decoding(**settings)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"most": 1, "least": 0, "length_penalty": -1.0},
+        {"most": 3, "least": 2, "beams": 2, "returned": 2, "early_stopping": "never"},
+        {"most": 3, "temperature": 1e-6, "top_k": 1, "top_p": 1.0, "returned": 9},
+        {"most": 4, "least": 1, "allowed": Trie([[1, 2, 3], [1]])},
+    ],
+)
+def test_settings_at_their_bounds_are_taken(settings: dict) -> None:
+    assert {name: getattr(Decoding(**settings), name) for name in settings} == settings
 
 
 def test_sets_that_cannot_be() -> None:
