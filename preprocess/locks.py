@@ -8,13 +8,15 @@ any store whose listings show what was written before. A lease ends when it is n
 `LEASE_SECONDS`, or at once when its process was on this machine and has ended; whoever finds it
 then takes it away, and the folder over.
 
-A holder that comes too late with its renewal must not go on beside its successor. It writes the
-renewed lease under a new name, then takes the old one away. A file system lets one process alone
-remove a file: where the successor did, the holder has lost; where the holder did, the successor
-finds nothing to take, looks again and sees the new lease. An object store does not say who removed
-a file. There the holder looks for others after each renewal, and gives way to one that came later
-and stays. So on a file system two never hold a folder together; on an object store the late one may
-go on until its next renewal, `_RENEW_SECONDS` later at most, and a second or two for that look.
+A holder that comes too late with its renewal must not renew a lease that it has lost. It writes
+the renewed lease under a new name, then takes the old one away. A file system lets one process
+alone remove a file: where the successor did, the holder has lost; where the holder did, the
+successor finds nothing to take, looks again and sees the new lease. An object store does not say
+who removed a file. There the holder looks for others after each renewal, and gives way to one that
+came later and stays: for a second or two both leases may be there.
+
+What a lease cannot prevent: a holder that cannot renew (its machine sleeps, the store does not
+answer) learns of its loss when it tries again, and is at work beside its successor until then.
 """
 
 import errno
