@@ -2,7 +2,7 @@
 
 What is needed is what the corpus's head names: its shards, its columns' files for them, and the
 images of the fetch store that its samples were made of. Only files with names that Septet gives are
-looked at. Intermediate files below `stages/` are none of it: each complete build removes those of
+looked at. Intermediate files below `stages/` are left alone: each complete build removes those of
 other recipes itself.
 """
 
@@ -50,7 +50,7 @@ class Leftover:
 def find_leftovers(corpus: str, kinds: Collection[str] = tuple(KINDS)) -> list[Leftover]:
     """Find the files that may be removed, by kind; empty where there are none.
 
-    Where a build was stopped while it fetched, images of the store are none of it: that build wants
+    Where a build was stopped while it fetched, no images of the store are listed: that build wants
     them when it goes on.
 
     Args:

@@ -163,8 +163,8 @@ def open_read(path: str, ahead: bool = True) -> BinaryIO:
 
     Args:
         path: Local or remote.
-        ahead: Whether a remote file is read ahead, megabytes at a time; who jumps in it transfers
-            most of them in vain.
+        ahead: Whether a remote file is read ahead, megabytes at a time; most of them in
+            vain for a reader that jumps.
 
     Raises:
         OSError: it is not there, is no plain file, or cannot be read.

@@ -42,10 +42,10 @@ class Opaque:
         self.state = state
 
     def __setitem__(self, key: Any, value: Any) -> None:
-        """Kept by nobody."""
+        """Ignore what is given."""
 
     def append(self, value: Any) -> None:
-        """Kept by nobody."""
+        """Ignore what is given."""
 
     extend = add = append
 

@@ -11,7 +11,7 @@ _HEAD = """# The corpus on disk
 
 Generated from `schemas/` by `make docs`; a test keeps it true. Format version {version}; corpora of
 version 1 are read as well. A newer minor version only adds keys and columns, which an older Septet
-passes over; a newer major version is refused with a word.
+passes over; a newer major version is refused with a message.
 
 """
 

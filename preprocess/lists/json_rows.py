@@ -1,6 +1,6 @@
 """A reader of rows of JSON: an object a line, or one array of objects.
 
-Numbers that are none to JSON (NaN, Infinity), which Python writes, are read as floats; what becomes
+Numbers that JSON does not have (NaN, Infinity) but Python writes are read as floats; what becomes
 of them is decided where they are used.
 """
 

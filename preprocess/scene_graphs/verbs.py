@@ -10,7 +10,7 @@ _ADVERB_RELATIVE = frozenset({"where", "when", "why", "how"})
 
 
 class Verbs:
-    """The verbs of a caption; auxiliaries and participles before a noun are none."""
+    """The verbs of a caption; auxiliaries and participles before a noun do not count."""
 
     def __init__(self, sentence: Sentence, nouns: Nouns):
         self._sentence, self._nouns = sentence, nouns

@@ -236,7 +236,7 @@ class Corpus:
         self.keep_open(open_shards)
 
     def keep_open(self, shards: int) -> None:
-        """Set how many shards stay open; who reads in random order within some shards keeps those
+        """Set how many shards stay open; a reader in random order keeps those of its window
         open, as each costs its sidecar to open again."""
         self._open = lru_cache(maxsize=shards)(self._open_shard)
 
