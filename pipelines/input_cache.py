@@ -2,8 +2,8 @@
 them.
 
 A file counts as unchanged while its label, size, time of change (nanoseconds) and inode are those
-that were noted; on object stores label, size and entity tag or time. That is trusted: whoever
-changes bytes and sets all of these back is not noticed. A file that changed less than
+that were noted; on object stores label, size and entity tag or time. That is trusted: a
+change of bytes that sets all of these back is not noticed. A file that changed less than
 two seconds before it was read is not noted, for it might change again within one tick of its clock.
 """
 

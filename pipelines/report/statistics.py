@@ -236,7 +236,7 @@ def corpus_statistics(
         found: Figures of each of `chunks`, where they were counted already.
 
     Raises:
-        septet.schemas.manifest.ManifestError: no corpus there, or one that cannot be read.
+        septet.schemas.versioned.ManifestError: no corpus there, or one that cannot be read.
         ValueError: a sidecar, reject file or the funnel is damaged.
     """
     corpus = Corpus(path)

@@ -1,7 +1,7 @@
 """Patterns (globs) of local inputs, as recipes write them, and what they match.
 
-Only the pattern is a pattern: names of folders and files that exist are taken as they are, whatever
-signs they hold. Imports nothing heavy: `up_to_date` asks before anything else.
+Only what the recipe writes is a pattern: names of folders and files that exist are taken as they
+are, whatever signs they hold. Imports nothing heavy: `up_to_date` asks before anything else.
 """
 
 import glob

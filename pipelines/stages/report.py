@@ -73,7 +73,7 @@ class ReportStage(Stage):
             files.write_bytes(begun, b"")
 
     def passes(self) -> Iterator[Pass]:
-        """One pass over the shards. The rejects have one of their own, see `publish_rejects`."""
+        """One pass over the shards. The rejects have one of their own, see `rejects_pass`."""
         task = SurveyTask(self.corpus, self._runs(), self.parts("survey"), self.parts("statistics"))
         outputs = {int(key): task.path(int(key)) for key in self.keys()}
         yield Pass("report", outputs, lambda todo: map_tasks(task, todo))

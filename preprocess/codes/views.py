@@ -8,7 +8,7 @@ takes one an epoch, and cuts the pixels of the same view out of the image:
     pixels = found.pixels(image, 224)                      # uint8 [224, 224, 3], what it sees
     targets = found.codes                                  # uint16 [rows, columns]
 
-Everything here is a pure function. How views are drawn is in `draws`.
+Everything here is a pure function. `augment` draws views.
 """
 
 import zlib

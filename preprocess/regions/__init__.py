@@ -2,5 +2,5 @@
 
 `detections` is what all backends give; `network` and `c4` are a Faster R-CNN C4 on torchvision's
 parts, `detectron2_backend` runs an installed detectron2, `sources` reads files of features that
-people already have, `keep` is the rule that chooses regions.
+people already have, `select` has the rule that chooses regions.
 """
