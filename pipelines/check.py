@@ -1,7 +1,7 @@
 """`septet check`: compares a corpus with its manifest, its sidecars and its tars.
 
-A corpus may come from a stranger: no code that it names is run, no path leaves it, and no size that a file
-claims is believed before it was compared with the file.
+A corpus may come from a stranger: no code that it names is run, no path leaves it, and no size
+that a file claims is believed before it was compared with the file.
 """
 
 import json
