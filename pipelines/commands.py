@@ -91,6 +91,7 @@ def build(
         _dry_run(recipe, text, runner, beam or [], prices)
         return
     import septet
+    from septet.schemas.reasons import class_of
 
     result = septet.build(
         recipe,
@@ -105,6 +106,19 @@ def build(
         console.print(f"{result.corpus} is up to date: nothing to do", soft_wrap=True)
     for column in result.columns:
         console.print(f"column {column.name}: {column.values:,} values")
+    passing = sum(
+        count
+        for stage in result.stages
+        if stage.name == "fetch" and not stage.skipped
+        for reason, count in stage.counts.rejected.items()
+        if class_of(reason) == "passing"
+    )
+    if passing:
+        console.print(
+            f"{passing:,} samples lost their image for reasons that may pass: `--retry passing` "
+            "fetches such images again",
+            soft_wrap=True,
+        )
     _print_result(console, result.corpus, result.manifest.samples, result.manifest.shards)
 
 
