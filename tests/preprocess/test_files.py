@@ -131,3 +131,20 @@ def test_digests_of_inputs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
         seen = any(start <= at < start + 10 for start in ((991 * i) // 15 for i in range(16)))
         changed = large[:at] + b"\xff" + large[at + 1 :]
         assert (digest(changed) != digest(large)) == seen
+
+
+def test_a_walk_tells_each_file_below_with_its_size(base: str) -> None:
+    root = files.join(base, "root")
+    names = {"b": 1, "a/2": 2, "a/.3.septet-tmp": 3, "a.c": 0, "a/d/e": 5}
+    for name, size in names.items():
+        files.write_bytes(files.join(root, name), b"x" * size)
+    assert dict(files.walk(root)) == names
+    assert dict(files.walk(files.join(root, "a"))) == {"2": 2, ".3.septet-tmp": 3, "d/e": 5}
+    assert list(files.walk(files.join(root, "none"))) == []
+
+
+def test_a_file_is_taken_away_by_one(base: str) -> None:
+    path = files.join(base, "lease")
+    files.write_bytes(path, b"x")
+    assert [files.take_away(path) for _ in range(2)] == [True, False]
+    assert not files.exists(path)
