@@ -140,7 +140,7 @@ class Subtract(Regroup):
         wanted = [from_ipc(part[1:], WANTED) for part in parts if part[:1] == _WANTED]
         rows = pa.concat_tables([WANTED.empty_table(), *wanted])
         there = pc.is_in(binary_keys(store_keys(rows)), binary_keys(known.reshape(-1, 2)))
-        rows = rows.filter(pc.invert(there))
+        rows = rows.filter(pc.invert(there)).combine_chunks()  # `take` is slow over many chunks
         names = ("image_url", "input", "name", "offset")
         columns = (rows[name].to_pylist() for name in names)
         owners = np.array(
