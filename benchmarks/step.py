@@ -24,6 +24,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple, TypeVar
@@ -127,6 +128,11 @@ def over(others: Sequence[float], ours: Sequence[float]) -> list[float]:
 def updater(module: torch.nn.Module, task: Task, train: TrainSettings) -> Updater:
     parallel = Parallel(module, task, train, WORLD)
     return Updater(task, parallel, make_optimizer(module, task, OPTIMIZER), 0, None)
+
+
+def placed(task: Task, batch: Batch) -> Batch:
+    """A batch made by hand with what the loader finds of its masks."""
+    return replace(batch, places=task.places(batch))
 
 
 def loader_of(task: Task, folder: Path) -> Loader:
@@ -256,7 +262,7 @@ def flava(quick: bool, place: Path) -> Result:
     update = updater(mine, task, train)
     their_optimizer = make_optimizer(theirs, task, OPTIMIZER)
     shares = dict(s.shares)
-    batches = {kind: batch(kind, s, rows) for kind in shares}
+    batches = {kind: placed(task, batch(kind, s, rows)) for kind in shares}
 
     # transformers leaves out what is masked in mismatched pairs for itself.
     masked = {k: b.data["ids_masked"] != b.data["ids"] for k, b in batches.items() if k != "images"}
@@ -328,7 +334,7 @@ def beit3(quick: bool, place: Path) -> Result:
     theirs.load_state_dict(mine.state_dict())
     update = updater(mine, task, train)
     their_optimizer = make_optimizer(theirs, task, OPTIMIZER)
-    batches = {kind: beit3_small.batch(kind, s, rows) for kind in task.streams}
+    batches = {kind: placed(task, beit3_small.batch(kind, s, rows)) for kind in task.streams}
 
     def our_step() -> float:
         return update([[batch] for batch in batches.values()], 0, 1e-5).total
@@ -336,19 +342,19 @@ def beit3(quick: bool, place: Path) -> Result:
     def their_step() -> float:
         total = 0.0
         for rows_of_kind in batches.values():
-            _, x = model_inputs(rows_of_kind)
+            _, x = model_inputs(rows_of_kind, rows_of_kind.places or {})
             states = theirs["beit3"](
                 textual_tokens=x.get("ids"), visual_tokens=x.get("pixels"),
                 text_padding_position=x.get("padding"), vision_masked_position=x.get("patch_mask"),
             )["encoder_out"]  # fmt: skip
             losses, data = [], rows_of_kind.data
-            if "patch_mask" in x:
-                patches = states[:, 1 : 1 + s.grid**2][x["patch_mask"]]
-                labels = data["codes"][x["patch_mask"]]
+            if "patch_mask" in data:
+                patches = states[:, 1 : 1 + s.grid**2][data["patch_mask"]]
+                labels = data["codes"][data["patch_mask"]]
                 losses.append(F.cross_entropy(theirs["mim_head"](patches), labels))
-            if "word_places" in x:
-                words = states[:, states.shape[1] - data["ids"].shape[1] :][x["word_places"]]
-                labels = data["ids"][x["word_places"]]
+            if "word_places" in data:
+                words = states[:, states.shape[1] - data["ids"].shape[1] :][data["word_places"]]
+                labels = data["ids"][data["word_places"]]
                 losses.append(F.cross_entropy(theirs["mlm_head"](words), labels))
             loss = torch.stack(losses).sum()
             loss.backward()
@@ -395,7 +401,7 @@ def ofa(quick: bool, place: Path) -> Result:
     torch.manual_seed(0)
     module = Ofa(s)
     passes = {"pairs": rows, "plain": rows // 2}
-    batches = [[ofa_small.batch(task, kind, n)] for kind, n in passes.items()]
+    batches = [[placed(task, ofa_small.batch(task, kind, n))] for kind, n in passes.items()]
     seconds, ratios = engine("ofa", task, module, quick, batches)
     return Result("OFA", count(module), f"{rows} + {rows // 2}", seconds, ratios)
 
@@ -440,7 +446,7 @@ def pali(quick: bool, place: Path) -> Result:
         "target": pali_small.ids(rows, 48, seed=6, words=16_000),
         "pixels": torch.randint(0, 256, (rows, side, side, 3), dtype=torch.uint8),
     }
-    batch_of_rows = Batch("images", data)
+    batch_of_rows = placed(task, Batch("images", data))
 
     def our_step() -> float:
         return update([[batch_of_rows]], 0, 1e-5).total

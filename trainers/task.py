@@ -1,7 +1,7 @@
 """What a model gives the engine: a task. `trainers/README.md` explains it with CLIP."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -75,6 +75,14 @@ class Lengths:
     buckets: tuple[int, ...]
     """Lengths of batches, rising; no row is longer than the last."""
     pad: int = 0
+
+    @classmethod
+    def up_to(cls, most: int, pad: int = 0, also: Collection[int] = ()) -> "Lengths":
+        """Buckets of 4, 8, … 32, from there on four to each doubling, the last of `most`; and
+        `also` some lengths that many rows have."""
+        fours = {4 * i for i in range(1, 9)}
+        doublings = {2**k + i * 2 ** (k - 2) for k in range(5, most.bit_length()) for i in range(4)}
+        return cls((*sorted(n for n in fours | doublings | set(also) if n < most), most), pad)
 
 
 @dataclass(frozen=True)
@@ -158,22 +166,33 @@ class Batch:
     data: dict[str, Tensor]
     tokens: int = 0
     """Of all rows, padding of `Stream.lengths` left out."""
+    places: Mapping[str, Tensor] | None = None
+    """See `Task.places`; None where nobody has looked for them yet."""
 
     def __len__(self) -> int:
         return len(next(iter(self.data.values())))
 
     def to(self, device: torch.device) -> "Batch":
         """The batch on a device."""
-        moved = {name: x.to(device, non_blocking=True) for name, x in self.data.items()}
-        return replace(self, data=moved)
+
+        def moved(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+            return {name: x.to(device, non_blocking=True) for name, x in tensors.items()}
+
+        places = None if self.places is None else moved(self.places)
+        return replace(self, data=moved(self.data), places=places)
 
 
 def concatenate(batches: Sequence[Batch]) -> Batch:
-    """Batches of one kind as one."""
+    """Batches of one kind as one, without places."""
     if len(batches) == 1:
         return batches[0]
     data = {name: torch.cat([b.data[name] for b in batches]) for name in batches[0].data}
     return Batch(batches[0].kind, data, sum(b.tokens for b in batches))
+
+
+def places(masks: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Where bool masks are true: flat positions by name, rising, int64 [n]."""
+    return {name: mask.flatten().nonzero()[:, 0] for name, mask in masks.items()}
 
 
 class ExpertModule(nn.Module):
@@ -276,6 +295,17 @@ class Task(ABC):
         within pairs of rows 2k and 2k + 1, and refuse an odd number of rows."""
         return batch
 
+    def masks(self, batch: Batch) -> Mapping[str, Tensor]:
+        """Inputs whose true places `forward` or `losses` picks out, bool tensors by name: under a
+        loss's name the places that it predicts. From the batch's data alone."""
+        return {}
+
+    def places(self, batch: Batch) -> Mapping[str, Tensor]:
+        """Where `masks` are true, see `places`. Index with these, not with the masks themselves: a
+        GPU would have to wait until the host knows how many there are. The loader has made them on
+        the host; here they are made for a batch that does not come from it."""
+        return places(self.masks(batch)) if batch.places is None else batch.places
+
     @abstractmethod
     def build(self) -> nn.Module:
         """The module, initialised from torch's global generator."""
@@ -287,12 +317,15 @@ class Task(ABC):
     @abstractmethod
     def example(self, kind: str, rows: int) -> Batch:
         """An empty batch of the right shapes and types, for counting FLOPs and memory; inputs of
-        `Stream.lengths` at their longest."""
+        `Stream.lengths` at their longest. It has `Batch.places` where there are `masks`, as on the
+        device `meta` nobody can look for them."""
 
-    @abstractmethod
     def counts(self, batch: Batch) -> Mapping[str, Tensor | float]:
         """Denominators of the losses that this batch contributes to, from its data alone; any
-        numbers that are not negative. A loss without a count is an error."""
+        numbers that are not negative. A loss without a count is an error. By default the number of
+        places of each loss that has some."""
+        found = self.places(batch)
+        return {name: len(found[name]) for name in self.loss_weights if name in found}
 
     @abstractmethod
     def forward(self, module: nn.Module, batch: Batch) -> dict[str, Tensor]:

@@ -43,6 +43,7 @@ TESTS = (
     ("trainers/engine/", [f"tests/trainers/test_{name}.py" for name in (
         "adafactor", "checkpoint", "config", "initial", "optim", "parallel", "run", "run_lock",
         "run_store", "update", "streams", "tracking", "cli", "distributed")]),
+    ("trainers/optimizers/", ["tests/trainers/test_optim.py", "tests/trainers/test_adafactor.py"]),
     ("trainers/inputs/", ["tests/trainers/test_images.py", "tests/trainers/test_masks.py",
                           "tests/trainers/test_loader.py", *_MODELS]),
     ("trainers/measures/", ["tests/trainers/test_measures.py", "tests/trainers/test_captioner.py",

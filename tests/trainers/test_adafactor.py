@@ -5,8 +5,8 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor
 
-from septet.trainers.engine.adafactor import Adafactor
 from septet.trainers.engine.world import world
+from septet.trainers.optimizers.adafactor import Adafactor
 from tests.trainers.conftest import settings, train
 from tests.trainers.ranks import run_ranks
 from tests.trainers.runs import figures, same, stop_after, weights

@@ -44,22 +44,6 @@ def test_words_are_chosen_alone_or_whole():
     assert hits.min() > 20
 
 
-def test_split_words_are_chosen_as_frequently_as_whole_ones():
-    """The published share of tokens, whatever the words' lengths: 10,000 draws."""
-    starts = [True, False, False, True, True, True, False, True, True] * 3
-    words, sizes = np.cumsum(starts) - 1, np.bincount(np.cumsum(starts) - 1)
-    hits, counts = np.zeros(27), []
-    for i in range(10_000):
-        chosen = choose_words(draw(i), 27, 0.15, starts)
-        hits += chosen
-        counts.append(chosen.sum())
-        assert all(chosen[words == w].all() for w in np.unique(words[chosen]))
-    shares = hits / 10_000
-    assert np.mean(counts) == pytest.approx(round(0.15 * 27), abs=0.05)
-    by_size = [shares[sizes[words] == size].mean() for size in (1, 2, 3)]
-    assert by_size == pytest.approx([4 / 27] * 3, abs=0.012), by_size
-
-
 def test_an_empty_text_has_nothing_to_choose():
     assert choose_words(draw(), 0, 0.15, []).shape == (0,)
 

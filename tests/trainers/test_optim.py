@@ -1,5 +1,6 @@
 import itertools
 import math
+from functools import partial
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from septet.trainers.engine.optim import (
     make_optimizer,
     set_learning_rate,
 )
+from septet.trainers.optimizers.adamw import AdamW
 
 
 def rates(**changes):
@@ -43,6 +45,25 @@ def test_noams_schedule_falls_with_the_root_of_the_step():
     assert found[4:] == pytest.approx([2.0 * math.sqrt(4 / n) for n in range(5, 14)])
     without = OptimizerSettings(lr=2.0, warmup_steps=0, schedule="inverse_sqrt")
     assert learning_rate(without, 0, 9) == 2.0 and learning_rate(without, 3, 9) == 1.0
+
+
+def test_adamw_is_torchs():
+    """Bit for bit, with a parameter that has no gradient in some steps."""
+    ends = []
+    for make in (AdamW, partial(torch.optim.AdamW, fused=True)):
+        draw = torch.Generator().manual_seed(0)
+        x, y = (nn.Parameter(torch.randn(4, 3, generator=draw)) for _ in range(2))
+        groups = [{"params": [x], "weight_decay": 0.2}, {"params": [y], "weight_decay": 0.0}]
+        optimizer = make(groups, lr=0.1, betas=(0.9, 0.98), eps=1e-6)
+        for step in range(5):
+            x.grad = torch.randn(4, 3, generator=draw)
+            y.grad = torch.randn(4, 3, generator=draw) if step % 2 else None
+            optimizer.step()
+            optimizer.zero_grad()
+            assert x.grad is None
+        ends.append([x.detach(), y.detach(), *optimizer.state[y].values()])
+        assert optimizer.state[y]["step"] == 2 and len(optimizer.state) == 2
+    assert all(torch.equal(a, b) for a, b in zip(*ends, strict=True))
 
 
 class Layered:

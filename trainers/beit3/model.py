@@ -276,26 +276,28 @@ class Beit3(nn.Module):
         }
         return ways[kind](**inputs)
 
-    def images(self, pixels: Tensor, patch_mask: Tensor) -> dict[str, Tensor]:
+    def images(self, pixels: Tensor, patch_mask: Tensor, patch_places: Tensor) -> dict[str, Tensor]:
         """Images alone: `mim` [n, codes], scores at the masked patches. Arguments as in
-        `Backbone`."""
+        `Backbone`; `patch_places` are the masked patches' flat positions, int64 [n]."""
         vision, _ = self.beit3(pixels, patch_mask)
-        return {"mim": self._codes(vision, patch_mask)}
+        return {"mim": self.mim_head(at(vision[:, 1:], patch_places))}
 
     def texts(self, ids: Tensor, padding: Tensor, word_places: Tensor) -> dict[str, Tensor]:
-        """Texts alone: `mlm` [n, words], scores at `word_places`, bool [B, T]."""
+        """Texts alone: `mlm` [n, words], scores at the flat positions `word_places`,
+        int64 [n]."""
         _, text = self.beit3(ids=ids, padding=padding)
-        return {"mlm": self._words(text, word_places, self.settings.masked_words)}
+        return {"mlm": self.mlm_head(at(text, word_places))}
 
     def pairs(
-        self, pixels: Tensor, patch_mask: Tensor, ids: Tensor, padding: Tensor, word_places: Tensor
-    ) -> dict[str, Tensor]:
+        self, pixels: Tensor, patch_mask: Tensor, patch_places: Tensor,
+        ids: Tensor, padding: Tensor, word_places: Tensor,
+    ) -> dict[str, Tensor]:  # fmt: skip
         """Pairs with both sides masked, each seeing what is left of the other: `mvlm_image`
         [n, codes] and `mvlm_text` [m, words]."""
         vision, text = self.beit3(pixels, patch_mask, ids, padding)
         return {
-            "mvlm_image": self._codes(vision, patch_mask),
-            "mvlm_text": self._words(text, word_places, self.settings.masked_pair_words),
+            "mvlm_image": self.mim_head(at(vision[:, 1:], patch_places)),
+            "mvlm_text": self.mlm_head(at(text, word_places)),
         }
 
     def vectors(
@@ -314,10 +316,3 @@ class Beit3(nn.Module):
             _, text = self.beit3(ids=ids, padding=padding)
             found["text"] = F.normalize(self.language_head(text[:, 0]).float(), dim=-1)
         return found
-
-    def _codes(self, vision: Tensor, mask: Tensor) -> Tensor:
-        share = self.settings.masked_patches / self.settings.grid**2
-        return self.mim_head(at(vision[:, 1:], mask, share))
-
-    def _words(self, text: Tensor, places: Tensor, share: float) -> Tensor:
-        return self.mlm_head(at(text, places, share))

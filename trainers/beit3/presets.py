@@ -21,8 +21,9 @@ the vocabulary the words of scenes' captions. `debug`, about 430 samples a secon
 six minutes; what it comes to is in the README.
 """
 
+from septet.trainers.beit3.samples import PREDICTED
 from septet.trainers.beit3.settings import Beit3Settings
-from septet.trainers.beit3.task import LOSSES, Beit3Task
+from septet.trainers.beit3.task import Beit3Task
 from septet.trainers.engine.config import OptimizerSettings, TrainSettings
 from septet.trainers.settings.preset import Preset
 
@@ -39,10 +40,10 @@ class Beit3Preset(Preset):
             ValueError: a batch that does not have as many rows of each kind.
         """
         rows = self.train.global_batch
-        if self.model.stage == "masked" and rows % len(LOSSES):
+        if self.model.stage == "masked" and rows % len(PREDICTED):
             raise ValueError(
                 "a step has as many images as texts as pairs, so train.global_batch must be a "
-                f"multiple of {len(LOSSES)}; found {rows}"
+                f"multiple of {len(PREDICTED)}; found {rows}"
             )
         return Beit3Task(self.model, rows)
 

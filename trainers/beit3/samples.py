@@ -1,7 +1,8 @@
 """From a sample's bytes to the arrays that BEiT-3 sees. Everything random comes from a generator
 that is a pure function of (seed, stream, key, epoch)."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -126,7 +127,7 @@ def texts(given: Sequence[str], s: Beit3Settings) -> dict[str, Tensor]:
 
 
 def example(stream: str, rows: int, s: Beit3Settings) -> Batch:
-    """An empty batch of the shapes and types that `read` gives."""
+    """An empty batch of the shapes and types that `read` gives, as much masked as is."""
     pixels = torch.empty(rows, s.image_size, s.image_size, CHANNELS, dtype=torch.uint8)
     ids = torch.zeros(rows, s.pair_tokens if stream == "pairs" else s.text_tokens).long()
     data: dict[str, Tensor] = {}
@@ -134,20 +135,40 @@ def example(stream: str, rows: int, s: Beit3Settings) -> Batch:
         data["pixels"] = pixels
     if stream != "images":
         data["ids"] = ids
-    if s.stage == "masked":
-        if stream != "texts":
-            data["patch_mask"] = torch.zeros(rows, s.grid**2).bool()
-        if stream != "images":
-            data |= {"ids_masked": ids, "word_places": ids.bool()}
-    return Batch(stream, data)
+    if s.stage != "masked":
+        return Batch(stream, data)
+    if stream != "texts":
+        data["patch_mask"] = torch.zeros(rows, s.grid**2).bool()
+    if stream != "images":
+        data |= {"ids_masked": ids, "word_places": ids.bool()}
+    share = s.masked_pair_words if stream == "pairs" else s.masked_words
+    counts = {"patch_mask": rows * s.masked_patches, "word_places": math.ceil(share * ids.numel())}
+    places = {loss: torch.zeros(counts[n]).long() for n, loss in PREDICTED[stream].items()}
+    return Batch(stream, data, places=places)
 
 
-def model_inputs(batch: Batch) -> tuple[str, dict[str, Tensor]]:
-    """The method of `model.Beit3` that a batch is for, and its arguments. Rows without masks are
-    for `vectors`."""
-    data = batch.data
-    masked = "patch_mask" in data or "word_places" in data
-    inputs: dict[str, Tensor] = {n: data[n] for n in ("patch_mask", "word_places") if n in data}
+PREDICTED = {
+    "images": {"patch_mask": "mim"},
+    "texts": {"word_places": "mlm"},
+    "pairs": {"patch_mask": "mvlm_image", "word_places": "mvlm_text"},
+}
+"""Of each kind the masks of what is predicted, and by which loss: masked image, language and
+vision-language modelling."""
+
+OF_PATCHES = ("mim", "mvlm_image")
+"""Losses that predict patches."""
+
+
+def model_inputs(batch: Batch, places: Mapping[str, Tensor]) -> tuple[str, dict[str, Tensor]]:
+    """The method of `model.Beit3` that a batch is for, and its arguments, with the places that
+    losses predict. Rows without masks are for `vectors`."""
+    data, masked = batch.data, bool(places)
+    inputs: dict[str, Tensor] = {
+        "patch_places" if loss in OF_PATCHES else "word_places": found
+        for loss, found in places.items()
+    }
+    if "patch_mask" in data:
+        inputs["patch_mask"] = data["patch_mask"]
     if "pixels" in data:
         inputs["pixels"] = images.normalise(data["pixels"], MEAN, STD)
     if "ids" in data:

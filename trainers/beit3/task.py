@@ -2,9 +2,8 @@
 masked (paper, sections 2.2 and 2.3); and the image-text contrastive stage after it."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-import torch
 from torch import Tensor, nn
 
 from septet.preprocess.columns.base import IMAGE
@@ -15,14 +14,11 @@ from septet.trainers.beit3.model import Beit3
 from septet.trainers.beit3.settings import Beit3Settings
 from septet.trainers.beit3.weights import FORMS
 from septet.trainers.inputs.codes import Targets
-from septet.trainers.inputs.kinds import cross_entropies
+from septet.trainers.inputs.kinds import cross_entropies, masked_labels
 from septet.trainers.measures.predictions import Predictions
 from septet.trainers.measures.retrieval import Retrieval
 from septet.trainers.nets.losses import contrastive
 from septet.trainers.task import Batch, Draw, Evaluator, Gather, Row, Stream, SubBatch, Task
-
-LOSSES = {"images": ("mim",), "texts": ("mlm",), "pairs": ("mvlm_image", "mvlm_text")}
-"""Of each kind: masked image, language and vision-language modelling."""
 
 NOT_DECAYED = ("embed_positions.A.weight", "cls_token")
 """Beside gains and biases (microsoft/unilm, `beit3`); text positions and the mask token decay."""
@@ -49,7 +45,8 @@ class Beit3Task(Task):
             images = Stream((IMAGE,), columns, tokens=patches)
             texts = Stream(("txt",), tokens=s.text_tokens)
             self.streams = {"images": images, "texts": texts, "pairs": pairs}
-            self.loss_weights = {name: 1.0 for names in LOSSES.values() for name in names}
+            losses = (loss for of in samples.PREDICTED.values() for loss in of.values())
+            self.loss_weights = dict.fromkeys(losses, 1.0)
             # Experts of language have no part in images, nor those of vision in texts.
             self.unused_parameters = True
         else:
@@ -87,28 +84,24 @@ class Beit3Task(Task):
         """See `septet.trainers.task.Task`."""
         return Batch(stream, samples.texts(texts, self.settings))
 
-    def counts(self, batch: Batch) -> dict[str, Tensor]:
+    def masks(self, batch: Batch) -> dict[str, Tensor]:
+        """Masked patches and tokens."""
+        of, data = samples.PREDICTED[batch.kind], batch.data
+        return {loss: data[name] for name, loss in of.items() if name in data}
+
+    def counts(self, batch: Batch) -> Mapping[str, Tensor | float]:
         """Masked patches and tokens of each kind, or pairs."""
-        data = batch.data
-        if not self.masked:
-            return {"contrastive": torch.tensor(len(batch), device=data["ids"].device)}
-        places = [data[name] for name in ("patch_mask", "word_places") if name in data]
-        return {n: p.sum() for n, p in zip(LOSSES[batch.kind], places, strict=True)}
+        return super().counts(batch) if self.masked else {"contrastive": len(batch)}
 
     def forward(self, module: nn.Module, batch: Batch) -> dict[str, Tensor]:
         """See the model's methods; rows without masks give vectors."""
-        kind, inputs = samples.model_inputs(batch)
+        kind, inputs = samples.model_inputs(batch, self.places(batch))
         found: dict[str, Tensor] = module(kind, **inputs)
         return found
 
     def labels(self, batch: Batch) -> dict[str, Tensor]:
         """What was masked, int64 [n], in the order of the outputs."""
-        data, found = batch.data, []
-        if "patch_mask" in data:
-            found.append(self._codes(data)[data["patch_mask"]])
-        if "word_places" in data:
-            found.append(data["ids"][data["word_places"]])
-        return dict(zip(LOSSES[batch.kind], found, strict=True))
+        return masked_labels(batch.data, self.places(batch), self._codes, samples.OF_PATCHES)
 
     def losses(self, outputs: dict[str, Tensor], batch: Batch) -> dict[str, Tensor]:
         """Cross-entropy of what was masked."""

@@ -11,12 +11,13 @@ from torch import Tensor, nn
 
 from septet.preprocess.shards.reader import Corpus
 from septet.schemas.versioned import ManifestError
-from septet.trainers.engine.adafactor import empty_state
 from septet.trainers.engine.config import OptimizerSettings, TrainSettings
 from septet.trainers.engine.metrics import DENSE_BF16_PEAK, forward_flops
+from septet.trainers.engine.optim import make_optimizer
 from septet.trainers.engine.parallel import checkpoint_blocks
 from septet.trainers.loader.members import Members
 from septet.trainers.loader.source import with_otherwise
+from septet.trainers.optimizers.base import Optimizer
 from septet.trainers.task import Task
 
 ASSUMED_DEVICE, ASSUMED_MFU = "H100", 0.4
@@ -144,7 +145,7 @@ def estimate(
         step_flops=step,
         rows_per_rank=rows,
         micro_batches=micros,
-        state_bytes=_state_bytes(module, train, optimizer),
+        state_bytes=_state_bytes(module, train, make_optimizer(module, task, optimizer)),
         cast_bytes=_cast_bytes(task, module, train),
         activation_bytes=kept,
         logit_bytes=4 * 4 * (largest // ranks) * largest,
@@ -155,15 +156,14 @@ def estimate(
     )
 
 
-def _state_bytes(module: nn.Module, train: TrainSettings, optimizer: OptimizerSettings) -> int:
+def _state_bytes(module: nn.Module, train: TrainSettings, optimizer: Optimizer) -> int:
     """What lies on a rank between steps, fp32; means of a matrix's columns lie whole on each."""
     sharded = whole = 0
     for p in module.parameters():
         sharded += p.numel()
         if p.requires_grad:
             sharded += (2 if train.ema else 1) * p.numel()
-            kept = empty_state(p) if optimizer.kind == "adafactor" else {"first": p, "second": p}
-            for name, x in kept.items():
+            for name, x in optimizer.empty_state(p).items():
                 if name == "column" and p.ndim == 2:
                     whole += x.numel()
                 elif name != "step":

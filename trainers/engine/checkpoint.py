@@ -14,18 +14,15 @@ from typing import Any, Literal
 
 import torch
 import torch.distributed as dist
-import torch.distributed.checkpoint as dcp
 from torch import nn
-from torch.distributed.checkpoint.api import CheckpointException
-from torch.distributed.checkpoint.metadata import TensorStorageMetadata
-from torch.optim import Optimizer
 
 from septet.preprocess import files
-from septet.trainers.engine.optim import MovingAverage, empty_state
+from septet.trainers.engine.optim import MovingAverage
 from septet.trainers.engine.resume import Described, differences
-from septet.trainers.engine.sealed import SealingWriter, damage, is_sealed, read_state, reader
+from septet.trainers.engine.sealed import damage, is_sealed, read_state
 from septet.trainers.engine.world import World
 from septet.trainers.loader.batches import Progress
+from septet.trainers.optimizers.base import Optimizer
 
 warnings.filterwarnings("ignore", "torch.distributed is disabled, unavailable or uninit")
 
@@ -72,18 +69,20 @@ def saved_weights(folder: str) -> tuple[str, dict[str, torch.Tensor]]:
     found = completed(folder)
     if not found:
         raise CheckpointError(f"{folder} has no complete checkpoint; train first")
+    from septet.trainers.engine import storage
+
     newest = found[-1]
     with _sentences(newest, "read"):
         if fault := damage(newest):
             raise CheckpointError(f"{newest} is damaged: {fault}. Remove it to use an older one")
         state: dict[str, dict[str, torch.Tensor]] = {"model": {}, "average": {}}
-        for key, stored in reader(newest).read_metadata().state_dict_metadata.items():
+        for key, (size, dtype) in storage.stored(newest).items():
             group, _, name = key.partition(".")
-            if group in state and isinstance(stored, TensorStorageMetadata):
-                state[group][name] = torch.empty(stored.size, dtype=stored.properties.dtype)
+            if group in state:
+                state[group][name] = torch.empty(size, dtype=dtype)
         for name in state["average"]:
             del state["model"][name]
-        dcp.load(state, storage_reader=reader(newest), no_dist=True)
+        storage.load(state, newest, alone=True)
     return newest.rsplit("/", 1)[-1], {**state["model"], **state["average"]}
 
 
@@ -131,6 +130,8 @@ class Checkpoints:
         Raises:
             CheckpointError: the storage fails; earlier checkpoints stay as they were.
         """
+        from septet.trainers.engine import storage
+
         self.wait()
         final = files.join(self.folder, f"step-{progress.step:08d}")
         if final not in self._unusable and self.world.all(is_sealed(final)):
@@ -145,16 +146,11 @@ class Checkpoints:
             self.world.barrier()
             record = {"progress": asdict(progress), **self.described, **_shapes(module)}
             state = _state(module, optimizer, average)
-            writer = SealingWriter(final, record)
             if self._background:
-                self._pending = (
-                    final,
-                    dcp.async_save(  # type: ignore[assignment]
-                        state, storage_writer=writer, process_group=self._group
-                    ),
-                )
+                writing = storage.save_in_background(state, final, record, self._group)
+                self._pending = final, writing
             else:
-                dcp.save(state, storage_writer=writer, no_dist=self.world.size == 1)
+                storage.save(state, final, record, alone=self.world.size == 1)
                 self._remove_oldest()
 
     def wait(self) -> None:
@@ -224,15 +220,17 @@ class Checkpoints:
         Raises:
             CheckpointError: the storage fails.
         """
+        from septet.trainers.engine import storage
+
         with _sentences(path, "read"):
             # What had no gradient yet has no moments, neither then nor now.
-            saved = reader(path).read_metadata().state_dict_metadata
+            saved = storage.stored(path)
             for name, parameter in module.named_parameters():
-                state = empty_state(optimizer, parameter) if parameter.requires_grad else {}
+                state = optimizer.empty_state(parameter) if parameter.requires_grad else {}
                 if state and all(f"optimizer.{name}.{key}" in saved for key in state):
                     optimizer.state[parameter] = state
             tensors = _state(module, optimizer, average)
-            dcp.load(tensors, storage_reader=reader(path), no_dist=self.world.size == 1)
+            storage.load(tensors, path, alone=self.world.size == 1)
             return Progress(**read_state(path)["progress"])
 
     def _agree(self, path: str, now: Described) -> None:
@@ -272,13 +270,19 @@ def _sentences(path: str, done: str) -> Iterator[None]:
     """Failures of the storage as one sentence."""
     try:
         yield
-    except (OSError, CheckpointException) as error:
+    except _failures() as error:
         failures = getattr(error, "failures", None) or {0: (error, None)}
         cause = _root(next(iter(failures.values()))[0])
         raise CheckpointError(
             f"{path} could not be {done}: {type(cause).__name__}: {cause}. Earlier checkpoints "
             "stay as they were; mend the storage and give the same command again"
         ) from error
+
+
+def _failures() -> tuple[type[BaseException], ...]:
+    from septet.trainers.engine.storage import FAILURES
+
+    return FAILURES
 
 
 def _root(error: BaseException) -> BaseException:

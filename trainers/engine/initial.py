@@ -14,12 +14,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
 from septet.trainers.draws import generator
+from septet.trainers.sharded import is_sharded
 
 _OVERWRITES = ("normal_", "uniform_", "zero_", "fill_")
 """Operations that leave nothing of what was in a tensor before."""
@@ -49,10 +49,8 @@ class _Note:
         return bool(target.numel() * target.itemsize == target.untyped_storage().nbytes())
 
 
-class _Noting(TorchDispatchMode):
-    def __init__(self) -> None:
-        super().__init__()
-        self.notes: list[_Note] = []
+class _Notes:
+    notes: list[_Note]
 
     def __torch_dispatch__(self, function: Any, types: Any, given: Any = (), options: Any = None):  # type: ignore[no-untyped-def]
         options = options or {}
@@ -68,6 +66,15 @@ class _Noting(TorchDispatchMode):
         if writes:
             self.notes.append(_Note(function, given, options, made, reads, writes))
         return made
+
+
+class _Noting(_Notes, TorchDispatchMode):
+    """Two classes, as torch imports all of torch._dynamo for a `__torch_dispatch__` that the mode
+    itself defines."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.notes = []
 
 
 class _Constants(TorchFunctionMode):
@@ -179,7 +186,9 @@ class Initial:
 
 
 def _write(tensor: Tensor, whole: Tensor) -> None:
-    if isinstance(tensor, DTensor):
+    if is_sharded(tensor):
+        from torch.distributed.tensor import distribute_tensor
+
         # Each rank has the whole value and takes its part; nothing is sent.
         part = distribute_tensor(
             whole.to(tensor.dtype), tensor.device_mesh, tensor.placements, src_data_rank=None

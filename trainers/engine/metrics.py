@@ -4,13 +4,13 @@ import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
+from functools import cached_property
 from pathlib import Path
 from time import perf_counter as clock
 from typing import Any
 
 import torch
 from rich.console import Console
-from torch.utils.tensorboard import SummaryWriter
 
 from septet.trainers.engine.world import World
 from septet.trainers.task import Task, Tracker
@@ -107,16 +107,22 @@ class Reporter:
         trackers: Sequence[Tracker] = (),
     ):
         self._world, self._steps, self._console = world, steps, console
-        self._trackers = trackers
+        self._trackers, self._out, self._start = trackers, out, start
         self._peak = peak_flops(world.device)
         self._file: Any = None
         if world.main:
             path = out / "metrics.jsonl"
             _truncate(path, start)
             self._file = path.open("a")
-            self._board = SummaryWriter(str(out / "tensorboard"), purge_step=start + 1)
             for tracker in trackers:
                 tracker.begin(out)
+
+    @cached_property
+    def _board(self) -> Any:
+        # Not before there are figures: the import takes as long as a first step.
+        from torch.utils.tensorboard import SummaryWriter
+
+        return SummaryWriter(str(self._out / "tensorboard"), purge_step=self._start + 1)
 
     def rates(self, meter: Meter, left: int) -> dict[str, float]:
         """Throughput of a stretch over all ranks, the waiting of the slowest for its data, and
@@ -170,7 +176,8 @@ class Reporter:
         """Finish the files."""
         if self._file is not None:
             self._file.close()
-            self._board.close()
+            if "_board" in vars(self):
+                self._board.close()
             for tracker in self._trackers:
                 tracker.close()
 

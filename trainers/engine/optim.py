@@ -5,24 +5,23 @@ from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
-from torch.distributed.tensor import DTensor
 
-from septet.trainers.engine import adafactor
-from septet.trainers.engine.adafactor import Adafactor
 from septet.trainers.engine.config import OptimizerSettings
+from septet.trainers.optimizers.adafactor import Adafactor
+from septet.trainers.optimizers.adamw import AdamW
+from septet.trainers.optimizers.base import Optimizer
+from septet.trainers.sharded import is_sharded
 from septet.trainers.task import Task
 
 
-def make_optimizer(
-    module: nn.Module, task: Task, settings: OptimizerSettings
-) -> torch.optim.Optimizer:
+def make_optimizer(module: nn.Module, task: Task, settings: OptimizerSettings) -> Optimizer:
     """The optimizer of the parameters that are trained, with one group for each (decays or not,
     layer depth, mesh over which it is sharded)."""
     found: dict[tuple[bool, int, tuple[str, ...]], list[Tensor]] = {}
     for name, parameter in module.named_parameters():
         if parameter.requires_grad:
             depth = task.depth(name) if settings.layer_decay else 0
-            mesh = parameter.device_mesh.mesh_dim_names if isinstance(parameter, DTensor) else ()
+            mesh = parameter.device_mesh.mesh_dim_names if is_sharded(parameter) else ()
             key = task.decays(name, parameter), depth, mesh or ()
             found.setdefault(key, []).append(parameter)
     groups = [
@@ -35,20 +34,7 @@ def make_optimizer(
     ]
     if settings.kind == "adafactor":
         return Adafactor(groups, lr=settings.lr)
-    return torch.optim.AdamW(
-        groups, lr=settings.lr, betas=settings.betas, eps=settings.eps, fused=True
-    )
-
-
-def empty_state(optimizer: torch.optim.Optimizer, parameter: Tensor) -> dict[str, Tensor]:
-    """What an optimizer keeps of a parameter, before its first update."""
-    if isinstance(optimizer, Adafactor):
-        return adafactor.empty_state(parameter)
-    return {
-        "step": torch.zeros((), device=parameter.device),
-        "exp_avg": torch.zeros_like(parameter),
-        "exp_avg_sq": torch.zeros_like(parameter),
-    }
+    return AdamW(groups, lr=settings.lr, betas=settings.betas, eps=settings.eps)
 
 
 def learning_rate(settings: OptimizerSettings, step: int, steps: int) -> float:
@@ -66,7 +52,7 @@ def learning_rate(settings: OptimizerSettings, step: int, steps: int) -> float:
     return settings.lr * (settings.final_lr_ratio + (1 - settings.final_lr_ratio) * left)
 
 
-def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+def set_learning_rate(optimizer: Optimizer, rate: float) -> None:
     """Set every group's rate, each scaled by its layer's factor."""
     for group in optimizer.param_groups:
         group["lr"] = rate * group["scale"]

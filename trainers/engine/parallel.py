@@ -3,36 +3,49 @@
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
-from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
-from torch.distributed.tensor import DTensor
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.checkpoint import checkpoint
 
 from septet.trainers.engine.config import TrainSettings
-from septet.trainers.engine.experts import expert_mesh, spread_experts
 from septet.trainers.engine.world import World
+from septet.trainers.sharded import is_sharded, sharded_modules
 from septet.trainers.task import Task
 
+if TYPE_CHECKING:
+    from torch.distributed.device_mesh import DeviceMesh
+    from torch.distributed.fsdp import MixedPrecisionPolicy
 
-def _mesh(settings: TrainSettings, world: World) -> DeviceMesh | None:
+
+def _mesh(settings: TrainSettings, world: World) -> "DeviceMesh | None":
     if world.size % settings.shard:
         raise ValueError(
             f"{world.size} ranks cannot be cut into groups of train.shard={settings.shard}"
         )
     if settings.shard == 1:
         return None
+    from torch.distributed.device_mesh import init_device_mesh
+
     kind = world.device.type
     if settings.shard == world.size:
         return init_device_mesh(kind, (world.size,), mesh_dim_names=("shard",))
     return init_device_mesh(
         kind, (world.size // settings.shard, settings.shard), mesh_dim_names=("replicate", "shard")
+    )
+
+
+def _policy(bf16: bool) -> "MixedPrecisionPolicy":
+    from torch.distributed.fsdp import MixedPrecisionPolicy
+
+    return MixedPrecisionPolicy(
+        param_dtype=torch.bfloat16 if bf16 else None,
+        reduce_dtype=torch.float32,
+        cast_forward_inputs=False,  # Autocast does it, operation by operation.
     )
 
 
@@ -74,15 +87,13 @@ class Parallel:
         if settings.compile:
             for block in blocks:
                 block.compile()
-        policy = MixedPrecisionPolicy(
-            param_dtype=torch.bfloat16 if self._bf16 else None,
-            reduce_dtype=torch.float32,
-            cast_forward_inputs=False,  # Autocast does it, operation by operation.
-        )
         if self._spread > 1:
-            self._experts = spread_experts(module, expert_mesh(settings, world), policy)
+            from septet.trainers.engine.experts import expert_mesh, spread_experts
+
+            meshes = expert_mesh(settings, world)
+            self._experts = spread_experts(module, meshes, _policy(self._bf16))
         if mesh is not None:
-            self._shard(blocks, task, mesh, policy)
+            self._shard(blocks, task, mesh, _policy(self._bf16))
         if begin is not None:
             module.to_empty(device=world.device)
             begin(module)
@@ -101,9 +112,11 @@ class Parallel:
         self,
         blocks: Sequence[nn.Module],
         task: Task,
-        mesh: DeviceMesh,
-        policy: MixedPrecisionPolicy,
+        mesh: "DeviceMesh",
+        policy: "MixedPrecisionPolicy",
     ) -> None:
+        from torch.distributed.fsdp import fully_shard
+
         named = dict(self.raw.named_parameters())
         if self._bf16:
             self._whole = [name for name, x in named.items() if task.stays_fp32(name, x)]
@@ -161,7 +174,7 @@ class Parallel:
         for parameter in self.raw.parameters():
             gradient = parameter.grad
             if gradient is not None:
-                mesh = gradient.device_mesh if isinstance(gradient, DTensor) else None
+                mesh = gradient.device_mesh if is_sharded(gradient) else None
                 found.setdefault(mesh, []).append(gradient)
         return list(found.values())
 
@@ -170,7 +183,7 @@ class Parallel:
         norms = []
         for gradients in self.gradients():
             norm = torch.nn.utils.get_total_norm(gradients)
-            norms.append(norm.full_tensor() if isinstance(norm, DTensor) else norm)
+            norms.append(norm.full_tensor() if is_sharded(norm) else norm)
         return torch.linalg.vector_norm(torch.stack(norms))
 
     @torch.no_grad()
@@ -183,7 +196,7 @@ class Parallel:
     @contextmanager
     def evaluating(self) -> Iterator[nn.Module]:
         """The module in evaluation mode, without gradient, in the run's precision."""
-        module = self.module if isinstance(self.module, FSDPModule) else self.raw
+        module = self.module if sharded_modules(self.raw) else self.raw
         module.eval()
         try:
             with torch.no_grad(), self.precision():

@@ -19,7 +19,7 @@ from septet.trainers.engine.config import OptimizerSettings, TrainSettings
 from septet.trainers.engine.folder import RunFolder, set_aside
 from septet.trainers.engine.initial import Initial
 from septet.trainers.engine.lock import only_run_in
-from septet.trainers.engine.metrics import Meter, Reporter, forward_flops
+from septet.trainers.engine.metrics import Meter, Reporter, forward_flops, peak_flops
 from septet.trainers.engine.optim import MovingAverage, learning_rate, make_optimizer
 from septet.trainers.engine.parallel import Parallel
 from septet.trainers.engine.resume import Described
@@ -71,7 +71,7 @@ class Prepared:
     saves: Checkpoints
     progress: Progress
     flops: Mapping[str, int]
-    """Of a sample's forward pass, by kind."""
+    """Of a sample's forward pass, by kind; none where the device's peak is not known."""
     reporter: Reporter
     evaluators: Sequence[Evaluator]
     update: Updater
@@ -107,7 +107,7 @@ class Prepared:
             rows = self.world.size * sum(len(batch) for batch in sub)
             self.meter.samples += rows
             self.meter.tokens += self.world.size * sum(batch.tokens for batch in sub)
-            self.meter.flops += rows * self.flops[sub[0].kind]
+            self.meter.flops += rows * self.flops.get(sub[0].kind, 0)
         self.saves.poll()
         return self.last.asked
 
@@ -218,7 +218,7 @@ def prepare(run: Run, world: World, console: Console | None = None) -> Iterator[
         progress = Progress()
         if newest is not None:
             progress = saves.load(newest, parallel.raw, optimizer, average)
-        flops = forward_flops(task)
+        flops = forward_flops(task) if peak_flops(world.device) else {}
         parameters = sum(p.numel() for p in parallel.raw.parameters())
         if world.main:
             _write_record(folder.here, run, described, parameters, flops)

@@ -10,6 +10,7 @@ from torch import Tensor
 from septet.trainers.draws import generator
 from septet.trainers.engine.optim import set_learning_rate
 from septet.trainers.engine.parallel import Parallel
+from septet.trainers.optimizers.base import Optimizer
 from septet.trainers.task import Batch, Task, concatenate
 
 Factors = Mapping[str, Tensor]
@@ -51,7 +52,7 @@ class Updater:
         self,
         task: Task,
         parallel: Parallel,
-        optimizer: torch.optim.Optimizer,
+        optimizer: Optimizer,
         seed: int,
         clip_norm: float | None,
     ):

@@ -6,7 +6,9 @@ B batch, T tokens, R regions, W width of a stream, V the vocabulary. An image's 
 with [IMG], the mean of its regions, so it is 1 + R long.
 """
 
+from collections.abc import Mapping
 from functools import partial
+from types import MappingProxyType
 
 import torch
 import torch.nn.functional as F
@@ -18,9 +20,6 @@ from septet.trainers.nets.layers import LayerNorm, at
 
 KINDS = ("mlm", "object", "attribute", "relation")
 """What a masked token belongs to, by its number in `kinds`."""
-
-NODE_SHARE = 0.05
-"""Share of tokens that are reckoned masked for each kind of node, where nobody knows."""
 
 
 class Attention(nn.Module):
@@ -217,8 +216,7 @@ class ErnieVil(nn.Module):
         features: Tensor,
         locations: Tensor,
         region_mask: Tensor,
-        kinds: Tensor | None = None,
-        region_places: Tensor | None = None,
+        places: Mapping[str, Tensor] = MappingProxyType({}),
         segments: Tensor | None = None,
     ) -> dict[str, Tensor]:
         """Scores of what is asked for.
@@ -229,13 +227,13 @@ class ErnieVil(nn.Module):
             features: [B, 1 + R, F], masked regions zero, [IMG] first.
             locations: [B, 1 + R, 5].
             region_mask: bool [B, 1 + R], false at pads.
-            kinds: int [B, T], which of `KINDS` a token to predict is of; -1 for none.
-            region_places: bool [B, R], regions to predict.
+            places: What to predict, flat positions int64 [n]: of each of `KINDS` those of tokens,
+                and of `region` those of regions, [IMG] left out.
             segments: int64 [B, T]; all 0 when absent.
 
         Returns:
-            `match` [B, 2] (first: they match); with `kinds` for each of `KINDS` [n, V]; with
-            `region_places` also `region` [n, classes]. Rows of n are in row-major order.
+            `match` [B, 2] (first: they match), and for each of the places the scores [n, V], of
+            regions [n, classes].
         """
         text, image = self.text.embed(ids, segments), self.image.embed(features, locations)
         text, image = self.states(text, image, text_mask, region_mask)
@@ -243,14 +241,12 @@ class ErnieVil(nn.Module):
         both = a * b if self.settings.pooling == "mul" else a + b
         both = F.dropout(both, self.settings.dropout, self.training)
         found = {"match": self.match_head(both)}
-        if kinds is not None:
-            for number, name in enumerate(KINDS):
-                share = NODE_SHARE if number else self.settings.masked_words
-                chosen = at(text, kinds == number, share)
-                found[name] = self.word_head.scores(chosen, self.text.word.weight)
-        if region_places is not None:
-            chosen = at(image[:, 1:], region_places, self.settings.masked_regions)
-            found["region"] = self.region_head(chosen)
+        for name, chosen in places.items():
+            if name == "region":
+                found[name] = self.region_head(at(image[:, 1:], chosen))
+            else:
+                words = self.text.word.weight
+                found[name] = self.word_head.scores(at(text, chosen), words)
         return found
 
 

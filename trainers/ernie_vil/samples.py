@@ -2,6 +2,7 @@
 random comes from a generator that is a pure function of (seed, stream, key, epoch)."""
 
 import json
+import math
 
 import numpy as np
 import torch
@@ -12,6 +13,7 @@ from septet.preprocess.scene_graphs.graph import SceneGraph
 from septet.preprocess.shards.reader import Sample
 from septet.schemas.columns import ColumnManifest
 from septet.trainers.ernie_vil.masks import NONE, Parts, hide, hide_regions, parts_of, replaced
+from septet.trainers.ernie_vil.model import KINDS
 from septet.trainers.ernie_vil.settings import ErnieVilSettings
 from septet.trainers.inputs.members import text
 from septet.trainers.inputs.wordpieces import tokenizer
@@ -21,6 +23,9 @@ REGIONS = ("features", "locations", "region_mask")
 """What a row has of its image."""
 CAPTION = ("ids", "ids_masked", "kinds")
 """What it has of its caption."""
+
+NODE_SHARE = 0.05
+"""Share of tokens that are reckoned masked for each kind of node, where nobody knows."""
 
 _WHOLE = np.array([0, 0, 1, 1, 1], np.float32)
 """The location of [IMG]: the whole image."""
@@ -186,7 +191,8 @@ def exchange(batch: Batch, s: ErnieVilSettings) -> Batch:
 
 
 def example(rows: int, s: ErnieVilSettings) -> Batch:
-    """An empty batch of the shapes and types that `read` and `exchange` give."""
+    """An empty batch of the shapes and types that `read` and `exchange` give, as much masked as
+    is."""
     ids = torch.zeros(rows, s.text_tokens).long()
     regions = torch.zeros(rows, s.most_regions).bool()
     data = {
@@ -201,4 +207,7 @@ def example(rows: int, s: ErnieVilSettings) -> Batch:
     }
     if s.masked_regions:
         data["probs"] = torch.zeros(rows, s.most_regions, s.classes, dtype=torch.float16)
-    return Batch("pairs", data)
+    shares = {"mlm": s.masked_words, **dict.fromkeys(KINDS[1:], NODE_SHARE)}
+    counts = {name: math.ceil(share * ids.numel()) for name, share in shares.items()}
+    counts["region"] = math.ceil(s.masked_regions * regions.numel())
+    return Batch("pairs", data, places={n: torch.zeros(c).long() for n, c in counts.items()})

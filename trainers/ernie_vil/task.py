@@ -1,7 +1,6 @@
 """ERNIE-ViL's training: pairs of captions and regions, with the caption's scene graph (paper,
 section 3)."""
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -13,6 +12,7 @@ from septet.trainers.ernie_vil.settings import ErnieVilSettings
 from septet.trainers.ernie_vil.weights import FORMS
 from septet.trainers.measures.matching import Matching
 from septet.trainers.measures.predictions import Predictions
+from septet.trainers.nets.layers import at
 from septet.trainers.task import Batch, Draw, Evaluator, Row, Stream, SubBatch, Task
 
 
@@ -59,37 +59,41 @@ class ErnieVilTask(Task):
         """See `septet.trainers.task.Task`."""
         return samples.example(rows, self.settings)
 
-    def counts(self, batch: Batch) -> dict[str, Tensor]:
+    def masks(self, batch: Batch) -> dict[str, Tensor]:
+        """Tokens of each kind and regions to predict."""
+        data, found = batch.data, dict[str, Tensor]()
+        if "kinds" in data:
+            found |= {name: data["kinds"] == i for i, name in enumerate(KINDS)}
+        if "region_places" in data:
+            found["region"] = data["region_places"]
+        return found
+
+    def counts(self, batch: Batch) -> dict[str, Tensor | float]:
         """Masked tokens of each kind, masked regions, pairs."""
-        data = batch.data
-        return {
-            **{name: (data["kinds"] == i).sum() for i, name in enumerate(KINDS)},
-            "region": data["region_places"].sum(),
-            "match": torch.tensor(len(batch), device=data["ids"].device),
-        }
+        return {**super().counts(batch), "match": len(batch)}
 
     def forward(self, module: nn.Module, batch: Batch) -> dict[str, Tensor]:
         """See `ErnieVil.forward`; rows without masks give `match` alone."""
         data = batch.data
-        names = (*samples.REGIONS, "kinds", "region_places")
-        inputs = {name: data[name] for name in names if name in data}
+        inputs = {name: data[name] for name in samples.REGIONS}
         ids = data["ids_masked"] if "ids_masked" in data else data["ids"]
-        found: dict[str, Tensor] = module(ids, data["ids"] != 0, **inputs)
+        found: dict[str, Tensor] = module(
+            ids, data["ids"] != 0, **inputs, places=self.places(batch)
+        )
         return found
 
     def labels(self, batch: Batch) -> dict[str, Tensor]:
         """What is predicted, int64 [n], in the order of the outputs; of regions the likeliest
         class."""
-        data = batch.data
+        data, places = batch.data, self.places(batch)
         return {
-            **{name: data["ids"][data["kinds"] == i] for i, name in enumerate(KINDS)},
+            **{name: at(data["ids"], places[name]) for name in KINDS},
             "match": (~data["match"]).long(),
             **({"region": self._distributions(batch).argmax(1)} if "probs" in data else {}),
         }
 
-    @staticmethod
-    def _distributions(batch: Batch) -> Tensor:
-        return batch.data["probs"][batch.data["region_places"]].float()
+    def _distributions(self, batch: Batch) -> Tensor:
+        return at(batch.data["probs"], self.places(batch)["region"]).float()
 
     def losses(self, outputs: dict[str, Tensor], batch: Batch) -> dict[str, Tensor]:
         """Cross-entropy of masked tokens and of matching; of masked regions the divergence from

@@ -207,15 +207,16 @@ class Flava(nn.Module):
         }
         return ways[kind](**inputs)
 
-    def images(self, pixels: Tensor, patch_mask: Tensor) -> dict[str, Tensor]:
-        """Images alone: `mim` [n, codes], scores at the masked patches.
+    def images(self, pixels: Tensor, patch_mask: Tensor, patch_places: Tensor) -> dict[str, Tensor]:
+        """Images alone: `mim` [n, codes], scores at the patches to predict.
 
         Args:
             pixels: Normalised images [B, 3, P, P].
-            patch_mask: bool [B, N], patches to hide and to predict.
+            patch_mask: bool [B, N], patches to hide.
+            patch_places: Those to predict, flat positions int64 [n].
         """
         x = self.image(pixels, patch_mask)[:, 1:]
-        return {"mim": self.mim_head(self.image.norm(self._patches(x, patch_mask)))}
+        return {"mim": self.mim_head(self.image.norm(at(x, patch_places)))}
 
     def texts(
         self, ids_masked: Tensor, text_mask: Tensor, word_places: Tensor
@@ -225,10 +226,10 @@ class Flava(nn.Module):
         Args:
             ids_masked: int64 [B, T].
             text_mask: bool [B, T], false at pads.
-            word_places: bool [B, T], places to predict.
+            word_places: Words to predict, flat positions int64 [n].
         """
         x = self.text(ids_masked, text_mask)
-        return {"mlm": self.mlm_head(self.text.norm(self._words(x, word_places)))}
+        return {"mlm": self.mlm_head(self.text.norm(at(x, word_places)))}
 
     def pairs(
         self, pixels: Tensor, patch_mask: Tensor, patch_places: Tensor, ids: Tensor,
@@ -236,8 +237,7 @@ class Flava(nn.Module):
     ) -> dict[str, Tensor]:  # fmt: skip
         """Images with texts: `image`, `text` [B, E] and `scale` [1] as in `vectors`, of the
         unmasked pair; `mmm_image` [n, codes], `mmm_text` [m, words] and `itm` [B, 2] of the pair
-        with both sides masked. Arguments as above; `patch_places` bool [B, N] are the patches to
-        predict among those hidden, `ids` int64 [B, T]."""
+        with both sides masked. Arguments as above; `ids` int64 [B, T]."""
         b = len(pixels)
         images = self.image(pixels, patch_mask, both=True)
         texts = self.text(torch.cat([ids, ids_masked]), text_mask.repeat(2, 1))
@@ -247,8 +247,8 @@ class Flava(nn.Module):
             "image": self._vector(self.image, self.image_projection, images[:b]),
             "text": self._vector(self.text, self.text_projection, texts[:b]),
             "scale": self.logit_scale.exp(),
-            "mmm_image": self.mmm_image_head(self._patches(x[:, 2:first], patch_places)),
-            "mmm_text": self.mmm_text_head(self._words(x[:, first:], word_places)),
+            "mmm_image": self.mmm_image_head(at(x[:, 2:first], patch_places)),
+            "mmm_text": self.mmm_text_head(at(x[:, first:], word_places)),
             "itm": self.itm_head(x[:, 0]),
         }
 
@@ -272,12 +272,6 @@ class Flava(nn.Module):
     @staticmethod
     def _vector(encoder: Encoder, projection: nn.Linear, x: Tensor) -> Tensor:
         return F.normalize(projection(encoder.norm(x[:, 0])).float(), dim=-1)
-
-    def _patches(self, x: Tensor, mask: Tensor) -> Tensor:
-        return at(x, mask, self.settings.masked_patches / self.settings.grid**2)
-
-    def _words(self, x: Tensor, mask: Tensor) -> Tensor:
-        return at(x, mask, self.settings.masked_words)
 
 
 def _initialise(std: float, module: nn.Module) -> None:

@@ -1,7 +1,8 @@
 """From a sample's bytes to the arrays that FLAVA sees. Everything random comes from a generator
 that is a pure function of (seed, stream, key, epoch)."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -98,31 +99,47 @@ def texts(given: Sequence[str], s: FlavaSettings) -> dict[str, Tensor]:
 
 
 def example(stream: str, rows: int, s: FlavaSettings) -> Batch:
-    """An empty batch of the shapes and types that `read` and `negatives` give."""
+    """An empty batch of the shapes and types that `read` and `negatives` give, as much masked as
+    is."""
     pixels = torch.empty(rows, s.image_size, s.image_size, CHANNELS, dtype=torch.uint8)
     patches = torch.zeros(rows, s.grid**2).bool()
     ids = torch.zeros(rows, s.pair_tokens if stream == "pairs" else s.text_tokens).long()
     image = {"pixels": pixels, "patch_mask": patches, "patch_places": patches}
     text = {"ids": ids, "ids_masked": ids, "word_places": ids.bool()}
     data = {"pairs": {**image, **text}, "images": image, "texts": text}
-    return Batch(stream, data[stream])
+    counts = dict.fromkeys(OF_PATCHES, rows * s.masked_patches)
+    words = {"mmm_text": s.pair_tokens, "mlm": s.text_tokens}
+    counts |= {name: math.ceil(s.masked_words * rows * length) for name, length in words.items()}
+    places = {n: torch.zeros(counts[n]).long() for n in PREDICTED[stream].values()}
+    return Batch(stream, data[stream], places=places)
 
+
+PREDICTED = {
+    "pairs": {"patch_places": "mmm_image", "word_places": "mmm_text"},
+    "images": {"patch_mask": "mim"},
+    "texts": {"word_places": "mlm"},
+}
+"""Of each kind the masks of what is predicted, and by which loss."""
+
+OF_PATCHES = ("mmm_image", "mim")
+"""Losses that predict patches."""
 
 _INPUTS = {
-    "pairs": ("patch_mask", "patch_places", "ids", "ids_masked", "word_places"),
+    "pairs": ("patch_mask", "ids", "ids_masked"),
     "images": ("patch_mask",),
-    "texts": ("ids_masked", "word_places"),
+    "texts": ("ids_masked",),
     "vectors": ("ids",),
 }
 
 
-def model_inputs(batch: Batch) -> tuple[str, dict[str, Tensor]]:
-    """The method of `model.Flava` that a batch is for, and its arguments. Rows without masks are
-    for `vectors`."""
+def model_inputs(batch: Batch, places: Mapping[str, Tensor]) -> tuple[str, dict[str, Tensor]]:
+    """The method of `model.Flava` that a batch is for, and its arguments, with the places that
+    losses predict. Rows without masks are for `vectors`."""
     data = batch.data
-    masked = "patch_mask" in data or "word_places" in data
-    kind = batch.kind if masked else "vectors"
+    kind = batch.kind if places else "vectors"
     inputs = {name: data[name] for name in _INPUTS[kind] if name in data}
+    for loss, found in places.items():
+        inputs["patch_places" if loss in OF_PATCHES else "word_places"] = found
     if "pixels" in data:
         inputs["pixels"] = images.normalise(data["pixels"])
     if "ids" in data:

@@ -4,7 +4,6 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-import torch
 from torch import Tensor, nn
 
 from septet.preprocess.columns.base import IMAGE
@@ -17,7 +16,7 @@ from septet.trainers.flava.negatives import exchange_texts
 from septet.trainers.flava.settings import FlavaSettings
 from septet.trainers.flava.weights import FORMS
 from septet.trainers.inputs.codes import Targets
-from septet.trainers.inputs.kinds import cross_entropies
+from septet.trainers.inputs.kinds import cross_entropies, masked_labels
 from septet.trainers.measures.predictions import Predictions
 from septet.trainers.measures.retrieval import Retrieval
 from septet.trainers.nets.losses import contrastive
@@ -82,22 +81,21 @@ class FlavaTask(Task):
         """See `septet.trainers.task.Task`."""
         return Batch(stream, samples.texts(texts, self.settings))
 
-    def counts(self, batch: Batch) -> dict[str, Tensor]:
-        """Matching pairs, pairs, masked patches and words."""
-        data = batch.data
-        if batch.kind == "texts":
-            return {"mlm": data["word_places"].sum()}
-        if batch.kind == "images":
-            return {"mim": data["patch_mask"].sum()}
-        sums = {"contrastive": "match", "mmm_image": "patch_places", "mmm_text": "word_places"}
-        return {
-            "itm": torch.tensor(len(batch), device=data["ids"].device),
-            **{name: data[of].sum() for name, of in sums.items()},
-        }
+    def masks(self, batch: Batch) -> dict[str, Tensor]:
+        """Patches and words to predict."""
+        of, data = samples.PREDICTED[batch.kind], batch.data
+        return {loss: data[name] for name, loss in of.items() if name in data}
+
+    def counts(self, batch: Batch) -> dict[str, Tensor | float]:
+        """Masked patches and words; pairs, and those that match."""
+        found = dict(super().counts(batch))
+        if batch.kind == "pairs":
+            found |= {"itm": len(batch), "contrastive": batch.data["match"].sum()}
+        return found
 
     def forward(self, module: nn.Module, batch: Batch) -> dict[str, Tensor]:
         """See the model's methods; rows without masks give vectors."""
-        kind, inputs = samples.model_inputs(batch)
+        kind, inputs = samples.model_inputs(batch, self.places(batch))
         found: dict[str, Tensor] = module(kind, **inputs)
         return found
 
@@ -109,13 +107,8 @@ class FlavaTask(Task):
     def labels(self, batch: Batch) -> dict[str, Tensor]:
         """What each row's own losses predict, int64 [n], in the order of the outputs."""
         data = batch.data
-        if batch.kind == "texts":
-            return {"mlm": data["ids"][data["word_places"]]}
-        codes = self._codes(data)
-        if batch.kind == "images":
-            return {"mim": codes[data["patch_mask"]]}
-        words, patches = data["ids"][data["word_places"]], codes[data["patch_places"]]
-        return {"itm": data["match"], "mmm_image": patches, "mmm_text": words}
+        found = masked_labels(data, self.places(batch), self._codes, samples.OF_PATCHES)
+        return found | ({"itm": data["match"]} if batch.kind == "pairs" else {})
 
     def losses(self, outputs: dict[str, Tensor], batch: Batch) -> dict[str, Tensor]:
         """Cross-entropy of what was masked, and of matching."""

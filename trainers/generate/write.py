@@ -1,28 +1,31 @@
 """Writing with a model: greedily, by beam search or by sampling, with a key-value cache."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.distributed.fsdp import FSDPModule, register_fsdp_forward_method
 
 from septet.trainers.draws import generator
 from septet.trainers.generate.beams import beam_search
 from septet.trainers.generate.cache import Cache, Generative
 from septet.trainers.generate.decoding import Decoding, Written
 from septet.trainers.generate.words import after, following
+from septet.trainers.sharded import sharded_modules
 
 
 @contextmanager
 def unsharded(module: nn.Module) -> Iterator[None]:
     """All parameters whole on every rank, gathered once. So ranks may run the module as often as
     each needs, and a token costs no gathering."""
-    sharded = [part for part in module.modules() if isinstance(part, FSDPModule)]
-    for name in ("encode", "decode"):
-        if isinstance(module, FSDPModule) and hasattr(module, name) and name not in vars(module):
-            register_fsdp_forward_method(module, name)
+    sharded = sharded_modules(module)
+    if module in sharded:
+        from torch.distributed.fsdp import register_fsdp_forward_method
+
+        for name in ("encode", "decode"):
+            if hasattr(module, name) and name not in vars(module):
+                register_fsdp_forward_method(module, name)
     for part in sharded:
         part.set_reshard_after_forward(False, recurse=False)
         part.unshard()
@@ -79,6 +82,28 @@ def write(
         ]
         chances = torch.from_numpy(np.stack(drawn)).to(cache.memory.device)
     return _one_by_one(module, cache, decoding, start, end, pad, chances)
+
+
+def texts(
+    module: Generative,
+    inputs: Mapping[str, Tensor],
+    decoding: Decoding,
+    tokens: tuple[int, int, int],
+    decode: Callable[[list[int]], str],
+) -> list[tuple[str, float]]:
+    """The likeliest text of each row, with e to the power of its score: of a length penalty of 1
+    the geometric mean of its tokens' probabilities.
+
+    Args:
+        module: See `write`, as for `inputs` and `decoding`.
+        inputs: What `module.encode` takes.
+        decoding: How.
+        tokens: That which begins a sequence, that which ends it, padding.
+        decode: A row's ids as a text.
+    """
+    written = write(module, inputs, decoding, *tokens)
+    told = [decode(row) for row in written.ids[:, 0].tolist()]
+    return list(zip(told, written.scores[:, 0].exp().tolist(), strict=True))
 
 
 def _one_by_one(

@@ -1,5 +1,7 @@
 """Images as models see them: decoded, cropped, resized, normalised."""
 
+from functools import lru_cache
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -72,6 +74,11 @@ def centre(image: Pixels, side: int) -> Pixels:
 def normalise(pixels: Tensor, mean: Colour = MEAN, std: Colour = STD) -> Tensor:
     """uint8 [B, P, P, 3] to float [B, 3, P, P] with a mean and deviation of RGB in [0, 1], by
     default CLIP's."""
-    middle = torch.tensor(mean, device=pixels.device) * 255
-    spread = torch.tensor(std, device=pixels.device) * 255
+    middle, spread = (_on(colour, pixels.device) for colour in (mean, std))
     return ((pixels.float() - middle) / spread).permute(0, 3, 1, 2)
+
+
+@lru_cache(16)
+def _on(colour: Colour, device: torch.device) -> Tensor:
+    """A colour times 255. Kept, as the host waits while numbers are copied to a device."""
+    return torch.tensor(colour, device=device) * 255

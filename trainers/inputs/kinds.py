@@ -1,6 +1,6 @@
 """Pairs, images alone and texts alone: what models of masked patches and words read alike."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -8,8 +8,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from septet.preprocess.shards.reader import Sample
-from septet.trainers.inputs.codes import CodeGrid
+from septet.trainers.inputs.codes import CodeGrid, Targets
 from septet.trainers.inputs.members import text
+from septet.trainers.nets.layers import at
 from septet.trainers.task import Row, SampleError
 
 
@@ -51,6 +52,20 @@ def stored_view(
 def stacked(rows: Sequence[Row]) -> dict[str, Tensor]:
     """Rows as a batch's data."""
     return {name: torch.from_numpy(np.stack([row[name] for row in rows])) for name in rows[0]}
+
+
+def masked_labels(
+    data: Mapping[str, Tensor],
+    places: Mapping[str, Tensor],
+    codes: Targets,
+    of_patches: Collection[str],
+) -> dict[str, Tensor]:
+    """What stood at the places that each loss predicts, int64 [n]: codes, of those losses that are
+    `of_patches`, and `ids` of the others."""
+    return {
+        name: at(codes(data) if name in of_patches else data["ids"], where)
+        for name, where in places.items()
+    }
 
 
 def cross_entropies(outputs: dict[str, Tensor], labels: dict[str, Tensor]) -> dict[str, Tensor]:

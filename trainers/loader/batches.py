@@ -236,10 +236,12 @@ class Loader:
 
     def _assemble(self, kind: str, data: dict[str, Tensor], tokens: int) -> Batch:
         batch = self._task.exchange(Batch(kind, data))
-        data = batch.data
-        if torch.cuda.is_available():  # What `exchange` made is not pinned yet.
-            data = {name: x.pin_memory() for name, x in data.items()}
-        return replace(batch, data=data, tokens=tokens)
+        data, places = batch.data, self._task.places(batch)
+        if torch.cuda.is_available():  # What was made here is not pinned yet.
+            data, places = (
+                {name: x.pin_memory() for name, x in tensors.items()} for tensors in (data, places)
+            )
+        return replace(batch, data=data, tokens=tokens, places=places)
 
     def _plan(self, progress: Progress) -> tuple[list[Share], Progress]:
         """A step's sub-batches on this rank, and the progress after it."""

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from septet.trainers.generate.cache import Cache, LayerCache
 from septet.trainers.m6.settings import PAD, PIECES, START, M6Settings
-from septet.trainers.nets.layers import LayerNorm
+from septet.trainers.nets.layers import LayerNorm, at
 from septet.trainers.nets.losses import token_loss
 from septet.trainers.nets.resnet import ResNet
 
@@ -150,7 +150,7 @@ class M6(nn.Module):
             kept: Which of its tokens are no padding, flat positions int64 [n].
             inputs: See `encode`.
         """
-        hidden, labels = (x.flatten(0, 1)[kept] for x in (self.states(target, **inputs), target))
+        hidden, labels = (at(x, kept) for x in (self.states(target, **inputs), target))
         sums = token_loss(
             hidden, self.embedding.words.weight, labels, bias=self.bias, chunk=self.settings.chunk
         )

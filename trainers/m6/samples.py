@@ -222,7 +222,7 @@ def example(task: str, rows: int, s: M6Settings) -> Batch:
         data["pixels"] = torch.zeros(rows, s.image_size, s.image_size, 3, dtype=torch.uint8)
     elif task in SEEING:
         data["patches"] = torch.zeros(rows, PIECES, s.features, dtype=torch.float16)
-    return Batch(task, data)
+    return Batch(task, data, places={"tokens": torch.arange(data["target"].numel())})
 
 
 def model_inputs(batch: Batch) -> dict[str, torch.Tensor]:
@@ -233,9 +233,3 @@ def model_inputs(batch: Batch) -> dict[str, torch.Tensor]:
     if "pixels" in data:
         found["pixels"] = images.normalise(data["pixels"], MEAN, STD)
     return found or {"rows": data["target"][:, :0]}
-
-
-def kept(batch: Batch) -> torch.Tensor:
-    """Which tokens of the targets are to be written, flat positions int64 [n]."""
-    target = batch.data["target"].flatten()
-    return torch.arange(len(target), device="meta") if target.is_meta else target.nonzero()[:, 0]

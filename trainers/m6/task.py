@@ -68,13 +68,13 @@ class M6Task(Task):
         """See `septet.trainers.task.Task`."""
         return samples.example(kind, rows, self.settings)
 
-    def counts(self, batch: Batch) -> dict[str, Tensor]:
+    def masks(self, batch: Batch) -> dict[str, Tensor]:
         """Tokens to write."""
-        return {"tokens": (batch.data["target"] != PAD).sum()}
+        return {"tokens": batch.data["target"] != PAD}
 
     def forward(self, module: nn.Module, batch: Batch) -> dict[str, Tensor]:
         """Sums over the tokens to write; see `model.M6.forward`."""
-        kept, inputs = samples.kept(batch), samples.model_inputs(batch)
+        kept, inputs = self.places(batch)["tokens"], samples.model_inputs(batch)
         found: dict[str, Tensor] = module(batch.data["target"], kept, **inputs)
         return found
 

@@ -9,11 +9,11 @@ from collections.abc import Callable, Mapping
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.distributed.tensor import DTensor
 
 from septet.trainers.nets.exchange import Exchange
 from septet.trainers.nets.grouped import grouped_product
 from septet.trainers.nets.routing import ExpertSettings, ExpertSums, route
+from septet.trainers.sharded import is_sharded
 from septet.trainers.task import ExpertModule
 
 ACTIVATIONS: Mapping[str, Callable[[Tensor], Tensor]] = {"gelu": F.gelu, "relu": F.relu}
@@ -53,8 +53,7 @@ class ExpertNetworks(ExpertModule):
     def _run(self, rows: Tensor, counts: Tensor) -> Tensor:
         """The same for the experts that this rank holds."""
         up, down = (
-            (x.to_local() if isinstance(x, DTensor) else x).to(rows.dtype)
-            for x in (self.up, self.down)
+            (x.to_local() if is_sharded(x) else x).to(rows.dtype) for x in (self.up, self.down)
         )
         inner = self.activation(grouped_product(rows, up, counts))
         return grouped_product(inner, down, counts)

@@ -1,7 +1,5 @@
 """Layers that several models share."""
 
-import math
-
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -15,11 +13,7 @@ class LayerNorm(nn.LayerNorm):
         return F.layer_norm(x.float(), self.normalized_shape, weight, bias, self.eps).to(x.dtype)
 
 
-def at(x: Tensor, mask: Tensor, share: float) -> Tensor:
-    """States [B, T, W] at the places of a bool mask [B, T], row by row: [n, W].
-
-    Where there is no memory (device meta) nobody knows how many they are; then `share` of all.
-    """
-    if x.is_meta:
-        return x.flatten(0, 1)[: math.ceil(share * mask.numel())]
-    return x[mask]
+def at(x: Tensor, places: Tensor) -> Tensor:
+    """Of [B, T, ...] the entries at flat positions int64 [n], b T + t each (see `Task.places`):
+    [n, ...]."""
+    return x.flatten(0, 1).index_select(0, places)

@@ -6,9 +6,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
-from torch.distributed.tensor import DTensor
 
+from septet.trainers.sharded import is_sharded
 from septet.trainers.task import Gather
+
+IGNORED = -100
+"""The label of a row that does not count."""
 
 
 def contrastive(
@@ -29,10 +32,12 @@ def contrastive(
     """
     (images, first), (texts, _) = gather(image), gather(text)
     right = first + torch.arange(len(image), device=image.device)
-    if kept is not None:
-        image, text, right = image[kept], text[kept], right[kept]
-    by_image = F.cross_entropy(scale * image @ texts.T, right, reduction="sum")
-    by_text = F.cross_entropy(scale * text @ images.T, right, reduction="sum")
+    if kept is not None:  # Not `image[kept]`: the host would wait to learn how many they are.
+        right = right.masked_fill(~kept, IGNORED)
+    by_image, by_text = (
+        F.cross_entropy(scale * own @ others.T, right, ignore_index=IGNORED, reduction="sum")
+        for own, others in ((image, texts), (text, images))
+    )
     return (by_image + by_text) / 2
 
 
@@ -86,7 +91,7 @@ def token_loss(
     Raises:
         ValueError: the head or its bias is sharded.
     """
-    if isinstance(head, DTensor) or isinstance(bias, DTensor):
+    if is_sharded(head) or is_sharded(bias):
         raise ValueError(
             "token_loss needs the whole head and got a sharded one; call it inside the forward of "
             "the module that owns the head"

@@ -80,8 +80,9 @@ class Encoder(Side):
         self.pos_q_linear, self.pos_k_linear = (nn.Linear(s.width, s.width) for _ in range(2))
 
     def forward(
-        self, ids: Tensor, pixels: Tensor | None, seen: Tensor | None, patches: Tensor | None
-    ) -> tuple[Tensor, Tensor, Tensor]:
+        self, ids: Tensor, pixels: Tensor | None, seen: Tensor | None, shown: Tensor | None,
+        patches: Tensor | None,
+    ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
         """States [B, S, W], their positions [B or 1, S, W], pads bool [B, S]; see `Ofa.encode`."""
         x = self.layernorm_embedding(self.embed_tokens(ids) + self.type_embedding.weight[0])
         x = F.dropout(x, self.dropout, self.training)
@@ -89,7 +90,7 @@ class Encoder(Side):
         where = self.pos_ln(self.places(text))[None]
         image = None
         if pixels is not None:
-            y, image_ids, image_where = self._image(pixels, seen, patches, len(ids))
+            y, image_ids, image_where = self._image(pixels, shown, patches, len(ids))
             x = torch.cat([y, x], 1)
             hidden = ids.new_zeros(len(ids), y.shape[1], dtype=torch.bool)
             if seen is not None:
@@ -107,17 +108,16 @@ class Encoder(Side):
         return self.layer_norm(x), where, pads
 
     def _image(
-        self, pixels: Tensor, seen: Tensor | None, patches: Tensor | None, rows: int
+        self, pixels: Tensor, shown: Tensor | None, patches: Tensor | None, rows: int
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Tokens [B, N, W], position ids [B or 1, N] and positions [B or 1, N, W]."""
-        if self.blanks or seen is None or seen.is_meta or bool(seen.all()):
+        if self.blanks or shown is None or len(shown) == len(pixels):
             features = self.embed_images(pixels)
-        else:  # At least one row, so that every rank runs the same modules.
-            shown = seen.clone()
-            shown[0] |= ~seen.any()
-            part = self.embed_images(pixels[shown])
-            features = part.new_zeros(len(pixels), *part.shape[1:])
-            features[shown] = part
+        else:
+            if not len(shown):  # At least one row, so that every rank runs the same modules.
+                shown = torch.zeros(1, dtype=torch.int64, device=pixels.device)
+            part = self.embed_images(pixels.index_select(0, shown))
+            features = part.new_zeros(len(pixels), *part.shape[1:]).index_copy(0, shown, part)
         height, width = features.shape[2:]
         x = _repeated(features.flatten(2).mT, rows)
         ids = positions.grid_ids(height, width, x.device)[None]
@@ -213,6 +213,7 @@ class Ofa(nn.Module):
         ids: Tensor,
         pixels: Tensor | None = None,
         seen: Tensor | None = None,
+        shown: Tensor | None = None,
         patches: Tensor | None = None,
         codes: Tensor | None = None,
     ) -> Cache:
@@ -222,10 +223,12 @@ class Ofa(nn.Module):
             ids: Source, int64 [B, T], pads at the end.
             pixels: Normalised images [b, 3, P, P], each of B / b rows in a row.
             seen: bool [b], whether there is an image; its tokens are pads where not.
+            shown: The positions of those, int64 [n]: only they are looked at, unless the settings
+                say `blanks`. All are when absent.
             patches: Image tokens that are kept, int64 [B, n]; all when absent.
             codes: bool [B], rows that write image codes.
         """
-        memory, where, pads = self.encoder(ids, pixels, seen, patches)
+        memory, where, pads = self.encoder(ids, pixels, seen, shown, patches)
         keys = split(self.decoder.cross_pos_k_linear(where), self.settings.heads)
         extra = {"positions": keys.expand(len(memory), -1, -1, -1)}
         if codes is not None:
@@ -251,14 +254,13 @@ class Ofa(nn.Module):
         Args:
             before: Token before each of the target, int64 [B, t].
             target: What is to be written, int64 [B, t].
-            scored: bool [B, t], tokens that count.
+            scored: Tokens that count, flat positions int64 [n].
             factors: Of their losses, [B, t].
             inputs: See `encode`.
         """
         states = self.decode(before, self.encode(**inputs), keep=False)
-        labels, weights = at(target, scored, 1.0), at(factors, scored, 1.0)
+        states, labels, weights = (at(x, scored) for x in (states, target, factors))
         head, smoothing = self.encoder.embed_tokens.weight, self.settings.smoothing
-        states = at(states, scored, 1.0)
         return token_loss(states, head, labels, weights=weights, smoothing=smoothing).cross_entropy
 
 

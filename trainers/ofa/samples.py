@@ -25,7 +25,7 @@ from septet.trainers.ofa.lists import Negatives
 from septet.trainers.ofa.settings import CODE_SIDE, END, PAD, START, OfaSettings
 from septet.trainers.ofa.spans import hide_spans
 from septet.trainers.ofa.tokens import instructions, vocabulary
-from septet.trainers.task import Batch, Lengths, Row, SampleError
+from septet.trainers.task import Batch, Lengths, Row, SampleError, places
 
 PAIRS = ("captions", "questions", "regions")
 PLAIN = ("texts", "images", "detection")
@@ -349,17 +349,13 @@ def _json(sample: Sample, column: str) -> dict[str, Any]:
 
 def lengths(kind: str, s: OfaSettings) -> dict[str, Lengths]:
     """Buckets of sources and targets."""
-    steps = (8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768)
     codes = s.code_grid**2 + 1
     longest = {
         "source": s.source_positions,
         "target": max(s.target_tokens + 1, s.text_tokens + 1, codes if kind == "plain" else 0),
     }
     own = {codes} if kind == "plain" else set()
-    return {
-        name: Lengths((*sorted({n for n in {*steps, *own} if n < most}), most), PAD)
-        for name, most in longest.items()
-    }
+    return {name: Lengths.up_to(most, PAD, own) for name, most in longest.items()}
 
 
 def example(kind: str, rows: int, s: OfaSettings) -> Batch:
@@ -381,7 +377,9 @@ def example(kind: str, rows: int, s: OfaSettings) -> Batch:
     elif s.patches is not None:
         kept = torch.arange(s.patches).expand(rows, each, -1)
         data["patches"] = kept.contiguous()
-    return Batch(kind, data)
+    length = buckets["target"].buckets[-1]
+    known = {kind: torch.zeros(rows * each * length).long(), "seen": torch.arange(rows)}
+    return Batch(kind, data, places=known)
 
 
 def _flat(x: Tensor) -> Tensor:
@@ -394,7 +392,8 @@ def model_inputs(batch: Batch, s: OfaSettings) -> dict[str, Tensor]:
     not there."""
     data = batch.data
     pixels = images.normalise(data["pixels"], views.MEAN, views.STD)
-    found = {"ids": _flat(data["source"]), "seen": data["seen"]}
+    known = places({"seen": data["seen"]}) if batch.places is None else batch.places
+    found = {"ids": _flat(data["source"]), "seen": data["seen"], "shown": known["seen"]}
     blank = ~data["seen"].view(-1, 1, 1, 1)
     if "codes" in data:
         found["codes"] = data["codes"]
@@ -405,6 +404,16 @@ def model_inputs(batch: Batch, s: OfaSettings) -> dict[str, Tensor]:
         found["patches"] = data["patches"].flatten(0, 1)
     found["pixels"] = pixels.masked_fill(blank, 0)
     return found
+
+
+def kind_of(batch: Batch) -> str:
+    """The forward pass that a batch is of, `pairs` or `plain`."""
+    return "plain" if "codes" in batch.data else "pairs"
+
+
+def masks(batch: Batch) -> dict[str, Tensor]:
+    """See `Task.masks`: tokens that count, under the batch's kind, and `seen`."""
+    return {kind_of(batch): targets(batch)[2], "seen": batch.data["seen"]}
 
 
 def targets(batch: Batch) -> tuple[Tensor, Tensor, Tensor, Tensor]:

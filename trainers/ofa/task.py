@@ -101,17 +101,17 @@ class OfaTask(Task):
         kind = "plain" if kind in PLAIN else "pairs" if kind in PAIRS else kind
         return samples.example(kind, rows, self.settings)
 
-    def counts(self, batch: Batch) -> dict[str, Tensor]:
-        """Tokens to write, whatever their factors."""
-        _, _, scored, _ = samples.targets(batch)
-        return {_kind(batch): scored.sum()}
+    def masks(self, batch: Batch) -> dict[str, Tensor]:
+        """Tokens to write, which are counted whatever their factors; and images there are."""
+        return samples.masks(batch)
 
     def forward(self, module: nn.Module, batch: Batch) -> dict[str, Tensor]:
         """The sum of the tokens' losses under the batch's kind."""
-        before, target, scored, factors = samples.targets(batch)
+        before, target, _, factors = samples.targets(batch)
         inputs = samples.model_inputs(batch, self.settings)
-        loss: Tensor = module(before, target, scored, factors, **inputs)
-        return {_kind(batch): loss}
+        name = samples.kind_of(batch)
+        loss: Tensor = module(before, target, self.places(batch)[name], factors, **inputs)
+        return {name: loss}
 
     def losses(self, outputs: dict[str, Tensor], batch: Batch) -> dict[str, Tensor]:
         """What `forward` gave."""
@@ -134,8 +134,3 @@ class OfaTask(Task):
         from septet.trainers.ofa.measures import evaluators
 
         return evaluators(self, held_out)
-
-
-def _kind(batch: Batch) -> str:
-    """The forward pass that a batch is of."""
-    return "plain" if "codes" in batch.data else "pairs"

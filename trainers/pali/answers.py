@@ -12,9 +12,9 @@ from torch.nn.utils.rnn import pad_sequence
 from septet.preprocess.boxes.tokens import Pali as Coordinates
 from septet.preprocess.tokenizers.mt5 import END, PAD
 from septet.schemas.languages import require_language
+from septet.trainers.generate import write
 from septet.trainers.generate.cache import Generative
 from septet.trainers.generate.decoding import Decoding
-from septet.trainers.generate.write import write
 from septet.trainers.inputs.images import normalise
 from septet.trainers.pali.samples import MEAN, STD, answer_tokens, encode, fill, square
 from septet.trainers.pali.settings import PaliSettings
@@ -104,10 +104,8 @@ def texts(
     """What the module writes for each row of `model.Pali.encode`'s inputs, with the probability of
     a token (their geometric mean)."""
     decoding = Decoding(most=answer_tokens(task, s), beams=beams)
-    written = write(cast(Generative, module), inputs, decoding, PAD, END, PAD)
     pieces = tokenizer(s.vocabulary, s.language.words)
-    told = [pieces.decode(row) for row in written.ids[:, 0].tolist()]
-    return list(zip(told, written.scores[:, 0].exp().tolist(), strict=True))
+    return write.texts(cast(Generative, module), inputs, decoding, (PAD, END, PAD), pieces.decode)
 
 
 def read_boxes(text: str) -> tuple[tuple[tuple[float, float, float, float], str], ...]:

@@ -34,21 +34,21 @@ class Pali(nn.Module):
             self.vision.requires_grad_(False)
 
     def forward(
-        self, target: Tensor, source: Tensor, pixels: Tensor | None = None
+        self, target: Tensor, kept: Tensor, source: Tensor, pixels: Tensor | None = None
     ) -> dict[str, Tensor]:
         """What writing answers costs, as sums over their tokens: `tokens` (cross-entropy), `z`
         (z-loss) and `right` (how many are the likeliest word).
 
         Args:
             target: Answers, int64 [B, T].
+            kept: Which of their tokens are no padding, flat positions int64 [n].
             source: Prompts, int64 [B, S].
             pixels: Images [B, 3, P, P] with values in [-1, 1]; None where there are none.
         """
-        s, kept = self.settings, target != PAD
-        hidden = at(self.states(target, source, pixels), kept, 1.0)
-        labels = target.flatten() if target.is_meta else target[kept]
+        s = self.settings
+        hidden = at(self.states(target, source, pixels), kept)
         sums = token_loss(
-            hidden, self.language.head.weight, labels,
+            hidden, self.language.head.weight, at(target, kept),
             smoothing=s.smoothing, z=s.z_loss, chunk=s.chunk,
         )  # fmt: skip
         return {"tokens": sums.cross_entropy, "z": sums.z, "right": sums.right}

@@ -232,7 +232,7 @@ def example(kind: str, rows: int, s: PaliSettings) -> Batch:
     if kind != TEXT_TASK:
         side = s.vision.image_size
         data["pixels"] = torch.zeros(rows, side, side, 3, dtype=torch.uint8)
-    return Batch(kind, data)
+    return Batch(kind, data, places={"tokens": torch.arange(rows * target)})
 
 
 def _spans(sample: Sample, s: PaliSettings, draw: np.random.Generator) -> Row:

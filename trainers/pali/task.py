@@ -12,6 +12,7 @@ from septet.trainers.draws import generator
 from septet.trainers.inputs.images import normalise
 from septet.trainers.measures.tokens import Tokens
 from septet.trainers.mixture.plan import Mixture
+from septet.trainers.nets.t5 import PAD
 from septet.trainers.pali import samples, spans
 from septet.trainers.pali.answers import ABILITIES, answers
 from septet.trainers.pali.measures import written
@@ -103,14 +104,18 @@ class PaliTask(Task):
         """See `septet.trainers.task.Task`."""
         return samples.example(kind, rows, self.settings)
 
-    def counts(self, batch: Batch) -> dict[str, Tensor]:
+    def masks(self, batch: Batch) -> dict[str, Tensor]:
         """Tokens to write."""
-        count = (batch.data["target"] != 0).sum()
-        return {"tokens": count, "z": count}
+        return {"tokens": batch.data["target"] != PAD}
+
+    def counts(self, batch: Batch) -> dict[str, Tensor | float]:
+        """Tokens to write."""
+        return dict.fromkeys(("tokens", "z"), len(self.places(batch)["tokens"]))
 
     def forward(self, module: nn.Module, batch: Batch) -> dict[str, Tensor]:
         """Sums over the tokens to write; see `model.Pali.forward`."""
-        found: dict[str, Tensor] = module(batch.data["target"], **self.inputs(batch))
+        kept = self.places(batch)["tokens"]
+        found: dict[str, Tensor] = module(batch.data["target"], kept, **self.inputs(batch))
         return found
 
     def inputs(self, batch: Batch) -> dict[str, Tensor]:
@@ -138,8 +143,4 @@ class PaliTask(Task):
 
 
 def _lengths(source: int, target: int) -> dict[str, Lengths]:
-    """Buckets that double, up to the longest."""
-    return {
-        name: Lengths((*(2**i for i in range(3, 12) if 2**i < most), most))
-        for name, most in (("source", source), ("target", target))
-    }
+    return {"source": Lengths.up_to(source), "target": Lengths.up_to(target)}

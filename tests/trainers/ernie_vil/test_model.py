@@ -73,12 +73,10 @@ def both(oracle):
     mine.load_state_dict(found.weights)
     x = oracle.inputs
     masks = {name: x[name].bool() for name in ("text_mask", "region_mask")}
-    everywhere = {
-        "kinds": torch.zeros_like(x["ids"]), "region_places": torch.ones(3, 6, dtype=torch.bool)
-    }  # fmt: skip
+    everywhere = {"mlm": torch.arange(x["ids"].numel()), "region": torch.arange(3 * 6)}
     outputs = mine(
         x["ids"], masks["text_mask"], x["features"], x["locations"], masks["region_mask"],
-        **everywhere, segments=x["segments"],
+        everywhere, segments=x["segments"],
     )  # fmt: skip
     text, image = mine.states(
         mine.text.embed(x["ids"], x["segments"]), mine.image.embed(x["features"], x["locations"]),
@@ -150,13 +148,12 @@ def test_gradients_equal_the_plain_forms(oracle, both):
 def test_only_asked_places_are_scored(oracle, both):
     mine, whole, _, _ = both
     x = oracle.inputs
-    kinds = torch.full_like(x["ids"], -1)
-    kinds[0, 2], kinds[1, 3], kinds[1, 1], kinds[2, 4] = 0, 2, 2, 3
-    places = torch.zeros(3, 6, dtype=torch.bool)
-    places[2, 1] = True
+    asked = {"mlm": [2], "object": [], "attribute": [9 + 1, 9 + 3], "relation": [2 * 9 + 4],
+             "region": [2 * 6 + 1]}  # fmt: skip
+    places = {name: torch.tensor(where, dtype=torch.int64) for name, where in asked.items()}
     found = mine(
         x["ids"], x["text_mask"].bool(), x["features"], x["locations"], x["region_mask"].bool(),
-        kinds, places, x["segments"],
+        places, x["segments"],
     )  # fmt: skip
     words = whole["mlm"].view(3, 9, -1)
     expected = {"mlm": words[0, 2:3], "object": words[:0, 0], "attribute": words[1, [1, 3]],

@@ -167,10 +167,11 @@ def test_losses_are_what_they_are_said_to_be():
     assert sums.keys() == counts.keys() == t.loss_weights.keys()
     assert all(int(n) > 0 for n in counts.values())
     x = data.data
-    every = torch.zeros_like(x["kinds"])
+    every = {
+        n: torch.arange(x[of].numel()) for n, of in (("mlm", "ids"), ("region", "region_places"))
+    }
     inputs = {n: x[n] for n in ("features", "locations", "region_mask")}
-    whole = mine(x["ids_masked"], x["ids"] != 0, **inputs, kinds=every,
-                 region_places=torch.ones_like(x["region_places"]))  # fmt: skip
+    whole = mine(x["ids_masked"], x["ids"] != 0, **inputs, places=every)
     words = whole["mlm"].view(16, 40, -1).log_softmax(-1)
     scores = whole["region"].view(16, 5, -1).log_softmax(-1)
     odds = whole["match"].log_softmax(-1)

@@ -160,9 +160,17 @@ def test_blank_images_may_be_left_out():
     with torch.no_grad():
         expected = with_blanks.encode(**given).memory
         assert torch.allclose(without.encode(**given).memory, expected, atol=1e-5)
+        looked_at = []
+        without.encoder.embed_images.register_forward_pre_hook(
+            lambda _, given: looked_at.append(len(given[0]))
+        )
+        shown = given["seen"].nonzero()[:, 0]
+        assert torch.allclose(without.encode(**given, shown=shown).memory, expected, atol=1e-5)
         given["seen"][:] = False
         expected = with_blanks.encode(**given).memory
-        assert torch.allclose(without.encode(**given).memory, expected, atol=1e-5)
+        found = without.encode(**given, shown=shown[:0]).memory
+        assert torch.allclose(found, expected, atol=1e-5)
+        assert looked_at == [2, 1]  # Of three.
 
 
 def test_token_by_token_is_the_same_as_all_at_once():

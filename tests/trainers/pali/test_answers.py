@@ -14,6 +14,7 @@ from septet.preprocess.shards.reader import Corpus
 from septet.preprocess.synthetic.scenes import make_scene, render
 from septet.preprocess.tokenizers.mt5 import END
 from septet.trainers.commands.predict import predict
+from septet.trainers.generate import write as writing
 from septet.trainers.generate.decoding import Written
 from septet.trainers.pali import answers as asking
 from septet.trainers.pali import samples
@@ -80,7 +81,7 @@ def test_what_is_written_is_read_back(monkeypatch):
             return Written(out, torch.full((rows, 1), np.log(0.5)))
 
         with monkeypatch.context() as patched:
-            patched.setattr(asking, "write", write)
+            patched.setattr(writing, "write", write)
             module = torch.nn.Linear(1, 1)
             return asking.answers(S, module, ability, [Asked(IMAGE, **given)] * rows, 1)
 

@@ -164,7 +164,7 @@ def test_positions_are_resized_linearly_with_corners_on_corners():
 
 def test_a_frozen_vision_half_has_no_gradient_and_keeps_nothing_for_one():
     mine = module(SMALL.model_copy(update={"frozen": "vision"}))
-    mine(ids(2, 5), ids(2, 6), images(2))["tokens"].backward()
+    mine(ids(2, 5), torch.arange(8), ids(2, 6), images(2))["tokens"].backward()
     assert all(p.grad is None and not p.requires_grad for p in mine.vision.parameters())
     rest = [p for n, p in mine.named_parameters() if not n.startswith("vision.")]
     assert all(p.grad is not None and p.grad.any() for p in rest)

@@ -7,14 +7,16 @@ works on its own rows and two exchanges a step make sums over all: one of column
 norms of parameters and updates.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
-from torch.distributed.tensor import DTensor
+
+from septet.trainers.optimizers.base import Optimizer
+from septet.trainers.sharded import is_sharded
 
 LEAST = 1e-30
 """Added to squares of gradients (the paper's ε1, as T5X has it); torch has 1e-14 and, where it
@@ -37,7 +39,7 @@ class _Part:
     update: Tensor
 
 
-class Adafactor(torch.optim.Optimizer):
+class Adafactor(Optimizer):
     """Adafactor without momentum.
 
     Args:
@@ -58,19 +60,14 @@ class Adafactor(torch.optim.Optimizer):
         clip_update: float = 1.0,
         weight_decay: float = 0.0,
     ):
-        defaults = {
-            "lr": lr,
-            "beta2_decay": beta2_decay,
-            "smallest_scale": smallest_scale,
-            "clip_update": clip_update,
-            "weight_decay": weight_decay,
-        }
-        super().__init__(params, defaults)
+        super().__init__(
+            params, lr=lr, beta2_decay=beta2_decay, smallest_scale=smallest_scale,
+            clip_update=clip_update, weight_decay=weight_decay,
+        )  # fmt: skip
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
-        """One update of all parameters that have a gradient."""
-        assert closure is None
+    def step(self) -> None:
+        """See `Optimizer`."""
         parts = [
             self._begin(p, g) for g in self.param_groups for p in g["params"] if p.grad is not None
         ]
@@ -99,17 +96,27 @@ class Adafactor(torch.optim.Optimizer):
             short = (scale[1] / settings["clip_update"]).clamp(min=1)
             part.rows.sub_(part.update * (size / short))
 
+    def empty_state(self, parameter: Tensor) -> dict[str, Tensor]:
+        """Step; mean square, or of matrices those of rows and of columns."""
+        step = torch.zeros((), device=parameter.device)
+        if parameter.ndim <= 1:
+            return {"step": step, "square": torch.zeros_like(parameter)}
+        row = torch.zeros_like(parameter[..., :1])
+        column = torch.zeros_like(parameter[..., :1, :])
+        if parameter.ndim == 2:  # The columns' means are of all ranks' rows, equal on all.
+            size, kind = (1, parameter.shape[1]), parameter.dtype
+            column = torch.zeros(size, dtype=kind, device=parameter.device)
+        return {"step": step, "row": row, "column": column}
+
     def _begin(self, parameter: Tensor, group: dict[str, Any]) -> _Part:
-        if not self.state[parameter]:
-            self.state[parameter] = empty_state(parameter)
-        state = self.state[parameter]
+        state = self.state_of(parameter)
         state["step"] += 1
         settings = {**group, "forget": state["step"] ** group["beta2_decay"]}
         rows, gradient, ranks = parameter, parameter.grad, list[dist.ProcessGroup]()
         assert gradient is not None
-        local = {key: x.to_local() if isinstance(x, DTensor) else x for key, x in state.items()}
-        if isinstance(parameter, DTensor):
-            assert isinstance(gradient, DTensor)
+        local = {key: x.to_local() if is_sharded(x) else x for key, x in state.items()}
+        if is_sharded(parameter):
+            assert is_sharded(gradient)
             mesh, placed = parameter.device_mesh, parameter.placements
             axes = [i for i, p in enumerate(placed) if not p.is_replicate()]
             # Of experts over two axes torch says `_StridedShard`, which `is_shard` does not know.
@@ -130,23 +137,6 @@ class Adafactor(torch.optim.Optimizer):
             part.update = part.gradient * (state["row"] / whole).rsqrt() * state["column"].rsqrt()
         else:
             part.update = part.gradient * state["square"].lerp_(square + LEAST, forget).rsqrt()
-
-
-def empty_state(parameter: Tensor) -> dict[str, Tensor]:
-    """What is kept of a parameter, before its first update, sharded as it is."""
-    step = torch.zeros((), device=parameter.device)
-    if parameter.ndim <= 1:
-        return {"step": step, "square": torch.zeros_like(parameter)}
-    row = torch.zeros_like(parameter[..., :1])
-    if parameter.ndim == 2:  # The columns' means are of all ranks' rows, equal on all.
-        return {
-            "step": step,
-            "row": row,
-            "column": torch.zeros(
-                1, parameter.shape[1], dtype=parameter.dtype, device=parameter.device
-            ),
-        }
-    return {"step": step, "row": row, "column": torch.zeros_like(parameter[..., :1, :])}
 
 
 def _square(x: Tensor) -> Tensor:

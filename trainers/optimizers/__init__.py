@@ -1,0 +1,1 @@
+"""Optimizers, for whole and sharded parameters."""

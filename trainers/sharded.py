@@ -1,0 +1,23 @@
+"""Whether something is sharded over ranks, told without importing what shards it: that takes as
+long as torch itself, and a run on one device never needs it."""
+
+import sys
+from typing import TYPE_CHECKING, Any, TypeGuard
+
+from torch import nn
+
+if TYPE_CHECKING:
+    from torch.distributed.fsdp import FSDPModule
+    from torch.distributed.tensor import DTensor
+
+
+def is_sharded(x: Any) -> "TypeGuard[DTensor]":
+    """Whether a tensor is a DTensor. None is before `torch.distributed.tensor` is imported."""
+    module = sys.modules.get("torch.distributed.tensor")
+    return module is not None and isinstance(x, module.DTensor)
+
+
+def sharded_modules(module: nn.Module) -> "list[FSDPModule]":
+    """The parts of a module, itself among them, that FSDP2 shards."""
+    fsdp = sys.modules.get("torch.distributed.fsdp")
+    return [part for part in module.modules() if fsdp and isinstance(part, fsdp.FSDPModule)]
