@@ -8,12 +8,11 @@ nothing compiled. First losses must agree to 1e-4. Three rounds of 20 steps, of 
 in all ways in turns; a ratio is the median of the rounds' ratios, the other's time over Septet's,
 with the least and the most behind it. For every model the engine's update (counts, checks,
 schedule) is beside a bare loop of forward, backward and optimizer on the same batches, without and
-(but for OFA) with the loader, whose decoding of scenes takes the same two cores that compute; no
-other library trains ERNIE-ViL and OFA. FLAVA's step beside transformers' is the mean of its three
-kinds' by their published shares; BEiT-3's is one of images, texts and pairs, and torchscale's, too,
-predicts at masked places alone. OFA's has its two forward passes, pairs and the rest. PaLI's trains
-both halves, on prompts and answers of many lengths, padded, without the z-loss that transformers
-lacks.
+(but for OFA) with the loader, whose decoding of scenes takes the same two cores; no other library
+trains ERNIE-ViL and OFA. FLAVA's step beside transformers' is the mean of its three kinds' by their
+published shares; BEiT-3's is one of images, texts and pairs, and torchscale's, too, predicts at
+masked places alone. OFA's has its two passes. PaLI's trains both halves, on prompts and answers of
+many lengths, padded, without the z-loss that transformers lacks.
 """
 
 import argparse
@@ -121,7 +120,6 @@ def check_equal(losses: Sequence[float]) -> None:
 
 
 def over(others: Sequence[float], ours: Sequence[float]) -> list[float]:
-    """Ratios, round by round."""
     return [b / a for a, b in zip(ours, others, strict=True)]
 
 
@@ -130,8 +128,7 @@ def updater(module: torch.nn.Module, task: Task, train: TrainSettings) -> Update
     return Updater(task, parallel, make_optimizer(module, task, OPTIMIZER), 0, None)
 
 
-def placed(task: Task, batch: Batch) -> Batch:
-    """A batch made by hand with what the loader finds of its masks."""
+def placed(task: Task, batch: Batch) -> Batch:  # as the loader does
     return replace(batch, places=task.places(batch))
 
 

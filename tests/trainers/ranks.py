@@ -11,8 +11,11 @@ import torch
 
 _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(
-    ["tests.trainers.conftest", "torch.distributed.fsdp", "torch._dynamo", "triton", "pandas"]
-)
+    [
+        "tests.trainers.conftest", "septet.trainers.engine.storage", "torch.distributed.fsdp",
+        "torch.utils.tensorboard", "torch._dynamo", "triton", "pandas",
+    ]
+)  # fmt: skip
 """What a run imports only when it needs it, some of it within torch and Arrow: seconds for each
 process."""
 

@@ -2,8 +2,6 @@ import json
 import math
 import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -20,8 +18,9 @@ from septet.trainers.commands import train as cli
 from septet.trainers.engine.checkpoint import CheckpointError
 from septet.trainers.engine.update import NonFiniteError
 from septet.trainers.loader.source import TooManyBadSamplesError
-from tests.trainers.conftest import TINY, settings, train
+from tests.trainers.conftest import settings, train
 from tests.trainers.corpora import scenes_corpus, write_corpus
+from tests.trainers.ranks import start
 from tests.trainers.runs import completed, figures, same, stop_after, weights
 
 KINDS = [f"{colour} {shape}" for colour in COLOURS for shape in SHAPES]
@@ -75,41 +74,33 @@ def test_interrupted_and_resumed_equals_uninterrupted(scenes, tmp_path):
     assert same(tmp_path / "whole", tmp_path / "cut")
 
 
+def saving(corpus: Path, out: Path, background: str) -> None:
+    """Train with a checkpoint of every step."""
+    more = "train.steps=6", "train.save_every=1", f"train.async_save={background}"
+    assert train(settings(*more), corpus, out) == 0
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("background", ["false", "true"])
-def test_killed_while_a_checkpoint_is_written(scenes, tmp_path, background):
+def test_killed_while_a_checkpoint_is_written(scenes, tmp_path, background, capsys):
     assert train(settings("train.steps=6"), scenes, tmp_path / "whole") == 0
     out = tmp_path / "killed"
-    command = [
-        sys.executable,
-        "-m",
-        "septet",
-        "train",
-        "clip",
-        str(scenes),
-        "--out",
-        str(out),
-    ]
-    more = ["train.steps=6", "train.save_every=1", f"train.async_save={background}"]
-    for change in [*TINY, *more]:
-        command += ["--set", change]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
+    process = start(saving, scenes, out, background)
     checkpoints, deadline = out / "checkpoints", time.monotonic() + 120
-    while time.monotonic() < deadline and process.poll() is None:
+    while time.monotonic() < deadline and process.exitcode is None:
         time.sleep(0.001)
         if completed(checkpoints) and unsealed(checkpoints):
             # Stopped first, so that it can not finish between the look and the kill.
-            process.send_signal(signal.SIGSTOP)
+            os.kill(process.pid, signal.SIGSTOP)
             time.sleep(0.05)
             if unsealed(checkpoints):
                 break
-            process.send_signal(signal.SIGCONT)
+            os.kill(process.pid, signal.SIGCONT)
     process.kill()
-    process.wait()
+    process.join()
     assert unsealed(checkpoints) and completed(checkpoints)
-    finished = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
-    assert "resuming after step" in finished.stdout
+    saving(scenes, out, background)
+    assert "resuming after step" in capsys.readouterr().out
     assert figures(out) == figures(tmp_path / "whole")
     assert same(out, tmp_path / "whole")
     assert not unsealed(checkpoints)

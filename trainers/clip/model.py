@@ -151,12 +151,12 @@ class VisionTransformer(nn.Module):
         super().__init__()
         grid, scale = s.image_size // patch, s.width**-0.5
         self.conv1 = nn.Conv2d(3, s.width, patch, patch, bias=False)
-        self.class_embedding = nn.Parameter(scale * torch.randn(s.width))
-        self.positional_embedding = nn.Parameter(scale * torch.randn(grid**2 + 1, s.width))
+        self.class_embedding = nn.Parameter(torch.randn(s.width).mul_(scale))
+        self.positional_embedding = nn.Parameter(torch.randn(grid**2 + 1, s.width).mul_(scale))
         self.ln_pre = LayerNorm(s.width)
         self.transformer = Transformer(s.width, layers, False, s.activation, s.head_width, s.inner)
         self.ln_post = LayerNorm(s.width)
-        self.proj = nn.Parameter(scale * torch.randn(s.width, s.embed))
+        self.proj = nn.Parameter(torch.randn(s.width, s.embed).mul_(scale))
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalised images [B, 3, P, P] to [B, E]."""
@@ -202,7 +202,7 @@ class AttentionPool(nn.Module):
     def __init__(self, grid: int, width: int, heads: int, embed: int):
         super().__init__()
         self.heads = heads
-        self.positional_embedding = nn.Parameter(torch.randn(grid**2 + 1, width) / width**0.5)
+        self.positional_embedding = nn.Parameter(torch.randn(grid**2 + 1, width).div_(width**0.5))
         self.k_proj, self.q_proj = nn.Linear(width, width), nn.Linear(width, width)
         self.v_proj, self.c_proj = nn.Linear(width, width), nn.Linear(width, embed)
 

@@ -54,7 +54,7 @@ class _Notes:
 
     def __torch_dispatch__(self, function: Any, types: Any, given: Any = (), options: Any = None):  # type: ignore[no-untyped-def]
         options = options or {}
-        made = function(*given, **options)
+        made = _without_memory(function, given, options)
         reads = {_storage(x) for x in _tensors((given, options))}
         changed = {
             _storage(x)
@@ -66,6 +66,17 @@ class _Notes:
         if writes:
             self.notes.append(_Note(function, given, options, made, reads, writes))
         return made
+
+
+def _without_memory(function: Any, given: tuple[Any, ...], options: dict[str, Any]) -> Any:
+    """What an operation gives on the meta device. Of those that fill a tensor it is that tensor:
+    torch does many of them there in Python, which imports sympy and torch._dynamo."""
+    changed = function._schema.arguments[0].alias_info if given else None
+    if function._schema.name.endswith("_") and changed is not None and changed.is_write:
+        return given[0]
+    if function in (torch.ops.aten.randn.default, torch.ops.aten.rand.default):
+        return torch.empty(*given, **options)
+    return function(*given, **options)
 
 
 class _Noting(_Notes, TorchDispatchMode):

@@ -39,6 +39,13 @@ def _mesh(settings: TrainSettings, world: World) -> "DeviceMesh | None":
     )
 
 
+def _empty(x: Tensor, device: torch.device) -> Tensor:
+    """As `Module.to_empty` has it. `empty_like` on the meta device is Python that imports sympy."""
+    if is_sharded(x):
+        return torch.empty_like(x, device=device)
+    return torch.empty(x.shape, dtype=x.dtype, device=device)
+
+
 def _policy(bf16: bool) -> "MixedPrecisionPolicy":
     from torch.distributed.fsdp import MixedPrecisionPolicy
 
@@ -95,7 +102,7 @@ class Parallel:
         if mesh is not None:
             self._shard(blocks, task, mesh, _policy(self._bf16))
         if begin is not None:
-            module.to_empty(device=world.device)
+            module._apply(partial(_empty, device=world.device))
             begin(module)
         if mesh is None and world.size > 1:
             DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(
