@@ -38,8 +38,9 @@ TESTS = (
     ("pipelines/", ["tests/pipelines/{room}", "tests/pipelines/test_{stem}.py"]),
     ("pipelines/", [*_BUILDS, "tests/pipelines/test_cli.py"]),
     ("schemas/", ["tests/schemas", "tests/preprocess/shards", "tests/test_golden.py"]),
-    ("trainers/loader/", [f"tests/trainers/test_{name}.py"
-                          for name in ("loader", "order", "streams", "images", "masks")]),
+    ("trainers/loader/", [f"tests/trainers/{name}.py" for name in (
+        "test_loader", "test_order", "test_streams", "test_images", "test_masks",
+        "mixture/test_drawn")]),
     ("trainers/engine/", [f"tests/trainers/test_{name}.py" for name in (
         "adafactor", "checkpoint", "config", "initial", "optim", "parallel", "run", "run_lock",
         "run_store", "update", "streams", "tracking", "cli", "distributed")]),

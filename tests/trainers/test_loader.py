@@ -2,6 +2,7 @@ import cProfile
 import itertools
 import json
 import pstats
+import threading
 from collections import Counter
 
 import numpy as np
@@ -132,6 +133,19 @@ def test_replaced_samples_are_in_no_batch_twice(tmp_path):
     none = Source("texts", Twelve(), [(corpus, 1.0)], 7, 40, Health(0.0), tombstones=dead)
     with pytest.raises(TooManyBadSamplesError, match="has no sample left for stream 'texts'"):
         list(none.rows(range(1)))
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_samples_are_read_in_threads_where_there_are_any(tmp_path, workers):
+    threads = set()
+
+    class Where(Texts):
+        def read(self, stream, sample, draw):
+            threads.add(threading.current_thread().name.partition("_")[0])
+            return super().read(stream, sample, draw)
+
+    load(Where(), numbers(tmp_path), 3, workers=workers)
+    assert threads == {"decode" if workers else "MainThread"}
 
 
 @pytest.mark.parametrize("workers,prefetch", [(0, 1), (1, 1), (2, 3)])
