@@ -5,7 +5,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from septet.trainers.loader.order import Mix, ShardOrder
+from septet.trainers.loader.order import Mix, ShardOrder, mix_block
 
 COUNTS = [7, 1, 13, 0, 20, 9]
 GOLDEN = [(1, 2), (0, 2), (0, 1), (1, 1), (0, 3), (0, 0), (1, 0), (2, 1), (2, 0)]
@@ -135,3 +135,11 @@ def test_a_mix_says_how_many_of_a_corpus_a_batch_may_hold():
             seen = np.convolve(np.equal(which, corpus), np.ones(batch), "valid").max()
             assert seen <= most[corpus] <= batch
     assert mix.most(32) == [32, 32, 20]
+
+
+@pytest.mark.parametrize(("weights", "block"), [
+    ([1], 1000), ([1, 1], 1000), ([999, 1], 1000), ([1000, 1], 10_000), ([99_999, 1], 100_000),
+])  # fmt: skip
+def test_a_block_of_a_mix_has_one_of_the_rarest(weights: list[float], block: int) -> None:
+    assert mix_block(weights) == block
+    assert min(Mix(weights, 0, mix_block(weights)).quotas) >= 1
