@@ -91,6 +91,12 @@ def test_a_sample_stays_the_same_where_the_code_does(
     before = draw(["x.py"], 11, 99)
     assert len(before) == 20 * 4
     assert draw(["x.py"], 11, 10) == before[:10] != draw(["x.py"], 12, 10)
+    code = code.replace("def f7(a):\n", 'def f7(a):\n    """Doc."""\n')
+    Path("x.py").write_text(code)
+    with_doc = draw(["x.py"], 11, 99)
+    Path("x.py").write_text(code.replace("Doc.", "Other\n\n    words."))
+    assert [c.key for c in draw(["x.py"], 11, 99)] == [c.key for c in with_doc]
+    code = code.replace('    """Doc."""\n', "")
     Path("x.py").write_text("# Two lines\n# more.\n" + code.replace("a + 3 <", "a - 3 <"))
     after = draw(["x.py"], 11, 99)
     same = {change.key for change in before} & {change.key for change in after}

@@ -4,6 +4,7 @@ import argparse
 import datetime
 import hashlib
 import json
+import subprocess
 import sys
 import time
 from collections import Counter
@@ -24,10 +25,10 @@ TITLES = {
 
 HEAD = f"""# Small changes that tests notice
 
-Written by `make mutants` from `docs/mutants.jsonl` on {{date}}. A change counts as noticed when a
-test of its own room fails or does not end (`benchmarks/mutants/rooms.py` says which tests are
-whose). Tests run quick ones first, at most {BUDGET:.0f} seconds of them for one change: what only a
-later one would notice counts as not noticed.
+Written by `make mutants` from `docs/mutants.jsonl` on {{date}}, of commit {{commit}}, which lines
+are of. A change counts as noticed when a test of its own room fails or does not end
+(`benchmarks/mutants/rooms.py` says which tests are whose). Tests run quick ones first, at most
+{BUDGET:.0f} seconds of them for one change: what only a later one would notice counts as not noticed.
 """
 
 
@@ -67,7 +68,9 @@ def main() -> int:
 
 def whole(results: list[dict], seed: int) -> str:
     """The page."""
-    text = HEAD.format(date=datetime.date.today())
+    asked = ["git", "rev-parse", "--short", "HEAD"]
+    commit = subprocess.run(asked, capture_output=True, text=True, check=True).stdout.strip()
+    text = HEAD.format(date=datetime.date.today(), commit=commit)
     for what, title in TITLES.items():
         if of_it := [result for result in results if result["what"] == what]:
             command = f"python -m benchmarks.mutants {what} --seed {seed} --sample {len(of_it)}"

@@ -46,8 +46,14 @@ class Change:
         return f"{self.path}:{self.part}:{self.node}:{self.kind}"
 
 
-def digest(part: ast.stmt) -> str:
-    """Names a part of a file by its code, whatever its comments and its place."""
+def digest(part: ast.stmt, with_docs: bool = False) -> str:
+    """Names a part of a file by its code, whatever its comments, its docstrings and its place."""
+    if not with_docs:
+        part = copy.deepcopy(part)
+        for node in ast.walk(part):
+            match node:
+                case ast.Expr(value=ast.Constant(value=str())):
+                    node.value.value = ""
     return hashlib.sha256(ast.unparse(part).encode()).hexdigest()[:12]
 
 
@@ -56,9 +62,14 @@ def parse(path: str) -> ast.Module:
     return ast.parse(Path(path).read_text(encoding="utf-8"))
 
 
-def runs_at_import(change_: "Change") -> bool:
+def part_of(change_: Change) -> ast.stmt:
+    """The part of the file that the change is in."""
+    return next(part for part in parse(change_.path).body if digest(part) == change_.part)
+
+
+def runs_at_import(change_: Change) -> bool:
     """Whether the change's line runs when the file is imported: no body of a function has it."""
-    part = next(part for part in parse(change_.path).body if digest(part) == change_.part)
+    part = part_of(change_)
     line = part.lineno + change_.offset
     return not any(
         node.body[0].lineno <= line <= (node.end_lineno or line)

@@ -10,7 +10,7 @@ from typing import Any
 import coverage
 import pytest
 
-from benchmarks.mutants.changes import Change, digest, parse, runs_at_import
+from benchmarks.mutants.changes import Change, digest, parse, part_of, runs_at_import
 from benchmarks.mutants.forks import NOT_RUN, Copy
 
 MAPS = Path(".cache/mutants")
@@ -69,7 +69,8 @@ def _record(test: str) -> int:
             for line in range(part.lineno, (part.end_lineno or part.lineno) + 1):
                 found = sorted(number[name] for name in reached.get(line, []) if name in number)
                 if found:
-                    lines[f"{relative}:{digest(part)}:{line - part.lineno}"] = found
+                    place = f"{relative}:{digest(part, with_docs=True)}:{line - part.lineno}"
+                    lines[place] = found
     found = {"seconds": {name: round(recorder.seconds[name], 3) for name in names}}
     found |= {"failed": sorted(recorder.failed), "lines": lines}
     Path("reach.json").write_text(json.dumps(found))
@@ -120,13 +121,14 @@ class Reach:
         the first would (it runs at import), those that reach its file, and then all of the room.
         Quick files first, and what is slow last, up to the budget.
         """
+        place = f"{change.path}:{digest(part_of(change), with_docs=True)}:{change.offset}"
         line: dict[str, float] = {}
         file: dict[str, float] = {}
         rest: dict[str, float] = {}
         for test in room:
             found = self._map(test)
             seconds = list(found["seconds"].items())
-            on_line = found["lines"].get(f"{change.path}:{change.part}:{change.offset}", [])
+            on_line = found["lines"].get(place, [])
             line |= dict(seconds[number] for number in on_line)
             file |= dict(seconds[number] for number in found["files"].get(change.path, ()))
             rest |= found["seconds"]

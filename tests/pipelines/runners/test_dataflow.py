@@ -53,6 +53,10 @@ def test_dry_run_refuses_a_graph_that_is_too_large(monkeypatch: pytest.MonkeyPat
         DataflowRunner(Job()).dry_run("filter", build)
 
 
+def test_a_job_is_small_unless_told() -> None:
+    assert Job() == Job(workers=1, options=(), corpus="", inputs=())
+
+
 def test_every_problem_is_told_at_once() -> None:
     runner = DataflowRunner(Job(corpus="/data/corpus", inputs=("gs://bucket/list.parquet",)))
     with pytest.raises(RunnerError) as error:
