@@ -28,7 +28,8 @@ HEAD = f"""# Small changes that tests notice
 Written by `make mutants` from `docs/mutants.jsonl` on {{date}}, of commit {{commit}}, which lines
 are of. A change counts as noticed when a test of its own room fails or does not end
 (`benchmarks/mutants/rooms.py` says which tests are whose). Tests run quick ones first, at most
-{BUDGET:.0f} seconds of them for one change: what only a later one would notice counts as not noticed.
+{BUDGET:.0f} seconds of them for one change: what only a later one would notice counts as not
+noticed.
 """
 
 
