@@ -128,6 +128,12 @@ def test_check_hands_on_what_is_asked_and_tells_faults(
     assert told == [("x", True, ("a:B", "c:D")), ("y", False, ())]
 
 
+def test_a_dry_run_is_dataflows(recipe: Path) -> None:
+    done = septet("build", str(recipe), "--dry-run")
+    assert done.returncode == 2
+    assert "--dry-run goes with --runner dataflow" in " ".join(done.stderr.split())
+
+
 def test_flags_that_are_not_given_are_off() -> None:
     flags = {}
     for name, (place, _) in COMMANDS.items():
