@@ -135,6 +135,18 @@ def test_rules_on_images_leave_texts_alone() -> None:
     assert ("x", "duplicate_image_url", "3") in reasons
 
 
+def test_captions_that_are_dropped_for_another_reason_take_no_place_of_an_image() -> None:
+    rows = samples(
+        {"image_url": "u", "caption": "repeated everywhere"},
+        {"image_url": "u", "caption": "own"}, {"image_url": "u", "caption": "less"},
+        {"image_url": "u", "caption": "less", "page_url": "p"},
+    )  # fmt: skip
+    frequent = np.array([caption_hash("repeated everywhere")], np.uint64), np.array([99], np.int64)
+    kept, lost = dedup_samples(rows, Dedup(captions_per_image=2), *frequent)
+    assert sorted(kept["caption"].to_pylist()) == ["less", "own"]
+    assert sorted(lost["reason"].to_pylist()) == ["caption_repeated", "duplicate_pair"]
+
+
 @given(st.randoms(use_true_random=False))
 def test_the_order_of_rows_makes_no_difference(rng: Any) -> None:
     found = [

@@ -433,15 +433,15 @@ def test_cores_are_those_that_this_process_may_use(
 
 @pytest.mark.parametrize(("how", "told"), [
     (signal.SIGTERM, "SIGTERM"), (signal.SIGKILL, "SIGKILL: out of memory, or killed by hand"),
-    (None, "exit status 3"),
+    (3, "exit status 3"), (0, "exit status 0"),
 ])  # fmt: skip
-def test_how_a_worker_ended_is_told(how: signal.Signals | None, told: str) -> None:
+def test_how_a_worker_ended_is_told(how: int, told: str) -> None:
     nursery = processes.WorkerProcesses([], f"{__name__}:leave")
     (worker,) = nursery.ensure(1)
-    if how is None:
-        worker.line.send(3)
-    else:
+    if isinstance(how, signal.Signals):
         os.kill(worker.pid, how)
+    else:
+        worker.line.send(how)
     assert processes.ready([worker], 60) == [worker]
     assert worker.bury() == told
     assert nursery.workers == []
