@@ -123,6 +123,10 @@ class Stream:
     compare rows gives the rows of its largest step."""
     lengths: Mapping[str, Lengths] = field(default_factory=dict)
     """Inputs whose rows differ in length; equal for all streams of a sub-batch."""
+    together: int = 1
+    """Rows that stay side by side where rows are sorted by length: groups of so many, from the
+    sub-batch's first row on, are the same however many ranks share it (experts count their capacity
+    in them). A rank's share must be whole groups. Equal for all streams of a sub-batch."""
     side_files: tuple[str, ...] = ()
     """Files in the corpus's folder that belong to all of it, for draws from the whole corpus; see
     `Task.open`. They are part of the corpus's digest."""

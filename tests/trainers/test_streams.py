@@ -158,6 +158,32 @@ def test_rows_that_differ_in_length_come_in_buckets(tmp_path, workers):
     )
 
 
+def test_rows_that_stay_together_are_the_same_groups_however_many_ranks_there_are(tmp_path):
+    task, given = Mixed(48, LENGTHS, together=4), corpora(tmp_path)
+
+    def groups(world, micro):
+        """The groups of a step over all ranks, and how long the longest row of each is."""
+        found = []
+        for rank in range(world):
+            (step,) = load(task, given, 1, rank=rank, world=world, micro_batch=micro)
+            for batch in step.sub_batches[0]:
+                rows = batch.data["number"].tolist()
+                lengths = (batch.data["ids"] == batch.data["number"][:, None]).sum(1)
+                found += [
+                    (tuple(rows[i : i + 4]), int(lengths[i : i + 4].max()))
+                    for i in range(0, len(rows), 4)
+                ]
+        return found
+
+    alone = groups(1, None)
+    assert [longest for _, longest in alone] == sorted(longest for _, longest in alone)
+    assert sorted(groups(3, 8)) == sorted(groups(1, 12)) == sorted(alone)
+    with pytest.raises(ValueError, match=r"16 rows of answers, 2 at once, .* groups of 4 rows"):
+        groups(3, 2)
+    with pytest.raises(ValueError, match=r"6 rows of answers, 6 at once, .* groups of 4 rows"):
+        groups(8, None)
+
+
 def test_lengths_that_do_not_fit_are_told(tmp_path):
     given = corpora(tmp_path)
     with pytest.raises(ValueError, match=r"'ids' is \[\d+\]; the stream's lengths allow 2"):

@@ -57,13 +57,14 @@ class BatchBuffer:
     """Rows that threads fill in one by one, so that a row is copied to its place while it is still
     in a core's cache. On a machine with a GPU its memory is pinned."""
 
-    def __init__(self, rows: int, lengths: Mapping[str, Lengths] | None = None):
+    def __init__(self, rows: int, lengths: Mapping[str, Lengths] | None = None, together: int = 1):
         """
         Args:
             rows: How many.
             lengths: Inputs whose rows differ in length.
+            together: See `Stream.together`; divides the rows.
         """
-        self._rows, self._lengths = rows, lengths or {}
+        self._rows, self._lengths, self._together = rows, lengths or {}, together
         self._lock, self._ready = threading.Lock(), False
         self.tensors: dict[str, Tensor] = {}
         """By name, [rows, ...], once a row is put; those of `lengths` with room for the longest."""
@@ -126,7 +127,9 @@ class BatchBuffer:
             yield self.tensors, 0
             return
         whole = self.found.sum(0)
-        order = np.argsort(whole, kind="stable")
+        groups = whole.reshape(-1, self._together)
+        order = np.argsort(groups.max(1), kind="stable")
+        order = np.arange(self._rows).reshape(groups.shape)[order].reshape(-1)
         for begin in range(0, self._rows, rows):
             part = order[begin : begin + rows]
             data = {}
@@ -201,13 +204,15 @@ class Loader:
     def _batches(self, share: Share) -> "Filled | Future[Filled]":
         """A sub-batch's micro-batches and what their rows are, or the promise of them."""
         streams = {stream: self._task.streams[stream] for ps in share.micro for stream, _ in ps}
-        lengths = next(iter(streams.values())).lengths
+        first = next(iter(streams.values()))
+        lengths, together = first.lengths, first.together
         rows = sum(len(positions) for _, positions in share.micro[0])
         # Rows that differ in length are sorted before they are cut.
         parts = [list(itertools.chain(*share.micro))] if lengths else share.micro
         buffers, chunks = [], []
         for pieces in parts:
-            buffer = BatchBuffer(sum(len(positions) for _, positions in pieces), lengths)
+            count = sum(len(positions) for _, positions in pieces)
+            buffer = BatchBuffer(count, lengths, together)
             buffers.append(buffer)
             chunks += [(buffer, chunk, at) for at, chunk in _chunks(pieces)]
         counts = [sum(streams[s].tokens * len(p) for s, p in pieces) for pieces in share.micro]
@@ -263,6 +268,12 @@ class Loader:
                     f"a rank's {share} rows of {sub.kind} are no multiple of "
                     f"train.micro_batch {micro}"
                 )
+            together = self._task.streams[next(iter(sub.rows))].together
+            if share % together or micro % together:
+                raise ValueError(
+                    f"a rank's {share} rows of {sub.kind}, {micro} at once, are no whole number of "
+                    f"the groups of {together} rows that the model needs: choose multiples"
+                )
             begins = {s: progress.consumed.get(s, 0) + rows[s] for s in sub.rows}
             first = self._rank * share
             pieces = self._pieces(sub, begins, (progress.step, number))
@@ -283,9 +294,11 @@ class Loader:
             )
         if any(n < 0 for n in sub.rows.values()):
             raise ValueError(f"{name}: `plan` gave {dict(sub.rows)} rows of {sub.kind}")
-        lengths = [streams[stream].lengths for stream in sub.rows]
-        if any(each != lengths[0] for each in lengths):
-            raise ValueError(f"{name}: streams of one sub-batch ({sub.kind}) differ in `lengths`")
+        forms = [(streams[stream].lengths, streams[stream].together) for stream in sub.rows]
+        if any(each != forms[0] for each in forms):
+            raise ValueError(
+                f"{name}: streams of one sub-batch ({sub.kind}) differ in `lengths` or `together`"
+            )
 
     def _pieces(
         self, sub: SubBatch, begins: Mapping[str, int], place: tuple[int, int]

@@ -14,9 +14,11 @@ from torch import Tensor, nn
 
 from septet.trainers.generate.cache import Cache, LayerCache
 from septet.trainers.m6.settings import PAD, PIECES, START, M6Settings
+from septet.trainers.nets.experts import Experts
 from septet.trainers.nets.layers import LayerNorm, at
 from septet.trainers.nets.losses import token_loss
 from septet.trainers.nets.resnet import ResNet
+from septet.trainers.nets.routing import ExpertSums
 
 IMAGE, SOURCE, TARGET = 0, 1, 2
 """Rows of the table of segments."""
@@ -68,22 +70,41 @@ class FeedForward(nn.Module):
 
 
 class Block(nn.Module):
-    """Attention and a feed-forward network, each behind a norm and beside a residual path."""
+    """Attention and a feed-forward network or experts, each behind a norm and beside a residual
+    path."""
 
-    def __init__(self, s: M6Settings):
+    def __init__(self, s: M6Settings, number: int):
         super().__init__()
         self.dropout = s.dropout
         self.norm_attention, self.attention = LayerNorm(s.width), Attention(s)
-        self.norm_feed, self.feed = LayerNorm(s.width), FeedForward(s)
+        self.norm_feed, experts = LayerNorm(s.width), s.experts_of(number)
+        self.feed = FeedForward(s) if experts is None else Experts(s.width, experts)
 
     def forward(
-        self, x: Tensor, seen: Tensor, cache: LayerCache | None = None, prefix: bool = False
-    ) -> Tensor:
-        """States [B, t, W]; see `Attention.forward`."""
+        self,
+        x: Tensor,
+        seen: Tensor,
+        real: Tensor,
+        cache: LayerCache | None = None,
+        prefix: bool = False,
+    ) -> tuple[Tensor, ExpertSums | None]:
+        """States [B, t, W] to the same, and the experts' figures where there are experts.
+
+        Args:
+            x: States.
+            seen: See `Attention.forward`.
+            real: bool [B, t], states that are no pads: experts are given no others.
+            cache: See `Attention.forward`.
+            prefix: The same.
+        """
         y = self.attention(self.norm_attention(x), seen, cache, prefix)
         x = x + F.dropout(y, self.dropout, self.training)
-        y = self.feed(self.norm_feed(x))
-        return x + F.dropout(y, self.dropout, self.training)
+        y, sums = self.norm_feed(x), None
+        if isinstance(self.feed, Experts):
+            y, sums = self.feed(y, real)
+        else:
+            y = self.feed(y)
+        return x + F.dropout(y, self.dropout, self.training), sums
 
 
 class Embedding(nn.Module):
@@ -132,7 +153,7 @@ class M6(nn.Module):
         super().__init__()
         self.settings = s
         self.embedding = Embedding(s)
-        self.blocks = nn.ModuleList(Block(s) for _ in range(s.layers))
+        self.blocks = nn.ModuleList(Block(s, number) for number in range(s.layers))
         self.norm = LayerNorm(s.width)
         self.bias = nn.Parameter(torch.zeros(s.vocabulary_size))
         for module in self.modules():
@@ -143,31 +164,40 @@ class M6(nn.Module):
 
     def forward(self, target: Tensor, kept: Tensor, **inputs: Tensor) -> dict[str, Tensor]:
         """What writing targets costs, as sums over their tokens: `tokens` (cross-entropy) and
-        `right` (how many are the likeliest of all words).
+        `right` (how many are the likeliest of all words); with experts also their figures, summed
+        over tokens and layers (`nets.routing.ExpertSums`).
 
         Args:
             target: What is to be written, int64 [B, T].
             kept: Which of its tokens are no padding, flat positions int64 [n].
             inputs: See `encode`.
         """
-        hidden, labels = (at(x, kept) for x in (self.states(target, **inputs), target))
+        states, experts = self._run(target, **inputs)
+        hidden, labels = (at(x, kept) for x in (states, target))
         sums = token_loss(
             hidden, self.embedding.words.weight, labels, bias=self.bias, chunk=self.settings.chunk
         )
-        return {"tokens": sums.cross_entropy, "right": sums.right}
+        more = {} if experts is None else experts._asdict()
+        return {"tokens": sums.cross_entropy, "right": sums.right, **more}
 
     def states(self, target: Tensor, **inputs: Tensor) -> Tensor:
-        """Final states [B, T, W] before each token of the targets: all segments in one pass;
-        arguments as in `forward`."""
+        """Final states [B, T, W] before each token of the targets; arguments as in `forward`."""
+        return self._run(target, **inputs)[0]
+
+    def _run(self, target: Tensor, **inputs: Tensor) -> tuple[Tensor, ExpertSums | None]:
+        """All segments in one pass: final states before each token of the targets, and the experts'
+        figures."""
         before = F.pad(target[:, :-1], (1, 0), value=START)
         x, seen = self._prefix(**inputs)
         width, length = x.shape[1], target.shape[1]
         x = torch.cat([x, self.embedding.text(before, TARGET)], 1)
-        mask = prefix_mask(seen, length)
+        mask, real = prefix_mask(seen, length), torch.cat([seen, target != PAD], 1)
+        found: ExpertSums | None = None
         for block in self.blocks:
-            x = block(x, mask)
-        found: Tensor = self.norm(x[:, width:])
-        return found
+            x, sums = block(x, mask, real)
+            if sums is not None:
+                found = sums if found is None else found.plus(sums)
+        return self.norm(x[:, width:]), found
 
     def encode(self, **inputs: Tensor) -> Cache:
         """The prefix's keys and values, ready to decode.
@@ -181,7 +211,7 @@ class M6(nn.Module):
         cache = Cache.of(x, ~seen, len(self.blocks))
         if x.shape[1]:
             for block, layer in zip(self.blocks, cache.layers, strict=True):
-                x = block(x, seen[:, None, None], layer, prefix=True)
+                x, _ = block(x, seen[:, None, None], seen, layer, prefix=True)
         return cache
 
     def decode(self, ids: Tensor, cache: Cache) -> Tensor:
@@ -190,9 +220,9 @@ class M6(nn.Module):
         x = self.embedding.text(ids, TARGET, first)
         own = causal(length, first + length, x.device).expand(len(ids), 1, -1, -1)
         prefix = ~cache.memory_pads[:, None, None].expand(-1, 1, length, -1)
-        mask = torch.cat([prefix, own], 3)
+        mask, real = torch.cat([prefix, own], 3), torch.ones_like(ids, dtype=torch.bool)
         for block, layer in zip(self.blocks, cache.layers, strict=True):
-            x = block(x, mask, layer)
+            x, _ = block(x, mask, real, layer)
         cache.length += length
         found: Tensor = self.norm(x)
         return found

@@ -68,7 +68,10 @@ def stream(task: str, s: M6Settings) -> Stream:
         columns = (s.codes_column,)
     languages = Languages(only=s.languages) if s.languages else None
     tokens = PIECES if task in SEEING else 0
-    return Stream(members, columns, tokens=tokens, lengths=lengths(task, s), languages=languages)
+    return Stream(
+        members, columns, tokens=tokens, lengths=lengths(task, s), languages=languages,
+        together=s.experts.group_rows if s.experts else 1,
+    )  # fmt: skip
 
 
 def lengths(task: str, s: M6Settings) -> dict[str, Lengths]:
@@ -233,3 +236,11 @@ def model_inputs(batch: Batch) -> dict[str, torch.Tensor]:
     if "pixels" in data:
         found["pixels"] = images.normalise(data["pixels"], MEAN, STD)
     return found or {"rows": data["target"][:, :0]}
+
+
+def real_tokens(batch: Batch) -> torch.Tensor:
+    """How many tokens and pieces of images a batch has, padding left out, int64 []."""
+    data = batch.data
+    texts = [(data[name] != PAD).sum() for name in ("source", "target") if name in data]
+    pieces = PIECES * len(batch) if "patches" in data or "pixels" in data else 0
+    return torch.stack(texts).sum() + pieces

@@ -5,6 +5,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
+from septet.trainers.nets.routing import ExpertSettings
 from septet.trainers.settings.base import Settings
 
 PAD, START, END, MASK = 0, 101, 102, 103
@@ -52,6 +53,10 @@ class M6Settings(Settings):
     trained."""
     image_size: int = Field(default=448, gt=0, multiple_of=GRID)
     """Side in pixels that an image is resized to for the ResNet; a piece has a quarter of it."""
+    experts: ExpertSettings | None = None
+    """Experts in place of feed-forward networks; none in a dense model."""
+    experts_every: int = Field(default=1, gt=0)
+    """One of so many layers has experts, the last of them; 2 is every second layer."""
     dropout: float = Field(default=0.1, ge=0, lt=1)
     """Of embeddings, attention weights and branches."""
     initial_std: float = Field(default=0.02, gt=0)
@@ -90,6 +95,15 @@ class M6Settings(Settings):
     chunk: int | None = Field(default=None, gt=0)
     """Target tokens whose scores of all words are in memory at once; null for as many as have 2^25
     scores."""
+
+    def experts_of(self, layer: int) -> ExpertSettings | None:
+        """The experts of a layer, counted from 0; None where it has a feed-forward network."""
+        return self.experts if (layer + 1) % self.experts_every == 0 else None
+
+    @property
+    def expert_layers(self) -> int:
+        """Layers with experts."""
+        return self.layers // self.experts_every if self.experts else 0
 
     @property
     def vocabulary_size(self) -> int:

@@ -23,7 +23,6 @@ class M6Task(Task):
     """See `septet.trainers.task.Task`."""
 
     forms = FORMS
-    loss_weights: Mapping[str, float] = {"tokens": 1.0}
 
     def __init__(self, settings: M6Settings, global_batch: int):
         """
@@ -40,6 +39,12 @@ class M6Task(Task):
         # Texts alone do not use the layer that images come in through.
         self.unused_parameters = not all(name in samples.SEEING for name in self.streams)
         self.abilities = abilities(settings)
+        self.loss_weights: Mapping[str, float] = {"tokens": 1.0}
+        if settings.experts:  # The last two are told, and no part of the objective.
+            balance = settings.experts.balance
+            self.loss_weights = {
+                "tokens": 1.0, "balance": balance, "variation": 0.0, "overflow": 0.0,
+            }  # fmt: skip
 
     def plan(self, seed: int, step: int) -> list[SubBatch]:
         """All rows of one task, drawn by weight."""
@@ -72,6 +77,15 @@ class M6Task(Task):
         """Tokens to write."""
         return {"tokens": batch.data["target"] != PAD}
 
+    def counts(self, batch: Batch) -> dict[str, Tensor | float]:
+        """Tokens to write; of experts' figures tokens of all segments, and for those that are told
+        times the layers with experts, whose mean they are. The balance is the layers' sum."""
+        found = dict(super().counts(batch))
+        if layers := self.settings.expert_layers:
+            tokens = samples.real_tokens(batch)
+            found |= {"balance": tokens, "variation": layers * tokens, "overflow": layers * tokens}
+        return found
+
     def forward(self, module: nn.Module, batch: Batch) -> dict[str, Tensor]:
         """Sums over the tokens to write; see `model.M6.forward`."""
         kept, inputs = self.places(batch)["tokens"], samples.model_inputs(batch)
@@ -79,8 +93,12 @@ class M6Task(Task):
         return found
 
     def losses(self, outputs: dict[str, Tensor], batch: Batch) -> dict[str, Tensor]:
-        """Cross-entropy of the tokens to write."""
-        return {"tokens": outputs["tokens"]}
+        """Cross-entropy of the tokens to write, and experts' figures."""
+        return {name: outputs[name] for name in self.loss_weights}
+
+    def stays_fp32(self, name: str, parameter: Tensor) -> bool:
+        """Besides gains and biases the routers, which decide by small differences."""
+        return super().stays_fp32(name, parameter) or name.endswith(".router")
 
     def predict(
         self, module: nn.Module, ability: str, asked: Sequence[Asked], beams: int = 1

@@ -5,6 +5,7 @@ from torch import Tensor
 
 from septet.trainers.m6.model import M6
 from septet.trainers.m6.settings import PIECES, TASKS, M6Settings
+from septet.trainers.nets.routing import ExpertSettings
 from tests.trainers.test_clip import randomised
 
 SMALL = M6Settings(
@@ -12,6 +13,13 @@ SMALL = M6Settings(
     dropout=0.0, mixture=dict.fromkeys(TASKS, 1.0), text_tokens=20, hidden_tokens=20, code_grid=2,
     vocabulary="scenes-zh", codes_column=None,
 )  # fmt: skip
+
+SPARSE = SMALL.model_copy(
+    update={
+        "experts_every": 2,
+        "experts": ExpertSettings(experts=4, inner=24, chosen=2, group_rows=1, balance=0.01),
+    }
+)
 
 ONLINE = SMALL.model_copy(
     update={"stages": (1, 1), "stem": 4, "features": 32, "image_size": 64, "batch_norm": "frozen"}

@@ -9,10 +9,19 @@ from septet.trainers.generate.write import write
 from septet.trainers.m6.model import M6
 from septet.trainers.m6.presets import PRESETS
 from septet.trainers.m6.settings import END, PAD, START, M6Settings
+from septet.trainers.nets.experts import Experts
 from tests.preprocess.codes.oracles import count
-from tests.trainers.m6.small import ONLINE, SMALL, features, ids, inputs, module
+from tests.trainers.m6.small import ONLINE, SMALL, SPARSE, features, ids, inputs, module
 
-TABLE = {"base": 326_594_184, "10b": 10_166_067_848}
+TABLE = {
+    "base": 326_594_184,
+    "10b": 10_166_067_848,
+    "m6t-1.4b": 1_387_638_408,
+    "m6t-10b": 10_805_038_728,
+    "m6t-100b": 103_216_942_728,
+    "m6t-1t": 1_002_755_165_832,
+    "m610t": 10_050_952_793_736,
+}
 """The sheet's counts, with two segments in place of our three."""
 
 RESNET_50 = 23_508_032
@@ -24,10 +33,14 @@ KINDS = ("language_modelling", "captioning", "denoising", "image_denoising")
 def closed_form(s: M6Settings) -> int:
     """Tables of words, positions and two segments; two norms; the layer of images; the output's
     bias; blocks."""
-    w, f = s.width, s.inner
-    block = 4 * w * (w + 1) + 2 * w * f + f + w + 4 * w
+    w, f, e = s.width, s.inner, s.experts
+    dense = 2 * w * f + f + w
+    sparse = e.experts * (2 * w * e.inner + w) if e else 0
+    feeds = [sparse if e and i % s.experts_every == s.experts_every - 1 else dense
+             for i in range(s.layers)]  # fmt: skip
     tables = (s.words + s.codes) * (w + 1) + 512 * w + 2 * w
-    return tables + 2 * 2 * w + (s.features + 1) * w + s.layers * block
+    attention = 4 * w * (w + 1) + 4 * w
+    return tables + 2 * 2 * w + (s.features + 1) * w + s.layers * attention + sum(feeds)
 
 
 @pytest.mark.parametrize("name", TABLE)
@@ -36,6 +49,16 @@ def test_parameter_counts_are_the_published_ones(name):
     with torch.device("meta"):
         mine = M6(s)
     assert count(mine) == TABLE[name] + s.width == closed_form(s) + s.width
+
+
+def test_a_thousand_experts_in_every_second_layer_are_another_100_billion():
+    s = PRESETS["m6t-100b-gshard"].model
+    with torch.device("meta"):
+        mine = M6(s)
+    assert count(mine) == closed_form(s) + s.width
+    assert round(count(mine) / 1e9, 3) == 103.318
+    sparse = [isinstance(block.feed, Experts) for block in mine.blocks]
+    assert sparse == [False, True] * 12
 
 
 def test_the_resnet_in_the_graph_and_image_codes_are_what_other_presets_add():
@@ -86,8 +109,9 @@ def test_gradients_flow_where_the_mask_lets_them_and_nowhere_else(kind):
 
 @pytest.mark.parametrize("step", [1, 2, 5])
 @pytest.mark.parametrize("kind", KINDS)
-def test_decoding_by_pieces_is_decoding_at_once(kind, step):
-    mine, given, target = module(), inputs(kind), ids(3, 9, seed=6)
+@pytest.mark.parametrize("settings", [SMALL, SPARSE], ids=["dense", "experts"])
+def test_decoding_by_pieces_is_decoding_at_once(settings, kind, step):
+    mine, given, target = module(settings), inputs(kind), ids(3, 9, seed=6)
     before = F.pad(target[:, :-1], (1, 0), value=START)
     with torch.no_grad():
         whole = mine.states(target, **given)
@@ -99,9 +123,10 @@ def test_decoding_by_pieces_is_decoding_at_once(kind, step):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_what_is_written_token_by_token_is_what_whole_passes_write(kind):
+@pytest.mark.parametrize("settings", [SMALL, SPARSE], ids=["dense", "experts"])
+def test_what_is_written_token_by_token_is_what_whole_passes_write(settings, kind):
     """Greedily; and of beam search the scores are those of a whole pass over what was written."""
-    mine, given = module(), inputs(kind)
+    mine, given = module(settings), inputs(kind)
     decoding = Decoding(most=8)
     found = write(mine, given, decoding, START, END, PAD).ids[:, 0]
     told = torch.zeros(3, 0, dtype=torch.int64)
@@ -121,8 +146,10 @@ def test_what_is_written_token_by_token_is_what_whole_passes_write(kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_what_stands_behind_the_padding_changes_nothing(kind):
-    mine, given, target = module(), inputs(kind), ids(3, 9, seed=6)
+@pytest.mark.parametrize("settings", [SMALL, SPARSE], ids=["dense", "experts"])
+def test_what_stands_behind_the_padding_changes_nothing(settings, kind):
+    """Where each row is a group of its own, in training, too: pads take no place at an expert."""
+    mine, given, target = module(settings).train(), inputs(kind), ids(3, 9, seed=6)
     whole = mine.states(target, **given)
     for row in range(3):
         one = {name: x[row : row + 1] for name, x in given.items()}

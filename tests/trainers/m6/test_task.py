@@ -10,7 +10,7 @@ from septet.trainers.m6.samples import model_inputs
 from septet.trainers.m6.settings import TASKS
 from septet.trainers.m6.task import M6Task
 from septet.trainers.settings.overrides import override
-from tests.trainers.m6.small import SMALL
+from tests.trainers.m6.small import SMALL, SPARSE
 
 DEBUG = PRESETS["debug"]
 
@@ -50,6 +50,44 @@ def test_the_example_is_what_the_longest_rows_are(kind):
         module = task.build()
         outputs = task.forward(module, task.example(kind, 2))
     assert {name: tuple(x.shape) for name, x in outputs.items()} == {"tokens": (), "right": ()}
+
+
+@pytest.mark.parametrize("kind", ["image_denoising", "language_modelling"])
+def test_experts_are_balanced_and_told_over_all_tokens_that_are_no_pads(kind):
+    """The balance is a sum over layers of means over tokens, what is told a mean over both."""
+    task = M6Task(SPARSE.model_copy(update={"layers": 4}), 3)
+    assert task.loss_weights == {
+        "tokens": 1.0, "balance": 0.01, "variation": 0.0, "overflow": 0.0,
+    }  # fmt: skip
+    torch.manual_seed(0)
+    module, batch = task.build(), task.example(kind, 3)
+    batch.data["target"][1, 3:] = 0
+    length = batch.data["target"].shape[1]
+    tokens = 2 * length + 3
+    if kind == "image_denoising":
+        batch.data["source"][2, 5:] = 0
+        tokens += 3 * 16 + 2 * batch.data["source"].shape[1] + 5
+    counts = task.counts(batch)
+    assert {name: int(n) for name, n in counts.items()} == {
+        "tokens": 2 * length + 3, "balance": tokens, "variation": 2 * tokens,
+        "overflow": 2 * tokens,
+    }  # fmt: skip
+    found = task.losses(task.forward(module, batch), batch)
+    assert found.keys() == counts.keys()
+    balance, overflow = (float(found[n]) / float(counts[n]) for n in ("balance", "overflow"))
+    assert 1.9 < balance < 8 and 0 <= overflow < 1  # Two layers, each 1 where all is even.
+    found["balance"].backward()
+    assert module.blocks[1].feed.router.grad.any() and module.blocks[3].feed.router.grad.any()
+    names = {n for n, p in module.named_parameters() if p.ndim > 1 and task.stays_fp32(n, p)}
+    assert names == {"blocks.1.feed.router", "blocks.3.feed.router"}
+
+
+def test_rows_come_in_the_groups_that_experts_count_in():
+    task = PRESETS["m6t-1.4b"].task()
+    assert all(stream.together == 32 for stream in task.streams.values())
+    with pytest.raises(ValueError, match=r"train.micro_batch must be a multiple of .*rows 32"):
+        override(PRESETS["m6t-1.4b"], ["train.micro_batch=16"]).task()
+    assert M6Task(SMALL, 6).streams["captioning"].together == 1
 
 
 @pytest.mark.parametrize("kind", TASKS)
