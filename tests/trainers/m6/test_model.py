@@ -91,7 +91,7 @@ def test_gradients_flow_where_the_mask_lets_them_and_nowhere_else(kind):
     mine, given, target = module(), inputs(kind), ids(3, 7, seed=6)
     caught = {}
     mine.blocks[0].register_forward_pre_hook(lambda _, given: caught.update(first=given[0]))
-    mine.blocks[-1].register_forward_hook(lambda _, given, out: caught.update(last=out))
+    mine.blocks[-1].register_forward_hook(lambda _, given, out: caught.update(last=out[0]))
     mine.states(target, **given)
     first, last = caught["first"], caught["last"]
     source = given.get("source")
@@ -118,8 +118,10 @@ def test_decoding_by_pieces_is_decoding_at_once(settings, kind, step):
         cache = mine.encode(**given)
         parts = [mine.decode(part, cache) for part in before.split(step, 1)]
     assert cache.length == before.shape[1]
-    assert torch.allclose(torch.cat(parts, 1), whole, atol=1e-4)
-    assert torch.equal(mine.logits(torch.cat(parts, 1)).argmax(-1), mine.logits(whole).argmax(-1))
+    real = target != PAD  # Experts are not given what stands behind a target's end.
+    found, expected = torch.cat(parts, 1)[real], whole[real]
+    assert torch.allclose(found, expected, atol=1e-4)
+    assert torch.equal(mine.logits(found).argmax(-1), mine.logits(expected).argmax(-1))
 
 
 @pytest.mark.parametrize("kind", KINDS)
