@@ -48,7 +48,8 @@ class SampleLanguages:
 
     def code(self, number: int, row: int) -> str:
         """The code of one row of a shard."""
-        return str([*self._names][self._numbers(number)[row]])
+        numbers = self._numbers(number)  # First: to read a shard may give names numbers.
+        return str([*self._names][numbers[row]])
 
     def _read(self, number: int) -> NDArray[np.uint8] | NDArray[np.uint16]:
         try:
