@@ -60,7 +60,7 @@ def test_experts_are_balanced_and_told_over_all_tokens_that_are_no_pads(kind):
         "tokens": 1.0, "balance": 0.01, "variation": 0.0, "overflow": 0.0,
     }  # fmt: skip
     torch.manual_seed(0)
-    module, batch = task.build(), task.example(kind, 3)
+    module, batch = task.build(), replace(task.example(kind, 3), places=None)
     batch.data["target"][1, 3:] = 0
     length = batch.data["target"].shape[1]
     tokens = 2 * length + 3
