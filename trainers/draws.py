@@ -8,9 +8,9 @@ import numpy as np
 Purpose = Literal[
     "init",  # torch's generator while a module is built: (seed)
     "torch",  # torch's generator in a forward pass (dropout): (seed, step, place, rank)
-    "shards",  # the order of a corpus's shards: (seed, digest, epoch)
-    "window",  # the order of a window's samples: (seed, digest, epoch, window)
-    "mix",  # which corpus a position is of: (seed, block)
+    "shards",  # the order of a corpus's shards: (seed, stream, digest, epoch)
+    "window",  # the order of a window's samples: (seed, stream, digest, epoch, window)
+    "mix",  # which corpus a position is of: (seed, stream, block)
     "draw",  # what `Task.read` draws of a sample: (seed, stream, key, epoch)
     "rows",  # where rows of a sub-batch's streams stand: (seed, step, number)
     "instead",  # how far away samples in place of unusable ones are: (seed, stream, digest, epoch)

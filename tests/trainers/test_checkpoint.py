@@ -8,6 +8,7 @@ import pytest
 
 from septet.trainers.engine.checkpoint import CheckpointError
 from septet.trainers.engine.update import NonFiniteError
+from septet.trainers.loader import order
 from tests.trainers.conftest import fit_alone, run_of, settings, train
 from tests.trainers.runs import completed, figures, same, stop_after
 
@@ -141,6 +142,14 @@ def test_another_function_or_order_is_refused(finished, scenes, tmp_path, change
     with pytest.raises(CheckpointError, match="does not belong to this run") as error:
         train(settings("optimizer.schedule=constant", change), scenes, finished[0])
     assert phrase in str(error.value)
+
+
+def test_a_version_that_draws_another_order_is_refused(finished, scenes, monkeypatch):
+    """As versions did whose streams over one corpus had one order."""
+    draw = order.generator
+    monkeypatch.setattr(order, "generator", lambda purpose, *of: draw(purpose, of[0], *of[2:]))
+    with pytest.raises(CheckpointError, match="the samples of pairs come in another order"):
+        train(settings("optimizer.schedule=constant"), scenes, finished[0])
 
 
 def test_whatever_else_differs_is_told(finished, scenes, tmp_path, capsys):

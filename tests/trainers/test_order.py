@@ -18,59 +18,61 @@ def epoch(order: ShardOrder, number: int) -> list[tuple[int, int]]:
 
 @pytest.mark.parametrize("window", [1, 10, 25, 1000])
 def test_every_epoch_has_every_sample_once(window):
-    order = ShardOrder(COUNTS, "digest", 3, window)
+    order = ShardOrder("pairs", COUNTS, "digest", 3, window)
     for number in range(4):
         places = epoch(order, number)
         assert len(places) == len(ALL) and set(places) == ALL
     assert epoch(order, 0) != epoch(order, 1)
 
 
-def test_any_of_seed_epoch_and_corpus_changes_the_order():
-    base = epoch(ShardOrder(COUNTS, "digest", 3), 0)
-    assert base == epoch(ShardOrder(COUNTS, "digest", 3), 0)
-    assert base != epoch(ShardOrder(COUNTS, "digest", 4), 0)
-    assert base != epoch(ShardOrder(COUNTS, "other", 3), 0)
+def test_any_of_seed_epoch_stream_and_corpus_changes_the_order():
+    base = epoch(ShardOrder("pairs", COUNTS, "digest", 3), 0)
+    assert base == epoch(ShardOrder("pairs", COUNTS, "digest", 3), 0)
+    assert base != epoch(ShardOrder("texts", COUNTS, "digest", 3), 0)
+    assert base != epoch(ShardOrder("pairs", COUNTS, "digest", 4), 0)
+    assert base != epoch(ShardOrder("pairs", COUNTS, "other", 3), 0)
     assert base != sorted(base)
 
 
 def test_the_order_is_the_same_in_another_process():
     code = (
-        "from septet.trainers.loader.order import ShardOrder; o = ShardOrder([7, 1, 13], 'digest', 3); "
+        "from septet.trainers.loader.order import ShardOrder; "
+        "o = ShardOrder('pairs', [7, 1, 13], 'digest', 3); "
         "print([o.locate(2, i) for i in range(21)])"
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    order = ShardOrder([7, 1, 13], "digest", 3)
+    order = ShardOrder("pairs", [7, 1, 13], "digest", 3)
     assert found.stdout.strip() == str([order.locate(2, i) for i in range(21)])
 
 
 def test_golden_order():
     # A change here makes every run unable to resume: raise it only on purpose.
-    order = ShardOrder([4, 3, 2], "digest", 0, window=5)
+    order = ShardOrder("pairs", [4, 3, 2], "digest", 0, window=5)
     assert [order.locate(0, i) for i in range(9)] == GOLDEN
 
 
 def test_reads_stay_within_a_window():
     counts = [10] * 30
-    order = ShardOrder(counts, "digest", 1, window=50)
+    order = ShardOrder("pairs", counts, "digest", 1, window=50)
     places = epoch(order, 0)
     for start in range(0, 300, 50):
         shards = {shard for shard, _ in places[start : start + 50]}
         assert len(shards) == 5
     assert order.shards_at_once == 10
-    assert ShardOrder(counts, "digest", 1, window=10**6).shards_at_once == 30
+    assert ShardOrder("pairs", counts, "digest", 1, window=10**6).shards_at_once == 30
     rows = [shard * 10 + row for shard, row in places[:50]]
     assert rows != sorted(rows)
 
 
 def test_shuffling_leaves_no_trace_of_the_original_order():
-    order = ShardOrder([500] * 4, "digest", 5)
+    order = ShardOrder("pairs", [500] * 4, "digest", 5)
     places = np.array([shard * 500 + row for shard, row in epoch(order, 0)])
     correlation = np.corrcoef(places, np.arange(2000))[0, 1]
     assert abs(correlation) < 4 / np.sqrt(2000)
 
 
 def test_a_mix_keeps_its_weights_in_every_block_and_counts_without_gaps():
-    mix = Mix([0.5, 0.3, 0.2], seed=4, block=10)
+    mix = Mix("pairs", [0.5, 0.3, 0.2], seed=4, block=10)
     places = [mix.locate(p) for p in range(1000)]
     for start in range(0, 1000, 10):
         assert Counter(c for c, _ in places[start : start + 10]) == {0: 5, 1: 3, 2: 2}
@@ -81,16 +83,16 @@ def test_a_mix_keeps_its_weights_in_every_block_and_counts_without_gaps():
 
 def test_weights_that_cannot_be():
     with pytest.raises(ValueError, match="above zero"):
-        Mix([1.0, 0.0], 0)
+        Mix("pairs", [1.0, 0.0], 0)
     with pytest.raises(ValueError, match="less than one sample"):
-        Mix([1.0, 1e-9], 0)
+        Mix("pairs", [1.0, 1e-9], 0)
 
 
 @pytest.mark.parametrize("counts,window", [([7, 1, 13, 40], 16), ([30] * 5, 40), ([500], 10**6)])
 @pytest.mark.parametrize("distinct", [2, 13, 30])
 def test_samples_in_a_row_are_distinct_across_epochs(counts, window, distinct):
-    order = ShardOrder(counts, "digest", 5, window, distinct)
-    plain = ShardOrder(counts, "digest", 5, window)
+    order = ShardOrder("pairs", counts, "digest", 5, window, distinct)
+    plain = ShardOrder("pairs", counts, "digest", 5, window)
     places, n = [], sum(counts)
     for number in range(4):
         found = epoch(order, number)
@@ -109,13 +111,13 @@ def test_samples_in_a_row_are_distinct_across_epochs(counts, window, distinct):
 
 
 def test_a_small_corpus_is_read_in_one_order():
-    order = ShardOrder([10, 9], "digest", 5, distinct=10)
+    order = ShardOrder("pairs", [10, 9], "digest", 5, distinct=10)
     assert epoch(order, 0) == epoch(order, 7) and len(set(epoch(order, 3))) == 19
 
 
 @pytest.mark.parametrize("n,distinct", [(100, 12), (24, 12), (19, 12), (50, 1), (2, 1)])
 def test_what_takes_the_place_of_another_is_near_none(n, distinct):
-    order = ShardOrder([n], "digest", 5, distinct=distinct)
+    order = ShardOrder("pairs", [n], "digest", 5, distinct=distinct)
     for epoch_number in range(3):
         tried = [order.instead(epoch_number, 7 % n, a, "texts") for a in range(1, n + 1)]
         found = [place for place in tried if place is not None]
@@ -127,7 +129,7 @@ def test_what_takes_the_place_of_another_is_near_none(n, distinct):
 
 
 def test_a_mix_says_how_many_of_a_corpus_a_batch_may_hold():
-    mix = Mix([0.9, 0.09, 0.01], 3)
+    mix = Mix("pairs", [0.9, 0.09, 0.01], 3)
     which = [mix.locate(p)[0] for p in range(5000)]
     for batch in (1, 32, 700, 1000, 1700):
         most = mix.most(batch)

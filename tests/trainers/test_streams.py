@@ -122,6 +122,27 @@ def test_one_pass_holds_rows_of_several_streams(tmp_path, world, micro):
     assert [numbers(s) for s in rest] == [numbers(s) for s in alone[3:]]
 
 
+@pytest.mark.parametrize("window", [50, 10**6])
+@pytest.mark.parametrize("parts", [1, 2])
+def test_streams_over_one_corpus_share_no_more_samples_than_chance(tmp_path, parts, window):
+    """100 rows of each of two streams a step, of 1,000 samples: 10 in common by chance."""
+    names = [f"{i:032x}" for i in range(1000)]
+    mix = [
+        (Corpus(str(write_corpus(tmp_path / str(i), [(n, {"txt": b"1"}) for n in part], 20))), 0.5)
+        for i, part in enumerate(np.array_split(names, parts))
+    ]
+    one, other = (Source(k, Mixed(), mix, 3, window, Health(0.0)) for k in ("captions", "qa"))
+    assert one.digests == other.digests and one.order_digest != other.order_digest
+    seen = [[found.key(p) for p in range(4000)] for found in (one, other)]
+    assert all(set(Counter(keys).values()) == {4} for keys in seen)
+    shared = [len(set(a) & set(b)) for a, b in zip(*(cut(keys) for keys in seen), strict=True)]
+    assert np.mean(shared) == pytest.approx(10, abs=6)
+
+
+def cut(keys, rows=100):
+    return [keys[i : i + rows] for i in range(0, len(keys), rows)]
+
+
 @pytest.mark.parametrize("plan,message", [
     ([SubBatch("nope", {"qa": 4})], "`plan` gave rows of nope; its kinds are answers"),
     ([SubBatch("answers", {"qa": 4, "x": 4})], "`plan` gave rows of x; .* streams captions, qa"),

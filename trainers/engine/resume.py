@@ -13,6 +13,10 @@ REFUSED: dict[str, set[str] | None] = {
 """What may not differ: the function that weights mean, the data and its order, and the state that
 is kept. None stands for everything below a name."""
 
+ORDER = "order"
+"""Digests of the orders of streams: they follow from the data and the settings, and differ besides
+only where the program or numpy draws otherwise than the version that began the run."""
+
 SHOWN = 4
 """So many parameters of other shapes are named; a changed size changes most."""
 
@@ -25,7 +29,7 @@ def differences(then: Described, now: Described) -> tuple[list[str], list[str]]:
     and what may change."""
     refused: list[str] = []
     told: list[str] = []
-    for group in sorted(then.keys() | now.keys()):
+    for group in sorted((then.keys() | now.keys()) - {ORDER}):
         before, after = _flat(then.get(group, {})), _flat(now.get(group, {}))
         names = [n for n in sorted(before.keys() | after.keys()) if _at(before, n) != _at(after, n)]
         only = REFUSED.get(group, set[str]())
@@ -34,6 +38,12 @@ def differences(then: Described, now: Described) -> tuple[list[str], list[str]]:
                 f"{group}{name and '.' + name} was {_at(before, name)}, now is {_at(after, name)}"
             )
             (refused if only is None or name in only else told).append(phrase)
+    before, after = then.get(ORDER, {}), now.get(ORDER, {})
+    if not refused and (odd := [name for name in after if before.get(name) != after[name]]):
+        refused.append(
+            f"the samples of {', '.join(odd)} come in another order: the version of septet or of "
+            "numpy that began the run drew them otherwise"
+        )
     return refused, told
 
 

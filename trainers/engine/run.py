@@ -294,6 +294,7 @@ def _describe(run: Run, sources: Mapping[str, Source], world: World) -> Describe
     return {
         "model": settings.model_dump(mode="json") if settings else None,
         "corpora": {name: source.digests for name, source in sources.items()},
+        "order": {name: source.order_digest for name, source in sources.items()},
         "shares": {name: [w for _, w in corpora] for name, corpora in run.corpora.items()},
         "train": run.train.model_dump(mode="json"),
         "optimizer": run.optimizer.model_dump(mode="json"),

@@ -1,9 +1,12 @@
-"""The order of samples: a pure function of (seed, epoch, corpus).
+"""The order of samples: a pure function of (seed, epoch, stream, corpus).
 
 Each epoch permutes the shards, cuts the permuted list into windows of at least `window` samples,
 and permutes the samples of each window. So the order needs no buffer and no history: position
 `i` of epoch `e` costs a few windows' permutations, wherever a run resumes, and reads stay within
 few shards at a time.
+
+Streams over one corpus have orders that know nothing of each other: a step's tasks share no more
+samples than by chance.
 """
 
 import hashlib
@@ -31,7 +34,7 @@ def corpus_digest(corpus: Corpus) -> str:
 
 
 class ShardOrder:
-    """The order of one corpus's samples in any epoch.
+    """The order of one corpus's samples in any epoch of one stream.
 
     Any `distinct` samples in a row are different ones, across epochs, too: the first `distinct`
     places of an epoch are changed among themselves, so that what ended the epoch before comes late
@@ -40,6 +43,7 @@ class ShardOrder:
 
     def __init__(
         self,
+        stream: str,
         counts: Sequence[int],
         digest: str,
         seed: int,
@@ -48,6 +52,7 @@ class ShardOrder:
     ):
         """
         Args:
+            stream: Name of the stream.
             counts: Samples of each shard.
             digest: See `corpus_digest`.
             seed: The run's seed.
@@ -57,7 +62,7 @@ class ShardOrder:
         self.counts = np.asarray(counts, np.int64)
         self.samples = int(self.counts.sum())
         self.distinct = max(1, distinct)
-        self._digest, self._seed, self._window = digest, seed, window
+        self._of, self._window = (seed, stream, digest), window
         self._begins = np.concatenate([[0], np.cumsum(self.counts)])
         """Where each shard begins among all samples, in stored order."""
         self._epoch = lru_cache(4)(self._plan_epoch)
@@ -66,7 +71,7 @@ class ShardOrder:
 
     def _plan_epoch(self, epoch: int) -> tuple[NDArray[np.int64], NDArray[np.int64], list[int]]:
         """Permuted shards, where each begins (and the last ends), and windows' first shards."""
-        draw = generator("shards", self._seed, self._digest, epoch)
+        draw = generator("shards", *self._of, epoch)
         shards = draw.permutation(len(self.counts))
         starts = np.concatenate([[0], np.cumsum(self.counts[shards])])
         firsts, begin = [0], 0
@@ -81,7 +86,7 @@ class ShardOrder:
         shards, starts, firsts = self._epoch(epoch)
         stop = firsts[number + 1] if number + 1 < len(firsts) else len(starts) - 1
         begin, end = starts[firsts[number]], starts[stop]
-        draw = generator("window", self._seed, self._digest, epoch, number)
+        draw = generator("window", *self._of, epoch, number)
         places = begin + draw.permutation(int(end - begin))
         which = np.searchsorted(starts, places, side="right") - 1
         return self._begins[shards[which]] + places - starts[which]
@@ -138,7 +143,7 @@ class ShardOrder:
         rows = found - self._begins[which]
         return list(zip(which.tolist(), rows.tolist(), strict=True))
 
-    def instead(self, epoch: int, position: int, attempt: int, name: str) -> int | None:
+    def instead(self, epoch: int, position: int, attempt: int) -> int | None:
         """The position, in the same epoch, of the sample that takes the place of one that cannot
         be used; None when all were tried.
 
@@ -150,7 +155,7 @@ class ShardOrder:
         choices = self.samples // step - 1
         if attempt > choices:
             return None
-        first = int(generator("instead", self._seed, name, self._digest, epoch).integers(choices))
+        first = int(generator("instead", *self._of, epoch).integers(choices))
         return (position + (1 + (first + attempt) % choices) * step) % self.samples
 
     @property
@@ -177,7 +182,7 @@ class Mix:
     earlier positions of each corpus, hence resume, is arithmetic.
     """
 
-    def __init__(self, weights: Sequence[float], seed: int, block: int = 1000):
+    def __init__(self, stream: str, weights: Sequence[float], seed: int, block: int = 1000):
         if not weights or any(not weight > 0 for weight in weights):
             raise ValueError(f"weights of a mix must all be above zero; found {list(weights)}")
         exact = np.asarray(weights, np.float64) / sum(weights) * block
@@ -188,11 +193,11 @@ class Mix:
                 f"weights {list(weights)} give a corpus less than one sample in {block}: leave it "
                 "out, or raise its weight"
             )
-        self.quotas, self._seed, self._size = quotas, seed, block
+        self.quotas, self._of, self._size = quotas, (seed, stream), block
         self._block = lru_cache(8)(self._plan_block)
 
     def _plan_block(self, number: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        draw = generator("mix", self._seed, number)
+        draw = generator("mix", *self._of, number)
         which = draw.permutation(np.repeat(np.arange(len(self.quotas)), self.quotas))
         rank = np.zeros(self._size, np.int64)
         for corpus in range(len(self.quotas)):

@@ -1,5 +1,6 @@
 """Samples of a stream by position: corpora, their columns, and what to do with broken ones."""
 
+import hashlib
 import itertools
 import json
 import threading
@@ -32,6 +33,10 @@ FEWEST_BAD = 10
 
 RAREST = 1e-5
 """Languages of a smaller share are left out: a block of a mix holds each part at least once."""
+
+
+COMPARED = 100
+"""Samples by whose places the orders of a run and of the one that it resumes are compared."""
 
 
 class TooManyBadSamplesError(RuntimeError):
@@ -186,7 +191,7 @@ class Source:
             for part in self._cut(members, kept, weight / whole, base)
         ]
         weights = [part.weight for part in self.parts]
-        self.mix = Mix(weights, seed, mix_block(weights) if stream.languages else 1000)
+        self.mix = Mix(name, weights, seed, mix_block(weights) if stream.languages else 1000)
         most = self.mix.most(max(1, stream.distinct))
         for part, fewest in zip(self.parts, most, strict=True):
             if (n := sum(part.kept.counts)) < fewest:
@@ -201,9 +206,10 @@ class Source:
                     f"{part.members.corpus.path} has {n} samples for stream {name!r}; a batch may "
                     f"hold {fewest} of them, each once: build a larger corpus, or {how}"
                 )
+        windows = [self._window(part, window) for part in self.parts]
         self.orders = [
-            ShardOrder(part.kept.counts, part.digest, seed, self._window(part, window), fewest)
-            for part, fewest in zip(self.parts, most, strict=True)
+            ShardOrder(name, part.kept.counts, part.digest, seed, windowed, fewest)
+            for part, windowed, fewest in zip(self.parts, windows, most, strict=True)
         ]
         self.samples = [order.samples for order in self.orders]
         """Of each part, in an epoch."""
@@ -216,6 +222,16 @@ class Source:
     def digests(self) -> list[str]:
         """What determines the order, of each part."""
         return [part.digest for part in self.parts]
+
+    @property
+    def order_digest(self) -> str:
+        """Digest of where the first samples lie: another, of equal `digests`, where a version of
+        the program or of numpy draws otherwise."""
+        found = hashlib.sha256()
+        for position in range(COMPARED):
+            place = self.locate(position)
+            found.update(f"{place.part} {place.shard} {place.row}\n".encode())
+        return found.hexdigest()[:16]
 
     def _cut(self, members: Members, kept: Kept, weight: float, base: str) -> Iterator[Part]:
         """A corpus as parts of the mix."""
@@ -328,7 +344,7 @@ class Source:
                         "reason": str(error),
                     }
                 )
-            other = order.instead(first.epoch, first.number, attempt, self.name)
+            other = order.instead(first.epoch, first.number, attempt)
             if other is None:
                 raise TooManyBadSamplesError(
                     f"{members.corpus.path} has no sample left for stream {self.name!r}: all can "
