@@ -1,3 +1,5 @@
+from unittest import mock
+
 import pytest
 import torch
 from torch import nn
@@ -6,6 +8,7 @@ from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor
 
 from septet.trainers.engine.world import world
+from septet.trainers.optimizers import adafactor
 from septet.trainers.optimizers.adafactor import Adafactor
 from tests.trainers.conftest import settings, train
 from tests.trainers.ranks import run_ranks
@@ -26,7 +29,12 @@ class Odd(nn.Module):
         return self.second(self.first(x).tanh()).sum(1) * self.scale + self.kernel.square().sum()
 
 
-def trained(kind: str, mesh=None) -> dict[str, torch.Tensor]:
+def trained(kind: str, mesh=None, least: int = 1) -> dict[str, torch.Tensor]:
+    with mock.patch.object(adafactor, "SMALLEST_FACTORED", least):
+        return _trained(kind, mesh)
+
+
+def _trained(kind: str, mesh) -> dict[str, torch.Tensor]:
     torch.manual_seed(0)
     module = Odd()
     if mesh is not None:
@@ -44,10 +52,10 @@ def trained(kind: str, mesh=None) -> dict[str, torch.Tensor]:
     }
 
 
-def sharded(shape: tuple[int, ...]) -> dict[str, torch.Tensor]:
+def sharded(shape: tuple[int, ...], least: int) -> dict[str, torch.Tensor]:
     names = ("replicate", "shard")[-len(shape) :]
     with world():
-        found = trained("ours", init_device_mesh("cpu", shape, mesh_dim_names=names))
+        found = trained("ours", init_device_mesh("cpu", shape, mesh_dim_names=names), least)
         return {name: x.tolist() for name, x in found.items()}
 
 
@@ -58,24 +66,42 @@ def test_it_is_torchs_on_whole_parameters():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("shape", [(2,), (3,), (2, 2)], ids=["two", "three", "hsdp"])
-def test_sharded_parameters_are_updated_as_whole_ones(shape):
-    alone = trained("ours")
+@pytest.mark.parametrize("shape,least", [((2,), 1), ((3,), 1), ((2, 2), 1), ((3,), 6)])
+def test_sharded_parameters_are_updated_as_whole_ones(shape, least):
+    alone = trained("ours", least=least)
     ranks = torch.Size(shape).numel()
-    for found in run_ranks(ranks, sharded, shape):
+    for found in run_ranks(ranks, sharded, shape, least):
         for name, x in alone.items():
             assert torch.allclose(torch.tensor(found[name]), x, rtol=1e-5, atol=1e-6), name
+
+
+@pytest.mark.parametrize("shape,kept", [
+    ((128, 500), {"row": (128, 1), "column": (1, 500)}),
+    ((1, 256, 128), {"row": (1, 256, 1), "column": (1, 1, 128)}),
+    ((127, 500), {"square": (127, 500)}),
+    ((500, 3, 14, 14), {"square": (500, 3, 14, 14)}),
+    ((500,), {"square": (500,)}),
+    ((), {"square": ()}),
+])  # fmt: skip
+def test_large_matrices_are_kept_as_rows_and_columns(shape, kept):
+    """As T5X has it: both of the two axes have 128 or more."""
+    with torch.device("meta"):
+        parameter = nn.Parameter(torch.empty(shape))
+        found = Adafactor([parameter], lr=0.1).empty_state(parameter)
+    assert {name: tuple(x.shape) for name, x in found.items()} == {"step": (), **kept}
 
 
 CHANGES = ("optimizer.kind=adafactor", "optimizer.lr=0.01", "train.steps=6", "train.save_every=3")
 
 
 def run(corpus, out, *changes) -> int:
-    return train(settings(*CHANGES, *changes), corpus, out)
+    with mock.patch.object(adafactor, "SMALLEST_FACTORED", 16):
+        return train(settings(*CHANGES, *changes), corpus, out)
 
 
 def cut(corpus, out, *changes) -> None:
-    stop_after(2, settings(*CHANGES, *changes), corpus, out)
+    with mock.patch.object(adafactor, "SMALLEST_FACTORED", 16):
+        stop_after(2, settings(*CHANGES, *changes), corpus, out)
 
 
 def test_a_run_resumes_exactly_and_keeps_little(scenes, tmp_path):
@@ -102,9 +128,11 @@ def test_a_sharded_run_resumes_exactly_and_equals_one_rank(scenes, tmp_path):
     }
 
 
+@pytest.mark.parametrize("least", [1, 128])
 @pytest.mark.parametrize("shape", [(4, 3), (5,), (2, 3, 2)])
-def test_steps_do_not_depend_on_the_scale_of_gradients(shape):
+def test_steps_do_not_depend_on_the_scale_of_gradients(shape, least, monkeypatch):
     """Sums of squares of the smallest are 1e-20; torch's would be lost among its 1e-7."""
+    monkeypatch.setattr(adafactor, "SMALLEST_FACTORED", least)
     draw = torch.Generator().manual_seed(0)
     begin, gradients = torch.randn(shape, generator=draw), torch.randn(3, *shape, generator=draw)
     found = []

@@ -160,6 +160,7 @@ def test_whatever_else_differs_is_told(finished, scenes, tmp_path, capsys):
         "optimizer.schedule=linear": "optimizer.schedule was 'constant', now is 'linear'",
         "train.precision=bf16": "train.precision was 'fp32', now is 'bf16'",
         "train.steps=9": "train.steps was 8, now is 9",
+        "optimizer.kind=adafactor": "optimizer.kind was 'adamw', now is 'adafactor'",
     }
     run = run_of(settings(*changes), scenes, out, initial=["nosuch.pt"])
     assert fit_alone(run) == 0
@@ -167,6 +168,7 @@ def test_whatever_else_differs_is_told(finished, scenes, tmp_path, capsys):
     for phrase in changes.values():
         assert phrase in said
     assert any(line.startswith("--initial nosuch.pt is not looked at") for line in said)
+    assert any(line.startswith("the optimizer keeps other moments than") for line in said)
     record = json.loads((out / "checkpoints/step-00000009/state.json").read_text())
     assert record["optimizer"]["lr"] == 0.0001 and record["model"]["layers"] == 1
 

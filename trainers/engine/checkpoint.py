@@ -225,10 +225,18 @@ class Checkpoints:
         with _sentences(path, "read"):
             # What had no gradient yet has no moments, neither then nor now.
             saved = storage.stored(path)
+            kept, other = {key.rpartition(".")[0] for key in saved}, 0
             for name, parameter in module.named_parameters():
                 state = optimizer.empty_state(parameter) if parameter.requires_grad else {}
                 if state and all(f"optimizer.{name}.{key}" in saved for key in state):
                     optimizer.state[parameter] = state
+                elif state and f"optimizer.{name}" in kept:
+                    other += 1
+            if other:
+                self.told.append(
+                    f"the optimizer keeps other moments than {path} has: those of {other} "
+                    "parameters begin anew"
+                )
             tensors = _state(module, optimizer, average)
             storage.load(tensors, path, alone=self.world.size == 1)
             return Progress(**read_state(path)["progress"])

@@ -11,8 +11,8 @@ class OptimizerSettings(Settings):
     """The optimizer, its schedule and clipping."""
 
     kind: Literal["adamw", "adafactor"] = "adamw"
-    """Adafactor keeps means of rows and columns in place of two moments of each parameter; of the
-    settings below it has no use for `betas` and `eps`."""
+    """Adafactor keeps means of rows and columns in place of two moments, of small matrices one
+    moment; of the settings below it has no use for `betas` and `eps`."""
     lr: float = Field(gt=0)
     betas: tuple[float, float] = (0.9, 0.98)
     eps: float = 1e-6

@@ -1,8 +1,8 @@
 """Adafactor (Shazeer and Stern, "Adafactor: Adaptive Learning Rates with Sublinear Memory Cost",
 arXiv 1804.04235), for whole and sharded parameters.
 
-In place of the mean square of each gradient it keeps, for matrices, those of rows and of columns.
-The formulas are the paper's; `torch.optim.Adafactor` fails on sharded parameters. Here each rank
+In place of the mean square of each gradient it keeps, for large matrices, those of rows and of
+columns. The formulas are the paper's; `torch.optim.Adafactor` fails on sharded parameters. Here each rank
 works on its own rows and two exchanges a step make sums over all: one of column means, one of the
 norms of parameters and updates.
 """
@@ -21,6 +21,10 @@ from septet.trainers.sharded import is_sharded
 LEAST = 1e-30
 """Added to squares of gradients (the paper's ε1, as T5X has it); torch has 1e-14 and, where it
 divides by their mean, 1e-7, which gradients of large models fall below."""
+
+SMALLEST_FACTORED = 128
+"""Rows and columns that a matrix has at least for rows' and columns' means to stand for it, as T5X
+has it: of a small one they save nothing, and blur which of its gradients are large."""
 
 
 @dataclass
@@ -71,7 +75,7 @@ class Adafactor(Optimizer):
         parts = [
             self._begin(p, g) for g in self.param_groups for p in g["params"] if p.grad is not None
         ]
-        matrices = [part for part in parts if part.rows.ndim > 1]
+        matrices = [part for part in parts if "row" in part.state]
         columns = [
             part.gradient.square().sum(-2, keepdim=True)
             if part.rows.ndim == 2
@@ -97,9 +101,9 @@ class Adafactor(Optimizer):
             part.rows.sub_(part.update * (size / short))
 
     def empty_state(self, parameter: Tensor) -> dict[str, Tensor]:
-        """Step; mean square, or of matrices those of rows and of columns."""
+        """Step; mean square, or of large matrices those of rows and of columns."""
         step = torch.zeros((), device=parameter.device)
-        if parameter.ndim <= 1:
+        if parameter.ndim <= 1 or min(parameter.shape[-2:]) < SMALLEST_FACTORED:
             return {"step": step, "square": torch.zeros_like(parameter)}
         row = torch.zeros_like(parameter[..., :1])
         column = torch.zeros_like(parameter[..., :1, :])
@@ -129,7 +133,7 @@ class Adafactor(Optimizer):
         """The update before it is scaled: the gradient over the root of its mean square."""
         state, forget = part.state, part.settings["forget"]
         square = part.gradient.square()
-        if part.rows.ndim > 1:
+        if "row" in state:
             state["row"].lerp_(square.mean(-1, keepdim=True) + LEAST, forget)
             # The mean over rows of rows' means is that over columns of columns' means. Factor by
             # factor, as products of squares this small are zero.
