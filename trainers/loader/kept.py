@@ -79,6 +79,11 @@ class Kept:
                 self.counts[number] = len(rows)
                 self.dropped += shard.samples - len(rows)
 
+    def rows(self, shard: int) -> NDArray[np.int64]:
+        """The rows of a shard that take part, rising."""
+        rows = self._rows[shard]
+        return np.arange(self.counts[shard]) if rows is None else rows
+
     def row(self, shard: int, place: int) -> int:
         """The row of a shard's `place`-th kept sample."""
         rows = self._rows[shard]

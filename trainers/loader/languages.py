@@ -1,9 +1,9 @@
 """The languages of a corpus's samples, and how often each is drawn."""
 
 import hashlib
-from collections import Counter
 from collections.abc import Mapping
 from functools import lru_cache
+from weakref import WeakValueDictionary
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,15 +36,22 @@ class SampleLanguages:
         self._names: dict[str, int] = {}
         self._numbers = lru_cache(max(64, _MOST_BYTES // rows))(self._read)
 
-    def of_shard(self, number: int) -> NDArray[np.object_]:
-        """The codes of a shard's rows, by the shard's number."""
-        numbers = self._numbers(number)
-        return np.array([*self._names], object)[numbers]
+    @classmethod
+    def of(cls, corpus: Corpus) -> "SampleLanguages":
+        """Those of a corpus, which all of its streams share."""
+        digest = hashlib.sha256()
+        for sidecar in corpus.shards.column("sidecar_sha256"):
+            digest.update(sidecar.as_py().encode())
+        key = corpus.path, digest.hexdigest()
+        found = _SHARED.get(key)
+        if found is None:
+            found = _SHARED[key] = cls(corpus)
+        return found
 
-    def rows(self, number: int, code: str) -> NDArray[np.bool_]:
-        """Whether each row of a shard has a language."""
-        numbers = self._numbers(number)
-        return np.asarray(numbers == self._names.get(code, -1))
+    def rows(self, number: int, kept: Kept, code: str) -> NDArray[np.int64]:
+        """The kept rows of a shard that are in a language."""
+        rows = kept.rows(number)
+        return rows[self._numbers(number)[rows] == self._names.get(code, -1)]
 
     def code(self, number: int, row: int) -> str:
         """The code of one row of a shard."""
@@ -61,25 +68,32 @@ class SampleLanguages:
             ) from error
         encoded = column.dictionary_encode()
         known = [language_code(tag) or UNDETERMINED for tag in encoded.dictionary.to_pylist()]
-        names = [self._names.setdefault(name, len(self._names)) for name in (*known, UNDETERMINED)]
+        names = [
+            self._names.setdefault(name, len(self._names)) for name in (*known, UNDETERMINED)
+        ]
         found = np.array(names)[encoded.indices.fill_null(len(known)).to_numpy()]
         return found.astype(np.uint8 if found.max(initial=0) < 256 else np.uint16)
 
     def parts(self, kept: Kept) -> "dict[str, LanguageRows]":
         """The kept rows of each language, in the order of codes."""
-        counts: dict[str, NDArray[np.int64]] = {}
-        digest = hashlib.sha256()
-        shards = len(self._corpus.shards)
-        for number in range(shards):
-            codes = self.of_shard(number)
-            mine = Counter(codes[kept.row(number, i)] for i in range(kept.counts[number]))
-            for code, n in mine.items():
-                counts.setdefault(code, np.zeros(shards, np.int64))[number] = n
-            digest.update(" ".join(codes).encode() + b"\n")
+        digest, found = hashlib.sha256(), list[NDArray[np.int64]]()
+        for shard in range(len(self._corpus.shards)):
+            numbers = self._numbers(shard)
+            found.append(np.bincount(numbers[kept.rows(shard)], minlength=len(self._names)))
+            digest.update(numbers.astype("<u2").tobytes())
+        digest.update(" ".join(self._names).encode())
+        counts = np.zeros((len(found), len(self._names)), np.int64)
+        for shard, mine in enumerate(found):
+            counts[shard, : len(mine)] = mine
         return {
-            code: LanguageRows(self, kept, code, counts[code].tolist(), digest.hexdigest())
-            for code in sorted(counts)
+            code: LanguageRows(self, kept, code, counts[:, i].tolist(), digest.hexdigest())
+            for code, i in sorted(self._names.items())
+            if counts[:, i].any()
         }
+
+
+_SHARED: "WeakValueDictionary[tuple[str, str], SampleLanguages]" = WeakValueDictionary()
+"""Of corpora that are open, by path and digest of their sidecars."""
 
 
 class LanguageRows:
@@ -89,13 +103,8 @@ class LanguageRows:
         self, languages: SampleLanguages, kept: Kept, code: str, counts: list[int], digest: str
     ):
         self.code, self.counts = code, counts
-        self._languages, self._kept, self._digest = languages, kept, digest
-        self._rows = lru_cache(256)(self._find)
-
-    def _find(self, shard: int) -> NDArray[np.int64]:
-        mine = self._languages.rows(shard, self.code)
-        rows = (self._kept.row(shard, i) for i in range(self._kept.counts[shard]))
-        return np.array([row for row in rows if mine[row]], np.int64)
+        self._kept, self._digest = kept, digest
+        self._rows = lru_cache(256)(lambda shard: languages.rows(shard, kept, code))
 
     def row(self, shard: int, place: int) -> int:
         """The row of a shard's `place`-th sample of the language."""
@@ -111,8 +120,13 @@ def language_shares(samples: Mapping[str, int], temperature: float) -> dict[str,
     """How often each language is drawn: in proportion to n ** (1 / temperature) for n samples
     (Devlin et al., multilingual BERT, with exponent 1 / temperature; mT5, section 3.2, with 0.3).
 
-    They sum to 1. A temperature of 1 draws as the corpus has them, one above 1 more evenly.
+    They sum to 1. A temperature of 1 draws as the corpus has them, one above 1 more evenly. Samples
+    of no known language are none to be drawn more often: they keep the share that they have.
     """
-    found = {code: n ** (1 / temperature) for code, n in samples.items()}
-    whole = sum(found.values())
-    return {code: weight / whole for code, weight in found.items()}
+    whole = sum(samples.values())
+    found = {c: n ** (1 / temperature) for c, n in samples.items() if c != UNDETERMINED}
+    known, unknown = sum(found.values()), samples.get(UNDETERMINED, 0) / max(1, whole)
+    return {
+        code: unknown if code == UNDETERMINED else found[code] / known * (1 - unknown)
+        for code in samples
+    }

@@ -59,7 +59,7 @@ class Members:
         for name, manifest in self._manifests.items():
             task.check_column(name, manifest)
         self.keep_open(FEWEST_OPEN)
-        self.languages = SampleLanguages(corpus) if stream.languages else None
+        self.languages = SampleLanguages.of(corpus) if stream.languages else None
         # A sample that lacks a member may be of use to another task, see `Source`.
         needed = () if stream.otherwise else stream.members
         self._wanted = [tuple(member.split("|")) for member in needed]

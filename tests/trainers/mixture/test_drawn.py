@@ -206,8 +206,29 @@ def test_the_languages_of_a_shard_are_read_once(tmp_path, monkeypatch):
 def test_a_temperature_is_the_exponent_of_the_counts():
     found = language_shares({"en": 8000, "de": 1000, "sw": 1}, 3)
     assert found == pytest.approx({"en": 20 / 31, "de": 10 / 31, "sw": 1 / 31})
+    # What is of no known language is drawn as often as the corpus has it.
+    found = language_shares({"en": 6000, "und": 2000}, math.inf)
+    assert found == pytest.approx({"en": 3 / 4, "und": 1 / 4})
+    assert language_shares({"und": 9}, 2) == {"und": 1}
     with pytest.raises(ValueError, match="above 0; found 0"):
         Languages(0)
+
+
+def test_sidecars_are_read_once_for_all_streams(tmp_path, monkeypatch):
+    corpus = numbers(tmp_path, 60, column=False, per_shard=2)
+    reads, metadata = Counter(), Corpus.metadata
+    monkeypatch.setattr(
+        Corpus, "metadata", lambda c, n, *a: reads.update([n]) or metadata(c, n, *a)
+    )
+    task = Dealt(languages=Languages(2.0), otherwise=False)
+    corpora = [Corpus(corpus.path) for _ in range(2)]
+    ours = [source(c, name, task=task) for c, name in zip(corpora, ("vqa", "caption"), strict=True)]
+    for found in ours:
+        rows, tally = read(found, 300)
+        for code in LANGUAGES:
+            drawn = sum(language_of(n) == code for n, _ in rows)
+            assert drawn and tally[Counted("language", code)] == drawn
+    assert reads == dict.fromkeys(range(30), 1)
 
 
 def test_languages_meet_columns_mixes_and_a_choice(tmp_path):
