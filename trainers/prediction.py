@@ -33,7 +33,7 @@ class Asked:
     """A question to a model; it has the parts that the ability needs."""
 
     image: Pixels | None = None
-    """Decoded, as large as it is."""
+    """As large as it is, or as `Task.view` has it."""
     question: str = ""
     text: str = ""
     box: Box | None = None

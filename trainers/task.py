@@ -17,7 +17,7 @@ from septet.preprocess.shards.reader import Corpus, Sample
 from septet.schemas.columns import ColumnManifest
 from septet.trainers.loader.side import SideFiles
 from septet.trainers.outcomes import Change, Loss
-from septet.trainers.prediction import Ability, Answer, Asked
+from septet.trainers.prediction import Ability, Answer, Asked, Pixels
 from septet.trainers.weights.form import Forms, Found
 
 Row = dict[str, NDArray[Any]]
@@ -381,6 +381,11 @@ class Task(ABC):
 
     abilities: Mapping[str, Ability] = MappingProxyType({})
     """What the trained model can be asked, by name."""
+
+    def view(self, ability: str, image: Pixels) -> Pixels:
+        """An image uint8 [height, width, 3] as small as `predict` reads it: of a batch that is
+        asked about only these are kept."""
+        return image
 
     def predict(
         self, module: nn.Module, ability: str, asked: Sequence[Asked], beams: int = 1

@@ -9,6 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import torch
 import typer
 from PIL import Image
 from typer.testing import CliRunner
@@ -17,8 +18,10 @@ from septet.preprocess.synthetic.scenes import make_scene, render
 from septet.trainers.clip.task import ClipTask
 from septet.trainers.commands.export import export
 from septet.trainers.commands.predict import predict
+from septet.trainers.commands.trained import Trained
 from septet.trainers.flava.presets import PRESETS
-from septet.trainers.prediction import Ability, Answer
+from septet.trainers.inputs.images import decode
+from septet.trainers.prediction import Ability, Answer, Asked
 from tests.trainers.conftest import TINY
 from tests.trainers.corpora import scenes_corpus, write_corpus
 from tests.trainers.test_cli import call
@@ -87,6 +90,30 @@ def test_a_folder_and_a_corpus_are_answered_in_lines(trained, tmp_path):
     found = ask(*common[:3], "--image", trained / "corpus", "--most", "3")
     lines = [json.loads(line) for line in found.output.splitlines()]
     assert [line["asked"] for line in lines] == [line["text"] for line in lines]
+
+
+def test_of_many_images_only_what_the_model_reads_is_kept(trained, tmp_path, monkeypatch):
+    for i in range(3):
+        image = cv2.resize(render(make_scene(3, i)), (500 + i, 300))
+        cv2.imwrite(str(tmp_path / f"{i}.png"), image[:, :, ::-1])
+    wholes = [decode((tmp_path / f"{i}.png").read_bytes()) for i in range(3)]
+    model = Trained(str(trained / "run"))
+    asked = [Asked(image=whole, text="a dog|a red star") for whole in wholes]
+    with torch.no_grad():
+        told = model.task.predict(model.module().eval(), "match", asked)
+    shapes, predict = [], ClipTask.predict
+    monkeypatch.setattr(
+        ClipTask, "predict", lambda task, module, ability, asked, *more: shapes.extend(
+            each.image.shape for each in asked
+        ) or predict(task, module, ability, asked, *more),
+    )  # fmt: skip
+    found = ask(trained / "run", "--task", "match", "--image", tmp_path,
+                "--text", "a dog|a red star")  # fmt: skip
+    assert shapes == [(64, 64, 3)] * 3, found.output
+    lines = [json.loads(line) for line in found.output.splitlines()]
+    assert [(line["text"], line["score"]) for line in lines] == [
+        (each.text, pytest.approx(each.score, abs=1e-4)) for each in told
+    ]
 
 
 def test_what_cannot_be_answered_costs_itself_alone(trained, tmp_path):

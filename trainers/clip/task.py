@@ -14,11 +14,11 @@ from septet.trainers.clip.match import ABILITIES, match
 from septet.trainers.clip.model import Bottleneck, Clip, ClipSettings, Transformer
 from septet.trainers.clip.weights import FORMS
 from septet.trainers.inputs import images
-from septet.trainers.inputs.images import normalise
+from septet.trainers.inputs.images import centre, normalise
 from septet.trainers.inputs.members import image_file, text
 from septet.trainers.measures.retrieval import Retrieval
 from septet.trainers.nets.losses import contrastive
-from septet.trainers.prediction import Answer, Asked
+from septet.trainers.prediction import Answer, Asked, Pixels
 from septet.trainers.task import Batch, Draw, Evaluator, Gather, Row, Stream, SubBatch, Task
 
 MAX_LOGIT_SCALE = math.log(100)
@@ -114,6 +114,10 @@ class ClipTask(Task):
         """Gains, biases, the class token and the temperature are exempt (open_clip's rule up to
         3.2; the paper exempts gains and biases)."""
         return parameter.ndim > 1
+
+    def view(self, ability: str, image: Pixels) -> Pixels:
+        """The middle of the image."""
+        return centre(image, self.settings.image_size)
 
     def predict(
         self, module: nn.Module, ability: str, asked: Sequence[Asked], beams: int = 1

@@ -181,6 +181,20 @@ class _Wanted(NamedTuple):
     text: str | None = None
 
 
+class _Ready(NamedTuple):
+    """A question to the model, and the size of the image that the person gave."""
+
+    asked: "Asked"
+    height: int
+    width: int
+
+    def pixels(self, box: "Box") -> list[float]:
+        """A box in pixels of that image."""
+        return [
+            round(x * side, 1) for x, side in zip(box, (self.width, self.height) * 2, strict=True)
+        ]
+
+
 def _is_corpus(path: str) -> bool:
     return bool(path) and files.exists(files.join(path, MANIFEST))
 
@@ -228,11 +242,10 @@ def _answers(
     given: tuple[str | None, str | None, str | None, str | None],
     beams: int,
     batch: int,
-) -> "Iterator[tuple[_Wanted, Asked | None, Answer | str]]":
+) -> "Iterator[tuple[_Wanted, _Ready | None, Answer | str]]":
     """What the model says of each; of an image that cannot be used, why."""
     import torch
 
-    from septet.trainers.inputs.images import decode
     from septet.trainers.prediction import Asked
 
     question, text, box, language = given
@@ -240,15 +253,13 @@ def _answers(
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     module = trained.module().to(device).eval()
     while part := list(islice(wanted, batch)):
-        ready: list[Asked | str] = []
+        ready: list[_Ready | str] = []
         for each in part:
             try:
-                pixels = None if each.data is None else decode(each.data)
-                one = replace(plain, image=pixels, text=each.text or plain.text)
-                ready.append(replace(one, box=_box(box, one)) if box else one)
+                ready.append(_ready(trained.task, task, each, plain, box))
             except ValueError as error:
                 ready.append(str(error))
-        asked = [each for each in ready if not isinstance(each, str)]
+        asked = [each.asked for each in ready if not isinstance(each, str)]
         with torch.no_grad():
             told = iter(_each(trained.task, module, task, asked, beams))
         for each, found in zip(part, ready, strict=True):
@@ -272,10 +283,25 @@ def _each(
         return [told for one in asked for told in _each(task, module, ability, [one], beams)]
 
 
-def _box(given: str, asked: "Asked") -> "Box":
-    """A box in pixels as shares of the image."""
-    assert asked.image is not None
-    height, width = asked.image.shape[:2]
+def _ready(task: "Task", ability: str, wanted: _Wanted, plain: "Asked", box: str | None) -> _Ready:
+    """A question about one image, of which no more is kept than the model reads.
+
+    Raises:
+        ValueError: the image cannot be used, or the box does not lie in it.
+    """
+    from septet.trainers.inputs.images import decode
+
+    asked = replace(plain, text=wanted.text or plain.text)
+    if wanted.data is None:
+        return _Ready(asked, 0, 0)
+    image = decode(wanted.data)
+    height, width = image.shape[:2]
+    region = _box(box, height, width) if box else None
+    return _Ready(replace(asked, image=task.view(ability, image), box=region), height, width)
+
+
+def _box(given: str, height: int, width: int) -> "Box":
+    """A box in pixels as shares of an image's sides."""
     try:
         x0, y0, x1, y1 = (float(x) for x in given.split(","))
     except ValueError:
@@ -285,25 +311,19 @@ def _box(given: str, asked: "Asked") -> "Box":
     return x0 / width, y0 / height, x1 / width, y1 / height
 
 
-def _pixels(asked: "Asked", box: "Box") -> list[float]:
-    assert asked.image is not None
-    height, width = asked.image.shape[:2]
-    return [round(x * side, 1) for x, side in zip(box, (width, height) * 2, strict=True)]
-
-
 def _lines(
-    answers: "Iterator[tuple[_Wanted, Asked | None, Answer | str]]", out: Path | None
+    answers: "Iterator[tuple[_Wanted, _Ready | None, Answer | str]]", out: Path | None
 ) -> None:
     """A JSON object a line: `image`, and `text`, `boxes` (pixels) and `score`, or `error`."""
     failed = written = 0
     with out.open("w", encoding="utf-8") if out else nullcontext(sys.stdout) as file:
-        for wanted, asked, answer in answers:
+        for wanted, ready, answer in answers:
             line: dict[str, Any] = {"image": wanted.name}
-            if isinstance(answer, str) or asked is None:
+            if isinstance(answer, str) or ready is None:
                 line["error"] = answer
                 failed += 1
             else:
-                line |= _told(asked, answer)
+                line |= _told(ready, answer)
             file.write(json.dumps(line, ensure_ascii=False) + "\n")
             written += 1
     if out or failed:
@@ -311,15 +331,15 @@ def _lines(
         typer.echo(f"{written} lines{f' in {out}' if out else ''}{bad}", err=True)
 
 
-def _told(asked: "Asked", answer: "Answer") -> dict[str, Any]:
+def _told(ready: _Ready, answer: "Answer") -> dict[str, Any]:
     found: dict[str, Any] = {}
-    if asked.text:
-        found["asked"] = asked.text
+    if ready.asked.text:
+        found["asked"] = ready.asked.text
     if answer.text:
         found["text"] = answer.text
     if answer.boxes:
         found["boxes"] = [
-            {"box": _pixels(asked, box), "label": label} for box, label in answer.boxes
+            {"box": ready.pixels(box), "label": label} for box, label in answer.boxes
         ]
     if answer.score is not None:
         found["score"] = round(answer.score, 4)
@@ -328,18 +348,18 @@ def _told(asked: "Asked", answer: "Answer") -> dict[str, Any]:
 
 def _one(
     wanted: _Wanted,
-    asked: "Asked | None",
+    ready: _Ready | None,
     answer: "Answer | str",
     out: Path | None,
     draw: Path | None,
 ) -> None:
     """One answer for a person to read."""
-    if isinstance(answer, str) or asked is None:
+    if isinstance(answer, str) or ready is None:
         raise ValueError(f"{wanted.name}: {answer}" if wanted.name else str(answer))
     if answer.text or not (answer.boxes or answer.image is not None):
         typer.echo(answer.text)
     for box, label in answer.boxes:
-        typer.echo(f"{' '.join(f'{x:g}' for x in _pixels(asked, box))}  {label}".rstrip())
+        typer.echo(f"{' '.join(f'{x:g}' for x in ready.pixels(box))}  {label}".rstrip())
     if answer.image is not None:
         from PIL import Image
 
@@ -347,24 +367,28 @@ def _one(
         Image.fromarray(answer.image).save(out)
         typer.echo(f"written: {out}", err=True)
     elif out is not None:
-        line = json.dumps({"image": wanted.name, **_told(asked, answer)}, ensure_ascii=False)
+        line = json.dumps({"image": wanted.name, **_told(ready, answer)}, ensure_ascii=False)
         out.write_text(line + "\n", encoding="utf-8")
     if draw is not None:
-        _draw(asked, answer.boxes, draw)
+        _draw(wanted, ready, answer.boxes, draw)
         typer.echo(f"written: {draw}", err=True)
 
 
-def _draw(asked: "Asked", boxes: "Sequence[tuple[Box, str]]", to: Path) -> None:
-    """The image with boxes and their labels."""
+def _draw(
+    wanted: _Wanted, ready: _Ready, boxes: "Sequence[tuple[Box, str]]", to: Path
+) -> None:
+    """The image that the person gave, with boxes and their labels."""
     from PIL import Image, ImageDraw, ImageFont
 
-    assert asked.image is not None
-    image = Image.fromarray(asked.image)
+    from septet.trainers.inputs.images import decode
+
+    assert wanted.data is not None
+    image = Image.fromarray(decode(wanted.data))
     size = max(10, min(image.size) // 30)
     pen, font = ImageDraw.Draw(image), ImageFont.load_default(size)
     for i, (box, label) in enumerate(boxes):
         colour = ("red", "lime", "deepskyblue", "yellow", "magenta", "orange")[i % 6]
-        x0, y0, x1, y1 = _pixels(asked, box)
+        x0, y0, x1, y1 = ready.pixels(box)
         pen.rectangle((x0, y0, x1, y1), outline=colour, width=max(1, size // 8))
         if label:
             pen.text((x0 + 2, max(0, y0 - size - 2)), label, fill=colour, font=font)

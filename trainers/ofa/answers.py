@@ -42,6 +42,11 @@ DRAWS = ("infill", "generate")
 GAP = "_"
 
 
+def side(ability: str, s: OfaSettings) -> int:
+    """Pixels of a side of the image that is asked about."""
+    return s.plain_size if ability in PLAIN else s.image_size
+
+
 def source(ability: str, asked: Asked, s: OfaSettings) -> Ids:
     """The ids of a question.
 
@@ -83,12 +88,12 @@ def answers(
     """What the module says; see `Task.predict`."""
     assert isinstance(module, Ofa)
     plain, words = ability in PLAIN, vocabulary(s)
-    kind, side = ("plain", s.plain_size) if plain else ("pairs", s.image_size)
+    kind, pixels_a_side = "plain" if plain else "pairs", side(ability, s)
     buffer = BatchBuffer(len(asked), samples.lengths(kind, s))
     for i, each in enumerate(asked):
-        pixels = np.zeros((side, side, 3), np.uint8)
+        pixels = np.zeros((pixels_a_side, pixels_a_side, 3), np.uint8)
         if each.image is not None:
-            pixels = views.square(each.image, side)
+            pixels = views.square(each.image, pixels_a_side)
         ids = source(ability, each, s)
         if len(ids) + 2 > s.source_positions:
             raise ValueError(f"a question of {len(ids)} tokens; {s.source_positions - 2} are read")

@@ -12,14 +12,14 @@ from septet.preprocess.shards.reader import Corpus, Sample
 from septet.schemas.columns import ColumnManifest
 from septet.trainers.loader.side import SideFiles
 from septet.trainers.mixture.plan import Mixture
-from septet.trainers.ofa import samples
-from septet.trainers.ofa.answers import ABILITIES, answers
+from septet.trainers.ofa import samples, views
+from septet.trainers.ofa.answers import ABILITIES, answers, side
 from septet.trainers.ofa.lists import Negatives
 from septet.trainers.ofa.model import Ofa
 from septet.trainers.ofa.samples import PAIRS, PLAIN
 from septet.trainers.ofa.settings import OfaSettings
 from septet.trainers.ofa.weights import FORMS
-from septet.trainers.prediction import Answer, Asked
+from septet.trainers.prediction import Answer, Asked, Pixels
 from septet.trainers.task import Batch, Draw, Evaluator, Row, Stream, SubBatch, Task
 
 PLAIN_ROWS = {"texts": 2, "images": 1, "detection": 1}
@@ -122,6 +122,10 @@ class OfaTask(Task):
         return True
 
     abilities = ABILITIES
+
+    def view(self, ability: str, image: Pixels) -> Pixels:
+        """The whole image, made square."""
+        return views.square(image, side(ability, self.settings))
 
     def predict(
         self, module: nn.Module, ability: str, asked: Sequence[Asked], beams: int = 1

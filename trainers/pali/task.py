@@ -20,7 +20,7 @@ from septet.trainers.pali.model import Pali
 from septet.trainers.pali.samples import COLUMNS, MEAN, STD, TEXT_TASK
 from septet.trainers.pali.settings import PAPER_MIXTURE, PaliSettings
 from septet.trainers.pali.weights import FORMS
-from septet.trainers.prediction import Answer, Asked
+from septet.trainers.prediction import Answer, Asked, Pixels
 from septet.trainers.task import (
     Batch,
     Draw,
@@ -130,6 +130,10 @@ class PaliTask(Task):
         return {"tokens": outputs["tokens"], "z": outputs["z"]}
 
     abilities = ABILITIES
+
+    def view(self, ability: str, image: Pixels) -> Pixels:
+        """The whole image, made square."""
+        return samples.square(image, self.settings.vision.image_size)
 
     def predict(
         self, module: nn.Module, ability: str, asked: Sequence[Asked], beams: int = 1
