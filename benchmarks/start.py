@@ -86,7 +86,8 @@ def rank(width: int, file: Path, from_file: bool) -> tuple[int, list[str]]:
             initial = Initial(task.build, SEED + from_file)
             given: dict[str, Any] = {}
             if from_file:
-                given = torch.load(file, mmap=True, weights_only=True)
+                mapped = torch.load(file, mmap=True, weights_only=True)
+                given = {name: x.detach for name, x in mapped.items()}
             parallel = Parallel(
                 initial.module, task, chosen.train, ranks, lambda m: initial.fill(m, given)
             )

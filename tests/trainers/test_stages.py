@@ -1,5 +1,7 @@
 """Stages of one recipe: a run begins with an earlier run's weights, at another resolution."""
 
+import weakref
+
 import pytest
 import torch
 
@@ -7,7 +9,7 @@ from septet.trainers.beit3.presets import PRESETS as BEIT3
 from septet.trainers.clip.presets import PRESETS as CLIP
 from septet.trainers.clip.weights import resize_positions
 from septet.trainers.commands.models import MODELS, presets_of
-from septet.trainers.engine.checkpoint import CheckpointError, read_weights, saved_weights
+from septet.trainers.engine.checkpoint import CheckpointError, SavedWeights, read_weights
 from septet.trainers.flava.presets import PRESETS as FLAVA
 from septet.trainers.settings.overrides import override
 from tests.trainers.conftest import TINY
@@ -32,6 +34,11 @@ def first(tmp_path_factory):
     return folder / "run", corpus
 
 
+def saved(run):
+    found = SavedWeights(str(run / "checkpoints"))
+    return {name: found[name] for name in found.empty}
+
+
 def start(first, out, *arguments):
     run, corpus = first
     return call("clip", corpus, *QUICK, "--steps", "1", "--set", "optimizer.lr=1e-12",
@@ -43,8 +50,7 @@ def test_a_stage_begins_with_the_last_ones_weights(first, tmp_path, side):
     found = start(first, tmp_path / "run", "--set", f"model.image_size={side}")
     assert found.exit_code == 0, found.output
     assert "weights from files; at random: none" in found.output
-    _, before = saved_weights(str(first[0] / "checkpoints"))
-    _, after = saved_weights(str(tmp_path / "run/checkpoints"))
+    before, after = (saved(out) for out in (first[0], tmp_path / "run"))
     expected = resize_positions(
         before, override(CLIP["debug"], [*TINY, f"model.image_size={side}"]).model
     )
@@ -65,11 +71,27 @@ def test_a_stage_begins_with_the_last_ones_weights(first, tmp_path, side):
 def test_the_moving_average_is_what_is_passed_on(first):
     module = override(CLIP["debug"], TINY).task().build()
     assert read_weights(str(first[0] / "checkpoints"), module) == "step-00000002"
-    _, saved = saved_weights(str(first[0] / "checkpoints"))
-    assert all(torch.equal(x, saved[name]) for name, x in module.state_dict().items())
+    kept = saved(first[0])
+    assert all(torch.equal(x, kept[name]) for name, x in module.state_dict().items())
     other = override(CLIP["debug"], [*TINY, "model.width=128"]).task().build()
     with pytest.raises(CheckpointError, match=r"another model's: of \d+ weights \d+ are missing"):
         read_weights(str(first[0] / "checkpoints"), other)
+
+
+def test_a_stage_holds_one_of_the_last_ones_weights_at_a_time(first, tmp_path, monkeypatch):
+    held, most, get = weakref.WeakSet(), [], SavedWeights.__getitem__
+
+    def watched(saved, name):
+        found = get(saved, name)
+        held.add(found)
+        most.append(len(held))
+        return found
+
+    monkeypatch.setattr(SavedWeights, "__getitem__", watched)
+    found = start(first, tmp_path / "run", "--set", "model.image_size=96")
+    assert found.exit_code == 0, found.output
+    monkeypatch.undo()
+    assert len(most) == len(saved(tmp_path / "run")) and max(most) <= 2
 
 
 @pytest.mark.parametrize("presets,changes,sides,name", [

@@ -338,9 +338,7 @@ def _told(ready: _Ready, answer: "Answer") -> dict[str, Any]:
     if answer.text:
         found["text"] = answer.text
     if answer.boxes:
-        found["boxes"] = [
-            {"box": ready.pixels(box), "label": label} for box, label in answer.boxes
-        ]
+        found["boxes"] = [{"box": ready.pixels(box), "label": label} for box, label in answer.boxes]
     if answer.score is not None:
         found["score"] = round(answer.score, 4)
     return found
@@ -374,9 +372,7 @@ def _one(
         typer.echo(f"written: {draw}", err=True)
 
 
-def _draw(
-    wanted: _Wanted, ready: _Ready, boxes: "Sequence[tuple[Box, str]]", to: Path
-) -> None:
+def _draw(wanted: _Wanted, ready: _Ready, boxes: "Sequence[tuple[Box, str]]", to: Path) -> None:
     """The image that the person gave, with boxes and their labels."""
     from PIL import Image, ImageDraw, ImageFont
 

@@ -6,7 +6,7 @@ A kill at any moment leaves the earlier ones as they were.
 """
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -37,53 +37,72 @@ def completed(folder: str) -> list[str]:
     return [path for name in names if is_sealed(path := files.join(folder, name))]
 
 
-def read_weights(folder: str, module: nn.Module) -> str:
-    """Load a run's newest weights into a module that is neither sharded nor wrapped: the moving
+class SavedWeights:
+    """A run's newest weights under the model's names, each read when it is asked for: the moving
     average where the run keeps one.
+
+    Args:
+        folder: Of the run's checkpoints.
+
+    Raises:
+        CheckpointError: it has no complete checkpoint, or the newest is damaged.
+    """
+
+    def __init__(self, folder: str):
+        from septet.trainers.engine import storage
+
+        if not (found := completed(folder)):
+            raise CheckpointError(f"{folder} has no complete checkpoint; train first")
+        self.path = found[-1]
+        with _sentences(self.path, "read"):
+            if fault := damage(self.path):
+                raise CheckpointError(
+                    f"{self.path} is damaged: {fault}. Remove it to use an older one"
+                )
+            stored = storage.stored(self.path)
+        kept: dict[str, dict[str, torch.Tensor]] = {"model": {}, "average": {}}
+        for key, (size, dtype) in stored.items():
+            group, _, name = key.partition(".")
+            if group in kept:
+                kept[group][name] = torch.empty(size, dtype=dtype, device="meta")
+        self._group = {n: group for group, named in kept.items() for n in named}
+        self.empty = {**kept["model"], **kept["average"]}
+        """Their shapes and types, on the meta device."""
+
+    def __getitem__(self, name: str) -> torch.Tensor:
+        found = torch.empty_like(self.empty[name], device="cpu")
+        self.read({name: found})
+        return found
+
+    def read(self, into: Mapping[str, torch.Tensor]) -> None:
+        """Read weights into tensors of their shapes."""
+        from septet.trainers.engine import storage
+
+        state: dict[str, Any] = {}
+        for name, x in into.items():
+            state.setdefault(self._group[name], {})[name] = x
+        with _sentences(self.path, "read"):
+            storage.load(state, self.path, alone=True)
+
+
+def read_weights(folder: str, module: nn.Module) -> str:
+    """Load a run's newest weights into a module that is neither sharded nor wrapped, in place.
 
     Returns:
         The checkpoint's name.
 
     Raises:
-        CheckpointError: the folder has no complete checkpoint, or the newest is damaged, or is
-            another model's.
+        CheckpointError: see `SavedWeights`; or it is another model's.
     """
-    name, saved = saved_weights(folder)
-    wanted = module.state_dict()
-    if wrong := [n for n in wanted if n not in saved or saved[n].shape != wanted[n].shape]:
+    saved, wanted = SavedWeights(folder), module.state_dict()
+    known = {name: x.shape for name, x in saved.empty.items()}
+    if wrong := [name for name, x in wanted.items() if known.get(name) != x.shape]:
         raise CheckpointError(
-            f"{folder}/{name} is another model's: of {len(wanted)} weights {len(wrong)} are "
+            f"{saved.path} is another model's: of {len(wanted)} weights {len(wrong)} are "
             f"missing or of another shape, {wrong[0]} among them"
         )
-    module.load_state_dict({n: saved[n] for n in wanted})
-    return name
-
-
-def saved_weights(folder: str) -> tuple[str, dict[str, torch.Tensor]]:
-    """The name of a run's newest checkpoint, and its weights under the model's names, on the host:
-    the moving average where the run keeps one.
-
-    Raises:
-        CheckpointError: the folder has no complete checkpoint, or the newest is damaged.
-    """
-    found = completed(folder)
-    if not found:
-        raise CheckpointError(f"{folder} has no complete checkpoint; train first")
-    from septet.trainers.engine import storage
-
-    newest = found[-1]
-    with _sentences(newest, "read"):
-        if fault := damage(newest):
-            raise CheckpointError(f"{newest} is damaged: {fault}. Remove it to use an older one")
-        state: dict[str, dict[str, torch.Tensor]] = {"model": {}, "average": {}}
-        for key, (size, dtype) in storage.stored(newest).items():
-            group, _, name = key.partition(".")
-            if group in state:
-                state[group][name] = torch.empty(size, dtype=dtype)
-        for name in state["average"]:
-            del state["model"][name]
-        storage.load(state, newest, alone=True)
-    return newest.rsplit("/", 1)[-1], {**state["model"], **state["average"]}
+    saved.read(wanted)
+    return saved.path.rsplit("/", 1)[-1]
 
 
 class Checkpoints:

@@ -182,18 +182,23 @@ class Initial:
                 self._trace(read, number, needed)
 
     @torch.no_grad()
-    def fill(self, module: nn.Module, given: dict[str, Tensor], parameters: bool = True) -> None:
+    def fill(
+        self,
+        module: nn.Module,
+        given: dict[str, Callable[[], Tensor]],
+        parameters: bool = True,
+    ) -> None:
         """Write values into the module, whose tensors now have memory and may be sharded.
 
         Args:
             module: The module of this object, under its own names.
-            given: Values to take in place of the initial ones; each is let go once it is taken.
+            given: What gives values in place of the initial ones; each is called once, and let go.
             parameters: Whether to write parameters; otherwise buffers alone.
         """
         named = [*(module.named_parameters() if parameters else ()), *module.named_buffers()]
         # The greatest first, while least of the module's memory is in use.
         for name, tensor in sorted(named, key=lambda item: -item[1].numel()):
-            _write(tensor, given.pop(name) if name in given else self.value(name))
+            _write(tensor, given.pop(name)() if name in given else self.value(name))
 
 
 def _write(tensor: Tensor, whole: Tensor) -> None:

@@ -2,9 +2,10 @@
 
 import itertools
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from rich.console import Console
 
 from septet.preprocess import files
 from septet.preprocess.shards.reader import Corpus
-from septet.trainers.engine.checkpoint import Checkpoints, completed, saved_weights
+from septet.trainers.engine.checkpoint import Checkpoints, SavedWeights, completed
 from septet.trainers.engine.config import OptimizerSettings, TrainSettings
 from septet.trainers.engine.folder import RunFolder, set_aside
 from septet.trainers.engine.initial import Initial
@@ -302,23 +303,32 @@ def _describe(run: Run, sources: Mapping[str, Source], world: World) -> Describe
     }
 
 
-def _given(run: Run, initial: Initial) -> dict[str, torch.Tensor]:
-    """Weights from the run's files, mapped where the files are local, or from an earlier stage."""
-    given: dict[str, torch.Tensor] = {}
+def _given(run: Run, initial: Initial) -> dict[str, Callable[[], torch.Tensor]]:
+    """Weights from the run's files, mapped where the files are local, or from an earlier stage's
+    checkpoint, read one by one."""
+    given: dict[str, Callable[[], torch.Tensor]] = {}
+    known = initial.module.state_dict()
     for path in run.initial:
         if completed(stage := files.join(str(path), "checkpoints")):
-            given |= run.task.from_stage(saved_weights(stage)[1])
+            saved = SavedWeights(stage)
+            found = run.task.from_stage(saved.empty)
+            given |= {
+                name: partial(_of_stage, run.task, saved, name, x) for name, x in found.items()
+            }
         else:
-            given |= run.task.initial(path).weights
-    known = initial.module.state_dict()
-    for name, x in given.items():
-        if name not in known or x.shape != known[name].shape:
-            expected = list(known[name].shape) if name in known else "nothing of that name"
-            raise ValueError(
-                f"{', '.join(map(str, run.initial))}: {name} is {list(x.shape)}; the module has "
-                f"{expected}"
-            )
+            found = run.task.initial(path).weights
+            given |= {name: x.detach for name, x in found.items()}
+        for name, x in found.items():
+            if name not in known or x.shape != known[name].shape:
+                expected = list(known[name].shape) if name in known else "nothing of that name"
+                raise ValueError(f"{path}: {name} is {list(x.shape)}; the module has {expected}")
     return given
+
+
+def _of_stage(task: Task, saved: SavedWeights, name: str, wanted: torch.Tensor) -> torch.Tensor:
+    """An earlier stage's weight, resized where `wanted` is of another size."""
+    found = saved[name]
+    return found if found.shape == wanted.shape else task.from_stage({name: found})[name]
 
 
 def _sources(run: Run, health: Health) -> dict[str, Source]:

@@ -35,6 +35,8 @@ class SampleLanguages:
         rows = max(1, -(-len(corpus) // max(1, len(corpus.shards))))
         self._names: dict[str, int] = {}
         self._numbers = lru_cache(max(64, _MOST_BYTES // rows))(self._read)
+        for number in range(len(corpus.shards)):  # So names have their numbers, whoever asks first.
+            self._numbers(number)
 
     @classmethod
     def of(cls, corpus: Corpus) -> "SampleLanguages":
@@ -76,15 +78,12 @@ class SampleLanguages:
 
     def parts(self, kept: Kept) -> "dict[str, LanguageRows]":
         """The kept rows of each language, in the order of codes."""
-        digest, found = hashlib.sha256(), list[NDArray[np.int64]]()
-        for shard in range(len(self._corpus.shards)):
+        digest = hashlib.sha256(" ".join(self._names).encode())
+        counts = np.zeros((len(self._corpus.shards), len(self._names)), np.int64)
+        for shard, found in enumerate(counts):
             numbers = self._numbers(shard)
-            found.append(np.bincount(numbers[kept.rows(shard)], minlength=len(self._names)))
+            found[:] = np.bincount(numbers[kept.rows(shard)], minlength=len(self._names))
             digest.update(numbers.astype("<u2").tobytes())
-        digest.update(" ".join(self._names).encode())
-        counts = np.zeros((len(found), len(self._names)), np.int64)
-        for shard, mine in enumerate(found):
-            counts[shard, : len(mine)] = mine
         return {
             code: LanguageRows(self, kept, code, counts[:, i].tolist(), digest.hexdigest())
             for code, i in sorted(self._names.items())

@@ -2,9 +2,9 @@
 arXiv 1804.04235), for whole and sharded parameters.
 
 In place of the mean square of each gradient it keeps, for large matrices, those of rows and of
-columns. The formulas are the paper's; `torch.optim.Adafactor` fails on sharded parameters. Here each rank
-works on its own rows and two exchanges a step make sums over all: one of column means, one of the
-norms of parameters and updates.
+columns. The formulas are the paper's; `torch.optim.Adafactor` fails on sharded parameters. Here
+each rank works on its own rows and two exchanges a step make sums over all: one of column means,
+one of the norms of parameters and updates.
 """
 
 from collections.abc import Iterable
