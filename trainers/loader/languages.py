@@ -70,9 +70,7 @@ class SampleLanguages:
             ) from error
         encoded = column.dictionary_encode()
         known = [language_code(tag) or UNDETERMINED for tag in encoded.dictionary.to_pylist()]
-        names = [
-            self._names.setdefault(name, len(self._names)) for name in (*known, UNDETERMINED)
-        ]
+        names = [self._names.setdefault(name, len(self._names)) for name in (*known, UNDETERMINED)]
         found = np.array(names)[encoded.indices.fill_null(len(known)).to_numpy()]
         return found.astype(np.uint8 if found.max(initial=0) < 256 else np.uint16)
 

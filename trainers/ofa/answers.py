@@ -7,6 +7,7 @@ from typing import cast
 import numpy as np
 from torch import nn
 
+from septet.schemas.languages import require_language
 from septet.trainers.generate.cache import Generative
 from septet.trainers.generate.decoding import Decoding, Groups
 from septet.trainers.generate.write import write
@@ -17,15 +18,15 @@ from septet.trainers.ofa.drawing import filled, picture
 from septet.trainers.ofa.model import Ofa
 from septet.trainers.ofa.samples import Example, ask
 from septet.trainers.ofa.settings import END, PAD, START, OfaSettings
-from septet.trainers.ofa.tokens import instructions, vocabulary
+from septet.trainers.ofa.tokens import ENGLISH, instructions, vocabulary
 from septet.trainers.prediction import Ability, Answer, Asked
 from septet.trainers.task import Batch
 
 ABILITIES = {
-    "caption": Ability("says what an image shows"),
+    "caption": Ability("says what an image shows", may=("language",)),
     "vqa": Ability("answers a question about an image", ("image", "question")),
     "ground": Ability("finds the region that a text describes", ("image", "text"), gives="boxes"),
-    "describe": Ability("says what a region is", ("image", "box")),
+    "describe": Ability("says what a region is", ("image", "box"), ("language",)),
     "detect": Ability("finds the objects of an image and names them", gives="boxes"),
     "match": Ability("says yes or no: whether a text describes an image", ("image", "text")),
     "infill": Ability("draws the middle of an image anew", gives="image"),
@@ -51,9 +52,12 @@ def source(ability: str, asked: Asked, s: OfaSettings) -> Ids:
     """The ids of a question.
 
     Raises:
-        ValueError: its text has no word.
+        ValueError: its text has no word, or it is in a language that was not trained.
     """
-    words = vocabulary(s)
+    words, known = vocabulary(s), s.languages or (ENGLISH,)
+    language = require_language(asked.language or known[0])
+    if language not in known:
+        raise ValueError(f"this model answers in {', '.join(known)}; found {language}")
     text = samples.clean(asked.text, s.source_words)
     question = samples.clean(asked.question, s.source_words, question=True)
     if (ability in ("ground", "match", "generate") and not text) or (
@@ -68,7 +72,7 @@ def source(ability: str, asked: Asked, s: OfaSettings) -> Ids:
         return ask(s, "generate", caption=text)
     if ability == "describe":
         bins = words.boxes(np.array([asked.box]), s.image_size)[0]
-        return np.concatenate([ask(s, "describe"), bins])
+        return np.concatenate([ask(s, "describe", language), bins])
     if ability == "infill_text":
         parts = asked.text.strip().lower().split(GAP)
         if not any(part.strip() for part in parts):
@@ -79,7 +83,7 @@ def source(ability: str, asked: Asked, s: OfaSettings) -> Ids:
             found += [np.array([s.mask])] if i else []
             found += [words.encode(f" {part.strip()}")] if part.strip() else []
         return np.concatenate([*found, words.encode(after)])
-    return ask(s, ability, question=question)
+    return ask(s, ability, language, question=question)
 
 
 def answers(

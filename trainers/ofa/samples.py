@@ -24,7 +24,7 @@ from septet.trainers.ofa import views
 from septet.trainers.ofa.lists import Negatives
 from septet.trainers.ofa.settings import CODE_SIDE, END, PAD, START, OfaSettings
 from septet.trainers.ofa.spans import hide_spans
-from septet.trainers.ofa.tokens import instructions, vocabulary
+from septet.trainers.ofa.tokens import ENGLISH, instructions, vocabulary
 from septet.trainers.task import Batch, Lengths, Row, SampleError, places
 
 PAIRS = ("captions", "questions", "regions")
@@ -67,9 +67,14 @@ def clean(caption: str, words: int, question: bool = False) -> str:
     return " ".join(found.split()[:words])
 
 
-def ask(s: OfaSettings, task: str, **parts: str) -> Ids:
+def ask(s: OfaSettings, task: str, language: str = ENGLISH, **parts: str) -> Ids:
     """The ids of an instruction."""
-    return vocabulary(s).encode(instructions().fill(task, **parts))
+    return vocabulary(s).encode(instructions().fill(task, language, **parts))
+
+
+def language_of(sample: Sample, s: OfaSettings) -> str:
+    """The language that a sample's texts are asked for in."""
+    return (getattr(sample, "language", None) if s.languages else None) or ENGLISH
 
 
 def answer(s: OfaSettings, told: str) -> Ids:
@@ -98,7 +103,8 @@ def captions(sample: Sample, s: OfaSettings, draw: Draw, negatives: Negatives) -
         note(sample, "cut")
     target = answer(s, clean(told, s.target_words))
     unscored = 2 if corpus in s.unscored else 0
-    found = [Example(ask(s, "caption"), target, unscored=unscored)]
+    asked = ask(s, "caption", language_of(sample, s))
+    found = [Example(asked, target, unscored=unscored)]
     if draw is None:
         return found
     wrong = draw.random() < 0.5
@@ -168,7 +174,7 @@ def _areas(corners: views.Boxes) -> Any:
     return np.prod(corners[:, 2:] - corners[:, :2], 1)
 
 
-def regions(phrase: str, box: views.Boxes, s: OfaSettings) -> list[Example]:
+def regions(phrase: str, box: views.Boxes, s: OfaSettings, language: str) -> list[Example]:
     """Where a phrase's region is, and what the region is called; `box` [1, 4] in the input.
 
     Raises:
@@ -181,7 +187,7 @@ def regions(phrase: str, box: views.Boxes, s: OfaSettings) -> list[Example]:
     told = answer(s, clean(phrase, s.target_words))
     return [
         Example(source, np.append(bins, END)),
-        Example(np.concatenate([ask(s, "describe"), bins]), told),
+        Example(np.concatenate([ask(s, "describe", language), bins]), told),
     ]
 
 
@@ -291,7 +297,7 @@ def read(stream: str, sample: Sample, s: OfaSettings, draw: Draw, negatives: Neg
             box = boxes[i : i + 1]
             if draw is not None:
                 pixels, box = views.around(draw, whole, box, side, s.largest)
-            examples = regions(phrases[i], box, s)[: 2 if draw else 1]
+            examples = regions(phrases[i], box, s, language_of(sample, s))[: 2 if draw else 1]
         else:
             make = captions if stream == "captions" else questions
             examples = make(sample, s, draw, negatives)

@@ -81,6 +81,9 @@ class OfaSettings(Settings):
     in; 0: none do."""
     patches: int | None = Field(default=196, gt=0)
     """Image tokens of a pair that are kept, drawn at random; null keeps all."""
+    languages: tuple[str, ...] = ()
+    """Languages of samples (column `language` of the sidecars) that captions and regions' names are
+    asked for in, each by an instruction of its own; without any, all are asked for in English."""
     vocabulary: str | None = None
     """Folder of dict.txt, encoder.json and vocab.bpe, or of vocab.json and merges.txt; `scenes` for
     pieces learnt of scenes' captions."""

@@ -18,9 +18,10 @@ from septet.trainers.ofa.lists import Negatives
 from septet.trainers.ofa.model import Ofa
 from septet.trainers.ofa.samples import PAIRS, PLAIN
 from septet.trainers.ofa.settings import OfaSettings
+from septet.trainers.ofa.tokens import instructions
 from septet.trainers.ofa.weights import FORMS
 from septet.trainers.prediction import Answer, Asked, Pixels
-from septet.trainers.task import Batch, Draw, Evaluator, Row, Stream, SubBatch, Task
+from septet.trainers.task import Batch, Draw, Evaluator, Languages, Row, Stream, SubBatch, Task
 
 PLAIN_ROWS = {"texts": 2, "images": 1, "detection": 1}
 """Rows that one of so many rows of pairs (`model.plain_rows`) brings."""
@@ -43,7 +44,12 @@ class OfaTask(Task):
         self._pairs = global_batch
         self._mixture = Mixture(dict(s.shares))
         kept = s.patches or s.tokens(s.image_size)
-        pairs = partial(Stream, tokens=2 * kept, lengths=samples.lengths("pairs", s))
+        for language in s.languages:  # One without an instruction is told at once.
+            instructions().fill("caption", language)
+        languages = Languages(only=s.languages) if s.languages else None
+        pairs = partial(
+            Stream, tokens=2 * kept, lengths=samples.lengths("pairs", s), languages=languages
+        )
         images = s.tokens(s.plain_size)
         plain = partial(Stream, tokens=images, lengths=samples.lengths("plain", s))
         objects = (s.objects_column,) if s.objects_column else ()

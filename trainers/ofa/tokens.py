@@ -5,7 +5,7 @@ Words are the pieces of GPT-2's byte-level BPE in the order of fairseq's `dict.t
 """
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -14,12 +14,14 @@ from numpy.typing import ArrayLike, NDArray
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from septet.preprocess.boxes.tokens import Ofa as Bins
-from septet.preprocess.synthetic.languages import phrases, questions
+from septet.preprocess.synthetic.languages import caption, phrases, questions
 from septet.preprocess.synthetic.scenes import captions, make_scene
 from septet.trainers.mixture.instructions import Instructions
 from septet.trainers.ofa.settings import END, PAD, SPECIALS, START, OfaSettings
 
 SCENES = "scenes"
+ENGLISH = "en"
+"""What the published weights are asked in."""
 UNKNOWN = "<unk>"
 
 Ids = NDArray[np.int64]
@@ -171,13 +173,25 @@ def _in_order(pieces: dict[str, int], path: Path) -> dict[str, int]:
     return found
 
 
+def _asked(languages: Sequence[str]) -> list[str]:
+    """What OFA is asked in some languages, names standing for parts."""
+    told = instructions()
+    return [
+        told.fill(task, language, **{part: part for part in told.parts(task)})
+        for task in told.tasks
+        for language in (languages if told.languages(task) else languages[:1])
+    ]
+
+
 def _learnt(s: OfaSettings) -> Vocabulary:
     """Pieces of what OFA is asked, and of scenes' captions, phrases and questions."""
-    told = [text.replace("{", "").replace("}", "") for text in instructions().texts()]
+    told = _asked(s.languages or (ENGLISH,))
     for scene in (make_scene(0, i) for i in range(300)):
         told += [f" {text}" for text in captions(scene)]
-        told += [f" {phrase}" for phrase, _ in phrases(scene)]
-        told += [f" {pair.question.lower()}" for pair in questions(scene)]
+        for language in dict.fromkeys((ENGLISH, *s.languages)):
+            told += [f" {caption(scene, language)}"] if language != ENGLISH else []
+            told += [f" {phrase}" for phrase, _ in phrases(scene, language)]
+            told += [f" {pair.question.lower()}" for pair in questions(scene, language)]
     bpe = Tokenizer(models.BPE())
     bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())

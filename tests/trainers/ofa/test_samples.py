@@ -50,6 +50,28 @@ def told(ids) -> str:
     return WORDS.decode(np.asarray(ids).tolist())
 
 
+@pytest.mark.parametrize("language,asked,region", [
+    ("zh", "图片描述了什么？", "区域描述了什么？ 区域："),
+    ("de", "was zeigt das Bild?", "was zeigt der Bereich? Bereich:"),
+    (None, "what does the image describe?", "what does the region describe? region:"),
+])  # fmt: skip
+def test_texts_are_asked_for_in_their_own_language(language, asked, region, negatives):
+    s = DEBUG.model_copy(update={"languages": ("en", "de", "zh"), "words": 900})
+    words = vocabulary(s)
+    phrases = {"boxes": [[0.1, 0.1, 0.5, 0.5]], "phrases": ["一个圆形"]}
+    given = sample(txt="一个红色圆形".encode(), phrases=phrases)
+    given.language = language
+    (caption,) = samples.captions(given, s, None, negatives)
+    assert words.decode(caption.source) == asked
+    assert words.decode(caption.target) == "一个红色圆形"
+    box, (phrase,) = samples.boxed(given, "phrases")
+    _, named = samples.regions(phrase, box, s, samples.language_of(given, s))
+    assert words.decode(named.source[:-4]) == region
+    # Without languages all is taken for English, as published.
+    (plain,) = samples.captions(given, DEBUG, None, negatives)
+    assert told(plain.source) == "what does the image describe?"
+
+
 def test_captions_are_cleaned_as_published():
     assert samples.clean(",.!?*#:;~ A Dog-like  thing/one <person>\n", 99) == (
         "a dog like thing one person"

@@ -135,14 +135,14 @@ def test_lists_of_objects_come_back(published):
 
 def test_instructions_are_the_published_ones_to_the_letter():
     told = instructions()
-    assert told.fill("caption") == " what does the image describe?"
+    assert told.fill("caption", "en") == " what does the image describe?"
     assert told.fill("match_caption", caption="a dog") == ' does the image describe " a dog "?'
     asked = told.fill("match_answer", question="what is it?", answer="a dog")
     assert asked == ' what is the answer to question " what is it? ". is " a dog "?'
     assert told.fill("vqa", question="what is it?") == " what is it?"
     asked = told.fill("ground", phrase="a dog")
     assert asked == ' which region does the text " a dog " describe?'
-    assert told.fill("describe") == "  what does the region describe? region:"  # Two spaces.
+    assert told.fill("describe", "en") == "  what does the region describe? region:"  # Two spaces.
     assert told.fill("detect") == " what are the objects in the image?"
     assert told.fill("infill") == " what is the image in the middle part?"
     assert told.fill("infill_text", text="") == ' what is the complete text of " "?'
@@ -156,4 +156,4 @@ def test_pieces_of_scenes_are_learnt_alike_each_time():
     for text in TEXTS:
         assert np.array_equal(mine.encode(text), again.encode(text))
         assert mine.decode(mine.encode(text)) == text.strip()
-    assert len(mine.encode(instructions().fill("caption"))) < 10
+    assert len(mine.encode(instructions().fill("caption", "en"))) < 10
