@@ -1,11 +1,13 @@
-"""Scenes in five languages with signs, really built, with the columns that PaLI reads."""
+"""Scenes in five languages with signs, with the columns that PaLI and OFA read."""
 
 import sys
 from pathlib import Path
 
 from septet.preprocess.synthetic.languages import WORDINGS
 from septet.preprocess.synthetic.sets import write_scenes
+from septet.trainers.ofa import lists
 from tests.corpora import run_annotation, run_build
+from tests.trainers.corpora import scenes_corpus
 
 COLUMNS = Path(__file__).parents[3] / "examples/columns"
 
@@ -31,7 +33,7 @@ def pali_corpus(
     folder: Path, count: int, first: int = 0, seed: int = 1, things: tuple[int, int] = (1, 2),
     languages: tuple[str, ...] = tuple(WORDINGS), signs: bool = True,
 ) -> Path:  # fmt: skip
-    """Scenes `first` to `first + count` of `seed`."""
+    """Scenes `first` to `first + count` of `seed`, really built, with PaLI's columns."""
     scenes = folder / "scenes"
     write_scenes(
         str(scenes), seed, count, first, size=64, things=things, languages=languages, signs=signs
@@ -39,6 +41,23 @@ def pali_corpus(
     (scenes / "recipe.yaml").write_text(RECIPE)
     corpus = folder / "corpus"
     run_build(scenes / "recipe.yaml", corpus)
+    return _annotated(corpus)
+
+
+def languages_corpus(
+    folder: Path, seed: int, count: int, first: int = 0, things: tuple[int, int] = (1, 2)
+) -> Path:
+    """The same, in shards that no build wrote, with all that OFA reads, too."""
+    corpus = scenes_corpus(
+        folder, seed, count, first, things=things, languages=tuple(WORDINGS), signs=True
+    )
+    _annotated(corpus)
+    run_annotation(corpus, "phrases")
+    lists.write(str(corpus))
+    return corpus
+
+
+def _annotated(corpus: Path) -> Path:
     if str(COLUMNS) not in sys.path:
         sys.path.append(str(COLUMNS))
     run_annotation(corpus, "boxes")
