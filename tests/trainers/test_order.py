@@ -8,7 +8,7 @@ import pytest
 from septet.trainers.loader.order import Mix, ShardOrder, mix_block
 
 COUNTS = [7, 1, 13, 0, 20, 9]
-GOLDEN = [(1, 2), (0, 2), (0, 1), (1, 1), (0, 3), (0, 0), (1, 0), (2, 1), (2, 0)]
+GOLDEN = [(1, 0), (1, 2), (1, 1), (2, 0), (2, 1), (0, 2), (0, 1), (0, 0), (0, 3)]
 ALL = {(shard, row) for shard, n in enumerate(COUNTS) for row in range(n)}
 
 
