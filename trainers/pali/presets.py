@@ -122,7 +122,7 @@ PRESETS = {
     "debug": PaliPreset(
         model=_DEBUG,
         train=TrainSettings(
-            steps=2400, global_batch=64, save_every=400, eval_every=800, log_every=20
+            steps=2000, global_batch=64, save_every=200, eval_every=500, log_every=20
         ),
         # Relative to each parameter, as T5's initial values want it: words begin at 1, queries at
         # 0.02, and one rate for both leaves the image unread (README, "Learning").
