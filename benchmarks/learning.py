@@ -111,7 +111,7 @@ def figures(run: Path) -> dict[str, float]:
 def is_low(figure: str) -> bool:
     """Whether a figure of a model that has learnt is low: losses and error rates with the right
     image, other measures with another's."""
-    other = figure.endswith(("_other_image", "_other_text"))
+    other = figure.endswith("_other_image")
     return other != (figure.startswith("loss/") or "error_rate" in figure)
 
 

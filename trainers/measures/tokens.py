@@ -15,7 +15,8 @@ class Tokens:
     """The share of tokens of held-out targets that are the likeliest, each given those before.
 
     Figures by stream, in [0, 1]; under `NAME_other_image` the same with each row seeing its
-    neighbour's image, which is what is known without the image.
+    neighbour's image, which is what is known without the image; under `NAME_commonest` the share
+    of the commonest token.
     """
 
     name = "tokens"
@@ -47,9 +48,11 @@ class Tokens:
         """See `septet.trainers.task.Evaluator`."""
         right: Counter[str] = Counter()
         count: Counter[str] = Counter()
+        words: dict[str, Counter[int]] = {stream: Counter() for stream in self._parts}
         for stream, found in self._parts.items():
             for part in found:
                 batch = part.batch.to(device)
+                target = batch.data["target"]
                 views = {stream: batch}
                 for name in [name for name in self._image if name in batch.data][:1]:
                     other = {**batch.data, name: batch.data[name].roll(1, 0)}
@@ -58,6 +61,12 @@ class Tokens:
                     told = self._task.forward(module, seen)["right"]
                     if part.counts:
                         right[view] += int(told)
-                        count[view] += int((batch.data["target"] != 0).sum())
+                        count[view] += int((target != 0).sum())
+                if part.counts:
+                    words[stream].update(target[target != 0].tolist())
         right, count = total(right), total(count)
+        for stream, mine in words.items():
+            counted = total(mine)
+            count[f"{stream}_commonest"] = counted.total()
+            right[f"{stream}_commonest"] = max(counted.values(), default=0)
         return {name: right[name] / n for name, n in sorted(count.items()) if n}

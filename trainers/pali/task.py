@@ -143,7 +143,8 @@ class PaliTask(Task):
 
     def evaluators(self, held_out: Corpus, name: str = "") -> list[Evaluator]:
         """Tokens told right, task by task, and how good what the model writes by itself is."""
-        return [Tokens(self, list(self.streams), held_out), *written(self, held_out)]
+        tokens = Tokens(self, list(self.streams), held_out, image=("pixels", "source"))
+        return [tokens, *written(self, held_out)]
 
 
 def _lengths(source: int, target: int) -> dict[str, Lengths]:

@@ -26,4 +26,21 @@ def test_what_is_said_in_five_languages_comes_from_the_image(tmp_path):
     def found(name: str) -> float:
         return figures(tmp_path / "run", name)[STEPS]
 
-    print({n: found(n) for n in ("tokens/caption", "tokens/caption_other_image", "tokens/vqa", "tokens/vqa_other_image", "vqa/vqa_accuracy", "vqa/vqa_accuracy_other_image", "caption/cider", "caption/cider_other_image", "caption/language_right", "tokens/vqa_commonest", "tokens/caption_commonest")})
+    print(
+        {
+            n: found(n)
+            for n in (
+                "tokens/caption",
+                "tokens/caption_other_image",
+                "tokens/vqa",
+                "tokens/vqa_other_image",
+                "vqa/vqa_accuracy",
+                "vqa/vqa_accuracy_other_image",
+                "caption/cider",
+                "caption/cider_other_image",
+                "caption/language_right",
+                "tokens/vqa_commonest",
+                "tokens/caption_commonest",
+            )
+        }
+    )
