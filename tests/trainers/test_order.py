@@ -119,7 +119,7 @@ def test_a_small_corpus_is_read_in_one_order():
 def test_what_takes_the_place_of_another_is_near_none(n, distinct):
     order = ShardOrder("pairs", [n], "digest", 5, distinct=distinct)
     for epoch_number in range(3):
-        tried = [order.instead(epoch_number, 7 % n, a, "texts") for a in range(1, n + 1)]
+        tried = [order.instead(epoch_number, 7 % n, a) for a in range(1, n + 1)]
         found = [place for place in tried if place is not None]
         assert len(set(found)) == len(found) and 7 % n not in found and found
         assert None in tried  # It comes to an end.
