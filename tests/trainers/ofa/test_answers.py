@@ -59,7 +59,7 @@ def test_a_question_has_the_words_and_pixels_of_training(corpus):
     ground = asking.source("ground", Asked(image, text=value["phrases"][0].upper()), S)
     assert ground.tolist() == source
     box = np.array([value["boxes"][0]])
-    told = samples.regions(value["phrases"][0], box, S)[1].source
+    told = samples.regions(value["phrases"][0], box, S, "en")[1].source
     describe = asking.source("describe", Asked(image, box=tuple(box[0])), S)
     assert describe.tolist() == told.tolist()
     source, _, _ = asked_in_training(corpus, "detection")
