@@ -105,8 +105,8 @@ _RATES = {"15b": 5e-3, "17b": 5e-3}
 """Peaks; 1e-2 for smaller ones."""
 
 _DEBUG = PaliSettings(
-    vision=VitSettings(width=96, inner=256, heads=4, layers=2, image_size=64, patch=8),
-    language=T5Settings(width=96, inner=192, heads=4, head_width=24, layers=2, words=640),
+    vision=VitSettings(width=96, inner=256, heads=4, layers=1, image_size=64, patch=8),
+    language=T5Settings(width=96, inner=192, heads=4, head_width=24, layers=1, words=640),
     frozen="nothing", vocabulary="scenes", prompt_tokens=96, answer_tokens=48, ocr_tokens=16,
     detect_tokens=96, span_tokens=32, most_absent=2, text_rows=16,
     mixture=dict.fromkeys(PAPER_MIXTURE, 1.0),
@@ -127,7 +127,7 @@ PRESETS = {
         # Relative to each parameter, as T5's initial values want it: words begin at 1, queries at
         # 0.02, and one rate for both leaves the image unread (README, "Learning").
         optimizer=adafactor(3e-2).model_copy(
-            update={"warmup_steps": 100, "schedule": "linear", "clip_norm": 1.0}
+            update={"warmup_steps": 50, "schedule": "linear", "clip_norm": 1.0}
         ),
     ),
 }
