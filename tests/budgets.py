@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 FILE = 500
-ENGINE = 2590
+ENGINE = 2540
 MODEL = 350
 TASK = 160
 
