@@ -4,6 +4,7 @@ import json
 import pstats
 import threading
 from collections import Counter
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -133,6 +134,35 @@ def test_replaced_samples_are_in_no_batch_twice(tmp_path):
     none = Source("texts", Twelve(), [(corpus, 1.0)], 7, 40, Health(0.0), tombstones=dead)
     with pytest.raises(TooManyBadSamplesError, match="has no sample left for stream 'texts'"):
         list(none.rows(range(1)))
+
+
+def test_rows_of_several_streams_are_the_next_of_each():
+    sub = SubBatch("both", {"a": 3, "none": 0, "b": 5})
+    pieces = Loader._pieces(SimpleNamespace(_seed=7), sub, {"a": 10, "b": 100}, (0, 0))
+    found = list(pieces(0, 8))
+    assert all(len(positions) == 1 for _, positions in found)
+    places = sorted((stream, positions.start) for stream, positions in found)
+    assert places == [("a", i) for i in (10, 11, 12)] + [("b", i) for i in range(100, 105)]
+    assert (
+        [*pieces(0, 3), *pieces(3, 8)]
+        == found
+        != list(Loader._pieces(SimpleNamespace(_seed=7), sub, {"a": 10, "b": 100}, (0, 1))(0, 8))
+    )
+    alone = Loader._pieces(SimpleNamespace(_seed=7), SubBatch.of("a", 9), {"a": 10}, (0, 0))
+    assert list(alone(2, 5)) == [("a", range(12, 15))]
+
+
+@pytest.mark.parametrize(("corpora", "distinct", "hint"), [
+    (1, 1, "give one that has some"),
+    (1, 12, "lower train.global_batch"),
+    (2, 12, "lower its weight"),
+])  # fmt: skip
+def test_too_few_samples_say_what_to_do(tmp_path, corpora, distinct, hint):
+    few = numbers(tmp_path / "few", 0 if distinct == 1 else 5)
+    many = numbers(tmp_path / "many", 100)
+    mix = [(few, 1.0), (many, 1.0)][:corpora]
+    with pytest.raises(ValueError, match=f"build a larger corpus, or {hint}"):
+        Source("texts", Texts(distinct), mix, 7, 40, Health(0.01))
 
 
 @pytest.mark.parametrize("workers", [0, 2])

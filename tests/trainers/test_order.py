@@ -79,6 +79,8 @@ def test_a_mix_keeps_its_weights_in_every_block_and_counts_without_gaps():
     for corpus in range(3):
         assert [i for c, i in places if c == corpus] == list(range(1000 * (5, 3, 2)[corpus] // 10))
     assert [c for c, _ in places[:10]] != [c for c, _ in places[10:20]]
+    other = Mix([50, 30, 20], seed=4, block=10)  # only their proportion counts
+    assert [other.locate(p) for p in range(1000)] == places
 
 
 def test_weights_that_cannot_be():
