@@ -29,7 +29,7 @@ Written by `make mutants` from `docs/mutants.jsonl` on {{date}}, of commit {{com
 are of. A change counts as noticed when a test of its own room fails or does not end
 (`benchmarks/mutants/rooms.py` says which tests are whose). Tests run quick ones first, at most
 {BUDGET:.0f} seconds of them for one change: what only a later one would notice counts as not
-noticed.
+noticed. Tests were written for what a sample showed, so less of another seed's is noticed.
 """
 
 
