@@ -4,9 +4,9 @@ from typer.testing import CliRunner
 
 from septet.preprocess.shards.reader import Corpus
 from septet.trainers.clip.presets import PRESETS
-from septet.trainers.commands.dryrun import activation_bytes, estimate
 from septet.trainers.engine.optim import MovingAverage, make_optimizer
 from septet.trainers.optimizers.adafactor import SMALLEST_FACTORED
+from septet.trainers.scale.estimate import activation_bytes, estimate
 from septet.trainers.settings.overrides import override
 from tests.trainers.conftest import settings
 from tests.trainers.test_cli import APP

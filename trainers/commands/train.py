@@ -84,6 +84,13 @@ def train(
     ] = False,
     ranks: Annotated[int, typer.Option(min=1, help="Devices of a dry run.")] = 1,
     card: Annotated[float, typer.Option(min=1, help="Memory of a device of a dry run, GB.")] = 80.0,
+    cluster: Annotated[
+        str | None,
+        typer.Option(
+            help="Cluster of a dry run, for its wires too: 128xA100-80 or 64xH200. In place of "
+            "--ranks and --card."
+        ),
+    ] = None,
     changes: Annotated[
         list[str] | None,
         typer.Option("--set", help="Change a setting: KEY=VALUE. A wrong KEY lists them all."),
@@ -116,7 +123,7 @@ def train(
         given = [f"train.{name}={value}" for name, value in flags.items() if value is not None]
         settings = (changes or []) + given
         measures = (held_out or [], zero_shot, classes)
-        dry = (ranks, card) if dry_run else None
+        dry = (ranks, card, cluster) if dry_run else None
         parts = tuple(initial or ())
         code = train_model(
             model, corpus or [], preset, measures, out, parts, resume, wandb, settings, dry
@@ -153,10 +160,10 @@ def train_model(
     resume: bool,
     wandb: str | None,
     changes: list[str],
-    devices: tuple[int, float] | None,
+    devices: tuple[int, float, str | None] | None,
 ) -> int:
-    """Train a model, or with `devices` (how many, and their memory in GB) only estimate
-    what that takes.
+    """Train a model, or with `devices` (how many, and their memory in GB; or a cluster's name)
+    only estimate what that takes.
 
     Returns:
         The command's status.
@@ -187,10 +194,17 @@ def train_model(
     if devices is not None:
         from rich.console import Console
 
-        from septet.trainers.commands.dryrun import estimate, show
+        from septet.trainers.commands.dryrun import show
+        from septet.trainers.scale.clusters import named
+        from septet.trainers.scale.estimate import A_NODE, estimate
 
-        needs = estimate(task, settings.train, settings.optimizer, streams, devices[0])
-        show(needs, settings.train, *devices, Console(soft_wrap=True))
+        count, card, name = devices
+        cluster = named(name) if name else None
+        if cluster:
+            count, card = cluster.ranks, cluster.memory
+        a_node = cluster.ranks_a_node if cluster else A_NODE
+        needs = estimate(task, settings.train, settings.optimizer, streams, count, a_node)
+        show(needs, settings.train, count, card, Console(soft_wrap=True), cluster)
         return 0
     folder = out or f"runs/{model}-{preset}"
     _check_stage(model, preset, settings.after, initial, folder if resume else "")

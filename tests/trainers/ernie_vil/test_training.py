@@ -5,10 +5,10 @@ import pytest
 
 from septet.preprocess.columns.reader import read_manifest
 from septet.preprocess.shards.reader import Corpus
-from septet.trainers.commands.dryrun import estimate
 from septet.trainers.ernie_vil.presets import PRESETS, ErnieVilPreset
 from septet.trainers.loader.members import Members
 from septet.trainers.loader.source import Health, Source
+from septet.trainers.scale.estimate import estimate
 from septet.trainers.settings.overrides import override
 from tests.trainers.conftest import train
 from tests.trainers.ernie_vil.corpora import annotated

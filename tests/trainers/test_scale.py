@@ -1,0 +1,96 @@
+"""What a run asks of a cluster, against sums done by hand."""
+
+import pytest
+from torch import nn
+
+from septet.trainers.engine.config import TrainSettings
+from septet.trainers.nets.experts import Experts
+from septet.trainers.nets.routing import ExpertSettings
+from septet.trainers.scale.clusters import CLUSTERS, named
+from septet.trainers.scale.estimate import estimate
+from septet.trainers.scale.time import DECODED, REACHED_COMPUTE, REACHED_WIRE, time_of
+from septet.trainers.scale.wire import Passes, exchanged, traffic
+from tests.trainers.conftest import settings
+
+MIB = 2**20
+
+
+def matrix(numbers: int) -> nn.Linear:
+    return nn.Linear(numbers, 1, bias=False, device="meta")
+
+
+def sent(module, precision: str, shard: int, spread: int, ranks: int, passes, width: int = 0):
+    train = TrainSettings(
+        steps=1, global_batch=64, precision=precision, shard=shard, expert_parallel=spread
+    )
+    found = traffic(module, passes, train, width, ranks, 8)
+    return {one.purpose: (one.near, one.far, one.overlaps) for one in found}
+
+
+@pytest.mark.parametrize(
+    ("precision", "shard", "ranks", "near", "far"),
+    [
+        ("fp32", 1, 1, 0, 0),
+        ("fp32", 1, 8, 2 * 7 / 8 * 4, 0),  # One reduction of fp32 gradients a step.
+        ("bf16", 1, 16, 0, 2 * 15 / 16 * 4),
+        # Gathered three times forward and twice backward; gradients reduced twice.
+        ("bf16", 8, 8, 7 / 8 * (2 * 5 + 4 * 2), 0),
+        ("fp32", 8, 8, 7 / 8 * (4 * 5 + 4 * 2), 0),
+        # Shards within a node, replicas beyond it: what each holds is reduced twice.
+        ("bf16", 8, 16, 7 / 8 * (2 * 5 + 4 * 2), 2 * 1 / 2 * 4 / 8 * 2),
+        ("bf16", 16, 16, 0, 15 / 16 * (2 * 5 + 4 * 2)),
+    ],
+)
+def test_weights_and_gradients_on_the_wire(precision, shard, ranks, near, far):
+    found = sent(matrix(MIB), precision, shard, 1, ranks, Passes(3, 2, 0, 0))
+    if ranks == 1:
+        assert found == {}
+    else:
+        expected = (near * MIB, far * MIB, True)
+        assert found == {"weights and gradients": pytest.approx(expected)}
+
+
+def test_experts_on_the_wire():
+    layer = Experts(64, ExpertSettings(experts=16, inner=32)).to("meta")
+    own, router = 2 * 16 * 64 * 32, 16 * 64
+    found = sent(layer, "bf16", 1, 16, 16, Passes(1, 1, 1000, 0), width=64)
+    # Each rank has one expert, which nobody else has.
+    assert found["weights and gradients"][1] == pytest.approx(2 * 15 / 16 * 4 * router)
+    assert "experts' weights and gradients" not in found
+    # There and back, forward and backward, bf16: one of 16 stays, 7 are near, 8 far.
+    tokens = 1000 * 64 * 2 * 4
+    expected = (7 / 16 * tokens, 8 / 16 * tokens, False)
+    assert found["tokens to experts and back"] == pytest.approx(expected)
+    found = sent(layer, "bf16", 1, 4, 16, Passes(1, 1, 1000, 0), width=64)
+    # Four ranks hold a quarter each, four times over.
+    replicas = 2 * 3 / 4 * 4 * own / 4
+    assert found["experts' weights and gradients"][1] == pytest.approx(replicas)
+    assert found["tokens to experts and back"] == pytest.approx((3 / 4 * tokens, 0, False))
+
+
+def test_vectors_that_losses_compare_are_counted():
+    preset = settings()
+    assert exchanged(preset.task(), "pairs").pooled == 2 * 4 * preset.model.embed
+    needs = estimate(preset.task(), preset.train, preset.optimizer, {}, 8)
+    (vectors,) = (one for one in needs.traffic if one.purpose == "vectors of pooled losses")
+    share = preset.train.global_batch // 8
+    assert vectors.near == 2 * 7 * share * 2 * 4 * preset.model.embed and not vectors.overlaps
+    assert needs.images == preset.train.global_batch
+
+
+def test_a_step_takes_as_long_as_what_bounds_it():
+    preset = settings("train.global_batch=128")
+    needs = estimate(preset.task(), preset.train, preset.optimizer, {}, 128, 8)
+    cluster = named("128xA100-80")
+    found = time_of(cluster, needs)
+    assert found.compute == needs.step_flops / (312e12 * REACHED_COMPUTE * 128)
+    assert found.loading == 128 / (DECODED * 128 * 16)
+    (weights,) = (one for one in needs.traffic if one.overlaps)
+    assert found.exchange == weights.far / (25e9 * REACHED_WIRE) > found.compute
+    assert found.whole == found.exchange and found.bound == "network"
+
+
+def test_an_unknown_cluster_is_named_beside_those_that_are():
+    with pytest.raises(ValueError, match="no cluster 'mine'; there are 128xA100-80, 64xH200"):
+        named("mine")
+    assert all(c.ranks % c.ranks_a_node == 0 for c in CLUSTERS.values())

@@ -1,0 +1,1 @@
+"""What a run will ask of a cluster: bytes on the wire, and the time of a step."""
