@@ -4,12 +4,12 @@ Counted on the meta device, from the same module and settings that a run would h
 known of a model by its name.
 """
 
-from collections import Counter
+from collections import defaultdict
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from septet.trainers.engine.config import TrainSettings
 from septet.trainers.task import ExpertModule, Task
@@ -69,13 +69,13 @@ def traffic(
         if spread > 1
         else set()
     )
-    dense, apart = [], []
+    dense, apart = list[Tensor](), list[Tensor]()
     for name, x in module.named_parameters():
         (apart if name in spread_names else dense).append(x)
     groups = [("weights and gradients", dense, 1, shard)]
     if apart:
         groups.append(("experts' weights and gradients", apart, spread, max(1, shard // spread)))
-    found = Counter[tuple[str, bool, str]]()
+    found = defaultdict[tuple[str, bool, str], float](float)
     size = WIDTH[train.precision]
     for purpose, parameters, held, parts in groups:
         each = sum(x.numel() for x in parameters) / held
@@ -111,7 +111,7 @@ def traffic(
 
 
 def _add(
-    found: Counter[tuple[str, bool, str]],
+    found: defaultdict[tuple[str, bool, str], float],
     purpose: str,
     overlaps: bool,
     sent: float,
