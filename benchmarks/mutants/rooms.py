@@ -40,7 +40,7 @@ TESTS = (
     ("schemas/", ["tests/schemas", "tests/preprocess/shards", "tests/test_golden.py"]),
     ("trainers/loader/", [f"tests/trainers/{name}.py" for name in (
         "test_loader", "test_order", "test_streams", "test_images", "test_masks",
-        "mixture/test_drawn")]),
+        "test_side", "mixture/test_drawn")]),
     ("trainers/engine/", [f"tests/trainers/test_{name}.py" for name in (
         "adafactor", "checkpoint", "config", "initial", "optim", "parallel", "run", "run_lock",
         "run_store", "update", "streams", "tracking", "cli", "distributed")]),
