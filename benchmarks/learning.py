@@ -10,6 +10,7 @@ bound was set stand beside it. Ends with an error where one is not.
 import argparse
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -144,6 +145,7 @@ SCENES: dict[str, tuple[Callable[..., Path], int]] = {
     "": (scenes_corpus, 3000),
     "annotated": (annotated, 3000),
     "languages": (languages_corpus, 6000),
+    "chinese": (partial(scenes_corpus, languages=("zh",)), 3000),
 }
 """What is trained on, and how many scenes of it."""
 
@@ -158,6 +160,7 @@ RUNS = {
         changes=("model.languages=[en,de,fr,es,zh]", "model.words=1024", "train.steps=4000"),
     ),
     "pali": Run("pali", scenes="languages"),
+    "m6": Run("m6", scenes="chinese"),
 }
 
 
