@@ -78,6 +78,21 @@ BOUNDS = {
         "matching/text_to_image_r1": Bound(1 / 32, 0.8, 0.98),
         "matching/image_to_text_r1": Bound(1 / 32, 0.8, 0.98),
     },
+    # Chance is what is told with another's image (of `denoising`: with another's text).
+    "m6": {
+        "tokens/captioning": Bound(0.77, 0.81, 0.85),
+        "tokens/captioning_other_image": Bound(0.77, 0.81, 0.77),
+        "tokens/image_denoising": Bound(0.95, 0.97, 0.98),
+        "tokens/image_denoising_other_image": Bound(0.95, 0.97, 0.95),
+        "tokens/denoising": Bound(0.78, 0.87, 0.97),
+        "tokens/denoising_other_image": Bound(0.78, 0.87, 0.78),
+        "image_denoising/exact": Bound(0.14, 0.35, 0.56),
+        "image_denoising/exact_other_image": Bound(0.14, 0.35, 0.14),
+        "denoising/exact": Bound(0.0, 0.15, 0.3),
+        "denoising/exact_other_image": Bound(0.0, 0.15, 0.0),
+        "captioning/cider": Bound(1.74, 2.91, 4.07),
+        "captioning/cider_other_image": Bound(1.74, 2.91, 1.74),
+    },
     "flava": {
         "loss/contrastive": Bound(4.16, 1.0, 0.48),
         "loss/itm": Bound(0.61, 0.50, 0.35),
