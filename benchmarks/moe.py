@@ -2,10 +2,10 @@
 
     python -m benchmarks.moe [--pairs 15] [--threads 2]
 
-Both have the same weights, capacity and tokens, in fp32, and give the same outputs and gradients, which
-is looked at first. Theirs counts capacity by sequence, so it is given all tokens as one; ours as
-one group. Each round runs forward and backward of both, in turns which of them first; a ratio is
-that of a round, theirs to ours.
+Both have the same weights, capacity and tokens, in fp32, and give the same outputs and gradients,
+which is looked at first. Theirs counts capacity by sequence, so it is given all tokens as one; ours
+has them as one group. Each round runs forward and backward of both, in turns which of them first; a
+ratio is that of a round, theirs to ours, and the last line the geometric mean over shapes.
 """
 
 import argparse

@@ -67,9 +67,10 @@ class ReadSample(dict[str, bytes]):
 class Lengths:
     """An input whose rows differ in length, along their first axis.
 
-    A rank's rows of a sub-batch are sorted by length before they are cut into micro-batches, and
-    each micro-batch is padded to the least of the buckets that holds its longest row. So
-    micro-batches hold little padding, and few shapes come up. Not for kinds with pooled outputs.
+    A rank's rows of a sub-batch (or its groups of `together`) are sorted by length before
+    they are cut into micro-batches, and each micro-batch is padded to the least of the buckets that
+    holds its longest row. So micro-batches hold little padding, and few shapes come up. Not for
+    kinds with pooled outputs.
     """
 
     buckets: tuple[int, ...]

@@ -13,7 +13,7 @@ from septet.trainers.nets.layers import LayerNorm
 from septet.trainers.nets.routing import ExpertSettings, ExpertSums
 from septet.trainers.settings.base import Settings
 from septet.trainers.settings.preset import Preset
-from septet.trainers.task import Batch, Stream, SubBatch, Task
+from septet.trainers.task import Batch, Lengths, Stream, SubBatch, Task
 
 WORDS, LENGTH = 64, 12
 
@@ -70,7 +70,9 @@ class Small(nn.Module):
 class SmallTask(Task):
     def __init__(self, settings: SmallSettings, rows: int):
         self.settings, self.rows = settings, rows
-        self.streams = {"texts": Stream(("txt",), tokens=LENGTH)}
+        lengths = {"ids": Lengths((4, 8, LENGTH))}
+        together = settings.experts.group_rows
+        self.streams = {"texts": Stream(("txt",), lengths=lengths, together=together)}
         self.loss_weights: Mapping[str, float] = {
             "tokens": 1.0, "balance": settings.experts.balance, "variation": 0.0, "overflow": 0.0,
         }  # fmt: skip
@@ -79,8 +81,8 @@ class SmallTask(Task):
         return [SubBatch.of("texts", self.rows)]
 
     def read(self, stream, sample, draw):
-        found = np.frombuffer(sample["txt"][:LENGTH], np.uint8) % (WORDS - 1) + 1
-        return {"ids": np.pad(found, (0, LENGTH - len(found))).astype(np.int64)}
+        found = np.frombuffer(sample["txt"], np.uint8).astype(np.int64)
+        return {"ids": found[: 1 + found.sum() % LENGTH] % (WORDS - 1) + 1}
 
     def build(self):
         return Small(self.settings)

@@ -4,14 +4,17 @@ import itertools
 import math
 from fractions import Fraction
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
 
+from septet.trainers.loader.batches import BatchBuffer
 from septet.trainers.nets.experts import Experts
 from septet.trainers.nets.grouped import by_grouped_gemm, by_loop, grouped_product
 from septet.trainers.nets.routing import ExpertSettings
+from septet.trainers.task import Lengths
 
 WIDTH = 6
 
@@ -253,3 +256,11 @@ def test_ways_of_multiplying_agree(counts):
         rows, weights = rows.bfloat16(), weights.bfloat16()
         ours = slopes(by_loop, rows, weights, counts)
         torch.testing.assert_close(slopes(by_grouped_gemm, rows, weights, counts), ours)
+
+
+def test_rows_that_queue_together_stay_together_whatever_their_lengths():
+    for together, expected in (2, [[6, 7, 2, 3], [4, 5, 0, 1]]), (1, [[0, 6, 4, 7], [2, 3, 5, 1]]):
+        buffer = BatchBuffer(8, {"ids": Lengths((2, 4, 8))}, together)
+        for i, length in enumerate([1, 8, 3, 3, 2, 5, 1, 2]):
+            buffer.put(i, {"ids": np.full(length, i), "row": np.array(i)})
+        assert [data["row"].tolist() for data, _ in buffer.cut(4)] == expected

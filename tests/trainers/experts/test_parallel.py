@@ -6,13 +6,17 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch import nn
+from torch.distributed.fsdp import MixedPrecisionPolicy
 from torch.distributed.tensor import DTensor
 
+from septet.trainers.commands.dryrun import estimate
+from septet.trainers.engine.experts import expert_mesh, spread_experts
 from septet.trainers.engine.initial import Initial
 from septet.trainers.engine.optim import make_optimizer
 from septet.trainers.engine.parallel import Parallel
 from septet.trainers.engine.update import Updater
-from septet.trainers.engine.world import world
+from septet.trainers.engine.world import World, world
 from septet.trainers.settings.overrides import override
 from septet.trainers.task import Batch
 from tests.trainers.experts.small import LENGTH, WORDS, SmallPreset
@@ -92,6 +96,10 @@ def all_updates(layouts: list[tuple[int, int]]) -> dict[tuple[str, int, int], Fo
                 [*changes, f"train.expert_parallel={spread}", f"train.shard={shard}"],
             )
             found[rules, spread, shard] = updates(preset, ranks)
+        if ranks.size == 2:
+            three = override(SmallPreset(), ["model.experts.experts=3", "train.expert_parallel=2"])
+            with pytest.raises(ValueError, match="3 experts cannot be cut into 2 equal parts"):
+                updates(three, ranks)
         return found
 
 
@@ -141,3 +149,32 @@ def test_the_cases_are_what_they_are_called(alone):
         assert not idle[f"blocks.{block}.experts.networks.up"][1].any()
         assert idle[f"blocks.{block}.experts.networks.up"][0].any()
     assert min(alone["top-2, clipped, in micro-batches"]["norms"]) > 0.5
+
+
+@pytest.mark.parametrize("size,experts,shard", [(4, 3, 1), (6, 3, 2), (2, 4, 1)])
+def test_ranks_that_cannot_hold_experts_so_are_refused(size, experts, shard):
+    changes = f"train.expert_parallel={experts}", f"train.shard={shard}"
+    preset = override(SmallPreset(), changes)
+    with pytest.raises(ValueError, match=f"{size} ranks in groups of train.shard={shard} cannot"):
+        expert_mesh(preset.train, World(0, size, torch.device("cpu")))
+
+
+def test_a_model_without_experts_has_none_to_spread():
+    with pytest.raises(ValueError, match="this one has none"):
+        spread_experts(nn.Linear(2, 2), None, MixedPrecisionPolicy())
+
+
+@pytest.mark.parametrize("kind", ["adamw", "adafactor"])
+def test_the_estimate_counts_a_ranks_experts(kind):
+    needed = {}
+    for spread in (1, 2):
+        preset = override(
+            SmallPreset(), [f"train.expert_parallel={spread}", f"optimizer.kind={kind}"]
+        )
+        needs = estimate(preset.task(), preset.train, preset.optimizer, {}, 2)
+        needed[spread] = needs.state_bytes
+    experts, width, inner = 4, 16, 8
+    of_layer = 2 * experts * width * inner
+    # Values and gradients, and two moments or the means of rows and columns.
+    moments = 2 * of_layer if kind == "adamw" else 2 * experts * (width + inner)
+    assert needed[1] - needed[2] == 2 * 4 * (2 * of_layer + moments) // 2
