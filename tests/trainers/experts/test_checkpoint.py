@@ -9,7 +9,8 @@ from typing import NamedTuple
 import pytest
 
 from septet.trainers.engine.loop import fit
-from septet.trainers.engine.sealed import SealingWriter, damage
+from septet.trainers.engine.sealed import damage
+from septet.trainers.engine.storage import _SealingWriter
 from septet.trainers.engine.world import world
 from septet.trainers.settings.overrides import override
 from tests.trainers.conftest import run_of
@@ -69,14 +70,14 @@ def test_a_run_of_degree_two_resumes_at_any(scenes, tmp_path, changes):
 
 def killed(corpus: Path, out: Path, where: str, victim: int) -> None:
     """A run of which one rank is killed within its second save."""
-    plain = getattr(SealingWriter, where)
+    plain = getattr(_SealingWriter, where)
 
     def dying(self, *given, **named):
         if self._folder.endswith("step-00000004") and int(os.environ["RANK"]) == victim:
             os.kill(os.getpid(), signal.SIGKILL)
         return plain(self, *given, **named)
 
-    setattr(SealingWriter, where, dying)
+    setattr(_SealingWriter, where, dying)
     runs(corpus, out, Job("cut", 2))
 
 
