@@ -10,13 +10,13 @@ from torch import nn
 from torch.distributed.fsdp import MixedPrecisionPolicy
 from torch.distributed.tensor import DTensor
 
-from septet.trainers.commands.dryrun import estimate
 from septet.trainers.engine.experts import expert_mesh, spread_experts
 from septet.trainers.engine.initial import Initial
 from septet.trainers.engine.optim import make_optimizer
 from septet.trainers.engine.parallel import Parallel
 from septet.trainers.engine.update import Updater
 from septet.trainers.engine.world import World, world
+from septet.trainers.scale.estimate import estimate
 from septet.trainers.settings.overrides import override
 from septet.trainers.task import Batch
 from tests.trainers.experts.small import LENGTH, WORDS, SmallPreset
