@@ -79,7 +79,7 @@ def test_a_mix_keeps_its_weights_in_every_block_and_counts_without_gaps():
     for corpus in range(3):
         assert [i for c, i in places if c == corpus] == list(range(1000 * (5, 3, 2)[corpus] // 10))
     assert [c for c, _ in places[:10]] != [c for c, _ in places[10:20]]
-    other = Mix([50, 30, 20], seed=4, block=10)  # only their proportion counts
+    other = Mix("pairs", [50, 30, 20], seed=4, block=10)  # only their proportion counts
     assert [other.locate(p) for p in range(1000)] == places
 
 
@@ -146,4 +146,4 @@ def test_a_mix_says_how_many_of_a_corpus_a_batch_may_hold():
 ])  # fmt: skip
 def test_a_block_of_a_mix_has_one_of_the_rarest(weights: list[float], block: int) -> None:
     assert mix_block(weights) == block
-    assert min(Mix(weights, 0, mix_block(weights)).quotas) >= 1
+    assert min(Mix("pairs", weights, 0, mix_block(weights)).quotas) >= 1
