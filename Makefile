@@ -45,11 +45,12 @@ check: setup  ## Lint, types, import rule, size budgets
 	$(BIN)/lint-imports
 	$(BIN)/python tests/budgets.py
 
-docs: setup  ## Write docs/recipe.md, docs/format.md, docs/reasons.md and docs/models.md anew from the code
+docs: setup  ## Write the pages of docs/ that come from the code anew
 	$(BIN)/python -m septet.schemas.recipe_reference > docs/recipe.md
 	$(BIN)/python -m septet.schemas.format_reference > docs/format.md
 	$(BIN)/python -m septet.schemas.reasons > docs/reasons.md
 	$(BIN)/septet sizes > docs/models.md
+	$(BIN)/python -m septet.trainers.commands.scale > docs/scale.md
 
 learn: setup  ## Whole runs of debug presets, held to bounds; minutes each, resumes in runs/learning
 	$(ENV) $(BIN)/python -m benchmarks.learning

@@ -1,15 +1,21 @@
 """What a run asks of a cluster, against sums done by hand."""
 
+from pathlib import Path
+
 import pytest
 from torch import nn
 
+from septet.trainers.commands import scale
 from septet.trainers.engine.config import TrainSettings
+from septet.trainers.m6.presets import PRESETS as M6
 from septet.trainers.nets.experts import Experts
 from septet.trainers.nets.routing import ExpertSettings
 from septet.trainers.scale.clusters import CLUSTERS, named
 from septet.trainers.scale.estimate import estimate
 from septet.trainers.scale.time import DECODED, REACHED_COMPUTE, REACHED_WIRE, time_of
 from septet.trainers.scale.wire import Passes, exchanged, traffic
+from septet.trainers.settings.overrides import override
+from septet.trainers.task import ExpertModule
 from tests.trainers.conftest import settings
 
 MIB = 2**20
@@ -88,6 +94,29 @@ def test_a_step_takes_as_long_as_what_bounds_it():
     (weights,) = (one for one in needs.traffic if one.overlaps)
     assert found.exchange == weights.far / (25e9 * REACHED_WIRE) > found.compute
     assert found.whole == found.exchange and found.bound == "network"
+
+
+def test_a_rank_holds_its_part_of_the_experts():
+    preset = override(M6["debug-experts"], ["train.precision=bf16"])
+    spread = override(preset, ["train.expert_parallel=4"])
+    module = preset.task().build()
+    experts = sum(
+        p.numel() for m in module.modules() if isinstance(m, ExpertModule) for p in m.parameters()
+    )
+    whole, part = (
+        estimate(one.task(), one.train, one.optimizer, {}, 4) for one in (preset, spread)
+    )
+    away = experts * 3 // 4
+    # fp32 weights, gradients and two moments; copies in bf16.
+    assert whole.state_bytes - part.state_bytes == 16 * away
+    assert whole.cast_bytes - part.cast_bytes == 2 * away
+
+
+def test_the_page_says_what_the_code_does():
+    page = Path("docs/scale.md").read_text()
+    assert page.startswith(scale.HEAD)
+    rows = [line for line in scale.lines(scale.RUNS[:1]) if line.startswith("| clip")]
+    assert len(rows) == 2 and all(row in page for row in rows)
 
 
 def test_an_unknown_cluster_is_named_beside_those_that_are():

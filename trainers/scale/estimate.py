@@ -114,7 +114,7 @@ def estimate(
     parameters["all"] = _count(module)
     forward = forward_flops(task)
     plans = [task.plan(train.seed, step) for step in range(min(train.steps, PLANNED))]
-    subs = Counter((sub.kind, sub.total) for plan in plans for sub in plan)
+    subs = Counter((sub.kind, sub.total) for plan in plans for sub in plan if sub.total)
     by_stream: Counter[str] = Counter()
     for plan in plans:
         for sub in plan:
@@ -199,11 +199,18 @@ def _sample_bytes(task: Task, stream: str, parts: Sequence[tuple[Corpus, float]]
 
 
 def _cast_bytes(task: Task, module: nn.Module, train: TrainSettings) -> int:
+    """Copies of weights in use; a rank makes none of experts that others hold."""
+    away = (train.expert_parallel - 1) / train.expert_parallel
+
+    def gathered(part: nn.Module) -> float:
+        experts = [m for m in part.modules() if isinstance(m, ExpertModule)]
+        return _count(part) - away * sum(map(_count, experts))
+
     if train.shard == 1:
-        return 2 * _count(module) if train.precision == "bf16" else 0
-    blocks = [_count(block) for block in task.blocks(module)]
+        return int(2 * gathered(module)) if train.precision == "bf16" else 0
+    blocks = [gathered(block) for block in task.blocks(module)]
     width = 2 if train.precision == "bf16" else 4
-    return width * (_count(module) - sum(blocks) + 2 * max(blocks, default=0))
+    return int(width * (gathered(module) - sum(blocks) + 2 * max(blocks, default=0)))
 
 
 def _count(module: nn.Module) -> int:
