@@ -38,11 +38,11 @@ PUBLISHED = """
 |---|---|---|
 | M6-100B | 1,440 samples/s on 128 A100 (Lin et al., arXiv 2103.00823) | {m6:,.0f} on 128 A100-80 |
 | CLIP ViT-L/14 | 32 epochs of 400 M pairs in 12 days on 256 V100 (Radford et al., arXiv \
-2103.00020, section 2.5): 48 /s a device, of a peak of 125 TFLOP/s | {clip:,.0f} /s a device of 312 \
-TFLOP/s |
+2103.00020, section 2.5): 48 /s a device, of a peak of 125 TFLOP/s | {clip:,.0f} /s a device of \
+312 TFLOP/s |
 
-M6-100B's published rate is a ninth of the model's: layers of width 1,024 with hundreds of small
-experts do not reach the assumed share of the peak, and its network was slower.
+M6-100B's published rate is a ninth of the estimate. Its paper does not say what bounds it; layers
+of width 1,024 with small experts hardly reach the assumed share of the peak.
 """
 
 
