@@ -2,8 +2,8 @@
 
 What is needed is what the corpus's head names: its shards, its columns' files for them, and the
 images of the fetch store that its samples were made of. Only files with names that Septet gives are
-looked at. Intermediate files below `stages/` are left alone: each complete build removes those of
-other recipes itself.
+looked at, and none in a folder of foreign shards that was indexed. Intermediate files below
+`stages/` are left alone: each complete build removes those of other recipes itself.
 """
 
 import re
@@ -17,22 +17,30 @@ from rich.console import Console
 from rich.progress import track
 
 from septet.pipelines.ahead import map_ahead
-from septet.pipelines.store.store import Store
+from septet.pipelines.stages.counts import Counts
+from septet.pipelines.store.store import LIMITS_FOOTER, Store
 from septet.preprocess import files
 from septet.preprocess.locks import locked
-from septet.preprocess.shards.heads import read_corpus
-from septet.schemas import layout
+from septet.preprocess.shards.heads import read_corpus, read_head
+from septet.schemas import layout, tables
 from septet.schemas.manifest import Manifest
 from septet.schemas.recipe import Recipe
 
 KINDS = {
     "settings": "images that were fetched under other settings, or for other codecs",
     "images": "images that no sample of the last build has; fetched again if an input brings them "
-    "back",
+    "back (what failed stays known)",
     "shards": "shards, and columns' files for shards, that the corpus does not have",
     "unfinished": "what writers left that were killed",
 }
+_ROOMS = (layout.SHARDS, layout.COLUMNS, layout.REJECTS, layout.STATS, layout.STAGES, layout.STORE)
 _SHARD = re.compile(r"(\d{4}/\d{7}|\d{5})\.(tar|parquet)")
+_STORED = re.compile(
+    rf"({layout.STORE}/[0-9a-f]{{16}})/"
+    r"(settings\.json|retries\.json|\d{6,}/[0-9a-f]{16}-[0-9a-f]{8}-\d{4,}\.(bin|parquet))"
+)
+"""A file of the store (`store.store`): the store's path, and the file's name there."""
+_TEMPORARY = re.compile(rf"\.(.+\.|list-|shuffle-)[0-9a-f]{{8}}{re.escape(files.TEMPORARY_SUFFIX)}")
 
 
 @dataclass(frozen=True)
@@ -51,7 +59,7 @@ def find_leftovers(corpus: str, kinds: Collection[str] = tuple(KINDS)) -> list[L
     """Find the files that may be removed, by kind; empty where there are none.
 
     Where a build was stopped while it fetched, no images of the store are listed: that build wants
-    them when it goes on.
+    them when it goes on. Nor are any where nothing says which store the corpus has its images of.
 
     Args:
         corpus: The corpus folder.
@@ -61,19 +69,17 @@ def find_leftovers(corpus: str, kinds: Collection[str] = tuple(KINDS)) -> list[L
         ValueError: no such kind.
         ManifestError: the folder has no corpus, so nothing says what is needed.
     """
-    for kind in kinds:
-        if kind not in KINDS:
-            raise ValueError(
-                f"there is no kind {kind!r} of leftovers; there are {', '.join(KINDS)}"
-            )
+    _require_kinds(kinds)
     head, shards = read_corpus(corpus)
-    sizes = dict(files.walk(corpus))
+    if head.recipe is None:
+        return []
+    sizes = _sizes(corpus)
     found: dict[str, list[str]] = {kind: [] for kind in KINDS}
-    if head.recipe is not None:  # shards that were indexed are not ours
-        found["shards"] = _unlisted(sizes, {shard.tar for shard in shards})
-    if head.recipe is not None and not _is_stopped(corpus):
+    found["shards"] = _unlisted(sizes, {shard.tar for shard in shards})
+    if not _is_stopped(corpus):
         used = _used_files(corpus)
-        found["settings"], found["images"] = _unused(sizes, used, _stores(corpus, head, used))
+        if stores := _stores(corpus, head, used, sizes):
+            found["settings"], found["images"] = _unused(corpus, sizes, used, stores)
     known = {path for paths in found.values() for path in paths}
     found["unfinished"] = [path for path in _unfinished(sizes) if path not in known]
     return [
@@ -90,13 +96,46 @@ def remove_leftovers(corpus: str, kinds: Collection[str], console: Console) -> l
         FolderBusyError: a build or an annotation is at work in the folder.
         ValueError, ManifestError: see `find_leftovers`.
     """
+    _require_kinds(kinds)
+    read_head(corpus)  # a lock would make the folder where there is none
     with locked(corpus, alone=True, busy=f"a build or annotation is at work in {corpus}"):
         found = find_leftovers(corpus, kinds)
         paths = [path for leftover in found for path in leftover.paths]
+        images = {path for one in found if one.kind == "images" for path in one.paths}
         quiet = not console.is_terminal
         for path in track(paths, "removing", console=console, transient=True, disable=quiet):
+            if path in images and path.endswith(".bin"):
+                table = path.removesuffix("bin") + "parquet"
+                if table not in images:
+                    _keep_failures(files.join(corpus, table))
             files.remove(files.join(corpus, path))
     return found
+
+
+def _require_kinds(kinds: Collection[str]) -> None:
+    for kind in kinds:
+        if kind not in KINDS:
+            raise ValueError(
+                f"there is no kind {kind!r} of leftovers; there are {', '.join(KINDS)}"
+            )
+
+
+def _sizes(corpus: str) -> dict[str, int]:
+    """Bytes of each file of the corpus; folders of it may be links, to a larger disk."""
+    sizes = dict(files.walk(corpus))
+    for room in _ROOMS if files.is_local(corpus) else ():
+        folder = files.join(corpus, room)
+        if files.local_path(folder).is_symlink():
+            sizes |= {f"{room}/{path}": size for path, size in files.walk(folder)}
+    return sizes
+
+
+def _keep_failures(table: str) -> None:
+    """Take the rows of images out of a table of the store, before the images go."""
+    _, footer = files.read_table_metadata(table)
+    rows = files.read_table(table, tables.STORED.names)
+    limits = {LIMITS_FOOTER: footer[LIMITS_FOOTER.encode()].decode()}
+    files.write_table(table, rows.filter(rows["reason"].is_valid()), metadata=limits)
 
 
 def _unlisted(sizes: Mapping[str, int], tars: set[str]) -> list[str]:
@@ -134,31 +173,43 @@ def _used_files(corpus: str) -> set[str] | None:
     return used if paths else None
 
 
-def _stores(corpus: str, head: Manifest, used: set[str] | None) -> set[str]:
-    """Paths of the stores of the corpus: by its recipe, and by what was read of them."""
+def _stores(corpus: str, head: Manifest, used: set[str] | None, sizes: Collection[str]) -> set[str]:
+    """Paths of the stores of the corpus, by its recipe where that store is there and by what was
+    read of them; empty where neither says it."""
     found = {name.rsplit("/", 2)[0] for name in used or ()}
     with suppress(ValidationError):  # a recipe of an earlier version
-        found.add(Store(corpus, Recipe.model_validate(head.recipe)).name)
+        name = Store(corpus, Recipe.model_validate(head.recipe)).name
+        if any(path.startswith(f"{name}/") for path in sizes):  # else made with other codecs
+            found.add(name)
     return found
 
 
 def _unused(
-    sizes: Mapping[str, int], used: set[str] | None, stores: set[str]
+    corpus: str, sizes: Mapping[str, int], used: set[str] | None, stores: set[str]
 ) -> tuple[list[str], list[str]]:
-    """Files of other stores; of these stores files of images that are not used. Tables come first:
-    without its table a file of images does not count."""
-    others, images = [], []
+    """Files of other stores; of these stores files of images that are not used, with their tables
+    where they have no failures. Tables come first: without its table a file of images does not
+    count."""
+    others, blocks = [], []
     for path in sizes:
-        parts = path.split("/")
-        if parts[0] != layout.STORE or len(parts) < 3:
+        if not (name := _STORED.fullmatch(path)):
             continue
-        if "/".join(parts[:2]) not in stores:
+        if name[1] not in stores:
             others.append(path)
-        elif used is not None and path.endswith((".bin", ".parquet")):
-            block = path.rpartition(".")[0]
-            both = f"{block}.bin" in sizes and f"{block}.parquet" in sizes
-            if both and f"{block}.bin" not in used:
-                images.append(path)
+        elif (
+            used is not None
+            and path.endswith(".bin")
+            and path not in used
+            and path.removesuffix("bin") + "parquet" in sizes
+        ):
+            blocks.append(path)
+
+    def without_failures(block: str) -> list[str]:
+        table = block.removesuffix("bin") + "parquet"
+        count, footer = files.read_table_metadata(files.join(corpus, table))
+        return [block] if count > Counts.from_metadata(footer).rows_out else [table, block]
+
+    images = [path for paths in map_ahead(without_failures, blocks) for path in paths]
     order = {".parquet": 0, ".bin": 2}
     for paths in (others, images):
         paths.sort(key=lambda path: (order.get(path[path.rfind(".") :], 1), path))
@@ -168,8 +219,11 @@ def _unused(
 def _unfinished(sizes: Mapping[str, int]) -> Iterator[str]:
     """Temporary files, and files of images of the store that have no table."""
     for path in sizes:
-        images = path.startswith(f"{layout.STORE}/") and path.endswith(".bin")
-        if any(part.endswith(files.TEMPORARY_SUFFIX) for part in path.split("/")) or (
+        room, *below = path.split("/")
+        if below and room not in _ROOMS:
+            continue
+        images = _STORED.fullmatch(path) and path.endswith(".bin")
+        if any(map(_TEMPORARY.fullmatch, (room, *below))) or (
             images and path.removesuffix("bin") + "parquet" not in sizes
         ):
             yield path

@@ -7,10 +7,11 @@ store/<settings>/000001/<task>-<token>-0000.bin      images, one after another
 store/<settings>/000001/<task>-<token>-0000.parquet  a row an image or failure (tables.STORED)
 ```
 
-Each build that fetches anything adds a *generation*. Files are never changed nor replaced: their
-names have a random token, and a table comes after the file of images that it is named like. So two
-attempts at one task write files of their own, both true. The first success of an image counts;
-where there is none the last failure counts, unless it is to be tried again.
+Each build that fetches anything adds a *generation*. No build changes or replaces a file: names
+have a random token, and a table comes after the file of images that it is named like. So two
+attempts at one task write files of their own, both true. (`septet clean` alone shortens tables, by
+the rows of images that it removes beside failures.) The first success of an image counts; where
+there is none the last failure counts, unless it is to be tried again.
 """
 
 import json

@@ -1,5 +1,6 @@
 """`septet clean`: what is listed and removed, and what stays."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -9,14 +10,27 @@ from typer.testing import CliRunner
 import septet
 from septet.pipelines.clean import KINDS, find_leftovers
 from septet.pipelines.cli import app
+from septet.pipelines.store.store import Store
+from septet.pipelines.store.writer import StoreWriter
 from septet.preprocess import files
+from septet.preprocess.http.client import Fetched
 from septet.preprocess.locks import FolderBusyError, locked
+from septet.preprocess.shards.heads import read_head
+from septet.schemas.recipe import Image, Recipe
 from septet.schemas.versioned import ManifestError
 from tests.corpora import digests, picture, run_annotation, run_build
 from tests.http_server import HostileServer
 from tests.pipelines.test_fetch_store import write_list, write_recipe
+from tests.pipelines.test_index import samples, write_tar
 
 _WORDS = "tests.pipelines.annotate.columns_to_test:Words"
+_STRANGERS = (
+    "shards/notes.txt", "store/models/pytorch_model.bin", "store/models/000001/a.parquet",
+    "store/0123456789abcdef/notes.json", "store/0123456789abcdef/000001/a.bin",
+    "store/0123456789abcdef/1/0123456789abcdef-01234567-0000.bin", "shards/0000/a.septet-tmp",
+    "mine/.a.12345678.septet-tmp", "columns/words/mine/0000007.tar",
+)  # fmt: skip
+"""Files with names that Septet does not give."""
 
 
 def kinds(corpus: Path) -> dict[str, list[str]]:
@@ -29,11 +43,12 @@ def kinds(corpus: Path) -> dict[str, list[str]]:
 
 @pytest.fixture
 def built(tmp_path: Path) -> Path:
-    """A corpus of six images, with a column; images of four others and of other settings, a shard
-    that is not listed and what killed writers left are in its folder."""
+    """A corpus of six images, with a column; images of four others (and one that failed) and of
+    other settings, a shard that is not listed, what killed writers left and files of others are in
+    its folder."""
     with HostileServer({f"/{n}.jpg": picture(n) for n in range(10)}) as server:
         corpus = tmp_path / "corpus"
-        write_list(tmp_path / "b.jsonl", server, range(6, 10))
+        write_list(tmp_path / "b.jsonl", server, range(6, 11))  # there is no 10
         run_build(write_recipe(tmp_path, server, "image: {image_size: 40}"), corpus)
         run_build(write_recipe(tmp_path, server), corpus)
         write_list(tmp_path / "a.jsonl", server, range(6))
@@ -44,15 +59,20 @@ def built(tmp_path: Path) -> Path:
         (store,) = {path.parents[1] for path in corpus.glob("store/*/000002/*.bin")}
         for name in (
             "shards/0000/0000007.tar", "columns/words/0000/0000007.parquet",
-            "shards/0000/.0000000.tar.1234.septet-tmp", "shards/notes.txt",
-            f"{store.relative_to(corpus)}/000001/9.9-0000-0000.bin",
+            "shards/0000/.0000000.tar.12345678.septet-tmp",
+            f"{store.relative_to(corpus)}/000001/{'0' * 16}-12345678-0000.bin", *_STRANGERS,
         ):  # fmt: skip
+            (corpus / name).parent.mkdir(parents=True, exist_ok=True)
             (corpus / name).write_bytes(b"left")
+        folder = f"{store.relative_to(corpus)}/000001"
+        with StoreWriter(str(corpus), folder, "f" * 16, {}, Image()) as writer:
+            writer.put(Fetched(server.url("/20.jpg"), picture(20)))
         before = digests(corpus)
         yield corpus
         for name in ("shards/0000/0000007.tar", "columns/words/0000/0000007.parquet",
-                     "shards/0000/.0000000.tar.1234.septet-tmp"):  # fmt: skip
+                     "shards/0000/.0000000.tar.12345678.septet-tmp"):  # fmt: skip
             before.pop(name)
+        assert all((corpus / name).read_bytes() == b"left" for name in _STRANGERS)
         assert digests(corpus) == before, "the corpus itself stays as it is"
         hits = server.hits.total()
         assert run_build(recipe, corpus).nothing_to_do and server.hits.total() == hits
@@ -66,7 +86,10 @@ def test_what_nothing_needs_is_listed_and_then_removed(built: Path) -> None:
     assert all(not path.startswith(f"store/{store.name}") for path in found["settings"])
     assert any(path.endswith("settings.json") for path in found["settings"])
     images = found["images"]
-    assert [Path(path).suffix for path in images] == [".bin", ".parquet"]
+    assert [Path(path).suffix for path in images] == [".bin", ".bin", ".parquet"], "one failed"
+    blocks = (path.removesuffix("bin") for path in images if path.endswith(".bin"))
+    (table,) = {block + "parquet" for block in blocks} - set(images)
+    assert [Path(path).stem[:16] for path in images].count("f" * 16) == 2
     assert all(path.startswith(f"store/{store.name}/000001/") for path in images)
     assert found["shards"] == ["columns/words/0000/0000007.parquet", "shards/0000/0000007.tar"]
     assert len(found["unfinished"]) == 2
@@ -82,7 +105,11 @@ def test_what_nothing_needs_is_listed_and_then_removed(built: Path) -> None:
     assert {one.kind for one in removed} == set(KINDS) - {"shards"}
     assert not any((built / path).exists() for paths in found.values() for path in paths)
     assert kinds(built) == {} and septet.clean(built) == []
-    assert (built / "shards/notes.txt").exists()
+    (failed,) = files.read_table(str(built / table)).to_pylist()
+    assert failed["image_url"].endswith("/10.jpg") and failed["value"] == "404"
+    recipe = Recipe.model_validate(read_head(str(built)).recipe)
+    known = Store(str(built), recipe).known()
+    assert len(known.rows(table, ["reason", "value", "original_bytes"])) == 1
 
 
 def test_a_build_at_work_and_one_that_was_stopped_keep_their_files(built: Path) -> None:
@@ -100,8 +127,43 @@ def test_a_build_at_work_and_one_that_was_stopped_keep_their_files(built: Path) 
     septet.clean(built, remove=True, only=["shards", "unfinished"])
     (built / "stages").rename(built / "stages-away")
     run = find_leftovers(str(built))
+    head = json.loads((built / "corpus.json").read_text())
+    for change in (
+        {"image": {"max_side": "of an earlier version"}},
+        {"image": {"encode_quality": 51}},
+    ):
+        changed = {**head, "recipe": {**head["recipe"], **change}}
+        (built / "corpus.json").write_text(json.dumps(changed))
+        assert kinds(built) == {}, "nothing says which store is in use"
+    (built / "corpus.json").write_text(json.dumps(head, indent=1) + "\n")
     (built / "stages-away").rename(built / "stages")
     assert [one.kind for one in run] == ["settings"]
+
+
+def test_folders_that_are_links_are_looked_at(built: Path) -> None:
+    found = kinds(built)
+    for name in ("shards", "store", "columns"):
+        (built / name).rename(built.parent / f"{name}-disk")
+        (built / name).symlink_to(built.parent / f"{name}-disk")
+    assert kinds(built) == found
+    septet.clean(built, remove=True)
+    assert kinds(built) == {}
+    for name in ("shards", "store", "columns"):
+        (built / name).unlink()
+        (built.parent / f"{name}-disk").rename(built / name)
+
+
+def test_a_folder_that_was_indexed_has_nothing_to_remove(tmp_path: Path) -> None:
+    write_tar(tmp_path / "00000.tar", samples(0, 1))
+    septet.index(tmp_path)
+    for name in ("store/models/pytorch_model.bin", f"store/{'0' * 16}/settings.json",
+                 "shards/0000/0000007.tar", "columns/words/0000/0000007.parquet",
+                 "shards/.a.12345678.septet-tmp"):  # fmt: skip
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"left")
+    before = dict(files.walk(str(tmp_path)))
+    assert septet.clean(tmp_path, remove=True) == []
+    assert dict(files.walk(str(tmp_path))) == before
 
 
 def test_what_cannot_be_cleaned_is_said(tmp_path: Path) -> None:
@@ -109,4 +171,6 @@ def test_what_cannot_be_cleaned_is_said(tmp_path: Path) -> None:
         septet.clean(tmp_path)
     with pytest.raises(ValueError, match="no kind 'old' of leftovers; there are settings, images"):
         septet.clean(tmp_path, only=["old"])
-    assert list(files.walk(str(tmp_path))) == []
+    with pytest.raises(ManifestError, match=r"has no corpus\.json"):
+        septet.clean(tmp_path / "none", remove=True)
+    assert list(tmp_path.iterdir()) == []
