@@ -61,6 +61,11 @@ class ShardStatistics:
             self.measures[name] = self.measures.get(name, Distribution()) + found
         return self
 
+    def could_have(self, category: str) -> int:
+        """How many samples could have had a value of a category: of `chinese` those with a caption
+        in Chinese, which all have one."""
+        return self.categories[category].total if category == "chinese" else self.samples
+
 
 def shard_statistics(sidecar: pa.Table) -> ShardStatistics:
     """Count the figures of a sidecar's rows.
@@ -273,7 +278,7 @@ def corpus_statistics(
         fetch_failures=rejects.failure_classes(lost),
         failed_domains=Category.of(lost.failed_domains, lost.failed),
         categories={
-            name: Category.of(total.categories[name], total.samples)
+            name: Category.of(total.categories[name], total.could_have(name))
             for name in (*_CATEGORIES, "chinese", "image_domain", "page_domain")
             if name in total.categories
         },

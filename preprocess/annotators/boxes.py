@@ -66,7 +66,7 @@ class Boxes(Column):
     since), `no_region` (the column of regions has no value).
     """
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     facts: ClassVar[pa.Schema] = pa.schema(
         [("boxes", pa.int32()), ("labels", pa.list_(pa.string())), *FACTS]
     )

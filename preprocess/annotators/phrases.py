@@ -54,7 +54,7 @@ class Phrases(Column):
     which image of the set it is).
     """
 
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
     facts: ClassVar[pa.Schema] = pa.schema([("phrases", pa.int32()), *FACTS])
 
     class Settings(SetSettings):

@@ -38,7 +38,7 @@ class Questions(Column):
     malformed), and of scenes `language_not_supported`.
     """
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     facts: ClassVar[pa.Schema] = pa.schema(
         [("questions", pa.int32()), ("kinds", pa.list_(pa.string())), *FACTS]
     )

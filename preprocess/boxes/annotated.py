@@ -1,6 +1,7 @@
 """Boxes that came with a sample: read from its metadata, checked, normalised."""
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
@@ -8,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 
 from septet.preprocess.boxes.transforms import Floats, areas, as_boxes, from_xywh, normalise
+from septet.preprocess.columns.left_out import MALFORMED, text_of, told
 from septet.preprocess.synthetic.scenes import COLOURS
 
 OVERHANG = 0.01
@@ -42,9 +44,10 @@ class LabelledBoxes:
     absent: list[str] = field(default_factory=list)
     """Labels that are known not to be in the image."""
     faults: list[str] = field(default_factory=list)
-    """What was wrong with each box that was left out."""
+    """What was wrong with each box, and each label of what is absent, that was left out."""
     empty: int = 0
-    """How many of those left out had no area, which is no fault of form."""
+    """How many of those faults say nothing against the form of a box: it had no area, or a label of
+    what is absent is no text."""
 
 
 def read_extra(metadata: Mapping[str, Any]) -> dict[str, Any]:
@@ -61,7 +64,7 @@ def _object(value: Any) -> dict[str, Any]:
     if isinstance(value, str | bytes):
         try:
             value = json.loads(value)
-        except ValueError:
+        except MALFORMED:
             return {}
     return dict(value) if isinstance(value, Mapping) else {}
 
@@ -76,12 +79,22 @@ def image_size(metadata: Mapping[str, Any]) -> tuple[float, float] | None:
         (metadata, "width", "height"),
     ):
         try:
-            size = float(places[width]), float(places[height])
-        except (KeyError, TypeError, ValueError):
+            return sound_size(places[width], places[height])
+        except MALFORMED:
             continue
-        if 0 < size[0] < np.inf and 0 < size[1] < np.inf:
-            return size
     return None
+
+
+def sound_size(width: Any, height: Any) -> tuple[float, float]:
+    """A size (width, height) that a source states, checked.
+
+    Raises:
+        MALFORMED: a side is no number that is finite and above 0.
+    """
+    size = float(width), float(height)
+    if not (0 < size[0] < math.inf and 0 < size[1] < math.inf):
+        raise ValueError(f"an image of {size[0]:g} x {size[1]:g} pixels")
+    return size
 
 
 def check_aspect(metadata: Mapping[str, Any], size: tuple[float, float] | None = None) -> None:
@@ -92,16 +105,20 @@ def check_aspect(metadata: Mapping[str, Any], size: tuple[float, float] | None =
         SizeError: the image in the shard has other proportions, so it was cut or padded.
     """
     size = size or image_size(metadata)
-    width, height = metadata.get("width"), metadata.get("height")
-    if not size or not width or not height:
+    try:
+        width, height = sound_size(metadata["width"], metadata["height"])
+    except MALFORMED:
+        return
+    if not size:
         return
     # A resize rounds sides to whole pixels, which moves the proportions of small images.
     allowed = ASPECT_TOLERANCE + 1 / min(width, height)
-    ratio = (size[0] / size[1]) / (width / height)
-    if not 1 / (1 + allowed) <= ratio <= 1 + allowed:
+    # Logarithms, for quotients of sides that a source makes up may be 0 or infinite.
+    apart = math.log(size[0]) - math.log(size[1]) - math.log(width) + math.log(height)
+    if abs(apart) > math.log1p(allowed):
         raise SizeError(
             f"boxes of an image of {size[0]:g} x {size[1]:g}, but the shard's image is "
-            f"{width} x {height}"
+            f"{width:g} x {height:g}"
         )
 
 
@@ -131,7 +148,12 @@ def boxes_of_extra(
         raise NoBoxesError("extra has neither boxes nor things")
     check_aspect(metadata)
     boxes, labels = as_list(extra["boxes"], "boxes"), as_list(extra.get("labels") or [], "labels")
-    absent = [str(label) for label in as_list(extra.get("absent") or [], "absent")]
+    absent, faults = [], []
+    for label in as_list(extra.get("absent") or [], "absent"):
+        try:
+            absent.append(text_of(label, "a label"))
+        except MALFORMED as error:
+            faults.append(told("absent", error))
     if labels and len(labels) != len(boxes):
         raise BoxesError(f"{len(boxes)} boxes, {len(labels)} labels")
     size = (1.0, 1.0)
@@ -140,13 +162,13 @@ def boxes_of_extra(
         if known is None:
             raise SizeError("pixel boxes, but neither extra nor metadata has width and height")
         size = known
-    named = ["" if label is None else str(label) for label in labels] or [""] * len(boxes)
-    return normalised(boxes, named, size, box_format, absent)
+    found = normalised(boxes, labels or [""] * len(boxes), size, box_format, absent)
+    return replace(found, faults=[*found.faults, *faults], empty=found.empty + len(faults))
 
 
 def normalised(
     boxes: Sequence[Any],
-    labels: list[str],
+    labels: Sequence[Any],
     size: tuple[float, float] = (1.0, 1.0),
     box_format: Literal["xyxy", "xywh"] = "xyxy",
     absent: list[str] | None = None,
@@ -154,20 +176,21 @@ def normalised(
     """Check boxes, divide them by `size` (width, height), and clip those that overhang by little.
 
     A box that is not four finite numbers, has its corners the wrong way round, lies outside of the
-    image or has no area is left out with its label; `faults` says why.
+    image or has no area is left out with its label, and so is one whose label is no text (null
+    stands for no label); `faults` says why.
     """
     kept: list[Floats] = [np.zeros((0, 4))]
     names, faults, empty = [], [], 0
     for number, (box, label) in enumerate(zip(boxes, labels, strict=True)):
         try:
-            corners = _corners(box, size, box_format)
+            corners, name = _corners(box, size, box_format), _label(label)
         except BoxesError as error:
             faults.append(f"box {number} {error}")
             continue
         corners = np.clip(corners, 0.0, 1.0)
         if areas(corners)[0] > 0:
             kept.append(corners)
-            names.append(label)
+            names.append(name)
         else:
             faults.append(f"box {number} has no area")
             empty += 1
@@ -182,7 +205,7 @@ def _corners(box: Any, size: tuple[float, float], box_format: Literal["xyxy", "x
     """
     try:
         corners = as_boxes(np.asarray(box, dtype=np.float64)[None])
-    except (TypeError, ValueError, OverflowError) as error:
+    except MALFORMED as error:
         raise BoxesError(f"cannot be read: {error}") from error
     if len(corners) != 1:
         raise BoxesError("is empty")
@@ -201,6 +224,18 @@ def _corners(box: Any, size: tuple[float, float], box_format: Literal["xyxy", "x
     return corners
 
 
+def _label(label: Any) -> str:
+    """The label of a box as text; empty where there is none.
+
+    Raises:
+        BoxesError: what it is else.
+    """
+    try:
+        return "" if label is None else text_of(label, "a label")
+    except MALFORMED as error:
+        raise BoxesError(f"has {error}") from error
+
+
 def as_list(value: Any, name: str) -> list[Any]:
     """Read a list from metadata; it may be JSON text, as sources in CSV have it.
 
@@ -210,7 +245,7 @@ def as_list(value: Any, name: str) -> list[Any]:
     if isinstance(value, str):
         try:
             value = json.loads(value)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise BoxesError(f"{name} is text that is no JSON: {value[:60]!r}") from error
     if not isinstance(value, list | tuple | np.ndarray):
         raise BoxesError(f"{name} is {type(value).__name__}, expected a list")
@@ -223,10 +258,10 @@ def _of_things(things: list[Any]) -> LabelledBoxes:
     boxes, labels, others, faults = [], [], [], []
     for number, thing in enumerate(things):
         try:
-            box, label = thing["box"], f"{thing['size']} {thing['colour']} {thing['shape']}"
+            box, label = thing["box"], " ".join(thing[n] for n in ("size", "colour", "shape"))
             others += [f"{thing['size']} {colour} {thing['shape']}" for colour in COLOURS]
-        except (LookupError, TypeError) as error:
-            faults.append(f"one of a scene's things, number {number}, has no {error}")
+        except MALFORMED as error:
+            faults.append(told(f"one of a scene's things, number {number}", error))
             continue
         boxes.append(box)
         labels.append(label)

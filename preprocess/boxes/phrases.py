@@ -17,9 +17,9 @@ from typing import Any
 
 import numpy as np
 
-from septet.preprocess.boxes.annotated import BoxesError, as_list
-from septet.preprocess.columns.image_sets import ByImage, by_image, read_json
-from septet.preprocess.columns.left_out import MALFORMED, told
+from septet.preprocess.boxes.annotated import BoxesError, as_list, sound_size
+from septet.preprocess.columns.image_sets import ByImage, by_id, by_image, objects, read_json
+from septet.preprocess.columns.left_out import MALFORMED, text_of, told
 from septet.preprocess.synthetic.languages import WORDINGS
 from septet.preprocess.synthetic.languages import phrases as scene_phrases
 from septet.preprocess.synthetic.scenes import Scene
@@ -90,10 +90,8 @@ def read_phrases(phrases: str, instances: str = "") -> ByImage[Phrase]:
         ValueError: a file is missing, or has none of the forms; says what was expected.
     """
     found = read_json(phrases, "phrases")
-    first = found[0] if found and isinstance(found, list) else None
-    names = first.keys() if isinstance(first, dict) else set()
-    drawn = None
-    if "sentences" in names:
+    form, drawn = _form(found), None
+    if form == "sentences":
         if not instances:
             raise ValueError(
                 "RefCOCO's references need COCO's instances: set them with --set instances=PATH"
@@ -102,9 +100,9 @@ def read_phrases(phrases: str, instances: str = "") -> ByImage[Phrase]:
     try:
         if drawn is not None:
             return _refcoco(found, drawn)
-        if "regions" in names:
+        if form == "regions":
             return by_image(_inner(found, "regions"), _image_id, _visual_genome)
-        return by_image(found, _image_id, lambda row: _named(_plain(row)))
+        return by_image(found, _image_id, _plain)
     except _OtherSetError:
         raise
     except MALFORMED as error:
@@ -115,13 +113,25 @@ def read_phrases(phrases: str, instances: str = "") -> ByImage[Phrase]:
         ) from error
 
 
+def _form(rows: Any) -> str:
+    """The form of a set, by the first field of its rows that only one form has; empty where none
+    has any."""
+    telling = ("sentences", "regions", "phrase")
+    listed = objects(rows) if isinstance(rows, list) else ()
+    return next((name for row in listed for name in telling if name in row), "")
+
+
 def _plain(row: Mapping[str, Any]) -> Phrase:
     box = np.asarray(row["box"], np.float64)
     if box.shape != (4,):
         raise TypeError(f"a box of {box.size} numbers")
-    if not isinstance(row["phrase"], str):
-        raise TypeError(f"a phrase that is {type(row['phrase']).__name__}")
-    return Phrase(row["phrase"].strip(), tuple(box.tolist()))
+    return Phrase(_stripped(row["phrase"]), tuple(box.tolist()))
+
+
+def _stripped(phrase: Any) -> str:
+    if not isinstance(phrase, str):
+        raise TypeError(f"a phrase that is {type(phrase).__name__}")
+    return phrase.strip()
 
 
 def _image_id(row: Mapping[str, Any]) -> Any:
@@ -135,14 +145,9 @@ def _inner(rows: Iterable[Any], name: str) -> Iterator[Any]:
         yield from inner if isinstance(inner, list) else [row]
 
 
-def _named(phrase: Phrase) -> Phrase | None:
-    """The phrase; None where it is empty."""
-    return phrase if phrase.phrase else None
-
-
-def _visual_genome(row: Mapping[str, Any]) -> Phrase | None:
+def _visual_genome(row: Mapping[str, Any]) -> Phrase:
     box = tuple(float(row[name]) for name in ("x", "y", "width", "height"))
-    return _named(Phrase(str(row["phrase"]).strip(), box, xywh=True, pixels=True))
+    return Phrase(_stripped(row["phrase"]), box, xywh=True, pixels=True)
 
 
 class _OtherSetError(ValueError):
@@ -150,27 +155,22 @@ class _OtherSetError(ValueError):
 
 
 def _refcoco(references: list[Any], instances: dict[str, Any]) -> ByImage[Phrase]:
-    boxes = {one["id"]: one for one in _objects(instances["annotations"]) if "id" in one}
-    images = {one["id"]: one for one in _objects(instances["images"]) if "id" in one}
-    if not any(row.get("ann_id") in boxes for row in _objects(references)):
+    boxes, images = by_id(instances["annotations"], "id"), by_id(instances["images"], "id")
+    if not by_id(references, "ann_id").keys() & boxes.keys():
         raise _OtherSetError("no reference has its instance: are the two files of the same set?")
 
     def read(pair: tuple[Mapping[str, Any], Mapping[str, Any]]) -> Phrase | None:
         row, sentence = pair
-        if row["ann_id"] not in boxes:
+        instance = boxes.get(text_of(row["ann_id"], "an instance's id"))
+        if instance is None:
             return None
-        box = tuple(map(float, boxes[row["ann_id"]]["bbox"]))
-        size = None
-        if row["image_id"] in images:
-            drawn = images[row["image_id"]]
-            size = float(drawn["width"]), float(drawn["height"])
-        text = str(sentence.get("sent") or sentence["raw"]).strip()
-        return _named(Phrase(text, box, xywh=True, size=size, pixels=True))
+        box = tuple(map(float, instance["bbox"]))
+        drawn = images.get(text_of(row["image_id"], "an image id"))
+        size = None if drawn is None else sound_size(drawn["width"], drawn["height"])
+        text = sentence.get("sent")
+        if text is None or text == "":
+            text = sentence.get("raw", text)
+        return Phrase(_stripped(text), box, xywh=True, size=size, pixels=True)
 
     pairs = ((row, one) for row in references for one in _inner([row], "sentences"))
     return by_image(pairs, lambda pair: _image_id(pair[0]), read)
-
-
-def _objects(rows: Iterable[Any]) -> Iterator[dict[str, Any]]:
-    """The rows that are JSON objects."""
-    return (row for row in rows if isinstance(row, dict))

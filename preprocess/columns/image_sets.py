@@ -2,7 +2,7 @@
 of the set that a sample is."""
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
@@ -12,7 +12,7 @@ from septet.preprocess import files
 from septet.preprocess.boxes.annotated import read_extra
 from septet.preprocess.columns import base
 from septet.preprocess.columns.base import Item, NoValue
-from septet.preprocess.columns.left_out import MALFORMED, told
+from septet.preprocess.columns.left_out import MALFORMED, text_of, told
 from septet.preprocess.columns.weights import weights_digest
 
 Entry = TypeVar("Entry")
@@ -61,7 +61,10 @@ class ImageIds:
         found = found or read_extra(item.metadata).get(self._field)
         if found is None or found == "":
             return NoValue("no_image_id", f"no field {self._field!r} of extra")
-        return str(found)
+        try:
+            return text_of(found, "an image id")
+        except MALFORMED as error:
+            return NoValue("no_image_id", told(f"field {self._field!r} of extra", error))
 
 
 @dataclass
@@ -85,10 +88,11 @@ def by_image(
     Args:
         rows: The rows of a set.
         image_of: Gives the id of a row's image. A row without one belongs to no sample.
-        read: Makes an entry of a row; None where the row says nothing.
+        read: Makes an entry of a row; None where the set has nothing to go with it, which is not
+            counted.
 
     Raises:
-        AttributeError, LookupError, TypeError, ValueError: no row can be read, for this reason: the
+        One of `MALFORMED`: no row can be read, for this reason: the
             file has another form.
     """
     found: ByImage[Entry] = ByImage()
@@ -97,7 +101,7 @@ def by_image(
     for row in rows:
         image = None
         try:
-            image = str(image_of(row))
+            image = text_of(image_of(row), "an image id")
             entry = read(row)
         except MALFORMED as error:
             first = first or error
@@ -112,6 +116,27 @@ def by_image(
     return found
 
 
+def objects(rows: Iterable[Any]) -> Iterator[dict[str, Any]]:
+    """The rows that are JSON objects."""
+    return (row for row in rows if isinstance(row, dict))
+
+
+def by_id(rows: Iterable[Any], name: str) -> dict[str, dict[str, Any]]:
+    """The rows that are JSON objects with an id, by it; the last of equal ids.
+
+    Args:
+        rows: The rows of a set.
+        name: The field that holds the id.
+    """
+    found = {}
+    for row in objects(rows):
+        try:
+            found[text_of(row[name], "an id")] = row
+        except MALFORMED:
+            continue
+    return found
+
+
 def read_json(path: str, what: str) -> Any:
     """Read a JSON file.
 
@@ -122,17 +147,25 @@ def read_json(path: str, what: str) -> Any:
         raise ValueError(f"{what}: no such file {path!r}; set it with --set {what}=PATH")
     try:
         return json.loads(files.read_bytes(path))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{what} {path}: no JSON ({error})") from error
 
 
 def read_map(path: str) -> dict[str, str]:
-    """Read the ids of images by a sample's key or URL: a JSON object.
+    """Read the ids of images by a sample's key or URL: a JSON object, null where there is none.
 
     Raises:
-        ValueError: there is no such file, or it is no JSON object.
+        ValueError: there is no such file, it is no JSON object, or an id is no text.
     """
     found = read_json(path, "image_map")
     if not isinstance(found, dict):
         raise ValueError(f"image_map {path}: expected a JSON object {{key or URL: image id}}")
-    return {str(name): str(image) for name, image in found.items()}
+    ids = {}
+    for name, image in found.items():
+        if image is None:
+            continue
+        try:
+            ids[name] = text_of(image, "an image id")
+        except MALFORMED as error:
+            raise ValueError(f"image_map {path}: {told(name, error)}") from error
+    return ids

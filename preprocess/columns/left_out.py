@@ -4,13 +4,22 @@ An entry that is malformed costs itself; what is left makes the value. So of the
 source has for a sample each is in the value or counted here, with what was wrong with it.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
 import pyarrow as pa
 
-MALFORMED = (AttributeError, LookupError, TypeError, ValueError)
-"""The exceptions that reading raises where a value has another form than expected."""
+MALFORMED = (
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    RecursionError,
+    TypeError,
+    ValueError,
+)
+"""The exceptions that reading raises where a value has another form than expected, is a number too
+large or is nested too deeply."""
 
 FACTS = (("dropped", pa.int32()), ("faults", pa.list_(pa.string())))
 """Fields of a column's facts: how many entries were left out, and why the first of them were."""
@@ -29,6 +38,18 @@ def left_out(faults: Sequence[str], more: int = 0) -> dict[str, Any]:
         "dropped": len(faults) + more,
         "faults": [fault[:_CHARACTERS] for fault in faults[:_TOLD]],
     }
+
+
+def text_of(value: Any, what: str) -> str:
+    """A text that a source has, stripped; a number passes for one, as in JSON `"answer": 3` does.
+
+    Raises:
+        TypeError: it is neither; says so with `what` it is.
+    """
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not isinstance(value, str) and not (number and math.isfinite(value)):
+        raise TypeError(f"{what} that is {type(value).__name__}, no text")
+    return str(value).strip()
 
 
 def told(what: str, error: Exception) -> str:

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Any
 
+from septet.preprocess.columns.left_out import MALFORMED
+
 
 @dataclass(frozen=True)
 class Question:
@@ -40,7 +42,7 @@ class Question:
         try:
             answers = tuple((str(text), int(count)) for text, count in data.get("answers", ()))
             found = cls(data["question"], data["answer"], data["kind"], data["language"], answers)
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
+        except MALFORMED as error:
             raise ValueError(f"no question: {type(error).__name__}: {error}") from error
         for text in (found.kind, found.language):
             if not isinstance(text, str):

@@ -9,8 +9,8 @@
 from collections import Counter
 from typing import Any
 
-from septet.preprocess.columns.image_sets import ByImage, by_image, read_json
-from septet.preprocess.columns.left_out import MALFORMED
+from septet.preprocess.columns.image_sets import ByImage, by_id, by_image, read_json
+from septet.preprocess.columns.left_out import MALFORMED, text_of
 from septet.preprocess.questions.pairs import Question
 
 
@@ -53,44 +53,49 @@ class _OtherSplitError(ValueError):
 
 
 def _vqa(questions: list[Any], annotations: list[Any]) -> ByImage[Question]:
-    given = {
-        row["question_id"]: row
-        for row in annotations
-        if isinstance(row, dict) and "question_id" in row
-    }
+    given = by_id(annotations, "question_id")
 
     def read(row: dict[str, Any]) -> Question | None:
-        annotation = given.get(row["question_id"])
+        annotation = given.get(text_of(row["question_id"], "a question's id"))
         return None if annotation is None else _answered(row["question"], annotation)
 
-    if not any(isinstance(row, dict) and row.get("question_id") in given for row in questions):
+    if not by_id(questions, "question_id").keys() & given.keys():
         raise _OtherSplitError(
             "no question has an annotation: are the two files of the same split?"
         )
     return by_image(questions, lambda row: row["image_id"], read)
 
 
-def _answered(question: str, annotation: dict[str, Any]) -> Question | None:
-    counts = Counter(str(one["answer"]).strip() for one in annotation.get("answers", ()))
+def _answered(question: Any, annotation: dict[str, Any]) -> Question:
+    counts = Counter(text_of(one["answer"], "an answer") for one in annotation.get("answers", ()))
     counts.pop("", None)
     ranked = sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
-    best = annotation.get("multiple_choice_answer") or (ranked[0][0] if ranked else "")
+    best = annotation.get("multiple_choice_answer")
+    if best is None or best == "":
+        best = ranked[0][0] if ranked else ""
     kind = annotation.get("answer_type", "")
     return _told(question, best, kind, answers=tuple(ranked))
 
 
-def _gqa(row: dict[str, Any]) -> Question | None:
+def _gqa(row: dict[str, Any]) -> Question:
     return _told(row["question"], row["answer"], (row.get("types") or {}).get("structural", ""))
 
 
-def _plain(row: dict[str, Any]) -> Question | None:
-    kind, language = row.get("kind", ""), str(row.get("language", "en"))
-    return _told(row["question"], row["answer"], kind, language)
+def _plain(row: dict[str, Any]) -> Question:
+    return _told(row["question"], row["answer"], row.get("kind", ""), row.get("language", "en"))
 
 
 def _told(
-    question: str, answer: Any, kind: Any, language: str = "en", **more: Any
-) -> Question | None:
-    """Make a pair; None where the question or the answer is empty."""
-    question, answer = question.strip(), str(answer).strip()
-    return Question(question, answer, str(kind), language, **more) if question and answer else None
+    question: Any,
+    answer: Any,
+    kind: Any,
+    language: Any = "en",
+    answers: tuple[tuple[str, int], ...] = (),
+) -> Question:
+    """Make a pair.
+
+    Raises:
+        MALFORMED: it has no text, or is of a wrong kind, as `Question.from_json` says.
+    """
+    pair = {"question": question.strip(), "answer": text_of(answer, "an answer"), "kind": kind}
+    return Question.from_json({**pair, "language": language, "answers": answers})

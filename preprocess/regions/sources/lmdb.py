@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from septet.preprocess import files
+from septet.preprocess.columns.left_out import MALFORMED
 from septet.preprocess.columns.weights import need
 from septet.preprocess.regions.sources.records import Record, RecordError, decode, record
 from septet.preprocess.regions.unpickle import loads_plain
@@ -73,7 +74,7 @@ class LmdbSource:
             )
         except RecordError:
             raise
-        except (ValueError, KeyError, AttributeError, TypeError) as error:
+        except MALFORMED as error:
             raise RecordError(f"{type(error).__name__} {error}") from error
 
 

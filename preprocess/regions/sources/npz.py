@@ -15,6 +15,7 @@ import numpy as np
 from numpy.lib import format as npy
 
 from septet.preprocess import files
+from septet.preprocess.columns.left_out import MALFORMED
 from septet.preprocess.regions.sources.records import Record, RecordError, record
 from septet.preprocess.regions.unpickle import loads_plain
 
@@ -86,5 +87,5 @@ class NpzSource:
             )  # fmt: skip
         except RecordError:
             raise
-        except (ValueError, KeyError, AttributeError, TypeError) as error:
+        except MALFORMED as error:
             raise RecordError(f"{key}.npz: {type(error).__name__} {error}") from error

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from septet.preprocess import files
 from septet.preprocess.boxes.annotated import read_extra
+from septet.preprocess.columns.left_out import MALFORMED
 from septet.preprocess.regions.detections import FEATURES, Detections
 
 
@@ -105,7 +106,7 @@ def record(
                 ("attribute_scores", attribute_scores, np.float32),
             )
         }  # fmt: skip
-    except (TypeError, ValueError, OverflowError) as error:
+    except MALFORMED as error:
         raise RecordError(str(error)) from error
     if not (0 < wide < np.inf and 0 < high < np.inf):
         raise RecordError(f"an image of {wide:g} x {high:g} pixels")

@@ -146,10 +146,40 @@ def test_a_malformed_box_costs_itself(bad: Any, unit: str) -> None:
 
 def test_a_malformed_thing_of_a_scene_costs_itself() -> None:
     good = make_scene(3, 0).truth()["things"]
-    for bad in ({}, None, {**good[0], "box": [1]}, {"box": [0, 0, 1, 1], "size": "small"}):
+    for bad in ({}, None, {**good[0], "box": [1]}, {"box": [0, 0, 1, 1], "size": "small"},
+                {**good[0], "colour": None}):  # fmt: skip
         (found,) = column().annotate([item({"things": [bad, *good]})])
         assert isinstance(found, Value)
         assert found.facts["boxes"] == len(good) and found.facts["dropped"] == 1
+
+
+DEEP = "[" * 100_000
+
+
+@pytest.mark.parametrize(
+    ("extra", "kept", "dropped"),
+    [
+        ({"labels": ["a", True]}, ["a"], 1), ({"labels": [["a"], "b"]}, ["b"], 1),
+        ({"labels": [None, 7]}, ["", "7"], 0), ({"labels": [{}, float("nan")]}, None, 2),
+        ({"absent": ["c", None, [], 7]}, ["", ""], 2), ({"labels": DEEP}, None, 0),
+        ({"boxes": DEEP}, None, 0), ({"boxes": [[10**400, 0, 1, 1], [0, 0, 1, 1]]}, [""], 1),
+    ],
+)  # fmt: skip
+def test_labels_are_texts_or_numbers_and_what_is_not_costs_itself(
+    extra: Any, kept: Any, dropped: int
+) -> None:
+    (found,) = column().annotate([item({"boxes": [[0, 0, 0.5, 1], [0, 0, 1, 1]], **extra})])
+    if kept is None:
+        assert isinstance(found, NoValue) and found.reason == "boxes_malformed"
+        return
+    assert isinstance(found, Value) and found.facts["dropped"] == dropped
+    told = json.loads(found.data)
+    assert told["labels"] == kept and told["absent"] == (["c", "7"] if "absent" in extra else [])
+
+
+def test_extra_that_is_nested_too_deeply_says_nothing() -> None:
+    for extra in (DEEP, {"extra": DEEP}):
+        assert reason(column(), item(extra))[0] == "no_boxes"
 
 
 def test_the_largest_first() -> None:

@@ -202,7 +202,7 @@ def test_a_malformed_row_of_a_set_costs_itself(tmp_path: Path) -> None:
         instances=written(tmp_path / "instances.json", instances),
     )
     for image, told, dropped in (
-        (7, ["left dog", "A dog", "5", "its dog"], 1),
+        (7, ["left dog", "A dog", "its dog"], 2),
         (8, ["a cat"], 2),
     ):
         (found,) = made.annotate([item({"image_id": image})])
@@ -220,6 +220,66 @@ def test_a_malformed_row_of_a_set_costs_itself(tmp_path: Path) -> None:
     (found, lost) = made.annotate([item({"image_id": 3}, **size), item({"image_id": 4}, **size)])
     assert isinstance(found, Value) and found.facts["phrases"] == found.facts["dropped"] == 1
     assert isinstance(lost, NoValue) and lost.reason == "phrases_malformed"
+
+
+HUGE = 10**400
+GOOD = {"image_id": 7, "ann_id": 70, "sentences": [{"sent": "its dog"}]}
+REGION = {"image_id": 7, "phrase": "its dog", "x": 64, "y": 48, "width": 320, "height": 240}
+PLAIN = {"image_id": 7, "phrase": "its dog", "box": [64, 48, 384, 288]}
+
+
+@pytest.mark.parametrize(
+    ("good", "bad", "instances", "dropped"),
+    [  # The malformed rows stand first: neither the set's form nor a good row hangs on them.
+        (GOOD, [None, {}, {**GOOD, "sentences": [{"sent": text} for text in (None, 3, [], "", " ")]}],
+         {}, 5),
+        (GOOD, [{**GOOD, "ann_id": odd} for odd in ([], {}, None)], {"id": {}, "bbox": []}, 3),
+        (GOOD, [{**GOOD, "ann_id": 71}], {"id": 71, "bbox": [HUGE, 0, 1, 1]}, 1),
+        (GOOD, [{**GOOD, "image_id": odd} for odd in ([], {}, None)], {}, 0),
+        (REGION, [None, {"id": 4}, *[{**REGION, "phrase": text} for text in (None, 3, {}, "")]],
+         None, 4),
+        (REGION, [{**REGION, "x": HUGE}, {**REGION, "width": "1" * 400}], None, 2),
+        (PLAIN, [None, {"image_id": 7}, {**PLAIN, "phrase": None}, {**PLAIN, "phrase": " "},
+                 {**PLAIN, "box": [HUGE, 0, 1, 1]}, {**PLAIN, "box": None}], None, 5),
+    ],
+)  # fmt: skip
+def test_of_the_rows_of_a_set_each_is_a_phrase_or_counted(
+    tmp_path: Path, good: Any, bad: list[Any], instances: Any, dropped: int
+) -> None:
+    rows = [*bad, good]
+    if good is REGION:
+        rows = [*bad[:2], {"id": 7, "regions": rows[2:]}] if bad[0] is None else [{"regions": rows}]
+    files = {"phrases": written(tmp_path / "rows.json", rows)}
+    if instances is not None:
+        boxes = [instances, *INSTANCES["annotations"]]
+        drawn = {**INSTANCES, "annotations": boxes, "images": [{"id": []}, *INSTANCES["images"]]}
+        files["instances"] = written(tmp_path / "instances.json", drawn)
+    size = {"original_width": 640, "original_height": 480}
+    made = column(source="set", unit="pixel", **files)
+    (found,) = made.annotate([item({"image_id": 7}, **size)])
+    assert isinstance(found, Value) and json.loads(found.data)["phrases"] == ["its dog"]
+    assert json.loads(found.data)["boxes"] == [[0.1, 0.1, 0.6, 0.6]]
+    assert found.facts["dropped"] == dropped, found.facts
+
+
+@pytest.mark.parametrize("side", [0, -1, None, "x", HUGE, float("nan"), float("inf")])
+def test_sides_that_no_image_has(tmp_path: Path, side: Any) -> None:
+    """A set's own size costs the image's phrases; a sample's is passed over for the next."""
+    drawn = {
+        **INSTANCES,
+        "images": [{"id": 7, "width": 640, "height": side}, {"id": 8, "width": 9, "height": 9}],
+    }
+    instances = written(tmp_path / "instances.json", drawn)
+    made = column(
+        source="set",
+        phrases=written(tmp_path / "r.json", [GOOD, REFERENCES[1]]),
+        instances=instances,
+    )
+    (found,) = made.annotate([item({"image_id": 7}, width=64, height=48)])
+    assert isinstance(found, NoValue) and found.reason == "phrases_malformed"
+    extra = {"phrases": [PLAIN], "width": 640, "height": side}
+    told = value(column(unit="pixel"), item(extra, original_width=640, original_height=480))
+    assert told["boxes"] == [[0.1, 0.1, 0.6, 0.6]]
 
 
 def test_no_more_phrases_than_asked_for_and_those_beyond_are_counted() -> None:

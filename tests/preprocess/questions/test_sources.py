@@ -66,6 +66,52 @@ def test_a_malformed_row_costs_itself(tmp_path: Path) -> None:
     assert list(found.faults) == ["1"] and "'question'" in found.faults["1"][0]
 
 
+ASK = {"image_id": 7, "question": "Why?", "answer": "x"}
+OF_VQA = {"image_id": 7, "question": "Why?", "question_id": 1}
+OF_GQA = {"imageId": 7, "question": "Why?", "answer": "x"}
+NO_TEXTS = (None, True, [], {}, "", " ", float("nan"), 10**400)
+
+
+@pytest.mark.parametrize(
+    ("rows", "answered"),
+    [
+        *(([{**ASK, "answer": odd}, ASK], None) for odd in NO_TEXTS),
+        *(([{**ASK, field: odd}, ASK], None) for field in ("question", "kind", "language")
+          for odd in (None, 3, [])),
+        ({"a": {**OF_GQA, "answer": None}, "b": OF_GQA}, None),
+        ({"a": {**OF_GQA, "types": {"structural": None}}, "b": OF_GQA}, None),
+        ({"a": {**OF_GQA, "types": 3}, "b": OF_GQA}, None),
+        ({"questions": [{**OF_VQA, "question_id": []}, OF_VQA]}, {}),
+        ({"questions": [{**OF_VQA, "question": None}, OF_VQA]}, {}),
+        *(({"questions": [{**OF_VQA, "question_id": 2}, OF_VQA]}, odd) for odd in (
+            {"answers": [{"answer": None}]}, {"answers": []}, {"answers": None},
+            {"multiple_choice_answer": []}, {"multiple_choice_answer": "x", "answer_type": None},
+        )),
+    ],
+)  # fmt: skip
+def test_of_the_rows_of_a_set_each_is_a_pair_or_a_fault(
+    tmp_path: Path, rows: object, answered: dict | None
+) -> None:
+    annotations = ""
+    if answered is not None:
+        good = {"question_id": 1, "multiple_choice_answer": "x"}
+        odd = [{"question_id": []}, {"question_id": {}}, {**answered, "question_id": 2}]
+        annotations = write(tmp_path / "a.json", {"annotations": [*odd, good]})
+    found = read_questions(write(tmp_path / "q.json", rows), annotations)
+    assert found.entries == {"7": [Question("Why?", "x", "")]}
+    assert {image: len(faults) for image, faults in found.faults.items()} == {"7": 1}
+
+
+@pytest.mark.parametrize(("answer", "told"), [(3, "3"), (0, "0"), (0.5, "0.5"), (" x ", "x")])
+def test_numbers_pass_for_answers(tmp_path: Path, answer: object, told: str) -> None:
+    rows = [{"image_id": odd, "question": "Why?", "answer": "x"} for odd in (None, [], {}, True)]
+    found = read_questions(write(tmp_path / "q.json", [*rows, {**ASK, "answer": answer}]))
+    assert found.entries == {"7": [Question("Why?", told, "")]} and not found.faults
+    answered = {"annotations": [{"question_id": 1, "multiple_choice_answer": answer}]}
+    asked = write(tmp_path / "q.json", {"questions": [OF_VQA]})
+    assert read_questions(asked, write(tmp_path / "a.json", answered)).entries == found.entries
+
+
 def test_gqa_and_plain_lists(tmp_path: Path) -> None:
     gqa = {"02930152": {"imageId": "2354786", "question": "Is the sky dark?", "answer": "yes",
                         "types": {"structural": "verify"}, "isBalanced": True},
@@ -97,4 +143,9 @@ def test_errors_say_what_to_do(tmp_path: Path) -> None:
         read_questions(str(tmp_path / "broken.json"))
     with pytest.raises(ValueError, match="expected a JSON object"):
         read_map(write(tmp_path / "m.json", [1]))
-    assert read_map(write(tmp_path / "m.json", {"key": 12})) == {"key": "12"}
+    assert read_map(write(tmp_path / "m.json", {"key": 12, "k": None})) == {"key": "12"}
+    with pytest.raises(ValueError, match=r"image_map .*: key: TypeError: an image id that is list"):
+        read_map(write(tmp_path / "m.json", {"key": []}))
+    (tmp_path / "deep.json").write_text("[" * 100_000)
+    with pytest.raises(ValueError, match="no JSON"):
+        read_questions(str(tmp_path / "deep.json"))
