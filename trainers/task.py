@@ -210,6 +210,14 @@ class ExpertModule(nn.Module):
     ranks: dist.ProcessGroup | None = None
     """Those that hold the experts together, in their order; None where this one has all."""
 
+    turn: Callable[[], None] | None = None
+    """Where ranks need different numbers of passes (writing): what `forward` calls before it
+    exchanges tokens, to wait for its turn (`generate.turns`)."""
+
+    def join(self) -> None:
+        """Take part in a pass of the other ranks, with no tokens and out of turn."""
+        raise NotImplementedError
+
 
 class Evaluator(Protocol):
     """A measure that a run takes on its schedule."""

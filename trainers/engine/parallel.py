@@ -14,7 +14,7 @@ from torch.utils.checkpoint import checkpoint
 
 from septet.trainers.engine.config import TrainSettings
 from septet.trainers.engine.world import World
-from septet.trainers.sharded import is_sharded, sharded_modules
+from septet.trainers.sharded import is_sharded
 from septet.trainers.task import Task
 
 if TYPE_CHECKING:
@@ -203,7 +203,7 @@ class Parallel:
     @contextmanager
     def evaluating(self) -> Iterator[nn.Module]:
         """The module in evaluation mode, without gradient, in the run's precision."""
-        module = self.module if sharded_modules(self.raw) else self.raw
+        module = self.raw  # What replicates it passes on no `encode`, and is needed for gradients.
         module.eval()
         try:
             with torch.no_grad(), self.precision():

@@ -11,14 +11,17 @@ from septet.trainers.draws import generator
 from septet.trainers.generate.beams import beam_search
 from septet.trainers.generate.cache import Cache, Generative
 from septet.trainers.generate.decoding import Decoding, Written
+from septet.trainers.generate.turns import Turns
 from septet.trainers.generate.words import after, following
 from septet.trainers.sharded import sharded_modules
+from septet.trainers.task import ExpertModule
 
 
 @contextmanager
 def unsharded(module: nn.Module) -> Iterator[None]:
-    """All parameters whole on every rank, gathered once. So ranks may run the module as often as
-    each needs, and a token costs no gathering."""
+    """All parameters whole on every rank, gathered once, but for experts that ranks hold together:
+    those are run in turns (`Turns`). So ranks may run the module as often as each needs, and a
+    token costs no gathering. All ranks begin and end it together."""
     sharded = sharded_modules(module)
     if module in sharded:
         from torch.distributed.fsdp import register_fsdp_forward_method
@@ -29,9 +32,15 @@ def unsharded(module: nn.Module) -> Iterator[None]:
     for part in sharded:
         part.set_reshard_after_forward(False, recurse=False)
         part.unshard()
+    experts = [m for m in module.modules() if isinstance(m, ExpertModule) and m.ranks is not None]
+    turns = Turns(experts) if experts else None
     try:
         yield
+        if turns is not None:
+            turns.finish()
     finally:
+        if turns is not None:
+            turns.end()
         for part in sharded:
             part.reshard()
             part.set_reshard_after_forward(part is not module, recurse=False)
@@ -49,8 +58,8 @@ def write(
 ) -> Written:
     """Write a sequence, or several, for each row of a batch. A row's do not depend on the others.
 
-    Where the module is sharded, all ranks do it inside `unsharded`, and each may write as long as
-    its rows need.
+    Where the module is sharded or its experts are spread over ranks, all ranks do it inside
+    `unsharded`, and each may write as long as its rows need.
 
     Args:
         module: The model, in evaluation mode.

@@ -27,7 +27,8 @@ class Exchange:
         self._sent, self._received = totals.tolist()
         mine = torch.arange(arriving.shape[1], device=counts.device).repeat(size)
         # Tokens come by rank, then by expert; experts want theirs together.
-        self._order = mine.repeat_interleave(arriving.flatten()).argsort(stable=True)
+        mine = mine.repeat_interleave(arriving.flatten(), output_size=sum(self._received))
+        self._order = mine.argsort(stable=True)
         self.counts = arriving.sum(0)
         """How many tokens each of this rank's experts has, int64 [E / ranks]."""
 

@@ -7,6 +7,7 @@ of inner width F. See docs/experts.md.
 from collections.abc import Callable, Mapping
 
 import torch
+import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -42,12 +43,24 @@ class ExpertNetworks(ExpertModule):
             rows: Sorted by expert.
             counts: How many each expert has, int64 [E].
         """
-        kind = _autocast_kind(rows)
-        if torch.is_autocast_enabled(kind):
-            rows = rows.to(torch.get_autocast_dtype(kind))
+        rows = _in_autocasts_type(rows)
         if self.ranks is None:
             return self._run(rows, counts)
-        exchange = Exchange(counts, self.ranks)
+        if self.turn is not None:
+            self.turn()
+        return self._exchanged(rows, counts, self.ranks)
+
+    def join(self) -> None:
+        """See `ExpertModule.join`."""
+        assert self.ranks is not None
+        experts, width, _ = self.up.shape
+        none = torch.zeros(experts, dtype=torch.int64, device=self.up.device)
+        rows = torch.zeros(0, width, device=self.up.device)
+        self._exchanged(_in_autocasts_type(rows), none, self.ranks)
+
+    def _exchanged(self, rows: Tensor, counts: Tensor, ranks: dist.ProcessGroup) -> Tensor:
+        """The same together with the other ranks, each of which brings tokens."""
+        exchange = Exchange(counts, ranks)
         return exchange.back(self._run(exchange.there(rows), exchange.counts))
 
     def _run(self, rows: Tensor, counts: Tensor) -> Tensor:
@@ -112,6 +125,12 @@ class Experts(nn.Module):
         weighted = made.float() * found.weight[:, None]
         out = torch.zeros_like(tokens, dtype=torch.float32).index_add(0, found.token, weighted)
         return out.to(x.dtype).view_as(x), found.sums
+
+
+def _in_autocasts_type(x: Tensor) -> Tensor:
+    """In the type of autocast's products, where there is autocast."""
+    kind = _autocast_kind(x)
+    return x.to(torch.get_autocast_dtype(kind)) if torch.is_autocast_enabled(kind) else x
 
 
 def _autocast_kind(x: Tensor) -> str:
