@@ -7,9 +7,11 @@ from torch import nn
 
 from septet.trainers.commands import scale
 from septet.trainers.engine.config import TrainSettings
+from septet.trainers.engine.metrics import sample_flops
 from septet.trainers.m6.presets import PRESETS as M6
 from septet.trainers.nets.experts import Experts
 from septet.trainers.nets.routing import ExpertSettings
+from septet.trainers.pali.presets import PRESETS as PALI
 from septet.trainers.scale.clusters import CLUSTERS, named
 from septet.trainers.scale.estimate import estimate
 from septet.trainers.scale.time import DECODED, REACHED_COMPUTE, REACHED_WIRE, time_of
@@ -68,7 +70,10 @@ def test_experts_on_the_wire():
     expected = (7 / 16 * tokens, 8 / 16 * tokens, False)
     assert found["tokens to experts and back"] == pytest.approx(expected)
     found = sent(layer, "bf16", 1, 4, 16, Passes(1, 1, 1000, 0), width=64)
-    # Four ranks hold a quarter each, four times over.
+    # Four ranks hold a quarter each, four times over, and reduce gradients after each pass.
+    twice = sent(layer, "bf16", 1, 4, 16, Passes(2, 2, 1000, 0), width=64)
+    name = "experts' weights and gradients"
+    assert twice[name][1] == 2 * found[name][1]
     replicas = 2 * 3 / 4 * 4 * own / 4
     assert found["experts' weights and gradients"][1] == pytest.approx(replicas)
     assert found["tokens to experts and back"] == pytest.approx((3 / 4 * tokens, 0, False))
@@ -94,6 +99,34 @@ def test_a_step_takes_as_long_as_what_bounds_it():
     (weights,) = (one for one in needs.traffic if one.overlaps)
     assert found.exchange == weights.far / (25e9 * REACHED_WIRE) > found.compute
     assert found.whole == found.exchange and found.bound == "network"
+
+
+def test_what_is_frozen_has_no_backward_pass():
+    preset = override(PALI["debug"], ["model.frozen=vision", "train.shard=2"])
+    task = preset.task()
+    flops = sample_flops(task)["images"]
+    assert 0 < flops.frozen < flops.forward
+    assert flops.training == 3 * (flops.forward - flops.frozen) + flops.frozen
+    module = task.build()
+    frozen = sum(p.numel() for p in module.parameters() if not p.requires_grad)
+    whole = sum(p.numel() for p in module.parameters())
+    found = traffic(module, Passes(1, 1, 0, 0), preset.train, 0, 2, 8)
+    # fp32: gathered forward, what is trained backward too, and its gradients reduced.
+    assert [one.near for one in found] == [4 * (whole + 2 * (whole - frozen)) / 2]
+
+
+@pytest.mark.parametrize(
+    ("model", "ranks", "spread", "why"),
+    [
+        ("debug-experts", 8, 3, "8 ranks in groups of train.shard=1 cannot"),
+        ("debug-experts", 16, 16, "8 experts cannot be cut into 16"),
+        ("debug", 8, 8, "this one has none"),
+    ],
+)
+def test_what_a_run_would_refuse_is_refused(model, ranks, spread, why):
+    preset = override(M6[model], [f"train.expert_parallel={spread}"])
+    with pytest.raises(ValueError, match=why):
+        estimate(preset.task(), preset.train, preset.optimizer, {}, ranks)
 
 
 def test_a_rank_holds_its_part_of_the_experts():

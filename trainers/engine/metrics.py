@@ -7,10 +7,11 @@ from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
 from time import perf_counter as clock
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from rich.console import Console
+from torch import nn
 
 from septet.trainers.engine.world import World
 from septet.trainers.task import Task, Tracker
@@ -27,19 +28,46 @@ DENSE_BF16_PEAK = {
 matches counts. On other devices MFU has no meaning and is not shown."""
 
 
-def forward_flops(task: Task) -> dict[str, int]:
-    """FLOPs of one sample's forward pass, by kind: counted on a module without memory, two for
-    each multiply-add of matrix products, convolutions and attention."""
+class Flops(NamedTuple):
+    """FLOPs of one sample: two for each multiply-add of matrix products, convolutions and
+    attention."""
+
+    forward: int
+    frozen: int
+    """Of those, in parts none of whose parameters is trained: they have no backward pass."""
+
+    @property
+    def training(self) -> int:
+        """Forward and backward, which costs twice its forward pass."""
+        return 3 * self.forward - 2 * self.frozen
+
+
+def sample_flops(task: Task) -> dict[str, Flops]:
+    """FLOPs of one sample at its longest, by kind, counted on a module without memory."""
     from torch.utils.flop_counter import FlopCounterMode
 
     with torch.device("meta"), torch.no_grad():
         module = task.build().eval()
+        name = type(module).__name__
+        frozen = [f"{name}.{at}" for at in _frozen_parts(module)]
         found = {}
         for kind in task.kinds:
             with FlopCounterMode(display=False) as counter:
                 task.forward(module, task.example(kind, 1))
-            found[kind] = counter.get_total_flops()
+            by_part = counter.get_flop_counts()
+            still = sum(sum(by_part[part].values()) for part in frozen if part in by_part)
+            found[kind] = Flops(counter.get_total_flops(), still)
     return found
+
+
+def _frozen_parts(module: nn.Module, name: str = "") -> Iterator[str]:
+    """The largest parts all of whose parameters are frozen, by name."""
+    for child_name, child in module.named_children():
+        own = list(child.parameters())
+        if own and not any(x.requires_grad for x in own):
+            yield name + child_name
+        elif own:
+            yield from _frozen_parts(child, f"{name}{child_name}.")
 
 
 def peak_flops(device: torch.device) -> float | None:
@@ -137,8 +165,7 @@ class Reporter:
             "seconds_left": seconds / meter.steps * left,
         }
         if self._peak:
-            # A backward pass costs twice its forward pass.
-            done = 3 * meter.flops / seconds
+            done = meter.flops / seconds
             found["mfu_percent"] = 100 * done / (self._peak * self._world.size)
         return found
 

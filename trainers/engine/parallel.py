@@ -95,10 +95,11 @@ class Parallel:
             for block in blocks:
                 block.compile()
         if self._spread > 1:
-            from septet.trainers.engine.experts import expert_mesh, spread_experts
+            from septet.trainers.engine.experts import check_spread, expert_mesh, spread_experts
 
             meshes = expert_mesh(settings, world)
-            self._experts = spread_experts(module, meshes, _policy(self._bf16))
+            found = check_spread(module, settings, world.size)
+            self._experts = spread_experts(found, meshes, _policy(self._bf16))
         if mesh is not None:
             self._shard(blocks, task, mesh, _policy(self._bf16))
         if begin is not None:

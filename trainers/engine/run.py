@@ -20,7 +20,7 @@ from septet.trainers.engine.config import OptimizerSettings, TrainSettings
 from septet.trainers.engine.folder import RunFolder, set_aside
 from septet.trainers.engine.initial import Initial
 from septet.trainers.engine.lock import only_run_in
-from septet.trainers.engine.metrics import Meter, Reporter, forward_flops, peak_flops
+from septet.trainers.engine.metrics import Flops, Meter, Reporter, peak_flops, sample_flops
 from septet.trainers.engine.optim import MovingAverage, learning_rate, make_optimizer
 from septet.trainers.engine.parallel import Parallel
 from septet.trainers.engine.resume import Described
@@ -71,8 +71,8 @@ class Prepared:
     health: Health
     saves: Checkpoints
     progress: Progress
-    flops: Mapping[str, int]
-    """Of a sample's forward pass, by kind; none where the device's peak is not known."""
+    flops: Mapping[str, Flops]
+    """Of a sample, by kind; none where the device's peak is not known."""
     reporter: Reporter
     evaluators: Sequence[Evaluator]
     update: Updater
@@ -108,7 +108,8 @@ class Prepared:
             rows = self.world.size * sum(len(batch) for batch in sub)
             self.meter.samples += rows
             self.meter.tokens += self.world.size * sum(batch.tokens for batch in sub)
-            self.meter.flops += rows * self.flops.get(sub[0].kind, 0)
+            if sub[0].kind in self.flops:
+                self.meter.flops += rows * self.flops[sub[0].kind].training
         self.saves.poll()
         return self.last.asked
 
@@ -219,7 +220,7 @@ def prepare(run: Run, world: World, console: Console | None = None) -> Iterator[
         progress = Progress()
         if newest is not None:
             progress = saves.load(newest, parallel.raw, optimizer, average)
-        flops = forward_flops(task) if peak_flops(world.device) else {}
+        flops = sample_flops(task) if peak_flops(world.device) else {}
         parameters = sum(p.numel() for p in parallel.raw.parameters())
         if world.main:
             _write_record(folder.here, run, described, parameters, flops)
@@ -339,7 +340,7 @@ def _sources(run: Run, health: Health) -> dict[str, Source]:
 
 
 def _write_record(
-    folder: Path, run: Run, described: Described, parameters: int, flops: Mapping[str, int]
+    folder: Path, run: Run, described: Described, parameters: int, flops: Mapping[str, Flops]
 ) -> None:
     """`run.json`: what is needed to run this again."""
     record = {
@@ -350,7 +351,7 @@ def _write_record(
         "initial": [str(path) for path in run.initial],
         "held_out": {name: corpus.path for name, corpus in run.held_out.items()},
         "parameters": parameters,
-        "forward_flops_per_sample": dict(flops),
+        "forward_flops_per_sample": {kind: one.forward for kind, one in flops.items()},
         "versions": {name: version(name) for name in ("torch", "numpy")},
     }
     (folder / "run.json").write_text(json.dumps(record, indent=1) + "\n")

@@ -41,8 +41,7 @@ CLUSTERS: Mapping[str, Cluster] = {
     "64xH200": Cluster("H200", 141, 64, 8, 450e9, 50e9, 4e9, 192),
 }
 """NVIDIA's data sheets of HGX A100 and H200: NVLink 600 and 900 GB/s in both directions together,
-one InfiniBand port of 200 and 400 Gb/s a device. What a node reads is assumed: a third of a port
-for storage."""
+one InfiniBand port of 200 and 400 Gb/s a device. What a node reads, 2 and 4 GB/s, is assumed."""
 
 
 def named(name: str) -> Cluster:

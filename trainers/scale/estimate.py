@@ -11,7 +11,8 @@ from septet.preprocess.columns.base import IMAGE
 from septet.preprocess.shards.reader import Corpus
 from septet.schemas.versioned import ManifestError
 from septet.trainers.engine.config import OptimizerSettings, TrainSettings
-from septet.trainers.engine.metrics import DENSE_BF16_PEAK, forward_flops
+from septet.trainers.engine.experts import check_spread
+from septet.trainers.engine.metrics import DENSE_BF16_PEAK, sample_flops
 from septet.trainers.engine.optim import make_optimizer
 from septet.trainers.engine.parallel import checkpoint_blocks
 from septet.trainers.loader.members import Members
@@ -112,7 +113,9 @@ def estimate(
     parameters = {name: _count(child) for name, child in module.named_children()}
     parameters["directly"] = sum(p.numel() for p in module.parameters(recurse=False))
     parameters["all"] = _count(module)
-    forward = forward_flops(task)
+    flops = sample_flops(task)
+    if train.expert_parallel > 1:
+        check_spread(module, train, ranks)
     plans = [task.plan(train.seed, step) for step in range(min(train.steps, PLANNED))]
     subs = Counter((sub.kind, sub.total) for plan in plans for sub in plan if sub.total)
     by_stream: Counter[str] = Counter()
@@ -129,15 +132,18 @@ def estimate(
         if share % micro:
             raise ValueError(f"a rank's {share} rows are no multiple of train.micro_batch {micro}")
         rows[stream], micros[stream] = share, share // micro
-        passes = 4 if task.pooled and share > micro else 3
-        passes += 1 if train.activation_checkpointing else 0
-        total += times * passes * forward[stream] * count
+        forwards_each = 2 if task.pooled and share > micro else 1
+        again = (
+            flops[stream].forward - flops[stream].frozen if train.activation_checkpointing else 0
+        )
+        extra = (forwards_each - 1) * flops[stream].forward
+        total += times * count * (flops[stream].training + again + extra)
         seen = exchanged(task, stream)
         tokens += times * share * seen.tokens
         pooled += times * share * seen.pooled
         width = max(width, seen.width)
         backwards += times * (share // micro)
-        forwards += times * (share // micro) * (2 if task.pooled and share > micro else 1)
+        forwards += times * (share // micro) * forwards_each
         kept = max(kept, activation_bytes(task, train, stream, micro))
     n = len(plans)
     step = total // n
@@ -155,7 +161,7 @@ def estimate(
     largest = max((count for _, count in subs), default=0) if task.pooled else 0
     return Estimate(
         parameters=parameters,
-        forward_flops=forward,
+        forward_flops={kind: one.forward for kind, one in flops.items()},
         step_flops=step,
         rows_per_rank=rows,
         micro_batches=micros,

@@ -82,11 +82,13 @@ def traffic(
         trained = sum(x.numel() for x in parameters if x.requires_grad) / held
         copies = ranks // (parts * held)
         if parts > 1:
-            gathers = passes.forward + passes.backward
-            sent = (parts - 1) / parts * (size * each * gathers + 4 * trained * passes.backward)
+            # What is frozen is gathered for forward passes alone.
+            gathered = size * (each * passes.forward + trained * passes.backward)
+            sent = (parts - 1) / parts * (gathered + 4 * trained * passes.backward)
             _add(found, purpose, True, sent, parts, held, a_node)
         if copies > 1:
-            times = passes.backward if parts > 1 else 1  # Whole gradients are reduced once.
+            # Gradients of replicas are reduced once, of shards and of experts after each pass.
+            times = passes.backward if parts > 1 or held > 1 else 1
             sent = 2 * (copies - 1) / copies * 4 * trained / parts * times
             _add(found, purpose, True, sent, copies, parts * held, a_node)
     if spread > 1:

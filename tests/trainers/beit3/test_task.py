@@ -17,7 +17,7 @@ from septet.trainers.beit3.settings import Beit3Settings
 from septet.trainers.beit3.task import Beit3Task
 from septet.trainers.draws import generator
 from septet.trainers.engine.config import OptimizerSettings
-from septet.trainers.engine.metrics import forward_flops
+from septet.trainers.engine.metrics import sample_flops
 from septet.trainers.engine.optim import make_optimizer
 from septet.trainers.inputs.codes import MeanColours
 from septet.trainers.loader.source import stack
@@ -311,7 +311,8 @@ def test_a_vocabulary_is_needed_and_must_fit(tmp_path):
 
 def test_flops_of_the_released_base():
     """Two for each multiply-add; every token passes one expert, wherever it comes from."""
-    found = forward_flops(PRESETS["base"].task())
+    counted = sample_flops(PRESETS["base"].task())
+    found = {kind: one.forward for kind, one in counted.items()}
     width, words, codes = 768, 64_010, 8192
 
     def flops(tokens: int, patches: int, masked_words: float) -> float:
@@ -334,8 +335,8 @@ def test_dry_run_reckons_a_step_of_all_kinds(scenes):
     for kind in ("images", "texts", "pairs"):
         assert f"batch of {kind} 2,048 = 8 ranks x 256, 4 micro-batches of 64" in text
     t = PRESETS["base"].task()
-    flops = forward_flops(t)
-    assert f"{3 * 2048 * sum(flops.values()) / 1e12:,.3f} TFLOP" in text
+    flops = sample_flops(t)
+    assert f"{2048 * sum(one.training for one in flops.values()) / 1e12:,.3f} TFLOP" in text
     assert {n: stream.tokens for n, stream in t.streams.items()} == {
         "images": 196, "texts": 512, "pairs": 196 + 64,
     }  # fmt: skip

@@ -7,7 +7,7 @@ import torch
 from septet.preprocess.columns.members import pack_arrays, pack_json, unpack_arrays
 from septet.schemas.columns import ArrayFormat, ColumnManifest, MemberFormat
 from septet.schemas.manifest import ListFile
-from septet.trainers.engine.metrics import forward_flops
+from septet.trainers.engine.metrics import sample_flops
 from septet.trainers.ernie_vil.masks import NONE, OBJECT, RELATION, WORD
 from septet.trainers.ernie_vil.model import KINDS
 from septet.trainers.ernie_vil.presets import PRESETS
@@ -352,7 +352,7 @@ def test_flops_of_the_published_sizes(name, giga):
     """The sheet's count without heads, plus what heads take of the tokens that are masked."""
     preset = PRESETS[name]
     s = preset.model
-    found = forward_flops(preset.task())["pairs"]
+    found = sample_flops(preset.task())["pairs"].forward
     words = math.ceil(0.15 * 36) + 3 * math.ceil(0.05 * 36)
     regions = math.ceil(0.15 * 36)
     heads = words * 2 * s.text.width * (s.text.width + s.words)

@@ -8,10 +8,9 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
-from torch.distributed.fsdp import MixedPrecisionPolicy
 from torch.distributed.tensor import DTensor
 
-from septet.trainers.engine.experts import expert_mesh, spread_experts
+from septet.trainers.engine.experts import check_spread, expert_mesh
 from septet.trainers.engine.initial import Initial
 from septet.trainers.engine.optim import make_optimizer
 from septet.trainers.engine.parallel import Parallel
@@ -164,7 +163,7 @@ def test_ranks_that_cannot_hold_experts_so_are_refused(size, experts, shard):
 
 def test_a_model_without_experts_has_none_to_spread():
     with pytest.raises(ValueError, match="this one has none"):
-        spread_experts(nn.Linear(2, 2), None, MixedPrecisionPolicy())
+        check_spread(nn.Linear(2, 2), SmallPreset().train, 1)
 
 
 @pytest.mark.parametrize("kind", ["adamw", "adafactor"])
