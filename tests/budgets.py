@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 FILE = 500
-ENGINE = 2540
+ENGINE = 2580
 MODEL = 350
 TASK = 160
 
