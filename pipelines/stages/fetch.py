@@ -8,10 +8,13 @@ settings of the image; whatever else changes asks the network for nothing.
 from collections.abc import Collection, Iterator, Sequence
 from functools import cached_property
 from typing import Any
+from urllib.parse import urlsplit
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
+from septet.pipelines.ahead import map_ahead
 from septet.pipelines.inputs import ImageRoot, image_roots
 from septet.pipelines.stages.counts import Counts
 from septet.pipelines.stages.graphs import map_tasks, shuffle_tasks
@@ -29,9 +32,10 @@ from septet.pipelines.stages.stage import Key, Parts, Pass, Stage, digest_of
 from septet.pipelines.stages.tasks import Task
 from septet.pipelines.store.locations import read_locations
 from septet.pipelines.store.store import Store
-from septet.pipelines.store.writer import IMAGES_A_BLOCK, StoreWriter
+from septet.pipelines.store.writer import IMAGES_A_BLOCK, SILENT, StoreWriter
 from septet.preprocess import files
 from septet.preprocess.http.client import fetch_many
+from septet.preprocess.text.ids import hash64
 from septet.schemas.recipe import Fetch, Image
 
 _DECODE_THREADS = 2
@@ -131,7 +135,7 @@ class FetchStage(Stage):
             news = StoredSoFar(files.join(self.corpus, folder))
             second = Pass("fetch", task.outputs(keys), lambda todo: map_tasks(task, todo), news)
             yield second
-            self._require_network(second.poll())
+            self._require_network(second.poll(), files.join(self.corpus, folder))
 
         tables = self.store.tables()  # those that were just written besides
         locate = LocateTask(self.parts("fetched"), self.rejects, plans)
@@ -174,12 +178,16 @@ class FetchStage(Stage):
             files.write_bytes(path, str(self.store.next_generation()).encode())
         return f"{self.store.name}/{int(files.read_bytes(path)):06d}"
 
-    def _require_network(self, counts: Counts) -> None:
+    def _require_network(self, counts: Counts, generation: str) -> None:
         """Stop the build where there was no network, or none for most of the time: what failed then
         is no fact, and the next build tries it again. Images that arrived are kept.
 
         One host that is gone is no outage, however many URLs it has; nor is a share of dead hosts
         such as any old list has.
+
+        Args:
+            counts: Figures of the fetch.
+            generation: The folder of what it stored.
 
         Raises:
             OutageError: see there.
@@ -187,19 +195,17 @@ class FetchStage(Stage):
         if self.recipe.fetch.outage == "keep":
             return
         asked, passing = counts.other["asked"], counts.other["passing"]
-        unanswered, hosts = counts.other["unanswered"], counts.other["hosts"]
-        silent = counts.other["silent_hosts"]
+        unanswered = counts.other["unanswered"]
         reasons = ", ".join(f"{name} {n:,}" for name, n in counts.rejected.most_common(3))
         if asked >= _OUTAGE_URLS and not counts.rows_out and passing > _OUTAGE_SHARE * asked:
             what = (
                 f"none of {asked:,} images arrived, and {passing:,} failed for reasons that may "
                 f"pass ({reasons})"
             )
-        elif (
-            hosts >= _SILENT_HOSTS
-            and silent > _SILENT_SHARE * hosts
-            and unanswered > _SILENT_SHARE * asked
-        ):
+        elif unanswered > _SILENT_SHARE * asked:
+            hosts, silent = count_hosts(generation)
+            if hosts < _SILENT_HOSTS or silent <= _SILENT_SHARE * hosts:
+                return
             what = (
                 f"{unanswered:,} of {asked:,} images got no answer, and {silent:,} of {hosts:,} "
                 f"hosts gave none at all ({reasons})"
@@ -221,6 +227,38 @@ class FetchStage(Stage):
         """The files of any stage, and the number of the generation."""
         yield from super().current_files()
         yield self._generation_path
+
+
+def count_hosts(folder: str) -> tuple[int, int]:
+    """Count the hosts (with their ports) that were asked for the images of a generation of the
+    store, and those of them that never gave an answer.
+
+    Args:
+        folder: The folder of the generation; its tables are read one after another, and a hash of
+            each host is held.
+    """
+
+    def of(name: str) -> tuple[set[int], set[int]]:
+        rows = files.read_table(files.join(folder, name), ["image_url", "reason", "digest"])
+        rows = rows.filter(pc.is_null(rows["digest"]))
+        answered: set[str] = set()
+        silent: set[str] = set()
+        for url, reason in zip(
+            *(rows[n].to_pylist() for n in ("image_url", "reason")), strict=True
+        ):
+            host = urlsplit(url).netloc.rpartition("@")[2].lower()
+            (silent if reason in SILENT else answered).add(host)
+        first, second = ({hash64(host, b"septet.host") for host in hosts}
+                         for hosts in (answered, silent))  # fmt: skip
+        return first, second
+
+    answered: set[int] = set()
+    silent: set[int] = set()
+    names = (name for name in files.list_folder(folder) if name.endswith(".parquet"))
+    for more, quiet in map_ahead(of, names):
+        answered |= more
+        silent |= quiet
+    return len(answered | silent), len(silent - answered)
 
 
 class StoredSoFar:

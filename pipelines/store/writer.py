@@ -9,7 +9,6 @@ import zlib
 from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import Any, BinaryIO, Self
-from urllib.parse import urlsplit
 
 import pyarrow as pa
 
@@ -58,7 +57,6 @@ class StoreWriter:
         self._stem = f"{folder}/{task}-{secrets.token_hex(4)}"
         self._block = 0
         self._rows: list[dict[str, Any]] = []
-        self._answered: dict[str, bool] = {}
         self._opened: AbstractContextManager[BinaryIO] | None = None
         self._out: BinaryIO | None = None
         self._end = 0
@@ -126,10 +124,7 @@ class StoreWriter:
             counts.other["asked"] += 1
             passing = row["reason"] and class_of(row["reason"], row["value"]) == "passing"
             counts.other["passing"] += bool(passing)
-            silent = row["reason"] in SILENT
-            counts.other["unanswered"] += silent
-            host = urlsplit(row["image_url"]).netloc
-            self._answered[host] = self._answered.get(host, False) or not silent
+            counts.other["unanswered"] += row["reason"] in SILENT
         self._rows.append(row)
         if (
             len(self._rows) >= IMAGES_A_BLOCK
@@ -147,10 +142,6 @@ class StoreWriter:
             return
         if self._opened is not None:
             self._opened.__exit__(None, None, None)
-        answered = [*self._answered.values()]
-        self._in_block.other["hosts"] += len(answered)
-        self._in_block.other["silent_hosts"] += answered.count(False)
-        self._answered = {}
         rows = sorted(self._rows, key=lambda row: (row["image_url"], row["digest"] or ""))
         files.write_table(
             files.join(self._corpus, self._path("parquet")),

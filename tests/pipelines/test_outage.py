@@ -10,6 +10,7 @@ import pytest
 from septet.pipelines.build import EmptyCorpusError
 from septet.pipelines.cli import main
 from septet.pipelines.stages.fetch import OutageError
+from septet.pipelines.store import writer
 from tests.corpora import picture, rows, run_build
 from tests.http_server import HostileServer
 
@@ -76,8 +77,12 @@ def test_an_outage_of_most_hosts_is_made_good_by_the_next_build(tmp_path: Path) 
 
 @pytest.mark.parametrize("case", ["one host is gone", "half of the hosts are", "keep"])
 def test_dead_hosts_are_no_outage(
-    tmp_path: Path, case: str, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path,
+    case: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(writer, "IMAGES_A_BLOCK", 1)  # a host's images are in many
     images = {f"/{n}.jpg": picture(n) for n in range(20)}
     with ExitStack() as servers:
         ports = free_ports(8)
