@@ -125,21 +125,21 @@ def _flock(handle: int, alone: bool, busy: str, folder: Path) -> bool:
 def _leased(folder: str, alone: bool, busy: str) -> Iterator[None]:
     """Hold a folder by a lease."""
     lease = _Lease(folder, alone)
-    for attempt in range(_TRIES):
-        lease.write()
-        others = lease.others()
-        if not others:
-            break
-        lease.remove()
-        # Two that started at once may each have seen the other.
-        if attempt == _TRIES - 1 or any(other["since"] < lease.began - 5 for other in others):
-            left = max(0, math.ceil(others[0]["until"] - time.time()))
-            raise FolderBusyError(
-                f"{busy} ({_who(others[0])}): wait for it, or end it. The file system "
-                f"has no locks: if that process was cut off, the folder is free in {left} s"
-            )
-        _pause()
     try:
+        for attempt in range(_TRIES):
+            lease.write()
+            others = lease.others()
+            if not others:
+                break
+            lease.remove()
+            # Two that started at once may each have seen the other.
+            if attempt == _TRIES - 1 or any(other["since"] < lease.began - 5 for other in others):
+                left = max(0, math.ceil(others[0]["until"] - time.time()))
+                raise FolderBusyError(
+                    f"{busy} ({_who(others[0])}): wait for it, or end it. The file system "
+                    f"has no locks: if that process was cut off, the folder is free in {left} s"
+                )
+            _pause()
         with lease.renewed():
             yield
     except KeyboardInterrupt:

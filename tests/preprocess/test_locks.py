@@ -105,6 +105,35 @@ def test_another_error_names_the_folder(tmp_path: Path, monkeypatch: pytest.Monk
         pass
 
 
+@pytest.mark.parametrize(
+    ("step", "error"),
+    [("write", OSError), ("others", OSError), ("others", KeyboardInterrupt),
+     ("_pause", KeyboardInterrupt)],
+)  # fmt: skip
+def test_a_holder_that_fails_on_its_way_leaves_no_lease(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str, error: type[BaseException]
+) -> None:
+    no_flock(monkeypatch, errno.ENOSYS)
+
+    def fail(*given: Any) -> None:
+        if step == "write":
+            write(*given)  # it is there, and the answer got lost
+        raise error
+
+    write = locks._Lease.write
+    with monkeypatch.context() as patch:
+        if step == "_pause":
+            patch.setattr(locks._Lease, "others", lambda lease: [{"since": lease.began}])
+            patch.setattr(locks, step, fail)
+        else:
+            patch.setattr(locks._Lease, step, fail)
+        with pytest.raises(error), locked(str(tmp_path)):
+            pass
+    assert list(tmp_path.iterdir()) == []
+    with locked(str(tmp_path)):
+        pass
+
+
 @pytest.mark.parametrize("kind", ["flock", "leases", "s3"])
 def test_a_killed_holder_gives_the_folder_back(tmp_path: Path, kind: str, store: str) -> None:
     where = f"{store}/killed" if kind == "s3" else str(tmp_path)
