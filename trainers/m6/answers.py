@@ -82,7 +82,30 @@ def answers(
             Answer(image=image_of_codes(codes, s.code_side, decoder), score=score)
             for codes, score in draw(s, module, inputs, beams)
         ]
+    if ability.startswith("infill") and s.target == "masked":
+        found = written_ids(s, module, inputs, beams)
+        return [
+            Answer(tokenizer(s).decode(filled(row, ids)), score=score)
+            for row, (ids, score) in zip(inputs["source"].tolist(), found, strict=True)
+        ]
     return [Answer(text, score=score) for text, score in texts(s, module, inputs, beams)]
+
+
+def filled(source: Sequence[int], spans: Sequence[int]) -> list[int]:
+    """A text with its gaps filled in.
+
+    Args:
+        source: Its ids, [MASK] for each gap.
+        spans: What is written for the gaps alone, each behind a [MASK]. A gap without one stays;
+            what is behind more [MASK]s than there are gaps, or before the first, is left out.
+    """
+    begins = [place for place, i in enumerate(spans) if i == MASK]
+    ends = [*begins[1:], len(spans)]
+    fillings = iter([spans[a + 1 : b] for a, b in zip(begins, ends, strict=False)])
+    found: list[int] = []
+    for i in source:
+        found += next(fillings, [MASK]) if i == MASK else [i]
+    return found
 
 
 def image_inputs(images: Sequence[Pixels], s: M6Settings) -> dict[str, Tensor]:
@@ -117,10 +140,17 @@ def texts(
 ) -> list[tuple[str, float]]:
     """What the module writes for each row of `model.M6.encode`'s inputs, with the probability of a
     token (their geometric mean)."""
+    words = tokenizer(s)
+    return [(words.decode(ids), p) for ids, p in written_ids(s, module, inputs, beams)]
+
+
+def written_ids(
+    s: M6Settings, module: nn.Module, inputs: Mapping[str, Tensor], beams: int = 1
+) -> list[tuple[list[int], float]]:
+    """The same as ids, [PAD] behind the end: of `target=masked` the hidden spans alone."""
     writer, decoding = cast(Generative, module), Decoding(most=s.longest_target, beams=beams)
     written = write(writer, inputs, decoding, START, END, PAD)
-    told = [tokenizer(s).decode(ids) for ids in written.ids[:, 0].tolist()]
-    return list(zip(told, written.scores[:, 0].exp().tolist(), strict=True))
+    return list(zip(written.ids[:, 0].tolist(), written.scores[:, 0].exp().tolist(), strict=True))
 
 
 def draw(

@@ -124,15 +124,9 @@ def read(task: str, sample: Sample, s: M6Settings, draw: np.random.Generator) ->
         SampleError: the sample cannot be used for this task.
     """
     told = caption(sample, s)
-    if task == "drawing":
-        source = tokenizer(s).encode(told, s.text_tokens).ids
-        return {
-            "source": np.array(source, np.int64),
-            "target": np.append(drawn(sample, s, draw), END),
-        }
-    seen = {} if task not in SEEING else image_inputs(sample, s)
     most = s.hidden_tokens if task in HIDING else s.text_tokens
-    read = most + 1 if task in SEEING else None  # What is further behind is never used.
+    captioned = task in SEEING or task == "drawing"
+    read = most + 1 if captioned else None  # What is further behind is never used.
     ids = np.array(tokenizer(s).encode(told, read).ids, np.int64)
     if not len(ids):
         raise SampleError("the text has no word piece", "empty_text")
@@ -140,9 +134,12 @@ def read(task: str, sample: Sample, s: M6Settings, draw: np.random.Generator) ->
     if goes_on:
         note(sample, "cut")
         # A caption from its start, a text from anywhere.
-        begin = 0 if task in SEEING else int(draw.integers(len(ids) - most + 1))
+        begin = 0 if captioned else int(draw.integers(len(ids) - most + 1))
         goes_on = begin + most < len(ids)
         ids = ids[begin : begin + most]
+    if task == "drawing":
+        return {"source": ids, "target": np.append(drawn(sample, s, draw), END)}
+    seen = {} if task not in SEEING else image_inputs(sample, s)
     if task not in HIDING:
         return {"target": _ended(ids, goes_on), **seen}
     hidden = hidden_tokens(draw, len(ids), s.hidden)

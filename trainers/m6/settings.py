@@ -136,6 +136,12 @@ class M6Settings(Settings):
                 f"targets of {self.longest_target} tokens need {PIECES + self.longest_target} "
                 f"positions; model.positions is {self.positions}"
             )
+        source = max(self.hidden_tokens, self.text_tokens if self.codes else 0)
+        if PIECES + source > self.positions:
+            raise ValueError(
+                f"sources of {source} tokens need {PIECES + source} positions; model.positions is "
+                f"{self.positions}"
+            )
         if self.stages and 2 ** (len(self.stages) + 1) * self.stem != self.features:
             raise ValueError(
                 f"a ResNet of {len(self.stages)} stages and {self.stem} channels gives "

@@ -20,6 +20,7 @@ from septet.trainers.m6 import answers as asking
 from septet.trainers.m6 import samples
 from septet.trainers.m6.presets import PRESETS
 from septet.trainers.m6.settings import MASK
+from septet.trainers.m6.task import M6Task
 from septet.trainers.prediction import Asked
 from tests.trainers.corpora import scenes_corpus
 from tests.trainers.m6.test_samples import sample
@@ -49,6 +50,23 @@ def test_a_question_is_what_training_has():
     text = told["txt"].decode()
     assert asking.source("draw", Asked(text=text), S).tolist() == drawn.tolist()
     assert asking.source("infill", Asked(IMAGE, text="_"), S).tolist() == [MASK]
+
+
+def test_gaps_are_filled_with_the_spans_that_are_written_alone():
+    """Of a model that writes nothing else; what training writes gives its text again."""
+    s = S.model_copy(update={"target": "masked"})
+    words = samples.tokenizer(s)
+    for seed in range(10):
+        row = samples.read("denoising", sample(), s, np.random.default_rng(seed))
+        back = asking.filled(row["source"].tolist(), row["target"].tolist())
+        assert words.decode(back) == sample()["txt"].decode()
+    assert asking.filled([7, MASK, 8, MASK], [5, MASK, 1, 2]) == [7, 1, 2, 8, MASK]
+    assert asking.filled([MASK, 8], [MASK, MASK, 3]) == [8]
+    torch.manual_seed(0)
+    module = M6Task(s, 8).build().eval()
+    for ability, image in (("infill_text", None), ("infill", IMAGE)):
+        ((found,),) = [M6Task(s, 8).predict(module, ability, [Asked(image, text="红色_圆形")])]
+        assert found.text.startswith("红色") and found.text.endswith("圆形")
 
 
 def _batch(row):

@@ -104,7 +104,17 @@ def test_long_texts_are_read_in_parts_and_long_captions_from_their_start():
     for task in samples.SEEING:
         target = read(task, sample(LONG))["target"]
         assert target.tolist() == whole[:20]  # It goes on: no [SEP].
+    given = sample(LONG)
+    assert read("drawing", given)["source"].tolist() == whole[:20] and given.notes == ["cut"]
+    every = SMALL.model_copy(update={"languages": ()})
+    for task in TASKS:
+        with pytest.raises(SampleError, match="no word piece") as found:
+            read(task, sample("\u200b"), every)
+        assert found.value.outcome == "empty_text"
     short = "红" * 20
+    exact = sample(short)
+    read("drawing", exact)
+    assert not exact.notes
     given = sample(short)
     assert read("captioning", given)["target"].tolist() == [*pieces.encode(short).ids, END]
     assert not given.notes

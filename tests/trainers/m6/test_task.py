@@ -39,6 +39,9 @@ def test_tasks_of_weight_zero_are_not_read():
         override(PRESETS["base"], ["model.mixture={drawing: 1}"])
     with pytest.raises(ValueError, match=r"targets of 64 tokens need 80 positions"):
         override(DEBUG, ["model.positions=79"])
+    with pytest.raises(ValueError, match=r"sources of 81 tokens need 97 positions.* is 96"):
+        override(DEBUG, ["model.target=masked", "model.hidden_tokens=81"])
+    override(DEBUG, ["model.target=masked", "model.hidden_tokens=80"])
     with pytest.raises(ValueError, match=r"3 stages and 16 channels gives 256 features"):
         override(DEBUG, ["model.features=2048"])
 
