@@ -10,6 +10,7 @@ Ids of objects and attributes are int64, the rest float32; boxes are corners in 
 holds a class distribution.
 """  # noqa: E501 (a table)
 
+from itertools import islice
 from typing import Literal
 
 import fsspec
@@ -25,6 +26,9 @@ FIELDS: dict[str, tuple[str, ...]] = {
                "num_boxes", "boxes", "features"),
     "bottom-up": ("image_id", "image_w", "image_h", "num_boxes", "boxes", "features"),
 }  # fmt: skip
+
+_LOOKED_AT = 100
+"""Rows among which one of a known layout is looked for."""
 
 _INDEX = pa.schema(
     [
@@ -100,7 +104,7 @@ class TsvSource:
         index: The path of its index; beside it, if empty.
 
     Raises:
-        ValueError: see `ensure_index`; the first row has another layout.
+        ValueError: see `ensure_index`; the first row that has any layout has another one.
     """
 
     def __init__(self, path: str, layout: Layout = "lxmert", index: str = ""):
@@ -109,7 +113,7 @@ class TsvSource:
         columns = (table[name].to_pylist() for name in ("offset", "size"))
         self._places = dict(zip(table["key"].to_pylist(), zip(*columns, strict=True), strict=True))
         if self._places:
-            found = len(self._row(*next(iter(self._places.values()))))
+            found = self._count()
             if found != len(self._fields):
                 fits = [name for name, fields in FIELDS.items() if len(fields) == found]
                 raise ValueError(
@@ -119,6 +123,17 @@ class TsvSource:
 
     def __len__(self) -> int:
         return len(self._places)
+
+    def _count(self) -> int:
+        """The number of fields of the first row that has as many as a layout, for a malformed one
+        costs itself; where none of the first has, that of the very first."""
+        known, first = {len(fields) for fields in FIELDS.values()}, 0
+        for place in islice(self._places.values(), _LOOKED_AT):
+            found = len(self._row(*place))
+            if found in known:
+                return found
+            first = first or found
+        return first
 
     def _row(self, offset: int, size: int) -> list[bytes]:
         if files.is_local(self.path):

@@ -108,6 +108,15 @@ def test_bottom_up(tmp_path: Path) -> None:
     same(TsvSource(str(path), "bottom-up").get("285"), row)
     with pytest.raises(ValueError, match="set layout=bottom-up"):
         TsvSource(str(path))
+    path.write_text(
+        "7\tcut off\n" + path.read_text()
+    )  # a malformed row costs itself, the first too
+    source = TsvSource(str(path), "bottom-up")
+    same(source.get("285"), row)
+    with pytest.raises(RecordError, match="2 fields"):
+        source.get("7")
+    with pytest.raises(ValueError, match="set layout=bottom-up"):
+        TsvSource(str(path))
     path.write_text("a\tb\n")
     with pytest.raises(ValueError, match="no known layout"):
         TsvSource(str(path))
