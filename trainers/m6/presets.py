@@ -106,9 +106,8 @@ _DEBUG = M6Settings(
     mixture=dict.fromkeys(TASKS, 1.0), vocabulary="scenes-zh", text_tokens=63, hidden_tokens=63,
     codes_column=None, code_grid=4,
 )  # fmt: skip
-_DEBUG_EXPERTS = _DEBUG.model_copy(
-    update={"experts": ExpertSettings(experts=8, inner=256, group_rows=8, std=0.1)}
-)
+_EIGHT = ExpertSettings(experts=8, inner=256, chosen=2, group_rows=8, balance=0.01, std=0.1)
+_DEBUG_EXPERTS = _DEBUG.model_copy(update={"experts": _EIGHT})
 _LAPTOP = TrainSettings(steps=1500, global_batch=64, save_every=500, eval_every=500, log_every=20)
 _QUICK = OptimizerSettings(
     lr=2e-3, betas=(0.9, 0.98), weight_decay=0.01, warmup_steps=50, clip_norm=1.0
