@@ -9,16 +9,14 @@ import torch
 from torch.distributed.tensor import DTensor
 
 from septet.trainers.clip.presets import PRESETS
-from septet.trainers.engine.initial import Initial
-from septet.trainers.engine.optim import make_optimizer
 from septet.trainers.engine.parallel import Parallel
-from septet.trainers.engine.update import Updater
 from septet.trainers.engine.world import World, world
 from septet.trainers.settings.overrides import override
 from septet.trainers.task import Batch
 from tests.trainers.conftest import settings, train
 from tests.trainers.ranks import run_ranks
 from tests.trainers.runs import same, stop_after, weights
+from tests.trainers.updates import over_ranks, updater
 
 ROWS = 8
 
@@ -37,10 +35,7 @@ def two_updates(ranks: World, *changes: str) -> dict[str, object]:
     """Losses, gradient norms and temperature of two updates, and what types its parameters had."""
     preset = settings("model.vocabulary=512", "optimizer.clip_norm=1.0", *changes)
     task = preset.task()
-    initial = Initial(task.build, 0)
-    parallel = Parallel(
-        initial.module, task, preset.train, ranks, lambda module: initial.fill(module, {})
-    )
+    parallel = over_ranks(task, preset.train, ranks)
     with torch.no_grad():
         parallel.raw.logit_scale.fill_(4.59)
     seen = {}
@@ -52,8 +47,7 @@ def two_updates(ranks: World, *changes: str) -> dict[str, object]:
         return outputs
 
     task.forward = noted
-    optimizer = make_optimizer(parallel.raw, task, preset.optimizer)
-    update = Updater(task, parallel, optimizer, 0, preset.optimizer.clip_norm)
+    update = updater(task, parallel, preset.optimizer)
     share = ROWS // ranks.size
     batch = made(0, ranks.rank * share, share, preset)
     found = [update([[batch]], step, 1e-3) for step in range(2)]
@@ -173,13 +167,7 @@ def whole_values(parallel: Parallel) -> dict[str, float]:
 
 def initial_values(ranks: World, *changes: str) -> dict[str, float]:
     preset = settings("model.vocabulary=512", *changes)
-    initial = Initial(preset.task().build, 3)
-    return whole_values(
-        Parallel(
-            initial.module, preset.task(), preset.train, ranks,
-            lambda module: initial.fill(module, {}),
-        )
-    )  # fmt: skip
+    return whole_values(over_ranks(preset.task(), preset.train, ranks, seed=3))
 
 
 @pytest.mark.slow
@@ -200,14 +188,10 @@ def with_a_frozen_tower(ranks: World, *changes: str) -> dict[str, object]:
         module.transformer.requires_grad_(False)
         return module
 
-    initial = Initial(frozen, 0)
-    parallel = Parallel(
-        initial.module, task, preset.train, ranks, lambda module: initial.fill(module, {})
-    )
+    parallel = over_ranks(task, preset.train, ranks, build=frozen)
 
     before = whole_values(parallel)
-    optimizer = make_optimizer(parallel.raw, task, preset.optimizer)
-    update = Updater(task, parallel, optimizer, 0, preset.optimizer.clip_norm)
+    update = updater(task, parallel, preset.optimizer)
     share = ROWS // ranks.size
     batch = made(0, ranks.rank * share, share, preset)
     found = [update([[batch]], step, 1e-3) for step in range(2)]
@@ -217,7 +201,7 @@ def with_a_frozen_tower(ranks: World, *changes: str) -> dict[str, object]:
         "loss": [one.total for one in found],
         "norm": [one.gradient_norm for one in found],
         "moved": sorted(name for name in after if after[name] != before[name]),
-        "kept": sorted(name for name, x in named.items() if x in optimizer.state),
+        "kept": sorted(name for name, x in named.items() if x in update.optimizer.state),
     }
 
 

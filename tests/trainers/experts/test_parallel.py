@@ -11,10 +11,6 @@ from torch import nn
 from torch.distributed.tensor import DTensor
 
 from septet.trainers.engine.experts import check_spread, expert_mesh
-from septet.trainers.engine.initial import Initial
-from septet.trainers.engine.optim import make_optimizer
-from septet.trainers.engine.parallel import Parallel
-from septet.trainers.engine.update import Updater
 from septet.trainers.engine.world import World, world
 from septet.trainers.optimizers import adafactor
 from septet.trainers.scale.estimate import estimate
@@ -22,6 +18,7 @@ from septet.trainers.settings.overrides import override
 from septet.trainers.task import Batch
 from tests.trainers.experts.small import LENGTH, WORDS, SmallPreset
 from tests.trainers.ranks import run_ranks
+from tests.trainers.updates import over_ranks, updater
 
 ROWS, UPDATES = 16, 3
 
@@ -62,10 +59,7 @@ def updates(preset: SmallPreset, ranks) -> Found:
     """Losses and gradient norms of some updates, the gradients of the first, parameters at the end,
     and how many tokens each expert of the first layer took of the first batch."""
     task, found = preset.task(), Found(losses=[], norms=[], gradients={})
-    initial = Initial(task.build, 0)
-    parallel = Parallel(
-        initial.module, task, preset.train, ranks, lambda module: initial.fill(module, {})
-    )
+    parallel = over_ranks(task, preset.train, ranks)
     finish = parallel.finish_gradients
 
     def finish_and_note():
@@ -74,8 +68,7 @@ def updates(preset: SmallPreset, ranks) -> Found:
         found["gradients"] = found["gradients"] or {n: whole(x.grad) for n, x in named}
 
     parallel.finish_gradients = finish_and_note
-    optimizer = make_optimizer(parallel.raw, task, preset.optimizer)
-    update = Updater(task, parallel, optimizer, 0, preset.optimizer.clip_norm)
+    update = updater(task, parallel, preset.optimizer)
     share = ROWS // ranks.size
     for step in range(UPDATES):
         rows = made(step)[ranks.rank * share :][:share]

@@ -6,7 +6,6 @@ import pytest
 import torch
 
 from septet.preprocess.shards.reader import Corpus
-from septet.trainers.engine.initial import Initial
 from septet.trainers.engine.parallel import Parallel
 from septet.trainers.engine.world import world
 from septet.trainers.generate.write import unsharded
@@ -17,6 +16,7 @@ from septet.trainers.measures.generation import Generation
 from septet.trainers.settings.overrides import override
 from tests.trainers.corpora import scenes_corpus
 from tests.trainers.ranks import run_ranks
+from tests.trainers.updates import over_ranks
 
 TINY = (
     "model.width=32", "model.inner=48", "model.heads=2", "model.layers=2", "model.stem=4",
@@ -31,10 +31,7 @@ def ready(ranks: Any, spread: int, shard: int) -> tuple[Any, Parallel]:
     changes = f"train.expert_parallel={spread}", f"train.shard={shard}"
     preset = override(PRESETS["debug-experts"], [*TINY, *changes])
     task = preset.task()
-    initial = Initial(task.build, 0)
-    return task, Parallel(
-        initial.module, task, preset.train, ranks, lambda module: initial.fill(module, {})
-    )
+    return task, over_ranks(task, preset.train, ranks)
 
 
 def evaluated(corpus: str, layouts: list[tuple[int, int]]) -> list[Any]:

@@ -3,15 +3,12 @@
 import pytest
 import torch
 
-from septet.trainers.engine.initial import Initial
-from septet.trainers.engine.optim import make_optimizer
-from septet.trainers.engine.parallel import Parallel
-from septet.trainers.engine.update import Updater
 from septet.trainers.engine.world import world
 from septet.trainers.pali.presets import PRESETS
 from septet.trainers.settings.overrides import override
 from septet.trainers.task import Batch
 from tests.trainers.ranks import run_ranks
+from tests.trainers.updates import over_ranks, updater
 
 TINY = (
     "model.vision.width=24", "model.vision.inner=32", "model.vision.patch=16",
@@ -42,13 +39,8 @@ def updates(shard: int, frozen: str) -> dict[str, list[float]]:
             more = f"train.precision={precision}", f"train.shard={shard}", f"model.frozen={frozen}"
             preset = override(PRESETS["debug"], [*TINY, *more])
             task = preset.task()
-            initial = Initial(task.build, 0)
-            parallel = Parallel(
-                initial.module, task, preset.train, ranks,
-                lambda module, initial=initial: initial.fill(module, {}),
-            )  # fmt: skip
-            optimizer = make_optimizer(parallel.raw, task, preset.optimizer)
-            update = Updater(task, parallel, optimizer, 0, preset.optimizer.clip_norm)
+            parallel = over_ranks(task, preset.train, ranks)
+            update = updater(task, parallel, preset.optimizer)
             figures = []
             for step, kinds in enumerate(STEPS):
                 share = 8 // ranks.size
