@@ -81,7 +81,9 @@ def test_experts_on_the_wire():
 
 def test_vectors_that_losses_compare_are_counted():
     preset = settings()
-    assert exchanged(preset.task(), "pairs").pooled == 2 * 4 * preset.model.embed
+    task = preset.task()
+    brought = exchanged(task, task.build().eval().to("meta"), "pairs")
+    assert brought.pooled == 2 * 4 * preset.model.embed
     needs = estimate(preset.task(), preset.train, preset.optimizer, {}, 8)
     (vectors,) = (one for one in needs.traffic if one.purpose == "vectors of pooled losses")
     share = preset.train.global_batch // 8

@@ -96,10 +96,6 @@ class M6Task(Task):
         """Cross-entropy of the tokens to write, and experts' figures."""
         return {name: outputs[name] for name in self.loss_weights}
 
-    def stays_fp32(self, name: str, parameter: Tensor) -> bool:
-        """Besides gains and biases the routers, which decide by small differences."""
-        return super().stays_fp32(name, parameter) or name.endswith(".router")
-
     def predict(
         self, module: nn.Module, ability: str, asked: Sequence[Asked], beams: int = 1
     ) -> list[Answer]:

@@ -18,8 +18,14 @@ from septet.trainers.engine.parallel import checkpoint_blocks
 from septet.trainers.loader.members import Members
 from septet.trainers.loader.source import with_otherwise
 from septet.trainers.optimizers.base import Optimizer
-from septet.trainers.scale.wire import Passes, Traffic, exchanged, traffic
-from septet.trainers.task import ExpertModule, Task
+from septet.trainers.scale.wire import (
+    Passes,
+    Traffic,
+    exchanged,
+    expert_parameters,
+    traffic,
+)
+from septet.trainers.task import Task
 
 ASSUMED_DEVICE, ASSUMED_MFU = "H100", 0.4
 A_NODE = 8
@@ -109,13 +115,14 @@ def estimate(
     if ranks % train.shard:
         raise ValueError(f"{ranks} ranks cannot be cut into groups of train.shard={train.shard}")
     with torch.device("meta"):
-        module = task.build()
+        module = task.build().eval()
     parameters = {name: _count(child) for name, child in module.named_children()}
     parameters["directly"] = sum(p.numel() for p in module.parameters(recurse=False))
     parameters["all"] = _count(module)
     flops = sample_flops(task)
     if train.expert_parallel > 1:
         check_spread(module, train, ranks)
+    brought = {kind: exchanged(task, module, kind) for kind in flops}
     plans = [task.plan(train.seed, step) for step in range(min(train.steps, PLANNED))]
     subs = Counter((sub.kind, sub.total) for plan in plans for sub in plan if sub.total)
     by_stream: Counter[str] = Counter()
@@ -138,7 +145,7 @@ def estimate(
         )
         extra = (forwards_each - 1) * flops[stream].forward
         total += times * count * (flops[stream].training + again + extra)
-        seen = exchanged(task, stream)
+        seen = brought[stream]
         tokens += times * share * seen.tokens
         pooled += times * share * seen.pooled
         width = max(width, seen.width)
@@ -181,7 +188,7 @@ def estimate(
 def _state_bytes(module: nn.Module, train: TrainSettings, optimizer: Optimizer) -> int:
     """What lies on a rank between steps, fp32; means of a matrix's columns lie whole on each."""
     whole, sharded = 0, 0.0
-    experts = {p for m in module.modules() if isinstance(m, ExpertModule) for p in m.parameters()}
+    experts = expert_parameters(module)
     for p in module.parameters():
         parts = max(train.expert_parallel, train.shard) if p in experts else train.shard
         held = p.numel()
@@ -209,8 +216,7 @@ def _cast_bytes(task: Task, module: nn.Module, train: TrainSettings) -> int:
     away = (train.expert_parallel - 1) / train.expert_parallel
 
     def gathered(part: nn.Module) -> float:
-        experts = [m for m in part.modules() if isinstance(m, ExpertModule)]
-        return _count(part) - away * sum(map(_count, experts))
+        return _count(part) - away * sum(x.numel() for x in expert_parameters(part))
 
     if train.shard == 1:
         return int(2 * gathered(module)) if train.precision == "bf16" else 0

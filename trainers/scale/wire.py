@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from septet.trainers.engine.config import TrainSettings
 from septet.trainers.task import ExpertModule, Task
@@ -64,14 +64,9 @@ def traffic(
         a_node: How many of them a node has.
     """
     spread, shard = train.expert_parallel, train.shard
-    spread_names = (
-        {f"{at}.{n}" for at, m in _experts(module) for n, _ in m.named_parameters()}
-        if spread > 1
-        else set()
-    )
-    dense, apart = list[Tensor](), list[Tensor]()
-    for name, x in module.named_parameters():
-        (apart if name in spread_names else dense).append(x)
+    experts = expert_parameters(module) if spread > 1 else set()
+    dense = [x for x in module.parameters() if x not in experts]
+    apart = [x for x in module.parameters() if x in experts]
     groups = [("weights and gradients", dense, 1, shard)]
     if apart:
         groups.append(("experts' weights and gradients", apart, spread, max(1, shard // spread)))
@@ -128,8 +123,9 @@ def _add(
     found[purpose, overlaps, where] += sent
 
 
-def _experts(module: nn.Module) -> list[tuple[str, ExpertModule]]:
-    return [(name, m) for name, m in module.named_modules() if isinstance(m, ExpertModule)]
+def expert_parameters(module: nn.Module) -> set[nn.Parameter]:
+    """Parameters that ranks of `train.expert_parallel` hold in parts."""
+    return {x for m in module.modules() if isinstance(m, ExpertModule) for x in m.parameters()}
 
 
 class Exchanged(NamedTuple):
@@ -143,14 +139,18 @@ class Exchanged(NamedTuple):
     """Bytes of pooled outputs, fp32."""
 
 
-def exchanged(task: Task, kind: str) -> Exchanged:
-    """What a row of a kind brings to an exchange, at its longest."""
+def exchanged(task: Task, module: nn.Module, kind: str) -> Exchanged:
+    """What a row of a kind brings to an exchange, at its longest; the module is on the meta device
+    and in evaluation mode."""
     seen: list[tuple[int, int]] = []
+    experts = [m for m in module.modules() if isinstance(m, ExpertModule)]
+    hooks = [
+        m.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].shape)) for m in experts
+    ]
     with torch.device("meta"), torch.no_grad():
-        module = task.build().eval()
-        for _, experts in _experts(module):
-            experts.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].shape))
         outputs = task.forward(module, task.example(kind, 1))
+    for hook in hooks:
+        hook.remove()
     names = [name for name in task.pooled if name in outputs and name not in task.scalars]
     return Exchanged(
         tokens=sum(rows for rows, _ in seen),
