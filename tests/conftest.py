@@ -1,5 +1,6 @@
 """What holds for all tests."""
 
+import multiprocessing.util
 import tempfile
 from collections.abc import Iterator
 
@@ -29,6 +30,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> ByFile:
 @pytest.fixture(scope="session", autouse=True)
 def temporary_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """The folder of temporary files, of processes that tests start too: it goes with the run's."""
+    multiprocessing.util.get_temp_dir()  # one of its own, which it removes later than this one is
     folder = str(tmp_path_factory.mktemp("temporary"))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TMPDIR", folder)
