@@ -113,14 +113,19 @@ LAST = 5
 """Losses are the mean of so many of their last lines: a batch says little."""
 
 
-def figures(run: Path) -> dict[str, float]:
+def told(run: Path) -> dict[str, list[float]]:
+    """All values of each figure of a run, in their order."""
     found: dict[str, list[float]] = {}
     for line in (run / "metrics.jsonl").read_text().splitlines():
         for name, value in json.loads(line).items():
             found.setdefault(name, []).append(value)
+    return found
+
+
+def figures(run: Path) -> dict[str, float]:
     return {
         name: sum(v[-LAST:]) / len(v[-LAST:]) if name.startswith("loss/") else v[-1]
-        for name, v in found.items()
+        for name, v in told(run).items()
     }
 
 
@@ -139,6 +144,14 @@ def beit3_colours(out: Path) -> dict[str, float]:
     read_weights(str(out / "beit3/checkpoints"), module)
     told = colours_told(task, module, Corpus(str(out / "held")))
     return {"colours": told["right"], "colours_other_image": told["wrong"]}
+
+
+def over_dense(out: Path) -> dict[str, float]:
+    """The loss of M6 with experts over that of the dense one, in the last third of their steps:
+    both have had the same rows. A step has one task, so a few of them say little."""
+    experts, dense = (told(out / run)["loss/tokens"] for run in ("m6-experts", "m6"))
+    last = len(dense) // 3
+    return {"loss/over_dense": sum(experts[-last:]) / sum(dense[-last:])}
 
 
 class Run(NamedTuple):
@@ -160,7 +173,7 @@ SCENES: dict[str, tuple[Callable[..., Path], int]] = {
     "": (scenes_corpus, 3000),
     "annotated": (annotated, 3000),
     "languages": (languages_corpus, 6000),
-    "chinese": (partial(scenes_corpus, languages=("zh",)), 3000),
+    "chinese": (partial(scenes_corpus, things=(1, 2), languages=("zh",)), 3000),
 }
 """What is trained on, and how many scenes of it."""
 
@@ -176,6 +189,7 @@ RUNS = {
     ),
     "pali": Run("pali", scenes="languages"),
     "m6": Run("m6", scenes="chinese"),
+    "m6-experts": Run("m6", preset="debug-experts", scenes="chinese", measure=over_dense),
 }
 
 

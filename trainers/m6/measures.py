@@ -10,8 +10,10 @@ from torch import nn
 from septet.preprocess.shards.reader import Corpus, Sample
 from septet.trainers.m6.answers import draw, texts
 from septet.trainers.m6.samples import model_inputs, tokenizer
+from septet.trainers.m6.settings import PAD, START
 from septet.trainers.measures.captions import captions
 from septet.trainers.measures.generation import Generation, Score, Write, exact
+from septet.trainers.measures.likelier import Likelier
 from septet.trainers.measures.tokens import Tokens
 from septet.trainers.task import Batch, Evaluator
 
@@ -67,4 +69,7 @@ def evaluators(task: "M6Task", held_out: Corpus, samples: int = 256) -> list[Eva
                 name=stream,
             )
         )  # fmt: skip
+    if "drawing" in task.streams:  # Where things are, a caption does not tell: see the README.
+        drawing = Likelier(task, ["drawing"], held_out, model_inputs, START, PAD, samples)
+        found.append(drawing)
     return found

@@ -111,7 +111,7 @@ def captions(sample: Sample, s: OfaSettings, draw: Draw, negatives: Negatives) -
     if wrong:
         told = negatives.caption(draw, corpus, told, _objects(sample, s))
     source = ask(s, "match_caption", caption=clean(told, s.source_words))
-    return [*found, Example(source, answer(s, "no" if wrong else "yes"))]
+    return [*found, Example(source, answer(s, "no" if wrong else "yes"), s.matching)]
 
 
 def _objects(sample: Sample, s: OfaSettings) -> list[str]:
@@ -148,7 +148,7 @@ def questions(sample: Sample, s: OfaSettings, draw: Draw, negatives: Negatives) 
     if wrong:
         told = negatives.answer(draw, getattr(sample, "corpus", ""), right, kind, sure)
     source = ask(s, "match_answer", question=question, answer=told)
-    return [*found, Example(source, answer(s, "no" if wrong else "yes"), sure)]
+    return [*found, Example(source, answer(s, "no" if wrong else "yes"), sure * s.matching)]
 
 
 def boxed(sample: Sample, column: str) -> tuple[views.Boxes, list[str]]:
@@ -222,15 +222,15 @@ def texts(sample: Sample, s: OfaSettings, draw: Draw) -> Example:
         SampleError: it has no word.
     """
     words = vocabulary(s)
-    ids = words.encode(f" {text(sample).strip().lower()}")
+    ids, begins = words.encode_words(f" {text(sample).strip().lower()}")
     if len(ids) > s.text_tokens:
         note(sample, "cut")
-    ids = ids[:READ][-s.text_tokens :]
-    if not words.begins_word(ids).any() or not text(sample).strip():
+    ids, begins = (x[:READ][-s.text_tokens :] for x in (ids, begins))
+    if not begins.any() or not text(sample).strip():
         raise SampleError("text is empty", "empty_text")
     hidden = ids
     if draw is not None:
-        hidden = hide_spans(draw, ids, words.begins_word(ids), INFILLED, s.mask)
+        hidden = hide_spans(draw, ids, begins, INFILLED, s.mask)
     before, after = instructions().fill("infill_text", text=_HERE).split(_HERE)
     source = np.concatenate([words.encode(before), hidden, words.encode(after)])
     return Example(source, np.append(ids, END))

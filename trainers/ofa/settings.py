@@ -94,6 +94,9 @@ class OfaSettings(Settings):
     """Longest target; lists of objects are cut before the first that would not fit."""
     text_tokens: int = Field(default=256, gt=1)
     """Longest text to fill in, its end being taken."""
+    matching: float = Field(default=1.0, gt=0)
+    """Factor on the loss of whether a caption or an answer matches, a single word of all that a row
+    has to write; 1 as published."""
     smoothing: float = Field(default=0.0, ge=0, lt=1)
     """Share of the label's probability that the other words get."""
     codes_column: str | None = "codes"

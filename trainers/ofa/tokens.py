@@ -10,12 +10,14 @@ from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
+import regex
 from numpy.typing import ArrayLike, NDArray
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from septet.preprocess.boxes.tokens import Ofa as Bins
 from septet.preprocess.synthetic.languages import caption, phrases, questions
 from septet.preprocess.synthetic.scenes import captions, make_scene
+from septet.preprocess.text.words import UNSPACED
 from septet.trainers.mixture.instructions import Instructions
 from septet.trainers.ofa.settings import END, PAD, SPECIALS, START, OfaSettings
 
@@ -25,6 +27,10 @@ ENGLISH = "en"
 UNKNOWN = "<unk>"
 
 Ids = NDArray[np.int64]
+
+_SPACE = "Ġ"
+"""Byte-level BPE's sign for a space."""
+_LETTER = regex.compile(f"[{UNSPACED}]")
 
 
 @lru_cache(1)
@@ -58,7 +64,8 @@ class Vocabulary:
         self._words.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
         self._words.decoder = decoders.ByteLevel()
         self._starts = np.zeros(s.words, np.bool_)
-        self._starts[[i for piece, i in pieces.items() if piece.startswith("Ġ")]] = True
+        self._starts[[i for piece, i in pieces.items() if piece.startswith(_SPACE)]] = True
+        self._space = pieces.get(_SPACE, -1)
         self.first_code, self.first_bin = s.words, s.words + s.codes
 
     def encode(self, text: str) -> Ids:
@@ -75,9 +82,19 @@ class Vocabulary:
                 found.append(int(i))
         return self._words.decode(found, skip_special_tokens=False).strip()
 
-    def begins_word(self, ids: Ids) -> NDArray[np.bool_]:
-        """Which ids begin a word: a space is before them."""
-        return self._starts[ids]
+    def encode_words(self, text: str) -> tuple[Ids, NDArray[np.bool_]]:
+        """Ids of a text as it stands, and which of them begin a word: a space is before them, or
+        they begin a letter of a script without spaces (a piece may have several)."""
+        found = self._words.encode(text, add_special_tokens=False)
+        ids = np.array(found.ids, np.int64)
+        begins = self._starts[ids]
+        letters, last = {match.start() for match in _LETTER.finditer(text)}, 0
+        for i, (first, end) in enumerate(found.offsets if letters else ()):
+            # Pieces of one letter's bytes all have its place: the first of them begins it.
+            if not letters.isdisjoint(range(max(first, last), end)):
+                begins[i] |= i == 0 or ids[i - 1] != self._space
+            last = end
+        return ids, begins
 
     def codes(self, codes: ArrayLike) -> Ids:
         """Image codes, row by row, as ids."""

@@ -1,19 +1,17 @@
 """Words of a caption, as PaLI counts them where it splits one (paper, appendix A.2)."""
 
-import re
 from functools import lru_cache
+
+import regex
 
 from septet.preprocess.synthetic.languages import WORDINGS, caption, questions
 from septet.preprocess.synthetic.scenes import COLOURS, SHAPES, SIGN_WORDS, SIZES, make_scene
+from septet.preprocess.text.words import UNSPACED
 from septet.preprocess.tokenizers.mt5 import Mt5Tokenizer
 
 SCENES = "scenes"
 
-_UNSPACED = (
-    "\u0e00-\u0e7f\u0e80-\u0eff\u1000-\u109f\u1780-\u17ff"  # Thai, Lao, Myanmar, Khmer
-    "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"  # Kana, Han
-)
-_WORD = re.compile(f"[{_UNSPACED}]|[^\\s{_UNSPACED}]+")
+_WORD = regex.compile(rf"[{UNSPACED}]|[^\s{UNSPACED}]+")
 
 
 def word_starts(text: str) -> list[int]:
@@ -43,7 +41,7 @@ def tokenizer(vocabulary: str | None, words: int) -> Mt5Tokenizer:
 
 
 def _of_scenes(words: int) -> Mt5Tokenizer:
-    texts = [*SIGN_WORDS] * 20
+    texts = [*SIGN_WORDS] * 200  # So often that each is one piece, as common words are of mT5's.
     for language in WORDINGS:
         for i in range(120):
             scene = make_scene(0, i)

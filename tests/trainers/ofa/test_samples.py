@@ -240,6 +240,27 @@ def test_hidden_spans_of_a_text():
     assert one.tolist() == [999] or set(one.tolist()) == {999}
 
 
+def test_of_a_chinese_text_letters_are_hidden_not_the_whole():
+    told = "红色圆形在白色十字的左边"
+    words, kept = vocabulary(DEBUG), []
+    for seed in range(20):
+        found = samples.texts(sample(txt=told.encode()), DEBUG, generator("measure", str(seed)))
+        assert words.decode(found.target) == told
+        kept.append(sum(letter in words.decode(found.source) for letter in set(told)))
+    assert len(set(told)) / 2 < np.mean(kept) < len(set(told))
+
+
+@pytest.mark.parametrize("factor", [1.0, 8.0])
+def test_what_matches_may_count_for_more(factor, negatives):
+    s = DEBUG.model_copy(update={"matching": factor})
+    pairs = [{"question": "What color is it?", "answer": "Red", "kind": "color", "language": "en",
+              "answers": [["Red", 6], ["pink", 4]]}]  # fmt: skip
+    one = sample(txt=b"a red star", questions={"pairs": pairs})
+    for make, sure in ((samples.captions, 1.0), (samples.questions, 0.6)):
+        asked, match = make(one, s, generator("measure", "a"), negatives)
+        assert (asked.weight, match.weight) == (sure, sure * factor)
+
+
 def test_a_text_is_asked_with_what_is_hidden_between_the_quotes():
     one = sample(txt=b" A small red Star left of a large blue square ")
     found = samples.texts(one, DEBUG, generator("measure", "a"))

@@ -64,8 +64,28 @@ def test_both_forms_of_a_vocabulary_are_barts_tokens(folders):
             assert ids == theirs(text, add_special_tokens=False)["input_ids"], text
             assert mine.decode([*ids, 2, 5]) == text.strip()
         assert mine.decode([0, *mine.encode(" a red star").tolist(), s.mask, 1]) == "a red star"
-    found = mine.encode(" a small red star")
-    assert found[mine.begins_word(found)].size == 4
+
+
+@pytest.mark.parametrize("languages", [(), ("en", "zh")])
+@pytest.mark.parametrize("text,words", [
+    (" a small red star", ["a", "small", "red", "star"]),
+    (" 窗外 的🙂 star", ["窗", "外", "的🙂", "star"]),
+    ("\u4e00", ["\u4e00"]),
+    (" naïve-ish café", ["naïve-ish", "café"]),
+])  # fmt: skip
+def test_words_begin_behind_spaces_and_at_letters_of_scripts_without(languages, text, words):
+    """Whether letters are whole pieces or their bytes; the second vocabulary has Chinese pieces."""
+    mine = vocabulary(DEBUG.model_copy(update={"languages": languages, "words": 1024}))
+    ids, begins = mine.encode_words(text)
+    assert ids.tolist() == mine.encode(text).tolist() and begins[0]
+    parts = np.split(ids, np.flatnonzero(begins)[1:])
+    assert [mine.decode(part) for part in parts] == words
+
+
+def test_a_piece_of_several_chinese_letters_begins_one_word():
+    mine = vocabulary(DEBUG.model_copy(update={"languages": ("en", "zh"), "words": 1024}))
+    ids, begins = mine.encode_words(" 一个小的红色圆形在一个大的白色十字形的左边")
+    assert begins.all() and 3 <= len(ids) < 12 and mine.decode(ids[:1]).startswith("一")
 
 
 def test_what_is_wrong_with_a_vocabulary_is_told(folders, tmp_path):
