@@ -225,7 +225,7 @@ def texts(sample: Sample, s: OfaSettings, draw: Draw) -> Example:
     ids, begins = words.encode_words(f" {text(sample).strip().lower()}")
     if len(ids) > s.text_tokens:
         note(sample, "cut")
-    ids, begins = (x[:READ][-s.text_tokens :] for x in (ids, begins))
+    ids, begins = ids[:READ][-s.text_tokens :], begins[:READ][-s.text_tokens :]
     if not begins.any() or not text(sample).strip():
         raise SampleError("text is empty", "empty_text")
     hidden = ids
