@@ -14,7 +14,7 @@ from urllib.parse import urljoin
 
 from fastwarc.warc import ArchiveIterator, WarcRecordType
 
-from examples.demo.pictures import pictures
+from examples.demo.page_images import page_images
 
 SHORTEST_TEXT = 2  # characters: a word, in Chinese, Japanese and Korean
 FILE_LANGUAGE = re.compile(r"-([a-z]{2,3}(?:-[A-Z]{2})?)\.warc\.gz$")
@@ -27,18 +27,18 @@ class Counts:
 
     pages: int = 0
     shown: int = 0  # img elements
-    missing: int = 0  # img elements whose picture is in no file
-    pictures: set[str] = field(default_factory=set)  # digests of pictures that pages show
+    missing: int = 0  # img elements whose image is in no file
+    images: set[str] = field(default_factory=set)  # digests of images that pages show
     pairs: set[tuple[str, str]] = field(default_factory=set)  # (digest, text)
     patterns: Counter[str] = field(default_factory=Counter)  # img elements by markup
 
     ROW = "| {} | {} | {} | {} | {} | {} |"
-    HEAD = ROW.format("file", "language", "pages", "`img`", "distinct pictures", "distinct pairs")
+    HEAD = ROW.format("file", "language", "pages", "`img`", "distinct images", "distinct pairs")
 
     def row(self, name: str, language: str) -> str:
         """A row of the table."""
         return self.ROW.format(
-            name, language, self.pages, self.shown, len(self.pictures), len(self.pairs)
+            name, language, self.pages, self.shown, len(self.images), len(self.pairs)
         )
 
 
@@ -70,16 +70,16 @@ def count(folder: Path) -> dict[tuple[str, str], Counts]:
             own = LANGUAGE.search(body[:300]) if language == "mul" else None
             counts = found[path.name, own[1].decode() if own else language]
             counts.pages += 1
-            for picture in pictures(body):
+            for image in page_images(body):
                 counts.shown += 1
-                digest = digests.get(urljoin(uri, picture.src))
+                digest = digests.get(urljoin(uri, image.src))
                 if digest is None:
                     counts.missing += 1
                     continue
-                counts.patterns[picture.pattern or ("alt" if picture.alt else "no text")] += 1
-                counts.pictures.add(digest)
-                if len(picture.text) >= SHORTEST_TEXT:
-                    counts.pairs.add((digest, picture.text))
+                counts.patterns[image.pattern or ("alt" if image.alt else "no text")] += 1
+                counts.images.add(digest)
+                if len(image.text) >= SHORTEST_TEXT:
+                    counts.pairs.add((digest, image.text))
     return dict(sorted(found.items()))
 
 
@@ -97,7 +97,7 @@ def table(counts: dict[tuple[str, str], Counts]) -> str:
     every = Counts(
         pages=sum(figures.pages for figures in counts.values()),
         shown=sum(figures.shown for figures in counts.values()),
-        pictures=set().union(*(figures.pictures for figures in counts.values())),
+        images=set().union(*(figures.images for figures in counts.values())),
         pairs=set().union(*(figures.pairs for figures in counts.values())),
     )
     return "\n".join([*rows, every.row("all", f"{len({lang for _, lang in counts})} languages")])
@@ -114,7 +114,7 @@ def main() -> None:
     for pattern, n in patterns.most_common():
         print(f"| {pattern} | {n} |")
     missing = sum(figures.missing for figures in counts.values())
-    print(f"\n{missing} `img` show pictures that are in no file.")
+    print(f"\n{missing} `img` show images that are in no file.")
 
 
 if __name__ == "__main__":

@@ -1,29 +1,29 @@
-"""Packs pages and pictures of freely licensed documentation into the demo's WARC files.
+"""Packs pages and images of freely licensed documentation into the demo's WARC files.
 
 Run from the repository's root, with the Debian packages of README.md unpacked, one folder each:
 
     python -m examples.demo.make_pages --packages PACKAGES --out examples/demo/pages
 
-A page and a picture is one WARC 1.1 `response` record, gzipped on its own: an HTTP/1.1 response
+A page and an image is one WARC 1.1 `response` record, gzipped on its own: an HTTP/1.1 response
 whose body is the package's file, unchanged. Records are sorted by address, record ids are UUIDs
 of the content and the date is fixed, so the same packages give the same bytes.
 
 How pages are chosen. A work has a budget of bytes. Pages are taken one after another, each time
 the one with the most worth a byte that the budget still affords; languages of one work take
-turns. A page is worth as many points as it brings pictures that
+turns. A page is worth as many points as it brings images that
 
 - have a caption or alt of 4 characters or more that, outside English, is translated;
 - are at least 64 pixels on the short side and between 1,000 and 60,000 bytes;
 - are in no file yet, neither of this language nor of another.
 
 A photo (more than 1,500 colours in a 64 x 64 sample) brings 3 points, a screenshot of a dialog or
-a menu (told by its path) 0.2. A page costs its gzipped size, its pictures' bytes and 2,000. Pages
-always come with all of their pictures, icons and repeats included, but for those above 150,000
+a menu (told by its path) 0.2. A page costs its gzipped size, its images' bytes and 2,000. Pages
+always come with all of their images, icons and repeats included, but for those above 150,000
 bytes: these stay outside, as in a crawl with a limit. `Edition.always` names pages that every
-language of a work has, for its notices and to have some pictures in all.
+language of a work has, for its notices and to have some images in all.
 
-Tux Paint's stamps come as pictures and caption lists, without pages: `stamp_site` writes them
-(`figure`, `img`, `figcaption`). Captions and pictures there are the package's; the pages are ours.
+Tux Paint's stamps come as images and caption lists, without pages: `stamp_site` writes them
+(`figure`, `img`, `figcaption`). Captions and images there are the package's; the pages are ours.
 """
 
 import argparse
@@ -42,7 +42,7 @@ from PIL import Image
 from warcio.statusandheaders import StatusAndHeaders  # type: ignore[import-untyped]
 from warcio.warcwriter import WARCWriter  # type: ignore[import-untyped]
 
-from examples.demo.pictures import Picture, pictures
+from examples.demo.page_images import PageImage, page_images
 
 DATE = "2023-06-10T00:00:00Z"  # the day Debian 12, which the packages are from, came out
 MEDIA_TYPES = {
@@ -54,7 +54,7 @@ MEDIA_TYPES = {
 }
 PHOTO_COLOURS = 1_500
 PATH_SAFE = "/!$&'()*+,;=:@~"  # what a browser leaves as it is in the path of an address
-LARGEST_PICTURE = 150_000
+LARGEST_IMAGE = 150_000
 PAGE_COST = 2_000
 SCREENSHOTS = ("/menus/", "/toolbox/", "dialog", "options")
 SHORTEST_TEXT = 4  # characters
@@ -187,16 +187,16 @@ STAMP_LANGUAGES = {
 
 @dataclass
 class Page:
-    """A page as read: its bytes and the pictures it shows, by path in the work's folder."""
+    """A page as read: its bytes and the images it shows, by path in the work's folder."""
 
     name: str
     body: bytes
     size: int  # bytes when gzipped
-    shown: dict[str, list[Picture]] = field(default_factory=dict)
+    shown: dict[str, list[PageImage]] = field(default_factory=dict)
 
 
 def read_pages(folder: Path, skip: tuple[str, ...]) -> list[Page]:
-    """Every page under `folder`, sorted by name, with pictures of the media types we know."""
+    """Every page under `folder`, sorted by name, with images of the media types we know."""
     pages = []
     for path in sorted(folder.rglob("*.html")):
         name = path.relative_to(folder).as_posix()
@@ -204,11 +204,11 @@ def read_pages(folder: Path, skip: tuple[str, ...]) -> list[Page]:
             continue
         body = path.read_bytes()
         page = Page(name, body, len(gzip.compress(body)))
-        for picture in pictures(page.body):
-            target = urlsplit(urljoin(f"http://x/{quote(name)}", picture.src))
+        for image in page_images(page.body):
+            target = urlsplit(urljoin(f"http://x/{quote(name)}", image.src))
             shown = unquote(target.path).lstrip("/")
             if target.netloc == "x" and Path(shown).suffix.lower() in MEDIA_TYPES:
-                page.shown.setdefault(shown, []).append(picture)
+                page.shown.setdefault(shown, []).append(image)
         pages.append(page)
     return pages
 
@@ -226,7 +226,7 @@ class Shelf:
             )
         self.pages = read_pages(self.folder, work.skip)
         self.taken: dict[str, Page] = {}
-        self.files: dict[str, bytes] = {}  # pictures of the taken pages, by path
+        self.files: dict[str, bytes] = {}  # images of the taken pages, by path
         self.spent = 0
         self._read: dict[str, bytes] = {}
         self._rated: dict[str, float] = {}
@@ -234,21 +234,21 @@ class Shelf:
         if work.reference:
             for page in read_pages(packages / work.reference, work.skip):
                 for path, found in page.shown.items():
-                    self._english[page.name, path] = {picture.text for picture in found}
+                    self._english[page.name, path] = {image.text for image in found}
 
-    def picture(self, path: str) -> bytes:
-        """The picture's bytes; empty where the package lacks it or it is above the limit."""
+    def image(self, path: str) -> bytes:
+        """The image's bytes; empty where the package lacks it or it is above the limit."""
         if path not in self._read:
             file = self.folder / path
-            fits = file.is_file() and file.stat().st_size <= LARGEST_PICTURE
+            fits = file.is_file() and file.stat().st_size <= LARGEST_IMAGE
             self._read[path] = file.read_bytes() if fits else b""
         return self._read[path]
 
     def worth(self, page: Page, known: set[bytes], budget: int) -> float:
-        """Points a byte, given the digests of pictures that are in some file; 0 if unaffordable."""
+        """Points a byte, given the digests of images that are in some file; 0 if unaffordable."""
         points, cost, seen = 0.0, page.size, set(known)
         for path, found in page.shown.items():
-            body = self.picture(path)
+            body = self.image(path)
             if path in self.files or not body:
                 continue
             cost += len(body)
@@ -259,12 +259,12 @@ class Shelf:
         return points / (cost + PAGE_COST) if self.spent + cost <= budget else 0.0
 
     def take(self, page: Page) -> None:
-        """Adds the page and its pictures."""
+        """Adds the page and its images."""
         self.taken[page.name] = page
         self.spent += page.size
         for path in page.shown:
-            if path not in self.files and self.picture(path):
-                self.files[path] = self.picture(path)
+            if path not in self.files and self.image(path):
+                self.files[path] = self.image(path)
                 self.spent += len(self.files[path])
 
     def records(self) -> Iterator[tuple[str, str, bytes]]:
@@ -282,13 +282,13 @@ class Shelf:
                 body,
             )
 
-    def _is_good(self, name: str, path: str, found: list[Picture]) -> bool:
+    def _is_good(self, name: str, path: str, found: list[PageImage]) -> bool:
         texts = {p.text for p in found if len(p.text) >= SHORTEST_TEXT and not _is_name(p.text)}
         return bool(texts - self._english[name, path])
 
     def _points(self, path: str) -> float:
         if path not in self._rated:
-            body = self.picture(path)
+            body = self.image(path)
             short_side, colours = _measure(body)
             if not 1_000 <= len(body) <= 60_000 or short_side < SHORTEST_SIDE:
                 self._rated[path] = 0.0
@@ -323,7 +323,7 @@ def choose(edition: Edition, packages: Path) -> list[Shelf]:
                 open_shelves.remove(shelf)
                 continue
             shelf.take(best)
-            known.update(_digest(shelf.picture(path)) for path in best.shown)
+            known.update(_digest(shelf.image(path)) for path in best.shown)
     return shelves
 
 
@@ -434,7 +434,7 @@ def _digest(body: bytes) -> bytes:
 
 
 def _measure(body: bytes) -> tuple[int, int]:
-    """Short side in pixels and colours of a 64 x 64 sample; zeros where it is no picture."""
+    """Short side in pixels and colours of a 64 x 64 sample; zeros where it is no image."""
     try:
         with Image.open(io.BytesIO(body)) as image:
             sample = image.convert("RGBA").convert("RGB").resize((64, 64), Image.Resampling.NEAREST)
@@ -461,11 +461,11 @@ def main() -> None:
         for shelf in choose(edition, arguments.packages):
             work, path = shelf.work, arguments.out / shelf.work.file_name
             write_warc(path, list(shelf.records()), work.language, work.licence)
-            print(f"{path}: {len(shelf.taken)} pages, {len(shelf.files)} pictures")
+            print(f"{path}: {len(shelf.taken)} pages, {len(shelf.files)} images")
     stamps = list(stamp_site(arguments.packages))
     path = arguments.out / "tuxpaint-stamps-mul.warc.gz"
     write_warc(path, stamps, "mul", STAMPS_LICENCE)
-    print(f"{path}: {sum(kind.startswith('image/') for _, kind, _ in stamps)} pictures")
+    print(f"{path}: {sum(kind.startswith('image/') for _, kind, _ in stamps)} images")
 
 
 if __name__ == "__main__":

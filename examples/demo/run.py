@@ -1,4 +1,4 @@
-"""`make demo`: from pages and pictures to a corpus, its report and a CLIP that trains.
+"""`make demo`: from pages and images to a corpus, its report and a CLIP that trains.
 
     python examples/demo/run.py [--out FOLDER] [--steps N]
 

@@ -10,7 +10,7 @@ from warcio.archiveiterator import ArchiveIterator as WarcioIterator
 
 from examples.demo.count_pairs import Counts, count, responses, table
 from examples.demo.make_pages import DATE, stamp_site, write_warc
-from examples.demo.pictures import Picture, pictures
+from examples.demo.page_images import PageImage, page_images
 
 DEMO = Path(__file__).parents[2] / "examples" / "demo"
 PAGES = sorted((DEMO / "pages").glob("*.warc.gz"))
@@ -64,7 +64,7 @@ def test_digests_hold_and_records_are_sorted(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
-def test_every_picture_decodes_and_has_its_media_type(path: Path) -> None:
+def test_every_image_decodes_and_has_its_media_type(path: Path) -> None:
     for uri, media_type, body in responses(path):
         if media_type.startswith("text/html"):
             assert body.decode("utf-8")
@@ -77,18 +77,18 @@ def test_every_picture_decodes_and_has_its_media_type(path: Path) -> None:
                 image.load()
 
 
-def test_each_language_has_pages_pictures_and_pairs(
+def test_each_language_has_pages_images_and_pairs(
     counts: dict[tuple[str, str], Counts],
 ) -> None:
     assert {language for _, language in counts} == LANGUAGES
     for language in LANGUAGES:
         own = [figures for (_, lang), figures in counts.items() if lang == language]
         assert sum(figures.pages for figures in own) >= 10
-        assert sum(len(figures.pictures) for figures in own) >= 40
+        assert sum(len(figures.images) for figures in own) >= 40
         assert sum(len(figures.pairs) for figures in own) >= 40
 
 
-def test_few_pictures_are_missing_and_the_readme_says_what_is_there(
+def test_few_images_are_missing_and_the_readme_says_what_is_there(
     counts: dict[tuple[str, str], Counts],
 ) -> None:
     missing = sum(figures.missing for figures in counts.values())
@@ -108,7 +108,7 @@ def test_notices_of_every_work_are_there() -> None:
     assert "Attribution-ShareAlike 3.0" in _licence("debian-handbook.copyright")
 
 
-def test_pictures_reads_captions_of_each_generator() -> None:
+def test_page_images_reads_captions_of_each_generator() -> None:
     html = """
     <figure><img src=a.png alt="A"><figcaption>Sphinx<a>¶</a></figcaption></figure>
     <div class="figure"><p class="title"><strong>図3.1 全体</strong></p>
@@ -120,14 +120,14 @@ def test_pictures_reads_captions_of_each_generator() -> None:
     <div class="figure"><p class="title">그림 A.3. 선택 도구</p><img src=g.png></div>
     <p><img src=f.png alt=" two  words "> <img>
     """
-    assert pictures(html.encode()) == [
-        Picture("a.png", "A", "Sphinx", "figure > figcaption"),
-        Picture("b.png", "全体", "2 左", "mediaobject > div.caption"),
-        Picture("c.png", "全体", "全体", "figure > p.title"),
-        Picture("d.png", "", "Falling lines", "thumb > div.thumbcaption"),
-        Picture("e.png", "", "Flat field", "gallerybox > div.gallerytext"),
-        Picture("g.png", "", "선택 도구", "figure > p.title"),
-        Picture("f.png", "two words", "", ""),
+    assert page_images(html.encode()) == [
+        PageImage("a.png", "A", "Sphinx", "figure > figcaption"),
+        PageImage("b.png", "全体", "2 左", "mediaobject > div.caption"),
+        PageImage("c.png", "全体", "全体", "figure > p.title"),
+        PageImage("d.png", "", "Falling lines", "thumb > div.thumbcaption"),
+        PageImage("e.png", "", "Flat field", "gallerybox > div.gallerytext"),
+        PageImage("g.png", "", "선택 도구", "figure > p.title"),
+        PageImage("f.png", "two words", "", ""),
     ]
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from examples.demo.count_pairs import responses
-from examples.demo.pictures import pictures
+from examples.demo.page_images import page_images
 from septet.preprocess.tokenizers.clip import clip_tokenizer
 from septet.trainers.loader.batches import BatchBuffer
 from septet.trainers.task import Lengths
@@ -25,7 +25,7 @@ def lengths() -> np.ndarray:
         for _, kind, body in responses(path)
         if kind.startswith("text/html")
     )
-    texts = {found.text for body in bodies for found in pictures(body) if len(found.text) > 1}
+    texts = {found.text for body in bodies for found in page_images(body) if len(found.text) > 1}
     pieces = clip_tokenizer()
     found = np.array([len(pieces.encode(text)) + 1 for text in sorted(texts)])
     assert len(found) == 1063 and np.median(found) == 11

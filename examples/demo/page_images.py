@@ -1,6 +1,6 @@
-"""The pictures of a page of documentation and the texts that go with them.
+"""The images of a page of documentation and the texts that go with them.
 
-Each generator of documentation marks a caption in its own way. `pictures` knows the five ways
+Each generator of documentation marks a caption in its own way. `page_images` knows the five ways
 that the demo's pages use, nearest enclosing block first:
 
 | generator | block | caption |
@@ -37,7 +37,7 @@ LINK_SIGN = re.compile(r"¶|\[\*\]")
 
 
 @dataclass(frozen=True)
-class Picture:
+class PageImage:
     """An `img` of a page: its address as written, its alt, and its caption with its pattern."""
 
     src: str
@@ -51,13 +51,13 @@ class Picture:
         return self.caption or self.alt
 
 
-def pictures(html: bytes) -> list[Picture]:
+def page_images(html: bytes) -> list[PageImage]:
     """Every `img` with an address, in page order. `html` is UTF-8 or says what it is."""
     found = []
     for node in LexborHTMLParser(html).css("img[src]"):
         caption, pattern = _caption(node)
         alt = _line(node.attributes.get("alt") or "")
-        found.append(Picture(node.attributes["src"] or "", alt, caption, pattern))
+        found.append(PageImage(node.attributes["src"] or "", alt, caption, pattern))
     return found
 
 
