@@ -36,7 +36,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from benchmarks.images import picture
+from benchmarks.images import made_image
 from benchmarks.scene_graphs import captions
 from septet.pipelines.annotate.annotate import plan_column
 from septet.pipelines.annotate.work import AnnotateWork, read_items
@@ -88,7 +88,7 @@ def one_by_one(one: Callable[[bytes], Any]) -> Peer:
 
 
 def loop(module: Callable[[Tensor], Tensor], look: Callable[[Image.Image], Tensor]) -> Peer:
-    """Decode with Pillow, transform, run: one picture at a time."""
+    """Decode with Pillow, transform, run: one image at a time."""
 
     def one(data: bytes) -> Tensor:
         with Image.open(io.BytesIO(data)) as image, torch.inference_mode():
@@ -237,12 +237,12 @@ ROWS = (
 
 @functools.cache
 def photographs() -> list[bytes]:
-    return [picture(640, 480, seed) for seed in range(16)]
+    return [made_image(640, 480, seed) for seed in range(16)]
 
 
 def make_corpus(folder: Path, samples: int) -> Corpus:
-    """One shard of pictures with captions and boxes; pictures repeat after 16."""
-    pictures = photographs()
+    """One shard of images with captions and boxes; images repeat after 16."""
+    images = photographs()
     texts = captions(samples)
     boxes = {"boxes": [[0.1, 0.2, 0.5, 0.6], [0.3, 0.3, 0.9, 0.8]], "labels": ["dog", "cat"]}
     tar, sidecar = "shards/00000.tar", "shards/00000.parquet"
@@ -250,7 +250,7 @@ def make_corpus(folder: Path, samples: int) -> Corpus:
         writer = ShardWriter(out)
         rows = []
         for i in range(samples):
-            members = {"jpg": pictures[i % 16], "txt": texts[i].encode()}
+            members = {"jpg": images[i % 16], "txt": texts[i].encode()}
             key = f"{i:032x}"
             rows.append(
                 {"key": key, "members": writer.add(key, members), "extra": json.dumps(boxes)}

@@ -29,14 +29,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from benchmarks.images import picture
+from benchmarks.images import made_image
 
 ROOT = Path(__file__).resolve().parents[1]
 SIZES = [10_000, 100_000, 1_000_000, 4_000_000]
 QUICK = [10_000, 50_000]
 ROW_GROUP = 50_000
 TICKS = os.sysconf("SC_CLK_TCK")
-PICTURES = 50
+IMAGES = 50
 WORDS = """
 a the old new red harbour bridge mountain street market winter evening small boat train river garden
 church window painted wooden stone people walking under along beside view from of in with and near
@@ -70,31 +70,6 @@ whole = time.monotonic() - start
 kept = getattr(counts, "rows_out", None) or getattr(counts, "given", 0)
 getattr(runner, "close", lambda: None)()
 print(json.dumps({"seconds": whole, "stages": seconds, "kept": kept}))
-"""
-
-SERVER = """
-import asyncio, sys
-from pathlib import Path
-pictures = [path.read_bytes() for path in sorted(Path(sys.argv[1]).glob("*.jpg"))]
-async def answer(reader, writer):
-    try:
-        while line := await reader.readline():
-            while (await reader.readline()).strip():
-                pass
-            number = int(line.split(b"/")[1].split(b".")[0])
-            body = pictures[number % len(pictures)]
-            head = f"HTTP/1.1 200 OK\\r\\nContent-Type: image/jpeg\\r\\nContent-Length: {len(body)}"
-            writer.write(head.encode() + b"\\r\\n\\r\\n" + body)
-            await writer.drain()
-    except ConnectionError:
-        pass
-    finally:
-        writer.close()
-async def main():
-    server = await asyncio.start_server(answer, "127.0.0.1", 0)
-    print(server.sockets[0].getsockname()[1], flush=True)
-    await server.serve_forever()
-asyncio.run(main())
 """
 
 
@@ -179,10 +154,10 @@ def show_rows(label: str, rows: int, workers: int, found: dict) -> None:
 
 
 @contextmanager
-def server(pictures: Path) -> Iterator[int]:
-    """The port of a server of pictures, a process of its own."""
-    command = [sys.executable, "-c", SERVER, str(pictures)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+def server(images: Path) -> Iterator[int]:
+    """The port of a server of a folder's images, a process of its own."""
+    command = [sys.executable, "-m", "benchmarks.image_server", str(images)]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
     try:
         assert process.stdout is not None
         yield int(process.stdout.readline())
@@ -196,7 +171,7 @@ def run_build(folder: Path, images: int, port: int, workers: int) -> float:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
     rows = [
-        json.dumps({"url": f"http://127.0.0.1:{port}/{n}.jpg", "caption": f"A picture, number {n}"})
+        json.dumps({"url": f"http://127.0.0.1:{port}/{n}.jpg", "caption": f"An image, number {n}"})
         for n in range(images)
     ]
     (folder / "list.jsonl").write_text("\n".join(rows))
@@ -250,11 +225,11 @@ def rows_part(options: argparse.Namespace, folder: Path) -> None:
 
 
 def builds_part(options: argparse.Namespace, folder: Path) -> None:
-    pictures = folder / "pictures"
-    pictures.mkdir()
-    for n in range(PICTURES):
-        (pictures / f"{n:03d}.jpg").write_bytes(picture(640, 480, n))
-    with server(pictures) as port:
+    served = folder / "served"
+    served.mkdir()
+    for n in range(IMAGES):
+        (served / f"{n:03d}.jpg").write_bytes(made_image(640, 480, n))
+    with server(served) as port:
         for images in options.builds:
             ratios = []
             for _ in range(options.rounds):

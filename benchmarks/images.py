@@ -29,17 +29,17 @@ import simplejpeg
 PEER = Path("build/peers/bin/python")
 SIZES = [(800, 600), (1024, 768), (900, 1200), (1200, 900), (1600, 1200)]
 
-# A worker reads the pictures once; for each line that it gets it processes them all and answers
+# A worker reads the images once; for each line that it gets it processes them all and answers
 # with the CPU seconds that this took.
 WORKER = """
 import sys, time
 from pathlib import Path
-pictures = [path.read_bytes() for path in sorted(Path(sys.argv[1]).glob("*.jpg"))]
+images = [path.read_bytes() for path in sorted(Path(sys.argv[1]).glob("*.jpg"))]
 {setup}
 print("ready", flush=True)
 for _ in sys.stdin:
     start = time.process_time()
-    for data in pictures:
+    for data in images:
         {call}
     print(time.process_time() - start, flush=True)
 """
@@ -55,7 +55,7 @@ IMG2DATASET = WORKER.format(
 )
 
 
-def picture(width: int, height: int, seed: int) -> bytes:
+def made_image(width: int, height: int, seed: int) -> bytes:
     """A JPEG with the falling spectrum of a photograph and some hard edges."""
     rng = np.random.default_rng(seed)
     pixels = np.full((height, width, 3), 128, np.float32)
@@ -72,7 +72,7 @@ def picture(width: int, height: int, seed: int) -> bytes:
 
 
 class Worker:
-    """A process that processes all pictures whenever it is asked."""
+    """A process that processes all images whenever it is asked."""
 
     def __init__(self, python: str, program: str, folder: str):
         environment = dict(os.environ, PYTHONPATH=str(Path.cwd()), NO_ALBUMENTATIONS_UPDATE="1")
@@ -91,7 +91,7 @@ class Worker:
         return self._process.stdout.readline().strip()
 
     def run(self) -> float:
-        """CPU seconds for all pictures."""
+        """CPU seconds for all images."""
         assert self._process.stdin is not None
         self._process.stdin.write("go\n")
         self._process.stdin.flush()
@@ -109,7 +109,7 @@ class Worker:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--quick", action="store_true", help="fewer pictures and rounds")
+    parser.add_argument("--quick", action="store_true", help="fewer images and rounds")
     parser.add_argument("--peer-python", type=Path, default=PEER)
     options = parser.parse_args()
     if not options.peer_python.exists():
@@ -121,7 +121,7 @@ def main() -> None:
     count, rounds = (20, 5) if options.quick else (60, 15)
     with tempfile.TemporaryDirectory() as folder:
         for i in range(count):
-            data = picture(*SIZES[i % len(SIZES)], seed=i)
+            data = made_image(*SIZES[i % len(SIZES)], seed=i)
             (Path(folder) / f"{i:04d}.jpg").write_bytes(data)
         workers = {
             "septet": Worker(sys.executable, SEPTET, folder),

@@ -1,6 +1,6 @@
 """Parallelism of a build: workers of the local runner, cores of Spark.
 
-    python -m benchmarks.scaling [--quick] [--spark] [--pictures N] [--rounds N]
+    python -m benchmarks.scaling [--quick] [--spark] [--images N] [--rounds N]
 
 Builds a corpus whose cost is decoding and resizing large JPEGs of a list, with one worker and with
 two, interleaved; with --spark also on one-machine standalone clusters of one and two
@@ -31,22 +31,22 @@ ROOT = Path(__file__).resolve().parents[1]
 PORT = 23077
 
 
-def make_inputs(folder: Path, pictures: int) -> Path:
+def make_inputs(folder: Path, images: int) -> Path:
     """A list of large JPEGs with captions, and the recipe over it."""
     images = folder / "images"
     images.mkdir(parents=True)
     lines = []
-    for n in range(pictures):
+    for n in range(images):
         small = np.random.default_rng(n).integers(0, 255, (48, 64, 3), dtype=np.uint8)
         large = cv2.resize(small, (2048, 1536), interpolation=cv2.INTER_CUBIC)
         noisy = cv2.add(large, np.random.default_rng(n).integers(0, 40, large.shape, np.uint8))
         cv2.imwrite(str(images / f"{n}.jpg"), noisy)
-        lines.append(f'{{"url": "{n}.jpg", "caption": "A large picture with the number {n}"}}')
+        lines.append(f'{{"url": "{n}.jpg", "caption": "A large image with the number {n}"}}')
     (folder / "list.jsonl").write_text("\n".join(lines))
     recipe = folder / "recipe.yaml"
     recipe.write_text(
         "name: scaling\nsources: [{kind: list, paths: [list.jsonl], image_root: images}]\n"
-        f"image: {{image_size: 768}}\nwrite: {{samples_per_shard: {max(4, pictures // 32)}}}\n"
+        f"image: {{image_size: 768}}\nwrite: {{samples_per_shard: {max(4, images // 32)}}}\n"
     )
     return recipe
 
@@ -89,15 +89,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--quick", action="store_true", help="under a minute")
     parser.add_argument("--spark", action="store_true", help="Spark, too (minutes)")
-    parser.add_argument("--pictures", type=int, help="JPEGs of 2048 x 1536 (1600; quick: 320)")
+    parser.add_argument("--images", type=int, help="JPEGs of 2048 x 1536 (1600; quick: 320)")
     parser.add_argument("--rounds", type=int, help="builds of each kind (3; quick: 1)")
     options = parser.parse_args()
-    pictures = options.pictures or (320 if options.quick else 1600)
+    images = options.images or (320 if options.quick else 1600)
     rounds = options.rounds or (1 if options.quick else 3)
     figures: dict[str, list[tuple[float, float]]] = {}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        recipe = make_inputs(folder / "in", pictures)
+        recipe = make_inputs(folder / "in", images)
         print(f"load before: {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
         for _ in range(rounds):
             for workers in (1, 2):
@@ -110,7 +110,7 @@ def main() -> None:
                 with Cluster(folder, cores) as runner:
                     found = timed(recipe, folder / "corpus", runner)
                     figures.setdefault(f"spark, {cores} core(s)", []).append(found)
-    print(f"{pictures} JPEGs of 2048 x 1536, {rounds} round(s)")
+    print(f"{images} JPEGs of 2048 x 1536, {rounds} round(s)")
     for label, found in figures.items():
         fetch, whole = (statistics.median(values) for values in zip(*found, strict=True))
         print(f"{label:<24}fetch {fetch:7.2f} s   whole build {whole:7.2f} s")

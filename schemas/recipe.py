@@ -138,7 +138,8 @@ class Fetch(_Section):
         default="stop",
         description="When no image arrives, of inputs neither, and nearly all fail for reasons "
         "that may pass, or when most of the hosts (of five or more) and of the URLs give no answer "
-        "at all: `stop` the build and try these again in the next, or `keep` them as losses.",
+        "at all: `stop` the build and try these again in the next, or `keep` them as losses. Hosts "
+        "that failed in earlier fetches too do not count.",
     )
 
     @field_validator("user_agent")

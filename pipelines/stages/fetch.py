@@ -1,20 +1,19 @@
 """The stage fetch: it fetches the images that the shard plans want and the store lacks.
 
 Three passes: what is missing (plans against the store), the fetch of it, and where the store has
-each shard's images. An image is fetched once for all plans of all later builds with the same
-settings of the image; whatever else changes asks the network for nothing.
+each shard's images. Where a fetch looks like one without a network, a further pass counts hosts. An
+image is fetched once for all plans of all later builds with the same settings of the image;
+whatever else changes asks the network for nothing.
 """
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from typing import Any
-from urllib.parse import urlsplit
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from septet.pipelines.ahead import map_ahead
 from septet.pipelines.inputs import ImageRoot, image_roots
 from septet.pipelines.stages.counts import Counts
 from septet.pipelines.stages.graphs import map_tasks, shuffle_tasks
@@ -28,14 +27,20 @@ from septet.pipelines.stages.missing import (
     store_key,
     store_keys,
 )
-from septet.pipelines.stages.stage import Key, Parts, Pass, Stage, digest_of
+from septet.pipelines.stages.outage import (
+    CountHosts,
+    OutageError,
+    SplitHosts,
+    is_suspect,
+    outage,
+)
+from septet.pipelines.stages.stage import READERS, Key, Parts, Pass, Stage, digest_of
 from septet.pipelines.stages.tasks import Task
 from septet.pipelines.store.locations import read_locations
-from septet.pipelines.store.store import Store
-from septet.pipelines.store.writer import IMAGES_A_BLOCK, SILENT, StoreWriter
+from septet.pipelines.store.store import Store, generation_of
+from septet.pipelines.store.writer import IMAGES_A_BLOCK, StoreWriter
 from septet.preprocess import files
 from septet.preprocess.http.client import fetch_many
-from septet.preprocess.text.ids import hash64
 from septet.schemas.recipe import Fetch, Image
 
 _DECODE_THREADS = 2
@@ -44,17 +49,8 @@ _IMAGES_A_BUCKET = 500_000
 their keys."""
 _IMAGES_A_GROUP = 1000
 _GROUPS = 10_000
-_OUTAGE_URLS = 5
-_OUTAGE_SHARE = 0.9
-_SILENT_HOSTS = 5
-_SILENT_SHARE = 0.5
 _KEY = "S16"
 """A key of the store as an element of an array."""
-
-
-class OutageError(ConnectionError):
-    """Raised when so much failed for reasons of the network or of this machine that it says nothing
-    of the images: none arrived and nearly all may pass, or most hosts gave no answer at all."""
 
 
 class FetchStage(Stage):
@@ -90,7 +86,8 @@ class FetchStage(Stage):
         return self.givers["plans"].keys()
 
     def passes(self) -> Iterator[Pass]:
-        """Three passes: what is missing, the fetch of it, and where the store has everything."""
+        """What is missing, the fetch of it, hosts where that looks bad, and where the store has
+        everything."""
         plans, known, shards = self.input("plans"), self.store.known(), list(self.keys())
         planned = self.givers["plans"].require_done().counts.rows_out
         groups = max(1, min(planned // _IMAGES_A_GROUP, _GROUPS))
@@ -132,10 +129,9 @@ class FetchStage(Stage):
                 self.recipe.fetch,
                 self.recipe.image,
             )
-            news = StoredSoFar(files.join(self.corpus, folder))
-            second = Pass("fetch", task.outputs(keys), lambda todo: map_tasks(task, todo), news)
-            yield second
-            self._require_network(second.poll(), files.join(self.corpus, folder))
+            stored = StoredSoFar(files.join(self.corpus, folder))
+            yield Pass("fetch", task.outputs(keys), lambda todo: map_tasks(task, todo), stored)
+            yield from self._require_network(stored.total(), folder, buckets)
 
         tables = self.store.tables()  # those that were just written besides
         locate = LocateTask(self.parts("fetched"), self.rejects, plans)
@@ -178,46 +174,47 @@ class FetchStage(Stage):
             files.write_bytes(path, str(self.store.next_generation()).encode())
         return f"{self.store.name}/{int(files.read_bytes(path)):06d}"
 
-    def _require_network(self, counts: Counts, generation: str) -> None:
+    def _require_network(
+        self, counts: Counts, generation: str, buckets: Callable[[list[str]], int]
+    ) -> Iterator[Pass]:
         """Stop the build where there was no network, or none for most of the time: what failed then
         is no fact, and the next build tries it again. Images that arrived are kept.
 
-        One host that is gone is no outage, however many URLs it has; nor is a share of dead hosts
-        such as any old list has.
-
         Args:
-            counts: Figures of the fetch.
-            generation: The folder of what it stored.
+            counts: Figures of what the generation has.
+            generation: Its folder within the corpus.
+            buckets: The number of buckets for some tables.
+
+        Yields:
+            Where the figures look like those of an outage, a pass that counts hosts.
 
         Raises:
             OutageError: see there.
         """
-        if self.recipe.fetch.outage == "keep":
+        if self.recipe.fetch.outage == "keep" or not is_suspect(counts):
             return
-        asked, passing = counts.other["asked"], counts.other["passing"]
-        unanswered = counts.other["unanswered"]
-        reasons = ", ".join(f"{name} {n:,}" for name, n in counts.rejected.most_common(3))
-        if asked >= _OUTAGE_URLS and not counts.rows_out and passing > _OUTAGE_SHARE * asked:
-            what = (
-                f"none of {asked:,} images arrived, and {passing:,} failed for reasons that may "
-                f"pass ({reasons})"
-            )
-        elif unanswered > _SILENT_SHARE * asked:
-            hosts, silent = count_hosts(generation)
-            if hosts < _SILENT_HOSTS or silent <= _SILENT_SHARE * hosts:
-                return
-            what = (
-                f"{unanswered:,} of {asked:,} images got no answer, and {silent:,} of {hosts:,} "
-                f"hosts gave none at all ({reasons})"
-            )
-        else:
-            return
-        self.store.retry(("passing",))
-        raise OutageError(
-            f"fetch: {what}: is this machine online? What arrived is kept, these failures are not: "
-            "build again to try them again, with `fetch.outage: keep` in the recipe where the "
-            "servers are really gone"
+        number = int(generation.rpartition("/")[2])
+        tables = [
+            table
+            for table in self.store.tables()
+            if generation_of(table) == number or generation_of(table) not in self.store.outages
+        ]
+        identity = digest_of(self.identity, tables)
+        work = CountHosts(Parts(self.parts("fetch_hosts").folder, identity))
+        split = SplitHosts(self.corpus, number, buckets(tables))
+        hosts = Pass(
+            "fetch: hosts",
+            work.outputs(range(split.buckets)),
+            lambda todo: shuffle_tasks(split, tables, work, todo),
         )
+        yield hosts
+        if what := outage(counts, hosts.poll()):
+            self.store.retry(("passing",), is_outage=True)
+            raise OutageError(
+                f"fetch: {what}: is this machine online? What arrived is kept, these failures are "
+                "not: build again to try them again, with `fetch.outage: keep` in the recipe where "
+                "the servers are really gone"
+            )
 
     @property
     def _generation_path(self) -> str:
@@ -229,41 +226,8 @@ class FetchStage(Stage):
         yield self._generation_path
 
 
-def count_hosts(folder: str) -> tuple[int, int]:
-    """Count the hosts (with their ports) that were asked for the images of a generation of the
-    store, and those of them that never gave an answer.
-
-    Args:
-        folder: The folder of the generation; its tables are read one after another, and a hash of
-            each host is held.
-    """
-
-    def of(name: str) -> tuple[set[int], set[int]]:
-        rows = files.read_table(files.join(folder, name), ["image_url", "reason", "digest"])
-        rows = rows.filter(pc.is_null(rows["digest"]))
-        answered: set[str] = set()
-        silent: set[str] = set()
-        for url, reason in zip(
-            *(rows[n].to_pylist() for n in ("image_url", "reason")), strict=True
-        ):
-            host = urlsplit(url).netloc.rpartition("@")[2].lower()
-            (silent if reason in SILENT else answered).add(host)
-        first, second = ({hash64(host, b"septet.host") for host in hosts}
-                         for hosts in (answered, silent))  # fmt: skip
-        return first, second
-
-    answered: set[int] = set()
-    silent: set[int] = set()
-    names = (name for name in files.list_folder(folder) if name.endswith(".parquet"))
-    for more, quiet in map_ahead(of, names):
-        answered |= more
-        silent |= quiet
-    return len(answered | silent), len(silent - answered)
-
-
 class StoredSoFar:
-    """The progress of a generation of the store, as text: how many images it has, failures
-    included.
+    """The figures of a generation of the store while it grows; called, they are text for people.
 
     Args:
         folder: The folder of the generation.
@@ -271,15 +235,28 @@ class StoredSoFar:
 
     def __init__(self, folder: str):
         self._folder = folder
-        self._counts: dict[str, int] = {}
+        self._counts: dict[str, Counts] = {}
 
     def __call__(self) -> str:
-        """Count the images; each table is read once."""
-        for name in files.list_folder(self._folder):
-            if name.endswith(".parquet") and name not in self._counts:
-                path = files.join(self._folder, name)
-                self._counts[name] = files.read_table_metadata(path)[0]
-        return f"{sum(self._counts.values()):,} images stored"
+        """How many images it has, failures included."""
+        return f"{self.total().rows_in:,} images stored"
+
+    def total(self) -> Counts:
+        """The sum of its tables' figures; each table is read once."""
+        names = [
+            name
+            for name in files.list_folder(self._folder)
+            if name.endswith(".parquet") and name not in self._counts
+        ]
+        paths = [files.join(self._folder, name) for name in names]
+        with ThreadPoolExecutor(READERS) as pool:
+            footers = pool.map(files.read_table_metadata, paths)
+            for name, (_, footer) in zip(names, footers, strict=True):
+                self._counts[name] = Counts.from_metadata(footer)
+        total = Counts()
+        for counts in self._counts.values():
+            total.add(counts)
+        return total
 
 
 class FetchTask(Task):

@@ -24,7 +24,8 @@ Key = int | str
 """The key that tells a task from the others of its stage: the fingerprint of an input, or a
 number."""
 
-_READERS = 32
+READERS = 32
+"""The number of threads that read footers."""
 
 
 def digest_of(*parts: Any) -> str:
@@ -80,7 +81,7 @@ class Pass:
         fresh = [
             key for key, path in self.outputs.items() if key not in self.counts and path in there
         ]
-        with ThreadPoolExecutor(_READERS) as pool:
+        with ThreadPoolExecutor(READERS) as pool:
             footers = pool.map(files.read_table_metadata, [self.outputs[key] for key in fresh])
             for key, (_, metadata) in zip(fresh, footers, strict=True):
                 self.counts[key] = Counts.from_metadata(metadata)

@@ -41,11 +41,12 @@ _LIMITED = {"too_large": "max_bytes", "redirects": "max_redirects", "address": "
 
 @dataclass(frozen=True)
 class Retry:
-    """A note that failures of some classes no longer count, if they are of an earlier
-    generation."""
+    """A note that failures of some classes no longer count, if they are of an earlier generation;
+    of an outage, whose failures were those of generation - 1, or by the wish of a user."""
 
     classes: tuple[str, ...]
     generation: int
+    is_outage: bool
 
 
 class Store:
@@ -87,16 +88,26 @@ class Store:
         if not files.exists(path):
             return ()
         return tuple(
-            Retry(tuple(one["classes"]), one["generation"])
+            # Notes of earlier versions do not say it.
+            Retry(tuple(one["classes"]), one["generation"], one.get("outage", True))
             for one in json.loads(files.read_bytes(path))
         )
+
+    @property
+    def outages(self) -> set[int]:
+        """The generations that were fetched, or may have been, while there was no network."""
+        return {retry.generation - 1 for retry in self.retries if retry.is_outage}
 
     def known(self) -> "Known":
         """The facts of the store that workers need."""
         return Known(self.corpus, self.limits, self.retries)
 
-    def retry(self, classes: Sequence[str]) -> int:
+    def retry(self, classes: Sequence[str], is_outage: bool = False) -> int:
         """Note that failures of some classes that are there no longer count.
+
+        Args:
+            classes: Names of `reasons.CLASSES`.
+            is_outage: Whether the last generation's are those of an outage.
 
         Returns:
             How many there are. Nothing changes where there are none.
@@ -115,8 +126,11 @@ class Store:
             failed = rows.filter(rows["reason"].is_valid()).to_pylist()
             found += sum(class_of(row["reason"], row["value"]) in classes for row in failed)
         if found:
-            retries = [*self.retries, Retry(tuple(sorted(classes)), self.next_generation())]
-            data = [{"classes": list(r.classes), "generation": r.generation} for r in retries]
+            new = Retry(tuple(sorted(classes)), self.next_generation(), is_outage)
+            data = [
+                {"classes": list(r.classes), "generation": r.generation, "outage": r.is_outage}
+                for r in (*self.retries, new)
+            ]
             files.write_bytes(
                 files.join(self.folder, "retries.json"), json.dumps(data).encode() + b"\n"
             )

@@ -9,8 +9,11 @@ import pytest
 
 from septet.pipelines.build import EmptyCorpusError
 from septet.pipelines.cli import main
-from septet.pipelines.stages.fetch import OutageError
+from septet.pipelines.stages.fetch import FetchTask
+from septet.pipelines.stages.outage import OutageError
 from septet.pipelines.store import writer
+from septet.pipelines.store.writer import StoreWriter
+from septet.preprocess.http.client import Fetched
 from tests.corpora import picture, rows, run_build
 from tests.http_server import HostileServer
 
@@ -102,3 +105,52 @@ def test_dead_hosts_are_no_outage(
         assert {row["reason"] for row in rows(corpus, "rejects")} <= {"connect", "host_down"}
         assert run_build(recipe, corpus).nothing_to_do
         assert [server.hits.total() for server in up] == [1] * alive
+
+
+def test_a_host_that_is_known_to_fail_is_no_outage_when_it_alone_is_asked(tmp_path: Path) -> None:
+    images = {f"/{n}.jpg": picture(n) for n in range(12)}
+    first, second = free_ports(2)
+    alive = [f"http://127.0.0.1:{first}/{n}.jpg" for n in range(12)]
+    gone = [f"http://127.0.0.1:{second}/{n}.jpg" for n in range(6)]
+    corpus = tmp_path / "corpus"
+
+    def built(urls: list[str], retry: tuple[str, ...] = ()) -> int:
+        recipe = write_recipe(tmp_path, urls, [first, second])
+        return run_build(recipe, corpus, retry=retry).manifest.samples
+
+    with HostileServer(images, port=first):
+        assert built([*alive[:6], *gone]) == 6
+        assert built([*alive[:6], *gone], retry=("passing",)) == 6, "only the dead host is asked"
+    for _ in range(2):  # a host that answered and is silent now, then one that was so in an outage
+        with pytest.raises(OutageError, match=r"none of (6|12) images arrived"):
+            built([*alive, *gone])
+    with HostileServer(images, port=first):
+        assert built([*alive, *gone]) == 12
+
+
+def test_what_an_earlier_attempt_fetched_shows_that_there_was_a_network(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images = {f"/{n}.jpg": picture(n) for n in range(3)}
+    (gone,) = free_ports(1)
+    corpus, put, run = tmp_path / "corpus", StoreWriter.put, FetchTask.run
+
+    def put_images(self: StoreWriter, got: Fetched, digest: str | None = None) -> None:
+        if got.body is not None:
+            put(self, got, digest)
+
+    def stopped(self: FetchTask, key: str) -> None:
+        run(self, key)
+        raise KeyboardInterrupt
+
+    with HostileServer(images) as server:
+        urls = [f"http://127.0.0.1:{server.port}/{n}.jpg" for n in range(3)]
+        urls += [f"http://127.0.0.1:{gone}/{n}.jpg" for n in range(9)]
+        with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+            patched.setattr(StoreWriter, "put", put_images)
+            patched.setattr(FetchTask, "run", stopped)
+            run_build(write_recipe(tmp_path, urls, [server.port, gone]), corpus)
+        # Cut anew for two workers, the fetch asks for what is left alone.
+        recipe = write_recipe(tmp_path, urls, [server.port, gone])
+        assert run_build(recipe, corpus, workers=2).manifest.samples == 3
+        assert server.hits.total() == 3

@@ -4,7 +4,6 @@ from pathlib import Path
 
 import pytest
 
-from septet.pipelines.stages.fetch import count_hosts
 from septet.pipelines.store import writer
 from septet.pipelines.store.reader import StoreReader
 from septet.pipelines.store.writer import StoreWriter
@@ -47,23 +46,6 @@ def test_a_block_is_closed_when_it_has_enough(
     stored = [row for row in flat if row["reason"] is None]
     with StoreReader(str(tmp_path)) as reader:
         assert list(reader.images(stored)) == [PNG] * 4
-
-
-def test_a_host_is_silent_that_never_gave_an_answer_in_any_block(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(writer, "IMAGES_A_BLOCK", 2)
-    with StoreWriter(str(tmp_path), "store", "task", {}, Image(resize_mode="no")) as store:
-        for host, reasons in {
-            "a": ("timeout", "connect", "timeout", "http_status"), "b": ["host_down"] * 9,
-            "u:p@B": ("dns",), "c:80": ("connect",), "c:81": ("truncated",), "d": ("tls",),
-        }.items():  # fmt: skip
-            for number, reason in enumerate(reasons):
-                store.put(Fetched(f"http://{host}/{number}", None, reason, "404"))
-        store.put(Fetched("http://e/0", PNG), "in")
-    other = store.counts.other
-    assert (other["asked"], other["unanswered"]) == (17, 14)
-    assert count_hosts(str(tmp_path / "store")) == (5, 2)
 
 
 def test_a_block_that_is_not_finished_leaves_nothing(tmp_path: Path) -> None:
