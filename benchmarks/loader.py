@@ -4,7 +4,7 @@
 
 All read the same eight shards of 512 x 384 JPEGs (about 40 kB each, with txt and json), page cache
 hot, batches of 64. "read" hands out raw bytes on one thread, webdataset beside it; "decode" makes
-pictures of 224 px, Septet as its trainers do with two threads, webdataset in two processes with
+images of 224 px, Septet as its trainers do with two threads, webdataset in two processes with
 simplejpeg and OpenCV's area resize, the fastest that general libraries have. "same_decode" is the
 same Septet, the others with its very function in two processes: webdataset, and those of litdata,
 MosaicML streaming and energon that `make peers` has installed, each from its own format. "bare
@@ -34,7 +34,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 import simplejpeg
+import torch
 import webdataset as wds
+from torch import nn
 from torch.utils.data import DataLoader
 
 from septet.preprocess.columns.base import Column, Item, NoValue, Value
@@ -43,7 +45,7 @@ from septet.schemas.columns import ArrayFormat, MemberFormat
 from septet.trainers.inputs import images
 from septet.trainers.loader.batches import Loader, Progress
 from septet.trainers.loader.source import Health, Source
-from septet.trainers.task import Draw, Row, Stream, SubBatch, Task
+from septet.trainers.task import Batch, Draw, Row, Stream, SubBatch, Task
 from tests.corpora import run_annotation
 from tests.trainers.corpora import write_corpus
 
@@ -56,7 +58,7 @@ SIDE = 224
 
 
 def noise_jpegs(count: int) -> list[bytes]:
-    """Pictures with about the spectrum of photographs (1/f in amplitude, a little steeper)."""
+    """Images with about the spectrum of photographs (1/f in amplitude, a little steeper)."""
     draw = np.random.default_rng(0)
     height, width = 384, 512
     fy, fx = np.fft.fftfreq(height)[:, None], np.fft.fftfreq(width)[None]
@@ -64,27 +66,27 @@ def noise_jpegs(count: int) -> list[bytes]:
     found = []
     for _ in range(count):
         spectrum = np.fft.fft2(draw.standard_normal((3, height, width))) * falloff
-        picture = np.fft.ifft2(spectrum).real.transpose(1, 2, 0)
-        picture = 128 + 48 * (picture - picture.mean()) / picture.std()
-        pixels = np.clip(picture, 0, 255).astype(np.uint8)
+        image = np.fft.ifft2(spectrum).real.transpose(1, 2, 0)
+        image = 128 + 48 * (image - image.mean()) / image.std()
+        pixels = np.clip(image, 0, 255).astype(np.uint8)
         found.append(cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, 85])[1].tobytes())
     return found
 
 
 def view(data: bytes) -> np.ndarray:
     """As Septet's trainers make it."""
-    picture = images.decode(data, SIDE)
-    return images.crop(picture, (0, 0, picture.shape[1], picture.shape[0]), SIDE)
+    image = images.decode(data, SIDE)
+    return images.crop(image, (0, 0, image.shape[1], image.shape[0]), SIDE)
 
 
 def area_view(data: bytes) -> np.ndarray:
     """As other libraries do it fastest."""
-    picture = simplejpeg.decode_jpeg(data, "RGB")
-    return cv2.resize(picture, (SIDE, SIDE), interpolation=cv2.INTER_AREA)
+    image = simplejpeg.decode_jpeg(data, "RGB")
+    return cv2.resize(image, (SIDE, SIDE), interpolation=cv2.INTER_AREA)
 
 
 class Regions(Column):
-    """Features of 36 regions, of noise: what ERNIE-ViL reads of a picture."""
+    """Features of 36 regions, of noise: what ERNIE-ViL reads of a image."""
 
     version = 1
     member = MemberFormat(
@@ -99,17 +101,15 @@ class Regions(Column):
         return [Value(d.random((36, 2048), np.float32).astype("<f2").tobytes()) for d in draws]
 
 
-class Raw:
-    """A task that hands out sizes (nothing of a sample is touched) or decoded pictures."""
+class Reading(Task):
+    """A task without a model: rows are sizes (nothing of a sample is touched) or decoded images."""
 
     def __init__(self, decodes: bool, regions: bool = False):
         stream = Stream(("txt",), ("regions",)) if regions else Stream(("jpg", "txt"))
+        self.loss_weights: dict[str, float] = {}
         self.streams = {"pairs": replace(stream, distinct=BATCH)}
-        self.kinds, self.pooled = ["pairs"], ()
         self._decodes = decodes
-        self._picture = "regions" if regions else "jpg"
-
-    exchange, check_column = Task.exchange, Task.check_column
+        self._image = "regions" if regions else "jpg"
 
     def plan(self, seed: int, step: int) -> list[SubBatch]:
         """One batch."""
@@ -119,13 +119,29 @@ class Raw:
         """Pixels, or the size alone."""
         if self._decodes:
             return {"pixels": view(sample["jpg"])}
-        return {"size": np.int64(len(sample[self._picture]) + len(sample["txt"]))}
+        return {"size": np.int64(len(sample[self._image]) + len(sample["txt"]))}
+
+    def build(self) -> nn.Module:
+        """No model."""
+        return nn.Identity()
+
+    def blocks(self, module: nn.Module) -> list[nn.Module]:
+        """No layers."""
+        return []
+
+    def example(self, kind: str, rows: int) -> Batch:
+        """Sizes of nothing."""
+        return Batch(kind, {"size": torch.zeros(rows, dtype=torch.int64)})
+
+    def forward(self, module: nn.Module, batch: Batch) -> dict[str, torch.Tensor]:
+        """Nothing."""
+        return {}
 
 
-def septet(task: Raw, folder: Path, workers: int, progress: Progress) -> Iterator[int]:
+def septet(task: Reading, folder: Path, workers: int, progress: Progress) -> Iterator[int]:
     corpus = Corpus(str(folder))
-    source = Source("pairs", task, [(corpus, 1.0)], 0, 2**17, Health(0.0))  # type: ignore[arg-type]
-    loader = Loader(task, {"pairs": source}, seed=0, progress=progress, workers=workers)  # type: ignore[arg-type]
+    source = Source("pairs", task, [(corpus, 1.0)], 0, 2**17, Health(0.0))
+    loader = Loader(task, {"pairs": source}, seed=0, progress=progress, workers=workers)
     try:
         for step in itertools.islice(loader, len(corpus) // BATCH):
             yield len(step.sub_batches[0][0])
@@ -154,7 +170,7 @@ def webdataset(folder: Path) -> Iterator[int]:
         yield 1
 
 
-def webdataset_pictures(folder: Path, look: Callable[[bytes], np.ndarray]) -> Iterator[int]:
+def webdataset_images(folder: Path, look: Callable[[bytes], np.ndarray]) -> Iterator[int]:
     dataset = tars(folder / "shards", ".jpg", ".txt")
     batches = dataset.to_tuple("jpg").map_tuple(look).batched(BATCH, partial=False)
     for (pixels,) in DataLoader(batches, batch_size=None, num_workers=WORKERS):
@@ -254,7 +270,7 @@ def shards_of(samples: int) -> tuple[list[tuple[str, dict[str, bytes]]], int]:
 
 def first_batch(folder: Path, progress: Progress) -> float:
     begin = time.perf_counter()
-    next(septet(Raw(True), folder, WORKERS, progress))
+    next(septet(Reading(True), folder, WORKERS, progress))
     return time.perf_counter() - begin
 
 
@@ -277,13 +293,13 @@ def main() -> None:
         start = Progress()
         reading = Compared(
             {
-                "septet": lambda: rate(lambda: septet(Raw(False), folder, 0, start)),
+                "septet": lambda: rate(lambda: septet(Reading(False), folder, 0, start)),
                 "webdataset": lambda: rate(lambda: webdataset(folder)),
             }
         )
         regions = Compared(
             {
-                "septet": lambda: rate(lambda: septet(Raw(False, True), folder, 0, start)),
+                "septet": lambda: rate(lambda: septet(Reading(False, True), folder, 0, start)),
                 "webdataset": lambda: rate(lambda: webdataset_regions(folder)),
             }
         )
@@ -292,16 +308,16 @@ def main() -> None:
             for name in PEERS
             if (INSTALLED / name).exists()
         }
-        pictures = Compared(
+        decoding = Compared(
             {
-                "septet": lambda: rate(lambda: septet(Raw(True), folder, WORKERS, start)),
+                "septet": lambda: rate(lambda: septet(Reading(True), folder, WORKERS, start)),
                 "bare work": lambda: rate(lambda: bare_work([p["jpg"] for _, p in pairs])),
-                "webdataset by area": lambda: rate(lambda: webdataset_pictures(folder, area_view)),
-                "webdataset": lambda: rate(lambda: webdataset_pictures(folder, view)),
+                "webdataset by area": lambda: rate(lambda: webdataset_images(folder, area_view)),
+                "webdataset": lambda: rate(lambda: webdataset_images(folder, view)),
                 **{name: peer.rate for name, peer in peers.items()},
             }
         )
-        for name, compared in (("read", reading), ("regions", regions), ("pictures", pictures)):
+        for name, compared in (("read", reading), ("regions", regions), ("images", decoding)):
             compared.run(rounds)
             rates = (f"{who} {speed:,.0f}/s" for who, speed in compared.medians.items())
             print(f"{name:<9}" + "   ".join(rates))
@@ -311,8 +327,8 @@ def main() -> None:
         large = write_corpus(Path(place) / "large", *shards_of(10_000))
         sizes = Compared(
             {
-                "shards of 1,000": lambda: rate(lambda: septet(Raw(False), small, 0, start)),
-                "shards of 10,000": lambda: rate(lambda: septet(Raw(False), large, 0, start)),
+                "shards of 1,000": lambda: rate(lambda: septet(Reading(False), small, 0, start)),
+                "shards of 10,000": lambda: rate(lambda: septet(Reading(False), large, 0, start)),
             }
         )
         sizes.run(rounds)
@@ -321,7 +337,7 @@ def main() -> None:
         found = [(first_batch(folder, far), first_batch(folder, start)) for _ in range(2 * rounds)]
         late, cold = (statistics.median(side) for side in zip(*found, strict=True))
         print(f"first batch: resumed {late * 1000:.0f} ms, cold {cold * 1000:.0f} ms")
-        same = pictures.ratios
+        same = decoding.ratios
         ratios = {
             "loader_read": reading.ratios,
             "loader": {"bare_work": same.pop("bare work")},

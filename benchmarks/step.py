@@ -465,17 +465,13 @@ def pali(quick: bool, place: Path) -> Result:
     return Result("PaLI", count(mine), f"{rows} pairs", seconds | more, ratios)
 
 
-def table(results: Sequence[Result]) -> None:
-    """Step times of all models, then their ratios."""
-    print(f"{THREADS} threads, fp32; milliseconds a step")
-    print(f"{'model':10}{'parameters':>13}  {'batch':14}")
-    for r in results:
-        times = (f"{way} {statistics.median(t) * 1000:.0f}" for way, t in r.seconds.items())
-        print(f"{r.model:10}{r.parameters:13,}  {r.batch:14}{'   '.join(times)}")
-    for result in results:
-        for name, found in result.ratios.items():
-            middle = statistics.median(found)
-            print(f"ratio {name} {middle:.2f} ({min(found):.2f} to {max(found):.2f})")
+def show(r: Result) -> None:
+    """A model's step times and ratios."""
+    times = (f"{way} {statistics.median(t) * 1000:.0f}" for way, t in r.seconds.items())
+    print(f"{r.model:10}{r.parameters:13,}  {r.batch:14}{'   '.join(times)}")
+    for name, found in r.ratios.items():
+        middle = statistics.median(found)
+        print(f"ratio {name} {middle:.2f} ({min(found):.2f} to {max(found):.2f})", flush=True)
 
 
 MODELS = (clip, flava, ernie_vil, beit3, ofa, pali)
@@ -488,12 +484,12 @@ def main() -> None:
     parser.add_argument("models", nargs="*", choices=[*names, []], help="all without")
     given = parser.parse_args()
     torch.set_num_threads(THREADS)
-    results: list[Result] = []
+    print(f"{THREADS} threads, fp32; milliseconds a step")
+    print(f"{'model':10}{'parameters':>13}  {'batch':14}")
     for run in MODELS:
         if run.__name__ in (given.models or names):
             with tempfile.TemporaryDirectory() as place:
-                results.append(run(given.quick, Path(place)))
-    table(results)
+                show(run(given.quick, Path(place)))
 
 
 if __name__ == "__main__":

@@ -52,8 +52,8 @@ def digest(part: ast.stmt, with_docs: bool = False) -> str:
         part = copy.deepcopy(part)
         for node in ast.walk(part):
             match node:
-                case ast.Expr(value=ast.Constant(value=str())):
-                    node.value.value = ""
+                case ast.Expr(value=ast.Constant(value=str()) as text):
+                    text.value = ""
     return hashlib.sha256(ast.unparse(part).encode()).hexdigest()[:12]
 
 
