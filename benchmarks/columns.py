@@ -248,7 +248,7 @@ def make_corpus(folder: Path, samples: int) -> Corpus:
     tar, sidecar = "shards/00000.tar", "shards/00000.parquet"
     with files.open_atomic(str(folder / tar)) as out:
         writer = ShardWriter(out)
-        rows = []
+        rows: list[dict[str, Any]] = []
         for i in range(samples):
             members = {"jpg": images[i % 16], "txt": texts[i].encode()}
             key = f"{i:032x}"

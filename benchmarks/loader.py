@@ -119,7 +119,7 @@ class Reading(Task):
         """Pixels, or the size alone."""
         if self._decodes:
             return {"pixels": view(sample["jpg"])}
-        return {"size": np.int64(len(sample[self._image]) + len(sample["txt"]))}
+        return {"size": np.array(len(sample[self._image]) + len(sample["txt"]))}
 
     def build(self) -> nn.Module:
         """No model."""

@@ -11,7 +11,7 @@ ratio is that of a round, theirs to ours, and the last line the geometric mean o
 import argparse
 import statistics
 import time
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -63,7 +63,7 @@ def layers(shape: Shape) -> tuple[Experts, nn.Module]:
     with torch.no_grad():
         theirs.router.classifier.weight.copy_(ours.router)
         for e in range(shape.experts):
-            expert = theirs.experts[f"expert_{e}"]
+            expert: Any = theirs.experts[f"expert_{e}"]
             expert.wi.weight.copy_(ours.networks.up[e].T)
             expert.wo.weight.copy_(ours.networks.down[e].T)
     return ours.train(), theirs.train()

@@ -111,8 +111,8 @@ def main() -> None:
                     found = timed(recipe, folder / "corpus", runner)
                     figures.setdefault(f"spark, {cores} core(s)", []).append(found)
     print(f"{images} JPEGs of 2048 x 1536, {rounds} round(s)")
-    for label, found in figures.items():
-        fetch, whole = (statistics.median(values) for values in zip(*found, strict=True))
+    for label, times in figures.items():
+        fetch, whole = (statistics.median(values) for values in zip(*times, strict=True))
         print(f"{label:<24}fetch {fetch:7.2f} s   whole build {whole:7.2f} s")
 
     def ratio(what: str, above: str, below: str, column: int) -> None:

@@ -26,7 +26,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import open_clip
 import torch
@@ -327,7 +327,7 @@ def beit3(quick: bool, place: Path) -> Result:
     task, train = beit3_small.task(s, 3 * rows), TrainSettings(steps=1000, global_batch=3 * rows)
     torch.manual_seed(0)
     mine = Beit3(s)
-    theirs = torchscale_beit3(s).train()
+    theirs: Any = torchscale_beit3(s).train()
     theirs.load_state_dict(mine.state_dict())
     update = updater(mine, task, train)
     their_optimizer = make_optimizer(theirs, task, OPTIMIZER)

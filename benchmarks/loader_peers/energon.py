@@ -25,7 +25,7 @@ from benchmarks.loader_peers.pictures import Epoch
 
 
 @dataclass
-class Picture(Sample):  # type: ignore[misc]
+class Picture(Sample):
     """A decoded one."""
 
     pixels: torch.Tensor
@@ -37,7 +37,7 @@ def cook(sample: dict[str, Any]) -> Picture:
     return Picture(**basic_sample_keys(sample), pixels=pixels)
 
 
-class Encoder(TaskEncoder):  # type: ignore[misc]
+class Encoder(TaskEncoder):
     """Leaves decoding to `cook`."""
 
     decoder = None

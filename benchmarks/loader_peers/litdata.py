@@ -10,7 +10,7 @@ from benchmarks.loader import BATCH, WORKERS, view
 from benchmarks.loader_peers.pictures import Epoch, members
 
 
-class Pictures(StreamingDataset):  # type: ignore[misc]
+class Pictures(StreamingDataset):
     """Decoded ones."""
 
     def __getitem__(self, index: Any) -> Any:

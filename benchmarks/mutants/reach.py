@@ -71,9 +71,9 @@ def _record(test: str) -> int:
                 if found:
                     place = f"{relative}:{digest(part, with_docs=True)}:{line - part.lineno}"
                     lines[place] = found
-    found = {"seconds": {name: round(recorder.seconds[name], 3) for name in names}}
-    found |= {"failed": sorted(recorder.failed), "lines": lines}
-    Path("reach.json").write_text(json.dumps(found))
+    seconds = {name: round(recorder.seconds[name], 3) for name in names}
+    reached_by = {"seconds": seconds, "failed": sorted(recorder.failed), "lines": lines}
+    Path("reach.json").write_text(json.dumps(reached_by))
     return 0
 
 
