@@ -33,14 +33,14 @@ PORT = 23077
 
 def make_inputs(folder: Path, images: int) -> Path:
     """A list of large JPEGs with captions, and the recipe over it."""
-    images = folder / "images"
-    images.mkdir(parents=True)
+    root = folder / "images"
+    root.mkdir(parents=True)
     lines = []
     for n in range(images):
         small = np.random.default_rng(n).integers(0, 255, (48, 64, 3), dtype=np.uint8)
         large = cv2.resize(small, (2048, 1536), interpolation=cv2.INTER_CUBIC)
         noisy = cv2.add(large, np.random.default_rng(n).integers(0, 40, large.shape, np.uint8))
-        cv2.imwrite(str(images / f"{n}.jpg"), noisy)
+        cv2.imwrite(str(root / f"{n}.jpg"), noisy)
         lines.append(f'{{"url": "{n}.jpg", "caption": "A large image with the number {n}"}}')
     (folder / "list.jsonl").write_text("\n".join(lines))
     recipe = folder / "recipe.yaml"
