@@ -1,6 +1,7 @@
 """Metrics of a run: a line a person can read, `metrics.jsonl`, TensorBoard and other trackers."""
 
 import json
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
@@ -75,7 +76,8 @@ def peak_flops(device: torch.device) -> float | None:
     if device.type != "cuda":
         return None
     name = torch.cuda.get_device_name(device)
-    return next((peak for part, peak in DENSE_BF16_PEAK.items() if part in name), None)
+    known = DENSE_BF16_PEAK.items()  # "L4" is no part of "L40", nor "A100" of "A1000".
+    return next((peak for part, peak in known if re.search(rf"\b{part}\b", name)), None)
 
 
 class Meter:

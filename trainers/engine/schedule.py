@@ -45,7 +45,7 @@ class Signals:
     def _note(self, number: int, frame: object) -> None:
         if self.received is not None and number == signal.SIGINT:
             raise KeyboardInterrupt
-        self.received = number
+        self.received = self.received or number
 
     @contextmanager
     def caught(self) -> Iterator["Signals"]:
