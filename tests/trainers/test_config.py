@@ -1,4 +1,5 @@
-"""Numbers in the settings of every run: what they are unless given, and their bounds."""
+"""Numbers in the settings of every run and of shared nets: what they are unless given, and their
+bounds."""
 
 from typing import Any
 
@@ -6,6 +7,8 @@ import pytest
 from pydantic import ValidationError
 
 from septet.trainers.engine.config import OptimizerSettings, TrainSettings
+from septet.trainers.nets.routing import ExpertSettings
+from septet.trainers.nets.t5 import T5Settings
 
 SMALL = 1e-9
 NUMBERS: dict[type, dict[str, tuple[Any, list[float], list[float]]]] = {
@@ -39,10 +42,33 @@ NUMBERS: dict[type, dict[str, tuple[Any, list[float], list[float]]]] = {
         "keep": (3, [1], [0]),
         "eval_every": (1000, [1], [0]),
     },
+    ExpertSettings: {
+        "experts": (None, [1], [0]),
+        "inner": (None, [1], [0]),
+        "chosen": (1, [1], [0]),
+        "prototypes": (1, [1], [0]),
+        "capacity_factor": (1.25, [SMALL], [0]),
+        "group_rows": (1, [1], [0]),
+        "balance": (0.0, [0], [-SMALL]),
+        "std": (0.02, [SMALL], [0]),
+    },
+    T5Settings: {
+        "width": (1024, [1], [0]),
+        "inner": (2816, [1], [0]),
+        "heads": (16, [1], [0]),
+        "head_width": (64, [1], [0]),
+        "layers": (24, [1], [0]),
+        "words": (250_112, [3], [2]),
+        "buckets": (32, [4], [2, 3, 6]),
+        "reach": (128, [1], [0]),
+        "dropout": (0.0, [0, 1 - SMALL], [-SMALL, 1]),
+    },
 }
 NEEDED: dict[type, dict[str, Any]] = {
     OptimizerSettings: {"lr": 1e-3},
     TrainSettings: {"steps": 9, "global_batch": 8},
+    ExpertSettings: {"experts": 4, "inner": 8},
+    T5Settings: {},
 }
 
 

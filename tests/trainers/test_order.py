@@ -147,3 +147,27 @@ def test_a_mix_says_how_many_of_a_corpus_a_batch_may_hold():
 def test_a_block_of_a_mix_has_one_of_the_rarest(weights: list[float], block: int) -> None:
     assert mix_block(weights) == block
     assert min(Mix("pairs", weights, 0, mix_block(weights)).quotas) >= 1
+
+
+@pytest.mark.parametrize(("weights", "block", "quotas"), [
+    ([5, 3, 1], 1000, [556, 333, 111]),
+    ([2, 2, 3], 10, [3, 3, 4]),
+    ([1, 1, 1], 1000, [334, 333, 333]),
+    ([1, 2, 4], 1000, [143, 286, 571]),
+])  # fmt: skip
+def test_what_weights_leave_over_goes_to_the_largest_remainders(weights, block, quotas):
+    assert Mix("pairs", weights, 0, block).quotas.tolist() == quotas
+
+
+def test_even_the_smallest_corpus_is_shuffled_anew_in_each_epoch():
+    """Unless a batch is to hold distinct samples, of which it has too few for that."""
+    order = ShardOrder("pairs", [3], "digest", 5)
+    assert len({tuple(epoch(order, number)) for number in range(40)}) == 6
+
+
+@pytest.mark.parametrize("n,distinct", [(9, 1), (9, 5), (24, 12), (25, 6)])
+def test_all_that_are_far_enough_can_take_anothers_place(n, distinct):
+    order = ShardOrder("pairs", [n], "digest", 5, distinct=distinct)
+    step = distinct if n >= 2 * distinct else 1
+    wanted = {(4 + step * k) % n for k in range(1, n // step)}
+    assert {order.instead(2, 4, attempt) for attempt in range(1, n + 1)} == wanted | {None}
