@@ -15,6 +15,8 @@ def f(a: "list[int]" = [1], *, b: int = -2) -> bool:
         return True
     a += 4 * b
     zip(a, b, strict=True)
+    if TYPE_CHECKING:
+        a = 8
     return a == 5 if b else a in (6, 7)
 '''
 
@@ -55,18 +57,18 @@ def test_what_runs_at_import_is_no_tests_own(tmp_path: Path) -> None:
 
 
 def test_the_page_counts_by_room_and_names_what_is_not_noticed() -> None:
-    told = {"kind": "sign", "before": "-2", "after": "2"}
+    told = {"kind": "sign", "before": "-2", "after": "2", "date": "2026-01-02", "commit": "abc"}
     results = [
         {"path": "a/b/x.py", "line": 3, "outcome": "failed", **told},
         {"path": "a/b/c/y.py", "line": 4, "outcome": "timeout", "first": "passed", **told},
         {"path": "a/d.py", "line": 9, "outcome": "passed", "why": "twos are ones", **told},
-        {"path": "a/d.py", "line": 5, "outcome": "passed", **told},
+        {"path": "a/d.py", "line": 5, "outcome": "passed", **told, "commit": "def"},
     ]
     assert (
         section("All", results, "run")
         == """## All
 
-`run`: 4 changes, 50.0% noticed, 1 of them only since tests were written for them; 1 are named with why they are not, 1 are open.
+`run`, tried on 2026-01-02 of commit abc, def: 4 changes, 50.0% noticed, 1 of them only since tests were written for them; 1 are named with why they are not, 1 are open.
 
 | room | changed | noticed | named with why | open |
 |---|---|---|---|---|

@@ -15,7 +15,7 @@ from benchmarks.mutants.changes import Change, changed, changes_of
 from benchmarks.mutants.forks import Copy, preload
 from benchmarks.mutants.page import section, verdict
 from benchmarks.mutants.reach import BUDGET, Reach, record
-from benchmarks.mutants.rooms import ROOTS, find_files, find_tests
+from benchmarks.mutants.rooms import MARKS, ROOTS, find_files, find_tests
 
 TITLES = {
     "data": "`pipelines/`, `preprocess/`, `schemas/`, without columns",
@@ -25,11 +25,11 @@ TITLES = {
 
 HEAD = f"""# Small changes that tests notice
 
-Written by `make mutants` from `docs/mutants.jsonl` on {{date}}, of commit {{commit}}, which lines
-are of. A change counts as noticed when a test of its own room fails or does not end
-(`benchmarks/mutants/rooms.py` says which tests are whose). Tests run quick ones first, at most
-{BUDGET:.0f} seconds of them for one change: what only a later one would notice counts as not
-noticed. Tests were written for what a sample showed, so less of another seed's is noticed.
+Written by `make mutants` from `docs/mutants.jsonl`. A change counts as noticed when a test of its
+own room fails or does not end (`benchmarks/mutants/rooms.py` says which tests are whose). Tests run
+quick ones first, at most {BUDGET:.0f} seconds of them for one change, and of trainers none that is
+marked slow: what only another one would notice counts as not noticed. Tests were written for what a
+sample showed, so less of another seed's is noticed.
 """
 
 
@@ -56,8 +56,12 @@ def main() -> int:
     ]
     print(f"{len(drawn)} changes drawn, {len(todo)} to try", flush=True)
     try_all(todo, known, options)
-    current = {c.key for what in ROOTS for p in find_files(what, []) for c in changes_of(p)}
-    known = {key: r for key, r in read(options.results).items() if key in current}
+    current = {c.key: c for path in find_files(options.what, []) for c in changes_of(path)}
+    known = {
+        key: {**result, **(vars(current[key]) if key in current else {})}
+        for key, result in read(options.results).items()
+        if key in current or result["what"] != options.what
+    }
     options.results.write_text("".join(json.dumps(r) + "\n" for r in known.values()))
     if not options.only:
         options.page.write_text(whole(list(known.values()), options.seed))
@@ -69,14 +73,18 @@ def main() -> int:
 
 def whole(results: list[dict], seed: int) -> str:
     """The page."""
-    asked = ["git", "rev-parse", "--short", "HEAD"]
-    commit = subprocess.run(asked, capture_output=True, text=True, check=True).stdout.strip()
-    text = HEAD.format(date=datetime.date.today(), commit=commit)
+    text = HEAD
     for what, title in TITLES.items():
         if of_it := [result for result in results if result["what"] == what]:
             command = f"python -m benchmarks.mutants {what} --seed {seed} --sample {len(of_it)}"
             text += "\n" + section(title, of_it, command)
     return text
+
+
+def commit() -> str:
+    """The commit that the code is of, in short."""
+    asked = ["git", "rev-parse", "--short", "HEAD"]
+    return subprocess.run(asked, capture_output=True, text=True, check=True).stdout.strip()
 
 
 def draw(paths: list[str], seed: int, count: int) -> list[Change]:
@@ -103,12 +111,13 @@ def try_all(todo: list[Change], known: dict[str, dict], options: argparse.Namesp
     """Record what the tests reach, then try each change; stops when the time is over. A change that
     was tried before keeps its first outcome."""
     end = time.monotonic() + 60 * options.minutes
+    when = {"date": str(datetime.date.today()), "commit": commit()}
     copies = [Copy() for _ in range(options.jobs)]
     reach = Reach()
     files = list(dict.fromkeys(test for change in todo for test in find_tests(change.path)))
 
     def prepare(number: int) -> None:
-        for told in record(files[number :: options.jobs], copies[number]):
+        for told in record(files[number :: options.jobs], MARKS[options.what], copies[number]):
             print(told, flush=True)
             if time.monotonic() > end:
                 return
@@ -122,6 +131,7 @@ def try_all(todo: list[Change], known: dict[str, dict], options: argparse.Namesp
             with copies[number].changed(change.path, changed(change)):
                 outcome = copies[number].run_tests(tests)
             result = {"key": change.key, "what": options.what, **vars(change), "outcome": outcome}
+            result |= when
             if before := known.get(change.key):
                 result["first"] = before.get("first", before["outcome"])
             with options.results.open("a") as out:

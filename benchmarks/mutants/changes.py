@@ -108,14 +108,16 @@ def change(node: ast.AST) -> Iterator[tuple[str, ast.AST]]:
 
 
 def _skipped(tree: ast.AST) -> set[int]:
-    """Nodes of annotations, which nothing runs, and settings of dataclasses (`frozen`, `slots`) and
-    `strict` of zip, which forbid what no code does."""
+    """Nodes of annotations and of imports for them, which nothing runs, and settings of dataclasses
+    (`frozen`, `slots`) and `strict` of zip, which forbid what no code does."""
     roots: list[ast.AST | None] = []
     for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             roots.append(node.returns)
         if isinstance(node, ast.arg | ast.AnnAssign):
             roots.append(node.annotation)
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            roots.append(node)
         if isinstance(node, ast.keyword) and node.arg == "strict":
             roots.append(node)
         if isinstance(node, ast.ClassDef):

@@ -19,9 +19,12 @@ PRELOAD = {
     "data": ["aiohttp", "coverage", "fsspec", "hypothesis", "numpy", "PIL.Image", "pyarrow.dataset",
              "pyarrow.parquet", "pydantic", "pytest", "rich.console", "selectolax.lexbor",
              "simplejpeg", "tldextract", "typer", "xdist", "yaml"],
-    "trainers": ["coverage", "fsspec", "hypothesis", "numpy", "PIL.Image", "pyarrow.dataset",
-                 "pyarrow.parquet", "pydantic", "pytest", "simplejpeg", "torch",
-                 "torch.distributed.checkpoint", "torch.distributed.fsdp", "typer", "xdist"],
+    "trainers": ["aiohttp", "coverage", "cv2", "fsspec", "hypothesis", "numpy", "pandas",
+                 "PIL.Image", "pyarrow.dataset", "pyarrow.parquet", "pydantic", "pytest",
+                 "rich.console", "safetensors.torch", "simplejpeg", "tokenizers", "torch",
+                 "torch._dynamo", "torch.distributed.checkpoint", "torch.distributed.fsdp",
+                 "torch.utils.flop_counter", "torch.utils.tensorboard", "typer.testing", "xdist",
+                 "yaml"],
 }  # fmt: skip
 """Nothing of Septet; and no torch for the data code, whose runner forks no process that has it."""
 

@@ -17,7 +17,8 @@ def room(result: dict) -> str:
 
 
 def section(title: str, results: list[dict], command: str) -> str:
-    """The results of one sample: the table and the list of what was not noticed."""
+    """The results of one sample: the table and the list of what was not noticed, whose lines are
+    of the last commit."""
     rooms: dict[str, Counter[str]] = {}
     for result in results:
         rooms.setdefault(room(result), Counter())[verdict(result)] += 1
@@ -26,9 +27,11 @@ def section(title: str, results: list[dict], command: str) -> str:
     since = sum(
         verdict(result) == "noticed" and result.get("first") == "passed" for result in results
     )
+    dates, commits = (list(dict.fromkeys(r[of] for r in results)) for of in ("date", "commit"))
     lines = [
         f"## {title}\n",
-        f"`{command}`: {len(results)} changes, {share:.1%} noticed"
+        f"`{command}`, tried on {', '.join(dates)} of commit {', '.join(commits)}: "
+        f"{len(results)} changes, {share:.1%} noticed"
         + (f", {since} of them only since tests were written for them" * bool(since))
         + f"; {whole['named']} are named with why they are not, {whole['missed']} are open.\n",
         "| room | changed | noticed | named with why | open |",

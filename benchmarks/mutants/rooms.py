@@ -22,8 +22,8 @@ _BUILDS = [
     f"tests/pipelines/test_{name}.py"
     for name in ("build", "fetch_store", "hostile", "inputs_in_builds", "kinds_of_samples")
 ]
-_MODELS = ["tests/trainers/clip", "tests/trainers/test_clip.py", "tests/trainers/beit3",
-           "tests/trainers/flava", "tests/trainers/ernie_vil"]  # fmt: skip
+_MODELS = ["tests/trainers/test_clip.py", *(f"tests/trainers/{model}" for model in (
+    "beit3", "flava", "ernie_vil", "ofa", "pali", "m6"))]  # fmt: skip
 TESTS = (
     ("preprocess/members.py", ["tests/preprocess/warc", "tests/preprocess/lists"]),
     ("preprocess/identical_images.py", ["tests/preprocess/test_dedup.py"]),
@@ -38,26 +38,42 @@ TESTS = (
     ("pipelines/", ["tests/pipelines/{room}", "tests/pipelines/test_{stem}.py"]),
     ("pipelines/", [*_BUILDS, "tests/pipelines/test_cli.py"]),
     ("schemas/", ["tests/schemas", "tests/preprocess/shards", "tests/test_golden.py"]),
+    ("trainers/loader/overlap.py", ["tests/trainers/test_overlap.py"]),
     ("trainers/loader/", [f"tests/trainers/{name}.py" for name in (
-        "test_loader", "test_order", "test_streams", "test_images", "test_masks",
-        "test_side", "mixture/test_drawn")]),
+        "test_loader", "test_loader_threads", "test_order", "test_streams", "test_members",
+        "test_health", "test_languages", "test_side", "mixture/test_drawn", "pali/test_languages",
+        "test_config")]),
+    ("trainers/engine/experts.py", ["tests/trainers/experts", "tests/trainers/test_two_ranks.py"]),
     ("trainers/engine/", [f"tests/trainers/test_{name}.py" for name in (
-        "adafactor", "checkpoint", "config", "initial", "optim", "parallel", "run", "run_lock",
-        "run_store", "update", "streams", "tracking", "cli", "distributed")]),
+        "adafactor", "checkpoint", "config", "initial", "metrics", "optim", "parallel",
+        "reductions", "run", "run_lock", "run_store", "signals", "start", "stages", "streams",
+        "tracking", "two_ranks", "update", "cli", "clip", "captioner", "distributed")]),
     ("trainers/optimizers/", ["tests/trainers/test_optim.py", "tests/trainers/test_adafactor.py"]),
     ("trainers/inputs/", ["tests/trainers/test_images.py", "tests/trainers/test_masks.py",
-                          "tests/trainers/test_loader.py", *_MODELS]),
+                          "tests/trainers/test_codes.py", "tests/trainers/test_loader.py",
+                          *_MODELS]),
     ("trainers/measures/", ["tests/trainers/test_measures.py", "tests/trainers/test_captioner.py",
-                            "tests/trainers/test_written_measures.py", *_MODELS]),
+                            "tests/trainers/test_written_measures.py",
+                            "tests/trainers/test_measure_parts.py",
+                            "tests/trainers/test_two_ranks.py", "tests/trainers/test_predict.py",
+                            *_MODELS]),
     ("trainers/nets/", ["tests/trainers/test_token_loss.py", "tests/trainers/experts/test_layer.py",
-                        "tests/trainers/generate", "tests/trainers/pali/test_model.py", *_MODELS]),
-    ("trainers/", ["tests/trainers/{room}"]),
+                        "tests/trainers/test_t5.py", "tests/trainers/test_config.py",
+                        "tests/trainers/test_two_ranks.py", "tests/trainers/generate", *_MODELS]),
+    ("trainers/generate/", ["tests/trainers/generate", "tests/trainers/test_captioner.py",
+                            "tests/trainers/test_two_ranks.py", *_MODELS]),
+    ("trainers/mixture/", ["tests/trainers/mixture"]),
     ("trainers/", ["tests/trainers/test_{stem}.py", "tests/trainers/test_cli.py",
-                   "tests/trainers/test_streams.py", "tests/trainers/test_run.py",
+                   "tests/trainers/test_config.py", "tests/trainers/test_streams.py",
+                   "tests/trainers/test_run.py", "tests/trainers/test_update.py",
                    "tests/trainers/test_initial.py", "tests/trainers/test_clip_weights.py",
                    *_MODELS]),
 )  # fmt: skip
 """The tests of a file's room: those that exist of the first entry that fits and has any."""
+
+
+MARKS = {"data": "", "trainers": "not slow"}
+"""Marks of the tests that count. A slow one of trainers is a run of many steps."""
 
 
 def find_tests(path: str) -> list[str]:
