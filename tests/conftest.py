@@ -1,6 +1,7 @@
 """What holds for all tests."""
 
 import multiprocessing.util
+import sys
 import tempfile
 from collections.abc import Iterator
 
@@ -23,6 +24,28 @@ class ByFile(LoadFileScheduling):
         return TOGETHER if nodeid.startswith(TOGETHER) else super()._split_scope(nodeid)
 
 
+LONGEST = (
+    TOGETHER, "tests/trainers/test_distributed.py", "tests/pipelines/runners/test_local.py",
+    "tests/trainers/flava/test_training.py", "tests/trainers/experts/test_parallel.py",
+    "tests/trainers/ofa/test_learning.py", "tests/trainers/beit3/", "tests/trainers/pali/",
+    "tests/trainers/m6/", "tests/trainers/test_parallel.py", "tests/trainers/test_run.py",
+    "tests/trainers/test_captioner.py", "tests/trainers/test_kills.py",
+    "tests/trainers/ernie_vil/", "tests/trainers/ofa/", "tests/pipelines/",
+)  # fmt: skip
+"""Begun first, so that no process waits for another at the end."""
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Orders the tests of a run of several processes; in one process they stay as they are."""
+
+    def place(item: pytest.Item) -> int:
+        starts = (n for n, start in enumerate(LONGEST) if item.nodeid.startswith(start))
+        return next(starts, len(LONGEST))
+
+    if hasattr(config, "workerinput"):
+        items.sort(key=place)
+
+
 def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> ByFile:
     return ByFile(config, log)
 
@@ -35,4 +58,36 @@ def temporary_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TMPDIR", folder)
         patch.setattr(tempfile, "tempdir", folder)
+        yield
+
+
+NOT_OF_BUILDS = (
+    "septet.trainers.",
+    *(f"septet.preprocess.{name}" for name in (
+        "annotators.", "codes.", "ocr.", "regions.", "scene_graphs.", "weights",
+    )),
+    "septet.pipelines.dry_run",
+    *(f"septet.pipelines.runners.{name}" for name in (
+        "beam", "dataflow", "embedded", "measure", "pool", "prism", "spark", "workers",
+    )),
+)  # fmt: skip
+
+
+@pytest.fixture(scope="session", autouse=True)
+def workers_of_builds() -> Iterator[None]:
+    """Workers of local runners are born without what only other tests have imported here: torch,
+    spaCy and Beam take seconds each."""
+    local = sys.modules.get("septet.pipelines.runners.local")
+    if local is None:
+        yield
+        return
+    start = local.WorkerProcesses
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            local,
+            "WorkerProcesses",
+            lambda modules, serve: start(
+                [name for name in modules if not name.startswith(NOT_OF_BUILDS)], serve
+            ),
+        )
         yield

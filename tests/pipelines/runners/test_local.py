@@ -205,7 +205,14 @@ def test_a_killed_worker_fails_the_stage_at_once(tmp_path: Path, runner: LocalRu
     assert sum(pids(tmp_path).values()) == 20
 
 
-@pytest.mark.parametrize("after", [0.0, 0.001, 0.01, 0.02, 0.05, 0.1, 0.15, 0.2])
+@pytest.mark.parametrize(
+    ("runner", "after"),
+    [
+        *(("forked", after) for after in (0.0, 0.001, 0.01, 0.02, 0.05, 0.1, 0.15, 0.2)),
+        ("spawned", 0.01),  # the process that forks the workers was started in another way
+    ],
+    indirect=["runner"],
+)
 def test_a_worker_killed_right_after_its_fork_is_noticed(
     tmp_path: Path, runner: LocalRunner, after: float
 ) -> None:
