@@ -65,7 +65,7 @@ def test_the_page_counts_by_room_and_names_what_is_not_noticed() -> None:
         {"path": "a/d.py", "line": 5, "outcome": "passed", **told, "commit": "def"},
     ]
     assert (
-        section("All", results, "run")
+        section("All", results, "run", 4)
         == """## All
 
 `run`, tried on 2026-01-02 of commit abc, def: 4 changes, 50.0% noticed, 1 of them only since tests were written for them; 1 are named with why they are not, 1 are open.
@@ -82,6 +82,7 @@ Not noticed:
 - `a/d.py:9` sign: `-2` → `2`: twos are ones
 """
     )
+    assert "abc, def: 4 of 9 changes so far, 2 noticed, 1 of" in section("All", results, "run", 9)
 
 
 def test_a_sample_stays_the_same_where_the_code_does(

@@ -21,7 +21,8 @@ TITLES = {
     "data": "`pipelines/`, `preprocess/`, `schemas/`, without columns",
     "trainers": "`trainers/`: engine, loader, and what the models share",
 }
-
+SAMPLES = {"data": 320, "trainers": 210}
+"""How many changes are drawn unless `--sample` says."""
 
 HEAD = f"""# Small changes that tests notice
 
@@ -37,7 +38,7 @@ def main() -> int:
     """The command."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.mutants", description=__doc__)
     parser.add_argument("what", choices=sorted(ROOTS))
-    parser.add_argument("--sample", type=int, default=300, help="how many changes")
+    parser.add_argument("--sample", type=int, help="how many changes")
     parser.add_argument("--seed", type=int, default=11)
     parser.add_argument("--minutes", type=float, default=60, help="stop after so long")
     parser.add_argument("--jobs", type=int, default=1)
@@ -46,6 +47,7 @@ def main() -> int:
     parser.add_argument("--results", type=Path, default=Path("docs/mutants.jsonl"))
     parser.add_argument("--page", type=Path, default=Path("docs/mutants.md"))
     options = parser.parse_args()
+    options.sample = options.sample or SAMPLES[options.what]
     preload(options.what)
     drawn = draw(find_files(options.what, options.only), options.seed, options.sample)
     known = read(options.results)
@@ -76,8 +78,9 @@ def whole(results: list[dict], seed: int) -> str:
     text = HEAD
     for what, title in TITLES.items():
         if of_it := [result for result in results if result["what"] == what]:
-            command = f"python -m benchmarks.mutants {what} --seed {seed} --sample {len(of_it)}"
-            text += "\n" + section(title, of_it, command)
+            sample = max(SAMPLES[what], len(of_it))
+            command = f"python -m benchmarks.mutants {what} --seed {seed} --sample {sample}"
+            text += "\n" + section(title, of_it, command, sample)
     return text
 
 

@@ -16,9 +16,9 @@ def room(result: dict) -> str:
     return "/".join(Path(result["path"]).parent.parts[:2])
 
 
-def section(title: str, results: list[dict], command: str) -> str:
-    """The results of one sample: the table and the list of what was not noticed, whose lines are
-    of the last commit."""
+def section(title: str, results: list[dict], command: str, drawn: int) -> str:
+    """The results of one sample of so many that are drawn: the table and the list of what was not
+    noticed, whose lines are of the last commit."""
     rooms: dict[str, Counter[str]] = {}
     for result in results:
         rooms.setdefault(room(result), Counter())[verdict(result)] += 1
@@ -28,10 +28,12 @@ def section(title: str, results: list[dict], command: str) -> str:
         verdict(result) == "noticed" and result.get("first") == "passed" for result in results
     )
     dates, commits = (list(dict.fromkeys(r[of] for r in results)) for of in ("date", "commit"))
+    tried = f"{len(results)} changes, {share:.1%} noticed"
+    if len(results) < drawn:  # Too few for a share.
+        tried = f"{len(results)} of {drawn} changes so far, {whole['noticed']} noticed"
     lines = [
         f"## {title}\n",
-        f"`{command}`, tried on {', '.join(dates)} of commit {', '.join(commits)}: "
-        f"{len(results)} changes, {share:.1%} noticed"
+        f"`{command}`, tried on {', '.join(dates)} of commit {', '.join(commits)}: {tried}"
         + (f", {since} of them only since tests were written for them" * bool(since))
         + f"; {whole['named']} are named with why they are not, {whole['missed']} are open.\n",
         "| room | changed | noticed | named with why | open |",
