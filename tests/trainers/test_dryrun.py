@@ -77,13 +77,14 @@ def test_a_dry_run_needs_no_corpus_and_decides(scenes):
         assert found.exit_code == 0, found.output
         return " ".join(found.output.split())
 
-    flava = said("flava", "--preset", "base", "--ranks", "64", "--set", "train.micro_batch=32")
+    flava = said("flava", "--preset", "debug", "--ranks", "32")
     assert "give a corpus to know" in flava and "GiB: fits (80 GB)" in flava
     # The column of codes is still to be made.
-    assert "not known: " in said("flava", str(scenes), "--preset", "base", "--ranks", "64")
-    large = said("clip", "--preset", "rn50x64", "--ranks", "256")
+    codes = "--set", "model.column=codes", "--set", "model.tokenizer=null"
+    assert "not known: " in said("flava", str(scenes), "--preset", "debug", *codes)
+    large = said("clip", "--preset", "vit-b-32", "--ranks", "16")
     assert "GiB: does not fit: lower train.micro_batch" in large
-    assert "fits (200 GB)" in said("clip", "--preset", "rn50x64", "--ranks", "256", "--card", "200")
+    assert "fits (200 GB)" in said("clip", "--preset", "vit-b-32", "--ranks", "16", "--card", "200")
     assert "1 rank, at once" in said("clip", "--preset", "debug")
 
 
