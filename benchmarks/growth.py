@@ -9,7 +9,8 @@ and the peak RSS of the driver and of its largest worker. `--peer` runs another 
 (such as f40f809, whose driver held in memory all that it grouped), on the same files.
 
 Builds: `septet build`, the whole command, of 200 and of 5,000 images from one local server, with
-one worker and with two, in turns; the ratios are medians of the rounds'.
+one worker and with two, in turns; the ratios are medians of the rounds'. Each prints how many cores
+the build kept busy before, in and after the fetch; the server is a process beside it.
 """
 
 import argparse
@@ -184,16 +185,41 @@ def run_build(folder: Path, images: int, port: int, workers: int) -> float:
     command = [sys.executable, "-m", "septet", "build", str(recipe), "--out", str(folder / "c"),
                "--workers", str(workers)]  # fmt: skip
     start = time.monotonic()
-    done = subprocess.run(
-        command, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True,
-        text=True, check=False,
-    )  # fmt: skip
+    with (folder / "said").open("w") as said:
+        process = subprocess.Popen(
+            command, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, stdout=said, stderr=said
+        )
+        spent = phases(process, folder / "c")
     seconds = time.monotonic() - start
-    assert done.returncode == 0 and f"{images:,} samples" in done.stderr, done.stderr
+    told = (folder / "said").read_text()
+    assert process.returncode == 0 and f"{images:,} samples" in told, told
     stages = json.loads((folder / "c/stats/build.json").read_text())["stages"]
     by_stage = {one["stage"]: round(one["seconds"], 1) for one in stages}
-    print(f"{images:,} images, {workers} worker(s): {seconds:.1f} s  {by_stage}", flush=True)
+    busy = ", ".join(f"{name} {wall:.1f} s at {cpu / wall:.2f}" for name, wall, cpu in spent)
+    print(f"{images:,} images, {workers} worker(s): {seconds:.1f} s  {by_stage}")
+    print(f"    cores busy: {busy}", flush=True)
     return seconds
+
+
+def phases(process: subprocess.Popen, corpus: Path) -> list[tuple[str, float, float]]:
+    """Wait for a build; its seconds and CPU seconds before the fetch, in it, and after it."""
+    cpu: dict[int, float] = {}
+    marks: list[tuple[float, float]] = [(time.monotonic(), 0.0)]
+    reached = [
+        lambda: any(corpus.glob("store/*/0*")),
+        lambda: any(corpus.glob("stages/done/fetch-*.json")),
+    ]
+    while process.poll() is None:
+        for pid, (_, seconds) in looked_at(process.pid).items():
+            cpu[pid] = max(cpu.get(pid, 0), seconds)
+        if len(marks) <= len(reached) and reached[len(marks) - 1]():
+            marks.append((time.monotonic(), sum(cpu.values())))
+        time.sleep(0.05)
+    marks.append((time.monotonic(), sum(cpu.values())))
+    return [
+        (name, end[0] - begin[0], end[1] - begin[1])
+        for name, begin, end in zip(("before", "fetch", "after"), marks, marks[1:], strict=False)
+    ]
 
 
 def rows_part(options: argparse.Namespace, folder: Path) -> None:

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
+from septet.pipelines.ahead import map_ahead
 from septet.pipelines.report.readable import one_line
 from septet.preprocess import files
 from septet.preprocess.images.decode import decode_rgb
@@ -90,20 +91,23 @@ def sample_cards(corpus: Corpus, most: int, seed: int) -> list[Card]:
     generator = np.random.default_rng(seed)
     draw = generator.choice(len(corpus), min(most, len(corpus)), replace=False)
     places = [corpus.locate(int(index)) for index in np.sort(draw)]
-    return [
-        card
+    drawn = (
+        one
         for number, rows in groupby(places, key=lambda place: place[0])
-        for card in _of_shard(corpus, number, [row for _, row in rows])
-    ]
+        for one in _of_shard(corpus, number, [row for _, row in rows])
+    )
+    return list(map_ahead(lambda one: _card(*one), drawn))
 
 
-def _of_shard(corpus: Corpus, number: int, rows: list[int]) -> Iterator[Card]:
+def _of_shard(
+    corpus: Corpus, number: int, rows: list[int]
+) -> Iterator[tuple[dict[str, object], Sample]]:
     path = files.join(corpus.path, corpus.shards[number].sidecar)
     known = sidecar_columns(path)
     table = files.read_table(path, [name for name in _COLUMNS if name in known])
     shard = corpus.shard(number)
     for row, facts in zip(rows, table.take(pa.array(rows)).to_pylist(), strict=True):
-        yield _card(facts, shard.read(row))
+        yield facts, shard.read(row)
     shard.close()
 
 

@@ -1,4 +1,4 @@
-"""In which form Chinese is written: simplified (the mainland's) or traditional (Hong Kong's,
+"""The form in which Chinese is written: simplified (the mainland's) or traditional (Hong Kong's,
 Taiwan's).
 
 Characters that were simplified are told by the two sets of characters that computers had for

@@ -1,1 +1,1 @@
-"""Tokenizers: WordPiece, byte-pair encoding of CLIP, SentencePiece of XLM-R."""
+"""Tokenizers: BERT's WordPiece, CLIP's byte-pair encoding, SentencePiece of XLM-R and mT5."""
