@@ -28,6 +28,7 @@ _FORMATS = {"jpg": "jpeg", "tif": "tiff"}
 _BATCHES_AT_ONCE = 64
 """Batches of a sidecar, of 1,024 rows, that are counted together."""
 _MOST_CHUNKS = 1024
+_SHARDS_A_RUN = 4
 _CATEGORIES = ("language", "language_from", "caption_from", "format", "reencoded", "status")
 _COLUMNS = [
     "url", "page_url", "caption", *_CATEGORIES, "width", "height", "original_width",
@@ -220,6 +221,12 @@ def chunks(shards: int, least: int = 1) -> list[range]:
     return [range(start, min(start + size, shards)) for start in range(0, shards, size)]
 
 
+def shard_runs(shards: int) -> list[range]:
+    """Cut a corpus's shards into runs whose figures are counted apart: of several shards each,
+    since adding the figures of a run takes half as long as counting those of a shard."""
+    return chunks(shards, _SHARDS_A_RUN)
+
+
 def shards_statistics(path: str, sidecars: Iterable[str]) -> ShardStatistics:
     """Count the figures of some shards of a corpus, given by their sidecars' paths in it."""
     total = ShardStatistics()
@@ -238,7 +245,7 @@ def corpus_statistics(
     Args:
         path: The corpus folder.
         progress: Called with (shards read, shards in all) now and then.
-        found: Figures of each of `chunks`, where they were counted already.
+        found: Figures of each of `shard_runs`, where they were counted already.
 
     Raises:
         septet.schemas.versioned.ManifestError: no corpus there, or one that cannot be read.
@@ -248,10 +255,10 @@ def corpus_statistics(
     if found is None:
         found = map_ahead(
             lambda chunk: shards_statistics(path, [corpus.shards[i].sidecar for i in chunk]),
-            chunks(len(corpus.shards)),
+            shard_runs(len(corpus.shards)),
         )
     total, read = ShardStatistics(), 0
-    for chunk, part in zip(chunks(len(corpus.shards)), found, strict=True):
+    for chunk, part in zip(shard_runs(len(corpus.shards)), found, strict=True):
         total += part
         read += len(chunk)
         if progress:

@@ -1,8 +1,8 @@
 """Places of each shard plan's images in the fetch store: found by a shuffle of their keys.
 
-Each row of the store sends 32 bytes to the bucket of its hash, whether a plan wants it or not. There
-the row that counts is chosen for each image that is wanted; the chosen rows are then read from
-their tables, and go to the shards that want them. Images' bytes stay where they are.
+Each row of the store sends 32 bytes to the bucket of its hash, whether a plan wants it or not.
+There the row that counts is chosen for each image that is wanted; the chosen rows are then read
+from their tables, and go to the shards that want them. Images' bytes stay where they are.
 """
 
 from collections.abc import Iterable, Iterator

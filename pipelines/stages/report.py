@@ -16,7 +16,12 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from septet.pipelines.ownership import remove_rejects
-from septet.pipelines.report.statistics import ShardStatistics, chunks, sidecar_statistics
+from septet.pipelines.report.statistics import (
+    ShardStatistics,
+    chunks,
+    shard_runs,
+    sidecar_statistics,
+)
 from septet.pipelines.report.stored import read_statistics, write_statistics
 from septet.pipelines.sources.base import whole_inputs
 from septet.pipelines.stages.counts import Counts
@@ -46,7 +51,7 @@ class ReportStage(Stage):
     """The stage that publishes the list of shards, statistics, rejects, funnel and the head."""
 
     name = "report"
-    version = 3
+    version = 4
     reads = ("shards",)
     gives = ("survey", "statistics")
 
@@ -60,7 +65,7 @@ class ReportStage(Stage):
 
     def _runs(self) -> list[list[int]]:
         shards = list(map(int, self.givers["shards"].keys()))
-        return [[shards[i] for i in run] for run in chunks(len(shards))]
+        return [[shards[i] for i in run] for run in shard_runs(len(shards))]
 
     def prepare(self) -> None:
         """Remove the head, the statistics and, unless this stage has begun, the rejects of an
