@@ -1,11 +1,13 @@
 """Our layer of experts beside Switch Transformers' sparse layer of `transformers`.
 
-    python -m benchmarks.moe [--pairs 15] [--threads 2]
+    python -m benchmarks.moe [--threads 2]
 
 Both have the same weights, capacity and tokens, in fp32, and give the same outputs and gradients,
 which is looked at first. Theirs counts capacity by sequence, so it is given all tokens as one; ours
-has them as one group. Each round runs forward and backward of both, in turns which of them first; a
-ratio is that of a round, theirs to ours, and the last line the geometric mean over shapes.
+has them as one group. A round is a third of a second of forward and backward passes of ours, and as
+many of theirs in turns with them; its ratio is their time to ours. Of each shape the median and the
+quartiles of the rounds are printed, and the last line is the geometric mean of the medians. Freed
+memory is kept, as `septet train` keeps it on a CPU: else gradients would cost more than products.
 """
 
 import argparse
@@ -20,6 +22,7 @@ from transformers.models.switch_transformers.modeling_switch_transformers import
     SwitchTransformersSparseMLP,
 )
 
+from septet.trainers.memory import keep_freed_memory
 from septet.trainers.nets.experts import Experts
 from septet.trainers.nets.routing import ExpertSettings
 
@@ -28,6 +31,8 @@ class Shape(NamedTuple):
     """Of a layer and what it is given."""
 
     name: str
+    rounds: int
+    """Of the benchmark."""
     width: int
     inner: int
     experts: int
@@ -35,11 +40,13 @@ class Shape(NamedTuple):
 
 
 SHAPES = (
-    Shape("debug", 64, 128, 8, 1024),
-    Shape("many narrow experts", 256, 512, 128, 4096),
-    Shape("M6-T base", 1024, 4096, 32, 2176),
+    Shape("debug", 25, 64, 128, 8, 1024),
+    Shape("many narrow experts", 25, 256, 512, 128, 4096),
+    Shape("M6-T base", 5, 1024, 4096, 32, 2176),
 )
 FACTOR = 1.25
+SECONDS = 0.3
+"""Of each layer in a round, about."""
 
 
 def layers(shape: Shape) -> tuple[Experts, nn.Module]:
@@ -99,42 +106,42 @@ def require_equal(ours: Experts, theirs: nn.Module, x: Tensor, real: Tensor, slo
         torch.testing.assert_close(mine, their, rtol=1e-3, atol=1e-4 * float(their.abs().max()))
 
 
-def ratios(shape: Shape, pairs: int) -> list[float]:
+def ratios(shape: Shape) -> list[float]:
     """Theirs to ours, of each round."""
     ours, theirs = layers(shape)
     x = torch.randn(1, shape.tokens, shape.width).requires_grad_()
     real, slope = torch.ones(1, shape.tokens, dtype=torch.bool), torch.randn(x.shape)
     require_equal(ours, theirs, x, real, slope)
-    once(ours, x, real, slope)
+    passes = max(1, round(SECONDS / once(ours, x, real, slope)[0]))
     found, seconds = [], {True: list[float](), False: list[float]()}
-    for i in range(pairs):
-        order = (ours, theirs) if i % 2 else (theirs, ours)
-        spent = {layer is ours: once(layer, x, real, slope)[0] for layer in order}
+    for _ in range(shape.rounds):
+        spent = {True: 0.0, False: 0.0}
+        for i in range(passes):
+            for layer in (ours, theirs) if (len(found) + i) % 2 else (theirs, ours):
+                spent[layer is ours] += once(layer, x, real, slope)[0] / passes
         found.append(spent[False] / spent[True])
         for mine, one in spent.items():
             seconds[mine].append(one)
-    ms = {mine: 1000 * min(each) for mine, each in seconds.items()}
-    print(
-        f"{shape.name:>20}  ours {ms[True]:8.1f} ms, theirs {ms[False]:8.1f} ms at best", end="  "
-    )
+    ms = {mine: 1000 * statistics.median(each) for mine, each in seconds.items()}
+    print(f"{shape.name:>20}  ours {ms[True]:7.1f} ms, theirs {ms[False]:7.1f} ms", end="  ")
     return found
 
 
 def main() -> None:
     """Print each shape, and the ratio."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--pairs", type=int, default=15)
     parser.add_argument("--threads", type=int, default=2)
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
+    keep_freed_memory()
     medians = []
     for shape in SHAPES:
-        found = sorted(ratios(shape, given.pairs))
-        medians.append(statistics.median(found))
-        low, high = found[len(found) // 10], found[-1 - len(found) // 10]
+        found = ratios(shape)
+        low, middle, high = statistics.quantiles(found, n=4, method="inclusive")
+        medians.append(middle)
         print(
             f"{shape.width} x {shape.inner}, {shape.experts} experts, {shape.tokens} tokens: "
-            f"{medians[-1]:.2f} ({low:.2f} to {high:.2f}, {len(found)} rounds)"
+            f"{middle:.2f} ({low:.2f} to {high:.2f})"
         )
     print(f"ratio moe_layer_vs_transformers {statistics.geometric_mean(medians):.2f}")
 

@@ -1,7 +1,7 @@
 """One update on CPU: Septet's engine beside open_clip's CLIP, transformers' FLAVA, torchscale's
 BEiT-3 and a PaLI of transformers' SigLIP and mT5, and beside a bare loop.
 
-    python -m benchmarks.step [--quick] [clip] [flava] [ernie_vil] [beit3] [ofa] [pali]
+    python -m benchmarks.step [--quick] [clip] [flava] [ernie_vil] [beit3] [ofa] [pali] [m6]
 
 Same sizes, same weights, same batch, fp32, two threads, fused AdamW with the same parameter groups,
 nothing compiled. First losses must agree to 1e-4. Three rounds of 20 steps, of which each is done
@@ -9,19 +9,17 @@ in all ways in turns; a ratio is the median of the rounds' ratios, the other's t
 with the least and the most behind it. For every model the engine's update (counts, checks,
 schedule) is beside a bare loop of forward, backward and optimizer on the same batches, without and
 (but for OFA) with the loader, whose decoding of scenes takes the same two cores; no other library
-trains ERNIE-ViL and OFA. FLAVA's step beside transformers' is the mean of its three kinds' by their
-published shares; BEiT-3's is one of images, texts and pairs, and torchscale's, too, predicts at
-masked places alone. OFA's has its two passes. PaLI's trains both halves, on prompts and answers of
-many lengths, padded, without the z-loss that transformers lacks.
+trains ERNIE-ViL, OFA and M6. FLAVA's step beside transformers' is the mean of its three kinds' by
+their published shares; BEiT-3's is one of images, texts and pairs, and torchscale's, too, predicts
+at masked places alone. OFA's has its two passes, M6's one of a drawn task. PaLI's trains both
+halves, on prompts and answers of many lengths, padded, without the z-loss that transformers lacks.
 """
 
 import argparse
 import copy
 import statistics
-import sys
 import tempfile
 import time
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -31,15 +29,14 @@ from typing import Any, NamedTuple, TypeVar
 import open_clip
 import torch
 import torch.nn.functional as F
-from torch import Tensor
 
+from benchmarks.step_peers import TheirPali, open_clips, torchscale_beit3
 from septet.preprocess.shards.reader import Corpus
 from septet.trainers.beit3.model import Beit3
 from septet.trainers.beit3.samples import model_inputs
 from septet.trainers.beit3.settings import Beit3Settings
 from septet.trainers.clip.model import Clip, ClipSettings
 from septet.trainers.clip.task import ClipTask
-from septet.trainers.clip.weights import to_open_clip
 from septet.trainers.engine.config import OptimizerSettings, TrainSettings
 from septet.trainers.engine.optim import make_optimizer
 from septet.trainers.engine.parallel import Parallel
@@ -54,6 +51,10 @@ from septet.trainers.flava.task import FlavaTask
 from septet.trainers.inputs.images import normalise
 from septet.trainers.loader.batches import Loader, Progress
 from septet.trainers.loader.source import Health, Source
+from septet.trainers.m6.model import M6
+from septet.trainers.m6.presets import PRESETS as M6_PRESETS
+from septet.trainers.m6.task import M6Task
+from septet.trainers.nets.routing import ExpertSettings
 from septet.trainers.nets.t5 import T5Settings
 from septet.trainers.ofa.model import Ofa
 from septet.trainers.ofa.settings import OfaSettings
@@ -74,7 +75,6 @@ Way = TypeVar("Way")
 THREADS = 2
 OPTIMIZER = OptimizerSettings(lr=1e-5, warmup_steps=0, schedule="constant")
 WORLD = World(0, 1, torch.device("cpu"))
-TORCHSCALE = Path(sys.prefix) / "peers/torchscale-0.3.0"
 
 
 class Result(NamedTuple):
@@ -209,14 +209,7 @@ def clip(quick: bool, place: Path) -> Result:
 
     torch.manual_seed(0)
     mine, plain = Clip(s), Clip(s)
-    theirs = open_clip.CLIP(
-        s.embed,
-        {"image_size": 224, "layers": layers, "width": width, "patch_size": 32, "head_width": 64},
-        {"context_length": 77, "vocab_size": s.vocabulary, "width": width, "heads": width // 64,
-         "layers": layers},
-        quick_gelu=True,
-    )  # fmt: skip
-    theirs.load_state_dict(to_open_clip(mine.state_dict()), strict=False)
+    theirs = open_clips(s, mine)
     update = updater(mine, task, train)
     their_optimizer = make_optimizer(theirs, task, OPTIMIZER)
     loss_function = open_clip.ClipLoss()
@@ -295,30 +288,7 @@ def flava(quick: bool, place: Path) -> Result:
     return Result("FLAVA", count(mine), f"{rows} of a kind", seconds | more, ratios)
 
 
-def torchscale_beit3(s: Beit3Settings) -> torch.nn.Module:
-    """torchscale's encoder with the heads of the released files, under the same names."""
-    sys.path.insert(0, str(TORCHSCALE))
-    warnings.simplefilter("ignore")  # It asks for an old timm's modules.
-    from torchscale.architecture.config import EncoderConfig
-    from torchscale.model.BEiT3 import BEiT3
-
-    config = EncoderConfig(
-        img_size=s.image_size, patch_size=s.patch, vocab_size=s.words, multiway=True,
-        layernorm_embedding=False, normalize_output=True, no_output_layer=True, drop_path_rate=0.0,
-        encoder_embed_dim=s.width, encoder_attention_heads=s.heads, encoder_layers=s.layers,
-        encoder_ffn_embed_dim=s.inner, max_source_positions=s.text_positions,
-    )  # fmt: skip
-    parts = {
-        "beit3": BEiT3(config),
-        "mlm_head": torch.nn.Linear(s.width, s.words),
-        "mim_head": torch.nn.Linear(s.width, s.codes),
-    }
-    return torch.nn.ModuleDict(parts)
-
-
 def beit3(quick: bool, place: Path) -> Result:
-    if not TORCHSCALE.exists():
-        raise SystemExit(f"{TORCHSCALE} is missing: `make peers` installs it")
     layers, width, rows = (2, 128, 6) if quick else (4, 256, 16)
     s = Beit3Settings(
         width=width, layers=layers, heads=width // 64, inner=4 * width, words=16_000, drop_path=0.0,
@@ -403,24 +373,20 @@ def ofa(quick: bool, place: Path) -> Result:
     return Result("OFA", count(module), f"{rows} + {rows // 2}", seconds, ratios)
 
 
-class TheirPali(torch.nn.Module):
-    """A PaLI of transformers' halves: SigLIP's patches through a linear layer, then the prompt,
-    into mT5's encoder."""
-
-    def __init__(self, mine: Pali):
-        super().__init__()
-        self.vision, self.language = pali_small.siglip(mine), pali_small.mt5(mine)
-        self.connector = copy.deepcopy(mine.connector)
-
-    def forward(self, target: Tensor, source: Tensor, pixels: Tensor) -> Tensor:
-        """The mean loss of the answers' tokens."""
-        patches = self.connector(self.vision(pixel_values=pixels).last_hidden_state)
-        seen = torch.cat([source.new_ones(patches.shape[:2]), (source != 0).long()], 1)
-        loss: Tensor = self.language(
-            inputs_embeds=torch.cat([patches, self.language.shared(source)], 1),
-            attention_mask=seen, labels=target.masked_fill(target == 0, -100),
-        ).loss  # fmt: skip
-        return loss
+def m6(quick: bool, place: Path) -> Result:
+    """Nobody publishes its training: it stands beside the bare loop, with experts in every second
+    layer."""
+    layers, width, rows = (2, 128, 8) if quick else (6, 256, 16)
+    networks = ExpertSettings(experts=8, inner=2 * width, chosen=2, group_rows=rows, balance=0.01)
+    s = M6_PRESETS["debug"].model.model_copy(
+        update={"width": width, "inner": 4 * width, "heads": width // 64, "layers": layers,
+                "experts": networks, "experts_every": 2}
+    )  # fmt: skip
+    torch.manual_seed(0)
+    module = M6(s)
+    folder = scenes_corpus(place, 1, 8 * rows, languages=("zh",))
+    seconds, ratios = engine("m6", M6Task(s, rows), module, quick, folder)
+    return Result("M6", count(module), f"{rows} of a task", seconds, ratios)
 
 
 def pali(quick: bool, place: Path) -> Result:
@@ -474,7 +440,7 @@ def show(r: Result) -> None:
         print(f"ratio {name} {middle:.2f} ({min(found):.2f} to {max(found):.2f})", flush=True)
 
 
-MODELS = (clip, flava, ernie_vil, beit3, ofa, pali)
+MODELS = (clip, flava, ernie_vil, beit3, ofa, pali, m6)
 
 
 def main() -> None:

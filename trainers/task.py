@@ -205,6 +205,9 @@ class ExpertModule(nn.Module):
 
     With `train.expert_parallel=N` a rank holds one Nth of the experts; the parameters then are
     `DTensor`s whose local part that is, and `forward` runs them on tokens of all N ranks.
+
+    Initial values are drawn expert by expert, whatever the ranks: constructors fill each parameter
+    as a whole (`nn.init.normal_`, `torch.zeros`), by no operation that mixes experts.
     """
 
     ranks: dist.ProcessGroup | None = None
@@ -217,6 +220,11 @@ class ExpertModule(nn.Module):
     def join(self) -> None:
         """Take part in a pass of the other ranks, with no tokens and out of turn."""
         raise NotImplementedError
+
+
+def expert_parameters(module: nn.Module) -> set[nn.Parameter]:
+    """Parameters of a module that count experts by their first axis."""
+    return {x for m in module.modules() if isinstance(m, ExpertModule) for x in m.parameters()}
 
 
 class Evaluator(Protocol):

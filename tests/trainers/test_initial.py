@@ -1,14 +1,19 @@
 import pytest
 import torch
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from septet.trainers.beit3.presets import PRESETS as BEIT3
 from septet.trainers.clip.presets import PRESETS as CLIP
 from septet.trainers.engine.initial import Initial
 from septet.trainers.ernie_vil.presets import PRESETS as ERNIE_VIL
 from septet.trainers.flava.presets import PRESETS as FLAVA
+from septet.trainers.m6.presets import PRESETS as M6
+from septet.trainers.nets.experts import Experts
 from septet.trainers.nets.initial import truncated_normal_
+from septet.trainers.nets.routing import ExpertSettings
 from septet.trainers.settings.overrides import override
+from septet.trainers.task import ExpertModule
 
 RESNET = ["model.layers=[1,1,1,1]", "model.patch=null", "model.width=64", "model.image_size=32"]
 TASKS = {
@@ -17,6 +22,7 @@ TASKS = {
     "flava": FLAVA["debug"].task(),
     "ernie_vil": ERNIE_VIL["debug"].task(),
     "beit3": BEIT3["debug"].task(),
+    "m6": M6["debug-experts"].task(),
 }
 
 
@@ -116,3 +122,52 @@ def test_a_truncated_normal():
     assert float(x.std()) == pytest.approx(float(reference.std()), rel=0.01)
     for share in (0.1, 0.3, 0.9):
         assert float(x.quantile(share)) == pytest.approx(float(reference.quantile(share)), abs=4e-4)
+
+
+def sparse(experts: int) -> Experts:
+    return Experts(16, ExpertSettings(experts=experts, inner=32))
+
+
+def test_an_expert_begins_alike_however_many_there_are():
+    four, eight = (filled(lambda n=n: sparse(n), 3).networks for n in (4, 8))
+    for few, many in ((four.up, eight.up), (four.down, eight.down)):
+        assert torch.equal(few, many[:4])
+        assert len(torch.stack([each.flatten() for each in many]).unique(dim=0)) == 8
+        assert float(many.detach().std()) == pytest.approx(0.02, rel=0.05)
+    assert not torch.equal(four.up.flatten(), four.down.flatten())
+
+
+def test_no_more_than_one_expert_is_drawn_at_once():
+    class Sizes(TorchDispatchMode):
+        def __torch_dispatch__(self, function, types, given=(), options=None):
+            if torch.Tag.nondeterministic_seeded in function.tags:
+                drawn.append(given[0].numel())
+            return function(*given, **(options or {}))
+
+    drawn: list[int] = []
+    initial = Initial(lambda: sparse(64), 0)
+    module = initial.module.to_empty(device="cpu")
+    with Sizes():
+        initial.fill(module, {})
+    assert drawn.count(16 * 32) == 2 * 64 and set(drawn) == {16 * 32, 64 * 16}
+
+
+class Mixing(ExpertModule):
+    """Experts whose values depend on each other, or on which they are."""
+
+    def __init__(self, how: str):
+        super().__init__()
+        self.up = nn.Parameter(torch.randn(4, 3, 2))
+        with torch.no_grad():
+            if how == "one of them":
+                self.up[1].zero_()
+            elif how == "their mean":
+                self.up -= self.up.mean(0)
+
+
+def test_experts_that_cannot_be_drawn_one_by_one_are_refused():
+    alone = filled(lambda: Mixing("each"), 0)
+    assert alone.up.std() > 0.5 and not torch.equal(alone.up[0], alone.up[1])
+    for how in ("one of them", "their mean"):
+        with pytest.raises(ValueError, match="up holds experts, which are drawn one by one"):
+            filled(lambda how=how: Mixing(how), 0)

@@ -174,6 +174,7 @@ def train_model(
     from septet.preprocess.shards.reader import Corpus
     from septet.trainers.engine.loop import Run, fit
     from septet.trainers.engine.world import world
+    from septet.trainers.memory import keep_freed_memory
     from septet.trainers.settings.overrides import override
     from septet.trainers.weights.nearest import told_nearest
 
@@ -209,6 +210,8 @@ def train_model(
     folder = out or f"runs/{model}-{preset}"
     _check_stage(model, preset, settings.after, initial, folder if resume else "")
     with closing(cache) if cache else nullcontext(), world() as ranks:
+        if ranks.device.type == "cpu":
+            keep_freed_memory()
         run = Run(
             task=task,
             train=settings.train,

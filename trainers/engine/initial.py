@@ -5,6 +5,7 @@ torch.randn(…)`. They run on the meta device, where they take no memory and dr
 they do is noted. Later each tensor's own operations are done again on the host, with torch's
 generator seeded by the run's seed and the tensor's name. So a tensor begins with the same numbers
 whatever the ranks, the sharding and the other tensors, and a rank holds one whole tensor at most.
+Experts are drawn one by one, seeded by their number, too, and a rank draws those that it holds.
 """
 
 from collections import defaultdict
@@ -19,7 +20,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
 from septet.trainers.draws import generator
-from septet.trainers.sharded import is_sharded
+from septet.trainers.sharded import local_part, part_of
+from septet.trainers.task import expert_parameters
 
 _OVERWRITES = ("normal_", "uniform_", "zero_", "fill_")
 """Operations that leave nothing of what was in a tensor before."""
@@ -127,6 +129,8 @@ class Initial:
             **dict(self.module.named_parameters()),
             **dict(self.module.named_buffers()),
         }
+        experts = expert_parameters(self.module)
+        self._experts = {name for name, x in self.module.named_parameters() if x in experts}
         self._owners = {_storage(x): name for name, x in self._tensors.items()}
         """Whose random numbers a storage holds; for what is made on the way, its first use."""
         for name in self._tensors:
@@ -134,18 +138,24 @@ class Initial:
                 for storage in self._notes[number].writes:
                     self._owners.setdefault(storage, name)
 
-    def value(self, name: str) -> Tensor:
-        """A parameter's or buffer's whole value, on the host."""
+    def value(self, name: str, expert: int | None = None) -> Tensor:
+        """A parameter's or buffer's whole value, on the host; or one expert's, [1, ...].
+
+        Raises:
+            ValueError: it has none, or that of an expert depends on more than its own draws.
+        """
         target = self._tensors[name]
         needed = self._needed(name)
         real: dict[int, Tensor] = {}
+        of_one = () if expert is None else (expert,)
 
         def resolve(x: Any) -> Any:
             if isinstance(x, torch.device):
                 return torch.device("cpu")
             if not isinstance(x, Tensor) or not x.is_meta:
                 return x
-            return real[_storage(x)].as_strided(x.shape, x.stride(), x.storage_offset())
+            found = real[_storage(x)]
+            return found if of_one else found.as_strided(x.shape, x.stride(), x.storage_offset())
 
         draws: dict[int, int] = defaultdict(int)
         with torch.random.fork_rng(devices=[]), torch.no_grad():
@@ -153,10 +163,12 @@ class Initial:
                 note = self._notes[number]
                 if torch.Tag.nondeterministic_seeded in note.function.tags:
                     storage = min(note.writes)
-                    draw = generator("init", self._seed, self._owners[storage], draws[storage])
+                    of = self._owners[storage], draws[storage], *of_one
+                    draw = generator("init", self._seed, *of)
                     draws[storage] += 1
                     torch.manual_seed(int(draw.integers(2**63)))
-                given, options = tree_map(resolve, (note.given, note.options))
+                inputs = _on_one_expert(note, name, target) if of_one else note.given
+                given, options = tree_map(resolve, (inputs, note.options))
                 done = note.function(*given, **options)
                 for meta, made in zip(_tensors(note.made), _tensors(done), strict=True):
                     real.setdefault(_storage(meta), made)
@@ -198,20 +210,29 @@ class Initial:
         named = [*(module.named_parameters() if parameters else ()), *module.named_buffers()]
         # The greatest first, while least of the module's memory is in use.
         for name, tensor in sorted(named, key=lambda item: -item[1].numel()):
-            _write(tensor, given.pop(name)() if name in given else self.value(name))
+            if name in self._experts and name not in given:
+                held = part_of(torch.arange(len(tensor)), tensor).tolist()
+                for place, expert in zip(local_part(tensor), held, strict=True):
+                    place.copy_(self.value(name, expert)[0])
+            else:
+                whole = given.pop(name)() if name in given else self.value(name)
+                local_part(tensor).copy_(part_of(whole.to(tensor.dtype), tensor))
 
 
-def _write(tensor: Tensor, whole: Tensor) -> None:
-    if is_sharded(tensor):
-        from torch.distributed.tensor import distribute_tensor
+def _on_one_expert(note: _Note, name: str, target: Tensor) -> tuple[Any, ...]:
+    """The arguments of an operation on all experts' values, for one expert's.
 
-        # Each rank has the whole value and takes its part; nothing is sent.
-        part = distribute_tensor(
-            whole.to(tensor.dtype), tensor.device_mesh, tensor.placements, src_data_rank=None
+    Raises:
+        ValueError: it is no operation on tensors of the parameter's shape alone.
+    """
+    sizes = list(target.shape)
+    if any(list(x.shape) != sizes for x in _tensors((note.given, note.options, note.made))):
+        raise ValueError(
+            f"{name} holds experts, which are drawn one by one: its constructor must fill it as a "
+            f"whole, from tensors of its shape alone; {note.function} does something else"
         )
-        tensor.to_local().copy_(part.to_local())
-    else:
-        tensor.copy_(whole)
+    one = [1, *sizes[1:]]
+    return tuple(one if isinstance(x, list) and x == sizes else x for x in note.given)
 
 
 def _tensors(tree: Any) -> list[Tensor]:

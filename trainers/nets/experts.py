@@ -12,9 +12,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from septet.trainers.nets.exchange import Exchange
-from septet.trainers.nets.grouped import grouped_product
+from septet.trainers.nets.grouped import grouped_product, in_batch
 from septet.trainers.nets.routing import ExpertSettings, ExpertSums, route
-from septet.trainers.sharded import is_sharded
+from septet.trainers.sharded import local_part
 from septet.trainers.task import ExpertModule
 
 ACTIVATIONS: Mapping[str, Callable[[Tensor], Tensor]] = {"gelu": F.gelu, "relu": F.relu}
@@ -65,11 +65,13 @@ class ExpertNetworks(ExpertModule):
 
     def _run(self, rows: Tensor, counts: Tensor) -> Tensor:
         """The same for the experts that this rank holds."""
-        up, down = (
-            (x.to_local() if is_sharded(x) else x).to(rows.dtype) for x in (self.up, self.down)
-        )
-        inner = self.activation(grouped_product(rows, up, counts))
-        return grouped_product(inner, down, counts)
+        up, down = (local_part(x).to(rows.dtype) for x in (self.up, self.down))
+        if (found := in_batch(rows, up, counts)) is None:
+            inner = self.activation(grouped_product(rows, up, counts))
+            return grouped_product(inner, down, counts)
+        batch, places = found
+        made = torch.bmm(self.activation(torch.bmm(batch, up)), down)
+        return made.flatten(0, 1).index_select(0, places)
 
 
 class Experts(nn.Module):

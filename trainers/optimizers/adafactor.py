@@ -16,7 +16,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from septet.trainers.optimizers.base import Optimizer
-from septet.trainers.sharded import is_sharded
+from septet.trainers.sharded import is_sharded, local_part
 
 LEAST = 1e-30
 """Added to squares of gradients (the paper's ε1, as T5X has it); torch has 1e-14 and, where it
@@ -118,7 +118,7 @@ class Adafactor(Optimizer):
         settings = {**group, "forget": state["step"] ** group["beta2_decay"]}
         rows, gradient, ranks = parameter, parameter.grad, list[dist.ProcessGroup]()
         assert gradient is not None
-        local = {key: x.to_local() if is_sharded(x) else x for key, x in state.items()}
+        local = {key: local_part(x) for key, x in state.items()}
         if is_sharded(parameter):
             assert is_sharded(gradient)
             mesh, placed = parameter.device_mesh, parameter.placements

@@ -22,10 +22,9 @@ from septet.trainers.scale.wire import (
     Passes,
     Traffic,
     exchanged,
-    expert_parameters,
     traffic,
 )
-from septet.trainers.task import Task
+from septet.trainers.task import Task, expert_parameters
 
 ASSUMED_DEVICE, ASSUMED_MFU = "H100", 0.4
 A_NODE = 8

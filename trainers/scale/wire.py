@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from septet.trainers.engine.config import TrainSettings
-from septet.trainers.task import ExpertModule, Task
+from septet.trainers.task import ExpertModule, Task, expert_parameters
 
 WIDTH = {"bf16": 2, "fp32": 4}
 """Bytes of a gathered weight, and of a token on its way to an expert. Gradients are reduced as
@@ -121,11 +121,6 @@ def _add(
     link."""
     where = "near" if members * stride <= a_node else "far"
     found[purpose, overlaps, where] += sent
-
-
-def expert_parameters(module: nn.Module) -> set[nn.Parameter]:
-    """Parameters that ranks of `train.expert_parallel` hold in parts."""
-    return {x for m in module.modules() if isinstance(m, ExpertModule) for x in m.parameters()}
 
 
 class Exchanged(NamedTuple):

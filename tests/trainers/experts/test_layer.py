@@ -12,7 +12,7 @@ from torch import nn
 
 from septet.trainers.loader.batches import BatchBuffer
 from septet.trainers.nets.experts import Experts
-from septet.trainers.nets.grouped import by_grouped_gemm, by_loop, grouped_product
+from septet.trainers.nets.grouped import SMALL, by_grouped_gemm, by_loop, grouped_product, in_batch
 from septet.trainers.nets.routing import ExpertSettings
 from septet.trainers.task import Lengths
 
@@ -256,6 +256,35 @@ def test_ways_of_multiplying_agree(counts):
         rows, weights = rows.bfloat16(), weights.bfloat16()
         ours = slopes(by_loop, rows, weights, counts)
         torch.testing.assert_close(slopes(by_grouped_gemm, rows, weights, counts), ours)
+
+
+@pytest.mark.parametrize("counts", [[3, 3, 2, 3], [3, 0, 3, 3], [7], [1, 1]], ids=str)
+def test_products_of_a_batch_of_experts_are_those_of_a_loop(counts):
+    counts = torch.tensor(counts)
+    draw = torch.Generator().manual_seed(0)
+    rows = torch.randn(int(counts.sum()), 8, generator=draw)
+    weights = torch.randn(len(counts), 8, 16, generator=draw)
+
+    def batched(rows, weights, counts):
+        batch, places = in_batch(rows, weights, counts)
+        assert batch.shape == (len(counts), counts.max(), 8)
+        return torch.bmm(batch, weights).flatten(0, 1)[places]
+
+    found, expected = (slopes(way, rows, weights, counts) for way in (batched, by_loop))
+    torch.testing.assert_close(found, expected)
+
+
+def test_a_batch_is_made_only_where_it_is_worth_it():
+    def made(counts, size=(8, 16), device="cpu"):
+        rows = torch.zeros(sum(counts), size[0], device=device)
+        weights = torch.empty(len(counts), *size, device=device)
+        return in_batch(rows, weights, torch.tensor(counts, device=device))
+
+    assert made([4, 2, 4]) is not None
+    assert made([4, 2, 1]) is None  # 12 places for 7 rows
+    assert made([0, 0]) is None
+    assert made([2, 2], (SMALL // 8, 8)) is not None and made([2, 2], (SMALL // 8 + 1, 8)) is None
+    assert made([4, 2, 4], device="meta") is None
 
 
 def test_rows_that_queue_together_stay_together_whatever_their_lengths():
