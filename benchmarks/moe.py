@@ -113,7 +113,7 @@ def ratios(shape: Shape) -> list[float]:
     real, slope = torch.ones(1, shape.tokens, dtype=torch.bool), torch.randn(x.shape)
     require_equal(ours, theirs, x, real, slope)
     passes = max(1, round(SECONDS / once(ours, x, real, slope)[0]))
-    found, seconds = [], {True: list[float](), False: list[float]()}
+    found, seconds = list[float](), {True: list[float](), False: list[float]()}
     for _ in range(shape.rounds):
         spent = {True: 0.0, False: 0.0}
         for i in range(passes):
