@@ -4,6 +4,7 @@ python -m septet.trainers.commands.scale > docs/scale.md
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 from septet.trainers.commands.dryrun import USABLE
@@ -19,7 +20,8 @@ Written by `make docs` from the code that answers `septet train … --dry-run --
 here was measured: it is a model of memory, wires and loader, to be held against a run's first hour.
 
 - **Computing**: {REACHED_COMPUTE:.0%} of the dense bf16 peak. FLOPs are those of samples at their
-  longest, forward, backward, and forward again where activations are computed anew.
+  longest, forward, backward, and forward again where activations are computed anew: matrix
+  products and attention.
 - **Wires**: {REACHED_WIRE:.0%} of a link's rate. Weights that are sharded are gathered for each
   forward and each backward pass as bf16, gradients reduced as fp32; both go on beside computing.
   Tokens on their way to experts, and vectors of losses that compare rows, are waited for.
@@ -29,7 +31,19 @@ here was measured: it is a model of memory, wires and loader, to be held against
   used, what a micro-batch keeps for its backward pass, scores of rows against all rows. *Fits*
   means within {USABLE:.0%} of a device's.
 
+The shares are assumed, the same for all models, and fitted to none; rates of devices and wires are
+their makers' (`trainers/scale/clusters.py`). Left out
+of the sums are the routing and sorting of tokens, other work that is bound by memory or by starting
+kernels, uneven loads of experts, slow ranks and checkpoints.
+
 """
+
+M6_ALL = 1440
+"""Samples/s of 128 devices, as published."""
+CLIP_EACH = 32 * 400e6 / (12 * 86_400) / 256
+"""Samples/s of a device, as published."""
+CLIP_PEAK = 125e12
+"""FLOP/s of a V100, dense fp16."""
 
 PUBLISHED = """
 ## Beside what was published
@@ -41,8 +55,18 @@ PUBLISHED = """
 2103.00020, section 2.5): 48 /s a device, of a peak of 125 TFLOP/s | {clip:,.0f} /s a device of \
 312 TFLOP/s |
 
-M6-100B's published rate is a ninth of the estimate. Its paper does not say what bounds it; layers
-of width 1,024 with small experts hardly reach the assumed share of the peak.
+M6-100B's published rate is of all devices together. CLIP's is {clip_share:.0%} of the estimate
+for a device of the same peak.
+
+M6-100B's is {times:.1f} times below the estimate, {m6_share:.1%} of the devices' peak by the FLOPs
+that are counted here. The network and the batch of the published run are not known here, so
+neither is what bounded it. But the estimate takes much for granted:
+- **Wires.** Each layer's tokens go to all devices and back three times a step, and nothing is done
+  meanwhile. `128xA100-80` has a port of 200 Gb/s for each device; with one of 100 Gb/s for the
+  eight devices of a node the same sum gives {slow:,.0f} samples/s.
+- **Share of the peak.** {reached:.0%} is near what wide dense layers reach. Here experts of width
+  1,024 have few rows each, and routing is left out. With half of that share, and those slow wires,
+  the sum gives {slower:,.0f} samples/s.
 """
 
 
@@ -81,7 +105,7 @@ def planned(run: Planned) -> tuple[Estimate, Cluster]:
 
 def lines(runs: Sequence[Planned] = RUNS) -> Iterator[str]:
     """The page's tables, line by line."""
-    rates = {}
+    known = {}
     yield "## Memory and wires of a rank\n\n"
     yield "| run | cluster | settings | memory, GiB | | sent a step, GB | of it waited for |\n"
     yield "|---|---|---|--:|---|--:|--:|\n"
@@ -99,21 +123,42 @@ def lines(runs: Sequence[Planned] = RUNS) -> Iterator[str]:
             f"{'fits' if fits else 'does not fit'} | {sent:,.1f} | {waited:,.1f} |\n"
         )
         found = time_of(cluster, needs)
-        rate = needs.samples_per_second * needs.seconds_per_step / found.whole
-        rates[run.model, run.preset, run.cluster] = rate
+        if run.cluster == "128xA100-80":
+            known[run.preset] = needs, cluster
         times.append(
             f"| {name} | {run.cluster} | {found.compute:.2f} | {found.waiting:.2f} | "
             f"{found.exchange:.2f} | {found.loading:.2f} | {found.whole:.2f} | {found.bound} | "
-            f"{rate:,.0f} |\n"
+            f"{rate(needs, cluster):,.0f} |\n"
         )
     yield "\n## Seconds a step\n\n"
     yield "| run | cluster | computing | waiting | weights, gradients | loading | a step "
     yield "| bound by | samples/s |\n|---|---|--:|--:|--:|--:|--:|---|--:|\n"
     yield from times
-    m6 = rates.get(("m6", "m6t-100b", "128xA100-80"))
-    clip = rates.get(("clip", "vit-l-14", "128xA100-80"))
-    if m6 and clip:
-        yield PUBLISHED.format(m6=m6, clip=clip / 128)
+    if (m6 := known.get("m6t-100b")) and (clip := known.get("vit-l-14")):
+        yield beside_published(*m6, clip)
+
+
+def beside_published(m6: Estimate, a100: Cluster, clip: tuple[Estimate, Cluster]) -> str:
+    """Published rates of M6-100B and CLIP ViT-L/14 beside the estimates on A100s."""
+    shared = replace(a100, network=100e9 / 8 / a100.ranks_a_node)
+    slow = time_of(shared, m6)
+    estimated, batch = rate(m6, a100), rate(m6, a100) * time_of(a100, m6).whole
+    clip_each = rate(*clip) / a100.ranks
+    return PUBLISHED.format(
+        m6=estimated,
+        clip=clip_each,
+        clip_share=CLIP_EACH / (clip_each * CLIP_PEAK / a100.peak),
+        times=estimated / M6_ALL,
+        m6_share=M6_ALL * m6.step_flops / batch / (a100.ranks * a100.peak),
+        slow=batch / slow.whole,
+        slower=batch / max(2 * slow.compute + slow.waiting, slow.exchange),
+        reached=REACHED_COMPUTE,
+    )
+
+
+def rate(needs: Estimate, cluster: Cluster) -> float:
+    """Samples/s."""
+    return needs.samples_per_second * needs.seconds_per_step / time_of(cluster, needs).whole
 
 
 if __name__ == "__main__":
