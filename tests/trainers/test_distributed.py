@@ -19,7 +19,8 @@ from tests.trainers.runs import completed, figures, same, stop_after, weights
 
 pytestmark = pytest.mark.slow
 
-SIZE = ["model.layers=2", "train.steps=6", "train.save_every=3", "optimizer.lr=2e-4"]
+STEPS, CUT = 4, 2
+SIZE = ["model.layers=2", f"train.steps={STEPS}", "train.save_every=3", "optimizer.lr=2e-4"]
 
 
 def run(corpus: Path, out: Path, *changes: str) -> int:
@@ -30,18 +31,39 @@ def run_until(step: int, corpus: Path, out: Path, *changes: str) -> None:
     stop_after(step, settings(*SIZE, *changes), corpus, out)
 
 
+LAYOUTS = {"alone": (1, "train.shard=1"), "ddp": (2, "train.shard=1"), "fsdp": (2, "train.shard=2")}
+"""Ranks and sharding; `alone` is one process with one big batch."""
+
+
 @pytest.fixture(scope="module")
-def alone(scenes, tmp_path_factory) -> Path:
-    """One process, one big batch."""
-    out = tmp_path_factory.mktemp("alone")
-    assert run(scenes, out) == 0
-    return out
+def whole(scenes, tmp_path_factory) -> dict[str, Path]:
+    """A run of each layout from its first step to its last."""
+    folders = {layout: tmp_path_factory.mktemp(layout) for layout in LAYOUTS}
+    for layout, (ranks, change) in LAYOUTS.items():
+        assert run_ranks(ranks, run, scenes, folders[layout], change) == [0] * ranks
+    return folders
+
+
+@pytest.fixture(scope="module")
+def cut(scenes, tmp_path_factory) -> dict[str, Path]:
+    """The same runs, which are told to leave during an early step."""
+    folders = {layout: tmp_path_factory.mktemp(f"cut-{layout}") for layout in LAYOUTS}
+    for layout, (ranks, change) in LAYOUTS.items():
+        run_ranks(ranks, run_until, CUT, scenes, folders[layout], change)
+        (last,) = completed(folders[layout] / "checkpoints")
+        assert int(last.name.removeprefix("step-")) in (CUT, CUT + 1) and CUT + 1 < STEPS
+    return folders
+
+
+@pytest.fixture(scope="module")
+def alone(whole) -> Path:
+    return whole["alone"]
 
 
 def assert_equal_up_to_rounding(found: Path, expected: Path) -> None:
     for name in ("loss", "gradient_norm"):
         mine, theirs = figures(found, name), figures(expected, name)
-        assert mine.keys() == theirs.keys() and len(mine) == 6
+        assert mine.keys() == theirs.keys() and len(mine) >= STEPS
         for step in mine:
             assert mine[step] == pytest.approx(theirs[step], rel=2e-5), (name, step)
     mine, theirs = weights(found), weights(expected)
@@ -66,16 +88,19 @@ def test_accumulation_and_checkpointing_equal_the_whole_batch(alone, scenes, tmp
     assert_equal_up_to_rounding(tmp_path, alone)
 
 
+@pytest.mark.parametrize("layout", ["ddp", "fsdp"])
+def test_two_ranks_equal_one(whole, layout):
+    assert_equal_up_to_rounding(whole[layout], whole["alone"])
+
+
 @pytest.mark.parametrize(
     "ranks,changes",
     [
-        (2, ()),
         (2, ("train.micro_batch=4",)),
-        (2, ("train.shard=2",)),
-        (2, ("train.shard=2", "train.micro_batch=2", "train.activation_checkpointing=true")),
+        (2, ("train.shard=2", "train.micro_batch=4", "train.activation_checkpointing=true")),
         (4, ("train.shard=2",)),
     ],
-    ids=["ddp", "ddp-accumulated", "fsdp", "fsdp-accumulated-checkpointed", "hsdp"],
+    ids=["ddp-accumulated", "fsdp-accumulated-checkpointed", "hsdp"],
 )
 def test_many_ranks_equal_one(alone, scenes, tmp_path, ranks, changes):
     assert run_ranks(ranks, run, scenes, tmp_path, *changes) == [0] * ranks
@@ -121,26 +146,22 @@ def test_bf16_follows_fp32(alone, scenes, tmp_path, changes):
     assert all(found[step] == pytest.approx(expected[step], rel=0.02) for step in expected)
 
 
-@pytest.mark.parametrize("changes", [(), ("train.shard=2",)], ids=["ddp", "fsdp"])
-def test_resume_on_the_same_ranks_is_bit_exact(scenes, tmp_path, changes):
-    run_ranks(2, run, scenes, tmp_path / "whole", *changes)
-    run_ranks(2, run_until, 2, scenes, tmp_path / "cut", *changes)
-    assert run_ranks(2, run, scenes, tmp_path / "cut", *changes) == [0, 0]
-    assert figures(tmp_path / "whole") == figures(tmp_path / "cut")
-    assert same(tmp_path / "whole", tmp_path / "cut")
+@pytest.mark.parametrize("layout", ["ddp", "fsdp"])
+def test_resume_on_the_same_ranks_is_bit_exact(whole, cut, scenes, tmp_path, layout):
+    ranks, change = LAYOUTS[layout]
+    resumed = shutil.copytree(cut[layout], tmp_path / "resumed")
+    assert run_ranks(ranks, run, scenes, resumed, change) == [0] * ranks
+    assert figures(whole[layout]) == figures(resumed)
+    assert same(whole[layout], resumed)
 
 
-@pytest.mark.parametrize(
-    "before,after",
-    [((2, "train.shard=2"), (1, "train.shard=1")), ((1, "train.shard=1"), (2, "train.shard=2")),
-     ((2, "train.shard=1"), (4, "train.shard=4"))],
-)  # fmt: skip
+@pytest.mark.parametrize("before,ranks,shard", [("fsdp", 1, 1), ("alone", 2, 2), ("ddp", 4, 4)])
 def test_resume_on_other_ranks_goes_on_with_the_same_batches(
-    alone, scenes, tmp_path, before, after
+    alone, cut, scenes, tmp_path, before, ranks, shard
 ):
-    run_ranks(before[0], run_until, 4, scenes, tmp_path, before[1])
-    assert run_ranks(after[0], run, scenes, tmp_path, after[1]) == [0] * after[0]
-    assert_equal_up_to_rounding(tmp_path, alone)
+    resumed = shutil.copytree(cut[before], tmp_path / "resumed")
+    assert run_ranks(ranks, run, scenes, resumed, f"train.shard={shard}") == [0] * ranks
+    assert_equal_up_to_rounding(resumed, alone)
 
 
 def gather_gradients() -> list[float]:
