@@ -1,7 +1,10 @@
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from septet.preprocess.shards.reader import Corpus
 from septet.trainers.engine.config import TrainSettings
@@ -9,6 +12,8 @@ from septet.trainers.engine.parallel import Parallel
 from septet.trainers.engine.world import world
 from septet.trainers.ernie_vil.presets import PRESETS
 from septet.trainers.ernie_vil.samples import REGIONS
+from septet.trainers.m6.presets import PRESETS as M6_PRESETS
+from septet.trainers.m6.samples import tokenizer
 from septet.trainers.measures.matching import Matching
 from septet.trainers.measures.parts import parts
 from septet.trainers.measures.predictions import Predictions
@@ -16,7 +21,7 @@ from septet.trainers.measures.retrieval import Retrieval, recalls
 from septet.trainers.measures.zero_shot import ZeroShot
 from septet.trainers.settings.overrides import override
 from tests.trainers.conftest import settings
-from tests.trainers.corpora import one_thing_corpus, write_corpus
+from tests.trainers.corpora import one_thing_corpus, scenes_corpus, write_corpus
 from tests.trainers.ernie_vil.corpora import annotated
 from tests.trainers.ranks import run_ranks
 
@@ -99,3 +104,37 @@ def test_an_equal_caption_of_another_image_is_as_right():
     assert recalls("x", scores, same)["x_r1"] == pytest.approx(2 / 3)
     equal = torch.ones(3, 3)  # Ties count against the model.
     assert recalls("x", equal)["x_r1"] == 0 == recalls("x", equal, same)["x_r1"]
+
+
+class Told(nn.Module):
+    """Gives each pair the image and text vectors that tell its caption from all others."""
+
+    def forward(self, ids: torch.Tensor) -> dict[str, torch.Tensor]:
+        text = torch.nn.functional.one_hot(ids[:, 1] % 97, 97).float()
+        return {"image": text, "text": text}
+
+
+def test_with_its_neighbours_image_a_caption_finds_nothing(tmp_path, monkeypatch):
+    task = settings().task()
+    corpus = Corpus(str(write_corpus(tmp_path, _numbered(12))))
+    monkeypatch.setattr(task, "forward", lambda module, batch: module(batch.data["ids"]))
+    found = Retrieval(task, "pairs", corpus, batch=4)(Told(), torch.device("cpu"))
+    for direction in ("image_to_text", "text_to_image"):
+        assert found[f"{direction}_r1"] == 1.0
+        assert found[f"{direction}_r1_other_image"] == 0.0
+
+
+def _numbered(count: int) -> list[tuple[str, dict[str, bytes]]]:
+    png = cv2.imencode(".png", np.zeros((64, 64, 3), np.uint8))[1].tobytes()
+    return [(f"{i:032x}", {"png": png, "txt": chr(97 + i).encode()}) for i in range(count)]
+
+
+def test_texts_of_languages_that_a_model_does_not_read_are_not_measured(tmp_path):
+    corpus = Corpus(str(scenes_corpus(tmp_path, 1, 30, per_shard=7, languages=("en", "zh", "de"))))
+    task = override(M6_PRESETS["debug"], ["model.mixture={captioning: 1}"]).task()
+    words = tokenizer(task.settings)
+    found = parts(task, "captioning", corpus, 1000, 4)
+    texts = [words.decode(row) for part in found for row in part.batch.data["target"].tolist()]
+    own = [corpus[i]["txt"].decode() for i in range(30)]
+    assert sorted(texts) == sorted(text for text in own if text.startswith("一个"))
+    assert len(texts) == 10

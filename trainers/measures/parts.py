@@ -10,6 +10,7 @@ from functools import partial
 from itertools import islice
 from typing import NamedTuple, TypeVar
 
+import numpy as np
 import torch
 import torch.distributed as dist
 
@@ -36,15 +37,24 @@ def parts(
     task: Task, stream: str, corpus: Corpus, most: int, size: int, drawn: bool = False,
     also: Callable[[Row, Sample], Row] | None = None,
 ) -> list[Part]:  # fmt: skip
-    """This rank's share of the first samples, as the task reads them; `drawn` with randomness of
-    the key, and with what `also` makes of a row and its sample.
+    """This rank's share of the first samples, as the task reads them: of those languages that the
+    stream reads (`Languages.only`); `drawn` with randomness of the key, and with what `also` makes
+    of a row and its sample.
 
     Raises:
         ValueError: there is none, or a column is missing.
     """
     wanted = task.streams[stream]
     members, kept = Members(corpus, wanted, task), Kept(corpus, wanted.columns)
-    places = ((s, kept.row(s, i)) for s, count in enumerate(kept.counts) for i in range(count))
+    only = wanted.languages.only if wanted.languages else ()
+
+    def rows(shard: int) -> list[int]:
+        if not only or members.languages is None:
+            return kept.rows(shard).tolist()
+        told = [members.languages.rows(shard, kept, code) for code in only]
+        return np.sort(np.concatenate(told)).tolist()
+
+    places = ((shard, row) for shard in range(len(kept.counts)) for row in rows(shard))
 
     def read(shard: int, row: int) -> Row:
         sample = members.read(shard, row)

@@ -14,7 +14,8 @@ class Retrieval:
     """How often an image finds its caption among all, and a caption its image.
 
     For a task whose outputs are unit vectors `image` and `text`. Figures: recall at 1, 5 and 10
-    of both directions, in [0, 1]; chance is k / samples.
+    of both directions, in [0, 1]; chance is k / samples. Under `NAME_other_image` the same where
+    each image stands in its neighbour's place.
     """
 
     name = "retrieval"
@@ -56,10 +57,15 @@ class Retrieval:
         numbers: dict[tuple[int, ...], int] = {}
         captions = [numbers.setdefault(tuple(ids), len(numbers)) for p in pairs for ids in p[2]]
         same = torch.tensor(captions)[:, None] == torch.tensor(captions)
-        return {
-            **recalls("image_to_text", image @ text.T, same),
-            **recalls("text_to_image", text @ image.T, same),
-        }
+        figures: dict[str, float] = {}
+        for view, seen in (("", image), ("_other_image", image.roll(1, 0))):
+            scores = seen @ text.T
+            both = {
+                **recalls("image_to_text", scores, same),
+                **recalls("text_to_image", scores.T, same),
+            }
+            figures |= {f"{name}{view}": value for name, value in both.items()}
+        return figures
 
 
 def recalls(name: str, scores: Tensor, same: Tensor | None = None) -> dict[str, float]:
