@@ -9,7 +9,7 @@ ENV := OMP_NUM_THREADS=2
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check setup constraints docs learn bench mutants peers clean
+.PHONY: help demo seven test check setup constraints docs learn bench mutants peers clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -33,6 +33,9 @@ setup: .venv/installed  ## Make .venv with everything that demo, test and check 
 
 demo: setup  ## Build the demo corpus from real pages, report on it, train CLIP on it for a minute
 	@$(ENV) $(BIN)/python examples/demo/run.py
+
+seven: setup  ## One corpus, seven models trained from it, a table and a page; resumes in build/seven
+	@$(BIN)/python -m examples.seven.run
 
 test: setup  ## All tests
 	@bash infra/browser.sh

@@ -1,12 +1,11 @@
 """A corpus with everything that a build leaves, and a browser."""
 
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, sync_playwright
 
+from tests.browser import browser as browser
 from tests.pipelines.report.corpora import Truth, build_corpus
 
 
@@ -21,17 +20,3 @@ def own(truth: Truth, tmp_path: Path) -> Truth:
     """A copy of it that a test may change."""
     shutil.copytree(truth.path, tmp_path / "corpus")
     return Truth(str(tmp_path / "corpus"), truth.rows, truth.rejects)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    names = ("chromium", "chromium-browser", "google-chrome")
-    found = next((path for name in names if (path := shutil.which(name))), None)
-    if found is None:
-        pytest.skip("no Chromium on PATH: install the package 'chromium'")
-    with sync_playwright() as playwright:
-        started = playwright.chromium.launch(
-            executable_path=found, args=["--no-sandbox", "--disable-gpu", "--disable-quic"]
-        )
-        yield started
-        started.close()

@@ -1,32 +1,13 @@
-from pathlib import Path
-
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Page, expect
+from playwright.sync_api import expect
 
 from septet.pipelines.report.page import write_report
 from septet.schemas.layout import REPORT
 from septet.schemas.manifest import InputFile
+from tests.browser import Opened
 from tests.pipelines.report.corpora import HOSTILE, Truth, rewrite
 
 pytestmark = pytest.mark.browser
-
-
-class Opened:
-    """A report in a browser that notes all that it asks for and complains of."""
-
-    def __init__(self, browser: Browser, path: str, **options):
-        self.page: Page = browser.new_page(viewport={"width": 1280, "height": 900}, **options)
-        self.complaints: list[str] = []
-        self.requests: list[str] = []
-        self.page.on("console", self._note)
-        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
-        self.page.on("request", lambda request: self.requests.append(request.url))
-        self.address = Path(path).as_uri()
-        self.page.goto(self.address)
-
-    def _note(self, message: ConsoleMessage) -> None:
-        if message.type in ("error", "warning"):
-            self.complaints.append(message.text)
 
 
 @pytest.fixture
@@ -58,8 +39,7 @@ def test_the_page_opens_whole_quiet_and_by_itself(browser, report, tmp_path, sch
     background = page.evaluate("getComputedStyle(document.body).backgroundColor")
     assert (background == "rgb(18, 20, 22)") == (scheme == "dark")
     assert opened.complaints == []
-    outside = [url for url in opened.requests if not url.startswith("data:")]
-    assert outside == [opened.address]
+    assert opened.outside == []
     page.close()
 
 

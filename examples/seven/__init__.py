@@ -1,0 +1,1 @@
+"""`make seven`: one corpus, seven models trained from it, one table and one page."""
