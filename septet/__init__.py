@@ -256,7 +256,7 @@ def train(
     """Train a model on a corpus; a run that was stopped goes on where it was.
 
     Args:
-        model: clip, flava, ernie_vil or beit3.
+        model: beit3, clip, ernie_vil, flava, m6, ofa or pali.
         corpora: A corpus folder, or several, as `septet train` takes them (PATH@WEIGHT,
             STREAM=PATH).
         preset: Size and recipe; `debug` runs on a laptop.

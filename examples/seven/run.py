@@ -137,6 +137,16 @@ def shown_file(out: Path, model: Model) -> Path:
     return out / model.name / "shown.json"
 
 
+def is_done(out: Path, model: Model, seed: int) -> bool:
+    """Whether a model was trained for so many steps from this seed and has said what it predicts.
+    A run of other settings is none of this table: `septet train` refuses to go on in its folder."""
+    if not shown_file(out, model).exists():
+        return False
+    record = json.loads((out / model.name / "run.json").read_text(encoding="utf-8"))
+    train = record["settings"]["train"]
+    return bool((train["steps"], train["seed"]) == (model.steps, seed))
+
+
 class Running:
     """A model's commands, one after the other.
 
@@ -199,7 +209,7 @@ def train(models: Sequence[Model], out: Path, seed: int, jobs: int) -> int:
     """
     (out / "logs").mkdir(exist_ok=True)
     ordered = sorted(models, key=lambda model: FIRST.index(model.name))
-    waiting = [model for model in ordered if not shown_file(out, model).exists()]
+    waiting = [model for model in ordered if not is_done(out, model, seed)]
     running: list[Running] = []
     last = began = time.monotonic()
     try:

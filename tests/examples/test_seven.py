@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -89,6 +90,9 @@ def test_killed_twice_it_ends_with_the_same_table_and_tells_missed_bounds(
         both = [(out / model.name / "shown.json").read_bytes() for out in outs]
         assert both[0] == both[1]
     assert (outs[1] / "seven.html").read_text().count('class="model"') == 2
+    clip = replace(SEVEN[0], steps=20)
+    assert run.is_done(outs[1], clip, 0)
+    assert not run.is_done(outs[1], clip, 1) and not run.is_done(outs[1], SEVEN[0], 0)
 
 
 @pytest.mark.slow
