@@ -230,7 +230,7 @@ def test_each_shard_gets_the_rows_that_count_and_no_others_move(
     for shard, numbers in wanted.items():
         rows = [{"id": f"{n:032x}", "image_url": urls[n], "source": "s"} for n in numbers]
         files.write_table(plans.path(shard), pa.Table.from_pylist(rows, tables.PLANNED))
-    known = Known(str(tmp_path), {"max_bytes": 10**6}, (Retry(("passing",), 2),))
+    known = Known(str(tmp_path), {"max_bytes": 10**6}, (Retry(("passing",), 2, is_outage=False),))
     sent = []
 
     class Watched(ReadChosen):
