@@ -64,7 +64,7 @@ def newest(folder: Path) -> int:
 def test_killed_twice_it_ends_with_the_same_table_and_tells_missed_bounds(
     corpora: Path, tmp_path: Path
 ) -> None:
-    """Twenty steps teach nothing, so the bounds are missed."""
+    """Twenty steps teach next to nothing, so bounds are missed."""
     outs = [tmp_path / name for name in ("whole", "killed")]
     for out in outs:
         shutil.copytree(corpora, out)
@@ -86,7 +86,8 @@ def test_killed_twice_it_ends_with_the_same_table_and_tells_missed_bounds(
     assert again.returncode == 1
     last = [told.stdout.splitlines()[-2:] for told in (whole, again)]
     assert last[0] == last[1]
-    assert all("MISSED" in line and "chance" in line for line in last[0])
+    assert all("chance" in line for line in last[0]), last
+    assert any("MISSED" in line for line in last[0]), last
     for model in (model for model in SEVEN if model.name in names):
         figures = [read_result(model, out / model.name, 54).model_dump() for out in outs]
         assert [found.pop("rate") > 0 for found in figures] == [True, True]
