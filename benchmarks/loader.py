@@ -86,7 +86,7 @@ def area_view(data: bytes) -> np.ndarray:
 
 
 class Regions(Column):
-    """Features of 36 regions, of noise: what ERNIE-ViL reads of a image."""
+    """Features of 36 regions, of noise: what ERNIE-ViL reads of an image."""
 
     version = 1
     member = MemberFormat(

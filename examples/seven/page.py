@@ -1,7 +1,5 @@
 """The page of the seven: one HTML file that loads nothing and shows all text as text."""
 
-import base64
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +10,7 @@ from markupsafe import Markup
 import septet
 from examples.seven.results import Found, Result
 from septet.pipelines.report import readable
+from septet.pipelines.report.page import csp_hash
 from septet.preprocess import files
 from septet.preprocess.columns.reader import column_names
 from septet.preprocess.shards.reader import Corpus
@@ -50,7 +49,7 @@ def corpus_facts(corpus: Corpus) -> list[tuple[str, str]]:
     languages: dict[str, int] = {}
     real = 0
     for i in range(len(corpus.shards)):
-        table = corpus.metadata(i)
+        table = corpus.metadata(i, ["language", "extra"])
         for language in table["language"].to_pylist():
             languages[str(language)[:2]] = languages.get(str(language)[:2], 0) + 1
         real += sum(not extra or extra == "{}" for extra in table["extra"].to_pylist())
@@ -87,13 +86,12 @@ def render(
     )
     environment.filters.update(number=readable.number, line=readable.one_line)
     style = (HERE / "templates/page.css").read_text(encoding="utf-8")
-    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
     page = environment.get_template("page.html.j2").render(
         found=[(model, result, shown, curve(result)) for model, result, shown in found],
         facts=facts,
         columns=columns,
         style=Markup(style),
-        style_hash=f"sha256-{digest}",
+        style_hash=csp_hash(style),
         width=WIDTH,
         height=HEIGHT,
     )

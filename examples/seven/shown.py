@@ -281,13 +281,10 @@ def told_by_regions(model: Model) -> list[Card]:
 
 
 def _boxes(corpus: Corpus, column: str, number: int) -> list[tuple[float, float, float, float]]:
-    for head in corpus.shards:
-        if number < head.samples:
-            with ColumnShardReader(corpus.path, column, head) as reader:
-                value = unpack_arrays(reader.value(number))
-            return [tuple(box) for box in value["boxes"].tolist()]
-        number -= head.samples
-    raise IndexError(number)
+    shard, row = corpus.locate(number)
+    with ColumnShardReader(corpus.path, column, corpus.shards[shard]) as reader:
+        value = unpack_arrays(reader.value(row))
+    return [tuple(box) for box in value["boxes"].tolist()]
 
 
 # Those that write

@@ -164,10 +164,7 @@ class _Figures:
         self._tell()
 
     def _tell(self) -> None:
-        total = Counts()
-        for counts in (self._counts, *self._running.values()):
-            total.add(counts)
-        self._told(self._tasks, total)
+        self._told(self._tasks, Counts.sum((self._counts, *self._running.values())))
 
 
 class _Dealer:

@@ -125,8 +125,6 @@ def _tell_counts(line: Connection, lock: threading.Lock) -> None:
     never = threading.Event()
     while not never.wait(_TELL_SECONDS):
         if UNDER_WAY:
-            total = Counts()
-            for counts in [*UNDER_WAY]:
-                total.add(counts)
+            total = Counts.sum([*UNDER_WAY])
             with lock:
                 line.send(("running", total))

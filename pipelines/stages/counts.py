@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,6 +24,14 @@ class Counts:
         self.rows_out += more.rows_out
         self.rejected.update(more.rejected)
         self.other.update(more.other)
+
+    @classmethod
+    def sum(cls, parts: "Iterable[Counts]") -> "Counts":
+        """The figures of several tasks together."""
+        total = cls()
+        for part in parts:
+            total.add(part)
+        return total
 
     def to_dict(self) -> dict[str, Any]:
         """The counts as plain data, keys sorted."""

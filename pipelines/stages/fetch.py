@@ -7,7 +7,6 @@ whatever else changes asks the network for nothing.
 """
 
 from collections.abc import Callable, Collection, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from typing import Any
 
@@ -34,7 +33,7 @@ from septet.pipelines.stages.outage import (
     is_suspect,
     outage,
 )
-from septet.pipelines.stages.stage import READERS, Key, Parts, Pass, Stage, digest_of
+from septet.pipelines.stages.stage import Key, Parts, Pass, Stage, digest_of, read_counts
 from septet.pipelines.stages.tasks import Task
 from septet.pipelines.store.locations import read_locations
 from septet.pipelines.store.store import Store, generation_of
@@ -248,15 +247,9 @@ class StoredSoFar:
             for name in files.list_folder(self._folder)
             if name.endswith(".parquet") and name not in self._counts
         ]
-        paths = [files.join(self._folder, name) for name in names]
-        with ThreadPoolExecutor(READERS) as pool:
-            footers = pool.map(files.read_table_metadata, paths)
-            for name, (_, footer) in zip(names, footers, strict=True):
-                self._counts[name] = Counts.from_metadata(footer)
-        total = Counts()
-        for counts in self._counts.values():
-            total.add(counts)
-        return total
+        found = read_counts([files.join(self._folder, name) for name in names])
+        self._counts |= zip(names, found, strict=True)
+        return Counts.sum(self._counts.values())
 
 
 class FetchTask(Task):

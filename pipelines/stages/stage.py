@@ -24,8 +24,15 @@ Key = int | str
 """The key that tells a task from the others of its stage: the fingerprint of an input, or a
 number."""
 
-READERS = 32
+_READERS = 32
 """The number of threads that read footers."""
+
+
+def read_counts(paths: Sequence[str]) -> list[Counts]:
+    """The figures in the footers of some tables, in their order."""
+    with ThreadPoolExecutor(_READERS) as pool:
+        footers = pool.map(files.read_table_metadata, paths)
+        return [Counts.from_metadata(footer) for _, footer in footers]
 
 
 def digest_of(*parts: Any) -> str:
@@ -81,18 +88,13 @@ class Pass:
         fresh = [
             key for key, path in self.outputs.items() if key not in self.counts and path in there
         ]
-        with ThreadPoolExecutor(READERS) as pool:
-            footers = pool.map(files.read_table_metadata, [self.outputs[key] for key in fresh])
-            for key, (_, metadata) in zip(fresh, footers, strict=True):
-                self.counts[key] = Counts.from_metadata(metadata)
+        found = read_counts([self.outputs[key] for key in fresh])
+        self.counts |= zip(fresh, found, strict=True)
         return self.total()
 
     def total(self) -> Counts:
         """The sum of `counts`."""
-        total = Counts()
-        for counts in self.counts.values():
-            total.add(counts)
-        return total
+        return Counts.sum(self.counts.values())
 
     def _there(self) -> set[str]:
         folders = dict.fromkeys(path.rpartition("/")[0] for path in self.outputs.values())

@@ -18,12 +18,7 @@ from septet.trainers.engine.parallel import checkpoint_blocks
 from septet.trainers.loader.members import Members
 from septet.trainers.loader.source import with_otherwise
 from septet.trainers.optimizers.base import Optimizer
-from septet.trainers.scale.wire import (
-    Passes,
-    Traffic,
-    exchanged,
-    traffic,
-)
+from septet.trainers.scale.wire import Passes, Traffic, exchanged, traffic
 from septet.trainers.task import Task, expert_parameters
 
 ASSUMED_DEVICE, ASSUMED_MFU = "H100", 0.4
