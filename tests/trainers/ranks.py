@@ -1,13 +1,17 @@
 """Real processes that form a process group over gloo, as `torchrun` would start them."""
 
+import faulthandler
 import multiprocessing
 import os
 import queue
+import signal
 import socket
 from collections.abc import Callable
 from typing import Any
+from unittest import mock
 
 import torch
+import torch.distributed as dist
 
 _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(
@@ -37,8 +41,30 @@ def _enter(rank: int, size: int, port: int, results: Any, function: Any, argumen
         RANK=str(rank), WORLD_SIZE=str(size), LOCAL_RANK=str(rank),
         MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port),
     )  # fmt: skip
+    faulthandler.register(signal.SIGUSR1)
     torch.set_num_threads(1)
-    results.put((rank, function(*arguments)))
+    with mock.patch.object(dist, "init_process_group", _once(dist.init_process_group)):
+        results.put((rank, function(*arguments)))
+
+
+def _once(form: Callable[..., None]) -> Callable[..., None]:
+    """Form a process group, and no second one: on the same port, a rank that comes early would
+    wait for ever in the store of the first."""
+    formed: list[bool] = []
+
+    def first(*given: Any, **named: Any) -> None:
+        assert not formed, "this process was in a process group already"
+        formed.append(True)
+        form(*given, **named)
+
+    return first
+
+
+def _show_stacks(processes: list[Any]) -> None:
+    """Where each rank stands, on stderr."""
+    for process in processes:
+        os.kill(process.pid, signal.SIGUSR1)
+        process.join(1)
 
 
 def run_ranks(
@@ -64,8 +90,11 @@ def run_ranks(
             except queue.Empty:
                 timeout -= 1
                 failed = [p.exitcode for p in processes if p.exitcode]
-                if failed or timeout < 0:
-                    raise RuntimeError(f"ranks ended with {failed}, or took too long") from None
+                if failed:
+                    raise RuntimeError(f"ranks ended with {failed}") from None
+                if timeout < 0:
+                    _show_stacks(processes)
+                    raise RuntimeError("ranks took too long; stderr shows where") from None
     finally:
         for process in processes:
             process.join(10 if len(found) == size else 0)

@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 import torch
 
+from septet.trainers.engine.loop import fit
 from septet.trainers.engine.world import World, world
 from septet.trainers.generate.write import unsharded
 from septet.trainers.measures.parts import gathered, share, total
 from septet.trainers.settings.overrides import override
-from tests.trainers.conftest import fit_alone, run_of, settings
+from tests.trainers.conftest import run_of, settings
 from tests.trainers.corpora import scenes_corpus
 from tests.trainers.experts.small import SmallPreset
 from tests.trainers.experts.test_parallel import updates
@@ -73,8 +74,7 @@ def everything(corpus: Path, out: Path) -> dict[str, Any]:
         spread = override(SmallPreset(), [*EXPERTS, "train.expert_parallel=2"])
         found["experts"] = updates(spread, ranks)
         found["passes"] = passes(ranks, 3 - 2 * ranks.rank)
-    preset = settings("train.steps=2")
-    found["status"] = fit_alone(run_of(preset, corpus, out))
+        found["status"] = fit(run_of(settings("train.steps=2"), corpus, out), ranks)
     return found
 
 
