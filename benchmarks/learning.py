@@ -37,7 +37,7 @@ class Bound(NamedTuple):
 
 
 BOUNDS = {
-    # `colours`: three times chance with the right picture, near chance with another's.
+    # `colours`: three times chance with the right image, near chance with another's.
     "beit3": {
         "loss/mim": Bound(6.24, 2.1, 1.80),
         "loss/mlm": Bound(5.55, 1.1, 0.77),
@@ -137,7 +137,7 @@ def is_low(figure: str) -> bool:
 
 
 def beit3_colours(out: Path) -> dict[str, float]:
-    """Colour words that only the picture can tell, all of a caption masked and nothing else."""
+    """Colour words that only the image can tell, all of a caption masked and nothing else."""
     preset = PRESETS["debug"]
     task = preset.task()
     module = task.build()

@@ -29,7 +29,7 @@ CAPTIONS = (
 
 
 def picture(seed: int, width: int = 320, height: int = 240, kind: str = "JPEG") -> bytes:
-    """A smooth random picture, the same for the same seed."""
+    """A smooth random image, the same for the same seed."""
     small = np.random.default_rng(seed).integers(0, 255, (6, 8, 3), dtype=np.uint8)
     out = io.BytesIO()
     Image.fromarray(small).resize((width, height), Image.Resampling.BICUBIC).save(out, kind)
@@ -37,7 +37,7 @@ def picture(seed: int, width: int = 320, height: int = 240, kind: str = "JPEG") 
 
 
 def site(pages: int, pictures: int) -> list[Response]:
-    """Pages with figures, repeated navigation icons, and the pictures themselves."""
+    """Pages with figures, repeated navigation icons, and the images themselves."""
     responses = []
     for page in range(pages):
         language = page % len(CAPTIONS)

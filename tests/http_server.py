@@ -5,7 +5,7 @@
 
 Served beside `files` (whose content type is told from the extension):
 
-    /html.jpg             HTML under a picture's name and type
+    /html.jpg             HTML under an image's name and type
     /empty.jpg            no bytes
     /endless?NAME=VALUE   a body without end, with further headers
     /slow-headers?s=      headers after that many seconds

@@ -1,10 +1,10 @@
-"""Another loader over the same pictures, for `benchmarks.loader`.
+"""Another loader over the same images, for `benchmarks.loader`.
 
     PYTHONPATH=.venv/peers/litdata python -m benchmarks.loader_peers litdata CORPUS STORE
 
-Runs with the package (`make peers`) on its path: copies the pictures of CORPUS into the package's
+Runs with the package (`make peers`) on its path: copies the images of CORPUS into the package's
 own format in STORE, or indexes the tars, says `ready`, and for every line that comes in reads all
-pictures once, made 224 px by `benchmarks.loader.view` in two worker processes and batched, in
+images once, made 224 px by `benchmarks.loader.view` in two worker processes and batched, in
 stored order; it answers with samples a second.
 """
 

@@ -16,7 +16,7 @@ PICTURES, KILLS = 400, 10
 
 
 def write_list(folder: Path, server: HostileServer) -> Path:
-    """A recipe over a list of pictures that the server has, eight a shard."""
+    """A recipe over a list of images that the server has, eight a shard."""
     folder.mkdir()
     lines = [
         json.dumps({"url": server.url(path), "caption": f"A picture that is called {path}"})
@@ -35,7 +35,7 @@ def write_list(folder: Path, server: HostileServer) -> Path:
 def test_a_build_survives_the_death_of_its_workers(spark_parts: None, tmp_path: Path) -> None:
     """Ten are killed (SIGKILL) at random moments; the corpus is the embedded runner's.
 
-    The server takes its time over pictures until the last one is dead, so that there is a build to
+    The server takes its time over images until the last one is dead, so that there is a build to
     be killed in.
     """
     pictures = {f"/{n}.jpg": picture(n) for n in range(PICTURES)}

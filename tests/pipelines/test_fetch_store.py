@@ -56,7 +56,7 @@ def asked(server: HostileServer) -> int:
 
 
 def numbers_of(corpus: Path) -> set[int]:
-    """Checks that each sample has the picture that its caption names; returns the numbers."""
+    """Checks that each sample has the image that its caption names; returns the numbers."""
     found = set()
     for sample in Corpus(str(corpus)):
         number = int(sample["txt"].decode().rsplit(" ", 1)[1])

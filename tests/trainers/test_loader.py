@@ -390,7 +390,7 @@ def test_an_optional_column_may_lack_a_value(tmp_path):
 
 
 def test_what_a_stream_does_not_name_is_not_read(tmp_path, monkeypatch):
-    """Pictures are destroyed, and every byte that is read is looked at: none is a picture's."""
+    """Images are destroyed, and every byte that is read is looked at: none is an image's."""
     samples = [
         (f"{i:032x}", {"jpg": b"p" * 5000, "txt": str(i).encode(), "json": b"{}"})
         for i in range(60)
@@ -412,7 +412,7 @@ def test_what_a_stream_does_not_name_is_not_read(tmp_path, monkeypatch):
     assert len(read) == 120 and not any(b"q" in data for _, data in read)
     base = [data for tar, data in read if "/shards/" in tar]
     assert sorted(int(data) for data in base) == list(range(60))  # The captions and nothing else.
-    # It would have been found: a stream with pictures meets wrong checksums.
+    # It would have been found: a stream with images meets wrong checksums.
     with pytest.raises(TooManyBadSamplesError, match="member jpg does not have its checksum"):
         pictures = Texts()
         pictures.streams = {"texts": Stream(("jpg", "txt"))}

@@ -29,7 +29,7 @@ CLASSES = ("red", "green", "blue", "white", "black", "star")
 
 
 def with_classes(folder: Path, count: int, broken: range = range(0)) -> Path:
-    """Pictures with a class each, some of which cannot be read."""
+    """Images with a class each, some of which cannot be read."""
     corpus = Corpus(str(one_thing_corpus(folder / "plain", 0, count)))
     samples = []
     for i in range(count):

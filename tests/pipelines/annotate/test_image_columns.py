@@ -1,4 +1,4 @@
-"""Columns that run networks over pictures, made by `septet annotate`, and read by a trainer."""
+"""Columns that run networks over images, made by `septet annotate`, and read by a trainer."""
 
 import base64
 import io

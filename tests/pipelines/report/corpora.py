@@ -1,4 +1,4 @@
-"""Corpora for tests: small ones with pictures drawn here, and their rows as plain Python."""
+"""Corpora for tests: small ones with images drawn here, and their rows as plain Python."""
 
 import hashlib
 import io

@@ -128,7 +128,7 @@ def test_the_page_is_bounded_whatever_the_size_of_the_corpus(tmp_path):
             noise = Image.fromarray(rng.integers(0, 256, (160, 160, 3), np.uint8))
             stored.append(writer.add(f"{i}", {"jpg": encoded(noise, "jpg"), "txt": b"x"}))
         size, digest = writer.close()
-    # Many rows share the pictures of 16: a report reads at most 200 of them.
+    # Many rows share the images of 16: a report reads at most 200 of them.
     indices = pa.array(np.arange(rows) % 16)
     table = pa.table(
         {

@@ -49,7 +49,7 @@ def test_equals_transformers(blocks, size):
 
 
 def test_input_is_the_image_processors():
-    """From the same 112 x 112 picture, transformers' processor makes what `codes` maps inside."""
+    """From the same 112 x 112 image, transformers' processor makes what `codes` maps inside."""
     import numpy as np
     from transformers import FlavaImageProcessor
 

@@ -23,7 +23,7 @@ BEIT, FLAVA = RECIPES["beit"], RECIPES["flava"]
 
 
 def picture(width=90, height=60, seed=0):
-    """A picture without symmetry or flat parts."""
+    """An image without symmetry or flat parts."""
     draw = np.random.default_rng(seed)
     coarse = draw.integers(0, 256, (9, 13, 3), dtype=np.uint8)
     return Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC)

@@ -1,4 +1,4 @@
-"""Pictures made on the spot, small, deterministic and of every kind."""
+"""Images made on the spot, small, deterministic and of every kind."""
 
 import io
 import struct
@@ -17,7 +17,7 @@ def photo(width=64, height=48, seed=0):
 
 
 def saved(image, kind, **options):
-    """The file that Pillow writes for a picture (or an array)."""
+    """The file that Pillow writes for an image (or an array)."""
     if isinstance(image, np.ndarray):
         image = Image.fromarray(image)
     out = io.BytesIO()

@@ -1,4 +1,4 @@
-"""Processing pictures and looking at what came out."""
+"""Processing images and looking at what came out."""
 
 import io
 

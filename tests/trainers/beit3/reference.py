@@ -10,7 +10,7 @@ Weights = dict[str, torch.Tensor]
 
 
 def states(w: Weights, s: Beit3Settings, pixels=None, hidden=None, ids=None, padding=None):
-    """Final states of one picture [3, P, P], one text [T] or one pair: [tokens, W], vision first.
+    """Final states of one image [3, P, P], one text [T] or one pair: [tokens, W], vision first.
 
     `hidden` bool [N] are masked patches, `padding` bool [T] pads.
     """

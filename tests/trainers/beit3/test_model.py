@@ -151,7 +151,7 @@ def test_losses_and_gradients_are_those_of_the_plain_reference(s):
 
 
 def test_kinds_use_the_experts_of_the_paper():
-    """Pictures V-FFN, texts L-FFN in all layers; pairs those, and VL-FFN in the top ones."""
+    """Images V-FFN, texts L-FFN in all layers; pairs those, and VL-FFN in the top ones."""
     t, used = task(PAPER), {}
     for kind in t.streams:
         mine = module(PAPER)

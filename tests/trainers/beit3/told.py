@@ -1,4 +1,4 @@
-"""How well a model tells colour words that only the picture can tell."""
+"""How well a model tells colour words that only the image can tell."""
 
 from collections import Counter
 
@@ -17,7 +17,7 @@ def colours_told(task: Beit3Task, module: nn.Module, corpus: Corpus) -> dict[str
     """Every colour word of a caption is masked, and nothing else; so the text alone can not tell.
 
     Returns:
-        Shares of those words: told `right` with the scene's picture, with the picture of another
+        Shares of those words: told `right` with the scene's image, with the image of another
         scene (`wrong`), and by always saying the commonest (`chance`).
     """
     s = task.settings

@@ -1,4 +1,4 @@
-"""Scenes with the columns that ERNIE-ViL reads, really made of their pictures and captions."""
+"""Scenes with the columns that ERNIE-ViL reads, really made of their images and captions."""
 
 import sys
 from collections.abc import Container
@@ -24,7 +24,7 @@ def annotated(
     silent: Container[int] = (),
 ) -> Path:
     """Scenes of two things, told as "the red circle is left of the blue square": of a colour, a
-    shape or a relation that is hidden, the rest of the text tells nothing. Pictures of `blank`
+    shape or a relation that is hidden, the rest of the text tells nothing. Images of `blank`
     show nothing, captions of `silent` say nothing."""
 
     def told(i: int, members: dict[str, bytes]) -> dict[str, bytes]:

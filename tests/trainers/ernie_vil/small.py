@@ -100,7 +100,7 @@ def draw(key: object, epoch: int = 0):
 def batch(
     t: ErnieVilTask | None = None, rows: int = 8, epoch: int = 0, regions: int | None = None
 ) -> Batch:
-    """Rows as the loader gives them, pictures of one to five regions, some pairs mismatched."""
+    """Rows as the loader gives them, images of one to five regions, some pairs mismatched."""
     t = t or task()
     found = stack(
         [

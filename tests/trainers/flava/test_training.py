@@ -105,7 +105,7 @@ def test_pairs_are_learnt(tmp_path):
     assert found["retrieval/text_to_image_r10"] > 0.5
     assert found["predictions/itm"] > 0.65 > 0.55 > found["predictions/itm_other_image"]
     assert found["predictions/mmm_image"] > 0.6
-    # Words are told by the picture, not by the text alone.
+    # Words are told by the image, not by the text alone.
     assert found["predictions/mmm_text"] > found["predictions/mmm_text_other_image"] + 0.1
 
 
