@@ -2,27 +2,35 @@
 
 A build resolves its recipe and stages anew, for which it imports much. The notes hold the recipe's
 text, the stamps (size, time of change, inode) of all inputs and of Septet's own code: where all of
-them are as they were, nothing else can have changed. Only builds from local inputs into a local
-folder are noted, and none with columns, whose models have checks of their own.
+them are as they were, nothing else can have changed. Of columns they hold the stamps of manifests,
+of the modules of their classes, and of all files that settings name. Only builds from local inputs
+into a local folder are noted.
 """
 
 import hashlib
 import json
 import os
 import re
+import sys
 import time
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
 
 from septet.pipelines.sources.listing import listing_digest
 from septet.pipelines.sources.patterns import match_local
-from septet.schemas.layout import MANIFEST, STAGES
+from septet.schemas.layout import MANIFEST, STAGES, column_manifest
+
+if TYPE_CHECKING:
+    from septet.preprocess.columns.base import Column
 
 NOTES = f"{STAGES}/up-to-date.json"
 _SETTLED_NS = 2 * 10**9
+State = list[int] | str | None
+"""Of a path: see `_state`."""
 _ROOMS = ("pipelines", "preprocess", "schemas")
 
 
@@ -48,6 +56,9 @@ def is_noted(corpus: str, recipe: Path, text: str) -> dict[str, int] | None:
                     for pattern, found in noted["patterns"].items())
             and all(_stamp(Path(path)) == stamp for path, stamp in noted["inputs"].items())
             and all(_tree(path) == digest for path, digest in noted["image_roots"].items())
+            and all(_stamp(Path(corpus, column_manifest(name))) == stamp
+                    for name, stamp in noted["columns"].items())
+            and all(_state(path) == state for path, state in noted["column_files"].items())
         )  # fmt: skip
         return dict(noted["figures"]) if same else None
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
@@ -87,6 +98,25 @@ def look(patterns: Iterable[str], recipe: Path) -> Before:
     return Before(at, {one: _digest(labels) for one, labels in found.items()}, stamps)
 
 
+def column_files(columns: Iterable["Column"]) -> dict[str, "State"] | None:
+    """The states of the files that decide columns' values: modules of their classes, and what their
+    settings name. None where a setting may name what lies elsewhere.
+
+    Args:
+        columns: The columns, as planned.
+    """
+    paths: list[str] = []
+    for column in columns:
+        own = [one for one in type(column).__mro__ if one.__module__ in sys.modules]
+        files = [getattr(sys.modules[one.__module__], "__file__", None) for one in own]
+        paths += [path for path in files if path]
+        named = column.settings.named_paths()
+        if any(path is None or "://" in path for path in named):
+            return None
+        paths += [str(Path(path).expanduser().absolute()) for path in named if path]
+    return {path: _state(path) for path in paths}
+
+
 def note(
     corpus: str,
     recipe: Path,
@@ -95,6 +125,8 @@ def note(
     inputs: Iterable[str],
     image_roots: Mapping[str, str],
     figures: dict[str, int],
+    columns: Iterable[str] = (),
+    column_files: Mapping[str, "State"] | None = MappingProxyType({}),
 ) -> None:
     """Note a complete build, unless an input may have changed as it began. One that changed later
     does not match the note.
@@ -107,7 +139,11 @@ def note(
         inputs: Paths of all inputs that were built from.
         image_roots: Folders of images that lists refer to, with the digests that were built from.
         figures: The figures of the corpus that are printed.
+        columns: Names of the recipe's columns.
+        column_files: The files that decide them, as they were before the build.
     """
+    if column_files is None:
+        return
     inputs = [*inputs]
     if any("://" in path for path in (corpus, *inputs, *before.patterns, *image_roots)):
         return
@@ -115,7 +151,8 @@ def note(
         return
     stamps = {path: before.stamps[path] for path in inputs}
     # A change within one tick of the file system's clock shows in no stamp.
-    if any(changed + _SETTLED_NS > before.at for _, changed, _ in stamps.values()):
+    states = [*stamps.values(), *(x for x in column_files.values() if isinstance(x, list))]
+    if any(changed + _SETTLED_NS > before.at for _, changed, _ in states):
         return
     noted: dict[str, Any] = {
         "recipe": _recipe(recipe, text),
@@ -124,6 +161,8 @@ def note(
         "patterns": before.patterns,
         "inputs": stamps,
         "image_roots": dict(image_roots),
+        "columns": {name: _stamp(Path(corpus, column_manifest(name))) for name in columns},
+        "column_files": dict(column_files),
         "figures": figures,
     }
     target = Path(corpus, NOTES)
@@ -139,6 +178,14 @@ def _recipe(recipe: Path, text: str) -> list[str]:
 def _stamp(path: Path) -> list[int]:
     found = path.stat()
     return [found.st_size, found.st_mtime_ns, found.st_ino]
+
+
+def _state(path: str) -> State:
+    """The stamp of a file, a digest of a folder's files, None where there is nothing."""
+    found = Path(path)
+    if found.is_dir():
+        return _tree(path)
+    return _stamp(found) if found.exists() else None
 
 
 def _tree(root: str) -> str:

@@ -78,6 +78,7 @@ def build(
     from pathlib import Path as LocalPath
 
     from septet.pipelines import up_to_date
+    from septet.pipelines.annotate.from_recipe import unresolved_columns
     from septet.pipelines.build import build as run_build
     from septet.pipelines.progress import BuildProgress
     from septet.pipelines.runners import make_runner
@@ -93,14 +94,16 @@ def build(
     corpus = corpus or str(LocalPath("corpora") / parsed.name)
     patterns = [str(path) for source in parsed.sources for path in source.paths]
     before = up_to_date.look(patterns, file)
+    columns = unresolved_columns(parsed, folder)
+    column_files = up_to_date.column_files(columns.values())
     with make_runner(runner, workers, beam, corpus, patterns) as chosen:
         chosen.check()
         up_to_date.forget(corpus)
         progress = BuildProgress(console or _nowhere())
         result = run_build(parsed, folder, corpus, chosen, progress, retry)
-    if not parsed.annotate:
-        figures = {"samples": result.manifest.samples, "shards": result.manifest.shards}
-        up_to_date.note(corpus, file, text, before, result.inputs, result.image_roots, figures)
+    figures = {"samples": result.manifest.samples, "shards": result.manifest.shards}
+    up_to_date.note(corpus, file, text, before, result.inputs, result.image_roots, figures,
+                    columns, column_files)  # fmt: skip
     return result
 
 

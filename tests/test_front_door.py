@@ -4,6 +4,7 @@ import inspect
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -19,6 +20,7 @@ from septet.pipelines import up_to_date
 from septet.pipelines.cli import COMMANDS, app
 from septet.pipelines.sources.listing import listing_digest
 from septet.pipelines.stages.stage import Stage
+from septet.preprocess.columns.registry import make_column
 from tests.corpora import picture, write_site
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -130,6 +132,62 @@ def test_what_makes_a_build_no_longer_up_to_date(
             monkeypatch.setattr(up_to_date, "_packages", lambda: [str(tmp_path)])
     wanted = figures if change == "nothing" else None
     assert up_to_date.is_noted(str(corpus), recipe, text) == wanted
+
+
+MINE = """
+from tests.pipelines.annotate.columns_to_test import Words
+
+class Mine(Words):
+    pass
+"""
+
+
+@pytest.mark.parametrize(
+    "change", ["labels", "labels gone", "config comes", "class", "manifest", "removed", "nothing"]
+)
+def test_what_makes_a_build_with_columns_no_longer_up_to_date(
+    tmp_path: Path, change: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    corpus, labels, config = (tmp_path / name for name in ("corpus", "labels.txt", "config.yaml"))
+    folder, module = corpus / "columns/regions", tmp_path / f"own_{change.replace(' ', '_')}.py"
+    folder.mkdir(parents=True)
+    (corpus / "stages").mkdir()
+    for path in (corpus / "corpus.json", folder / "column.json", labels):
+        path.write_text("{}")
+    module.write_text(MINE)
+    for path in (labels, module):
+        os.utime(path, (1e9, 1e9))
+    monkeypatch.syspath_prepend(str(tmp_path))
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text("name: x")
+    settings = {"labels": str(labels), "config": str(config)}
+    columns = [make_column("regions", settings), make_column(f"{module.stem}:Mine", {})]
+    found = up_to_date.column_files(columns)
+    assert found is not None and found[str(config)] is None
+    before = up_to_date.look([], recipe)
+    up_to_date.note(str(corpus), recipe, "", before, [], {}, {"samples": 1}, ["regions"], found)
+    assert up_to_date.is_noted(str(corpus), recipe, "") == {"samples": 1}
+    match change:
+        case "labels":
+            labels.write_text("{ }")
+        case "labels gone":
+            labels.unlink()
+        case "config comes":
+            config.touch()
+        case "class":
+            module.write_text(MINE + "    version = 2")
+        case "manifest":
+            (folder / "column.json").write_text("{ }")
+        case "removed":
+            shutil.rmtree(folder)
+    wanted = {"samples": 1} if change == "nothing" else None
+    assert up_to_date.is_noted(str(corpus), recipe, "") == wanted
+
+
+@pytest.mark.parametrize("change", [{"source": "s3://bucket/x.tsv"}, {"model": "ViT-B-32"}])
+def test_columns_of_files_elsewhere_are_not_noted(tmp_path: Path, change: dict[str, str]) -> None:
+    column = make_column("regions" if "source" in change else "clip", change)
+    assert up_to_date.column_files([column]) is None
 
 
 @pytest.mark.parametrize("change", ["replaced", "deep", "nothing"])

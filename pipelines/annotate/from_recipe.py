@@ -8,7 +8,7 @@ from septet.pipelines.annotate.annotate import annotate, plan_column, resolve_co
 from septet.pipelines.progress import BuildProgress
 from septet.pipelines.runners import Runner
 from septet.preprocess.columns.base import Column
-from septet.preprocess.columns.registry import ColumnError
+from septet.preprocess.columns.registry import ColumnError, make_column
 from septet.schemas.columns import ColumnManifest
 from septet.schemas.recipe import Annotation, Recipe
 from septet.schemas.recipe_file import RecipeError
@@ -38,6 +38,21 @@ def recipe_columns(recipe: Recipe, folder: str) -> dict[str, Column]:
             raise RecipeError(f"annotate.{number}: {error}") from error
         found[annotation.title] = column
         later.remove(annotation.title)
+    return found
+
+
+def unresolved_columns(recipe: Recipe, folder: str) -> dict[str, Column]:
+    """The same, their models not looked for yet.
+
+    Raises:
+        RecipeError: no such kind, or settings that do not fit.
+    """
+    found = {}
+    for number, one in enumerate(recipe.annotate):
+        try:
+            found[one.title] = make_column(one.column, column_settings(one, folder))
+        except ValueError as error:
+            raise RecipeError(f"annotate.{number}: {error}") from error
     return found
 
 

@@ -26,11 +26,14 @@ class NamesFile:
 
     after: str = ""
 
+    def path(self, text: str) -> str | None:
+        """The path in the text; None where it holds none, so what it names lies elsewhere."""
+        return text.removeprefix(self.after) if text.startswith(self.after) else None
+
     def without_place(self, text: str) -> str:
         """The text with the last part of its path alone."""
-        if not text.startswith(self.after):
-            return text
-        return self.after + text.removeprefix(self.after).rstrip("/").rpartition("/")[2]
+        path = self.path(text)
+        return text if path is None else self.after + path.rstrip("/").rpartition("/")[2]
 
 
 FilePath = Annotated[str, NamesFile()]
@@ -59,6 +62,15 @@ class Settings(BaseModel):
                 if name in found and isinstance(mark, NamesFile):
                     found[name] = mark.without_place(found[name])
         return found
+
+    def named_paths(self) -> list[str | None]:
+        """Paths in the settings that name files: "" where unset, None where it names no path."""
+        return [
+            mark.path(getattr(self, name))
+            for name, setting in type(self).model_fields.items()
+            for mark in setting.metadata
+            if isinstance(mark, NamesFile)
+        ]
 
 
 @dataclass(frozen=True)

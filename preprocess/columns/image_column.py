@@ -10,14 +10,14 @@ from typing import Any, ClassVar, Literal
 from PIL import Image
 from pydantic import Field
 
-from septet.preprocess.columns.base import IMAGE, Column, Item, NoValue, Settings, Value
+from septet.preprocess.columns.base import IMAGE, Column, FilePath, Item, NoValue, Settings, Value
 from septet.preprocess.columns.images import image_of
 
 
 class ImageSettings(Settings):
     """The settings of a column that runs a network over images."""
 
-    weights: str = Field(default="", description="File of weights.")
+    weights: FilePath = Field(default="", description="File of weights.")
     device: Literal["cpu", "cuda"] = Field(
         default="cpu",
         description="Where the network runs, always in fp32. Values are the same whenever the "
