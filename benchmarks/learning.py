@@ -92,6 +92,20 @@ BOUNDS = {
         "denoising/exact_other_image": Bound(0.0, 0.15, 0.0),
         "captioning/cider": Bound(1.74, 2.91, 4.07),
         "captioning/cider_other_image": Bound(1.74, 2.91, 1.74),
+        "likelier/drawing": Bound(0.45, 0.8, 0.99),
+        "likelier/drawing_other_image": Bound(0.45, 0.8, 0.45),
+    },
+    # The loss over that of the dense one (chance), in the last third.
+    "m6-experts": {
+        "loss/over_dense": Bound(1.0, 1.0, 0.96),
+        "tokens/captioning": Bound(0.77, 0.81, 0.85),
+        "tokens/captioning_other_image": Bound(0.77, 0.81, 0.77),
+        "image_denoising/exact": Bound(0.14, 0.35, 0.53),
+        "image_denoising/exact_other_image": Bound(0.14, 0.35, 0.20),
+        "denoising/exact": Bound(0.0, 0.15, 0.26),
+        "denoising/exact_other_image": Bound(0.0, 0.15, 0.0),
+        "likelier/drawing": Bound(0.45, 0.8, 0.98),
+        "likelier/drawing_other_image": Bound(0.45, 0.8, 0.45),
     },
     "flava": {
         "loss/contrastive": Bound(4.16, 1.0, 0.48),
