@@ -95,6 +95,27 @@ BOUNDS = {
         "likelier/drawing": Bound(0.45, 0.8, 0.99),
         "likelier/drawing_other_image": Bound(0.45, 0.8, 0.45),
     },
+    # Chance is what is told with another's image (of `infill_text`: of another text).
+    "ofa": {
+        "tasks/caption": Bound(0.0, 0.1, 0.18),
+        "tasks/caption_other_image": Bound(0.0, 0.1, 0.0),
+        "tasks/vqa": Bound(0.42, 0.64, 0.86),
+        "tasks/vqa_other_image": Bound(0.42, 0.64, 0.42),
+        "tasks/ground": Bound(0.03, 0.4, 0.73),
+        "tasks/ground_other_image": Bound(0.03, 0.4, 0.03),
+        "tasks/describe": Bound(0.36, 0.41, 0.46),
+        "tasks/describe_other_image": Bound(0.36, 0.41, 0.36),
+        "tasks/detect": Bound(0.0, 0.18, 0.36),
+        "tasks/detect_other_image": Bound(0.0, 0.18, 0.0),
+        "tasks/infill": Bound(0.22, 0.45, 0.71),
+        "tasks/infill_other_image": Bound(0.22, 0.45, 0.22),
+        "tasks/infill_text": Bound(0.0, 0.08, 0.16),
+        "tasks/infill_text_other_image": Bound(0.0, 0.08, 0.0),
+        "tasks/match_answer": Bound(0.51, 0.62, 0.73),
+        "tasks/match_answer_other_image": Bound(0.51, 0.62, 0.51),
+        "tasks/match_caption": Bound(0.64, 0.7, 0.76),
+        "tasks/match_caption_other_image": Bound(0.64, 0.7, 0.64),
+    },
     # Chance is what is told with another's image (of `spans`: of another text).
     "pali": {
         "tokens/spans": Bound(0.62, 0.70, 0.78),

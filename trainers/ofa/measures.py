@@ -12,6 +12,7 @@ from septet.preprocess.regions.select import intersection_over_union
 from septet.preprocess.shards.reader import Corpus
 from septet.trainers.generate.decoding import Decoding
 from septet.trainers.generate.write import unsharded, write
+from septet.trainers.measures.captions import words as cut
 from septet.trainers.measures.parts import Part, parts, total
 from septet.trainers.ofa import samples
 from septet.trainers.ofa.model import Ofa
@@ -41,8 +42,9 @@ class Tasks:
 
     | task | what counts |
     |---|---|
-    | `caption`, `describe`, `vqa` | texts that are exactly right |
+    | `caption`, `vqa` | texts that are exactly right |
     | `match_caption`, `match_answer`, `infill_text` | the same |
+    | `describe` | words: 2 in common / (written + there); a region has several right names |
     | `ground` | boxes that overlap the right one by half |
     | `detect` | objects found: 2 hits / (written + there); a hit has label and half of the box |
     | `infill` | image codes |
@@ -111,7 +113,7 @@ class Tasks:
     def _told(self, name: str, expected: np.ndarray) -> list[str]:
         if name == "infill":
             return [str(code) for code in self._words.image_codes(expected)]
-        if name in ("ground", "detect"):
+        if name in ("ground", "detect", "describe"):
             return []
         return [self._words.decode(expected)]
 
@@ -128,6 +130,8 @@ class Tasks:
             return int(intersection_over_union(box[0], right)[0] >= OVERLAP), 1
         if name == "detect":
             return self._objects(found, expected)
+        if name == "describe":
+            return words_in_common(words.decode(found), words.decode(expected))
         return int(words.decode(found) == words.decode(expected)), 1
 
     def _objects(self, found: np.ndarray, expected: np.ndarray) -> tuple[int, int]:
@@ -142,6 +146,12 @@ class Tasks:
                     hits += 1
                     break
         return 2 * hits, len(written) + len(there)
+
+
+def words_in_common(written: str, expected: str) -> tuple[int, int]:
+    """Twice the words that two texts share, and the words of both."""
+    mine, right = (Counter(cut(text).split()) for text in (written, expected))
+    return 2 * (mine & right).total(), mine.total() + right.total()
 
 
 def evaluators(task: "OfaTask", held_out: Corpus) -> list[Evaluator]:

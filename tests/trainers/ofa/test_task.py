@@ -2,6 +2,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from septet.trainers.ofa.measures import words_in_common
 from septet.trainers.ofa.presets import PRESETS
 from septet.trainers.ofa.samples import model_inputs, targets
 from septet.trainers.ofa.task import OfaTask
@@ -83,3 +84,18 @@ def test_each_eighth_pair_brings_two_texts_an_image_and_objects():
 def test_settings_that_do_not_go_together_are_refused(change, message):
     with pytest.raises(ValueError, match=message):
         override(PRESETS["base"], [f"model.{change}"])
+
+
+@pytest.mark.parametrize(
+    "written,expected,share",
+    [
+        ("the red star", "the red star", (6, 6)),
+        ("the star", "the red star", (4, 5)),
+        ("the the star", "the red star", (4, 6)),
+        ("Der Stern.", "der stern", (4, 4)),
+        ("红色星形", "星形", (4, 6)),
+        ("", "a", (0, 1)),
+    ],
+)
+def test_names_of_regions_count_by_words(written, expected, share):
+    assert words_in_common(written, expected) == share
