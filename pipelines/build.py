@@ -10,6 +10,7 @@ from septet.pipelines.input_cache import CACHE_FOLDER
 from septet.pipelines.inputs import find_inputs
 from septet.pipelines.ownership import require_ours
 from septet.pipelines.progress import BuildProgress
+from septet.pipelines.report.current import is_current
 from septet.pipelines.runners import Runner
 from septet.pipelines.sources.base import Input, whole_inputs
 from septet.pipelines.stages.counts import Counts
@@ -161,11 +162,11 @@ def build(
             _remove_old_stages(corpus, stages)
             store.sweep()
         files.remove_temporaries(corpus)
-    columns, worked = annotate_corpus(recipe, folder, corpus, runner, progress)
-    if worked:
+    columns, made, worked = annotate_corpus(recipe, folder, corpus, runner, progress)
+    if not is_current(corpus):
         from septet.pipelines.report.page import refresh_report  # only here: plotting and templates
 
-        refresh_report(corpus, worked)
+        refresh_report(corpus, made)
     manifest = read_head(corpus)
     nothing = not worked and all(result.skipped for result in results)
     inputs = [one.path for one in whole_inputs(stages[0].context.inputs)]

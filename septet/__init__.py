@@ -140,7 +140,7 @@ def annotate(
     from septet.pipelines.annotate.annotate import annotate as run_annotate
     from septet.pipelines.annotate.annotate import plan_column
     from septet.pipelines.progress import BuildProgress
-    from septet.pipelines.report.page import refresh_report
+    from septet.pipelines.report.current import is_current
     from septet.pipelines.runners import make_runner
 
     path = fspath(corpus)
@@ -149,9 +149,11 @@ def annotate(
         chosen.check()
         progress = BuildProgress(console or _nowhere())
         manifest, worked = run_annotate(plan, only_missing, chosen, progress)
-    if worked:
+    if not is_current(path):
+        from septet.pipelines.report.page import refresh_report  # only here: plotting and templates
+
         refresh_report(path, {plan.name: plan.column})
-    elif console is not None:
+    if not worked and console is not None:
         console.print(f"{plan.folder} is up to date: nothing to do", soft_wrap=True)
     return manifest
 

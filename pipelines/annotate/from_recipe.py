@@ -58,23 +58,23 @@ def unresolved_columns(recipe: Recipe, folder: str) -> dict[str, Column]:
 
 def annotate_corpus(
     recipe: Recipe, folder: str, corpus: str, runner: Runner, progress: BuildProgress
-) -> tuple[list[ColumnManifest], dict[str, Column]]:
+) -> tuple[list[ColumnManifest], dict[str, Column], bool]:
     """Make the columns of a recipe, in its order; those that are up to date are left as they are.
 
     Returns:
-        All manifests, and the columns in which there was something to do.
+        All manifests, the columns by name, and whether there was anything to do.
 
     Raises:
         ValueError: see `plan_column` and `annotate`.
     """
-    manifests, worked = [], {}
+    manifests, made, worked = [], {}, False
     for one in recipe.annotate:
         plan = plan_column(corpus, one.title, one.column, column_settings(one, folder))
         manifest, any_work = annotate(plan, False, runner, progress)
         manifests.append(manifest)
-        if any_work:
-            worked[plan.name] = plan.column
-    return manifests, worked
+        made[plan.name] = plan.column
+        worked = worked or any_work
+    return manifests, made, worked
 
 
 def column_settings(annotation: Annotation, folder: str) -> dict[str, Any]:

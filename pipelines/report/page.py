@@ -18,6 +18,7 @@ from markupsafe import Markup
 from septet.pipelines.report import charts, readable
 from septet.pipelines.report.columns import column_views
 from septet.pipelines.report.compare import Comparison
+from septet.pipelines.report.current import columns_digest, is_current
 from septet.pipelines.report.figures import Category, Stage, Statistics
 from septet.pipelines.report.funnel import Build, read_build
 from septet.pipelines.report.gallery import Card, sample_cards
@@ -118,8 +119,8 @@ def write_report(corpus_path: str, found: Iterable[ShardStatistics] | None = Non
 
 
 def refresh_report(corpus_path: str, live: Mapping[str, Column]) -> None:
-    """Write the report anew, where a corpus has one, after columns have changed. Its figures are
-    those of `known_statistics`.
+    """Write the report anew, where a corpus has one, until it shows the columns that are there:
+    another process may have made one meanwhile. Its figures are those of `known_statistics`.
 
     Args:
         corpus_path: The corpus folder.
@@ -128,7 +129,7 @@ def refresh_report(corpus_path: str, live: Mapping[str, Column]) -> None:
     Raises:
         ValueError: a file of the corpus is damaged.
     """
-    if files.exists(files.join(corpus_path, STATISTICS)):
+    while not is_current(corpus_path):
         page = report_page(corpus_path, known_statistics(corpus_path), live=live)
         files.write_bytes(files.join(corpus_path, REPORT), page)
 
@@ -150,6 +151,7 @@ def report_page(
     Raises:
         ValueError: a file of the corpus is damaged.
     """
+    drawn_from = columns_digest(corpus_path)
     corpus = Corpus(corpus_path, open_shards=2)
     counts = count_rejects(corpus_path)
     rejects = sample_rejects(corpus_path, counts, _EXAMPLES, _REASONS, _SEED)
@@ -166,6 +168,7 @@ def report_page(
         "failed_domains": _named_bars("failed_domains", "Where fetching failed",
                                       statistics.failed_domains),
         "columns": column_views(corpus, live or {}, _SEED),
+        "columns_digest": drawn_from,
         "comparison": comparison,
         "build": _build(read_build(corpus_path), statistics),
         "manifest": corpus.manifest,

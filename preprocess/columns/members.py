@@ -30,13 +30,13 @@ def pack_arrays(arrays: Arrays) -> bytes:
 
 
 def unpack_arrays(data: bytes) -> Arrays:
-    """Read the arrays of a safetensors member, by name.
+    """Read the arrays of a safetensors member, by name, in the order of names.
 
     Raises:
         ValueError: it is no safetensors file.
     """
     try:
-        return dict(safetensors.numpy.load(data))
+        return dict(sorted(safetensors.numpy.load(data).items()))  # the library's order is chance
     except Exception as error:  # safetensors raises a class of its own, without a common base
         raise ValueError(f"no safetensors: {error}") from error
 

@@ -1,4 +1,5 @@
 import io
+import itertools
 import json
 import multiprocessing
 import os
@@ -6,19 +7,23 @@ import random
 import shutil
 import signal
 import sys
+import threading
 import time
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
+import septet
 from septet.pipelines.annotate.check import check_columns
 from septet.pipelines.check import check_corpus
 from septet.pipelines.cli import main
+from septet.pipelines.report import page
 from septet.pipelines.report.page import report_page
 from septet.pipelines.report.statistics import column_figures, corpus_statistics
 from septet.pipelines.report.terminal import print_columns
-from septet.pipelines.runners import StageFailed
+from septet.pipelines.runners import StageFailed, make_runner, processes
+from septet.pipelines.runners.local import LocalRunner
 from septet.preprocess import files
 from septet.preprocess.columns.members import unpack
 from septet.preprocess.columns.reader import ColumnShardReader, read_manifest
@@ -51,7 +56,7 @@ def faults(corpus: Path) -> list[str]:
     return check_corpus(str(corpus), False, quiet) + check_columns(str(corpus), quiet)
 
 
-def septet(*arguments: str) -> None:
+def command(*arguments: str) -> None:
     with pytest.raises(SystemExit) as ended:
         main([*map(str, arguments)])
     assert ended.value.code == 0
@@ -254,45 +259,138 @@ def test_the_documented_example(
 ) -> None:
     monkeypatch.syspath_prepend("examples/columns")
     asked = ("annotate", corpus, "--column", "brightness:Brightness", "--name", "brightness")
-    septet(*asked)
+    command(*asked)
     manifest = read_manifest(str(corpus), "brightness")
     assert manifest.counts["values"] == manifest.counts["samples"]
-    septet(*asked)
+    command(*asked)
     assert "nothing to do" in capsys.readouterr().err
-    septet("columns", "brightness:Brightness")
+    command("columns", "brightness:Brightness")
     assert "batch_size" in capsys.readouterr().out
     assert faults(corpus) == []
 
 
+def test_a_report_that_lacks_a_column_is_written_by_the_next_run(corpus: Path) -> None:
+    report = corpus / "stats/report.html"
+
+    def annotated() -> bytes:
+        septet.annotate(corpus, WORDS, name="words")
+        return report.read_bytes()
+
+    before = report.read_bytes()
+    run_annotation(corpus, WORDS, name="words")  # as a kill right after the manifest leaves it
+    assert report.read_bytes() == before
+    whole = annotated()
+    assert HERE.encode() in whole and HERE.encode() not in before
+    for leave in (lambda: report.write_bytes(before), report.unlink):
+        leave()
+        assert annotated() == whole
+    written = report.stat().st_mtime_ns
+    assert annotated() == whole and report.stat().st_mtime_ns == written
+
+
+def test_a_build_completes_its_report_with_all_its_columns(tmp_path: Path) -> None:
+    recipe, corpus = write_site(tmp_path / "in", pages=6, pictures=6), tmp_path / "corpus"
+    recipe.write_text(
+        recipe.read_text() + f"annotate: [{{column: '{WORDS}', name: words}}, "
+        f"{{column: '{HASHES}', name: hashes}}]\n"
+    )
+    report = corpus / "stats/report.html"
+    run_build(recipe, corpus)
+    whole = report.read_bytes()
+    (corpus / "columns/hashes/column.json").unlink()
+    report.write_bytes(b"as it was before the columns")
+    run_annotation(corpus, HASHES, name="hashes")
+    assert run_build(recipe, corpus).nothing_to_do
+    assert report.read_bytes() == whole
+
+
+def _annotate(corpus: Path, workers: int) -> None:
+    settings = {"seconds": 0.02, "batch_size": 16}
+    septet.annotate(corpus, WORDS, name="words", settings=settings, workers=workers)
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize(("workers", "kills"), [(1, 6), (2, 6)])
+@pytest.mark.parametrize(("workers", "kills"), [(1, 10), (2, 12)])
 def test_killed_at_any_moment_and_resumed(
     corpus: Path, workers: int, kills: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run_annotation(corpus, WORDS, name="words")
-    whole = digests(corpus)
+    before = (corpus / "stats/report.html").read_bytes()
+    _annotate(corpus, 1)
+    whole, report = digests(corpus), (corpus / "stats/report.html").read_bytes()
     # Children need not import pytest, which their parent's main module would make them do.
     monkeypatch.delattr(sys.modules["__main__"], "__file__", raising=False)
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["tests.corpora"])
+    context.set_forkserver_preload(["tests.corpora", page.__name__])
     rng = random.Random(workers)
-    killed = 0
+    killed, seconds = 0, 0.0
     while killed < kills:
         shutil.rmtree(corpus / "columns")
-        while True:
-            child = context.Process(
-                target=run_annotation,
-                args=(corpus, WORDS, {"seconds": 0.05, "batch_size": 2}),
-                kwargs={"name": "words", "workers": workers},
-            )
+        (corpus / "stats/report.html").write_bytes(before)
+        for tries in itertools.count():
+            child = context.Process(target=_annotate, args=(corpus, workers))
             start = time.monotonic()
             child.start()
-            child.join(rng.uniform(0.3, 3.0) if killed < kills else None)
+            # The first run of all is left alone: the moments are those of its length.
+            child.join(rng.uniform(0.0, seconds) if seconds and tries < 6 else None)
             if not child.is_alive():
                 break
             os.kill(child.pid or 0, signal.SIGKILL)
             child.join()
             killed += 1
-        assert child.exitcode == 0, time.monotonic() - start
+        seconds = seconds or time.monotonic() - start
+        assert child.exitcode == 0
         assert digests(corpus) == whole
-    assert not list(corpus.rglob(f"*{TEMPORARY_SUFFIX}"))
+        assert (corpus / "stats/report.html").read_bytes() == report
+    assert not list((corpus / "columns").rglob(f"*{TEMPORARY_SUFFIX}"))
+
+
+@pytest.mark.slow
+def test_a_killed_worker_never_leaves_the_command_waiting(
+    corpus: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(processes, "_may_fork", lambda: True)  # as in the command
+    run_annotation(corpus, WORDS, name="words")
+    whole = digests(corpus)
+    rng = random.Random(3)
+    chosen = [0.0, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.15]
+    died = 0
+
+    def hangs(*_: object) -> None:
+        raise TimeoutError(f"annotate waits for a worker that was killed (kill {died})")
+
+    before = signal.signal(signal.SIGALRM, hangs)
+    try:
+        for after in [*chosen, *chosen, *(rng.uniform(0, 0.15) for _ in range(60))]:
+            shutil.rmtree(corpus / "columns")
+            with make_runner("local", 2, [], str(corpus)) as runner:
+                assert isinstance(runner, LocalRunner)
+                runner.check()
+                killer = threading.Thread(target=_kill_one, args=(runner, after, rng.randrange(2)))
+                killer.start()
+                signal.alarm(20)
+                try:
+                    settings = {"seconds": 0.01, "batch_size": 16}
+                    run_annotation(corpus, WORDS, settings, name="words", runner=runner)
+                except StageFailed as failure:
+                    assert "died" in str(failure) and "SIGKILL" in str(failure)
+                    died += 1
+                signal.alarm(0)
+                killer.join()
+            run_annotation(corpus, WORDS, name="words")
+            assert digests(corpus) == whole
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+    assert died >= 50
+
+
+def _kill_one(runner: LocalRunner, after: float, which: int) -> None:
+    """Kill one of the workers a while after it was forked."""
+    started = time.monotonic()
+    while runner._processes is None or len(runner._processes.workers) <= which:
+        if time.monotonic() - started > 10:
+            return
+        time.sleep(0.0001)
+    worker = runner._processes.workers[which]
+    time.sleep(after)
+    worker.kill()

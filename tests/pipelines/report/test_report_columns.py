@@ -109,6 +109,7 @@ def test_values_made_from_other_shards_are_not_shown(
 def test_refreshing_the_report_gives_what_writing_it_gives(corpus: Path, tmp_path: Path) -> None:
     shutil.copytree(corpus, tmp_path / "corpus")
     page = tmp_path / "corpus/stats/report.html"
+    page.unlink()
     refresh_report(str(tmp_path / "corpus"), {})
     refreshed = page.read_bytes()
     write_report(str(tmp_path / "corpus"))
