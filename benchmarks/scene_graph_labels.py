@@ -1,6 +1,8 @@
 """Captions with scene graphs labelled by hand, and how a parser's graphs are scored on them.
 
-`benchmarks/data/scene_graphs.jsonl` holds a caption a line. Labels are words, not positions:
+`benchmarks/data/scene_graphs.jsonl` (clean captions) and `scene_graphs_web.jsonl` (what web pages
+hold: marks, product titles, capitals, telegraph style, denials, questions, numerals) hold a caption
+a line. Labels are words, not positions; what a caption denies, supposes or asks is no label:
 
     objects       "dog"; "people/person" is either; "?row" neither counts nor costs
     attributes    "dog=white"
@@ -27,7 +29,9 @@ from typing import Any
 from septet.preprocess.scene_graphs.graph import SceneGraph
 from septet.preprocess.scene_graphs.words import MEDIA, QUANTIFIERS, QUANTITIES, words
 
-LABELS = Path(__file__).parent / "data" / "scene_graphs.jsonl"
+DATA = Path(__file__).parent / "data"
+SETS = {"clean": DATA / "scene_graphs.jsonl", "web": DATA / "scene_graphs_web.jsonl"}
+SPLITS = ("dev", "held_out")
 KINDS = ("objects", "attributes", "numbers", "actions", "relations")
 PRONOUNS = words(
     """i you he she it we they me him her us them this that these those who whom which what
@@ -36,9 +40,9 @@ PRONOUNS = words(
 )
 
 
-def labels(split: str) -> list[dict[str, Any]]:
-    """Labelled captions of a split: `dev` or `held_out`."""
-    lines = LABELS.read_text().splitlines()
+def labels(of: str, split: str) -> list[dict[str, Any]]:
+    """Labelled captions of a set, `clean` or `web`, and a split, `dev` or `held_out`."""
+    lines = SETS[of].read_text().splitlines()
     return [row for row in map(json.loads, lines) if row["split"] == split]
 
 
