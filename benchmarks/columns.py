@@ -243,7 +243,7 @@ def photographs() -> list[bytes]:
 def make_corpus(folder: Path, samples: int) -> Corpus:
     """One shard of images with captions and boxes; images repeat after 16."""
     images = photographs()
-    texts = captions(samples)
+    texts = captions("clean", samples)
     boxes = {"boxes": [[0.1, 0.2, 0.5, 0.6], [0.3, 0.3, 0.9, 0.8]], "labels": ["dog", "cat"]}
     tar, sidecar = "shards/00000.tar", "shards/00000.parquet"
     with files.open_atomic(str(folder / tar)) as out:

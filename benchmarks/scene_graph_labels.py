@@ -20,8 +20,7 @@ determiners are left out.
 """
 
 import json
-from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -130,6 +129,19 @@ def _alternatives(kind: str, label: str) -> set[tuple[str, ...]]:
     return found
 
 
+def allows(row: dict[str, Any], fact: Sequence[str]) -> bool:
+    """Whether a label says the fact of a question (`septet.preprocess.questions.captions.Fact`)."""
+    kind = {"number": "numbers", "color": "attributes", "relation": "relations"}[fact[0]]
+    first, *rest = fact[1:]
+    if kind == "numbers":
+        found: tuple[str, ...] = (noun(first), rest[0])
+    elif kind == "attributes":
+        found = (noun(first), stem(rest[0]))
+    else:
+        found = (noun(first), relation(rest[0]), noun(rest[1]))
+    return any(found in _alternatives(kind, label) for label in row[kind])
+
+
 @dataclass
 class Score:
     """Counts over captions."""
@@ -184,8 +196,3 @@ def score(rows: Iterable[dict[str, Any]], parse: Callable[[str], SceneGraph]) ->
             scores[kind].wrong += len(wrong)
             scores[kind].missed += len(missed)
     return scores
-
-
-def kinds_of(rows: Iterable[dict[str, Any]]) -> Counter[str]:
-    """How many captions of each kind."""
-    return Counter(row["kind"] for row in rows)

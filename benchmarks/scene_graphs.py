@@ -10,7 +10,7 @@ captions for each second of CPU time; the ratio is the median of the rounds' rat
 
 Quality: precision, recall and F1 on the captions labelled by hand (`scene_graph_labels`), clean and
 of the web, on the split that the rules were made with (dev) and on the one that they never saw
-(held_out).
+(held_out). Of the same captions: the questions that `questions` makes of them, and which are false.
 """
 
 import argparse
@@ -21,9 +21,10 @@ import time
 from collections.abc import Callable, Sequence
 from itertools import product
 
-from benchmarks.scene_graph_labels import KINDS, SETS, SPLITS, Score, labels, score
+from benchmarks.scene_graph_labels import KINDS, SETS, SPLITS, Score, allows, labels, score
+from septet.preprocess.questions.captions import checked
 from septet.preprocess.scene_graphs.graph import SceneGraph
-from septet.preprocess.scene_graphs.parsers import PARSERS
+from septet.preprocess.scene_graphs.parsers import PARSERS, SeptetParser
 from septet.preprocess.scene_graphs.pipeline import PIPELINE
 from septet.preprocess.scene_graphs.sng import package
 
@@ -75,6 +76,22 @@ def quality(parsers: dict[str, Callable[[Sequence[str]], list[SceneGraph]]]) -> 
             print(f"{of:5} {split:9} {kind:11} {cells}{scores[0].right + scores[0].missed:8}")
 
 
+def asked(parser: SeptetParser) -> None:
+    """Print how many questions the labelled captions give, and those that no label answers so."""
+    print("set   split     captions  questions  false")
+    for of, split in product(SETS, SPLITS):
+        rows = labels(of, split)
+        made = checked(parser, [row["caption"] for row in rows])
+        false = [
+            f'  {one.pairs[0].question} {one.pairs[0].answer} ("{row["caption"]}")'
+            for row, found in zip(rows, made, strict=True)
+            for one in found
+            if not allows(row, one.fact)
+        ]
+        print(f"{of:5} {split:9} {len(rows):8} {sum(map(len, made)):10} {len(false):6}")
+        print("".join(line + "\n" for line in false), end="")
+
+
 def speed(of: str, ways: dict[str, Callable[[Sequence[str]], object]], rounds: int) -> None:
     """Print captions for each second of CPU time, of all ways in turns over the same captions, and
     the ratio of the last to the first."""
@@ -111,7 +128,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="under a minute")
     parser.add_argument("--pipeline", default=PIPELINE, help="spaCy pipeline, package or folder")
     options = parser.parse_args()
-    ours = PARSERS["septet"](options.pipeline, BATCH)
+    ours = SeptetParser(options.pipeline, BATCH)
     peer = package().Parser("spacy", model=options.pipeline)
     batched_peer = PARSERS["sng"](options.pipeline, BATCH)
 
@@ -125,6 +142,8 @@ def main() -> None:
         "Septet": ours.graphs,
     }
     quality({"SceneGraphParser": batched_peer.graphs, "Septet": ours.graphs})
+    print()
+    asked(ours)
     for of in SETS:
         print()
         speed(of, ways, 3 if options.quick else 9)

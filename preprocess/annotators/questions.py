@@ -17,7 +17,7 @@ from septet.preprocess.columns.weights import need
 from septet.preprocess.questions.captions import questions
 from septet.preprocess.questions.pairs import Question
 from septet.preprocess.questions.sources import read_questions
-from septet.preprocess.scene_graphs.parsers import GraphParser, SeptetParser
+from septet.preprocess.scene_graphs.parsers import SeptetParser
 from septet.preprocess.scene_graphs.pipeline import PIPELINE, pipeline_digest
 from septet.preprocess.synthetic.languages import WORDINGS
 from septet.preprocess.synthetic.languages import questions as scene_questions
@@ -38,7 +38,7 @@ class Questions(Column):
     malformed), and of scenes `language_not_supported`.
     """
 
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
     facts: ClassVar[pa.Schema] = pa.schema(
         [("questions", pa.int32()), ("kinds", pa.list_(pa.string())), *FACTS]
     )
@@ -78,7 +78,7 @@ class Questions(Column):
         super().__init__(settings)
         if settings.source == "caption":
             self.members = ("txt",)  # type: ignore[misc]
-        self._parser: GraphParser | None = None
+        self._parser: SeptetParser | None = None
         self._set: ByImage[Question] = ByImage()
         self._images: ImageIds | None = None
 

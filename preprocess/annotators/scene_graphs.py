@@ -55,7 +55,7 @@ class SceneGraphs(Column):
     """
 
     kind = "scene-graphs"
-    version = 1
+    version = 2
     Settings = SceneGraphSettings
     members = ("txt",)
     facts: ClassVar[pa.Schema] = pa.schema(
@@ -91,7 +91,8 @@ class SceneGraphs(Column):
                 "schema": "objects [{lemma, text, spans, tokens}], attributes [{object, lemma, "
                 "kind, spans, tokens}], numbers [{object, value, lemma, spans, tokens}], relations "
                 "[{subject, object, lemma, spans, tokens}]; object and subject are positions in "
-                "objects",
+                "objects; unasserted [{lemma, text, why, spans, tokens}], things that are denied, "
+                "supposed or asked, absent where none",
                 "spans": "[start, end) characters of the caption",
                 "tokens": "[start, end) word pieces without start token; absent where none",
                 "tokenizer": tokenizer.name if tokenizer else None,

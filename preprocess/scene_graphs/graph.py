@@ -10,7 +10,7 @@ token.
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 Span = tuple[int, int]
 Spans = tuple[Span, ...]
@@ -62,17 +62,31 @@ class Relation(Node):
     object: int
 
 
+Doubt = Literal["denied", "supposed", "asked"]
+"""Why something that is said is not said to be so: "no dog", "if a dog", "a dog?"."""
+
+
+@dataclass(frozen=True)
+class Unasserted(Node):
+    """A thing that the caption names without saying that it is there."""
+
+    text: str
+    why: Doubt
+
+
 @dataclass(frozen=True)
 class SceneGraph:
-    """A caption's graph. Nodes are in the order of the caption."""
+    """A caption's graph. Nodes are in the order of the caption. All but `unasserted` is what the
+    caption says to be so."""
 
     objects: tuple[Object, ...] = ()
     attributes: tuple[Attribute, ...] = ()
     numbers: tuple[Number, ...] = ()
     relations: tuple[Relation, ...] = ()
+    unasserted: tuple[Unasserted, ...] = ()
 
     def nodes(self) -> Iterator[Node]:
-        """All nodes: objects, attributes, numbers, relations."""
+        """The nodes of what is asserted: objects, attributes, numbers, relations."""
         yield from self.objects
         yield from self.attributes
         yield from self.numbers
@@ -80,8 +94,9 @@ class SceneGraph:
 
     def to_json(self) -> dict[str, Any]:
         """The graph as JSON takes it; `from_json` is its inverse. `tokens` is left out of nodes
-        that have none."""
-        return {
+        that have none, `unasserted` where there is nothing of it."""
+        unasserted = [{**_node(o), "text": o.text, "why": o.why} for o in self.unasserted]
+        asserted = {
             "objects": [{**_node(o), "text": o.text} for o in self.objects],
             "attributes": [
                 {**_node(a), "object": a.object, "kind": a.kind} for a in self.attributes
@@ -91,6 +106,7 @@ class SceneGraph:
                 {**_node(r), "subject": r.subject, "object": r.object} for r in self.relations
             ],
         }
+        return asserted | ({"unasserted": unasserted} if unasserted else {})
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> "SceneGraph":
@@ -105,6 +121,7 @@ class SceneGraph:
                 tuple(Attribute(**_parsed(a)) for a in data["attributes"]),
                 tuple(Number(**_parsed(n)) for n in data["numbers"]),
                 tuple(Relation(**_parsed(r)) for r in data["relations"]),
+                tuple(Unasserted(**_parsed(o)) for o in data.get("unasserted", ())),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f"no scene graph: {type(error).__name__}: {error}") from error
@@ -119,6 +136,9 @@ class SceneGraph:
                 or are out of order.
         """
         count = len(self.objects)
+        for thing in self.unasserted:
+            if thing.why not in get_args(Doubt):
+                raise ValueError(f"{thing.lemma!r} is unasserted for no known reason: {thing.why}")
         owned = [(a.lemma, a.object) for a in self.attributes]
         owned += [(n.lemma, n.object) for n in self.numbers]
         for lemma, position in owned:
@@ -127,7 +147,7 @@ class SceneGraph:
         for relation in self.relations:
             if not (0 <= relation.subject < count and 0 <= relation.object < count):
                 raise ValueError(f"relation {relation.lemma!r} points outside of {count} objects")
-        for node in self.nodes():
+        for node in (*self.nodes(), *self.unasserted):
             for spans in (node.spans, node.tokens):
                 bounds = [0, *(bound for span in spans for bound in span)]
                 ordered = all(a <= b for a, b in pairwise(bounds))

@@ -4,12 +4,21 @@ described."""
 from collections.abc import Iterator
 
 from septet.preprocess.scene_graphs.lemmas import Lemmas
+from septet.preprocess.scene_graphs.numerals import (
+    ABOUT,
+    AFTER,
+    SCALES,
+    is_numeral,
+    numeral,
+    numeral_at,
+)
 from septet.preprocess.scene_graphs.prepositions import Preposition
 from septet.preprocess.scene_graphs.sentence import Sentence
 from septet.preprocess.scene_graphs.words import (
     COLOURS,
+    INVARIANT,
     MEDIA,
-    NUMBERS,
+    NOTHING,
     QUANTIFIERS,
     QUANTITIES,
     words,
@@ -35,13 +44,13 @@ class Nouns:
     def _names(self, i: int) -> bool:
         sentence = self._sentence
         dep = sentence.deps[i]
-        if i in self.inside:
+        if i in self.inside or not _is_word(sentence.words[i]):
+            return False
+        if sentence.lower[i] in NOTHING or self._counts(i):
             return False
         if not sentence.is_noun(i):
             mistagged = sentence.is_adjective(i) or sentence.is_verb(i)
             return mistagged and dep in _HEADS and sentence.has(i, "det", "poss", "amod")
-        if not any(letter.isalpha() for letter in sentence.words[i]):
-            return False
         if dep in ("compound", "amod", "nmod", "aux", "meta"):
             return False
         if self.acts(i):
@@ -52,6 +61,11 @@ class Nouns:
         if dep in ("attr", "acomp", "oprd", "conj") and sentence.lower[i] in COLOURS:
             return sentence.has(i, "det")
         return True
+
+    def _counts(self, i: int) -> bool:
+        """Whether a numeral stands before what it counts: "a dozen eggs"."""
+        sentence = self._sentence
+        return sentence.lower[i] in SCALES and sentence.tags[i + 1 : i + 2] in (["NNS"], ["NNPS"])
 
     def acts(self, i: int) -> bool:
         """Whether a token that is tagged as a noun has a subject, so is a verb."""
@@ -140,7 +154,7 @@ class Nouns:
         sentence = self._sentence
         tokens = {head, *self._compounds(head)}
         for i in range(min(tokens), head):
-            if sentence.words[i] in ("-", "/", "&", "'s", "of") and {i - 1, i + 1} <= tokens:
+            if sentence.words[i] in ("-", "&", "'s", "of") and {i - 1, i + 1} <= tokens:
                 tokens.add(i)
         return sorted(tokens)
 
@@ -191,13 +205,41 @@ class Nouns:
             if adjective or sentence.tags[other] in ("VBN", "VBG"):
                 yield from self.coordinated(other)
 
-    def numbers(self, i: int) -> Iterator[tuple[int, int]]:
-        """Find the numerals of the noun at `i`: token and value."""
+    def numbers(self, i: int) -> Iterator[tuple[range, int]]:
+        """Find the numeral of the noun at `i`: tokens and value."""
         sentence = self._sentence
-        for child in sentence.of(i, "nummod", "compound", "nmod", "amod", "det"):
-            value = number(sentence.lower[child])
-            if value is not None and child < i:
-                yield child, value
+        many = sentence.tags[i] in ("NNS", "NNPS") or sentence.lower[i] in INVARIANT
+        done = -1
+        for child in sentence.of(i, "nummod", "compound", "nmod", "amod", "det", "quantmod"):
+            if child < i and child >= done and is_numeral(sentence.lower[child]):
+                tokens = numeral_at(sentence.lower, child)
+                value = self._value(tokens)
+                if value is not None and tokens.stop <= i and many == (value != 1):
+                    yield tokens, value
+                done = tokens.stop
+
+    def _value(self, tokens: range) -> int | None:
+        """The value of a numeral that says how many there are, exactly: no year, no measure, no
+        name's number."""
+        sentence = self._sentence
+        first, after = tokens.start, tokens.stop
+        lower = sentence.lower
+        if first and (lower[first - 1] in ABOUT or lower[first - 2 : first] == ["up", "to"]):
+            return None
+        if first > 1 and lower[first - 1] == "of" and is_numeral(lower[first - 2]):
+            return None
+        if set(lower[after : after + 1]) & AFTER or lower[after : after + 3] == [
+            "and",
+            "a",
+            "half",
+        ]:
+            return None
+        if first and sentence.is_noun(first - 1) and lower[first] != "a":
+            return None
+        value = numeral(lower[first:after])
+        if value is not None and 1900 <= value < 2100 and sentence.words[first].isdigit():
+            return None
+        return value
 
     def before(self, i: int) -> int | None:
         """Find the nearest thing to the left of token `i`."""
@@ -214,8 +256,6 @@ class Nouns:
         return None
 
 
-def number(word: str) -> int | None:
-    """The value of a numeral in digits or letters; None for other words."""
-    if word in NUMBERS:
-        return NUMBERS[word]
-    return int(word) if word.isascii() and word.isdigit() and len(word) <= 6 else None
+def _is_word(word: str) -> bool:
+    """Whether a token can name a thing: it has a letter, and is no address or list of ways."""
+    return any(map(str.isalpha, word)) and "/" not in word and "@" not in word

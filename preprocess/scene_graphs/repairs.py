@@ -15,10 +15,17 @@ def as_parsers_expect(caption: str) -> str:
     names; else it stays as it is. Letters keep their places."""
     words = [word for word in caption.split() if len(word) > 3 and word[0].isalpha()]
     capitals = sum(word[0].isupper() for word in words)
-    if len(words) < 3 or capitals * 4 < len(words) * 3:
+    title = len(words) >= 3 and capitals * 4 >= len(words) * 3
+    if not title and not _shouts(caption):
         return caption
     lower = caption.lower()
     return lower if len(lower) == len(caption) else caption
+
+
+def _shouts(caption: str) -> bool:
+    """Whether most letters of a caption of several words are capitals."""
+    upper = sum(map(str.isupper, caption))
+    return 2 * upper > sum(map(str.isalpha, caption)) and " " in caption.strip()
 
 
 def mend(sentence: Sentence, lemmas: Lemmas) -> None:

@@ -2,12 +2,21 @@
 
 What the Stanford parser (Schuster et al. 2015) and SPICE (Anderson et al. 2016, section 3.1) find,
 by rules of our own: objects, attributes (adjectives, participles, predicate adjectives, and what
-an object does by itself), relations (verbs, prepositions, verbs with prepositions).
+an object does by itself), relations (verbs, prepositions, verbs with prepositions). What the
+caption denies, supposes or asks (`doubts`) is none of these.
 """
 
 from collections.abc import Iterable
 
-from septet.preprocess.scene_graphs.graph import Attribute, Number, Object, Relation, SceneGraph
+from septet.preprocess.scene_graphs.doubts import Doubts
+from septet.preprocess.scene_graphs.graph import (
+    Attribute,
+    Number,
+    Object,
+    Relation,
+    SceneGraph,
+    Unasserted,
+)
 from septet.preprocess.scene_graphs.lemmas import Lemmas
 from septet.preprocess.scene_graphs.nouns import Nouns
 from septet.preprocess.scene_graphs.prepositions import Preposition, find_prepositions
@@ -65,28 +74,41 @@ class _Rules:
                 self.properties.setdefault((head, token), "property")
             self._after(head)
 
-        position = {head: i for i, head in enumerate(nouns.heads)}
-        objects = []
-        for head in nouns.heads:
-            spans = sentence.spans(nouns.span(head))
-            text = " ".join(sentence.text[start:end] for start, end in spans)
-            objects.append(Object(nouns.lemmas[head], spans, text))
+        doubts = Doubts(sentence, nouns, self.verbs, self.lemma)
+        heads = [head for head in nouns.heads if doubts.of_thing(head) is None]
+        position = {head: i for i, head in enumerate(heads)}
+        objects = tuple(map(self._object, heads))
+        unasserted = tuple(
+            Unasserted(o.lemma, o.spans, o.text, why)
+            for head in nouns.heads
+            if (why := doubts.of_thing(head)) and (o := self._object(head))
+        )
         attributes = [
             Attribute(self._word(token, kind), self._spans_of(token, kind), position[head], kind)  # type: ignore[arg-type]
             for (head, token), kind in sorted(self.properties.items())
-            if head in position
+            if head in position and doubts.asserts(head, token)
         ]
         numbers = [
-            Number(sentence.lower[token], sentence.spans([token]), position[head], value)
-            for head in nouns.heads
-            for token, value in nouns.numbers(head)
+            Number(self._said(tokens), sentence.spans([*tokens]), position[head], value)
+            for head in heads
+            for tokens, value in nouns.numbers(head)
         ]
         relations = [
             Relation(name, sentence.spans(list(tokens)), position[subject], position[object_])
             for (subject, object_, name), tokens in self.triples.items()
+            if subject in position and object_ in position and doubts.free(tokens)
         ]
         relations.sort(key=lambda r: (r.spans, r.subject, r.object, r.lemma))
-        return SceneGraph(tuple(objects), tuple(attributes), tuple(numbers), tuple(relations))
+        return SceneGraph(objects, tuple(attributes), tuple(numbers), tuple(relations), unasserted)
+
+    def _object(self, head: int) -> Object:
+        spans = self.sentence.spans(self.nouns.span(head))
+        text = " ".join(self.sentence.text[start:end] for start, end in spans)
+        return Object(self.nouns.lemmas[head], spans, text)
+
+    def _said(self, tokens: Iterable[int]) -> str:
+        pieces = (self.sentence.text[a:b] for a, b in self.sentence.spans([*tokens]))
+        return " ".join(" ".join(pieces).lower().split())
 
     def _word(self, token: int, kind: str) -> str:
         word, tag = self.sentence.lower[token], self.sentence.tags[token]

@@ -1,6 +1,5 @@
 """A parsed caption as plain lists of words, tags and dependencies."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -15,7 +14,7 @@ class Sentence:
     text: str
     words: list[str]
     starts: list[int]
-    """Offset of each word's first character in `text`."""
+    """Offset of each word's first character in `text`; its others follow."""
     tags: list[str]
     deps: list[str]
     heads: list[int]
@@ -36,13 +35,15 @@ class Sentence:
                 found[head].append(i)
         return found
 
-    def of(self, i: int, *deps: str) -> Iterator[int]:
+    def of(self, i: int, *deps: str) -> list[int]:
         """The children of token `i` with one of the dependencies."""
-        return (child for child in self.children[i] if self.deps[child] in deps)
+        deps_ = self.deps
+        return [child for child in self.children[i] if deps_[child] in deps]
 
     def has(self, i: int, *deps: str) -> bool:
         """Whether token `i` has such a child."""
-        return any(True for _ in self.of(i, *deps))
+        found = self.deps
+        return any(found[child] in deps for child in self.children[i])
 
     def is_noun(self, i: int) -> bool:
         """Whether the tag says noun or proper noun."""

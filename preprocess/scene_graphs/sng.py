@@ -21,7 +21,7 @@ from septet.preprocess.scene_graphs.graph import (
     SceneGraph,
     Spans,
 )
-from septet.preprocess.scene_graphs.nouns import number
+from septet.preprocess.scene_graphs.numerals import numeral
 from septet.preprocess.scene_graphs.pipeline import PIPELINE, load_pipeline
 
 
@@ -106,7 +106,7 @@ def convert(graph: dict[str, Any], doc: Any) -> SceneGraph:
         for modifier in entity["modifiers"]:
             tokens = _find(modifier["span"].split(), words, first, last)
             lemma = modifier["lemma_span"].lower()
-            value = number(modifier["span"].lower())
+            value = numeral([modifier["span"].lower()])
             if modifier["dep"] == "amod":
                 attributes.append(Attribute(lemma, spans(tokens), position[i]))
             elif modifier["dep"] == "nummod" and value is not None:

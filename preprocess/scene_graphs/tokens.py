@@ -64,6 +64,7 @@ def with_tokens(graph: SceneGraph, offsets: Sequence[Span]) -> SceneGraph:
         given(graph.attributes),
         given(graph.numbers),
         given(graph.relations),
+        given(graph.unasserted),
     )
 
 

@@ -57,7 +57,7 @@ class Verbs:
 
     def particles(self, i: int) -> list[int]:
         """ "blow out", "lie down": particles of a verb."""
-        return list(self._sentence.of(i, "prt"))
+        return [p for p in self._sentence.of(i, "prt") if p not in self._nouns.inside]
 
     def subjects(self, i: int) -> list[int]:
         """Things that do it; of a passive verb, those that it is done to."""

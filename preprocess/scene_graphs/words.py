@@ -33,16 +33,14 @@ COLOURS = words(
 )
 """Words that describe although taggers may call them nouns."""
 
-NUMBERS = {
-    word: value
-    for value, word in enumerate(
-        (
-            *("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"),
-            *("ten", "eleven", "twelve", "thirteen", "fourteen", "fifteen", "sixteen"),
-            *("seventeen", "eighteen", "nineteen", "twenty"),
-        )
-    )
-} | {"thirty": 30, "forty": 40, "fifty": 50, "hundred": 100, "thousand": 1000, "dozen": 12}
+NOTHING = words("nobody nothing none noone nowhere neither")
+"""Words that stand for no thing."""
+
+INVARIANT = words(
+    """people sheep fish deer aircraft police cattle salmon bison moose shrimp trout swine
+    offspring series species spacecraft poultry buffalo elk squid cod tuna"""
+)
+"""Nouns whose plural has no ending."""
 
 COPULAS = words(
     """be look seem appear become feel taste smell sound stay remain keep get turn grow"""

@@ -80,7 +80,7 @@ def test_the_answer_has_to_come_back(septet: SeptetParser) -> None:
     made: list[Candidate] = [
         one
         for text, graph in zip(texts, septet.graphs(texts), strict=True)
-        for one in candidates(text, graph, ["en"])
+        for one in candidates(text, graph, ["en"], septet.lemmas)
     ]
     kept = {pair for found in questions(septet, texts) for pair in found}
     for one in made:
@@ -124,3 +124,51 @@ def test_any_text(septet: SeptetParser, text: str) -> None:
     assert [pair.answer for pair in other] == ["red", "red"]
     for pair in found:
         assert pair.question.endswith("?") and len(pair.answer.split()) == 1
+
+
+@pytest.mark.parametrize("caption", [
+    "There are no people on the beach.",
+    "Two dogs are not sitting on the green bench.",
+    "Nobody is sitting on the red bench.",
+    "A beach without two red umbrellas on it.",
+    "If two dogs sit on a green bench, call us.",
+    "Two dogs could be sitting on a green bench.",
+    "Perhaps two dogs are sitting on a green bench.",
+    "Imagine two dogs on a green bench.",
+    "Are two dogs sitting on a green bench?",
+    "Two dogs on a green bench?",
+    "Do two dogs sit on a green bench",
+    "She didn\u2019t buy the two green hats on the table.",
+    "TWO DOGS ARE NEVER SITTING ON A GREEN BENCH",
+    "Two dogs want to sit on a green bench.",
+    "Two dogs refuse to sit on the green bench.",
+    "A room lacking two green chairs on a rug.",
+    "Neither of two men is riding a green bicycle.",
+    "Two dogs will be sitting on a green bench.",
+    "Unless two men are riding a green bicycle, stop.",
+    "The absence of two green chairs on the rug.",
+    "I wonder whether two dogs are on the green bench.",
+    "How to put two dogs on a green bench",
+    "Two dogs on the green bench: not in this picture.",
+    "3-4 dogs",
+    "Two or three dogs",
+    "About ten dogs",
+    "2.5 million dogs",
+    "More than fifty dogs",
+    "12 of 24 dogs",
+    "2019 Honda",
+    "-5 dogs",
+    "1/2 dogs",
+    "children eating ice cream",
+    "lightning strikes behind the skyline",
+    "a model walks the runway wearing a coat",
+])  # fmt: skip
+def test_what_is_not_said_to_be_so_is_not_asked(septet: SeptetParser, caption: str) -> None:
+    assert asked(septet, caption) == []
+
+
+def test_a_sentence_in_doubt_leaves_the_others_alone(septet: SeptetParser) -> None:
+    caption = "Have you seen any? A red dog. There is no cat on the table."
+    assert asked(septet, caption) == [("What color is the dog?", "red", "color")]
+    # What one sentence denies and another says has no single answer.
+    assert asked(septet, "A red dog on a mat. There is no dog on the table.") == []
