@@ -4,7 +4,6 @@ A corpus may come from a stranger: no code that it names is run, no path leaves 
 that a file claims is believed before it was compared with the file.
 """
 
-import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import zip_longest
 from typing import Any
@@ -16,6 +15,7 @@ from rich.progress import track
 from septet.pipelines.ahead import map_ahead
 from septet.pipelines.report.readable import one_line
 from septet.preprocess import files
+from septet.preprocess.columns.members import strict_json
 from septet.preprocess.images.decode import decode_rgb
 from septet.preprocess.shards.keys import repeated_keys
 from septet.preprocess.shards.reader import Corpus
@@ -242,7 +242,7 @@ def content_fault(ext: str, data: bytes) -> str | None:
             return f"is not UTF-8: {error}"
         if ext == "json":
             try:
-                json.loads(text, parse_constant=_refuse)
+                strict_json(text)
             except (ValueError, RecursionError) as error:
                 return f"is not JSON: {error}"
     elif is_image(ext):
@@ -251,7 +251,3 @@ def content_fault(ext: str, data: bytes) -> str | None:
         except (RejectedError, OSError, ValueError) as error:
             return f"does not decode: {error}"
     return None
-
-
-def _refuse(constant: str) -> Any:
-    raise ValueError(f"{constant} is no JSON value")

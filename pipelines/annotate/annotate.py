@@ -14,7 +14,7 @@ from typing import Any
 from septet.pipelines.annotate.listing import ListWork
 from septet.pipelines.annotate.work import AnnotateWork
 from septet.pipelines.progress import BuildProgress
-from septet.pipelines.runners import Runner
+from septet.pipelines.runners import Runner, StageFailed
 from septet.pipelines.stages.counts import Counts
 from septet.pipelines.stages.graphs import map_tasks
 from septet.pipelines.stages.stage import Pass, digest_of
@@ -167,7 +167,8 @@ def annotate(
     Raises:
         ColumnError: `only_missing`, and shards are there that were made otherwise.
         FolderBusyError: the corpus is being built, or the column made.
-        StageFailed: the pipeline failed; shards that were finished are kept.
+        StageFailed: the pipeline failed; shards that were finished are kept, and where there is
+            none, nothing is left of the column.
     """
     if only_missing and plan.foreign:
         raise ColumnError(
@@ -209,8 +210,13 @@ def annotate(
         outputs = {number: work.path(number) for number in range(len(plan.corpus.shards))}
         one = Pass(plan.name, outputs, lambda todo: map_tasks(work, todo))
         if plan.missing:
-            with progress.watch(one, len(plan.missing)) as told:
-                runner.run(f"annotate {plan.name}", one.graph(plan.missing), told)
+            try:
+                with progress.watch(one, len(plan.missing)) as told:
+                    runner.run(f"annotate {plan.name}", one.graph(plan.missing), told)
+            except StageFailed:
+                if not any(map(files.exists, outputs.values())):
+                    files.remove(folder)  # nothing is kept, so nothing is begun
+                raise
         files.remove_temporaries(folder)
         manifest = _manifest(plan, work.manifest_sha256, runner, progress)
         files.write_bytes(where, manifest.to_json().encode())

@@ -23,7 +23,13 @@ from septet.preprocess.columns.reader import column_shards, read_manifest
 from septet.preprocess.columns.registry import ColumnError, stored_column
 from septet.preprocess.shards.reader import Corpus
 from septet.schemas.columns import ColumnManifest, ColumnShard
-from septet.schemas.layout import COLUMNS, column_manifest, column_sidecar, column_tar
+from septet.schemas.layout import (
+    COLUMNS,
+    column_folder,
+    column_manifest,
+    column_sidecar,
+    column_tar,
+)
 from septet.schemas.versioned import ManifestError
 
 
@@ -47,7 +53,8 @@ def check_columns(path: str, console: Console, trusted: Collection[str] = ()) ->
         try:
             manifest, made = read_manifest(path, name), column_shards(path, name)
         except (ManifestError, OSError) as error:
-            faults.add(f"{column_manifest(name)}: {error}")
+            begun = f"; or delete {column_folder(name)}/"
+            faults.add(f"{column_manifest(name)}: {error}{begun}")
             continue
         for fault in _head_faults(corpus, manifest, len(made)):
             faults.add(fault)

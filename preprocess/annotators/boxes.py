@@ -13,7 +13,7 @@ from septet.preprocess.boxes.tokens import SCHEMES, BoxTokens, Ofa
 from septet.preprocess.boxes.transforms import areas
 from septet.preprocess.columns import base
 from septet.preprocess.columns.base import Column, Drawing, Item, Mark, NoValue, Value
-from septet.preprocess.columns.left_out import FACTS, left_out
+from septet.preprocess.columns.left_out import BOX_FACTS, left_out
 from septet.preprocess.columns.members import pack_json, unpack_arrays, unpack_json
 from septet.preprocess.columns.weights import weights_digest
 from septet.preprocess.regions.labels import name_of, read_labels
@@ -57,18 +57,19 @@ class Boxes(Column):
 
     They come from annotated sets, through the sample's metadata (see
     `septet.preprocess.boxes.annotated.boxes_of_extra`), or from a column of regions. A sample whose
-    source says that there are none has a value without boxes. A box that is malformed or without
-    area is left out; `dropped` counts them, `faults` says what was wrong.
+    source says that there are none has a value without boxes. A box that is malformed, outside of
+    the image or without area is left out; `dropped` counts them, `faults` says what was wrong. One
+    that hangs over the image's edge is clipped; `clipped` counts them.
 
-    Reasons for no value: `no_boxes` (the source says nothing of boxes), `boxes_malformed` (none is
-    left, and one was malformed; or the boxes are no list, or not as many as the labels),
+    Reasons for no value: `no_boxes` (the source says nothing of boxes), `boxes_malformed` (most
+    are malformed or outside; or the boxes are no list, or not as many as the labels),
     `boxes_size` (pixel boxes of an image of unknown size, or of one that was cut or padded
     since), `no_region` (the column of regions has no value).
     """
 
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
     facts: ClassVar[pa.Schema] = pa.schema(
-        [("boxes", pa.int32()), ("labels", pa.list_(pa.string())), *FACTS]
+        [("boxes", pa.int32()), ("labels", pa.list_(pa.string())), *BOX_FACTS]
     )
 
     class Settings(base.Settings):
@@ -157,7 +158,7 @@ class Boxes(Column):
         if isinstance(found, NoValue):
             return found
         boxes, labels = found.boxes, found.labels
-        if not len(boxes) and len(found.faults) > found.empty:
+        if found.is_malformed:
             return NoValue("boxes_malformed", found.faults[0])
         if self.settings.order == "area":
             order = np.argsort(-areas(boxes), kind="stable")
@@ -168,7 +169,8 @@ class Boxes(Column):
             "absent": found.absent,
             "tokens": {scheme.name: scheme.encode(boxes).tolist() for scheme in self._schemes},
         }
-        facts = {"boxes": len(boxes), "labels": labels, **left_out(found.faults)}
+        facts = {"boxes": len(boxes), "labels": labels, **left_out(found.faults),
+                 "clipped": found.clipped}  # fmt: skip
         return Value(pack_json(value), facts)
 
     def _boxes(self, item: Item) -> LabelledBoxes | NoValue:

@@ -1,7 +1,7 @@
 """The column `ocr`: text that an image shows."""
 
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import pyarrow as pa
 from pydantic import Field
@@ -9,9 +9,10 @@ from pydantic import Field
 from septet.preprocess.columns import base
 from septet.preprocess.columns.base import IMAGE, Column, Drawing, Item, Mark, NoValue, Value
 from septet.preprocess.columns.images import image_of
+from septet.preprocess.columns.left_out import FACTS, left_out
 from septet.preprocess.columns.members import pack_json, unpack_json
 from septet.preprocess.ocr.engines import Engine, engine_class
-from septet.preprocess.ocr.lines import reading_order
+from septet.preprocess.ocr.lines import reading_order, sound_lines
 from septet.preprocess.text.language import UNDETERMINED, identify
 from septet.schemas.columns import MemberFormat
 
@@ -19,16 +20,18 @@ from septet.schemas.columns import MemberFormat
 class Ocr(Column):
     """The column of text in images: lines in reading order, with their boxes and confidences.
 
-    An image without text has a value without lines.
+    An image without text has a value without lines. A line of the engine that has no text, no area
+    in the image or no confidence is left out; `dropped` counts them, `faults` says what was wrong.
 
-    Reasons for no value: `no_image`, `image` (it cannot be decoded).
+    Reasons for no value: `no_image`, `image` (it cannot be decoded), `lines_malformed` (no line
+    is left of those that were found).
     """
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     members: ClassVar[tuple[str, ...]] = (IMAGE,)
     facts: ClassVar[pa.Schema] = pa.schema(
         [("text_lines", pa.int32()), ("characters", pa.int32()), ("text_language", pa.string()),
-         ("text_area", pa.float32())]
+         ("text_area", pa.float32()), *FACTS]
     )  # fmt: skip
 
     class Settings(base.Settings):
@@ -45,6 +48,14 @@ class Ocr(Column):
             default=200, ge=1, description="Lines an image, at most: the first in reading order."
         )
         threads: int = Field(default=1, ge=1, description="Threads that the engine may use.")
+
+        def deciding(self) -> dict[str, Any]:
+            """See `Settings.deciding`: RapidOCR's values are the same with any number of
+            threads."""
+            found = super().deciding()
+            if self.engine == "rapidocr":
+                del found["threads"]
+            return found
 
     def __init__(self, settings: Settings):
         super().__init__(settings)
@@ -82,7 +93,10 @@ class Ocr(Column):
         if isinstance(image, NoValue):
             return image
         assert self._engine is not None, "setup comes before annotate"
-        sure = [li for li in self._engine.read(image) if li.score >= self.settings.min_score]
+        sound, faults = sound_lines(self._engine.read(image))
+        if faults and not sound:
+            return NoValue("lines_malformed", faults[0])
+        sure = [line for line in sound if line.score >= self.settings.min_score]
         lines = reading_order(sure)[: self.settings.max_lines]
         text = " ".join(line.text for line in lines)
         language = identify(text).code if text else UNDETERMINED
@@ -99,6 +113,7 @@ class Ocr(Column):
             "characters": sum(len(line.text) for line in lines),
             "text_language": language,
             "text_area": min(area, 1.0),
+            **left_out(faults),
         }
         return Value(pack_json(value), facts)
 

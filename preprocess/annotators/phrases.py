@@ -31,7 +31,7 @@ from septet.preprocess.boxes.tokens import SCHEMES
 from septet.preprocess.columns import base
 from septet.preprocess.columns.base import Column, Drawing, Item, Mark, NoValue, Value
 from septet.preprocess.columns.image_sets import ByImage, ImageIds, SetSettings
-from septet.preprocess.columns.left_out import FACTS, left_out
+from septet.preprocess.columns.left_out import BOX_FACTS, left_out, mostly_malformed
 from septet.preprocess.columns.members import pack_json, unpack_json
 from septet.schemas.columns import MemberFormat
 
@@ -49,13 +49,13 @@ class Phrases(Column):
     with those without text and those beyond `max_phrases`, `faults` says what was wrong.
 
     Reasons for no value: `no_phrase` (there is none), `phrases_malformed` (none is left, and one
-    was malformed), `phrases_size` (pixel boxes of an image of unknown size, or of one that was cut
-    or padded since), of scenes `language_not_supported`, with a set `no_image_id` (nothing says
-    which image of the set it is).
+    was malformed, or most boxes do not fit the image), `phrases_size` (pixel boxes of an image of
+    unknown size, or of one that was cut or padded since), of scenes `language_not_supported`, with
+    a set `no_image_id` (nothing says which image of the set it is).
     """
 
-    version: ClassVar[int] = 4
-    facts: ClassVar[pa.Schema] = pa.schema([("phrases", pa.int32()), *FACTS])
+    version: ClassVar[int] = 5
+    facts: ClassVar[pa.Schema] = pa.schema([("phrases", pa.int32()), *BOX_FACTS])
 
     class Settings(SetSettings):
         """Settings of the column."""
@@ -168,15 +168,18 @@ class Phrases(Column):
         if size is None:
             raise SizeError("pixel boxes, but neither extra nor metadata has width and height")
         check_aspect(item.metadata, size if pixels else None)
-        phrases, corners, malformed = [], [], len(faults)
+        phrases, corners, unread, malformed, clipped = [], [], len(faults), 0, 0
         for one in found:
             box = normalised([one.box], [one.phrase], size, "xywh" if xywh else "xyxy")
             phrases += box.labels
             corners.append(box.boxes)
             faults += [f"{one.phrase!r}: {fault}" for fault in box.faults]
             malformed += len(box.faults) - box.empty
+            clipped += box.clipped
+        if mostly_malformed(len(phrases), malformed):
+            return NoValue("phrases_malformed", faults[0][:200])
         if not phrases:
-            return NoValue("phrases_malformed" if malformed else "no_phrase", faults[0][:200])
+            return NoValue("phrases_malformed" if unread else "no_phrase", faults[0][:200])
         most = self.settings.max_phrases
         boxes, over = np.concatenate(corners)[:most], max(0, len(phrases) - most)
         phrases = phrases[:most]
@@ -186,7 +189,8 @@ class Phrases(Column):
             "language": language,
             "tokens": {scheme.name: scheme.encode(boxes).tolist() for scheme in self._schemes},
         }
-        return Value(pack_json(value), {"phrases": len(phrases), **left_out(faults, bare + over)})
+        facts = {"phrases": len(phrases), **left_out(faults, bare + over), "clipped": clipped}
+        return Value(pack_json(value), facts)
 
     def check(self, data: bytes) -> None:
         """Check that phrases have text, and boxes in the image that decode from their tokens."""

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from septet.preprocess.boxes.annotated import SizeError, check_aspect
 from septet.preprocess.columns.base import IMAGE, Column, Drawing, Item, Mark, NoValue, Value
 from septet.preprocess.columns.images import image_of
-from septet.preprocess.columns.left_out import FACTS, left_out
+from septet.preprocess.columns.left_out import BOX_FACTS, left_out
 from septet.preprocess.columns.members import Arrays, pack_arrays, unpack_arrays, unpack_json
 from septet.preprocess.columns.weights import need, weights_digest
 from septet.preprocess.regions.detections import FEATURES, Detections, locations
@@ -34,8 +34,10 @@ class Regions(Column):
     `too_many_boxes` (more than `proposals`); with backends that read files `no_key` (the sample
     has none), `no_region_for_key`, `record_malformed`, `record_lacks` (labels, scores or
     attributes that the settings ask for) and `size_disagrees` (the image was cut or padded since
-    its regions were found). A region of a file that is malformed is left out; `dropped` counts
-    them, `faults` says what was wrong.
+    its regions were found). A region of a file that is malformed, outside of the image
+    or without area is left out; `dropped` counts them, `faults` says what was wrong. One that
+    hangs over the image's edge is clipped; `clipped` counts them. Where most are malformed or
+    outside, the record is.
     """
 
     version: ClassVar[int] = 1
@@ -49,8 +51,8 @@ class Regions(Column):
         super().__init__(settings)
         if settings.backend in READERS:
             self.members = ()  # type: ignore[misc]  # features that exist need no pixels
-            self.facts = pa.schema([*self.facts, *FACTS])  # type: ignore[misc]
-            self.version = 2  # type: ignore[misc]
+            self.facts = pa.schema([*self.facts, *BOX_FACTS])  # type: ignore[misc]
+            self.version = 3  # type: ignore[misc]
         self._detector: Any = None
         self._source: Any = None
 
@@ -195,7 +197,8 @@ class Regions(Column):
             return NoValue("record_malformed", f"{key}: {error}")
         except SizeError as error:
             return NoValue("size_disagrees", f"{key}: {error}")
-        return self._value(record.detections, more=left_out(record.faults))
+        more = left_out(record.faults) | {"clipped": record.clipped}
+        return self._value(record.detections, more=more)
 
     def _look(self, item: Item) -> Value | NoValue:
         image = image_of(item)

@@ -8,13 +8,16 @@ from typing import Any, Literal
 
 import numpy as np
 
-from septet.preprocess.boxes.transforms import Floats, areas, as_boxes, from_xywh, normalise
-from septet.preprocess.columns.left_out import MALFORMED, text_of, told
+from septet.preprocess.boxes.transforms import (
+    Floats,
+    areas,
+    as_boxes,
+    clip_to_image,
+    from_xywh,
+    normalise,
+)
+from septet.preprocess.columns.left_out import MALFORMED, mostly_malformed, text_of, told
 from septet.preprocess.synthetic.scenes import COLOURS
-
-OVERHANG = 0.01
-"""Boxes may reach out of the image by this share of a side, as rounding does; they are clipped.
-"""
 
 ASPECT_TOLERANCE = 0.02
 """Images whose width / height differ by more than this share are not resized forms of each
@@ -48,6 +51,13 @@ class LabelledBoxes:
     empty: int = 0
     """How many of those faults say nothing against the form of a box: it had no area, or a label of
     what is absent is no text."""
+    clipped: int = 0
+    """How many of the boxes hung over the image's edge."""
+
+    @property
+    def is_malformed(self) -> bool:
+        """Whether most of what the source has is."""
+        return mostly_malformed(len(self.boxes), len(self.faults) - self.empty)
 
 
 def read_extra(metadata: Mapping[str, Any]) -> dict[str, Any]:
@@ -173,28 +183,35 @@ def normalised(
     box_format: Literal["xyxy", "xywh"] = "xyxy",
     absent: list[str] | None = None,
 ) -> LabelledBoxes:
-    """Check boxes, divide them by `size` (width, height), and clip those that overhang by little.
+    """Check boxes, divide them by `size` (width, height), and clip those that hang over.
 
     A box that is not four finite numbers, has its corners the wrong way round, lies outside of the
-    image or has no area is left out with its label, and so is one whose label is no text (null
-    stands for no label); `faults` says why.
+    image (see `clip_to_image`) or has no area is left out with its label, and so is one whose label
+    is no text (null stands for no label); `faults` says why.
     """
     kept: list[Floats] = [np.zeros((0, 4))]
-    names, faults, empty = [], [], 0
+    names, faults, empty, clipped = [], [], 0, 0
     for number, (box, label) in enumerate(zip(boxes, labels, strict=True)):
         try:
             corners, name = _corners(box, size, box_format), _label(label)
         except BoxesError as error:
             faults.append(f"box {number} {error}")
             continue
-        corners = np.clip(corners, 0.0, 1.0)
-        if areas(corners)[0] > 0:
-            kept.append(corners)
+        inside, over, outside = clip_to_image(corners)
+        if not outside[0] and areas(inside)[0] > 0:
+            kept.append(inside)
             names.append(name)
+            clipped += int(over[0])
+        elif outside[0]:
+            faults.append(f"box {number} is {_shares(corners[0])}: outside of the image (pixels?)")
         else:
             faults.append(f"box {number} has no area")
             empty += 1
-    return LabelledBoxes(np.concatenate(kept), names, absent or [], faults, empty)
+    return LabelledBoxes(np.concatenate(kept), names, absent or [], faults, empty, clipped)
+
+
+def _shares(corners: Floats) -> str:
+    return f"{[round(float(v), 4) for v in corners]} of the sides"
 
 
 def _corners(box: Any, size: tuple[float, float], box_format: Literal["xyxy", "xywh"]) -> Floats:
@@ -216,11 +233,8 @@ def _corners(box: Any, size: tuple[float, float], box_format: Literal["xyxy", "x
     found = corners[0]
     if not np.isfinite(found).all():
         raise BoxesError(f"is {found.tolist()}")
-    told = f"is {[round(float(v), 4) for v in found]} of the sides"
     if found[2] < found[0] or found[3] < found[1]:
-        raise BoxesError(f"{told}: its corners are the wrong way round (is it xywh?)")
-    if found.min() < -OVERHANG or found.max() > 1 + OVERHANG:
-        raise BoxesError(f"{told}: outside of the image (pixels?)")
+        raise BoxesError(f"is {_shares(found)}: its corners are the wrong way round (is it xywh?)")
     return corners
 
 

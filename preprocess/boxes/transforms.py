@@ -50,6 +50,28 @@ def areas(boxes: ArrayLike) -> Floats:
     return sides[:, 0] * sides[:, 1]
 
 
+LEAST_INSIDE = 0.5
+"""The share of a box's area that lies in the image where the box counts as one of that image."""
+ROUNDING = 1e-6
+"""The share of a side by which float32 moves corners on an image's edge."""
+
+
+def clip_to_image(
+    boxes: Floats,
+) -> tuple[Floats, NDArray[np.bool_], NDArray[np.bool_]]:
+    """Clip normalised boxes [n, 4] to the image.
+
+    Returns:
+        The boxes; whether each hung over by more than rounding; whether each lies outside, which
+        one does whose larger part does.
+    """
+    inside = np.clip(boxes, 0, 1)
+    with np.errstate(all="ignore"):  # sides of boxes that are no numbers, or too large
+        over = np.asarray((abs(inside - boxes) > ROUNDING).any(axis=1))
+        outside = areas(inside) < LEAST_INSIDE * areas(boxes)
+    return inside, over, outside
+
+
 def scale(boxes: ArrayLike, x: float, y: float) -> Floats:
     """Boxes after a resize by factors x and y: multiplied. Normalised boxes stay as they are.
 

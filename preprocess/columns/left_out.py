@@ -1,7 +1,8 @@
 """Entries of a sample (boxes, phrases, questions) that a column leaves out of its value.
 
-An entry that is malformed costs itself; what is left makes the value. So of the entries that a
-source has for a sample each is in the value or counted here, with what was wrong with it.
+An entry that is malformed costs itself; what is left makes the value, unless most boxes do not
+fit the image. So of the entries that a source has for a sample each is in the value or counted
+here, with what was wrong with it.
 """
 
 import math
@@ -23,6 +24,8 @@ large or is nested too deeply."""
 
 FACTS = (("dropped", pa.int32()), ("faults", pa.list_(pa.string())))
 """Fields of a column's facts: how many entries were left out, and why the first of them were."""
+BOX_FACTS = (*FACTS, ("clipped", pa.int32()))
+"""The same of boxes, and how many were clipped to the image."""
 _TOLD = 5
 _CHARACTERS = 200
 
@@ -38,6 +41,12 @@ def left_out(faults: Sequence[str], more: int = 0) -> dict[str, Any]:
         "dropped": len(faults) + more,
         "faults": [fault[:_CHARACTERS] for fault in faults[:_TOLD]],
     }
+
+
+def mostly_malformed(kept: int, malformed: int) -> bool:
+    """Whether more of a sample's boxes are malformed than sound: then they have another form or
+    unit than they are read in, and what is left is right by chance."""
+    return malformed > kept
 
 
 def text_of(value: Any, what: str) -> str:

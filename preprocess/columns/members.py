@@ -14,13 +14,31 @@ Arrays = dict[str, NDArray[Any]]
 
 
 def pack_json(value: Any) -> bytes:
-    """Pack a value as JSON without spaces; equal values give equal bytes."""
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+    """Pack a value as JSON without spaces; equal values give equal bytes.
+
+    Raises:
+        ValueError: a number that JSON does not have (NaN, an infinity), or a lone surrogate.
+    """
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    return text.encode()
 
 
 def unpack_json(data: bytes) -> Any:
     """The inverse of `pack_json`."""
     return json.loads(data)
+
+
+def strict_json(data: bytes | str) -> Any:
+    """What JSON holds, read as the standard has it: NaN and infinities are no values.
+
+    Raises:
+        ValueError: it is no JSON; says where.
+    """
+    return json.loads(data, parse_constant=_refuse)
+
+
+def _refuse(constant: str) -> Any:
+    raise ValueError(f"{constant} is no JSON value")
 
 
 def pack_arrays(arrays: Arrays) -> bytes:
@@ -69,7 +87,7 @@ def check_member(data: bytes, member: MemberFormat) -> None:
     Raises:
         ValueError: what is wrong.
     """
-    value = unpack(data, member)
+    value = strict_json(data) if member.kind == "json" else unpack(data, member)
     if member.kind == "raw":
         (name,) = member.arrays
         value = {name: value}

@@ -43,6 +43,22 @@ def reading_order(lines: Sequence[Line]) -> list[Line]:
     return ordered
 
 
+def sound_lines(lines: Sequence[Line]) -> tuple[list[Line], list[str]]:
+    """The lines that can be stored, and what is wrong with each other one."""
+    sound, faults = [], []
+    for number, line in enumerate(lines):
+        x0, y0, x1, y1 = line.box
+        if not line.text.strip():
+            faults.append(f"line {number} has no text")
+        elif not 0 <= line.score <= 1:
+            faults.append(f"line {number} has a confidence of {line.score}")
+        elif not (0 <= x0 < x1 <= 1 and 0 <= y0 < y1 <= 1):
+            faults.append(f"line {number} has no area in the image: {line.box}")
+        else:
+            sound.append(line)
+    return sound, faults
+
+
 def as_quad(corners: Sequence[Sequence[float]], width: float, height: float) -> Quad:
     """Make corners in pixels a normalised quad, clipped to the image, to six decimals."""
     shares = np.clip(np.asarray(corners, np.float64) / [width, height], 0, 1)

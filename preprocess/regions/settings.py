@@ -1,6 +1,6 @@
 """Settings of the column `regions`."""
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -105,6 +105,15 @@ class RegionsSettings(base.Settings):
         description="Attributes and their scores: backends c4 and given from the checkpoint's "
         "attribute head, tsv (lxmert) and npz from the files.",
     )
+
+    def deciding(self) -> dict[str, Any]:
+        """See `Settings.deciding`: which card computes decides nothing, and of features that are
+        read from files nothing is computed."""
+        found = super().deciding()
+        found["device"] = self.device.partition(":")[0]
+        if self.backend in READERS:
+            del found["device"], found["threads"]
+        return found
 
     @model_validator(mode="after")
     def _consistent(self) -> "RegionsSettings":

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from septet.preprocess import files
 from septet.preprocess.boxes.annotated import read_extra
-from septet.preprocess.columns.left_out import MALFORMED
+from septet.preprocess.boxes.transforms import areas, clip_to_image, normalise
+from septet.preprocess.columns.left_out import MALFORMED, mostly_malformed
 from septet.preprocess.regions.detections import FEATURES, Detections
 
 
@@ -32,6 +33,8 @@ class Record:
     height: float
     faults: tuple[str, ...] = ()
     """What was wrong with each region that was left out."""
+    clipped: int = 0
+    """How many of the regions that are left hung over the image's edge."""
 
 
 class Source(Protocol):
@@ -74,9 +77,10 @@ def record(
 ) -> Record:
     """Make a record of what a file holds, checked.
 
-    A region is left out whose values are not finite, whose corners are the wrong way round, or
-    whose class probabilities do not sum to 1. A box that reaches out of the image speaks against
-    the image's size, and with it against all boxes.
+    A region is left out whose values are not finite, whose corners are the wrong way round, whose
+    box has no area or lies outside of the image (see `clip_to_image`), or whose class probabilities
+    do not sum to 1; the record is malformed where most regions are. Boxes that hang over are
+    clipped.
 
     Args:
         features: [n, 2048].
@@ -92,7 +96,7 @@ def record(
         count: The number of regions that the file states.
 
     Raises:
-        RecordError: shapes that do not fit, no size, boxes beyond it, or no region is sound.
+        RecordError: shapes that do not fit, no size, or most regions are not sound.
     """
     try:
         wide, high = float(width), float(height)
@@ -122,11 +126,8 @@ def record(
             continue
         if len(array) != n or array.ndim != (2 if name in ("features", "boxes", "probs") else 1):
             raise RecordError(f"{name} are {list(array.shape)} for {n} boxes")
-    shares = corners / np.array([wide, high] * 2, np.float32)
-    finite = np.isfinite(corners).all(axis=1)
-    if finite.any() and (shares[finite].min() < -0.02 or shares[finite].max() > 1.02):
-        reach = corners[finite].max()
-        raise RecordError(f"boxes reach {reach:g} in an image of {wide:g} x {high:g}")
+    shares = normalise(corners, wide, high)
+    inside, over, outside = clip_to_image(shares)
     distribution = optional["probs"]
     if distribution is not None and n:
         if distribution.shape[1] < 2:
@@ -135,13 +136,20 @@ def record(
             optional["labels"] = distribution[:, 1:].argmax(axis=1).astype(np.int32)
         if optional["scores"] is None:
             optional["scores"] = distribution[:, 1:].max(axis=1)
-    found = Detections(vectors, np.clip(shares, 0, 1), **optional)
+    found = Detections(vectors, inside, **optional)
     faults = _faults_of(vectors, corners, optional) if n else {}
-    if faults and len(faults) == n:
+    for row in np.flatnonzero(outside).tolist():
+        reach = corners[row].tolist()
+        faults.setdefault(row, f"the box {reach} is outside of an image of {wide:g} x {high:g}")
+    malformed = len(faults)
+    for row in np.flatnonzero(areas(inside) == 0).tolist():
+        faults.setdefault(row, "the box has no area")
+    if mostly_malformed(n - len(faults), malformed):
         raise RecordError(next(iter(faults.values())))
-    sound = found.take(np.array([row for row in range(n) if row not in faults], np.int64))
+    rows = np.array([row for row in range(n) if row not in faults], np.int64)
     told = (f"region {row}: {fault}" for row, fault in sorted(faults.items()))
-    return Record(sound if faults else found, wide, high, tuple(told))
+    clipped = int(over[rows].sum())
+    return Record(found.take(rows) if faults else found, wide, high, tuple(told), clipped)
 
 
 def _faults_of(

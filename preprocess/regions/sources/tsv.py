@@ -10,13 +10,15 @@ Ids of objects and attributes are int64, the rest float32; boxes are corners in 
 holds a class distribution.
 """  # noqa: E501 (a table)
 
-from itertools import islice
+from bisect import bisect_left
 from typing import Literal
 
 import fsspec
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from septet.preprocess import files
+from septet.preprocess.regions.detections import FEATURES
 from septet.preprocess.regions.sources.records import Record, RecordError, decode, record
 
 Layout = Literal["lxmert", "bottom-up"]
@@ -39,6 +41,10 @@ _INDEX = pa.schema(
 )
 
 
+_INDEX_FORM = b"2"
+"""Of the rule by which rows get into an index; one that was written by another is written anew."""
+
+
 def index_path(path: str) -> str:
     """The path of a file's index unless one is named: beside the file."""
     return path + ".index.parquet"
@@ -47,26 +53,53 @@ def index_path(path: str) -> str:
 def write_index(path: str, index: str) -> int:
     """Index a file: the key, byte offset and size of every row. It is read once, whole.
 
+    Of rows with one key the last whole one counts, or the last one where none is whole: writers
+    that ran at once or were killed leave rows twice and rows that are cut. The index's metadata
+    says how many rows there are, how many repeat a key, and how many are not whole.
+
     Returns:
-        How many rows it has. Of rows with one key the last one counts, as it does where a dict
-        is filled from the file.
+        How many keys it has.
     """
-    found: dict[str, tuple[int, int]] = {}
-    offset = 0
+    found: dict[str, tuple[int, int, bool]] = {}
+    rows = cut = offset = 0
     with files.open_read(path) as file:
         for line in file:
             key = line.split(b"\t", 1)[0].decode("utf-8", "replace").strip()
             if key:
-                found[key] = (offset, len(line))
+                whole = _is_whole(line)
+                rows, cut = rows + 1, cut + (not whole)
+                if whole or key not in found or not found[key][2]:
+                    found[key] = (offset, len(line), whole)
             offset += len(line)
     columns = {
         "key": list(found),
-        "offset": [start for start, _ in found.values()],
-        "size": [size for _, size in found.values()],
+        "offset": [start for start, _, _ in found.values()],
+        "size": [size for _, size, _ in found.values()],
     }
     table = pa.table(columns, schema=_INDEX)
-    files.write_table(index, table, metadata={"digest": files.content_digest(path)[1]})
+    told = {"rows": rows, "repeated": rows - len(found), "cut": cut}
+    metadata = {name: str(count) for name, count in told.items()}
+    digest = files.content_digest(path)[1]
+    files.write_table(
+        index, table, metadata={"digest": digest, "form": _INDEX_FORM.decode(), **metadata}
+    )
     return len(found)
+
+
+def _is_whole(line: bytes) -> bool:
+    """Whether a row has the fields of a layout, and boxes and features of the stated length."""
+    values = line.rstrip(b"\r\n").split(b"\t")
+    names = next((names for names in FIELDS.values() if len(names) == len(values)), None)
+    if names is None:
+        return False
+    row = dict(zip(names, values, strict=True))
+    try:
+        count = int(row["num_boxes"])
+    except ValueError:
+        return False
+    # Base64 has four characters for three bytes.
+    lengths = {"boxes": 16 * count, "features": 4 * FEATURES * count}
+    return all(len(row[name]) == (size + 2) // 3 * 4 for name, size in lengths.items())
 
 
 def ensure_index(path: str, index: str = "") -> str:
@@ -82,8 +115,9 @@ def ensure_index(path: str, index: str = "") -> str:
         raise ValueError(f"regions: no such file {path!r}; set it with --set source=PATH")
     index = index or index_path(path)
     if files.exists(index):
-        told = files.read_table_metadata(index)[1].get(b"digest", b"").decode()
-        if told == files.content_digest(path)[1]:
+        told = files.read_table_metadata(index)[1]
+        same = told.get(b"digest", b"").decode() == files.content_digest(path)[1]
+        if same and told.get(b"form") == _INDEX_FORM:
             return index
     try:
         write_index(path, index)
@@ -110,9 +144,12 @@ class TsvSource:
     def __init__(self, path: str, layout: Layout = "lxmert", index: str = ""):
         self.path, self._fields = path, FIELDS[layout]
         table = files.read_table(ensure_index(path, index))
-        columns = (table[name].to_pylist() for name in ("offset", "size"))
-        self._places = dict(zip(table["key"].to_pylist(), zip(*columns, strict=True), strict=True))
-        if self._places:
+        # Arrow's columns: a tenth of what a dict of their values would take in every worker.
+        order = pc.sort_indices(table["key"])
+        self._keys, self._offsets, self._sizes = (
+            table[name].take(order).combine_chunks() for name in _INDEX.names
+        )
+        if len(self):
             found = self._count()
             if found != len(self._fields):
                 fits = [name for name, fields in FIELDS.items() if len(fields) == found]
@@ -122,14 +159,17 @@ class TsvSource:
                 )
 
     def __len__(self) -> int:
-        return len(self._places)
+        return len(self._keys)
+
+    def _place(self, row: int) -> tuple[int, int]:
+        return self._offsets[row].as_py(), self._sizes[row].as_py()
 
     def _count(self) -> int:
         """The number of fields of the first row that has as many as a layout, for a malformed one
         costs itself; where none of the first has, that of the very first."""
         known, first = {len(fields) for fields in FIELDS.values()}, 0
-        for place in islice(self._places.values(), _LOOKED_AT):
-            found = len(self._row(*place))
+        for row in range(min(len(self), _LOOKED_AT)):
+            found = len(self._row(*self._place(row)))
             if found in known:
                 return found
             first = first or found
@@ -147,21 +187,23 @@ class TsvSource:
 
     def get(self, key: str) -> Record | None:
         """See `Source.get`."""
-        place = self._places.get(key)
-        if place is None:
+        row = bisect_left(range(len(self)), key, key=lambda row: self._keys[row].as_py())
+        if row == len(self) or self._keys[row].as_py() != key:
             return None
-        values = self._row(*place)
+        values = self._row(*self._place(row))
         if len(values) != len(self._fields):
             raise RecordError(f"{len(values)} fields, expected {len(self._fields)}")
-        row = dict(zip(self._fields, values, strict=True))
-        boxes = decode(row["boxes"], "float32", 4)
-        features = decode(row["features"], "float32", 2048)
-        if "image_w" in row:
-            return record(features, boxes, row["image_w"], row["image_h"], count=row["num_boxes"])
+        fields = dict(zip(self._fields, values, strict=True))
+        boxes = decode(fields["boxes"], "float32", 4)
+        features = decode(fields["features"], "float32", 2048)
+        if "image_w" in fields:
+            return record(
+                features, boxes, fields["image_w"], fields["image_h"], count=fields["num_boxes"]
+            )
         return record(
-            features, boxes, row["img_w"], row["img_h"], count=row["num_boxes"],
-            labels=decode(row["objects_id"], "int64"),
-            scores=decode(row["objects_conf"], "float32"),
-            attributes=decode(row["attrs_id"], "int64"),
-            attribute_scores=decode(row["attrs_conf"], "float32"),
+            features, boxes, fields["img_w"], fields["img_h"], count=fields["num_boxes"],
+            labels=decode(fields["objects_id"], "int64"),
+            scores=decode(fields["objects_conf"], "float32"),
+            attributes=decode(fields["attrs_id"], "int64"),
+            attribute_scores=decode(fields["attrs_conf"], "float32"),
         )  # fmt: skip

@@ -62,6 +62,25 @@ class Words(Column):
             raise ValueError("no list of words")
 
 
+class Broken(Words):
+    """A column that takes nothing."""
+
+    def annotate(self, items):
+        raise RuntimeError("cannot take anything")
+
+
+class Numbers(Column):
+    """One number; for every other sample one that JSON does not have."""
+
+    version = 1
+    members = ("txt",)
+    member = MemberFormat(ext="numbers.json", kind="json")
+
+    def annotate(self, items):
+        odd = [len(item.caption) % 2 for item in items]
+        return [Value(pack_json([float("nan") if one else 1.5])) for one in odd]
+
+
 class Hashes(Column):
     """Arrays made of another column's values."""
 

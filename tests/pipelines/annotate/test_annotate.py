@@ -4,6 +4,7 @@ import json
 import multiprocessing
 import os
 import random
+import re
 import shutil
 import signal
 import sys
@@ -25,7 +26,7 @@ from septet.pipelines.report.terminal import print_columns
 from septet.pipelines.runners import StageFailed, make_runner, processes
 from septet.pipelines.runners.local import LocalRunner
 from septet.preprocess import files
-from septet.preprocess.columns.members import unpack
+from septet.preprocess.columns.members import check_member, unpack
 from septet.preprocess.columns.reader import ColumnShardReader, read_manifest
 from septet.preprocess.columns.registry import ColumnError
 from septet.preprocess.files import TEMPORARY_SUFFIX
@@ -180,8 +181,29 @@ def test_a_sample_that_fails_alone_has_no_value(corpus: Path) -> None:
 
 def test_a_column_that_does_not_work_fails(corpus: Path) -> None:
     with pytest.raises(StageFailed, match="no sample can be annotated; the last one: Runtime"):
-        run_annotation(corpus, WORDS, {"refuse": ""} | {"refuse": " "}, name="words")
-    assert faults(corpus)[0].startswith("columns/words/column.json: ")
+        run_annotation(corpus, f"{HERE}:Broken", name="words")
+    assert faults(corpus) == [] and not (corpus / "columns/words").exists()
+
+
+def test_a_column_that_was_begun_says_how_to_be_rid_of_it(corpus: Path) -> None:
+    run_annotation(corpus, WORDS, name="words")
+    (corpus / "columns/words/column.json").unlink()
+    (fault,) = faults(corpus)
+    assert fault.startswith("columns/words/column.json: ") and "septet annotate" in fault
+    folder = re.search(r"or delete (\S+)$", fault)
+    assert folder
+    shutil.rmtree(corpus / folder[1])
+    assert faults(corpus) == []
+
+
+def test_numbers_that_json_does_not_have_are_an_error_and_a_fault(corpus: Path) -> None:
+    run_annotation(corpus, f"{HERE}:Numbers", name="numbers")
+    manifest = read_manifest(str(corpus), "numbers")
+    assert manifest.counts["error"] > 0 and manifest.values > 0
+    assert faults(corpus) == []
+    for data in (b"[NaN]", b"[Infinity]", b"[-Infinity]", b"[1,]", b"nan", b"{'a': 1}"):
+        with pytest.raises(ValueError, match=r"JSON|double quotes|Expecting|Illegal"):
+            check_member(data, manifest.member)
 
 
 def test_damage_is_found(corpus: Path) -> None:

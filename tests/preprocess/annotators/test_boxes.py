@@ -123,6 +123,7 @@ def test_small_overhangs_are_clipped_and_empty_boxes_left_out() -> None:
     (again,) = made.annotate([item(extra)])
     assert isinstance(again, Value) and again.facts == {
         "boxes": 1, "labels": ["a"], "dropped": 1, "faults": ["box 1 has no area"],
+        "clipped": 1,
     }  # fmt: skip
 
 

@@ -185,3 +185,13 @@ def test_a_check_finds_what_is_wrong(column: Ocr) -> None:
         with pytest.raises(ValueError, match="line 0"):
             column.check(json.dumps({"lines": [{**good, **change}], "language": "und"}).encode())
     column.check(json.dumps({"lines": [good], "language": "und"}).encode())
+
+
+def test_the_number_of_threads_decides_no_byte(signs: Image.Image) -> None:
+    item = Item("k", {"png": png(signs)}, {})
+    made = [Ocr(Ocr.Settings(threads=threads)) for threads in (1, 2)]
+    for one in made:
+        one.setup()
+    (first,), (second,) = (one.annotate([item]) for one in made)
+    assert isinstance(first, Value) and first == second
+    assert made[0].settings.deciding() == made[1].settings.deciding()

@@ -56,6 +56,7 @@ def test_phrases_that_the_list_carried_along() -> None:
     (full,) = made.annotate([one])
     assert isinstance(full, Value) and full.facts == {
         "phrases": 1, "dropped": 2, "faults": ["'nothing': box 0 has no area"],
+        "clipped": 0,
     }  # fmt: skip
     assert [mark.label for mark in made.drawing(full.data).marks] == ["the dog"]
 

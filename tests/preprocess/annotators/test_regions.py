@@ -20,6 +20,7 @@ from septet.preprocess.columns.base import Item, NoValue, Value  # noqa: E402
 from septet.preprocess.columns.members import check_member, pack_arrays, unpack_arrays  # noqa: E402
 from septet.preprocess.regions.detections import locations  # noqa: E402
 from septet.preprocess.regions.select import keep  # noqa: E402
+from septet.preprocess.regions.settings import READERS, RegionsSettings  # noqa: E402
 from tests.preprocess.regions import reference as plain  # noqa: E402
 
 
@@ -267,3 +268,13 @@ def test_settings_that_contradict_each_other() -> None:
         Regions(Regions.Settings()).models()
     with pytest.raises(ValueError, match="no such file"):
         Regions(Regions.Settings(backend="tsv", source="none.tsv")).models()
+
+
+def test_what_computes_nothing_decides_nothing() -> None:
+    def deciding(**settings: Any) -> dict[str, Any]:
+        return RegionsSettings(**settings).deciding()
+
+    assert deciding(device="cuda:1") == deciding(device="cuda") != deciding(device="cpu")
+    assert deciding(threads=2) != deciding(threads=1)
+    for backend in READERS:
+        assert deciding(backend=backend, device="cuda", threads=2) == deciding(backend=backend)

@@ -132,7 +132,7 @@ def test_bottom_up(tmp_path: Path) -> None:
         ({"num_boxes": b"8"}, "7 boxes"),
         ({"img_w": b"x"}, "could not convert"),
         ({"img_w": b"0"}, "pixels"),
-        ({"img_w": b"100"}, "boxes reach"),
+        ({"img_w": b"100"}, "outside of an image of 100 x 480"),
         ({"boxes": base64.b64encode(np.full((7, 4), np.nan, np.float32))}, "finite"),
         ({"boxes": base64.b64encode(np.tile(np.float32([9, 9, 1, 1]), (7, 1)))}, "corners"),
         ({"objects_id": base64.b64encode(bytes(8))}, "labels"),
