@@ -66,7 +66,7 @@ SEVEN = (
     Model(
         "flava", "FLAVA", "Images alone, texts alone and pairs, in one model of three encoders.",
         steps=800, figure="retrieval/text_to_image_r10",
-        meaning="captions whose image is among the ten nearest", chance=10, least=0.25, most=0.08,
+        meaning="captions whose image is among the ten nearest", chance=10, least=0.15, most=0.08,
         changes=PIECES, loss="loss/contrastive", told_loss="contrastive loss",
     ),
     Model(
