@@ -196,14 +196,22 @@ def _is_its_colour(caption: str, thing: Object, colour: Attribute) -> bool:
     return bool(SAYS_HOW.intersection(caption[last:start].lower().split()))
 
 
-def _between(caption: str, graph: SceneGraph, relation: Relation) -> bool:
-    """Whether a word that the graph does not know stands between a relation and its subject."""
+def _may_be_anothers(caption: str, graph: SceneGraph, relation: Relation, *, bare: bool) -> bool:
+    """Whether a relation may belong to another thing than its subject: a place behind another thing
+    ("tosses pancakes in a pan"), a participle of what something is done to ("walks the runway
+    wearing a coat"), or any behind a word that the graph does not know."""
     start, end = graph.objects[relation.subject].spans[-1][1], relation.spans[0][0]
     known = [span for node in graph.nodes() for span in node.spans]
-    return any(
+    if any(
         found.group().lower() not in SMALL and not any(a <= found.start() < b for a, b in known)
         for found in _LETTERS.finditer(caption, start, max(start, end))
-    )
+    ):
+        return True
+    if bare:
+        return any(start <= o.spans[0][0] < end for o in graph.objects)
+    taken = any(r.object == relation.subject and r.lemma != "of" for r in graph.relations)
+    clause = SAYS_HOW | {"that", "which", "who"}
+    return taken and clause.isdisjoint(caption[start:end].lower().split())
 
 
 def _common(caption: str, thing: Object) -> bool:
@@ -251,12 +259,7 @@ def _relation(caption: str, graph: SceneGraph, relation: Relation) -> Iterator[C
     verb, place = _parts(spoken, relation.lemma)
     if len(said) > 1 or (verb is None and place not in PLACES + SIDES) or subject.lemma in TIMES:
         return
-    taken = any(
-        r.object == relation.subject and r.subject != relation.object for r in graph.relations
-    )
-    if (verb and taken and not _says_who(caption, subject, relation)) or _between(
-        caption, graph, relation
-    ):
+    if _may_be_anothers(caption, graph, relation, bare=verb is None):
         return
     what = " ".join(spoken)
     fact = ("relation", subject.lemma, relation.lemma, object_.lemma)
@@ -280,12 +283,6 @@ def _relation(caption: str, graph: SceneGraph, relation: Relation) -> Iterator[C
         doing = f" {verb}" if verb else ""
         pair = Question(f"Where {is_} the {name}{doing}?", answer, "location")
         yield Candidate((pair,), statement, fact)
-
-
-def _says_who(caption: str, subject: Object, relation: Relation) -> bool:
-    """Whether a clause says by a word whose it is: "a dog that is wearing a hat"."""
-    between = caption[subject.spans[-1][1] : relation.spans[0][0]].lower().split()
-    return not SAYS_HOW.union(("that", "which", "who")).isdisjoint(between)
 
 
 def _parts(spoken: list[str], lemma: str) -> tuple[str | None, str]:

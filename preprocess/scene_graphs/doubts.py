@@ -41,6 +41,9 @@ WISHES = words(
     """want wish hope plan pretend refuse fail forget intend need dream expect threaten promise
     decline hesitate offer propose consider imagine claim"""
 )
+YET = words("about going supposed unable ready likely unlikely afraid reluctant meant due set")
+"""Words that, with "to" and a verb, say what is not done, or not yet."""
+ALMOST = words("almost nearly")
 _QUESTION_WORDS = words("who whom whose what which why how where")
 _AUXILIARIES = words(
     """is are was were am do does did can could will would should shall may might must has have had
@@ -135,6 +138,11 @@ class Doubts:
             self._scope.update(dict.fromkeys(self._rest(i), "supposed"))
         elif word in MODALS and sentence.tags[i] == "MD":
             self._modal(i)
+        elif word in YET and after == ["to"] and sentence.tags[i + 2 : i + 3] == ["VB"]:
+            self._reach(i + 2, i, "supposed")
+            self._scope.setdefault(i, "supposed")
+        elif word in ALMOST and sentence.is_verb(self._head(i)):
+            self._reach(self._head(i), i, "denied")
         elif i in self._verbs:
             self._verb(i)
 
@@ -166,6 +174,14 @@ class Doubts:
                 open_.append(child)
         for i in found:
             self._scope.setdefault(i, why)
+
+    def _clause(self, i: int) -> int:
+        """The verb of the clause that token `i` belongs to."""
+        sentence, seen = self._sentence, {i}
+        while not sentence.is_verb(i) and sentence.heads[i] not in seen:
+            i = sentence.heads[i]
+            seen.add(i)
+        return i
 
     def _contrasts(self, i: int) -> bool:
         """Whether a conjunct stands behind "but"."""
@@ -258,6 +274,8 @@ class Doubts:
             self._deny(heads)
             for j in range(i, max([*heads, i]) + 1):
                 self._scope.setdefault(j, "denied")
+            if not heads:  # "not all of the birds are on the fence"
+                self._reach(self._clause(head), i, "denied")
         else:
             self._reach(head, i, "denied")
 
@@ -291,8 +309,13 @@ class Doubts:
             self._scope.setdefault(i, "denied")
         elif lemma in WISHES:
             self._scope.setdefault(i, "supposed")
-            for child in sentence.of(i, "xcomp", "ccomp", "dobj"):
-                self._reach(child, i, "supposed")
+            for child in sentence.of(i, "xcomp", "ccomp", "dobj", "prep"):
+                if sentence.deps[child] != "prep" or sentence.lower[child] in (
+                    "of",
+                    "about",
+                    "for",
+                ):
+                    self._reach(child, i, "supposed")
 
 
 def _of_sentence(sentence: Sentence, part: range) -> Doubt | None:
@@ -333,7 +356,8 @@ def _forms(verbs: Iterable[str]) -> frozenset[str]:
 _MARKS = (NOT | NO | WITHOUT | ABSENCE | CONDITIONS | MODALS | _forms(LACKS | WISHES)) | words(
     """when whenever until though instead rather free devoid longer than case cant dont doesnt didnt
     isnt arent wasnt werent wont wouldnt couldnt shouldnt hasnt havent forbidden forgot forgotten
-    forgetting let please unable impossible almost nearly formerly false fake untrue"""
+    forgetting let please unable impossible almost nearly formerly false fake untrue
+    supposed unlikely says say said saying reads"""
 )
 """Words that call a sentence's truth into doubt, or may do so."""
 _ASKS = re.compile(r"[?？¿؟]")
@@ -342,7 +366,13 @@ _WORD = re.compile(r"\w+(?:['’]\w+)?")
 
 
 def _may_mark(word: str) -> bool:
-    return word in _MARKS or word in _QUESTION_WORDS or word in _AUXILIARIES or "?" in word
+    return (
+        word in _MARKS
+        or word in _QUESTION_WORDS
+        or word in _AUXILIARIES
+        or word in YET
+        or "?" in word
+    )
 
 
 def doubted(text: str) -> list[range]:
@@ -360,6 +390,9 @@ def _in_doubt(sentence: str) -> bool:
         return bool(spoken)
     first = spoken[0].partition("'")[0]
     opens = first in _QUESTION_WORDS or first in _AUXILIARIES
-    return opens or any(
-        word in _MARKS or "n't" in word or word.endswith(("'d", "'ll")) for word in spoken
+    yet = any(a in YET and b == "to" for a, b in pairwise(spoken))
+    return (
+        opens
+        or yet
+        or any(word in _MARKS or "n't" in word or word.endswith(("'d", "'ll")) for word in spoken)
     )

@@ -22,17 +22,17 @@ _SITES = (
 _FILES = "jpe?g|png|gif|webp|svg|bmp|tiff?|pdf|mp4|html?|php|aspx?"
 _PARTS = (
     r"(?P<address>(?:https?://|ftp://|www\.)\S+)",
-    r"(?P<mail>[\w.+-]+@[\w-]+\.[\w.-]+)",
+    r"(?P<mail>(?<![\w.+-])[\w.+-]{1,64}@[\w-]{1,64}\.[\w.-]+)",
     r"(?P<handle>(?<!\w)@\w[\w.]*)",
-    rf"(?P<file>[\w%()+-]*\.(?:{_FILES})\b)",
-    r"(?P<domain>\b[\w-]+(?:\.[\w-]+)*\.(?:com|net|org|info|biz|co\.uk)\b(?:/\S*)?)",
+    rf"(?P<file>(?<![\w%()+-])[\w%()+-]{{0,100}}\.(?:{_FILES})\b)",
+    r"(?P<domain>(?<![\w.-])[\w.-]{1,64}\.(?:com|net|org|info|biz|co\.uk)\b(?:/\S*)?)",
     r"(?P<label>^\W*(?:file|image|photo|picture|img):\s*)",
-    r"(?P<credit>(?<=\S)[\s(\[,-]+(?:photo|photograph|image|picture|pic)s? "
-    r"(?:by|credit|courtesy|via)\b.*$|(?<=\S)\s*\(?(?:©|\(c\)|copyright\b).*$)",
-    rf"(?P<tail>(?<=\S)\s+[|–—-]\s*{_SITES}.*$)",
-    r"(?P<tags>(?:(?<=\s)#\w*[^\W\d]\w*\s*)+$)",
-    r"(?P<first>^(?:#\w*[^\W\d]\w*\s+)+)",
-    r"(?P<hash>(?<!\w)#(?=\w*[^\W\d]))",
+    r"(?P<credit>(?<=\S)[\s(\[,-]{1,4}(?:photo|photograph|image|picture|pic)s? "
+    r"(?:by|credit|courtesy|via)\b.*$|(?<=\S)\s{0,4}\(?(?:©|\(c\)|copyright\b).*$)",
+    rf"(?P<tail>(?<=\S)\s{{1,4}}[|–—-]\s{{0,4}}{_SITES}.*$)",
+    r"(?P<tags>(?:(?<=\s)#(?=\w{0,64}[^\W\d])\w+\s*)+)",
+    r"(?P<first>^(?:#(?=\w{0,64}[^\W\d])\w+\s+)+)",
+    r"(?P<hash>(?<!\w)#(?=\w{0,64}[^\W\d]))",
     r"(?P<entity>(?<=&)amp;|&(?:nbsp|quot|lt|gt);)",
     rf"(?P<sign>[{_SIGNS}]+)",
 )
@@ -61,9 +61,10 @@ def plain(caption: str) -> Plain:
     for found in _MARKS.finditer(caption):
         start, end = found.span()
         kind = found.lastgroup
-        if kind == "tags" and _belongs(caption, start, found.group()):
-            end = start + 1
-        elif kind == "file":
+        if kind == "tags" and (end < len(caption) or _belongs(caption, start, found.group())):
+            cuts += [(i, i + 1) for i in range(start, end) if caption[i] == "#"]
+            continue
+        if kind == "file":
             stem = found.group().rpartition(".")[0]
             if stem.isalpha():
                 start += len(stem)

@@ -226,7 +226,8 @@ class Nouns:
         lower = sentence.lower
         if first and (lower[first - 1] in ABOUT or lower[first - 2 : first] == ["up", "to"]):
             return None
-        if first > 1 and lower[first - 1] == "of" and is_numeral(lower[first - 2]):
+        shares = [word for word in lower[max(first - 3, 0) : first] if word != "out"]
+        if shares[-1:] in (["of"], ["in"]) and any(map(is_numeral, shares[:-1])):
             return None
         if set(lower[after : after + 1]) & AFTER or lower[after : after + 3] == [
             "and",
@@ -258,4 +259,5 @@ class Nouns:
 
 def _is_word(word: str) -> bool:
     """Whether a token can name a thing: it has a letter, and is no address or list of ways."""
-    return any(map(str.isalpha, word)) and "/" not in word and "@" not in word
+    letters = sum(map(str.isalpha, word.removesuffix("s")))
+    return bool(letters) and "/" not in word and "@" not in word

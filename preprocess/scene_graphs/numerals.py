@@ -20,12 +20,12 @@ UNITS |= {word: 10 * tens for tens, word in enumerate(_TENS, start=2)}
 SCALES = {"dozen": 12, "hundred": 100, "thousand": 1000, "million": 10**6, "billion": 10**9}
 _DIGITS = re.compile(r"\d{1,9}|\d{1,3}(?:,\d{3}){1,2}")
 _LIKE_DIGITS = re.compile(r"[+-]?[\d.,/]*\d[\d.,/]*")
-_JOINED = frozenset({"-", "–", "and", "or", "to", "/", "x", "by", "through"})
+_JOINED = frozenset({"-", "–", ",", "and", "or", "to", "/", "x", "by", "through"})
 
 ABOUT = words(
     """about around over under nearly almost approximately approx roughly circa some than least most
     no no. # number size age aged level page chapter room part vol. half maximum minimum plus within
-    beyond $ € £ ¥ + - – ~ . x /"""
+    beyond top best $ € £ ¥ + - – ~ . x /"""
 )
 """Words before a numeral after which it does not say how many there are, or not exactly."""
 
@@ -72,7 +72,7 @@ def numeral(spoken: Sequence[str]) -> int | None:
     if len(spoken) == 2 and _DIGITS.fullmatch(first) and spoken[1] in SCALES:
         return int(first.replace(",", "")) * SCALES[spoken[1]]
     bare = [word for word in spoken if word not in ("-", "and")]
-    bare = ["one", *bare[1:]] if first == "a" else ["one", *bare] if first in SCALES else bare
+    bare = ["one", *bare[1:]] if first == "a" else bare
     total = group = 0
     for word in bare:
         if word in UNITS:

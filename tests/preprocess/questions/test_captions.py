@@ -160,6 +160,9 @@ def test_any_text(septet: SeptetParser, text: str) -> None:
     "-5 dogs",
     "1/2 dogs",
     "children eating ice cream",
+    "The cook tosses pancakes in a pan",
+    "People watch fireworks above the bridge",
+    "A sign saying two dogs",
     "lightning strikes behind the skyline",
     "a model walks the runway wearing a coat",
 ])  # fmt: skip

@@ -1,5 +1,7 @@
 """What is no language in a caption is taken out, and spans still point into the caption as it is."""
 
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -92,3 +94,12 @@ def test_capitals_parse_like_their_lower_case_form(septet: SeptetParser, caption
     assert lower.unasserted == tuple(upper.unasserted) or [o.lemma for o in lower.unasserted] == [
         o.lemma for o in upper.unasserted
     ]
+
+
+@pytest.mark.parametrize("piece", [
+    "a.", "#1", "#a ", " - ", "| ", "a@", "1", "((", "&amp;", "www.", "\U0001f642", " photo by", "-a",
+])  # fmt: skip
+def test_hostile_text_costs_little(piece: str) -> None:
+    start = time.process_time()
+    plain("@" + piece * (20_000 // len(piece)) + "!")
+    assert time.process_time() - start < 0.5

@@ -6,7 +6,7 @@ from septet.preprocess.scene_graphs.parsers import SeptetParser
 VALUES = {
     "7": 7, "1,000": 1000, "12,345,678": 12_345_678, "zero": 0, "nineteen": 19, "twenty - five": 25,
     "twenty five": 25, "two hundred": 200, "two hundred and six": 206, "a hundred": 100,
-    "one thousand two hundred and thirty - four": 1234, "hundred": 100, "dozen": 12,
+    "one thousand two hundred and thirty - four": 1234, "hundred": None, "dozen": None, "five thousand , two hundred": None,
     "two dozen": 24, "a dozen": 12, "3 million": 3_000_000, "five hundred thousand": 500_000,
     "twenty twenty": None, "five twenty": None, "two three": None, "1,00": None, "2.5": None,
     "1.000": None, "10 000": None, "two or three": None, "hundred two hundred": None, "x": None,
@@ -29,7 +29,9 @@ COUNTED = {
     "1/2 dogs": None, "50% dogs": None, "$20 shoes": None, "#2 pencils": None, "2019 cars": None,
     "10 000 dogs": None, "Max 270 shoes": None, "6 pack socks": None, "size 7 shoes": None,
     "half a dozen eggs": None, "two and a half apples": None, "2x4 boards": None, "2019 car": None,
-    "no. 5 buses": None, "two thousand and some dogs": None,
+    "no. 5 buses": None, "one in three cars": None, "top 10 beaches": None,
+    "a couple of dozen roses": None, "five thousand, two hundred books": None, "100s of dogs": None,
+    "three out of five dogs": None, "two thousand and some dogs": None,
 }  # fmt: skip
 
 
