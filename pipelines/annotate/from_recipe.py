@@ -1,6 +1,7 @@
 """The columns that a recipe asks for: the last stage of a build."""
 
 import os
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +26,26 @@ def recipe_columns(recipe: Recipe, folder: str) -> dict[str, Column]:
         RecipeError: no such kind, settings that do not fit, models that are missing, or a column
             that is to be made from one that comes after it.
     """
+    return _columns(recipe, folder, lambda kind, settings: resolve_column(kind, settings)[0])
+
+
+def unresolved_columns(recipe: Recipe, folder: str) -> dict[str, Column]:
+    """The same, their models not looked for yet.
+
+    Raises:
+        RecipeError: see `recipe_columns`; models are not missed.
+    """
+    return _columns(recipe, folder, make_column)
+
+
+def _columns(
+    recipe: Recipe, folder: str, make: Callable[[str, Mapping[str, Any]], Column]
+) -> dict[str, Column]:
     found: dict[str, Column] = {}
     later = [annotation.title for annotation in recipe.annotate]
     for number, annotation in enumerate(recipe.annotate):
         try:
-            column, _ = resolve_column(annotation.column, column_settings(annotation, folder))
+            column = make(annotation.column, column_settings(annotation, folder))
             first = next((name for name in column.columns() if name in later), None)
             if first is not None:
                 raise ColumnError(f"column {annotation.title!r} is made from {first!r}: list it "
@@ -38,21 +54,6 @@ def recipe_columns(recipe: Recipe, folder: str) -> dict[str, Column]:
             raise RecipeError(f"annotate.{number}: {error}") from error
         found[annotation.title] = column
         later.remove(annotation.title)
-    return found
-
-
-def unresolved_columns(recipe: Recipe, folder: str) -> dict[str, Column]:
-    """The same, their models not looked for yet.
-
-    Raises:
-        RecipeError: no such kind, or settings that do not fit.
-    """
-    found = {}
-    for number, one in enumerate(recipe.annotate):
-        try:
-            found[one.title] = make_column(one.column, column_settings(one, folder))
-        except ValueError as error:
-            raise RecipeError(f"annotate.{number}: {error}") from error
     return found
 
 

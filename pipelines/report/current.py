@@ -10,6 +10,8 @@ from septet.schemas.layout import REPORT, STATISTICS, column_manifest
 
 COLUMNS_META = "septet-columns"
 """The name of the page's `meta` element that holds `columns_digest`."""
+_HEAD = 4096
+"""Bytes of the page's start, in which that element stands."""
 
 
 def columns_digest(corpus: str) -> str:
@@ -29,6 +31,7 @@ def is_current(corpus: str) -> bool:
     report = files.join(corpus, REPORT)
     if not files.exists(report):
         return False
-    head = files.read_bytes(report)
+    with files.open_read(report) as page:
+        head = page.read(_HEAD)
     told = re.search(rb'<meta name="%b" content="(\w*)">' % COLUMNS_META.encode(), head)
     return told is not None and told[1].decode() == columns_digest(corpus)

@@ -33,7 +33,7 @@ CONDITIONS = words(
     """if unless whether maybe perhaps possibly probably presumably supposedly allegedly imagine
     suppose supposing hypothetically guess wonder wondering wish hopefully"""
 )
-WHENEVER = words("when whenever once until should in")
+WHENEVER = words("when whenever until")
 MODALS = words(
     """would could might may should will must shall can ca wo ought 'd 'll ’d ’ll wouldn couldn"""
 )
@@ -261,7 +261,7 @@ class Doubts:
             for thing in heads:
                 if not self._known(thing):
                     self._deny([thing])
-            subject = next((t for t in (heads or [head])), head)
+            subject = (heads or [head])[0]
             while sentence.deps[subject] == "conj":
                 subject = sentence.heads[subject]
             verb = sentence.heads[subject]
@@ -304,7 +304,7 @@ class Doubts:
         lemma = self._lemma(sentence.lower[i], "VBZ")
         if lemma in LACKS:
             for child in sentence.of(i, "dobj"):
-                self._deny(t for t in self._joined(self._nouns.members(child)))
+                self._deny(self._joined(self._nouns.members(child)))
                 self._reach(child, i, "denied")
             self._scope.setdefault(i, "denied")
         elif lemma in WISHES:
@@ -331,11 +331,9 @@ def _of_sentence(sentence: Sentence, part: range) -> Doubt | None:
         return "asked"
     marks = set(lower)
     suppose = marks & CONDITIONS - ({"if"} if _as_if(lower) else set())
-    if suppose or (first in WHENEVER and first in ("when", "whenever", "until")):
+    if suppose or first in WHENEVER or first == "should" or (first, second) == ("in", "case"):
         return "supposed"
-    if (first == "in" and second == "case") or first == "should":
-        return "supposed"
-    commands = first in ("never", "do", "don") or lower[:2] == ["do", "not"]
+    commands = first in ("never", "do", "don")
     return "denied" if commands and marks & NOT else None
 
 
@@ -360,19 +358,14 @@ _MARKS = (NOT | NO | WITHOUT | ABSENCE | CONDITIONS | MODALS | _forms(LACKS | WI
     supposed unlikely says say said saying reads"""
 )
 """Words that call a sentence's truth into doubt, or may do so."""
+_ALL = _MARKS | _QUESTION_WORDS | _AUXILIARIES | YET
 _ASKS = re.compile(r"[?？¿؟]")
 _PARTS = re.compile(r"(?<=[.!?;…])\s+|\s[|–—]\s")
 _WORD = re.compile(r"\w+(?:['’]\w+)?")
 
 
 def _may_mark(word: str) -> bool:
-    return (
-        word in _MARKS
-        or word in _QUESTION_WORDS
-        or word in _AUXILIARIES
-        or word in YET
-        or "?" in word
-    )
+    return "?" in word or word in _ALL
 
 
 def doubted(text: str) -> list[range]:
