@@ -216,3 +216,24 @@ def plain_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         name.startswith(p) for name in found)), None):  # fmt: skip
         found = {name.removeprefix(shared): x for name, x in found.items()}
     return found
+
+
+def misfit(own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> str:
+    """What keeps weights from being a module's, in one sentence; empty where they fit it.
+
+    Args:
+        own: The module's weights by name, on any device.
+        state: The weights that it is to have.
+    """
+    missing, unknown = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
+    if missing or unknown:
+        return f"missing {_few(missing)}; unknown {_few(unknown)}"
+    shapes = [(name, list(state[name].shape), list(x.shape)) for name, x in own.items()]
+    wrong = [f"{name} is {found}, expected {wanted}" for name, found, wanted in shapes
+             if found != wanted]  # fmt: skip
+    return _few(wrong) if wrong else ""
+
+
+def _few(names: list[str]) -> str:
+    more = f" and {len(names) - 4} more" if len(names) > 4 else ""
+    return (", ".join(names[:4]) or "none") + more

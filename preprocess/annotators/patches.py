@@ -62,7 +62,8 @@ def resnet_trunk(state: "dict[str, Tensor]") -> "nn.Module":
     2048].
 
     Args:
-        state: torchvision's state dict, with or without `fc`.
+        state: torchvision's state dict, with or without `fc`; or that of DINO's teacher or
+            student, whose trunk is below `backbone.`, beside heads that are left out.
 
     Raises:
         ValueError: it is no ResNet-50's.
@@ -72,17 +73,20 @@ def resnet_trunk(state: "dict[str, Tensor]") -> "nn.Module":
     from torchvision.models import resnet50
     from torchvision.transforms.v2 import Normalize
 
+    from septet.preprocess.weights import misfit
+
     with torch.device("meta"):
         trunk = resnet50()
         trunk.fc = nn.Identity()
-    weights = {name: x for name, x in state.items() if not name.startswith("fc.")}
+    inside = "backbone." if any(name.startswith("backbone.") for name in state) else ""
+    weights = {n.removeprefix(inside): x for n, x in state.items() if n.startswith(inside)}
+    weights = {name: x for name, x in weights.items() if not name.startswith("fc.")}
     for name, x in trunk.state_dict().items():  # counters that old files lack and none reads
         if name.endswith("num_batches_tracked"):
             weights.setdefault(name, torch.zeros(x.shape, dtype=x.dtype))
-    try:
-        trunk.load_state_dict(weights, assign=True)
-    except RuntimeError as error:
-        raise ValueError(f"these weights are no torchvision resnet50's: {error}") from error
+    if faults := misfit(trunk.state_dict(), weights):
+        raise ValueError(f"these weights are no torchvision resnet50's: {faults}")
+    trunk.load_state_dict(weights, assign=True)
     whole = nn.Sequential(Normalize(MEAN, STD), trunk.float())
     return whole.eval().requires_grad_(False)
 

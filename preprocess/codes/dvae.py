@@ -37,12 +37,13 @@ class DvaeSettings:
 def rename(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Give weights the names of `FlavaImageCodebook`.
 
-    They may come from `facebook/flava-image-codebook`, from `facebook/flava-full` (everything but
-    the codebook is left out), or from OpenAI's `encoder.pkl` (`….conv_1.w`).
+    They may come from `facebook/flava-image-codebook`, from OpenAI's `encoder.pkl` (`….conv_1.w`),
+    from torchmultimodal's `DalleVAEEncoder` (`encoder.….conv_1.w`), or from a whole FLAVA of either
+    library, of which everything but the codebook is left out.
     """
-    prefix = "image_codebook."
-    if any(name.startswith(prefix) for name in state):
-        state = {n.removeprefix(prefix): x for n, x in state.items() if n.startswith(prefix)}
+    for prefix in ("image_codebook.", "encoder."):
+        if any(name.startswith(prefix) for name in state):
+            state = {n.removeprefix(prefix): x for n, x in state.items() if n.startswith(prefix)}
     out = {}
     for name, x in state.items():
         found = re.fullmatch(r"(.+)\.(w|b)", name)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from septet.preprocess.codes.published import Published
+from septet.preprocess.weights import misfit
 
 
 @contextmanager
@@ -91,27 +92,11 @@ class ImageTokenizer(nn.Module, ABC):
         Raises:
             ValueError: names or shapes do not fit.
         """
-        own = self.state_dict()
-        missing, unknown = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
-        if missing or unknown:
-            raise ValueError(
-                f"these weights are no {type(self).__name__}'s: "
-                f"missing {_few(missing)}; unknown {_few(unknown)}"
-            )
-        for name, x in own.items():
-            if x.shape != state[name].shape:
-                raise ValueError(
-                    f"{name} is {list(state[name].shape)}, expected {list(x.shape)} as "
-                    "the other weights say"
-                )
+        if faults := misfit(self.state_dict(), state):
+            raise ValueError(f"these weights are no {type(self).__name__}'s: {faults}")
         self.load_state_dict({name: x.float() for name, x in state.items()}, assign=True)
         return self.eval().requires_grad_(False)
 
     def train(self, mode: bool = True) -> Self:
         """Stay in evaluation mode."""
         return super().train(False)
-
-
-def _few(names: list[str]) -> str:
-    more = f" and {len(names) - 4} more" if len(names) > 4 else ""
-    return (", ".join(names[:4]) or "none") + more

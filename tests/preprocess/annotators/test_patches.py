@@ -1,3 +1,4 @@
+import argparse
 import io
 
 import numpy as np
@@ -17,6 +18,7 @@ from septet.preprocess.annotators.patches import (
 )
 from septet.preprocess.columns.base import Item, NoValue
 from septet.preprocess.columns.members import check_member, unpack
+from septet.preprocess.weights import read_state
 
 
 @pytest.fixture(scope="module")
@@ -100,6 +102,55 @@ def test_old_and_other_weights(network):
         assert torch.equal(resnet_trunk(without_fc)(x), resnet_trunk(network.state_dict())(x))
     with pytest.raises(ValueError, match="no torchvision resnet50's"):
         resnet_trunk({"conv1.weight": torch.zeros(1)})
+
+
+def dinos(state, prefix, bottleneck=8):
+    """The weights of DINO's teacher or student: a backbone whose `fc` is an identity, and a head
+    whose last layer is split into direction and length."""
+    trunk = {f"{prefix}backbone.{n}": x for n, x in state.items() if not n.startswith("fc.")}
+    head = {f"mlp.{i}.{kind}": torch.zeros(bottleneck) for i in (0, 2, 4)
+            for kind in ("weight", "bias")}  # fmt: skip
+    head |= {"last_layer.weight_g": torch.ones(16, 1), "last_layer.weight_v": torch.zeros(16, 8)}
+    return trunk | {f"{prefix}head.{n}": x for n, x in head.items()}
+
+
+@pytest.mark.parametrize("prefix", ["module.", ""])
+def test_dinos_full_checkpoint_gives_its_teacher(network, tmp_path, prefix):
+    state = network.state_dict()
+    other = {n: x + 1 if x.is_floating_point() else x for n, x in state.items()}
+    checkpoint = {
+        "student": dinos(other, "module."), "teacher": dinos(state, prefix),
+        "optimizer": {"state": {0: {"momentum_buffer": torch.zeros(2)}}, "param_groups": []},
+        "epoch": 800, "args": argparse.Namespace(arch="resnet50"),
+        "dino_loss": {"center": torch.zeros(1, 16)},
+    }  # fmt: skip
+    torch.save(checkpoint, tmp_path / "full.pth")
+    x = torch.rand(1, 3, 32, 32)
+    with torch.no_grad():
+        found = resnet_trunk(read_state(str(tmp_path / "full.pth")))(x)
+        assert torch.equal(found, resnet_trunk(state)(x))
+
+
+def test_what_is_no_resnet50_is_told_in_one_sentence():
+    vit = {
+        "backbone.cls_token": torch.zeros(1, 1, 8),
+        "backbone.blocks.0.norm1.weight": torch.ones(8),
+    }
+    wide = {n: torch.zeros(x.shape) for n, x in resnet_trunk_shapes().items()}
+    wide["layer1.0.conv1.weight"] = torch.zeros(128, 64, 1, 1)
+    for state, told in (
+        (vit, r"missing bn1.bias, .* and \d+ more; unknown blocks.0.norm1.weight, cls_token"),
+        (wide, r"layer1.0.conv1.weight is \[128, 64, 1, 1\], expected \[64, 64, 1, 1\]"),
+    ):
+        with pytest.raises(
+            ValueError, match=f"^these weights are no torchvision resnet50's: {told}$"
+        ):
+            resnet_trunk(state)
+
+
+def resnet_trunk_shapes():
+    with torch.device("meta"):
+        return resnet50().state_dict()
 
 
 def test_no_number_is_a_reason(network, tmp_path):

@@ -100,6 +100,33 @@ def test_loads_all_of_hugging_faces_names():
     assert all(torch.equal(found[n], expected[n]) for n in found)
 
 
+def torchmultimodals_name(name):
+    """Its `DalleVAEEncoder` has no module `group` in a group and no `path` in a block, and
+    convolutions with weights `w` and `b`."""
+    name = name.replace(".group.", ".").replace(".res_path.path.", ".res_path.")
+    return "encoder." + name.removesuffix("eight").removesuffix("ias")
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_loads_torchmultimodals_codebook(tmp_path, whole):
+    state = codebook().state_dict()
+    theirs = {torchmultimodals_name(n): x for n, x in state.items()}
+    assert "encoder.blocks.group_2.block_1.res_path.conv_4.w" in theirs
+    assert "encoder.blocks.output.conv.b" in theirs
+    if whole:  # FLAVAForPreTraining, beside which its model and losses lie
+        theirs = {f"image_codebook.{n}": x for n, x in theirs.items()} | {
+            "model.image_encoder.embeddings.cls_token": torch.zeros(1, 1, 8),
+            "loss.mim_head.cls.weight": torch.zeros(4, 8),
+        }
+    torch.save(theirs, tmp_path / "codebook.pt")
+    found = load_tokenizer("dvae", str(tmp_path / "codebook.pt")).state_dict()
+    assert found.keys() == state.keys()
+    assert all(torch.equal(found[n], x) for n, x in state.items())
+    torch.save({n: x for n, x in theirs.items() if "group_3.block_2" not in n}, tmp_path / "cut.pt")
+    with pytest.raises(ValueError, match=r"cut\.pt: these weights are no Dvae's: missing blocks"):
+        load_tokenizer("dvae", str(tmp_path / "cut.pt"))
+
+
 def test_has_the_published_count():
     with torch.device("meta"):
         module = Dvae(DvaeSettings())
