@@ -1,7 +1,6 @@
 """The source `folder`: images in folders, with their texts in files of the same name beside
 them."""
 
-import json
 import posixpath
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -21,6 +20,7 @@ from septet.pipelines.sources.paths import folder_label
 from septet.pipelines.sources.values import as_annotations, as_captions, as_json
 from septet.preprocess import files
 from septet.preprocess.text.clean import clean_caption
+from septet.preprocess.text.json_depth import NestingError, parse_json
 from septet.schemas.layout import is_image
 from septet.schemas.reasons import Rejected, RejectedError
 from septet.schemas.sources import FolderSource
@@ -139,9 +139,9 @@ def _read_json(path: str) -> dict[str, Any]:
         return {}
     name = posixpath.basename(path)
     try:
-        value = json.loads(text)
-    except RecursionError as error:
-        raise RejectedError("sidecar_unreadable", f"{name}: nested too deeply") from error
+        value = parse_json(text)
+    except NestingError as error:
+        raise RejectedError("sidecar_unreadable", f"{name}: {error}") from error
     except ValueError as error:
         raise RejectedError("sidecar_unreadable", f"{name}: not JSON: {error}") from error
     if not isinstance(value, dict):

@@ -6,7 +6,6 @@ of them is decided where they are used.
 
 import codecs
 import io
-import json
 import re
 from collections.abc import Iterator
 from typing import Any, BinaryIO
@@ -19,6 +18,7 @@ from septet.preprocess.lists.lines import (
     RowError,
     open_text,
 )
+from septet.preprocess.text.json_depth import NestingError, parse_json
 
 _ROWS_LOOKED_AT = 1000
 _READ_BYTES = 2**20
@@ -99,11 +99,11 @@ def _parse(text: str) -> tuple[Any, str | None]:
     try:
         if not text.isascii():
             text.encode()
-        return json.loads(text), None
+        return parse_json(text), None
     except UnicodeEncodeError as error:
         return None, f"byte 0x{ord(text[error.start]) - 0xDC00:02x} is not UTF-8"
-    except RecursionError:
-        return None, "nested too deeply"
+    except NestingError as error:
+        return None, str(error)
     except ValueError as error:
         return None, f"not JSON: {error}"
 
