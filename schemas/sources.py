@@ -6,7 +6,10 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 OPT_OUT = ["noai", "noimageai", "noindex", "noimageindex", "noml"]
-CaptionPlace = Literal["alt", "figcaption", "title"]
+CaptionPlace = Literal["alt", "figcaption", "title", "og:image:alt", "og:title", "og:description"]
+
+ImageCandidate = Literal["src", "largest"]
+"""Which of an image's addresses is taken where its author offers several."""
 
 
 class SourceSettings(BaseModel):
@@ -37,7 +40,23 @@ class WarcSource(SourceSettings):
         default=["alt", "figcaption"],
         min_length=1,
         description="Where captions are taken from; an image with several distinct captions gives "
-        "several pairs.",
+        "several pairs. `figcaption` stands for the caption of the nearest figure of HTML, "
+        "DocBook, MediaWiki and the like; `og:…` for the texts of a page's OpenGraph images: the "
+        "`og:image:alt` of each, the page's title and description beside the first.",
+    )
+    image_candidate: ImageCandidate = Field(
+        default="src",
+        description="Which address counts where an image has several. `src`, or what lazy loading "
+        "puts there; the largest candidate of `srcset` and `<picture>` only where there is none. "
+        "`largest`: the widest (or densest) candidate wherever there is one.",
+    )
+    context_chars: int = Field(
+        default=0,
+        ge=0,
+        le=4096,
+        description="Characters of the page's text before, and as many after, each image that are "
+        "carried in the sample's `extra` as `text_before` and `text_after`, cut at words; a page "
+        "gives 1,048,576 in all.",
     )
     max_page_bytes: int = Field(
         default=8 * 2**20, gt=0, description="Pages larger than this after decoding are rejected."

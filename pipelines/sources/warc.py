@@ -9,8 +9,10 @@ from typing import BinaryIO
 
 from septet.pipelines.sources import base
 from septet.pipelines.sources.base import Facts, ImageLocation, Input, InputError, Pair, Source
+from septet.pipelines.sources.values import as_json
 from septet.preprocess import files
-from septet.preprocess.html.pages import parse_page
+from septet.preprocess.html.head import one_language
+from septet.preprocess.html.pages import Wanted, parse_page
 from septet.preprocess.http.body import decode_stored, split_head
 from septet.preprocess.http.opt_out import archived_opt_out, find_opt_out
 from septet.preprocess.images.sniff import image_kind
@@ -72,7 +74,7 @@ class Warc(Source):
     hold."""
 
     kind = "warc"
-    version = 2
+    version = 3
     unit = "record"
 
     def describe(self, path: str, size: int) -> Facts:
@@ -115,16 +117,28 @@ class Warc(Source):
         refused = archived_opt_out(record.headers, _AGENT, wanted, tdm)
         if refused:
             return [Rejected("opt_out", refused, page_url=record.url)]
-        page = parse_page(record.body, record.url, record.charset, list(settings.captions))
+        wanted_of_page = Wanted(
+            settings.image_candidate,
+            settings.context_chars,
+            one_language(record.headers.get("content-language", "")),
+        )
+        page = parse_page(
+            record.body, record.url, record.charset, settings.captions, wanted_of_page
+        )
         refused = find_opt_out(page.robots, page.tdm if tdm else (), _AGENT, wanted)
         if refused:
             return [Rejected("opt_out", refused, page_url=record.url)]
         counts["img_elements"] += page.images
         counts["images_without_caption"] += page.without_caption
         pairs = [
-            Pair(*pair, page_url=record.url, page_language=page.language) for pair in page.pairs
+            Pair(*pair, record.url, page.language, _extra(page.context.get(pair)))
+            for pair in page.pairs
         ]
         return [*pairs, *(replace(bad, page_url=record.url) for bad in page.bad_urls)]
+
+
+def _extra(context: dict[str, str] | None) -> str | None:
+    return as_json(context) if context else None
 
 
 def read_warc(

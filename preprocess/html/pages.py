@@ -5,40 +5,52 @@ the way up from it is bounded. The parser itself is not linear (deep nesting, ve
 so pages of more than 128 KiB are read in a process that can be stopped.
 """
 
-import re
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from selectolax.lexbor import LexborHTMLParser, LexborNode
 
 from septet.preprocess.bounded import BoundedCall, MemoryLimitError, TimeLimitError
 from septet.preprocess.html.charset import decode_page
-from septet.preprocess.html.links import image_link
-from septet.preprocess.html.text import TextBudget, inner_text
+from septet.preprocess.html.context import Surroundings
+from septet.preprocess.html.figures import figure_captions, has_figures
+from septet.preprocess.html.head import base_of, language_of, read_head
+from septet.preprocess.html.links import Attributes, image_link
 from septet.preprocess.text.clean import clean_caption
-from septet.preprocess.urls import UrlError, image_url, resolve
+from septet.preprocess.urls import image_url
 from septet.schemas.reasons import Rejected, RejectedError
+from septet.schemas.sources import ImageCandidate
 
 SMALL_PAGE = 2**17
 """Bytes of a page that are parsed in this process: the worst takes about five seconds."""
 PAGE_SECONDS = 20.0
 """CPU time that a larger page may take; one of 8 MiB takes about one second."""
 _PAGE_MEMORY = 2**31
-
-_CONTAINERS = "figure, .figure, .informalfigure, .mediaobject, .wp-caption, .thumb, .gallerybox"
-_CAPTIONS = "figcaption, .caption, .wp-caption-text, .thumbcaption, .gallerytext, .title"
-_LINK_SIGNS = "a.headerlink"  # the paragraph sign that Sphinx adds to captions
-_MAX_LEVELS = 40  # from an image or a caption up to its figure
-_OPT_OUT = re.compile(r"\bno(?:ne|ai|ml|index|imageai|imageindex)\b", re.IGNORECASE)
-_MAX_META = 300
+_MAX_SOURCES = 50
 
 
 class Pair(NamedTuple):
-    """An image URL, a cleaned caption, and where it stood: alt, figcaption or title."""
+    """An image URL, a cleaned caption, and where it stood: alt, figcaption, title, og:title …"""
 
     image_url: str
     caption: str
     caption_from: str
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is taken of a page beside captions, and what is known of it.
+
+    Args:
+        candidate: The address that is taken where an image has several.
+        context_chars: The most characters of text taken before, and after, each image.
+        language: The page's language where it does not say so itself.
+    """
+
+    candidate: ImageCandidate = "src"
+    context_chars: int = 0
+    language: str | None = None
 
 
 @dataclass(frozen=True)
@@ -55,29 +67,41 @@ class Page:
     without_caption: int
     """The number of these that have no text at any of the places asked for."""
     robots: list[str]
-    """Directives of its `<meta name="robots">`, in the form of X-Robots-Tag values: "noindex",
-    "somebot: noai". For `septet.preprocess.http.opt_out.find_opt_out`."""
+    """Directives of its `<meta name="robots">`, as of `Head`."""
     tdm: list[str]
     """Values of its `<meta name="tdm-reservation">`."""
+    context: dict[Pair, dict[str, str]] = field(default_factory=dict)
+    """The text around the image of a pair where it first stands, if asked for: `text_before` and
+    `text_after`."""
 
 
-def parse_page(body: bytes, url: str, charset: str | None, places: list[str]) -> Page:
+_NOTHING_ELSE = Wanted()
+
+
+def parse_page(
+    body: bytes,
+    url: str,
+    charset: str | None,
+    places: Sequence[str],
+    wanted: Wanted = _NOTHING_ELSE,
+) -> Page:
     """Extract the pairs of an HTML page.
 
     Args:
         body: The page as served, decoded from any content coding.
         url: The page's address; a `<base href>` overrules it for links.
         charset: The transport's charset, if any.
-        places: Those of alt, figcaption, title that are taken.
+        places: The places of captions that are taken.
+        wanted: What else is taken.
 
     Raises:
         RejectedError: `page_timeout`: a page of more than `SMALL_PAGE` bytes took more than
             `PAGE_SECONDS`, or more than 2 GiB.
     """
     if len(body) <= SMALL_PAGE:
-        return read_page(body, url, charset, places)
+        return read_page(body, url, charset, places, wanted)
     try:
-        page: Page = _READER(body, url, charset, places)
+        page: Page = _READER(body, url, charset, places, wanted)
     except TimeLimitError as error:
         raise RejectedError("page_timeout", f"{PAGE_SECONDS:g}") from error
     except MemoryLimitError as error:
@@ -88,18 +112,27 @@ def parse_page(body: bytes, url: str, charset: str | None, places: list[str]) ->
 _READER = BoundedCall("septet.preprocess.html.pages:read_page", PAGE_SECONDS, _PAGE_MEMORY)
 
 
-def read_page(body: bytes, url: str, charset: str | None, places: list[str]) -> Page:
+def read_page(
+    body: bytes,
+    url: str,
+    charset: str | None,
+    places: Sequence[str],
+    wanted: Wanted = _NOTHING_ELSE,
+) -> Page:
     """Extract the pairs of an HTML page in this process, without limits."""
-    tree = LexborHTMLParser(decode_page(body, charset))
-    root = tree.root
-    language = root.attributes.get("lang") or root.attributes.get("xml:lang") if root else None
-    base = _base(tree, url)
-    figures = _figure_captions(tree) if "figcaption" in places else {}
-    pairs: dict[Pair, None] = {}
-    bad: dict[Rejected, None] = {}
-    images = without = 0
-    for img in tree.css("img"):
-        images += 1
+    html = decode_page(body, charset).encode("utf-8", "replace")
+    tree = LexborHTMLParser(html)
+    head = read_head(tree)
+    base = base_of(tree, url)
+    images = tree.tags("img")
+    figures: dict[int, str] = {}
+    if "figcaption" in places and has_figures(html):
+        figures = figure_captions(tree, images)
+    around = Surroundings(tree, wanted.context_chars) if wanted.context_chars else None
+    has_picture = b"<picture" in html.lower()
+    found = _Found(base)
+    without = 0
+    for img in images:
         attributes = img.attributes
         texts: dict[str, str] = {}
         for place in places:
@@ -110,81 +143,60 @@ def read_page(body: bytes, url: str, charset: str | None, places: list[str]) -> 
             )
             if text:
                 texts.setdefault(text, place)
-        source = image_link(attributes)
-        if not texts or source is None:
+        sources = _sources(img) if has_picture else ()
+        link = image_link(attributes, sources, wanted.candidate) if texts else None
+        if link is None:
             without += 1
             continue
-        absolute = image_url(base, source)
+        found.add(link, texts, around.around(img) if around else {})
+    for image in head.images:
+        texts = {}
+        for place in places:
+            if text := clean_caption(image.texts.get(place, "")):
+                texts.setdefault(text, place)
+        if texts:
+            found.add(image.link, texts, {})
+    return Page(
+        language_of(tree) or head.language or wanted.language,
+        list(found.pairs),
+        list(found.bad),
+        len(images),
+        without,
+        head.robots,
+        head.tdm,
+        {pair: text for pair, text in found.pairs.items() if text},
+    )
+
+
+class _Found:
+    """The pairs of a page with what stands around them, and the images that have a caption but no
+    URL; each once."""
+
+    def __init__(self, base: str):
+        self._base = base
+        self.pairs: dict[Pair, dict[str, str]] = {}
+        self.bad: dict[Rejected, None] = {}
+
+    def add(self, link: str, texts: dict[str, str], around: dict[str, str]) -> None:
+        """Add an image with its texts, each with its place."""
+        absolute = image_url(self._base, link)
         for text, place in texts.items():
             if isinstance(absolute, Rejected):
-                bad[replace(absolute, caption=text)] = None
+                self.bad[replace(absolute, caption=text)] = None
             else:
-                pairs[Pair(absolute, text, place)] = None
-    robots, tdm = _opt_outs(tree)
-    return Page(language or None, list(pairs), list(bad), images, without, robots, tdm)
+                self.pairs.setdefault(Pair(absolute, text, place), around)
 
 
-def _base(tree: LexborHTMLParser, url: str) -> str:
-    """Find the address that links are relative to; a `<base>` that is no URL counts as absent."""
-    node = tree.css_first("base[href]")
-    try:
-        return resolve(node.attributes.get("href") or "", url) if node else url
-    except UrlError:
-        return url
-
-
-def _figure_captions(tree: LexborHTMLParser) -> dict[int, str]:
-    """Find caption text by image node, for figures of HTML, DocBook and common publishing systems:
-    that of the nearest figure that has one."""
-    containers = {node.mem_id for node in tree.css(_CONTAINERS)}
-    if not containers:
-        return {}
-    for sign in tree.css(_LINK_SIGNS):
-        sign.decompose()
-    captions: dict[int, LexborNode] = {}
-    for caption in tree.css(_CAPTIONS):
-        for container in _figures_around(caption, containers):
-            captions.setdefault(container, caption)
-    texts: dict[int, str] = {}
-    found: dict[int, str] = {}
-    budget = TextBudget()
-    for img in tree.css("img"):
-        for container in _figures_around(img, containers):
-            node = captions.get(container)
-            if node is None:
-                continue
-            if node.mem_id not in texts:
-                texts[node.mem_id] = clean_caption(inner_text(node, budget))
-            if texts[node.mem_id]:
-                found[img.mem_id] = texts[node.mem_id]
-                break
-    return found
-
-
-def _figures_around(node: LexborNode, containers: set[int]) -> list[int]:
-    """The figures that a node stands in, innermost first."""
-    around: list[int] = []
-    up = node.parent
-    for _ in range(_MAX_LEVELS):
-        if up is None:
+def _sources(img: LexborNode) -> list[Attributes]:
+    """The attributes of the `<source>` elements before an image in its `<picture>`."""
+    if img.parent is None or img.parent.tag != "picture":
+        return []
+    found: list[Attributes] = []
+    at = img.prev
+    for _ in range(_MAX_SOURCES):
+        if at is None:
             break
-        if up.mem_id in containers:
-            around.append(up.mem_id)
-        up = up.parent
-    return around
-
-
-def _opt_outs(tree: LexborHTMLParser) -> tuple[list[str], list[str]]:
-    """Find the directives of `<meta>` elements that may forbid the use of a page's images."""
-    robots: list[str] = []
-    tdm: list[str] = []
-    for meta in tree.css("meta[name][content]"):
-        name = (meta.attributes.get("name") or "").strip().lower()
-        content = (meta.attributes.get("content") or "").strip()[:_MAX_META]
-        if name == "tdm-reservation":
-            tdm.append(content)
-        elif name == "robots":
-            robots.append(content)
-        elif len(name) <= 40 and _OPT_OUT.search(content):
-            robots.append(f"{name}: {content}")
-    return robots, tdm
+        if at.tag == "source":
+            found.append(at.attributes)
+        at = at.prev
+    return found[::-1]

@@ -24,6 +24,19 @@ class TextBudget:
 def inner_text(node: LexborNode, budget: TextBudget) -> str:
     """The text below a node, in order; "" when the budget is spent. White space is left as it
     is."""
+    return "".join(text_parts(node, budget))
+
+
+def text_parts(
+    node: LexborNode, budget: TextBudget, images: dict[int, int] | None = None
+) -> list[str]:
+    """The pieces of the text below a node, in order; none when the budget is spent.
+
+    Args:
+        node: An element.
+        budget: What may be visited; what was is taken off.
+        images: Gets for each `<img>`, by its `mem_id`, the number of pieces before it.
+    """
     parts: list[str] = []
     size = 0
     at: LexborNode | None = node.first_child
@@ -39,11 +52,13 @@ def inner_text(node: LexborNode, budget: TextBudget) -> str:
             below = at.first_child
             if tag not in _INLINE:
                 parts.append(" ")
+            if images is not None and tag == "img":
+                images[at.mem_id] = len(parts)
         if below is not None:
             at = below
             continue
         at = _next(at, node, parts)
-    return "".join(parts) if budget.nodes > 0 else ""
+    return parts if budget.nodes > 0 else []
 
 
 def _next(at: LexborNode, top: LexborNode, parts: list[str]) -> LexborNode | None:

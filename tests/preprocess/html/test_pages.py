@@ -48,14 +48,26 @@ def test_figures_of_sphinx_and_mediawiki() -> None:
               </figcaption></figure><li class="gallerybox"><div class="thumb"><img src="b.jpg" alt="">
               </div><div class="gallerytext"><p>A bridge</p></div></li>"""
     assert [pair[1] for pair in pairs(html)] == ["A plot", "A bridge"]
+    html = """<figure typeof="mw:File/Thumb"><a href="/wiki/File:C.jpg"><img src="c.jpg"></a>
+              <figcaption>A <i>castle</i> by night</figcaption></figure><div class="thumb tright">
+              <div class="thumbinner"><img src="d.jpg"><div class="thumbcaption"><div class="magnify">
+              </div>A dome</div></div></div><div class="informalfigure"><div class="mediaobject">
+              <img src="e.png"><div class="caption">An engine</div></div></div>
+              <div class="figure"><p class="title"><b>Figure 2. A fox</b></p><div
+              class="figure-contents"><div class="mediaobject"><img src="f.png"></div></div></div>"""
+    assert [pair[1] for pair in pairs(html)] == [
+        "A castle by night", "A dome", "An engine", "Figure 2. A fox",
+    ]  # fmt: skip
 
 
 def test_lazy_images_and_srcset() -> None:
     html = """<img src="data:image/gif;base64,R0" data-src="/lazy.jpg" alt="lazy one">
-              <img srcset="s.jpg 300w, l.jpg 900w" alt="set">"""
+              <img srcset="s.jpg 300w, l.jpg 900w" alt="set">
+              <picture><source srcset="p.webp 1x, q.webp 2x"><img alt="picture"></picture>"""
     assert [pair[0] for pair in pairs(html)] == [
         "https://example.org/lazy.jpg",
-        "https://example.org/docs/s.jpg",
+        "https://example.org/docs/l.jpg",
+        "https://example.org/docs/q.webp",
     ]
 
 
@@ -153,8 +165,8 @@ def test_text_of_captions_is_parted_as_it_is_read(html: str, caption: str) -> No
         ('src="/i/1x1.png?x" srcset="b.jpg 2x"', "b.jpg"),
         ('src="data:image/gif;base64,R0" data-src="${x}" srcset="b.jpg"', "b.jpg"),
         ('src="data:image/gif;base64,R0" srcset="data:image/gif;base64,R0 1w, b.jpg 2w"', "b.jpg"),
-        ('src="" srcset="w_3,h_2/b.jpg 1x, c.jpg 2x"', "w_3,h_2/b.jpg"),
-        ('srcset="b.jpg, c.jpg 2x"', "b.jpg"),
+        ('src="" srcset="w_3,h_2/b.jpg 2x, c.jpg 1x"', "w_3,h_2/b.jpg"),
+        ('srcset="b.jpg, c.jpg 1x"', "b.jpg"),
         ('src="/i/pixel.gif"', "/i/pixel.gif"),
         ('src="my-placeholder.jpg"', "my-placeholder.jpg"),
     ],
