@@ -2,10 +2,13 @@
 
 from types import SimpleNamespace
 
+import cv2
 import numpy as np
 import pytest
 import torch
 
+from septet.preprocess.codes.views import View, look, pack_views
+from septet.preprocess.columns.members import pack_arrays
 from septet.trainers.inputs.codes import COLOURS, CodeGrid, MeanColours, Targets, image_of_codes
 
 
@@ -48,3 +51,20 @@ def test_a_column_whose_codes_are_not_the_models_is_told(arrays, message):
     else:
         with pytest.raises(ValueError, match=message):
             grid.check("x", manifest)
+
+
+def test_which_stored_view_is_drawn_is_a_function_of_the_generator():
+    """Of 31 bits, by the number of random views: another range would draw others in runs that are
+    resumed."""
+    grid, image = CodeGrid("dvae", 4, 2, 512), np.arange(16 * 16 * 3, dtype=np.uint8)
+    image = image.reshape(16, 16, 3)
+    views = [View((i, 0, 8 + i, 16), drawn=i > 0) for i in range(8)]
+    codes = np.arange(8 * 4, dtype=np.uint16).reshape(8, 2, 2)
+    value = pack_arrays({"codes": codes, **pack_views(views, (16, 16))})
+    file = cv2.imencode(".png", image[:, :, ::-1])[1].tobytes()
+    drawn = [np.random.default_rng(seed) for seed in range(9)]
+    for draw, again in zip([None, *drawn], [0, *map(np.random.default_rng, range(9))], strict=True):
+        number = 1 + int(again.integers(2**31)) % 7 if draw is not None else 0
+        row = grid.stored_view(file, value, "views", 8, draw)
+        assert row["codes"].tolist() == codes[number].reshape(-1).tolist()
+        assert np.array_equal(row["pixels"], look(image, views[number], 8))

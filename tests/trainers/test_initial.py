@@ -96,6 +96,25 @@ def test_a_value_does_not_depend_on_what_else_there_is():
     assert not torch.equal(wide["b"].weight, wide["a"].weight)
 
 
+def test_what_a_constructor_draws_over_leaves_no_trace():
+    """As of a layer whose own rule the model's replaces."""
+
+    def twice() -> nn.Linear:
+        layer = nn.Linear(5, 4)  # It draws by a rule of its own.
+        nn.init.uniform_(layer.weight)
+        nn.init.normal_(layer.weight, std=0.02)
+        return layer
+
+    class Once(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight = nn.Parameter(torch.empty(4, 5).normal_(std=0.02))
+
+    found = filled(twice, 3).weight
+    assert torch.equal(found, filled(Once, 3).weight)
+    assert 0.01 < float(found.detach().std()) < 0.03
+
+
 def test_what_cannot_be_noted_is_an_error():
     class Truncated(nn.Linear):
         def __init__(self):

@@ -3,7 +3,7 @@
 import threading
 import time
 
-from septet.trainers.loader.batches import Loader, Progress
+from septet.trainers.loader.batches import _CHUNK, Loader, Progress, _chunks
 from septet.trainers.loader.source import Health, Source
 from septet.trainers.task import SubBatch
 from tests.trainers.test_loader import Texts, numbers
@@ -76,3 +76,21 @@ def test_a_loader_without_threads_is_closed_too(tmp_path):
     steps = loader(Watched(lambda number: None), numbers(tmp_path), workers=0)
     next(steps)
     steps.close()
+
+
+def test_a_thread_takes_so_many_rows_at_once_in_however_many_pieces():
+    """Of one stream they are one piece, of several each row may be its own."""
+    n = _CHUNK
+    whole = list(_chunks([("a", range(5, 5 + 2 * n + 3))]))
+    assert whole == [
+        (0, [("a", range(5, 5 + n))]),
+        (n, [("a", range(5 + n, 5 + 2 * n))]),
+        (2 * n, [("a", range(5 + 2 * n, 8 + 2 * n))]),
+    ]
+    single = [("ab"[i % 2], range(i, i + 1)) for i in range(2 * n + 3)]
+    cut = list(_chunks(single))
+    assert cut == [(0, single[:n]), (n, single[n : 2 * n]), (2 * n, single[2 * n :])]
+    assert list(_chunks([("a", range(4)), ("b", range(n))])) == [
+        (0, [("a", range(4)), ("b", range(n))])
+    ]
+    assert not list(_chunks([]))

@@ -107,21 +107,32 @@ def test_an_equal_caption_of_another_image_is_as_right():
 
 
 class Told(nn.Module):
-    """Gives each pair the image and text vectors that tell its caption from all others."""
+    """Gives each pair a text vector that tells its caption from all others, and the image vector of
+    the `ahead`-th caption after it."""
+
+    def __init__(self, ahead: int):
+        super().__init__()
+        self.ahead = ahead
 
     def forward(self, ids: torch.Tensor) -> dict[str, torch.Tensor]:
-        text = torch.nn.functional.one_hot(ids[:, 1] % 97, 97).float()
-        return {"image": text, "text": text}
+        image, text = (
+            torch.nn.functional.one_hot((ids[:, 1] + n) % 97, 97).float() for n in (self.ahead, 0)
+        )
+        return {"image": image, "text": text}
 
 
-def test_with_its_neighbours_image_a_caption_finds_nothing(tmp_path, monkeypatch):
+@pytest.mark.parametrize(("ahead", "own", "other"), [(0, 1.0, 0.0), (1, 0.0, 11 / 12)])
+def test_under_other_image_each_caption_has_its_neighbours(
+    tmp_path, monkeypatch, ahead, own, other
+):
+    """The image before it; the first has that of the last, which is no other's."""
     task = settings().task()
     corpus = Corpus(str(write_corpus(tmp_path, _numbered(12))))
     monkeypatch.setattr(task, "forward", lambda module, batch: module(batch.data["ids"]))
-    found = Retrieval(task, "pairs", corpus, batch=4)(Told(), torch.device("cpu"))
+    found = Retrieval(task, "pairs", corpus, batch=4)(Told(ahead), torch.device("cpu"))
     for direction in ("image_to_text", "text_to_image"):
-        assert found[f"{direction}_r1"] == 1.0
-        assert found[f"{direction}_r1_other_image"] == 0.0
+        assert found[f"{direction}_r1"] == own
+        assert found[f"{direction}_r1_other_image"] == pytest.approx(other)
 
 
 def _numbered(count: int) -> list[tuple[str, dict[str, bytes]]]:

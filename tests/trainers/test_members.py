@@ -1,11 +1,14 @@
 """Members of a corpus's samples: how many files stay open, and how many bytes are read."""
 
+import hashlib
 import resource
 from collections.abc import Iterator
 
+import numpy as np
 import pytest
 
 from septet.preprocess.shards.reader import Corpus
+from septet.trainers.loader.kept import Kept
 from septet.trainers.loader.members import SPARE_FILES, Members
 from septet.trainers.task import Stream
 from tests.corpora import run_annotation
@@ -22,8 +25,11 @@ def limits() -> Iterator[tuple[int, int]]:
     resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
-def pairs(folder, count=40) -> Corpus:
-    samples = [(f"{i:032x}", {"jpg": b"p" * 5000, "txt": f"{i:03}".encode()}) for i in range(count)]
+def pairs(folder, count=40, first=0) -> Corpus:
+    """Samples of a column that has no value where the caption is a multiple of three."""
+    samples = [
+        (f"{i:032x}", {"jpg": b"p" * 5000, "txt": f"{first + i:03}".encode()}) for i in range(count)
+    ]
     write_corpus(folder, samples, 20)
     run_annotation(folder, f"{HERE}:Bytes", name="codes")
     return Corpus(str(folder))
@@ -63,3 +69,18 @@ def test_bytes_of_a_sample_are_those_that_a_stream_reads(tmp_path, members, colu
 def test_an_empty_corpus_has_no_bytes(tmp_path):
     empty = Corpus(str(write_corpus(tmp_path, [])))
     assert Members(empty, Stream(("txt",)), Texts()).bytes_per_sample() == 0
+
+
+def test_which_samples_are_dropped_is_part_of_the_digest(tmp_path):
+    """Runs are resumed by it: it is spelled out here."""
+    corpora = [pairs(tmp_path / str(first), first=first) for first in (0, 1)]
+    found = [Kept(corpus, ["codes"]) for corpus in corpora]
+    assert [kept.dropped for kept in found] == [14, 13]
+    for first, kept in enumerate(found):
+        digest = hashlib.sha256(b"of the corpus")
+        for shard in (0, 1):
+            rows = [i for i in range(20) if (first + 20 * shard + i) % 3]
+            assert kept.rows(shard).tolist() == rows
+            digest.update(shard.to_bytes(8, "little") + np.array(rows, "<i8").tobytes())
+        assert kept.digest("of the corpus") == digest.hexdigest()
+    assert Kept(corpora[0]).digest("of the corpus") == "of the corpus"

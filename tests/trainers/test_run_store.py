@@ -9,6 +9,7 @@ import pytest
 from septet.preprocess import files
 from septet.trainers.engine import checkpoint
 from septet.trainers.engine.checkpoint import CheckpointError
+from septet.trainers.engine.folder import set_aside
 from tests.object_store import object_store
 from tests.trainers.conftest import fit_alone, run_of, settings
 from tests.trainers.runs import figures, same, stopping_after
@@ -52,3 +53,27 @@ def test_a_run_in_a_store_equals_one_on_disk(scenes, tmp_path, capsys, monkeypat
         assert files.exists(f"{out}.1/checkpoints/step-00000008/COMPLETE")
         assert same(download(out, tmp_path / "anew"), local)
     assert not list(tmp_path.glob("s3*"))  # nothing beside it on this disk
+
+
+def test_an_earlier_run_in_a_store_is_moved_whole():
+    """What is below its folders, too, as a store has none."""
+    names = ["checkpoints/step-00000001/COMPLETE", "checkpoints/step-00000001/__0_0.distcp",
+             "metrics.jsonl", "tensorboard/events"]  # fmt: skip
+    with object_store() as bucket:
+        out = f"{bucket}/runs/one"
+
+        def stored() -> dict[str, bytes]:
+            fs, plain = fsspec.url_to_fs(f"{bucket}/runs")
+            fs.invalidate_cache()
+            return {path.removeprefix(f"{plain}/"): fs.cat_file(path) for path in fs.find(plain)}
+
+        assert set_aside(out) is None
+        for number in (1, 2):
+            for name in names:
+                files.write_bytes(f"{out}/{name}", f"{number} {name}".encode())
+            assert set_aside(f"{out}/") == f"{out}.{number}"
+            assert stored() == {
+                f"one.{n}/{name}": f"{n} {name}".encode()
+                for n in range(1, number + 1)
+                for name in names
+            }

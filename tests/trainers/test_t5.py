@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-import transformers
 
 from septet.trainers.nets.mt5 import mt5_config, to_mt5
 from septet.trainers.nets.t5 import T5, T5Settings
@@ -19,8 +18,32 @@ def test_sizes_that_are_not_given_are_those_of_mt5_large():
     assert mt5_config(T5Settings()).items() >= published.items()
 
 
+def test_weights_begin_by_their_numbers_of_inputs():
+    """Mesh TensorFlow's rule: queries also undo the scale that scores do not have, the table of
+    words has variance 1, and positions begin like keys."""
+    s = T5Settings(width=160, inner=640, heads=4, head_width=10, layers=1, words=500)
+    of_width = 160**-0.5
+    expected = {
+        "q": 1600**-0.5, "k": of_width, "v": of_width, "o": 40**-0.5, "wi_0": of_width,
+        "wi_1": of_width, "wo": 640**-0.5, "relative": of_width, "words": 1.0, "head": of_width,
+    }  # fmt: skip
+    torch.manual_seed(0)
+    found = set()
+    for name, x in T5(s).named_parameters():
+        if x.ndim > 1:
+            part = name.split(".")[-2]
+            assert float(x.detach().std()) == pytest.approx(expected[part], rel=0.15), name
+            assert float(x.detach().mean()) == pytest.approx(0, abs=0.2 * expected[part]), name
+            found.add(part)
+        else:
+            assert (x == 1).all(), name
+    assert found == expected.keys()
+
+
 def test_weights_begin_as_those_of_transformers():
     """But for the head, which begins as any layer of so many inputs."""
+    import transformers  # It takes seconds, and the tests above do without.
+
     s = T5Settings(width=160, inner=96, heads=4, head_width=24, layers=1, words=500)
     told = mt5_config(s)
     config = transformers.MT5Config(

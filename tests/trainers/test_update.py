@@ -22,11 +22,12 @@ from septet.trainers.m6.task import M6Task
 from septet.trainers.ofa.task import OfaTask
 from septet.trainers.pali.presets import PRESETS as PALI
 from septet.trainers.settings.overrides import override
-from septet.trainers.task import SubBatch
+from septet.trainers.task import Batch, SubBatch
 from tests.trainers.beit3 import small as beit3
 from tests.trainers.conftest import settings, train
 from tests.trainers.ernie_vil import small as ernie_vil
 from tests.trainers.flava import small as flava
+from tests.trainers.lines import Line
 from tests.trainers.m6 import small as m6
 from tests.trainers.ofa import small as ofa
 
@@ -186,6 +187,38 @@ def test_a_loss_without_a_count_does_not_train_in_silence(scenes, tmp_path):
 
     with pytest.raises(ContractError, match="`counts` gave extra, which has no weight"):
         train(changed("counts", more), scenes, tmp_path / "c")
+
+
+def line_update(task):
+    """An update of a slope of 2 by the numbers 1, 2, 3 and 5."""
+    parallel = Parallel(task.build(), task, TrainSettings(steps=1, global_batch=4), WORLD)
+    update = Updater(task, parallel, make_optimizer(parallel.raw, task, OPTIMIZER), 0, None)
+    batches = [Batch("numbers", {"number": torch.tensor(x)}) for x in ([1.0, 2.0], [3.0, 5.0])]
+    return update([batches], 0, 1e-3)
+
+
+def test_an_update_tells_its_losses_and_the_norm_of_its_gradient():
+    """Half the mean of (slope * x)^2 has the derivative slope * mean of x^2."""
+    done = line_update(Line())
+    assert done.losses == {"square": pytest.approx(4 * 39 / 4)}
+    assert done.total == pytest.approx(0.5 * 39)
+    assert done.gradient_norm == pytest.approx(2 * 39 / 4)
+    assert (done.rate, done.asked) == (1e-3, False)
+
+
+@pytest.mark.parametrize(("changes", "message"), [
+    ({"counts": lambda batch: {"square": 2, "more": 2}},
+     "Line: `counts` gave more, which has no weight; `loss_weights` has square"),
+    ({"counts": lambda batch: {}}, "Line: there is a loss 'square' and no count of it; .* none"),
+    ({"losses": lambda outputs, batch: {"more": outputs["told"].sum()}},
+     "Line: there is a loss 'more' and no count of it; `counts` gave square"),
+])  # fmt: skip
+def test_names_of_losses_and_counts_go_together(monkeypatch, changes, message):
+    task = Line()
+    for name, function in changes.items():
+        monkeypatch.setattr(task, name, function)
+    with pytest.raises(ContractError, match=message):
+        line_update(task)
 
 
 @pytest.mark.parametrize("share", [0.25, 3.0])

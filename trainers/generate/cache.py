@@ -51,7 +51,7 @@ class Cache:
     @classmethod
     def of(cls, memory: Tensor, memory_pads: Tensor, layers: int, **extra: Tensor) -> "Cache":
         """An empty cache over encoder states."""
-        return cls(memory, memory_pads, [LayerCache() for _ in range(layers)], 0, extra)
+        return cls(memory, memory_pads, [LayerCache() for _ in range(layers)], extra=extra)
 
     @property
     def rows(self) -> int:

@@ -166,6 +166,6 @@ def _drawn(logits: Tensor, chance: Tensor, decoding: Decoding) -> Tensor:
     if decoding.top_p is not None:
         # The fewest words whose share reaches top_p.
         reached = (cumulated < decoding.top_p * whole).sum(1, keepdim=True)
-        whole = cumulated.gather(1, reached.clamp(max=count - 1))
+        whole = cumulated.gather(1, reached)
     place = (cumulated <= chance[:, None] * whole).sum(1, keepdim=True)
     return words.gather(1, place.clamp(max=count - 1))[:, 0]

@@ -93,6 +93,7 @@ def by_hand(layer: Experts, x: torch.Tensor, real: torch.Tensor, limited: bool =
 RULES = [
     {},
     {"capacity_factor": 0.5},
+    {"capacity_factor": 0.5, "renormalise": "after"},  # of one choice it changes nothing
     {"group_rows": 2, "capacity_factor": 0.75},
     {"chosen": 2},
     {"chosen": 2, "capacity_factor": 0.5, "renormalise": "after"},
