@@ -9,6 +9,7 @@ bound was set stand beside it. Ends with an error where one is not.
 
 import argparse
 import json
+import math
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -175,8 +176,10 @@ def told(run: Path) -> dict[str, list[float]]:
     """All values of each figure of a run, in their order."""
     found: dict[str, list[float]] = {}
     for line in (run / "metrics.jsonl").read_text().splitlines():
-        for name, value in json.loads(line).items():
-            found.setdefault(name, []).append(value)
+        row = json.loads(line)
+        for name, value in row.items():
+            if name != "not_finite":
+                found.setdefault(name, []).append(math.nan if value is None else value)
     return found
 
 

@@ -54,7 +54,7 @@ def read_result(model: Model, run: Path, held: int) -> Result:
             rates.append(float(found["samples_per_second"]))
     wanted = [model.figure, model.control]
     wanted += [model.chance] if isinstance(model.chance, str) else []
-    if lacking := [name for name in wanted if name not in last]:
+    if lacking := [name for name in wanted if last.get(name) is None]:
         raise ValueError(f"{run}/metrics.jsonl has no {', '.join(lacking)}")
     record = json.loads((run / "run.json").read_text(encoding="utf-8"))
     train = record["settings"]["train"]

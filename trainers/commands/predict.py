@@ -1,7 +1,6 @@
 """`septet predict`: what a trained model answers. Nothing here imports torch before a model is
 opened, so that help is instant."""
 
-import json
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
@@ -16,6 +15,7 @@ from typer.core import TyperCommand
 from septet.preprocess import files
 from septet.schemas.layout import MANIFEST
 from septet.trainers.commands.trained import Trained
+from septet.trainers.standard_json import to_json
 
 if TYPE_CHECKING:
     from torch import nn
@@ -324,7 +324,7 @@ def _lines(
                 failed += 1
             else:
                 line |= _told(ready, answer)
-            file.write(json.dumps(line, ensure_ascii=False) + "\n")
+            file.write(to_json(line, ascii_only=False) + "\n")
             written += 1
     if out or failed:
         bad = f", {failed} of them not answered" if failed else ""
@@ -365,7 +365,7 @@ def _one(
         Image.fromarray(answer.image).save(out)
         typer.echo(f"written: {out}", err=True)
     elif out is not None:
-        line = json.dumps({"image": wanted.name, **_told(ready, answer)}, ensure_ascii=False)
+        line = to_json({"image": wanted.name, **_told(ready, answer)}, ascii_only=False)
         out.write_text(line + "\n", encoding="utf-8")
     if draw is not None:
         _draw(wanted, ready, answer.boxes, draw)

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from septet.preprocess import files
 from septet.preprocess.locks import LEASES, FolderBusyError, locked
 from septet.trainers.engine.world import World
+from septet.trainers.standard_json import to_json
 
 HOLDER = "holder.json"
 
@@ -45,7 +46,7 @@ def _sign(out: str) -> str | None:
         "host": socket.gethostname(),
         "since": datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S UTC"),
     }
-    files.write_bytes(files.join(out, HOLDER), json.dumps(holder).encode())
+    files.write_bytes(files.join(out, HOLDER), to_json(holder).encode())
     if files.exists(files.join(out, LEASES)):
         return (
             f"{out} is held by a lease that is renewed, as its file system has no locks: another "

@@ -15,6 +15,7 @@ from rich.console import Console
 from torch import nn
 
 from septet.trainers.engine.world import World
+from septet.trainers.standard_json import figures_line
 from septet.trainers.task import Task, Tracker
 
 DENSE_BF16_PEAK = {
@@ -175,7 +176,7 @@ class Reporter:
         """Record figures of a step."""
         if not self._world.main:
             return
-        self._file.write(json.dumps({"step": step, **figures}) + "\n")
+        self._file.write(figures_line(step, figures) + "\n")
         self._file.flush()
         for name, value in figures.items():
             self._board.add_scalar(name, value, step)

@@ -1,7 +1,6 @@
 """A run, and all of it that is made ready before its first step."""
 
 import itertools
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -31,6 +30,7 @@ from septet.trainers.loader.kept import read_tombstones
 from septet.trainers.loader.source import Health, Source
 from septet.trainers.loader.tally import Tally, tally_figures
 from septet.trainers.measures.named import measures_on
+from septet.trainers.standard_json import standard, to_json
 from septet.trainers.task import Evaluator, Task, Tracker
 
 
@@ -189,7 +189,7 @@ def prepare(run: Run, world: World, console: Console | None = None) -> Iterator[
             *run.evaluators,
         ]
         initial = Initial(task.build, train.seed)
-        described = _describe(run, sources, world)
+        described = standard(_describe(run, sources, world))
         saves = Checkpoints(
             files.join(run.out, "checkpoints"),
             train.keep,
@@ -354,4 +354,4 @@ def _write_record(
         "forward_flops_per_sample": {kind: one.forward for kind, one in flops.items()},
         "versions": {name: version(name) for name in ("torch", "numpy")},
     }
-    (folder / "run.json").write_text(json.dumps(record, indent=1) + "\n")
+    (folder / "run.json").write_text(to_json(record, indent=1) + "\n", encoding="utf-8")

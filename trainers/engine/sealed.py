@@ -12,6 +12,7 @@ import deflate
 import fsspec
 
 from septet.preprocess import files
+from septet.trainers.standard_json import standard
 
 SEAL = "COMPLETE"
 STATE = "state.json"
@@ -28,7 +29,7 @@ def is_sealed(folder: str) -> bool:
 
 def read_state(folder: str) -> dict[str, Any]:
     """What was saved beside the tensors."""
-    state: dict[str, Any] = json.loads(files.read_bytes(files.join(folder, STATE)))
+    state: dict[str, Any] = standard(json.loads(files.read_bytes(files.join(folder, STATE))))
     return state
 
 

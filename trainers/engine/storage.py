@@ -3,7 +3,6 @@
 That takes longer to import than torch, so this module is imported by the first save or load.
 """
 
-import json
 import os
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future
@@ -30,6 +29,7 @@ from torch.futures import Future as TorchFuture
 
 from septet.preprocess import files
 from septet.trainers.engine.sealed import SEAL, STATE, Sums
+from septet.trainers.standard_json import to_json
 
 FAILURES: tuple[type[BaseException], ...] = (OSError, CheckpointException)
 """What a save or load raises where the storage fails."""
@@ -128,7 +128,7 @@ class _SealingWriter(FileSystemWriter):
             self.fs, self.path, self.sync_files = remote.fs, remote.path, False
         self._summed = _SummedFiles(self.fs)
         self.fs = self._summed  # type: ignore[assignment]
-        self._folder, self._state = folder, json.dumps(state, indent=1).encode()
+        self._folder, self._state = folder, to_json(state, indent=1).encode()
 
     def write_data(self, plan: SavePlan, planner: SavePlanner) -> TorchFuture[list[WriteResult]]:
         """This rank's tensors."""
@@ -152,7 +152,7 @@ class _SealingWriter(FileSystemWriter):
         sums[STATE] = (len(self._state), deflate.crc32(self._state))
         _sync(self._folder)
         files.write_bytes(
-            files.join(self._folder, SEAL), json.dumps({"files": sums}, indent=1).encode()
+            files.join(self._folder, SEAL), to_json({"files": sums}, indent=1).encode()
         )
         _sync(self._folder)
 

@@ -2,7 +2,6 @@
 
 import hashlib
 import itertools
-import json
 import threading
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,6 +23,7 @@ from septet.trainers.loader.order import Mix, ShardOrder, corpus_digest, mix_blo
 from septet.trainers.loader.side import SideFiles
 from septet.trainers.loader.tally import Counted
 from septet.trainers.outcomes import LACKING
+from septet.trainers.standard_json import to_json
 from septet.trainers.task import ReadSample, Row, SampleError, Stream, Task
 
 MAX_CONSECUTIVE_BAD = 100
@@ -76,8 +76,8 @@ class Health:
             self.bad += 1
             self.consecutive += 1
             if self.report is not None:
-                with self.report.open("a") as out:
-                    out.write(json.dumps(row, ensure_ascii=False) + "\n")
+                with self.report.open("a", encoding="utf-8") as out:
+                    out.write(to_json(row, ascii_only=False) + "\n")
             fewest = FEWEST_BAD if self.max_share else 0
             allowed = max(fewest, self.max_share * self.read)
             if self.bad > allowed or self.consecutive >= MAX_CONSECUTIVE_BAD:

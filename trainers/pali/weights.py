@@ -8,7 +8,6 @@
 | own | the module's |
 """
 
-import json
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
@@ -29,6 +28,7 @@ from septet.trainers.pali.vit_weights import (
     to_big_vision,
     to_siglip,
 )
+from septet.trainers.standard_json import to_json
 from septet.trainers.weights.form import Form, Forms, State
 
 VISION, LANGUAGE = "vision.", "language."
@@ -130,7 +130,7 @@ class _HuggingFace(Form[PaliSettings]):
         for half, (weights, config) in halves.items():
             (folder / half).mkdir(exist_ok=True)
             config_path, path = folder / half / "config.json", folder / half / "model.safetensors"
-            config_path.write_text(json.dumps(config, indent=2) + "\n")
+            config_path.write_text(to_json(config, indent=2) + "\n", encoding="utf-8")
             _save(weights, path)
             written += [config_path, path]
         connector = folder / "connector.safetensors"
