@@ -77,6 +77,11 @@ peers: setup  ## Install other projects' loaders and models, for benchmarks to r
 	$(UV) --target .venv/peers/megatron-energon --no-deps megatron-energon==7.4.1 \
 	  braceexpand==0.1.7 bracex==3.2.3 deprecation==2.1.0 filetype==1.2.0 lark==1.3.1 mfusepy==3.1.1 \
 	  multi-storage-client==1.3.1 psutil==7.2.2 rapidyaml==0.15.2 wcmatch==12.0.1 xattr==1.3.0
+	@# Their pins are not ours, so each has an environment of its own.
+	for peer in img2dataset==1.47.0 daft==0.7.26; do \
+	  $(BIN)/uv venv --quiet --allow-existing --python $(BIN)/python .venv/peers/$${peer%%==*} && \
+	  $(BIN)/uv pip install --quiet --compile-bytecode --python .venv/peers/$${peer%%==*}/bin/python $$peer || exit 1; \
+	done
 
 LOWEST := .venv/lowest/bin/python
 lowest: setup  ## Install the lowest versions that pyproject.toml allows, and run some tests on them

@@ -1,13 +1,15 @@
 """An HTTP server of images that costs next to nothing, for benchmarks of what fetches them.
 
-    python -m benchmarks.image_server FOLDER
+    python -m benchmarks.image_server FOLDER [CERTIFICATE]
 
-Prints its port on 127.0.0.1. `/N.jpg` is image N of the folder's JPEGs, counted round. Whole
-answers lie in memory, and a thread a connection sends them: 0.04 ms of CPU a request of 64 KB,
-most of it the kernel's, where asyncio's streams take 0.12 ms.
+Prints its port on 127.0.0.1. With a certificate (PEM, its key in the same file) it speaks TLS.
+`/N.jpg` is image N of the folder's JPEGs, counted round. Whole answers lie in memory, and a thread
+a connection sends them: 0.04 ms of CPU a request of 64 KB, most of it the kernel's, where asyncio's
+streams take 0.12 ms.
 """
 
 import socket
+import ssl
 import sys
 import threading
 from contextlib import suppress
@@ -24,10 +26,13 @@ def answers(folder: Path) -> list[bytes]:
     return found
 
 
-def serve(client: socket.socket, known: list[bytes]) -> None:
+def serve(client: socket.socket, known: list[bytes], tls: ssl.SSLContext | None) -> None:
     """Answer the requests of one connection, one after another, until the client ends it."""
     request = b""
-    with client, suppress(ConnectionError):
+    with suppress(ConnectionError, ssl.SSLError):
+        if tls:
+            client = tls.wrap_socket(client, server_side=True)
+    with client, suppress(ConnectionError, ssl.SSLError):
         while received := client.recv(2**16):
             request += received
             if request.endswith(b"\r\n\r\n"):
@@ -38,12 +43,15 @@ def serve(client: socket.socket, known: list[bytes]) -> None:
 
 def main() -> None:
     """Serve until the process is ended."""
-    known = answers(Path(sys.argv[1]))
+    known, tls = answers(Path(sys.argv[1])), None
+    if len(sys.argv) > 2:
+        tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        tls.load_cert_chain(sys.argv[2])
     with socket.create_server(("127.0.0.1", 0), backlog=512) as server:
         print(server.getsockname()[1], flush=True)
         while True:
             client, _ = server.accept()
-            threading.Thread(target=serve, args=(client, known), daemon=True).start()
+            threading.Thread(target=serve, args=(client, known, tls), daemon=True).start()
 
 
 if __name__ == "__main__":

@@ -6,12 +6,8 @@ Both make the short side 256 (img2dataset's keep_ratio, area averages, JPEG of q
 same JPEGs of 800x600 to 1600x1200 pixels, one thread each, in processes of their own, in turns.
 The figures are CPU time, best of the rounds; the ratio is the median of the rounds' ratios.
 
-img2dataset's pins conflict with Septet's, so it lives in an environment of its own:
-
-    uv venv --python 3.11 build/peers
-    uv pip install --python build/peers img2dataset
-
-(Python 3.13 cannot import it.) Elsewhere: --peer-python PATH.
+img2dataset's pins conflict with Septet's, so it lives in an environment of its own, which
+`make peers` makes (Python 3.13 cannot import it). Elsewhere: --peer-python PATH.
 """
 
 import argparse
@@ -26,7 +22,7 @@ import cv2
 import numpy as np
 import simplejpeg
 
-PEER = Path("build/peers/bin/python")
+PEER = Path(".venv/peers/img2dataset/bin/python")
 SIZES = [(800, 600), (1024, 768), (900, 1200), (1200, 900), (1600, 1200)]
 
 # A worker reads the images once; for each line that it gets it processes them all and answers
@@ -114,9 +110,7 @@ def main() -> None:
     options = parser.parse_args()
     if not options.peer_python.exists():
         raise SystemExit(
-            f"{options.peer_python} is missing: img2dataset needs an environment of its own.\n"
-            "  uv venv --python 3.11 build/peers\n"
-            "  uv pip install --python build/peers img2dataset"
+            f"{options.peer_python} is missing: `make peers` installs img2dataset there"
         )
     count, rounds = (20, 5) if options.quick else (60, 15)
     with tempfile.TemporaryDirectory() as folder:
