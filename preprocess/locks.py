@@ -16,7 +16,11 @@ who removed a file. There the holder looks for others after each renewal, and gi
 came later and stays: for a second or two both leases may be there.
 
 What a lease cannot prevent: a holder that cannot renew (its machine sleeps, the store does not
-answer) learns of its loss when it tries again, and is at work beside its successor until then.
+answer) learns of its loss when it tries again, and is at work beside its successor until then. It
+is interrupted by a signal of this module's own, as SIGINT may be ignored (a shell starts the
+background jobs of a script so) or mean something else (a run of training saves and leaves). Who has
+not left its block `_GRACE_SECONDS` later is ended with its process: one that is in a long call,
+goes on after an interrupt, or holds the folder in another thread than the main one.
 """
 
 import errno
@@ -25,14 +29,17 @@ import math
 import os
 import random
 import secrets
+import signal
 import socket
 import threading
 import time
 from _thread import interrupt_main
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from septet.preprocess import files
@@ -45,6 +52,9 @@ except ImportError:  # Windows: leases serve there
 LEASES = ".septet-locks"
 LEASE_SECONDS = 180.0
 _RENEW_SECONDS = 30.0
+_GRACE_SECONDS = 60.0
+_INTERRUPT = getattr(signal, "SIGRTMAX", getattr(signal, "SIGUSR2", None))
+"""The signal by which a process tells its main thread that a lease is lost; Windows has none."""
 _TRIES = 4
 
 _NO_FLOCK = {errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EBADF, errno.EINVAL}
@@ -54,6 +64,11 @@ writing, and a folder cannot be)."""
 
 class FolderBusyError(ValueError):
     """Raised when another process holds the folder."""
+
+
+class _LostError(KeyboardInterrupt):
+    """Raised wherever the main thread is when its lease is lost: all that tidies up after an
+    interrupt does so, and what goes on after mere errors does not."""
 
 
 @contextmanager
@@ -144,10 +159,7 @@ def _leased(folder: str, alone: bool, busy: str) -> Iterator[None]:
             yield
     except KeyboardInterrupt:
         if lease.lost:
-            raise FolderBusyError(
-                f"{folder}: this process could not renew its lock for {LEASE_SECONDS:.0f} s, and "
-                "another took the folder over"
-            ) from None
+            raise FolderBusyError(_loss(folder)) from None
         raise
     finally:
         lease.remove()
@@ -158,7 +170,7 @@ class _Lease:
     `.septet-locks/`, N the number of its renewal; two of them for a moment while it is renewed."""
 
     def __init__(self, folder: str, alone: bool):
-        self.folder, self.alone = files.join(folder, LEASES), alone
+        self.held, self.folder, self.alone = folder, files.join(folder, LEASES), alone
         self.token = f"{'alone' if alone else 'shared'}-{secrets.token_hex(8)}"
         self.number = 0
         self.began = time.time()
@@ -238,25 +250,55 @@ class _Lease:
 
     @contextmanager
     def renewed(self) -> Iterator[None]:
-        """Renew the lease while the block runs."""
+        """Renew the lease while the block runs; interrupt it where the lease is lost."""
         over = threading.Event()
 
         def renew() -> None:
-            while not over.wait(_RENEW_SECONDS):
-                try:
-                    if not self.renew():
-                        self.lost = True
-                        return interrupt_main()
-                except Exception:  # the store may answer again before the lease ends
-                    continue
+            while not self.lost:
+                if over.wait(_RENEW_SECONDS):
+                    return
+                with suppress(Exception):  # the store may answer again before the lease ends
+                    self.lost = not self.renew()
+            interrupt()
+            if not over.wait(_GRACE_SECONDS):
+                told = f"{_loss(self.held)}; interrupted {_GRACE_SECONDS:.0f} s ago, it is ended"
+                os.write(2, f"{told}\n".encode())
+                os._exit(1)
 
         thread = threading.Thread(target=renew, name="septet-lease", daemon=True)
-        thread.start()
+        with self._interrupted() as interrupt:
+            thread.start()
+            try:
+                yield
+            finally:
+                over.set()
+                thread.join()
+
+    @contextmanager
+    def _interrupted(self) -> Iterator[Callable[[], None]]:
+        """Gives what interrupts the block, from another thread, once the lease is lost."""
+        if _INTERRUPT is None or threading.current_thread() is not threading.main_thread():
+            yield interrupt_main
+            return
+
+        def arrive(number: int, frame: FrameType | None) -> None:
+            if self.lost:
+                raise _LostError
+            if callable(before):  # The lease of a block around this one is.
+                before(number, frame)
+
+        before = signal.signal(_INTERRUPT, arrive)
         try:
-            yield
+            yield partial(signal.pthread_kill, threading.get_ident(), _INTERRUPT)
         finally:
-            over.set()
-            thread.join()
+            signal.signal(_INTERRUPT, before)
+
+
+def _loss(folder: str) -> str:
+    return (
+        f"{folder}: this process could not renew its lock for {LEASE_SECONDS:.0f} s, and another "
+        "took the folder over"
+    )
 
 
 def _pause() -> None:

@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -211,6 +212,91 @@ def test_a_lease_is_renewed_and_a_lost_one_ends_its_holder(
                 lease.unlink(missing_ok=True)
             time.sleep(0.1)
         pytest.fail("the holder went on without its lease")
+
+
+LOSE = """
+import signal, sys, threading, time
+from septet.preprocess import locks
+
+def wait(kind):
+    with locks.locked(sys.argv[1]):
+        print("held", flush=True)
+        while True:
+            try:
+                time.sleep(60)
+            except KeyboardInterrupt:
+                if kind != "goes on":
+                    raise
+
+locks.fcntl = None
+locks._RENEW_SECONDS, locks._GRACE_SECONDS = 0.05, float(sys.argv[3])
+if sys.argv[2] == "notes":
+    signal.signal(signal.SIGINT, lambda number, frame: None)
+if sys.argv[2] == "thread":
+    threading.Thread(target=wait, args=("thread",)).start()
+else:
+    assert (signal.getsignal(signal.SIGINT) == signal.SIG_IGN) == (sys.argv[2] == "background")
+    wait(sys.argv[2])
+"""
+
+
+@pytest.mark.parametrize(
+    ("kind", "grace", "told"),
+    [
+        ("background", 60, "FolderBusyError: FOLDER: this process could not renew"),
+        ("notes", 60, "FolderBusyError: FOLDER: this process could not renew"),
+        (
+            "goes on",
+            0.1,
+            "FOLDER: this process could not renew .*; interrupted 0 s ago, it is ended",
+        ),
+        (
+            "thread",
+            0.1,
+            "FOLDER: this process could not renew .*; interrupted 0 s ago, it is ended",
+        ),
+    ],
+)
+def test_a_lost_lease_ends_whoever_holds_it(
+    tmp_path: Path, kind: str, grace: float, told: str
+) -> None:
+    """The background job of a script, which ignores SIGINT; one to which that means something else;
+    one that goes on after an interrupt; one that holds the folder in a thread."""
+    job = [sys.executable, "-c", LOSE, str(tmp_path), kind, str(grace)]
+    command = ["sh", "-c", '"$@" & wait $!', "sh", *job] if kind == "background" else job
+    holder = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        assert holder.stdout and holder.stdout.readline() == "held\n"
+        while holder.poll() is None:  # one that is just being renewed has another name by then
+            for lease in (tmp_path / locks.LEASES).glob("*.json"):
+                lease.unlink(missing_ok=True)
+            time.sleep(0.05)
+        _, said = holder.communicate(timeout=60)
+    finally:
+        holder.kill()
+        holder.wait()
+    assert holder.returncode == 1
+    assert re.search(told.replace("FOLDER", re.escape(str(tmp_path))), said), said
+
+
+def test_leases_of_blocks_in_each_other_are_lost_apart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the outer one is lost the inner one is given back, and says nothing."""
+    no_flock(monkeypatch, errno.ENOSYS)
+    monkeypatch.setattr(locks, "_RENEW_SECONDS", 0.05)
+    inner, outer = (tmp_path / name for name in ("inner", "outer"))
+    before = signal.getsignal(locks._INTERRUPT)
+    with (
+        pytest.raises(FolderBusyError, match=f"{outer}: this process could not renew"),
+        locked(str(outer)),
+        locked(str(inner)),
+    ):
+        for _ in range(600):
+            for lease in (outer / locks.LEASES).glob("*.json"):
+                lease.unlink(missing_ok=True)
+            time.sleep(0.05)
+    assert list(inner.iterdir()) == [] and signal.getsignal(locks._INTERRUPT) == before
 
 
 class Watched:
