@@ -9,7 +9,7 @@ ENV := OMP_NUM_THREADS=2
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo seven test check setup constraints docs learn bench mutants peers clean
+.PHONY: help demo seven test check setup constraints docs learn bench fuzz mutants peers clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -61,6 +61,10 @@ learn: setup  ## Whole runs of debug presets, held to bounds; minutes each, resu
 bench: setup  ## Quick form of the benchmarks
 	$(BIN)/python -m benchmarks.read --quick
 	$(BIN)/python -m benchmarks.decode --quick
+
+FUZZ := 5000
+fuzz: setup  ## Inputs damaged at random, FUZZ=5000 examples a test, others in each run
+	SEPTET_FUZZ=$(FUZZ) OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 tests/fuzz
 
 mutants: setup  ## Small changes of the code: which do the tests of their room not notice?
 	$(ENV) $(BIN)/python -m benchmarks.mutants data --sample 320 --jobs 2

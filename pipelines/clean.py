@@ -18,7 +18,7 @@ from rich.progress import track
 
 from septet.pipelines.ahead import map_ahead
 from septet.pipelines.stages.counts import Counts
-from septet.pipelines.store.store import LIMITS_FOOTER, Store
+from septet.pipelines.store.store import LIMITS_FOOTER, Store, read_stored
 from septet.preprocess import files
 from septet.preprocess.locks import locked
 from septet.preprocess.shards.heads import read_corpus, read_head
@@ -133,7 +133,7 @@ def _sizes(corpus: str) -> dict[str, int]:
 def _keep_failures(table: str) -> None:
     """Take the rows of images out of a table of the store, before the images go."""
     _, footer = files.read_table_metadata(table)
-    rows = files.read_table(table, tables.STORED.names)
+    rows = read_stored(table, tables.STORED.names)
     limits = {LIMITS_FOOTER: footer[LIMITS_FOOTER.encode()].decode()}
     files.write_table(table, rows.filter(rows["reason"].is_valid()), metadata=limits)
 

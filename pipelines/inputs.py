@@ -12,7 +12,7 @@ import fsspec
 from septet.pipelines.input_cache import InputCache, Known
 from septet.pipelines.sources.base import Facts, Input, InputError, Source, whole_inputs
 from septet.pipelines.sources.listing import listing_digest
-from septet.pipelines.sources.paths import folder_label, locate
+from septet.pipelines.sources.paths import beside, folder_label, locate
 from septet.pipelines.sources.patterns import match_local
 from septet.pipelines.sources.table import SOURCES
 from septet.preprocess import files
@@ -125,6 +125,13 @@ def image_roots(recipe: Recipe, inputs: Iterable[Input], folder: str) -> dict[st
         if SOURCES[recipe.sources[one.source].kind].folders:
             label = folder_label(one.label)
             roots[label] = ImageRoot(label, one.path, one.digest)
+    for one in whole_inputs(inputs):
+        source = recipe.sources[one.source]
+        if isinstance(source, ListSource) and source.images_beside:
+            label = beside(one.label)
+            if label not in roots:
+                path = locate(label, folder)
+                roots[label] = ImageRoot(label, path, listing_digest(path)[1])
     for number, source in enumerate(recipe.sources):
         if isinstance(source, ListSource) and source.image_root is not None:
             label = folder_label(source.image_root)

@@ -8,7 +8,8 @@ from septet.preprocess.text.ids import caption_hashes, split_ids
 from septet.schemas.recipe import Dedup
 
 _ORDER = [
-    "page_url", "source", "caption_from", "page_language", "extra", "language", "language_score",
+    "image_hash", "page_url", "source", "caption_from", "page_language", "extra", "language",
+    "language_score",
 ]  # fmt: skip
 _MOST_IMAGES_COUNTED = 1024
 
@@ -73,7 +74,8 @@ def dedup_samples(
 ) -> tuple[pa.Table, pa.Table]:
     """Drop duplicates and repetition from all samples of a shard.
 
-    Of equal samples one stays, one that has `extra` before others. What is said of images (how
+    Of equal samples one stays: one that has `extra` before others, then one whose image is to be
+    verified. What is said of images (how
     many captions, how many pages) holds for samples that have one.
 
     Args:

@@ -55,14 +55,15 @@ REASONS: dict[str, Reason] = {
         warc_header="a record's header lacks what it needs; value: what",
         warc_revisit="a revisit of a record that no input holds; value: the record referred to",
         list_row="a list's row cannot be read, or lacks what it needs; value: what is wrong",
+        tar_sample="a sample of a tar is damaged, or lacks what it needs; value: what is wrong",
         record_error="reading one record, row or page failed in a way that has no name of its "
         "own; value: the error's type and message",
         page_timeout="a page took longer to read than the limit; value: the seconds allowed",
         file_name="the name of an image's file is not UTF-8; value: the name",
         no_sidecar="an image of a folder has no text beside it (`without_text: reject`); value: "
         "what was looked for",
-        sidecar_unreadable="the text or JSON file beside an image cannot be read; value: the "
-        "message",
+        sidecar_unreadable="the text or JSON file beside an image, or member of a tar, cannot be "
+        "read; value: the message",
     ),
     **_of(
         "content", "source",
@@ -90,8 +91,8 @@ REASONS: dict[str, Reason] = {
     ),
     **_of(
         "access", "source fetch",
-        opt_out="the page, the archived record, the answer or a file of the server forbids this "
-        "use; value: the directive or file",
+        opt_out="the page, the archived record or the answer forbids this use; value: the "
+        "directive",
     ),
     # -- filter
     **_of(
@@ -136,9 +137,6 @@ REASONS: dict[str, Reason] = {
         scheme="neither http nor https; value: the scheme",
         address="the host is or resolves to no public address, or the port is blocked; value: "
         "the host or port",
-        no_contact="a public host, and the recipe has no `fetch.contact`; not requested; value: "
-        "the host",
-        robots="the server's robots.txt disallows it; not requested; value: the path",
     ),
     **_of(
         "passing", "fetch",
@@ -146,15 +144,14 @@ REASONS: dict[str, Reason] = {
         connect="no connection, or it broke before the answer; value: the system's error",
         timeout="a time limit passed; value: connect, first_byte, read or total",
         truncated="the body ended early; value: received and declared bytes",
-        robots_unreachable="the server's robots.txt cannot be had, so nothing is requested "
-        "(`robots_unreachable: refuse`); value: its status, or what failed",
         host_down="not tried: the host had failed too often in a row; value: how often",
     ),
     # -- fetch: files of inputs
     **_of(
         "input", "fetch",
         missing_file="a file below `image_root` does not exist; value: its name",
-        unreadable_file="a file below `image_root` cannot be read; value: the system's error",
+        unreadable_file="a file below `image_root`, or a place in an input, cannot be read; value: "
+        "the system's error",
     ),
     # -- fetch: pixels
     **_of(
@@ -166,6 +163,8 @@ REASONS: dict[str, Reason] = {
         "over the recipe's limit; value: the size",
         too_many_frames="more frames than the recipe allows; value: the limit",
         too_long_side="the image would be longer than its encoding allows; value: the size",
+        hash_mismatch="the image has not the digest that its list names; value: what was found and "
+        "expected",
         decode_error="truncated or damaged; value: the decoder's message",
         decode_timeout="decoding took longer than the limit; value: the seconds allowed",
         decode_memory="decoding needs more memory than the limit, or the decoder died; value: the "

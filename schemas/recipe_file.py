@@ -15,6 +15,25 @@ from septet.schemas.recipe import Recipe
 from septet.schemas.sources import source_models
 
 _MAX_NODES = 100_000
+_WORDS_OF_IMG2DATASET = {
+    "url_list": "`paths` of a source",
+    "input_format": "its ending says what kind of list a file is",
+    "save_additional_columns": "`extra_cols` of a source",
+    "verify_hash": "`hash_col` and `hash` of a source",
+    "compute_hash": "each sample's sidecar has the SHA-256",
+    "output_folder": "the second argument of `septet build`",
+    "output_format": "shards are WebDataset tars",
+    "number_sample_per_shard": "`write.samples_per_shard`",
+    "processes_count": "`--workers` of `septet build`",
+    "thread_count": "`fetch.concurrency`",
+    "timeout": "`fetch.total_timeout`",
+    "min_image_size": "`curate.min_side`",
+    "max_image_area": "`image.max_pixels`",
+    "user_agent_token": "`fetch.user_agent`",
+    "disallowed_header_directives": "`fetch.opt_out`",
+    "incremental_mode": "a build that is run again does what is not yet done",
+}
+"""What the settings of img2dataset are here, that have other names."""
 
 
 class RecipeError(ValueError):
@@ -113,6 +132,8 @@ def _explain(fault: Any, node: yaml.Node, data: Any, where: str) -> str:
     key = ".".join(str(part) for part in path)
     prefix = f"{where}:{line}: {key}: " if key else f"{where}: "
     if fault["type"] == "extra_forbidden":
+        if ours := _WORDS_OF_IMG2DATASET.get(str(path[-1])):
+            return f"{prefix}a word of img2dataset's; here: {ours}"
         known = sorted(_known_keys(path[:-1], data))
         near = difflib.get_close_matches(str(path[-1]), known, n=1, cutoff=0.5)
         hint = f"did you mean `{near[0]}`?" if near else f"known keys: {', '.join(known)}"

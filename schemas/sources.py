@@ -1,9 +1,11 @@
 """Settings of the sources: the entries of a recipe's `sources`, one model a kind."""
 
 import typing
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from septet.schemas.layout import IMAGE_EXTENSIONS
 
 OPT_OUT = ["noai", "noimageai", "noindex", "noimageindex", "noml"]
 CaptionPlace = Literal["alt", "figcaption", "title", "og:image:alt", "og:title", "og:description"]
@@ -73,21 +75,37 @@ class WarcSource(SourceSettings):
 
 
 class ListSource(SourceSettings):
-    """Lists of images with captions: Parquet, CSV, TSV, JSON lines and arrays of objects.
+    """Lists of images with captions: Parquet, CSV, TSV, JSON lines and arrays of objects, and text
+    files of one URL a line.
 
     Text may be gzip or zstd. TSV has no quotes. A row that cannot be read is a reject row.
     """
 
     kind: Literal["list"]
     paths: list[str] = Field(min_length=1, description="List files or glob patterns.")
+    columns: list[str] | None = Field(
+        default=None,
+        min_length=1,
+        description="Names for the columns of CSV or TSV without a header, all of them in their "
+        "order (Conceptual Captions 3M: `[caption, url]`, 12M: `[url, caption]`); of a text file, "
+        "the name of its one column in place of `url`.",
+    )
     url_col: str | None = Field(
         default="url",
         description="Column with the image's URL or path; `null` for a list of texts alone.",
     )
-    caption_col: str | None = Field(
+    caption_col: str | list[str] | None = Field(
         default="caption",
-        description="Column with the caption, or a list of captions (one pair each); `null` for a "
-        "list of images alone.",
+        description="Column with the caption, or a list of captions (one pair each), or several "
+        "such columns (`caption_from` of their samples is then `list:COLUMN`); `null` for a list "
+        "of images alone.",
+    )
+    image_col: str | None = Field(
+        default=None,
+        description="Column of Parquet with the images themselves: bytes, or structs of `bytes` "
+        "and `path` as Hugging Face's `Image` writes them; where `bytes` is null the path counts "
+        "as one in `url_col`. With it `url_col` is `null` unless it is set, and then names the "
+        "images.",
     )
     language_col: str | None = Field(
         default=None, description="Column with the language that the list declares, if any."
@@ -101,23 +119,59 @@ class ListSource(SourceSettings):
         "what a sample is: two rows with the same image and words and other annotations (a box, "
         "say) are two samples.",
     )
+    hash_col: str | None = Field(
+        default=None,
+        description="Column with the digest of the image's bytes as fetched, in hexadecimal. "
+        "Other bytes are rejected (`hash_mismatch`).",
+    )
+    hash: Literal["md5", "sha1", "sha256"] = Field(
+        default="sha256",
+        description="The digest in `hash_col`. For MD5 and SHA-1 images are fetched again that "
+        "were stored without them.",
+    )
     image_root: str | None = Field(
         default=None,
         description="Folder of the images when `url_col` holds paths and not URLs. No path that "
         "leads out of this folder is read. Relative paths start at the recipe's folder.",
     )
 
+    images_beside: bool = Field(
+        default=False,
+        description="In place of `image_root`: paths in `url_col` start at the folder of the list "
+        "itself, as those of `file_name` do in a `metadata.jsonl` or `metadata.csv` of Hugging "
+        "Face's `imagefolder`.",
+    )
     incomplete_rows: Literal["reject", "keep"] = Field(
         default="reject",
         description="What happens to rows whose URL or caption is empty: a reject row, or a sample "
-        "without an image or without a text. Rows with neither are always rejected.",
+        "without an image or without a text. Rows with neither are always rejected. Likewise rows "
+        "whose `hash_col` is empty: a reject row, or an image that is not verified.",
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _images_need_no_urls(cls, data: Any) -> Any:
+        if isinstance(data, dict) and data.get("image_col") is not None:
+            return {"url_col": None} | data
+        return data
 
     @model_validator(mode="after")
     def _has_image_or_text(self) -> "ListSource":
-        if self.url_col is None and self.caption_col is None:
+        if self.url_col is None and self.image_col is None and self.caption_col is None:
             raise ValueError("a list needs url_col, caption_col or both")
+        if self.image_root is not None and self.images_beside:
+            raise ValueError("image_root and images_beside are two folders: set one of them")
+        for name in ("columns", "caption_col"):
+            names = getattr(self, name)
+            if isinstance(names, list) and (not names or len({*names}) < len(names)):
+                raise ValueError(f"{name} names a column twice, or none")
         return self
+
+    @property
+    def caption_cols(self) -> list[str]:
+        """The columns with captions."""
+        named = self.caption_col
+        return [named] if isinstance(named, str) else named or []
 
 
 class FolderSource(SourceSettings):
@@ -150,7 +204,63 @@ class FolderSource(SourceSettings):
     )
 
 
-Source = Annotated[WarcSource | ListSource | FolderSource, Field(discriminator="kind")]
+class WebDatasetSource(SourceSettings):
+    """Tars of samples as WebDataset and img2dataset write them: neighbouring members of one name up
+    to its first dot are a sample (`KEY.jpg`, `KEY.txt`, `KEY.json`).
+
+    Images are read from the tars when they are needed. Shards of Septet are such tars, too.
+    """
+
+    kind: Literal["webdataset"]
+    paths: list[str] = Field(
+        min_length=1, description="Tars, not compressed, or glob patterns (`shards/*.tar`)."
+    )
+    image_exts: list[str] = Field(
+        default=list(IMAGE_EXTENSIONS),
+        min_length=1,
+        description="Extensions of images, of which the first that a sample has is its image. Case "
+        "does not matter.",
+    )
+    caption_exts: list[str] = Field(
+        default=["txt"],
+        description="Extensions of members whose text is a caption, one pair each.",
+    )
+    caption_key: str | None = Field(
+        default="caption",
+        description="Key of the caption, or list of captions, in `KEY.json`. A caption that stands "
+        "in two places gives one pair.",
+    )
+    class_names: list[str] | None = Field(
+        default=None,
+        min_length=1,
+        description="Names of classes from number 0 on: the number in `KEY.cls` gives a caption.",
+    )
+    url_key: str | None = Field(
+        default="url",
+        description="Key of the image's URL in `KEY.json`, which is then its identity, as in a "
+        "list. Where there is none the identity is the path of the tar with that of the member.",
+    )
+    language_key: str | None = Field(
+        default=None, description="Key of the language that `KEY.json` declares, if any."
+    )
+    extra_keys: list[str] = Field(
+        default=[], description="Keys of `KEY.json` carried into each sample's `extra` (JSON)."
+    )
+    annotation_keys: list[str] = Field(
+        default=[],
+        description="Keys of `KEY.json` carried into each sample's `annotations` (JSON), which are "
+        "part of what a sample is.",
+    )
+    incomplete_samples: Literal["reject", "keep"] = Field(
+        default="reject",
+        description="What happens to samples without an image or without a caption: a reject row, "
+        "or a sample of what there is. Those with neither are always rejected.",
+    )
+
+
+Source = Annotated[
+    WarcSource | ListSource | FolderSource | WebDatasetSource, Field(discriminator="kind")
+]
 """Any source's settings; pydantic picks the model by `kind`."""
 
 

@@ -40,13 +40,16 @@ CANDIDATES = pa.schema(
         pa.field("source", pa.string(), nullable=False),
         ("extra", pa.string()),
         ("annotations", pa.string()),
+        ("image_hash", pa.string()),
     ]
 )
 """A sample before its image was fetched. `id` is 32 hex digits (see `septet.preprocess.text.ids`);
 `image_url` is the image's identity, null for a text alone; `caption` null for an image alone;
 `caption_from` says where the text stood (alt, figcaption, title, list …); `page_language` is what
 the page declares; `source` the input's label; `extra` a JSON object that is carried into the
-sample; `annotations` JSON that is part of the sample's identity."""
+sample; `annotations` JSON that is part of the sample's identity; `image_hash` the digest that the
+image's bytes as fetched must have (`md5:`, `sha1:` or `sha256:` and hexadecimal digits), null where
+none is told."""
 
 IMAGE_LOCATIONS = pa.schema(
     [
@@ -56,12 +59,16 @@ IMAGE_LOCATIONS = pa.schema(
         ("offset", pa.int64()),
         ("length", pa.int64()),
         ("digest", pa.string()),
+        ("form", pa.string()),
+        ("row", pa.int64()),
     ]
 )
-"""The places of images' bytes in inputs. In an archive: `input` is the archive's label, `offset`
+"""The places of images' bytes in inputs. In a web archive: `input` is the archive's label, `offset`
 that of the record in the file as it is (compressed), `length` the record's bytes where they are
-known, `digest` the archive's. In a folder: `input` is the folder's label and `name` the path within
-it; the others are null."""
+known, `digest` the archive's. In a tar (`form` tar): `offset` and `length` are those of a member's
+content. In Parquet (`form` parquet): `offset` is where the file has the chunk of the column, one of
+a row group, and `row` the number of the row in it. In a folder: `input` is the folder's label and
+`name` the path within it; the others are null."""
 
 FILTERED = pa.schema(
     [*CANDIDATES, ("language", pa.string()), ("language_score", pa.float32()),
@@ -82,6 +89,8 @@ FETCHED = pa.schema(
         ("value", pa.string()),
         ("format", pa.string()),
         ("ext", pa.string()),
+        ("md5", pa.string()),
+        ("sha1", pa.string()),
         ("sha256", pa.string()),
         ("original_bytes", pa.int64()),
         ("original_width", pa.int32()),
@@ -97,7 +106,8 @@ FETCHED = pa.schema(
 )
 """A row for each distinct image of a shard plan: why there are no bytes of it (`reason`, with the
 `value` that failed), or what it is and where its final bytes lie in the fetch store: `size` bytes
-at `offset` of `file`, a path within the corpus, with their CRC-32."""
+at `offset` of `file`, a path within the corpus, with their CRC-32. `md5` and `sha1` of the fetched
+bytes are there where a list asked for them."""
 
 STORED = pa.schema([*FETCHED, ("digest", pa.string())])
 """A row of a table of the fetch store, one an image, whether there are bytes of it or not.

@@ -1,6 +1,7 @@
 """What holds for all tests."""
 
 import multiprocessing.util
+import os
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -12,6 +13,9 @@ from xdist.scheduler import LoadFileScheduling
 # The same examples in every run, on machines of any speed: what passed once passes again.
 settings.register_profile("same", derandomize=True, deadline=None)
 settings.load_profile("same")
+if "SEPTET_FUZZ" in os.environ:  # other examples in each run, and more of them: `make fuzz`
+    settings.register_profile("fuzz", deadline=None, max_examples=int(os.environ["SEPTET_FUZZ"]))
+    settings.load_profile("fuzz")
 
 TOGETHER = "tests/distributed/"
 """Of its tests each may start a Spark cluster that takes all cores."""

@@ -14,7 +14,7 @@ from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from septet.schemas.reasons import Rejected
 from septet.schemas.sources import SourceSettings
@@ -79,12 +79,14 @@ class Pair:
     Args:
         image_url: The image's identity; None for a text alone.
         caption: Cleaned text; None for an image alone.
-        caption_from: The place of the text: alt, figcaption, title, list, sidecar; None
-            for an image alone.
+        caption_from: The place of the text: alt, figcaption, title, list, `list:COLUMN`, sidecar,
+            the extension of a tar's member; None for an image alone.
         page_url: The page that holds the pair.
         page_language: The language that the page or list declares.
         extra: JSON object carried into the sample.
         annotations: JSON value that is part of the sample's identity.
+        image_hash: The digest that the image's bytes must have, `sha256:HEX` or the like; None
+            where any will do.
     """
 
     image_url: str | None
@@ -94,6 +96,7 @@ class Pair:
     page_language: str | None = None
     extra: str | None = None
     annotations: str | None = None
+    image_hash: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +109,9 @@ class ImageLocation:
         name: Path within that folder; None in an archive.
         offset: Byte offset of the record in an archive; None for a file of its own.
         length: Bytes of the record in the archive, where they are known.
+        form: `tar` where the bytes at the offset are the image itself; `parquet` where a chunk of a
+            column starts there; None for a record of a web archive and for a file of its own.
+        row: Row within the chunk of a column.
     """
 
     image_url: str
@@ -113,6 +119,8 @@ class ImageLocation:
     name: str | None = None
     offset: int | None = None
     length: int | None = None
+    form: Literal["tar", "parquet"] | None = None
+    row: int | None = None
 
 
 Found = Pair | ImageLocation | Rejected

@@ -63,7 +63,12 @@ def cut_rows(footer: pq.FileMetaData, is_local: bool = True) -> list[tuple[int, 
     end = 0
     for group in map(footer.row_group, range(footer.num_row_groups)):
         start, end = end, end + group.num_rows
-        stored = sum(group.column(i).total_compressed_size for i in range(group.num_columns))
+        chunks = map(group.column, range(group.num_columns))
+        stored = sum(
+            chunk.total_compressed_size
+            for chunk in chunks
+            if not chunk.path_in_schema.endswith(".bytes")  # of images, which are read elsewhere
+        )
         parts = min(max(stored // SLICE_BYTES, group.num_rows // SLICE_ROWS, 1), most)
         for part in range(parts):
             if size >= SLICE_BYTES or rows >= SLICE_ROWS:

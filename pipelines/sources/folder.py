@@ -4,7 +4,6 @@ them."""
 import posixpath
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from typing import Any
 
 from septet.pipelines.sources.base import (
     Facts,
@@ -17,17 +16,16 @@ from septet.pipelines.sources.base import (
 )
 from septet.pipelines.sources.listing import list_files
 from septet.pipelines.sources.paths import folder_label
+from septet.pipelines.sources.sidecars import MAX_SIDECAR_BYTES, json_of, text_of
 from septet.pipelines.sources.values import as_annotations, as_captions, as_json
 from septet.preprocess import files
 from septet.preprocess.text.clean import clean_caption
-from septet.preprocess.text.json_depth import NestingError, parse_json
 from septet.schemas.layout import is_image
 from septet.schemas.reasons import Rejected, RejectedError
 from septet.schemas.sources import FolderSource
 
 SLICE_FILES = 50_000
 """Files of a slice."""
-_MAX_SIDECAR_BYTES = 2**20
 
 
 class Folder(Source):
@@ -83,7 +81,8 @@ class Folder(Source):
         carried: dict[str, str | None] = {"extra": None, "annotations": None}
         try:
             captions += (_read(stem + ".txt") or "").split("\n")
-            described = _read_json(stem + ".json")
+            text = _read(stem + ".json")
+            described = {} if text is None else json_of(posixpath.basename(stem) + ".json", text)
             captions += as_captions(described.get(settings.caption_key))
             if settings.extra_keys:
                 carried["extra"] = as_json({key: described.get(key) for key in settings.extra_keys})
@@ -119,32 +118,9 @@ def _read(path: str) -> str | None:
     name = posixpath.basename(path)
     try:
         with files.open_read(path) as file:
-            data = file.read(_MAX_SIDECAR_BYTES + 1)
+            data = file.read(MAX_SIDECAR_BYTES + 1)
     except FileNotFoundError:
         return None
     except OSError as error:
         raise RejectedError("sidecar_unreadable", f"{name}: {error.strerror or error}") from error
-    if len(data) > _MAX_SIDECAR_BYTES:
-        raise RejectedError("sidecar_unreadable", f"{name}: more than {_MAX_SIDECAR_BYTES} bytes")
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        at = f"byte 0x{data[error.start]:02x} at {error.start}"
-        raise RejectedError("sidecar_unreadable", f"{name}: {at} is not UTF-8") from error
-
-
-def _read_json(path: str) -> dict[str, Any]:
-    text = _read(path)
-    if text is None:
-        return {}
-    name = posixpath.basename(path)
-    try:
-        value = parse_json(text)
-    except NestingError as error:
-        raise RejectedError("sidecar_unreadable", f"{name}: {error}") from error
-    except ValueError as error:
-        raise RejectedError("sidecar_unreadable", f"{name}: not JSON: {error}") from error
-    if not isinstance(value, dict):
-        kind = type(value).__name__
-        raise RejectedError("sidecar_unreadable", f"{name}: expected an object, found {kind}")
-    return value
+    return text_of(name, data)

@@ -35,6 +35,11 @@ def folder_label(spelled: str) -> str:
     return posixpath.normpath(spelled)
 
 
+def beside(label: str) -> str:
+    """The label of the folder in which an input lies."""
+    return folder_label(posixpath.dirname(label) or ".")
+
+
 def name_within(root: str, path: str, text: str) -> str:
     """The name of the file that a row's `text` means, relative to the folder of images.
 

@@ -5,6 +5,9 @@ from septet.pipelines.sources.base import Source
 from septet.pipelines.sources.folder import Folder
 from septet.pipelines.sources.lists import UrlList
 from septet.pipelines.sources.warc import Warc
+from septet.pipelines.sources.webdataset import WebDataset
 
-SOURCES: dict[str, Source] = {source.kind: source for source in (Warc(), UrlList(), Folder())}
+SOURCES: dict[str, Source] = {
+    source.kind: source for source in (Warc(), UrlList(), Folder(), WebDataset())
+}
 """Kind in the recipe to its source."""

@@ -9,6 +9,7 @@ import pyarrow.compute as pc
 
 from septet.pipelines.stages.counts import Counts
 from septet.pipelines.stages.graphs import Regroup, Split, shuffle_tasks
+from septet.pipelines.stages.located import HASHES, with_images
 from septet.pipelines.stages.stage import Key, Parts, Pass, Stage
 from septet.pipelines.stages.tasks import Task
 from septet.preprocess import files
@@ -80,20 +81,15 @@ class CurateTask(Task):
         plan = files.read_table(
             self.plans.path(shard),
             ["id", "image_url", "caption", "page_url", "source", "extra", "annotations",
-             "language_score"],
+             "language_score", "image_hash"],
         )  # fmt: skip
         images = files.read_table(
             self.fetched.path(shard),
-            ["image_url", "reason", "sha256", "original_bytes", "original_width",
+            ["image_url", "reason", "value", *HASHES, "original_bytes", "original_width",
              "original_height"],
         )  # fmt: skip
-        images = images.filter(pc.is_null(images["reason"])).drop_columns(["reason"])
-        at = pc.index_in(plan["image_url"], value_set=images["image_url"].combine_chunks())
-        there = pc.or_(pc.is_valid(at), pc.is_null(plan["image_url"]))
-        rows = plan.filter(there)
-        images = images.take(at.filter(there))
-        for name in images.column_names[1:]:
-            rows = rows.append_column(name, images[name])
+        rows = with_images(plan, images, images.column_names[1:])
+        rows = rows.filter(pc.is_null(rows["reason"])).drop_columns(["reason", "value"])
         return judge(rows, self.settings)
 
     def passed(self, shard: int) -> pa.Table:

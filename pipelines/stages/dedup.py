@@ -316,7 +316,7 @@ def _received(parts: list[bytes], kind: bytes, schema: pa.Schema) -> pa.Table:
 def _first_locations(locations: pa.Table) -> pa.Table:
     """The place where each image is read: the first input by name, where several hold it."""
     ordered = locations.sort_by(
-        [(name, "ascending") for name in ("input", "offset", "name", "digest")]
+        [(name, "ascending") for name in ("input", "offset", "row", "name", "digest")]
     ).combine_chunks()
     codes = pa.array(ordered["image_url"].to_pylist(), pa.string()).dictionary_encode().indices
     return ordered.take(np.unique(codes.to_numpy(), return_index=True)[1])

@@ -31,6 +31,7 @@ _STORED_ROW = np.dtype(
 table. `row` is its number in `Known.rows`."""
 _CHOSEN_ROW = np.dtype([("shard", "<i8"), ("table", "<u4"), ("row", "<u4")])
 _FAILED = 2**40
+HASHES = ("md5", "sha1", "sha256")
 _TABLES_A_GROUP = 64
 """The number of tables of the store that one task reads, so that a shard gets few pieces."""
 
@@ -143,6 +144,40 @@ def _keys(records: np.ndarray) -> pa.Array:
     return binary_keys(np.stack([records["k0"], records["k1"]], axis=1))
 
 
+def with_images(rows: pa.Table, images: pa.Table, columns: list[str]) -> pa.Table:
+    """The rows of a plan with columns of their images.
+
+    An image that has not the digest that a row's list names is no image of that row: its `reason`
+    and `value` there say so.
+
+    Args:
+        rows: With `image_url` and `image_hash`.
+        images: Rows of `tables.FETCHED` for all images of the rows.
+        columns: Columns of the images to append, null where a row has none; `reason`, `value` and
+            `HASHES` among them.
+    """
+    at = pc.index_in(rows["image_url"], value_set=images["image_url"].combine_chunks())
+    at = pc.if_else(pc.is_null(rows["image_url"]), pa.scalar(None, at.type), at)
+    found = images.select(columns).take(at)
+    wanted = rows["image_hash"]
+    if wanted.null_count < len(rows):
+        reasons, values = found["reason"].to_pylist(), found["value"].to_pylist()
+        hashes = {name: found[name].to_pylist() for name in HASHES}
+        for number, text in enumerate(wanted.to_pylist()):
+            if text is None or reasons[number] is not None or at[number].as_py() is None:
+                continue
+            kind, _, expected = text.partition(":")
+            digest = hashes[kind][number]
+            if digest != expected:
+                reasons[number] = "hash_mismatch"
+                values[number] = f"found {kind} {digest}, expected {expected}"
+        for name, new in (("reason", reasons), ("value", values)):
+            found = found.set_column(columns.index(name), name, pa.array(new, pa.string()))
+    for name in columns:
+        rows = rows.append_column(name, found[name])
+    return rows
+
+
 class LocateTask(Task):
     """The task that writes the table of one shard's images, and the rejects of those that
     failed."""
@@ -157,13 +192,8 @@ class LocateTask(Task):
         plan = files.read_table(self.plans.path(shard))
         found = [from_ipc(part, tables.FETCHED) for part in parts]
         images = pa.concat_tables([tables.FETCHED.empty_table(), *found]).sort_by("image_url")
-        failed = images.filter(pc.is_valid(images["reason"]))
-        at = pc.index_in(plan["image_url"], value_set=failed["image_url"].combine_chunks())
-        at = pc.if_else(pc.is_null(plan["image_url"]), pa.scalar(None, at.type), at)
-        lost = plan.filter(pc.is_valid(at))
-        why = failed.take(at.filter(pc.is_valid(at)))
-        for name in ("reason", "value"):
-            lost = lost.append_column(name, why[name])
+        rows = with_images(plan, images, ["reason", "value", *HASHES])
+        lost = rows.filter(pc.is_valid(rows["reason"])).drop_columns([*HASHES])
         with self.results(shard, tables.FETCHED) as results:
             results.keep(images)
             results.reject(lost)

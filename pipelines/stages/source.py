@@ -29,7 +29,7 @@ class SourceStage(Stage):
     inputs hold."""
 
     name = "source"
-    version = 2
+    version = 3
     sections = ("sources",)
     gives = ("candidates", "image_locations")
     by_input = True

@@ -1,4 +1,5 @@
-"""A reader of images that the build's own inputs hold: records of archives, files of folders."""
+"""A reader of images that the build's own inputs hold: records of archives, members of tars,
+files of folders."""
 
 from collections.abc import Iterator
 from typing import Any, BinaryIO
@@ -8,6 +9,7 @@ from septet.pipelines.sources.warc import read_answer_from
 from septet.preprocess import files
 from septet.preprocess.http.client import Fetched
 from septet.preprocess.http.opt_out import agent_token, archived_opt_out
+from septet.preprocess.lists.parquet import read_cells
 from septet.schemas.reasons import RejectedError
 from septet.schemas.recipe import Fetch
 
@@ -33,23 +35,33 @@ def read_locations(
     Raises:
         MissingInputError: an archive cannot be opened.
     """
-    archives: dict[str, list[dict[str, Any]]] = {}
+    archives: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for row in rows:
         if row["name"] is None:
-            archives.setdefault(row["input"], []).append(row)
+            archives.setdefault((row["input"], row["form"] or ""), []).append(row)
         else:
             yield _read_file(row, folder, settings.max_bytes), row["digest"]
-    for label, wanted in sorted(archives.items()):
+    for (label, form), wanted in sorted(archives.items()):
         try:
-            opened = files.open_read(locate(label, folder))
+            opened = files.open_read(locate(label, folder), ahead=form != "parquet")
         except OSError as error:
             raise MissingInputError(
                 f"{label}: cannot be opened any more ({error.strerror or error}), but images of it "
                 "are wanted: put it back, or take it out of the recipe"
             ) from error
         with opened as file:
-            for row in sorted(wanted, key=lambda row: int(row["offset"])):
-                yield _read_record(file, row, settings), row["digest"]
+            wanted.sort(key=lambda row: (int(row["offset"]), int(row["row"] or 0)))
+            for row, got in zip(wanted, _READERS[form](file, wanted, settings), strict=True):
+                yield got, row["digest"]
+
+
+_Rows = list[dict[str, Any]]
+
+
+def _read_records(file: BinaryIO, rows: _Rows, settings: Fetch) -> Iterator[Fetched]:
+    """Read records of a web archive."""
+    for row in rows:
+        yield _read_record(file, row, settings)
 
 
 def _read_record(file: BinaryIO, row: dict[str, Any], settings: Fetch) -> Fetched:
@@ -62,6 +74,38 @@ def _read_record(file: BinaryIO, row: dict[str, Any], settings: Fetch) -> Fetche
         return Fetched(row["image_url"], body)
     except RejectedError as error:
         return Fetched(row["image_url"], None, error.reason, error.value)
+
+
+def _read_members(file: BinaryIO, rows: _Rows, settings: Fetch) -> Iterator[Fetched]:
+    """Read members of a tar."""
+    for row in rows:
+        url, size = row["image_url"], row["length"]
+        if size > settings.max_bytes:
+            yield Fetched(url, None, "too_large", str(size))
+            continue
+        file.seek(row["offset"])
+        data = file.read(size)
+        if len(data) < size:
+            said = f"{len(data)} of {size} bytes are there"
+            yield Fetched(url, None, "unreadable_file", said)
+        else:
+            yield Fetched(url, data)
+
+
+def _read_cells(file: BinaryIO, rows: _Rows, settings: Fetch) -> Iterator[Fetched]:
+    """Read images of a column of Parquet."""
+    cells = read_cells(file, [(row["offset"], row["row"]) for row in rows])
+    for row, (data, error) in zip(rows, cells, strict=True):
+        if data is None:
+            yield Fetched(row["image_url"], None, "unreadable_file", str(error)[:300])
+        elif len(data) > settings.max_bytes:
+            yield Fetched(row["image_url"], None, "too_large", str(len(data)))
+        else:
+            yield Fetched(row["image_url"], data)
+
+
+_READERS = {"": _read_records, "tar": _read_members, "parquet": _read_cells}
+"""Readers of images in archives, by `form` of `tables.IMAGE_LOCATIONS`."""
 
 
 def _read_file(row: dict[str, Any], folder: str, max_bytes: int) -> Fetched:

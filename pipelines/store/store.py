@@ -1,7 +1,6 @@
 """The fetch store of a corpus: every image that was fetched, or why it could not be, by its URL.
 
 ```
-store/sites/                                   what robots.txt and the like say, by server
 store/<settings>/settings.json                what decides the bytes
 store/<settings>/retries.json                 which failures are to be tried again
 store/<settings>/000001/<task>-<token>-0000.bin      images, one after another
@@ -28,23 +27,17 @@ import pyarrow.compute as pc
 
 from septet.pipelines.stages.stage import digest_of
 from septet.preprocess import files
-from septet.schemas.layout import SITES, STORE
+from septet.schemas import tables
+from septet.schemas.layout import STORE
 from septet.schemas.reasons import CLASSES, class_of
 from septet.schemas.recipe import Recipe
+from septet.schemas.sources import ListSource
 
 STORE_VERSION = 1
 """Raised when the code changes the bytes of an image."""
 _CODECS = ("pillow", "opencv-python-headless", "simplejpeg")
 LIMITS_FOOTER = "septet.limits"
-_LIMITED = {
-    "too_large": "max_bytes",
-    "redirects": "max_redirects",
-    "address": "allowed_hosts",
-    "no_contact": "contact",
-    "robots": "robots",
-    "robots_unreachable": "robots_unreachable",
-    "opt_out": "opt_out_files",
-}
+_LIMITED = {"too_large": "max_bytes", "redirects": "max_redirects", "address": "allowed_hosts"}
 """Reasons that depend on a setting that the others do not depend on."""
 
 
@@ -69,7 +62,6 @@ class Store:
     def __init__(self, corpus: str, recipe: Recipe):
         self.corpus = corpus
         fetch = recipe.fetch.model_dump(mode="json")
-        fetch["contact"] = recipe.fetch.has_contact
         self._settings = {
             "version": STORE_VERSION,
             "image": recipe.image.model_dump(mode="json"),
@@ -80,18 +72,33 @@ class Store:
         }
         self.limits = {name: fetch[name] for name in sorted(_LIMITED.values())}
         """Settings that decide some failures, but no bytes."""
+        self.hashes = tuple(
+            sorted(
+                {
+                    source.hash
+                    for source in recipe.sources
+                    if isinstance(source, ListSource) and source.hash_col is not None
+                }
+                - {"sha256"}
+            )
+        )
+        """The digests of fetched bytes that lists of the recipe ask for, besides SHA-256, which
+        each image has. Images that lack one are fetched anew."""
         self.fingerprint = digest_of(self._settings)
         self.name = f"{STORE}/{self.fingerprint}"
         """Path of the store within the corpus."""
         self.folder = files.join(corpus, self.name)
-        self.sites = files.join(corpus, SITES)
-        """The folder that keeps what servers' robots.txt and the like say, of all recipes."""
 
     @property
     def identity(self) -> dict[str, Any]:
         """All settings that decide what the store has for an image."""
         retries = [[*retry.classes, retry.generation] for retry in self.retries]
-        return {"store": self.fingerprint, "limits": self.limits, "retries": retries}
+        return {
+            "store": self.fingerprint,
+            "limits": self.limits,
+            "hashes": self.hashes,
+            "retries": retries,
+        }
 
     @cached_property
     def retries(self) -> tuple[Retry, ...]:
@@ -112,7 +119,7 @@ class Store:
 
     def known(self) -> "Known":
         """The facts of the store that workers need."""
-        return Known(self.corpus, self.limits, self.retries)
+        return Known(self.corpus, self.limits, self.retries, self.hashes)
 
     def retry(self, classes: Sequence[str], is_outage: bool = False) -> int:
         """Note that failures of some classes that are there no longer count.
@@ -197,6 +204,7 @@ class Known:
     corpus: str
     limits: dict[str, Any]
     retries: tuple[Retry, ...]
+    hashes: tuple[str, ...] = ()
 
     def rows(self, table: str, columns: list[str]) -> pa.Table:
         """The rows of a table of the store that count.
@@ -207,7 +215,11 @@ class Known:
         """
         path = files.join(self.corpus, table)
         _, footer = files.read_table_metadata(path)
-        rows = files.read_table(path, columns)
+        rows = read_stored(path, [*dict.fromkeys([*columns, *self.hashes])])
+        for name in self.hashes:
+            lacks = pc.and_(pc.is_null(rows["reason"]), pc.is_null(rows[name]))
+            rows = rows.filter(pc.invert(lacks))
+        rows = rows.select(columns)
         limits = json.loads(footer.get(LIMITS_FOOTER.encode(), b"{}"))
         changed = {name for name, value in self.limits.items() if limits.get(name) != value}
         retries = [r for r in self.retries if generation_of(table) < r.generation]
@@ -222,6 +234,17 @@ class Known:
             ]
             rows = rows.filter(pa.array(counts))
         return _within(rows, self.limits["max_bytes"])
+
+
+def read_stored(path: str, columns: list[str]) -> pa.Table:
+    """Read some columns of `tables.STORED`; those that a table of an earlier version lacks are
+    null."""
+    rows = files.read_table(path, columns)
+    for name in columns:
+        if name not in rows.column_names:
+            nulls = pa.nulls(len(rows), tables.STORED.field(name).type)
+            rows = rows.append_column(name, nulls)
+    return rows.select(columns)
 
 
 def _within(rows: pa.Table, most: int) -> pa.Table:

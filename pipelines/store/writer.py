@@ -6,6 +6,7 @@ import secrets
 import threading
 import time
 import zlib
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import Any, BinaryIO, Self
@@ -46,14 +47,22 @@ class StoreWriter:
         task: Name of the task; files are named by it and by a token of this attempt.
         limits: See `Store.limits`.
         settings: The recipe's `image` section.
+        hashes: See `Store.hashes`.
     """
 
     def __init__(
-        self, corpus: str, folder: str, task: str, limits: dict[str, Any], settings: Image
+        self,
+        corpus: str,
+        folder: str,
+        task: str,
+        limits: dict[str, Any],
+        settings: Image,
+        hashes: Sequence[str] = (),
     ):
         self.counts = Counts()
         self._in_block = Counts()
         self._corpus, self._limits, self._settings = corpus, limits, settings
+        self._hashes = hashes
         self._stem = f"{folder}/{task}-{secrets.token_hex(4)}"
         self._block = 0
         self._rows: list[dict[str, Any]] = []
@@ -90,7 +99,8 @@ class StoreWriter:
         data = b""
         if got.body is not None:
             row["original_bytes"] = len(got.body)
-            row["sha256"] = hashlib.sha256(got.body).hexdigest()
+            for name in ("sha256", *self._hashes):
+                row[name] = hashlib.new(name, got.body, usedforsecurity=False).hexdigest()
             image = process_image(got.body, self._settings)
             if isinstance(image, Rejected):
                 row |= {"reason": image.reason, "value": image.value}

@@ -1,9 +1,9 @@
-"""A reader of rows of CSV and TSV files.
+"""A reader of rows of CSV, TSV and text files.
 
 CSV is read as RFC 4180 has it, with quotes and line ends within them; TSV has no quotes (a caption
-may begin with one). Neither guesses types. A quote that is not closed costs its line: it is closed
-only where the row that comes out has as many cells as the header, else reading goes on at the next
-line.
+may begin with one); a text file has one cell a line. None guesses types. A quote that is not
+closed costs its line: it is closed only where the row that comes out has as many cells as there are
+columns, else reading goes on at the next line.
 """
 
 import csv
@@ -11,6 +11,7 @@ from collections.abc import Iterator
 
 from septet.preprocess.lists.lines import (
     MAX_ROW_BYTES,
+    HeaderError,
     Lines,
     ListError,
     Row,
@@ -25,19 +26,26 @@ def column_names(lines: Lines, kind: str) -> list[str]:
     """Read the names in the header.
 
     Raises:
-        ListError: there is none, or it cannot be read.
+        HeaderError: it cannot be read.
+        ListError: there is none.
     """
     for cells, error in _cells(lines, kind, 0):
         if "\r" in lines.row[0].rstrip("\r\n"):
             raise ListError("its lines end in bare carriage returns: save it with line feeds")
         if error:
-            raise ListError(f"its header (line {lines.number}) cannot be read: {error}")
+            raise HeaderError(f"its header (line {lines.number}) cannot be read: {error}")
         return cells
     raise ListError("has no header: expected a first line with the names of its columns")
 
 
 def read_rows(lines: Lines, kind: str, names: list[str], columns: list[str]) -> Iterator[Row]:
-    """Read the rows behind the header.
+    """Read the rows behind the header, if there is one.
+
+    Args:
+        lines: The lines behind the header.
+        kind: csv, tsv or txt.
+        names: The names of all columns.
+        columns: Those that are wanted.
 
     Raises:
         ListError: a column is not there, or the list cannot be read on.
@@ -78,9 +86,9 @@ def _cells(lines: Lines, kind: str, expected: int) -> Iterator[tuple[list[str], 
         error: str | None = None
         cells: list[str] = []
         try:
-            if kind == "tsv":
+            if kind in ("tsv", "txt"):
                 line = next(lines).rstrip("\r\n")
-                cells = line.split("\t") if line else []
+                cells = ([line] if kind == "txt" else line.split("\t")) if line else []
             else:
                 cells = next(reader)
         except StopIteration:

@@ -23,6 +23,10 @@ class ListError(ValueError):
     """Raised when a list cannot be read, or not be read on; says where, and what to do."""
 
 
+class HeaderError(ListError):
+    """Raised when the first row, where a header would stand, cannot be read."""
+
+
 class UnpackError(OSError):
     """Raised when a compressed file is damaged or cut short."""
 

@@ -4,18 +4,21 @@ Every row is given, those that cannot be read with what is wrong with them; so r
 """
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import BinaryIO, Literal
 
 from septet.preprocess.lists import delimited, json_rows, parquet
 from septet.preprocess.lists.lines import Lines, ListError, Row, is_compressed, open_text
 
-Kind = Literal["parquet", "csv", "tsv", "jsonl", "json"]
+Kind = Literal["parquet", "csv", "tsv", "txt", "jsonl", "json"]
 _SUFFIXES: dict[str, Kind] = {
     ".parquet": "parquet", ".pq": "parquet", ".csv": "csv", ".tsv": "tsv", ".tab": "tsv",
-    ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "json",
+    ".txt": "txt", ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "json",
 }  # fmt: skip
 _COMPRESSED = (".gz", ".zst")
+_DELIMITED = ("csv", "tsv", "txt")
+TXT_COLUMNS = ["url"]
+"""The columns of a text file, where the recipe does not name its one column."""
 
 
 def kind_of(name: str) -> Kind:
@@ -31,7 +34,8 @@ def kind_of(name: str) -> Kind:
         if plain.endswith(suffix):
             return kind
     raise ListError(
-        "lists are .parquet, .csv, .tsv, .jsonl, .ndjson or .json files (text also .gz or .zst)"
+        "lists are .parquet, .csv, .tsv, .txt, .jsonl, .ndjson or .json files (text also .gz or "
+        ".zst)"
     )
 
 
@@ -45,6 +49,7 @@ def column_names(file: BinaryIO, kind: Kind) -> list[str]:
     """Read the names of a list's columns: of its header, or of the first rows of JSON.
 
     Raises:
+        HeaderError: the first row of CSV or TSV cannot be read.
         ListError: no such list, or an empty one.
     """
     file.seek(0, io.SEEK_END)
@@ -52,13 +57,22 @@ def column_names(file: BinaryIO, kind: Kind) -> list[str]:
         raise ListError("is empty (0 bytes): fetch or write it again")
     if kind == "parquet":
         return parquet.column_names(file)
-    if kind in ("csv", "tsv"):
+    if kind == "txt":
+        open_text(file)  # may say what is wrong with it
+        return TXT_COLUMNS
+    if kind in _DELIMITED:
         return delimited.column_names(Lines(open_text(file)), kind)
     return json_rows.column_names(file, kind)
 
 
 def read_rows(
-    file: BinaryIO, kind: Kind, columns: list[str], start: int = 0, stop: int | None = None
+    file: BinaryIO,
+    kind: Kind,
+    columns: list[str],
+    start: int = 0,
+    stop: int | None = None,
+    names: Sequence[str] | None = None,
+    images: str | None = None,
 ) -> Iterator[Row]:
     """Read the rows of a list, or of a part of it.
 
@@ -68,6 +82,9 @@ def read_rows(
         columns: The columns wanted; no other is decoded.
         start: First row of Parquet, from 0, else the byte at which a line starts.
         stop: Row behind the last one, or byte behind the last line; None for the end.
+        names: The names of all columns of CSV, TSV or text without a header.
+        images: The column of Parquet among `columns` that holds images; its values are
+            `parquet.Cell`s.
 
     Yields:
         Rows with their values by column, as typed in the file (text in CSV and TSV).
@@ -76,13 +93,15 @@ def read_rows(
         ListError: the list cannot be read, or not be read on, which comes after its rows so far.
     """
     if kind == "parquet":
-        yield from parquet.read_rows(file, columns, start, stop)
+        column = None if images is None else parquet.ImageColumn(file, images)
+        yield from parquet.read_rows(file, columns, start, stop, column)
         return
-    if kind in ("csv", "tsv"):
-        names = column_names(file, kind)
+    if kind in _DELIMITED:
+        has_header = names is None and kind != "txt"
+        known = column_names(file, kind) if names is None else list(names)
         lines = Lines(open_text(file, start, stop))
-        if start == 0:
+        if has_header and start == 0:
             delimited.column_names(lines, kind)
-        yield from delimited.read_rows(lines, kind, names, columns)
+        yield from delimited.read_rows(lines, kind, known, columns)
         return
     yield from json_rows.read_rows(file, kind, columns, start, stop)

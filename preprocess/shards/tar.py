@@ -5,10 +5,13 @@ import os
 import re
 import tarfile
 import zlib
+from array import array
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any, BinaryIO
+
+import numpy as np
 
 Member = dict[str, Any]
 """An entry of `septet.schemas.tables.MEMBERS`."""
@@ -109,17 +112,24 @@ class ShardWriter:
         return self._offset, self._digest.hexdigest()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Entry:
-    """A file in a tar: its name, where its content starts, and how many bytes it has there."""
+    """A file in a tar: its name, where its headers start and its content, and how many bytes that
+    has."""
 
     name: str
+    at: int
     offset: int
     size: int
     is_sparse: bool = False
 
 
-def read_entries(file: BinaryIO, passed_over: Counter[str] | None = None) -> Iterator[Entry]:
+def read_entries(
+    file: BinaryIO,
+    passed_over: Counter[str] | None = None,
+    start: int = 0,
+    stop: int | None = None,
+) -> Iterator[Entry]:
     """Walk the plain files of a tar: v7, ustar, GNU or PAX, also several tars one behind another.
 
     Zeros between members are passed over, as are bytes behind an end mark that are no tar (old
@@ -128,17 +138,19 @@ def read_entries(file: BinaryIO, passed_over: Counter[str] | None = None) -> Ite
     Args:
         file: Seekable.
         passed_over: Gets how many `links`, `folders`, `devices` and `unknown_types` there are.
+        start: Where the first member's headers start.
+        stop: Behind the last place where headers may start; None for the end of the file.
 
     Raises:
         TarError: a header that is damaged, or the file ends inside of a member; with the offset.
     """
     counts = Counter[str]() if passed_over is None else passed_over
     size = file.seek(0, os.SEEK_END)
-    at = 0
+    at, first = start, None  # where this header starts, and the first one of its member
     is_end = False  # whether an end mark, zeros, came last
     extended: dict[str, str] = {}  # of the next member: what PAX and GNU headers say
     shared: dict[str, str] = {}  # of all that follow
-    while at < size:
+    while at < size and (first is not None or stop is None or at < stop):
         file.seek(at)
         block = file.read(tarfile.BLOCKSIZE)
         if not block.strip(b"\0"):
@@ -164,11 +176,18 @@ def read_entries(file: BinaryIO, passed_over: Counter[str] | None = None) -> Ite
             start = _behind_sparse_map(file, start, block)
         if header.type in _LABELS:
             text = _read_label(file, header, start, size)
-            into = shared if header.type == tarfile.XGLTYPE else extended
-            into.update(_parse_label(header.type, text, at))
+            words = _parse_label(header.type, text, at)
+            if header.type != tarfile.XGLTYPE:
+                extended.update(words)
+            elif "path" in words or "size" in words:
+                raise TarError(f"a header at offset {at} gives all members one name or size")
+            else:
+                shared.update(words)
+            first = at if first is None else first
             at = _padded(start + header.size)
             continue
         words, extended = {**shared, **extended}, {}
+        begin, first = at if first is None else first, None
         name = words.get("GNU.sparse.name") or words.get("path") or header.name
         length = _length(words.get("size"), header.size, name, at)
         if header.type in _WITHOUT_CONTENT:
@@ -188,7 +207,7 @@ def read_entries(file: BinaryIO, passed_over: Counter[str] | None = None) -> Ite
             is_sparse = header.type == tarfile.GNUTYPE_SPARSE or any(
                 word.startswith("GNU.sparse.") for word in words
             )
-            yield Entry(name, start, length, is_sparse)
+            yield Entry(name, begin, start, length, is_sparse)
 
 
 def _padded(end: int) -> int:
@@ -245,6 +264,78 @@ def _length(text: str | None, size: int, name: str, at: int) -> int:
     return size
 
 
+@dataclass(slots=True)
+class TarSample:
+    """Neighbouring members of a tar that have one key.
+
+    `at` is where the headers of the first one start; `members` are extensions with their entries,
+    `contents` the bytes of those that were to be read; `fault` says why it is no sample as
+    WebDataset means it.
+    """
+
+    key: str
+    at: int
+    members: list[tuple[str, Entry]] = field(default_factory=list)
+    contents: dict[str, bytes] = field(default_factory=dict)
+    fault: str | None = None
+
+
+def read_samples(
+    file: BinaryIO,
+    passed_over: Counter[str] | None = None,
+    start: int = 0,
+    stop: int | None = None,
+    contents: Collection[str] = (),
+    most: int = 2**20,
+) -> Iterator[TarSample]:
+    """Walk the samples of a WebDataset tar, or of a part of it.
+
+    Args:
+        file: The tar, seekable.
+        passed_over: Gets how many members are no part of a sample: `links`, `folders`, `devices`,
+            `unknown_types`, `hidden` (their name begins with a dot) and `without_extension`.
+        start: Where the headers of a sample start.
+        stop: Where those of the sample behind the last one start; None for the end of the file.
+        contents: Extensions, in lower case, of members whose content is read.
+        most: Bytes of content that are read of a member, and one more of those that have more.
+
+    Raises:
+        TarError: the tar is cut short or damaged; what was complete before was given.
+    """
+    counts = Counter[str]() if passed_over is None else passed_over
+    seen: set[str] = set()
+    sample: TarSample | None = None
+    try:
+        for entry in read_entries(file, counts, start, stop):
+            base = entry.name.rpartition("/")[2]
+            key, ext = split_name(entry.name)
+            if base.startswith("."):
+                counts["hidden"] += 1
+                continue
+            if not ext:
+                counts["without_extension"] += 1
+                continue
+            if sample is None or key != sample.key:
+                if sample is not None:
+                    done, sample = sample, None
+                    yield done
+                sample = TarSample(key, entry.at)
+                if key in seen:
+                    sample.fault = f"the members of {key!r} are not adjacent"
+                seen.add(key)
+            sample.fault = sample.fault or _fault(entry, ext, sample)
+            sample.members.append((ext, entry))
+            if ext.lower() in contents and not sample.fault:
+                file.seek(entry.offset)
+                sample.contents[ext.lower()] = file.read(min(entry.size, most + 1))
+    except TarError as error:
+        if sample is not None and error.member and split_name(error.member)[0] != sample.key:
+            yield sample
+        raise
+    if sample is not None:
+        yield sample
+
+
 def index_tar(
     file: BinaryIO, name: str, passed_over: Counter[str] | None = None
 ) -> Iterator[tuple[str, list[Member]]]:
@@ -253,58 +344,71 @@ def index_tar(
     Args:
         file: The tar, seekable.
         name: Its name in errors.
-        passed_over: Gets how many members are no part of a sample: `links`, `folders`, `devices`,
-            `unknown_types`, `hidden` (their name begins with a dot) and `without_extension`.
+        passed_over: See `read_samples`.
 
     Raises:
         TarError: the tar is cut short or damaged, a key's members are not adjacent, or a member
             is sparse; the message says how many samples were complete before.
     """
-    counts = Counter[str]() if passed_over is None else passed_over
-    seen: set[str] = set()
-    key: str | None = None
-    members: list[Member] = []
     complete = 0
     try:
-        for entry in read_entries(file, counts):
-            base = entry.name.rpartition("/")[2]
-            this, ext = split_name(entry.name)
-            if base.startswith("."):
-                counts["hidden"] += 1
-                continue
-            if not ext:
-                counts["without_extension"] += 1
-                continue
-            if this != key:
-                if key is not None:
-                    complete += 1
-                    yield key, members
-                    key = None
-                if this in seen:
-                    raise TarError(f"the members of {this!r} are not adjacent")
-                seen.add(this)
-                key, members = this, []
-            _check_member(entry, ext, members)
-            crc32 = _crc32(file, entry)
-            members.append({"ext": ext, "offset": entry.offset, "size": entry.size, "crc32": crc32})
-    except TarError as error:
-        if key is not None and error.member and split_name(error.member)[0] != key:
+        for sample in read_samples(file, passed_over):
+            if sample.fault:
+                raise TarError(sample.fault)
+            members = [
+                {"ext": ext, "offset": one.offset, "size": one.size, "crc32": _crc32(file, one)}
+                for ext, one in sample.members
+            ]
             complete += 1
-            yield key, members
+            yield sample.key, members
+    except TarError as error:
         raise TarError(f"{name}: {error}; {complete} complete samples before it") from error
-    if key is not None:
-        yield key, members
 
 
-def _check_member(entry: Entry, ext: str, members: list[Member]) -> None:
+def cut_tar(file: BinaryIO, size: int, every: int) -> list[tuple[int, int]]:
+    """Cut a tar into ranges of bytes that start and end between samples.
+
+    One of at most `every` bytes is one range, of which the first header is read; of a larger one
+    all headers are, and no content. (A header can be found from any place by its checksum, but it
+    may be one of a tar that is a member's content.) A tar in which members of a key stand apart is
+    one range, so that one reader sees it; so is what follows damage.
+
+    Args:
+        file: Seekable.
+        size: The file's bytes.
+        every: Bytes of a range, at least.
+
+    Raises:
+        TarError: no tar.
+    """
+    if size <= every:
+        next(read_entries(file), None)
+        return [(0, size)]
+    cuts, keys = [0], array("Q")
+    try:
+        for sample in read_samples(file):
+            name = sample.key.encode("utf-8", "surrogateescape")
+            keys.frombytes(hashlib.blake2b(name, digest_size=8).digest())
+            if sample.at >= cuts[-1] + every:
+                cuts.append(sample.at)
+    except TarError:
+        if not keys:
+            raise
+    if len(np.unique(np.frombuffer(keys, np.uint64))) < len(keys):
+        cuts = [0]
+    return list(zip(cuts, [*cuts[1:], size], strict=True))
+
+
+def _fault(entry: Entry, ext: str, sample: TarSample) -> str | None:
     if entry.is_sparse:
-        raise TarError(f"{entry.name!r} is a sparse file: write the tar without --sparse")
-    if any(member["ext"] == ext for member in members):
-        raise TarError(f"{entry.name!r} is there twice")
+        return f"{entry.name!r} is a sparse file: write the tar without --sparse"
+    if any(other == ext for other, _ in sample.members):
+        return f"{entry.name!r} is there twice"
     try:
         entry.name.encode()
-    except UnicodeEncodeError as error:
-        raise TarError(f"the name {entry.name!r} is not UTF-8") from error
+    except UnicodeEncodeError:
+        return f"the name {entry.name!r} is not UTF-8"
+    return None
 
 
 def _crc32(file: BinaryIO, entry: Entry) -> int:

@@ -10,6 +10,7 @@ from septet.pipelines.runners import make_runner
 from septet.preprocess.files import TEMPORARY_SUFFIX
 from tests.corpora import digests, run_annotation, run_build, write_site
 from tests.distributed.conftest import SparkCluster, started_cluster
+from tests.every_source import write_every_source
 from tests.pipelines.annotate.columns_to_test import HERE
 
 pytestmark = pytest.mark.slow
@@ -44,6 +45,13 @@ def test_spark_with_two_cores(
     run_build(DEMO, corpus, runner=spark_cluster.runner(str(corpus)))
     assert digests(corpus) == embedded
     assert not list(corpus.rglob(f"*{TEMPORARY_SUFFIX}"))
+
+
+def test_each_source_on_spark(spark_cluster: SparkCluster, tmp_path: Path) -> None:
+    recipe = write_every_source(tmp_path / "in")
+    run_build(recipe, tmp_path / "local")
+    run_build(recipe, tmp_path / "spark", runner=spark_cluster.runner(str(tmp_path / "spark")))
+    assert digests(tmp_path / "spark") == digests(tmp_path / "local")
 
 
 def test_a_column_on_spark(spark_cluster: SparkCluster, tmp_path: Path) -> None:

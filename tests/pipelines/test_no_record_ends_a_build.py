@@ -25,6 +25,16 @@ from tests.pipelines.hostile import (
     write_images,
 )
 from tests.pipelines.hostile_folders import FOLDER_CASES, write_folder
+from tests.pipelines.hostile_sources import (
+    BARE_CASES,
+    CELL_CASES,
+    HASH_CASES,
+    TAR_CASES,
+    bare_file,
+    cell_file,
+    hash_file,
+    tar_file,
+)
 
 RECIPE = """
 name: hostile
@@ -32,6 +42,10 @@ sources:
   - {kind: list, paths: ['lists/*.jsonl', 'lists/*.csv', 'lists/*.tsv', 'lists/*.parquet'], url_col: path, image_root: files}
   - {kind: list, paths: ['carried/*.jsonl'], url_col: path, image_root: files, extra_cols: [carried]}
   - {kind: folder, paths: ['folders/*']}
+  - {kind: list, paths: ['bare/*.tsv'], columns: [caption, path], url_col: path, image_root: files}
+  - {kind: list, paths: ['hashes/*.jsonl'], url_col: path, image_root: files, hash_col: sha256}
+  - {kind: list, paths: ['cells/*.parquet'], image_col: image, image_root: files}
+  - {kind: webdataset, paths: ['tars/*.tar'], class_names: [A fish of the sea, A horse on a meadow]}
   - {kind: warc, paths: ['archives/*.warc.gz'], max_page_bytes: 1000000}
 dedup: {images_per_caption: null}
 fetch: {max_bytes: 2000000}
@@ -39,6 +53,14 @@ image: {image_size: 32}
 curate: {identical_images: keep_all}
 filter: {max_chars: 5000, max_words: 5000}
 """
+
+
+OTHER = [
+    ("bare", "tsv", BARE_CASES, bare_file),
+    ("hashes", "jsonl", HASH_CASES, hash_file),
+    ("tars", "tar", TAR_CASES, tar_file),
+    ("cells", "parquet", CELL_CASES, cell_file),
+]
 
 
 @dataclass(frozen=True)
@@ -55,7 +77,7 @@ def _is_carried(case: Case) -> bool:
 
 def write_inputs(folder: Path) -> list[Written]:
     """The recipe's inputs: each case alone, in its first format, and all of a format together."""
-    for name in ("lists", "carried", "archives"):
+    for name in ("lists", "carried", "archives", "bare", "hashes", "tars", "cells"):
         (folder / name).mkdir()
     write_images(folder / "files")
     (folder / "recipe.yaml").write_text(RECIPE)
@@ -79,6 +101,11 @@ def write_inputs(folder: Path) -> list[Written]:
         tag = cases[0].name.replace(" ", "-") if len(cases) == 1 else "all"
         write_folder(folder / "folders" / tag, cases, tag)
         inputs.append(Written(f"folders/{tag}", cases))
+    for below, ext, table, write in OTHER:
+        for cases in (*([case] for case in table), table):
+            tag = cases[0].name.replace(" ", "-") if len(cases) == 1 else "all"
+            (folder / f"{below}/{tag}.{ext}").write_bytes(write(cases, f"{below} {tag}"))
+            inputs.append(Written(f"{below}/{tag}.{ext}", cases))
     names = [case.name for case in warc_cases("")]
     for number, name in enumerate(names):
         tag = name.replace(" ", "-").replace(":", "").replace(",", "")
@@ -109,7 +136,8 @@ def corpus(folder: Path, inputs: list[Written]) -> Path:
 
 
 def test_the_table_is_long_and_its_reasons_are_known() -> None:
-    cases = [*LIST_CASES, *FOLDER_CASES, *warc_cases("")]
+    other = [case for _, _, table, _ in OTHER for case in table]
+    cases = [*LIST_CASES, *FOLDER_CASES, *other, *warc_cases("")]
     assert len(cases) >= 150
     assert {reason for case in cases for reason in case.reasons} <= REASONS.keys()
 

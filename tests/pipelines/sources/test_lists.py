@@ -298,7 +298,8 @@ def test_an_array_that_is_not_closed_gives_its_whole_rows(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("name", "data", "message"),
     [
-        ("a.txt", b"x", "lists are"),
+        ("a.doc", b"x", "lists are"),
+        ("a.txt", b"x", "set caption_col: null"),
         ("a.parquet", b"nope", "Parquet"),
         ("a.csv", b"link,text\na,b\n", "no column 'url'; it has link, text"),
         ("a.jsonl", b'{"link": 1}\n', "no column 'url'; it has link"),

@@ -18,15 +18,13 @@ def quick(server, **changes):
         backoff=0.01,
         give_up_after=0,
         allowed_hosts=(server.host,),
-        robots="ignore",
-        opt_out_files=[],
     )
     return Fetch(**{**policy.model_dump(), **changes})
 
 
-def fetch_list(urls, policy, sites=None, share=1):
+def fetch_list(urls, policy):
     results: list[Fetched] = []
-    fetch_many(urls, policy, results.append, share=share, sites=sites)
+    fetch_many(urls, policy, results.append)
     return results
 
 

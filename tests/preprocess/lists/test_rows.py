@@ -74,6 +74,22 @@ def test_every_kind_of_list(name: str, pack: str) -> None:
     assert is_whole(io.BytesIO(packed), kind) == whole
 
 
+@pytest.mark.parametrize("pack", PACKS)
+def test_lists_without_a_header(pack: str) -> None:
+    text = "a,u1\n\nb,u2\n" * 2
+    rows = [("u1", "a"), ("u2", "b")] * 2
+    for kind, sign in (("csv", ","), ("tsv", "\t")):
+        file = io.BytesIO(PACKS[pack](text.replace(",", sign).encode()))
+        found = [*read_rows(file, kind, ["url", "caption"], names=["caption", "url"])]  # type: ignore[arg-type]
+        assert [tuple(row.values.values()) for row in found] == rows
+    file = io.BytesIO(PACKS[pack](b"\xef\xbb\xbfu1\r\n\r\nu\t2\ncaf\xe9\nu3"))
+    assert column_names(file, "txt") == ["url"]
+    found = [*read_rows(file, "txt", ["url"])]
+    assert [row.values.get("url") for row in found] == ["u1", "u\t2", None, "u3"]
+    assert found[2].error == "line 4: byte 0xe9 in column 'url' is not UTF-8"
+    assert next(read_rows(file, "txt", ["x"], names=["x"])).values == {"x": "u1"}
+
+
 def test_tsv_has_no_quotes() -> None:
     data = b'url\tcaption\nu1\t"begins with a quote\nu2\tsays "hi"\r\n\nu3\t"whole"\n'
     assert [row.values["caption"] for row in read(data, "tsv")] == [
@@ -213,7 +229,7 @@ def test_lists_that_cannot_be_read_say_what_to_do(kind: Kind, data: bytes, messa
 
 def test_other_files_are_no_lists() -> None:
     with pytest.raises(ListError, match=r"lists are \.parquet"):
-        kind_of("x.txt.gz")
+        kind_of("x.doc.gz")
 
 
 @pytest.mark.parametrize("kind", ["csv", "jsonl", "json"])

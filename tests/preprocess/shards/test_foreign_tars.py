@@ -200,7 +200,7 @@ def test_sparse_members_that_are_no_samples_are_walked_over() -> None:
     found, passed_over = index(data)
     assert found == {"1": ["jpg", "txt"]} and passed_over == {"without_extension": 1}
     (entry, *_) = read_entries(io.BytesIO(data))
-    assert entry == Entry("sparse", 3 * BLOCK, 3, True)
+    assert entry == Entry("sparse", 0, 3 * BLOCK, 3, True)
 
 
 @pytest.mark.parametrize("form", ["v7", "ustar", "gnu", "pax"])

@@ -1,0 +1,69 @@
+"""A recipe with a source of each kind and layout, over small inputs of its own."""
+
+import hashlib
+import json
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tests.corpora import picture, site
+from tests.tars import write_tars
+from tests.warcs import write_warc
+
+RECIPE = """
+name: every-source
+sources:
+  - {kind: warc, paths: ['warc/*.warc.gz']}
+  - {kind: list, paths: ['lists/*.tsv'], columns: [caption, file, md5], url_col: file,
+     image_root: images, hash_col: md5, hash: md5}
+  - {kind: list, paths: ['lists/*.txt'], url_col: null, columns: [caption]}
+  - {kind: list, paths: ['cells/*.parquet'], image_col: image, caption_col: [text, alt]}
+  - {kind: list, paths: ['imagefolder/**/metadata.csv'], url_col: file_name, caption_col: text,
+     images_beside: true}
+  - {kind: folder, paths: [images], without_text: keep}
+  - {kind: webdataset, paths: ['tars/*.tar'], extra_keys: [id]}
+image: {image_size: 64}
+write: {samples_per_shard: 12}
+"""
+SOURCES = 7
+
+
+def write_every_source(folder: Path) -> Path:
+    """The recipe, its inputs beside it: each with rows that are kept and rows that are lost."""
+    for name in ("warc", "lists", "cells", "imagefolder/train", "images/sub"):
+        (folder / name).mkdir(parents=True)
+    write_warc(folder / "warc/part.warc.gz", site(4, 4))
+    for n in range(8):
+        (folder / f"images/{'sub/' * (n % 2)}{n}.jpg").write_bytes(picture(100 + n, 64, 48))
+    for number in range(2):
+        lines = []
+        for n in range(number * 4, number * 4 + 4):
+            name = f"{'sub/' * (n % 2)}{n}.jpg"
+            data = picture(100 + n - n % 4 // 3, 64, 48)  # the last one's digest is another's
+            lines.append(f"A listed image {n}\t{name}\t{hashlib.md5(data).hexdigest()}")
+        (folder / f"lists/{number}.tsv").write_text("\n".join([*lines, "one cell alone"]))
+        (folder / f"lists/{number}.txt").write_text(f"A text alone {number}\n\nx\n")
+        cells = [{"bytes": picture(200 + 9 * number + n, 64, 48), "path": None} for n in range(6)]
+        cells[5]["bytes"] = b"no image"
+        columns = {
+            "image": cells,
+            "text": [f"A cell {n} of {number}" for n in range(6)],
+            "alt": [f"Another {n} of {number}" for n in range(6)],
+        }
+        path = folder / f"cells/{number}.parquet"
+        pq.write_table(pa.table(columns), path, row_group_size=2)
+    rows = ["file_name,text", *(f"{n}.jpg,An image {n} in a folder" for n in range(4)), "gone.jpg,x y z"]  # fmt: skip
+    (folder / "imagefolder/train/metadata.csv").write_text("\n".join(rows))
+    for n in range(4):
+        (folder / f"imagefolder/train/{n}.jpg").write_bytes(picture(300 + n, 64, 48))
+    write_tars(folder / "tars")
+    (folder / "recipe.yaml").write_text(RECIPE)
+    return folder / "recipe.yaml"
+
+
+def kept_and_lost(corpus: Path) -> tuple[int, int, int]:
+    """Rows that were given, kept and rejected, as the funnel has them."""
+    stages = json.loads((corpus / "stats/funnel.json").read_text())["stages"]
+    lost = sum(sum(stage["rejected"].values()) for stage in stages)
+    return stages[0]["in"], stages[-1]["out"], lost
