@@ -18,6 +18,7 @@ corpus/
   stats/report.html               the report
   stages/                         intermediate files of the build; may be deleted
   store/                          fetched images by URL; may be deleted, and is then fetched again
+  store/sites/                    what servers' robots.txt, tdmrep.json and ai.txt say, for a day
 ```
 
 A folder of shards holds at most 1,000; numbers have seven digits, so that names sort as numbers do
@@ -49,6 +50,7 @@ REJECTS = "rejects"
 STATS = "stats"
 STAGES = "stages"
 STORE = "store"
+SITES = "store/sites"
 INDEX = "index"
 
 COLUMN_MANIFEST = "column.json"

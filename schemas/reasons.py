@@ -91,8 +91,8 @@ REASONS: dict[str, Reason] = {
     ),
     **_of(
         "access", "source fetch",
-        opt_out="the page, the archived record or the answer forbids this use; value: the "
-        "directive",
+        opt_out="the page, the archived record, the answer or a file of the server forbids this "
+        "use; value: the directive or file",
     ),
     # -- filter
     **_of(
@@ -137,6 +137,9 @@ REASONS: dict[str, Reason] = {
         scheme="neither http nor https; value: the scheme",
         address="the host is or resolves to no public address, or the port is blocked; value: "
         "the host or port",
+        no_contact="a public host, and the recipe has no `fetch.contact`; not requested; value: "
+        "the host",
+        robots="the server's robots.txt disallows it; not requested; value: the path",
     ),
     **_of(
         "passing", "fetch",
@@ -144,6 +147,8 @@ REASONS: dict[str, Reason] = {
         connect="no connection, or it broke before the answer; value: the system's error",
         timeout="a time limit passed; value: connect, first_byte, read or total",
         truncated="the body ended early; value: received and declared bytes",
+        robots_unreachable="the server's robots.txt cannot be had, so nothing is requested "
+        "(`robots_unreachable: refuse`); value: its status, or what failed",
         host_down="not tried: the host had failed too often in a row; value: how often",
     ),
     # -- fetch: files of inputs

@@ -3,6 +3,7 @@
 Field descriptions here are the recipe reference; `docs/recipe.md` is generated from them.
 """
 
+import re
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
@@ -15,8 +16,11 @@ class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+_CONTACT = re.compile(r"https?://[!-~]+|[!-~]+@[!-~]+\.[!-~]+")
+_NAMES_CONTACT = re.compile(r"https?://[^\s)]|[^\s(]@[^\s)]")
 ResizeMode = Literal["no", "keep_ratio", "keep_ratio_largest", "center_crop", "border"]
 EncodeFormat = Literal["jpg", "png", "webp"]
+OptOutFile = Literal["tdmrep.json", "ai.txt"]
 
 
 class Filter(_Section):
@@ -89,10 +93,50 @@ class Dedup(_Section):
 class Fetch(_Section):
     """The fetch of images over HTTP; images that an input already holds are read from there."""
 
+    contact: str | None = Field(
+        default=None,
+        description="A web page or mail address where whoever runs a server can reach you; it is "
+        "sent with every request. Must be set before any host is asked that is not one of "
+        "`allowed_hosts`.",
+    )
+    without_contact: Literal["stop", "reject"] = Field(
+        default="stop",
+        description="What happens when images are on public hosts and there is no `contact`: "
+        "`stop` the build before it fetches any, or `reject` these images (`no_contact`).",
+    )
     user_agent: str = Field(
-        default="Septet/0.1 (+https://github.com/septet/septet)",
-        description="Sent with every request. Name yourself and a way to reach you. Its first "
-        "word without the version is the name that scoped `X-Robots-Tag` directives may state.",
+        default="Septet/0.1",
+        description="Sent with every request, with `contact` behind it. Its first word without the "
+        "version is the name that robots.txt, ai.txt and scoped `X-Robots-Tag` directives may "
+        "state. One that holds a URL or a mail address needs no `contact`.",
+    )
+    robots: Literal["respect", "ignore"] = Field(
+        default="respect",
+        description="Whether robots.txt (RFC 9309) is asked for before anything else of a server, "
+        "and kept to: what it disallows is not requested.",
+    )
+    robots_unreachable: Literal["refuse", "allow"] = Field(
+        default="refuse",
+        description="What holds where robots.txt cannot be had (5xx, 429, no answer in time): "
+        "nothing may be requested, as RFC 9309 demands, or all.",
+    )
+    robots_hours: float = Field(
+        default=24,
+        ge=0,
+        description="Hours for which the store keeps what a server's robots.txt, tdmrep.json and "
+        "ai.txt say (RFC 9309: not longer than 24).",
+    )
+    max_crawl_delay: float = Field(
+        default=30,
+        ge=0,
+        description="Longest `Crawl-delay` of robots.txt, in seconds, that is kept to; one that is "
+        "longer counts as this.",
+    )
+    per_host_delay: float = Field(
+        default=0,
+        ge=0,
+        description="Fewest seconds from one request of a host to the next, over the whole build "
+        "(redirects aside). A `Crawl-delay` that is longer takes precedence.",
     )
     concurrency: int = Field(default=64, gt=0, description="Requests in flight a worker.")
     per_host: int = Field(
@@ -134,6 +178,11 @@ class Fetch(_Section):
     tdm_reservation: bool = Field(
         default=True, description="Honour the header `tdm-reservation: 1` (W3C TDMRep)."
     )
+    opt_out_files: list[OptOutFile] = Field(
+        default=["tdmrep.json", "ai.txt"],
+        description="Files of a server that are asked for and kept to beside robots.txt: "
+        "`/.well-known/tdmrep.json` (W3C TDMRep) and `/ai.txt` (Spawning).",
+    )
     outage: Literal["stop", "keep"] = Field(
         default="stop",
         description="When no image arrives, of inputs neither, and nearly all fail for reasons "
@@ -148,6 +197,26 @@ class Fetch(_Section):
         if not agent.split("/")[0].strip() or not agent.isprintable() or not agent.isascii():
             raise ValueError("user_agent must say who fetches, in one printable line of ASCII")
         return agent
+
+    @field_validator("contact")
+    @classmethod
+    def _contact_can_be_reached(cls, contact: str | None) -> str | None:
+        if contact is not None and not _CONTACT.fullmatch(contact):
+            raise ValueError(
+                "contact must be a web page (https://example.org/crawler) or a mail address "
+                "(crawler@example.org)"
+            )
+        return contact
+
+    @property
+    def has_contact(self) -> bool:
+        """Whether a server learns whom to turn to."""
+        return self.contact is not None or _NAMES_CONTACT.search(self.user_agent) is not None
+
+    @property
+    def agent_header(self) -> str:
+        """The User-Agent that is sent: `user_agent` with `contact`."""
+        return f"{self.user_agent} (+{self.contact})" if self.contact else self.user_agent
 
 
 class Image(_Section):

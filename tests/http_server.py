@@ -29,6 +29,9 @@ Served beside `files` (whose content type is told from the extension):
     /headers?to=&NAME=VALUE   the file with further headers
     /slow?to=&s=          the file after that many seconds
     /slow-redirect?to=&s= a redirect after that many seconds
+
+Questions for `RULES` are counted apart, in `rules`; they are answered from `answers` (path to
+handler) or `files`, else with 404.
 """
 
 import asyncio
@@ -36,6 +39,7 @@ import gzip
 import logging
 import ssl
 import threading
+import time
 import zlib
 from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Mapping
@@ -46,6 +50,7 @@ from urllib.parse import quote
 from aiohttp import web
 
 _TYPES = {"jpg": "image/jpeg", "png": "image/png", "webp": "image/webp", "gif": "image/gif"}
+RULES = ("/robots.txt", "/.well-known/tdmrep.json", "/ai.txt")
 _HTML = b"<!DOCTYPE html><html><head><title>Not here</title></head><body>Sorry.</body></html>"
 
 
@@ -62,7 +67,7 @@ class HostileServer:
 
     `pause` is how many seconds a file takes; `hits` counts requests by path, `headers` keeps the last request's headers by path, `busiest`
     is the largest number of requests that were being answered at once, and `connections` counts
-    the client ports seen.
+    the client ports seen. `times` are the moments of all requests, with their paths.
     """
 
     def __init__(
@@ -74,6 +79,9 @@ class HostileServer:
         self.files = dict(files or {})
         self.pause = 0.0
         self.hits: Counter[str] = Counter()
+        self.rules: Counter[str] = Counter()
+        self.answers: dict[str, Callable[[web.Request], Awaitable[web.StreamResponse]]] = {}
+        self.times: list[tuple[float, str]] = []
         self.headers: dict[str, Mapping[str, str]] = {}
         self.busiest = 0
         self.connections: set[int] = set()
@@ -144,8 +152,13 @@ class HostileServer:
         request: web.Request,
         handler: Callable[[web.Request], Awaitable[web.StreamResponse]],
     ) -> web.StreamResponse:
-        self.hits[request.path] += 1
+        self.times.append((time.monotonic(), request.path))
         self.headers[request.path] = request.headers
+        handler = self.answers.get(request.path, handler)
+        if request.path in RULES:
+            self.rules[request.path] += 1
+            return await handler(request)
+        self.hits[request.path] += 1
         if request.transport is not None:
             self.connections.add(request.transport.get_extra_info("peername")[1])
         self._busy += 1

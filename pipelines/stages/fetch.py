@@ -96,7 +96,7 @@ class FetchStage(Stage):
             return max(1, -(-max(planned, len(tables) * IMAGES_A_BLOCK) // _IMAGES_A_BUCKET))
 
         most = most_slices(self.recipe.fetch.per_host, self.context.workers)
-        missing = MissingTask(self._cut_parts("missing", most), most)
+        missing = MissingTask(self._cut_parts("missing", most), most, self.recipe.fetch)
         self._remove_other_cuts(missing.outputs(range(groups)).values())
         first = Pass(
             "fetch: missing",
@@ -111,6 +111,7 @@ class FetchStage(Stage):
         yield first
 
         first.poll()
+        self._require_contact(first.total())
         keys = [
             f"{group}.{number}"
             for group in range(groups)
@@ -123,6 +124,7 @@ class FetchStage(Stage):
                 self._cut_parts("fetch_tasks", most),
                 missing.output,
                 (self.corpus, self.context.folder, folder),
+                self.store.sites,
                 (self.store.limits, self.store.hashes),
                 slices,
                 self.recipe.fetch,
@@ -152,7 +154,24 @@ class FetchStage(Stage):
     def _cut_parts(self, artifact: str, most: int) -> Parts:
         """The files of an artifact that hold while a domain is cut in at most so many slices: a
         resumed build with another `per_host` or number of workers cuts what is left anew."""
-        return Parts(self.parts(artifact).folder, digest_of(self.identity, most))
+        identity = digest_of(self.identity, most, self.recipe.fetch.has_contact)
+        return Parts(self.parts(artifact).folder, identity)
+
+    def _require_contact(self, counts: Counts) -> None:
+        """Stop before a public host is asked by somebody who cannot be reached.
+
+        Raises:
+            ContactError: see there.
+        """
+        public = counts.other["public"]
+        if public and self.recipe.fetch.without_contact == "stop":
+            raise ContactError(
+                f"fetch: {public:,} images are to be fetched from public hosts, and the recipe "
+                "does not say who asks: set `fetch.contact` to a web page or a mail address where "
+                "the people who run these servers can reach you, such as `contact: "
+                "crawler@example.org`; hosts of your own may stand in `fetch.allowed_hosts`; with "
+                "`without_contact: reject` these images are done without"
+            )
 
     def _remove_other_cuts(self, current: Collection[str]) -> None:
         """Remove the lists of missing images that were cut otherwise, for images of them were
@@ -225,6 +244,10 @@ class FetchStage(Stage):
         yield self._generation_path
 
 
+class ContactError(ValueError):
+    """Raised when public hosts would be asked, and the recipe names no contact."""
+
+
 class StoredSoFar:
     """The figures of a generation of the store while it grows; called, they are text for people.
 
@@ -259,6 +282,7 @@ class FetchTask(Task):
         output: Marks of complete tasks, with their figures.
         missing: The lists of images that are to be fetched.
         where: The corpus folder, the recipe's folder, and the generation's folder in the corpus.
+        sites: See `Store.sites`.
         asked: `Store.limits` and `Store.hashes`.
         slices: The number of slices of each group.
         fetch, image: Sections of the recipe.
@@ -271,6 +295,7 @@ class FetchTask(Task):
         output: Parts,
         missing: Parts,
         where: tuple[str, str, str],
+        sites: str,
         asked: tuple[dict[str, Any], tuple[str, ...]],
         slices: dict[int, int],
         fetch: Fetch,
@@ -278,6 +303,7 @@ class FetchTask(Task):
     ):
         self.output, self.missing, self.asked, self.slices = output, missing, asked, slices
         self.corpus, self.folder, self.generation = where
+        self.sites = sites
         self.fetch, self.image = fetch, image
 
     def run(self, key: Key) -> Counts:
@@ -298,7 +324,9 @@ class FetchTask(Task):
                     writer.put(got, digest)
                 away = [str(row["image_url"]) for row in rows if row["input"] is None]
                 if away:
-                    stray = fetch_many(away, self.fetch, writer.put, _DECODE_THREADS, share)
+                    stray = fetch_many(
+                        away, self.fetch, writer.put, _DECODE_THREADS, share, self.sites
+                    )
                     counts.other["connections_with_stray_bytes"] += stray
         counts.add(writer.counts)
         files.write_table(self.path(key), pa.table({}), metadata=counts.to_metadata())

@@ -25,8 +25,11 @@ from septet.pipelines.stages.tasks import Task
 from septet.pipelines.store.store import Known
 from septet.preprocess import files
 from septet.preprocess.domains import registered_domain
+from septet.preprocess.http.addresses import check_address, is_allowed, parse_url
 from septet.preprocess.text.ids import bucket_of, by_bucket, hash64
 from septet.schemas import tables
+from septet.schemas.reasons import RejectedError
+from septet.schemas.recipe import Fetch
 
 _KEY_BYTES = 16
 _SLICES = 4
@@ -186,12 +189,14 @@ class MissingTask(Task, StreamsParts):
     Args:
         output: The files that are written.
         most: See `most_slices`.
+        fetch: Section of the recipe. Where it has no contact, images on public hosts are counted
+            (`public`).
     """
 
     stage = "fetch"
 
-    def __init__(self, output: Parts, most: int):
-        self.output, self.most = output, most
+    def __init__(self, output: Parts, most: int, fetch: Fetch):
+        self.output, self.most, self.fetch = output, most, fetch
 
     def run(self, group: int, parts: Iterable[bytes]) -> Counts:
         """Write the group's images: those of archives by place, then others as they come."""
@@ -210,6 +215,9 @@ class MissingTask(Task, StreamsParts):
         seen: Counter[int] = Counter()
 
         def cut(rows: pa.Table) -> pa.Table:
+            if not self.fetch.has_contact:
+                urls = rows["image_url"].filter(pc.is_null(rows["input"])).to_pylist()
+                counts.other["public"] += sum(_is_public(url, self.fetch) for url in urls)
             slices = np.zeros(len(rows), np.int32)
             asked = np.flatnonzero(rows["input"].is_null().to_numpy())
             for owner, mine in _groups_of(rows["owner"].to_numpy()[asked]):
@@ -226,6 +234,16 @@ class MissingTask(Task, StreamsParts):
                 sink.write(cut(rows))
             sink.close(counts.to_metadata())
         return counts
+
+
+def _is_public(url: str, fetch: Fetch) -> bool:
+    """Whether a public host would be asked for a URL."""
+    try:
+        parsed = parse_url(url)
+        check_address(parsed, fetch.allowed_hosts)
+    except RejectedError:
+        return False
+    return not is_allowed(parsed.raw_host or "", parsed.port, fetch.allowed_hosts)
 
 
 def _in_archive(rows: pa.Table) -> pa.ChunkedArray:

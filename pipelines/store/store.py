@@ -1,6 +1,7 @@
 """The fetch store of a corpus: every image that was fetched, or why it could not be, by its URL.
 
 ```
+store/sites/                                   what robots.txt and the like say, by server
 store/<settings>/settings.json                what decides the bytes
 store/<settings>/retries.json                 which failures are to be tried again
 store/<settings>/000001/<task>-<token>-0000.bin      images, one after another
@@ -28,7 +29,7 @@ import pyarrow.compute as pc
 from septet.pipelines.stages.stage import digest_of
 from septet.preprocess import files
 from septet.schemas import tables
-from septet.schemas.layout import STORE
+from septet.schemas.layout import SITES, STORE
 from septet.schemas.reasons import CLASSES, class_of
 from septet.schemas.recipe import Recipe
 from septet.schemas.sources import ListSource
@@ -37,7 +38,15 @@ STORE_VERSION = 1
 """Raised when the code changes the bytes of an image."""
 _CODECS = ("pillow", "opencv-python-headless", "simplejpeg")
 LIMITS_FOOTER = "septet.limits"
-_LIMITED = {"too_large": "max_bytes", "redirects": "max_redirects", "address": "allowed_hosts"}
+_LIMITED = {
+    "too_large": "max_bytes",
+    "redirects": "max_redirects",
+    "address": "allowed_hosts",
+    "no_contact": "contact",
+    "robots": "robots",
+    "robots_unreachable": "robots_unreachable",
+    "opt_out": "opt_out_files",
+}
 """Reasons that depend on a setting that the others do not depend on."""
 
 
@@ -62,6 +71,7 @@ class Store:
     def __init__(self, corpus: str, recipe: Recipe):
         self.corpus = corpus
         fetch = recipe.fetch.model_dump(mode="json")
+        fetch["contact"] = recipe.fetch.has_contact
         self._settings = {
             "version": STORE_VERSION,
             "image": recipe.image.model_dump(mode="json"),
@@ -88,6 +98,8 @@ class Store:
         self.name = f"{STORE}/{self.fingerprint}"
         """Path of the store within the corpus."""
         self.folder = files.join(corpus, self.name)
+        self.sites = files.join(corpus, SITES)
+        """The folder that keeps what servers' robots.txt and the like say, of all recipes."""
 
     @property
     def identity(self) -> dict[str, Any]:

@@ -83,7 +83,8 @@ def parse_url(text: str, base: URL | None = None) -> URL:
         raise FetchError("url", type(error).__name__) from error
 
 
-def _is_allowed(host: str, port: int | None, allowed_hosts: Collection[str]) -> bool:
+def is_allowed(host: str, port: int | None, allowed_hosts: Collection[str]) -> bool:
+    """Whether a host is one of those that may have private addresses."""
     name = f"[{host}]" if ":" in host else host
     return name in allowed_hosts or f"{name}:{port}" in allowed_hosts
 
@@ -96,7 +97,7 @@ def check_address(url: URL, allowed_hosts: Collection[str]) -> None:
         FetchError: `address`.
     """
     host = url.raw_host or ""
-    if _is_allowed(host, url.port, allowed_hosts):
+    if is_allowed(host, url.port, allowed_hosts):
         return
     address = literal_address(host)
     if address is not None and not is_public(address):
@@ -137,7 +138,7 @@ class PublicResolver(AbstractResolver):
             raise FetchError("dns", error.strerror, transient) from error
         except UnicodeError as error:
             raise FetchError("dns", "name is too long") from error
-        allowed = _is_allowed(host, port, self._allowed)
+        allowed = is_allowed(host, port, self._allowed)
         results = [
             ResolveResult(
                 hostname=host,

@@ -32,6 +32,21 @@ async def read_body(response: aiohttp.ClientResponse, max_bytes: int) -> bytes:
     Raises:
         RejectedError: `too_large`, `truncated`, `encoding` or `empty`.
     """
+    body = await read_raw(response, max_bytes)
+    coding = response.headers.get("Content-Encoding", "")
+    if body and coding:
+        body = await asyncio.to_thread(decode_content, body, coding, max_bytes)
+    if not body:
+        raise RejectedError("empty")
+    return body
+
+
+async def read_raw(response: aiohttp.ClientResponse, max_bytes: int) -> bytes:
+    """Read the body of an answer as its content coding left it; no further than a limit demands.
+
+    Raises:
+        RejectedError: `too_large` or `truncated`.
+    """
     declared = response.content_length
     if declared is not None and declared > max_bytes:
         raise RejectedError("too_large", str(declared))
@@ -51,13 +66,7 @@ async def read_body(response: aiohttp.ClientResponse, max_bytes: int) -> bytes:
         if failure.reason == "connect":
             failure = RejectedError("truncated", str(received))
         raise failure from error
-    body = b"".join(pieces)
-    coding = response.headers.get("Content-Encoding", "")
-    if body and coding:
-        body = await asyncio.to_thread(decode_content, body, coding, max_bytes)
-    if not body:
-        raise RejectedError("empty")
-    return body
+    return b"".join(pieces)
 
 
 def split_head(message: bytes) -> tuple[bytes, bytes]:

@@ -3,6 +3,9 @@
 import errno
 import re
 import ssl
+import time
+from datetime import UTC
+from email.utils import parsedate_to_datetime
 
 import aiohttp
 
@@ -85,3 +88,18 @@ def _tls(error: Exception) -> str:
     if isinstance(error, ssl.SSLCertVerificationError):
         return error.verify_message
     return getattr(error, "reason", None) or type(error).__name__
+
+
+def retry_after(value: str | None) -> float | None:
+    """Parse a Retry-After header into seconds from now; None where it cannot be understood."""
+    if value is None:
+        return None
+    if re.fullmatch(r"\s*[0-9]{1,9}\s*", value):
+        return float(value)
+    try:
+        when = parsedate_to_datetime(value)
+        if when.tzinfo is None:  # "-0000": UTC, the sender's own zone unknown (RFC 5322, 3.3)
+            when = when.replace(tzinfo=UTC)
+        return max(0.0, when.timestamp() - time.time())
+    except (ValueError, OverflowError):
+        return None

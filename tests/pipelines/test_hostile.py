@@ -85,7 +85,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
         recipe.write_text(
             "name: hostile\nsources:\n  - {kind: warc, paths: ['*.warc.gz'], on_broken_input: reject}\n"
             "  - {kind: list, paths: [list.jsonl], image_root: files}\n"
-            f"fetch: {{allowed_hosts: ['{server.host}'], retries: 0, first_byte_timeout: 0.5, total_timeout: 2, max_bytes: 2000000}}\n"
+            f"fetch: {{allowed_hosts: ['{server.host}'], retries: 0, first_byte_timeout: 0.5, total_timeout: 2, max_bytes: 2000000, contact: crawler@example.org}}\n"
         )  # fmt: skip
         run_build(recipe, folder / "corpus")
     return folder / "corpus"

@@ -29,6 +29,9 @@ from septet.pipelines.stages.stage import Parts
 from septet.pipelines.store.store import Known, Retry
 from septet.preprocess import files
 from septet.schemas import tables
+from septet.schemas.recipe import Fetch
+
+FETCH = Fetch(contact="crawler@example.org")
 
 
 def rows_of(*rows: dict[str, Any]) -> pa.Table:
@@ -92,7 +95,7 @@ def test_a_domain_of_many_urls_is_cut_into_slices(
         *({"image_url": f"http://few.org/{i}"} for i in range(19)),
         *({"image_url": f"in/{i}", "input": "in", "name": str(i)} for i in range(50)),
     ]
-    task = MissingTask(Parts(str(tmp_path), "missing"), 3)
+    task = MissingTask(Parts(str(tmp_path), "missing"), 3, FETCH)
     asked = Subtract(1)
     halves = [b"W" + to_ipc(rows_of(*rows[at::2]), WANTED) for at in (1, 0)]
     counts = task.run(7, [piece for half in halves for _, piece in asked.regroup(0, [half])])
@@ -108,7 +111,7 @@ def test_a_domain_of_many_urls_is_cut_into_slices(
 
 
 def test_a_group_of_nothing_has_no_slices(tmp_path: Path) -> None:
-    task = MissingTask(Parts(str(tmp_path), "missing"), 3)
+    task = MissingTask(Parts(str(tmp_path), "missing"), 3, FETCH)
     assert task.run(0, []).other["slices"] == 0
     assert list(missing_of(task.output, "0.0")) == []
     assert np.array_equal(store_keys(rows_of()), np.empty((0, 2)))
@@ -131,7 +134,7 @@ def test_one_task_asks_a_domain(
         part = b"W" + to_ipc(table.slice(start, 500), WANTED)
         for group, piece in Subtract(7).regroup(0, [part]):
             groups[group].append(piece)
-    task = MissingTask(Parts(str(tmp_path), "missing"), most_slices(8, workers))
+    task = MissingTask(Parts(str(tmp_path), "missing"), most_slices(8, workers), FETCH)
     where: dict[str, set[tuple[int, int]]] = defaultdict(set)
     found = []
     for group in range(7):
@@ -191,7 +194,7 @@ def test_a_domain_of_any_size_is_held_piece_by_piece(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(missing, "_URLS_AT_ONCE", 2000)
-    task = MissingTask(Parts(str(tmp_path), "missing"), 4)
+    task = MissingTask(Parts(str(tmp_path), "missing"), 4, FETCH)
     few, many = Pieces(16, 500), Pieces(96, 500)
     task.run(0, few)
     counts = task.run(1, many)

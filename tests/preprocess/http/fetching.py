@@ -18,13 +18,15 @@ def quick(server, **changes):
         backoff=0.01,
         give_up_after=0,
         allowed_hosts=(server.host,),
+        robots="ignore",
+        opt_out_files=[],
     )
     return Fetch(**{**policy.model_dump(), **changes})
 
 
-def fetch_list(urls, policy):
+def fetch_list(urls, policy, sites=None, share=1):
     results: list[Fetched] = []
-    fetch_many(urls, policy, results.append)
+    fetch_many(urls, policy, results.append, share=share, sites=sites)
     return results
 
 

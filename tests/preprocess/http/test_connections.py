@@ -34,6 +34,10 @@ def bare(status: str, headers: str = "") -> bytes:
     return f"HTTP/1.1 {status}\r\n{headers}\r\n".encode()
 
 
+SILENT = {"robots": "ignore", "opt_out_files": []}
+"""Nothing is asked for but the images."""
+
+
 class StrayServer:
     """Answers /N.jpg with `image("N")`; where N ends in 3, with what `odd` gives: pieces to send,
     numbers to sleep between them."""
@@ -87,7 +91,7 @@ class StrayServer:
     def fetch(self, names, share=1, **changes):
         results = {}
         options = {"per_host": 4, "retries": 0, "first_byte_timeout": 1.0, "total_timeout": 3.0,
-                   "give_up_after": 0, "allowed_hosts": [self.host]}  # fmt: skip
+                   "give_up_after": 0, "allowed_hosts": [self.host], **SILENT}  # fmt: skip
         urls = {f"http://{self.host}/{name}.jpg": name for name in names}
         count = fetch_many(
             urls,
@@ -223,7 +227,7 @@ def test_other_origins_keep_theirs():
     ):
         urls = [f"http://{server.host}/{name}.jpg" for name in NAMES for server in (bad, good)]
         bodies = {}
-        policy = Fetch(per_host=2, allowed_hosts=[bad.host, good.host])
+        policy = Fetch(per_host=2, allowed_hosts=[bad.host, good.host], **SILENT)
         fetch_many(urls, policy, lambda result: bodies.update({result.url: result.body}))
         assert all(bodies[url] == image(url.split("/")[-1][:-4]) for url in urls)
         assert good.connections <= 2 + connections.SPARE

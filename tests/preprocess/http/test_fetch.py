@@ -4,13 +4,14 @@ import socket
 import time
 from collections import Counter
 from email.utils import format_datetime
+from types import SimpleNamespace
 
 import pytest
 from yarl import URL
 
 from septet.preprocess.http import client
-from septet.preprocess.http.client import Fetched, _seconds
-from septet.preprocess.http.failures import FetchError
+from septet.preprocess.http.client import Fetched
+from septet.preprocess.http.failures import FetchError, retry_after
 from septet.schemas.recipe import Fetch
 from tests.preprocess.http.fetching import LIMIT, PICTURE, fetch_list, fetch_one, outcome, quick
 
@@ -19,7 +20,7 @@ def test_a_picture_comes_as_it_is(server):
     result = fetch_one(server.url("/a.jpg"), quick(server))
     assert result == Fetched(server.url("/a.jpg"), PICTURE, None, None)
     headers = server.headers["/a.jpg"]
-    assert headers["User-Agent"] == "Septet/0.1 (+https://github.com/septet/septet)"
+    assert headers["User-Agent"] == "Septet/0.1"
     assert headers["Accept-Encoding"] == "identity"
 
 
@@ -127,12 +128,12 @@ def test_a_date_without_a_zone_is_in_utc(zone, monkeypatch):
     try:
         soon = datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=30)
         for date in (format_datetime(soon), format_datetime(soon).replace("+0000", "-0000")):
-            assert 28 < _seconds(date) <= 30
+            assert 28 < retry_after(date) <= 30
     finally:
         monkeypatch.undo()
         time.tzset()
-    assert _seconds("9" * 400) is None
-    assert _seconds("٣") is None
+    assert retry_after("9" * 400) is None
+    assert retry_after("٣") is None
 
 
 def test_a_failure_is_final_unless_it_says_otherwise():
@@ -153,7 +154,7 @@ def test_pauses_double_within_the_budget(retries, seconds, pauses, monkeypatch):
         raise FetchError("connect", "refused", transient=True)
 
     settings = Fetch(retries=retries, backoff=1, total_timeout=seconds)
-    fetcher = client._Fetcher(None, None, settings, Counter())
+    fetcher = client._Fetcher(SimpleNamespace(settings=settings), None, Counter())
     monkeypatch.setattr(fetcher, "_follow", fail)
     monkeypatch.setattr(client.asyncio, "sleep", sleep)
     monkeypatch.setattr(client.random, "uniform", lambda low, high: high)
@@ -232,7 +233,7 @@ def test_a_host_that_does_not_take_connections(server):
 
 
 def test_a_name_that_does_not_exist(server):
-    assert outcome("http://nobody.invalid/", quick(server))[0] == "dns"
+    assert outcome("http://nobody.invalid/", quick(server, contact="a@e.org"))[0] == "dns"
 
 
 @pytest.mark.parametrize(
@@ -252,8 +253,10 @@ def test_no_private_address_first_or_by_redirect(server, target):
     target = target.format(port=server.port)
     before = server.hits["/a.jpg"]
     if not target.startswith("//"):
-        assert outcome(target, quick(server))[0] == "address"
-    assert outcome(server.url("/redirect", target), quick(server))[0] == "address"
+        assert outcome(target, quick(server, contact="a@e.org"))[0] == "address"
+    assert (
+        outcome(server.url("/redirect", target), quick(server, contact="a@e.org"))[0] == "address"
+    )
     assert server.hits["/a.jpg"] == before
 
 

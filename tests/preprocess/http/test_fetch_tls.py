@@ -8,7 +8,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from septet.preprocess.http import client as fetch
+from septet.preprocess.http import exchange
 from tests.http_server import HostileServer
 from tests.preprocess.http.fetching import PICTURE, fetch_one, outcome, quick
 
@@ -51,10 +51,10 @@ def trust(monkeypatch):
 
     def only(path):
         monkeypatch.setenv("SSL_CERT_FILE", str(path))
-        fetch._tls_context.cache_clear()
+        exchange._tls_context.cache_clear()
 
     yield only
-    fetch._tls_context.cache_clear()
+    exchange._tls_context.cache_clear()
 
 
 def test_tls_is_verified(tmp_path, trust):
