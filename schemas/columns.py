@@ -14,7 +14,7 @@ from septet.schemas.versioned import Strict, Versioned
 
 FORMAT_VERSION = 2
 """Raised whenever a reader of the previous version could misread what is written."""
-FORMAT_MINOR = 0
+FORMAT_MINOR = 1
 """Raised whenever keys or columns are added that a reader of the previous one may pass over."""
 
 COLUMN_SHARD_LIST = pa.schema([*SHARD_FILE, pa.field("base_sha256", pa.string(), nullable=False)])
@@ -84,6 +84,13 @@ class ColumnManifest(Versioned):
     """Size of the tars together."""
     counts: dict[str, int]
     """`samples`; `values`, those that have one; and for each reason how many have none."""
+    languages: dict[str, dict[str, int]] = Field(default_factory=dict)
+    """Of each language of the corpus (`und` where it is not known): `samples`; `values`, those
+    that have one."""
+    rows: dict[str, dict[str, int]] = Field(default_factory=dict)
+    """Of each file of many rows that it was made from, or part of one: `given`; `used`, those that
+    a sample can have; and for each reason how many are not. A part is named where a file has
+    several, as COCO's instances have `annotations` and `images`."""
     base_list: str = ""
     """SHA-256 of the corpus's list of shards when the column was made."""
     shard_list: ListFile

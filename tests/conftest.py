@@ -56,11 +56,13 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> ByFile:
 
 @pytest.fixture(scope="session", autouse=True)
 def temporary_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """The folder of temporary files, of processes that tests start too: it goes with the run's."""
+    """The folder of temporary files and of the cache, of processes that tests start too: it goes
+    with the run's."""
     multiprocessing.util.get_temp_dir()  # one of its own, which it removes later than this one is
     folder = str(tmp_path_factory.mktemp("temporary"))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TMPDIR", folder)
+        patch.setenv("SEPTET_CACHE", f"{folder}/cache")
         patch.setattr(tempfile, "tempdir", folder)
         yield
 

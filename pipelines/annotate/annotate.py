@@ -166,6 +166,7 @@ def annotate(
 
     Raises:
         ColumnError: `only_missing`, and shards are there that were made otherwise.
+        ValueError: a file that the column reads has another form.
         FolderBusyError: the corpus is being built, or the column made.
         StageFailed: the pipeline failed; shards that were finished are kept, and where there is
             none, nothing is left of the column.
@@ -193,6 +194,12 @@ def annotate(
             files.write_bytes(where, manifest.to_json().encode())
             return manifest, True
         start = time.monotonic()
+        try:
+            read = plan.column.index()
+        except ValueError:
+            if not files.list_folder(folder):
+                files.remove(folder)  # made by the lock
+            raise
         # First the manifest: from here on the old column is no longer complete.
         files.remove(where)
         files.remove_temporaries(folder)
@@ -218,16 +225,21 @@ def annotate(
                     files.remove(folder)  # nothing is kept, so nothing is begun
                 raise
         files.remove_temporaries(folder)
-        manifest = _manifest(plan, work.manifest_sha256, runner, progress)
+        manifest = _manifest(plan, work.manifest_sha256, read, runner, progress)
         files.write_bytes(where, manifest.to_json().encode())
         progress.finish(plan.name, _counts(manifest), time.monotonic() - start)
         return manifest, True
 
 
 def _manifest(
-    plan: Plan, corpus_sha256: str, runner: Runner, progress: BuildProgress
+    plan: Plan,
+    corpus_sha256: str,
+    read: dict[str, dict[str, int]],
+    runner: Runner,
+    progress: BuildProgress,
 ) -> ColumnManifest:
-    """Write the column's list of shards, and make the manifest that goes with it."""
+    """Write the column's list of shards, and make the manifest that goes with it; `read` is what
+    `Column.index` told."""
     name = f".list-{secrets.token_hex(4)}{files.TEMPORARY_SUFFIX}"
     work = ListWork(
         plan.corpus.path,
@@ -249,6 +261,7 @@ def _manifest(
             yield row
 
     listed = write_list(plan.corpus.path, column_shard_list(plan.name), COLUMN_SHARD_LIST, rows())
+    languages = work.languages()
     files.remove(work.folder)
     return ColumnManifest(
         name=plan.name,
@@ -268,6 +281,8 @@ def _manifest(
             "values": total.rows_out,
             **dict(sorted(total.rejected.items())),
         },
+        languages=languages,
+        rows=read,
     )
 
 

@@ -2,6 +2,7 @@
 shards."""
 
 import json
+from collections import Counter
 from collections.abc import Iterator
 
 import pyarrow as pa
@@ -10,10 +11,16 @@ from septet.pipelines.annotate.work import open_corpus
 from septet.pipelines.report.statistics import chunks
 from septet.pipelines.stages.counts import Counts
 from septet.preprocess import files
+from septet.preprocess.shards.sidecar import SidecarError, read_sidecar
 from septet.schemas.columns import COLUMN_SHARD_LIST, ColumnShard
+from septet.schemas.languages import language_code
 from septet.schemas.layout import TAR_FOOTER, column_sidecar, column_tar
 from septet.schemas.manifest import Shard
 
+_LANGUAGES = b"languages"
+"""The footer's key of the counts by language."""
+UNKNOWN = "und"
+"""ISO 639's code of a language that is not known."""
 _SHARDS_A_RUN = 32
 """Least number of shards that a task looks at: their sidecars are read whole, for the digest."""
 
@@ -47,13 +54,31 @@ class ListWork:
         """Write the rows of one run, with the sum of the shards' figures in the footer."""
         shards = open_corpus(self.corpus, self.manifest_sha256).shards
         rows, total = [], Counts()
+        samples: Counter[str] = Counter()
+        values: Counter[str] = Counter()
         for i in self.runs[number]:
             row, counts = self._listed(shards[i])
             rows.append(row.model_dump())
             total.add(counts)
+            for language, has_value in self._languages(shards[i]):
+                samples[language] += 1
+                values[language] += has_value
         table = pa.Table.from_pylist(rows, COLUMN_SHARD_LIST)
-        files.write_table(self.path(number), table, metadata=total.to_metadata())
+        told = {_LANGUAGES.decode(): json.dumps([samples, values])}
+        files.write_table(self.path(number), table, metadata=total.to_metadata() | told)
         return total
+
+    def _languages(self, base: Shard) -> Iterator[tuple[str, bool]]:
+        """The language of each sample of a shard, and whether it has a value."""
+        where = files.join(self.corpus, column_sidecar(self.name, base.tar))
+        reasons = files.read_table(where, ["reason"])["reason"]
+        try:
+            known = read_sidecar(files.join(self.corpus, base.sidecar), ["language"])["language"]
+        except SidecarError:  # of an indexed folder that says none
+            known = pa.nulls(len(reasons), pa.string())
+        codes = {tag: language_code(tag) or UNKNOWN for tag in known.unique().to_pylist() if tag}
+        for tag, reason in zip(known.to_pylist(), reasons.to_pylist(), strict=True):
+            yield codes.get(tag, UNKNOWN), reason is None
 
     def _listed(self, base: Shard) -> tuple[ColumnShard, Counts]:
         sidecar = column_sidecar(self.name, base.tar)
@@ -76,3 +101,14 @@ class ListWork:
         for number in range(len(self.runs)):
             for row in files.read_table(self.path(number)).to_pylist():
                 yield ColumnShard(**row)
+
+    def languages(self) -> dict[str, dict[str, int]]:
+        """How many samples each language has, and how many of them have values, in all runs."""
+        samples: Counter[str] = Counter()
+        values: Counter[str] = Counter()
+        for number in range(len(self.runs)):
+            _, footer = files.read_table_metadata(self.path(number))
+            some, of_them = json.loads(footer[_LANGUAGES])
+            samples.update(some)
+            values.update(of_them)
+        return {one: {"samples": samples[one], "values": values[one]} for one in sorted(samples)}

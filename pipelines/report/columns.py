@@ -86,6 +86,11 @@ class ColumnView:
     share: str
     bytes: int
     reasons: list[tuple[str, int]]
+    languages: list[tuple[str, int, int]]
+    """Of a column that refuses some languages: each with its values and samples."""
+    rows: list[tuple[str, int, int, list[tuple[str, int]]]]
+    """Of each file of many rows that it read: rows that are used, rows given, and how many are
+    not used, by reason."""
     settings: str
     stale: bool
     """Whether it was made from other shards than the corpus has."""
@@ -114,12 +119,29 @@ def column_views(corpus: Corpus, live: Mapping[str, Column], seed: int) -> list[
                 share=share(manifest.values, manifest.samples),
                 bytes=manifest.bytes,
                 reasons=sorted(manifest.reasons.items(), key=lambda item: (-item[1], item[0])),
+                languages=_languages(manifest),
+                rows=_rows(manifest),
                 settings=", ".join(f"{k}: {v}" for k, v in manifest.settings.items()),
                 stale=is_stale(corpus, manifest),
                 shown=_values(corpus, manifest, column, seed),
             )
         )
     return views
+
+
+def _languages(manifest: ColumnManifest) -> list[tuple[str, int, int]]:
+    if "language_not_supported" not in manifest.reasons:
+        return []
+    told = [(one, n["values"], n["samples"]) for one, n in manifest.languages.items()]
+    return sorted(told, key=lambda row: (-row[2], row[0]))
+
+
+def _rows(manifest: ColumnManifest) -> list[tuple[str, int, int, list[tuple[str, int]]]]:
+    told = []
+    for name, counts in manifest.rows.items():
+        unused = sorted((why, n) for why, n in counts.items() if why not in ("given", "used"))
+        told.append((name, counts["used"], counts["given"], unused))
+    return told
 
 
 def trusted_columns(path: str, trusted: Collection[str]) -> dict[str, Column]:

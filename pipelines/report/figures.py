@@ -159,6 +159,10 @@ class ColumnFigures(_Figures):
     bytes: int
     without: dict[str, int]
     """Samples without a value, by reason."""
+    languages: dict[str, dict[str, int]] = {}
+    """Samples and values of each language; empty where an older Septet made the column."""
+    rows: dict[str, dict[str, int]] = {}
+    """Rows of the files that it was made from, see `ColumnManifest.rows`."""
     stale: bool = False
     """Whether it was made from other shards than the corpus has: its figures are of another
     build."""

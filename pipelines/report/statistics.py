@@ -203,7 +203,7 @@ def column_figures(path: str) -> list[ColumnFigures]:
     return [
         ColumnFigures(
             name=m.name, kind=m.kind, samples=m.samples, values=m.values, bytes=m.bytes,
-            without=dict(m.reasons), stale=is_stale(corpus, m),
+            without=dict(m.reasons), languages=m.languages, rows=m.rows, stale=is_stale(corpus, m),
         )
         for m in manifests
     ]  # fmt: skip

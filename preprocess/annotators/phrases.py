@@ -98,7 +98,7 @@ class Phrases(Column):
     def __init__(self, settings: Settings):
         super().__init__(settings)
         self._schemes = make_schemes(settings.schemes, settings.ofa_size)
-        self._set: ByImage[Phrase] = ByImage()
+        self._set: ByImage[Phrase] | None = None
         self._images: ImageIds | None = None
 
     def models(self) -> dict[str, str]:
@@ -122,8 +122,13 @@ class Phrases(Column):
             },
         )
 
+    def index(self) -> dict[str, dict[str, int]]:
+        """See `Column.index`."""
+        self.setup()
+        return self._set.rows if self._set else {}
+
     def setup(self) -> None:
-        """Read the set."""
+        """Open the set, which is read first where this machine did not yet."""
         if self.settings.source == SET:
             self._set = read_phrases(self.settings.phrases, self.settings.instances)
             self._images = self.settings.images()
@@ -150,7 +155,7 @@ class Phrases(Column):
     def _phrases(self, item: Item, language: str) -> tuple[list[Phrase], list[str]] | NoValue:
         if self.settings.source == EXTRA:
             return phrases_of_extra(read_extra(item.metadata), language)
-        assert self._images is not None, "setup comes before annotate"
+        assert self._images and self._set, "setup comes before annotate"
         image = self._images.of(item)
         return image if isinstance(image, NoValue) else self._set.of(image)
 

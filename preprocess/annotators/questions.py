@@ -79,7 +79,7 @@ class Questions(Column):
         if settings.source == "caption":
             self.members = ("txt",)  # type: ignore[misc]
         self._parser: SeptetParser | None = None
-        self._set: ByImage[Question] = ByImage()
+        self._set: ByImage[Question] | None = None
         self._images: ImageIds | None = None
 
     def models(self) -> dict[str, str]:
@@ -107,13 +107,21 @@ class Questions(Column):
             },
         )
 
+    def index(self) -> dict[str, dict[str, int]]:
+        """See `Column.index`."""
+        if self.settings.source == "set":
+            self._open_set()
+        return self._set.rows if self._set else {}
+
     def setup(self) -> None:
-        """Load the pipeline, or read the set."""
+        """Load the pipeline, or open the set, which is read first where this machine did not
+        yet."""
         if self.settings.source == "caption":
             self._parser = SeptetParser(self.settings.pipeline, self.settings.batch_size)
-            return
-        if self.settings.source == "extra":
-            return
+        elif self.settings.source == "set":
+            self._open_set()
+
+    def _open_set(self) -> None:
         self._set = read_questions(self.settings.questions, self.settings.annotations)
         self._images = self.settings.images()
 
@@ -158,7 +166,7 @@ class Questions(Column):
         return self._value(pairs, "extra has no questions", faults)
 
     def _of_set(self, item: Item) -> Value | NoValue:
-        assert self._images is not None, "setup comes before annotate"
+        assert self._images and self._set, "setup comes before annotate"
         image = self._images.of(item)
         if isinstance(image, NoValue):
             return image

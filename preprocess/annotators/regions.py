@@ -64,8 +64,6 @@ class Regions(Column):
         """The digests of the weights, of the file of regions, of detectron2's configuration. Class
         names are only drawn, so their file has none.
 
-        The index of a tsv is written here, once, before workers need it.
-
         Raises:
             ValueError: a file or a package is missing.
         """
@@ -79,16 +77,20 @@ class Regions(Column):
                 found["config"] = config_digest(settings.config)
             found["weights"] = weights_digest(settings.weights, "weights of Faster R-CNN C4")
             return found
-        if settings.backend == "tsv":
-            from septet.preprocess.regions.sources.tsv import ensure_index
-
-            ensure_index(settings.source, settings.source_index)
         if settings.backend == "lmdb":
             need("lmdb", "vision")
         from septet.preprocess.regions.sources.records import source_digest
 
         found["source"] = source_digest(settings.source)
         return found
+
+    def index(self) -> dict[str, dict[str, int]]:
+        """See `Column.index`: of a tsv."""
+        if self.settings.backend != "tsv":
+            return {}
+        self.setup()
+        rows: dict[str, dict[str, int]] = self._source.rows
+        return rows
 
     def setup(self) -> None:
         """Load the detector, or open the files.

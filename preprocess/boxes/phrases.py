@@ -18,8 +18,21 @@ from typing import Any
 import numpy as np
 
 from septet.preprocess.boxes.annotated import BoxesError, as_list, sound_size
-from septet.preprocess.columns.image_sets import ByImage, by_id, by_image, objects, read_json
+from septet.preprocess.columns.image_sets import (
+    ByImage,
+    OtherSetError,
+    Rows,
+    add_rows,
+    array,
+    check_is_there,
+    lay_aside,
+    open_json,
+    read_set,
+    referring,
+)
 from septet.preprocess.columns.left_out import MALFORMED, text_of, told
+from septet.preprocess.json_members import JsonError
+from septet.preprocess.keyed import KeyedWriter
 from septet.preprocess.synthetic.languages import WORDINGS
 from septet.preprocess.synthetic.languages import phrases as scene_phrases
 from septet.preprocess.synthetic.scenes import Scene
@@ -37,6 +50,16 @@ class Phrase:
     """Width and height of the image that the box was drawn on, where the set says them."""
     pixels: bool | None = None
     """Whether the box is in pixels; None: as the column's settings say."""
+
+    def to_json(self) -> list[Any]:
+        """The fields in their order."""
+        return [self.phrase, self.box, self.xywh, self.size, self.pixels]
+
+    @classmethod
+    def from_json(cls, data: list[Any]) -> "Phrase":
+        """The inverse of `to_json`."""
+        phrase, box, xywh, size, pixels = data
+        return cls(phrase, tuple(box), xywh, None if size is None else (size[0], size[1]), pixels)
 
 
 class LanguageError(ValueError):
@@ -89,36 +112,51 @@ def read_phrases(phrases: str, instances: str = "") -> ByImage[Phrase]:
     Raises:
         ValueError: a file is missing, or has none of the forms; says what was expected.
     """
-    found = read_json(phrases, "phrases")
-    form, drawn = _form(found), None
+    check_is_there(phrases, "phrases")
+    form = _form(phrases)
     if form == "sentences":
         if not instances:
             raise ValueError(
                 "RefCOCO's references need COCO's instances: set them with --set instances=PATH"
             )
-        drawn = read_json(instances, "instances")
-    try:
-        if drawn is not None:
-            return _refcoco(found, drawn)
-        if form == "regions":
-            return by_image(_inner(found, "regions"), _image_id, _visual_genome)
-        return by_image(found, _image_id, _plain)
-    except _OtherSetError:
-        raise
-    except MALFORMED as error:
-        raise ValueError(
-            f"phrases {phrases}: neither RefCOCO's form ([{{image_id, ann_id, sentences}}] and "
-            "COCO's instances), nor Visual Genome's region descriptions ([{id, regions}]), nor a "
-            f"list of {{image_id, phrase, box}} ({type(error).__name__}: {error})"
-        ) from error
+        check_is_there(instances, "instances")
+
+    def fill(writer: KeyedWriter) -> Rows:
+        try:
+            if form == "sentences":
+                return _refcoco(writer, phrases, instances)
+            if form == "regions":
+                regions = _inner(_rows(phrases), "regions")
+                return {"phrases": add_rows(writer, regions, _image_id, _visual_genome)}
+            return {"phrases": add_rows(writer, _rows(phrases), _image_id, _plain)}
+        except (JsonError, OtherSetError):
+            raise
+        except MALFORMED as error:
+            raise ValueError(
+                f"phrases {phrases}: neither RefCOCO's form ([{{image_id, ann_id, sentences}}] and "
+                "COCO's instances), nor Visual Genome's region descriptions ([{id, regions}]), nor "
+                f"a list of {{image_id, phrase, box}} ({type(error).__name__}: {error})"
+            ) from error
+
+    return read_set([phrases, instances if form == "sentences" else ""], Phrase, fill)
 
 
-def _form(rows: Any) -> str:
+def _rows(path: str) -> Iterator[Any]:
+    """The elements of a file's outermost array; those of another form are no rows."""
+    for name, value in open_json(path, "phrases"):
+        yield from array(value if name is None else {}, "the file")
+
+
+def _form(path: str) -> str:
     """The form of a set, by the first field of its rows that only one form has; empty where none
     has any."""
     telling = ("sentences", "regions", "phrase")
-    listed = objects(rows) if isinstance(rows, list) else ()
-    return next((name for row in listed for name in telling if name in row), "")
+    for name, value in open_json(path, "phrases"):
+        for row in value if name is None and isinstance(value, Iterator) else ():
+            for field in telling if isinstance(row, dict) else ():
+                if field in row:
+                    return field
+    return ""
 
 
 def _plain(row: Mapping[str, Any]) -> Phrase:
@@ -150,27 +188,35 @@ def _visual_genome(row: Mapping[str, Any]) -> Phrase:
     return Phrase(_stripped(row["phrase"]), box, xywh=True, pixels=True)
 
 
-class _OtherSetError(ValueError):
-    """Raised when the two files of a set do not belong together."""
-
-
-def _refcoco(references: list[Any], instances: dict[str, Any]) -> ByImage[Phrase]:
-    boxes, images = by_id(instances["annotations"], "id"), by_id(instances["images"], "id")
-    if not by_id(references, "ann_id").keys() & boxes.keys():
-        raise _OtherSetError("no reference has its instance: are the two files of the same set?")
+def _refcoco(writer: KeyedWriter, references: str, instances: str) -> Rows:
+    counts: Rows = {}
+    fields = {"annotations": ("bbox",), "images": ("width", "height")}
+    for name, value in open_json(instances, "instances"):
+        if name in fields:
+            counts[name] = lay_aside(writer, name, array(value, name), "id", *fields[name])
+    for name in fields:
+        if name not in counts:
+            raise KeyError(name)
 
     def read(pair: tuple[Mapping[str, Any], Mapping[str, Any]]) -> Phrase | None:
         row, sentence = pair
-        instance = boxes.get(text_of(row["ann_id"], "an instance's id"))
+        instance = writer.aside("annotations", text_of(row["ann_id"], "an instance's id"))
         if instance is None:
             return None
         box = tuple(map(float, instance["bbox"]))
-        drawn = images.get(text_of(row["image_id"], "an image id"))
+        drawn = writer.aside("images", text_of(row["image_id"], "an image id"))
         size = None if drawn is None else sound_size(drawn["width"], drawn["height"])
         text = sentence.get("sent")
         if text is None or text == "":
             text = sentence.get("raw", text)
         return Phrase(_stripped(text), box, xywh=True, size=size, pixels=True)
 
-    pairs = ((row, one) for row in references for one in _inner([row], "sentences"))
-    return by_image(pairs, lambda pair: _image_id(pair[0]), read)
+    rows = referring(
+        _rows(references), lambda row: row["ann_id"], writer, "annotations",
+        "no reference has its instance: are the two files of the same set?",
+    )  # fmt: skip
+    pairs = ((row, one) for row in rows for one in _inner([row], "sentences"))
+    counts["phrases"] = add_rows(
+        writer, pairs, lambda pair: _image_id(pair[0]), read, without="no_instance"
+    )
+    return counts

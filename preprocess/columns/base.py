@@ -170,6 +170,18 @@ class Column(ABC):
         """
         return {}
 
+    def index(self) -> dict[str, dict[str, int]]:
+        """Make what workers share of big files that it reads; called once before they start.
+
+        Returns:
+            Of each such file, by the setting that names it or by its part: how many rows are
+            `given`, how many of them are `used`, and how many are not, by reason.
+
+        Raises:
+            ValueError: a file has another form.
+        """
+        return {}
+
     @property
     @abstractmethod
     def member(self) -> MemberFormat:

@@ -7,10 +7,24 @@
 """
 
 from collections import Counter
+from collections.abc import Iterator
 from typing import Any
 
-from septet.preprocess.columns.image_sets import ByImage, by_id, by_image, read_json
+from septet.preprocess.columns.image_sets import (
+    ByImage,
+    OtherSetError,
+    Rows,
+    add_rows,
+    array,
+    check_is_there,
+    lay_aside,
+    open_json,
+    read_set,
+    referring,
+)
 from septet.preprocess.columns.left_out import MALFORMED, text_of
+from septet.preprocess.json_members import JsonError
+from septet.preprocess.keyed import KeyedWriter
 from septet.preprocess.questions.pairs import Question
 
 
@@ -24,46 +38,83 @@ def read_questions(questions: str, annotations: str = "") -> ByImage[Question]:
     Raises:
         ValueError: a file is missing, or has none of the forms; says what was expected.
     """
-    asked = read_json(questions, "questions")
-    answered = None
-    if isinstance(asked, dict) and "questions" in asked:
+    check_is_there(questions, "questions")
+    of_vqa = _is_vqa(questions)
+    if of_vqa:
         if not annotations:
             raise ValueError(
                 "VQA's questions need their annotations: set it with --set annotations=PATH"
             )
-        answered = read_json(annotations, "annotations")
-    try:
-        if answered is not None:
-            return _vqa(asked["questions"], answered["annotations"])
-        if isinstance(asked, dict):
-            return by_image(asked.values(), lambda row: row["imageId"], _gqa)
-        return by_image(asked, lambda row: row["image_id"], _plain)
-    except _OtherSplitError:
-        raise
-    except MALFORMED as error:
-        raise ValueError(
-            f"questions {questions}: neither VQA's form (questions and annotations), nor GQA's "
-            "({id: {imageId, question, answer}}), nor a list of {image_id, question, answer} "
-            f"({type(error).__name__}: {error})"
-        ) from error
+        check_is_there(annotations, "annotations")
+
+    def fill(writer: KeyedWriter) -> Rows:
+        try:
+            return _vqa(writer, questions, annotations) if of_vqa else _listed(writer, questions)
+        except (JsonError, OtherSetError):
+            raise
+        except MALFORMED as error:
+            raise ValueError(
+                f"questions {questions}: neither VQA's form (questions and annotations), nor GQA's "
+                "({id: {imageId, question, answer}}), nor a list of {image_id, question, answer} "
+                f"({type(error).__name__}: {error})"
+            ) from error
+
+    return read_set([questions, annotations if of_vqa else ""], Question, fill)
 
 
-class _OtherSplitError(ValueError):
-    """Raised when a set's two files are of different splits."""
+def _is_vqa(path: str) -> bool:
+    """Whether a file is VQA's: an object with `questions`, where GQA's has a question a member."""
+    for name, value in open_json(path, "questions"):
+        if name == "questions":
+            return True
+        if name is None or (isinstance(value, dict) and "imageId" in value):
+            return False
+    return False
 
 
-def _vqa(questions: list[Any], annotations: list[Any]) -> ByImage[Question]:
-    given = by_id(annotations, "question_id")
+def _listed(writer: KeyedWriter, path: str) -> Rows:
+    """Add a plain list's pairs, or GQA's."""
+
+    def rows() -> Iterator[Any]:
+        for name, value in open_json(path, "questions"):
+            if name is None and isinstance(value, Iterator):
+                yield from value
+            else:
+                yield value if name is None else (name, value)
+
+    def image(row: Any) -> Any:
+        return row[1]["imageId"] if isinstance(row, tuple) else row["image_id"]
+
+    def read(row: Any) -> Question:
+        return _gqa(row[1]) if isinstance(row, tuple) else _plain(row)
+
+    return {"questions": add_rows(writer, rows(), image, read)}
+
+
+def _vqa(writer: KeyedWriter, questions: str, annotations: str) -> Rows:
+    counts: Rows = {}
+    for name, value in open_json(annotations, "annotations"):
+        if name == "annotations":
+            fields = ("answers", "multiple_choice_answer", "answer_type")
+            rows = array(value, "annotations")
+            counts["annotations"] = lay_aside(writer, "annotation", rows, "question_id", *fields)
+    if "annotations" not in counts:
+        raise KeyError("annotations")
 
     def read(row: dict[str, Any]) -> Question | None:
-        annotation = given.get(text_of(row["question_id"], "a question's id"))
-        return None if annotation is None else _answered(row["question"], annotation)
+        found = writer.aside("annotation", text_of(row["question_id"], "a question's id"))
+        return None if found is None else _answered(row["question"], found)
 
-    if not by_id(questions, "question_id").keys() & given.keys():
-        raise _OtherSplitError(
-            "no question has an annotation: are the two files of the same split?"
-        )
-    return by_image(questions, lambda row: row["image_id"], read)
+    for name, value in open_json(questions, "questions"):
+        if name == "questions":
+            rows = referring(
+                array(value, "questions"), lambda row: row["question_id"], writer, "annotation",
+                "no question has an annotation: are the two files of the same split?",
+            )  # fmt: skip
+            counts["questions"] = add_rows(
+                writer, rows, lambda row: row["image_id"], read, without="unanswered"
+            )
+    return counts
 
 
 def _answered(question: Any, annotation: dict[str, Any]) -> Question:

@@ -10,14 +10,13 @@ Ids of objects and attributes are int64, the rest float32; boxes are corners in 
 holds a class distribution.
 """  # noqa: E501 (a table)
 
-from bisect import bisect_left
-from typing import Literal
+from collections import Counter
+from typing import Any, Literal
 
 import fsspec
-import pyarrow as pa
-import pyarrow.compute as pc
 
 from septet.preprocess import files
+from septet.preprocess.keyed import Keyed, KeyedWriter, stamp_of, write_keyed
 from septet.preprocess.regions.detections import FEATURES
 from septet.preprocess.regions.sources.records import Record, RecordError, decode, record
 
@@ -32,58 +31,41 @@ FIELDS: dict[str, tuple[str, ...]] = {
 _LOOKED_AT = 100
 """Rows among which one of a known layout is looked for."""
 
-_INDEX = pa.schema(
-    [
-        pa.field("key", pa.string(), nullable=False),
-        pa.field("offset", pa.int64(), nullable=False),
-        pa.field("size", pa.int64(), nullable=False),
-    ]
-)
-
-
-_INDEX_FORM = b"2"
+_INDEX_FORM = 3
 """Of the rule by which rows get into an index; one that was written by another is written anew."""
 
 
 def index_path(path: str) -> str:
     """The path of a file's index unless one is named: beside the file."""
-    return path + ".index.parquet"
+    return path + ".index.sqlite"
 
 
-def write_index(path: str, index: str) -> int:
-    """Index a file: the key, byte offset and size of every row. It is read once, whole.
+def _fill(path: str, writer: KeyedWriter) -> dict[str, Any]:
+    """Index a file, which is read once, whole: under the key of every row its byte
+    offset and size, and as its kind whether it is whole.
 
     Of rows with one key the last whole one counts, or the last one where none is whole: writers
-    that ran at once or were killed leave rows twice and rows that are cut. The index's metadata
-    says how many rows there are, how many repeat a key, and how many are not whole.
+    that ran at once or were killed leave rows twice and rows that are cut.
 
     Returns:
-        How many keys it has.
+        The counts of rows: those `given`, those `used`, those that are not whole (`cut`), the whole
+        ones whose key another has (`repeated`), those without a key.
     """
-    found: dict[str, tuple[int, int, bool]] = {}
-    rows = cut = offset = 0
+    counts: Counter[str] = Counter(given=0, used=0)
+    offset = 0
     with files.open_read(path) as file:
         for line in file:
             key = line.split(b"\t", 1)[0].decode("utf-8", "replace").strip()
-            if key:
+            if line.strip():
                 whole = _is_whole(line)
-                rows, cut = rows + 1, cut + (not whole)
-                if whole or key not in found or not found[key][2]:
-                    found[key] = (offset, len(line), whole)
+                counts["given"] += 1
+                counts["no_key" if not key else "used" if whole else "cut"] += 1
+                if key:
+                    writer.add(key, [offset, len(line)], int(whole))
             offset += len(line)
-    columns = {
-        "key": list(found),
-        "offset": [start for start, _, _ in found.values()],
-        "size": [size for _, size, _ in found.values()],
-    }
-    table = pa.table(columns, schema=_INDEX)
-    told = {"rows": rows, "repeated": rows - len(found), "cut": cut}
-    metadata = {name: str(count) for name, count in told.items()}
-    digest = files.content_digest(path)[1]
-    files.write_table(
-        index, table, metadata={"digest": digest, "form": _INDEX_FORM.decode(), **metadata}
-    )
-    return len(found)
+    used = writer.keys(kind=True)
+    counts["repeated"], counts["used"] = counts["used"] - used, used
+    return {"rows": {"source": {n: c for n, c in counts.items() if c or n in ("given", "used")}}}
 
 
 def _is_whole(line: bytes) -> bool:
@@ -114,13 +96,11 @@ def ensure_index(path: str, index: str = "") -> str:
     if not path or not files.exists(path):
         raise ValueError(f"regions: no such file {path!r}; set it with --set source=PATH")
     index = index or index_path(path)
-    if files.exists(index):
-        told = files.read_table_metadata(index)[1]
-        same = told.get(b"digest", b"").decode() == files.content_digest(path)[1]
-        if same and told.get(b"form") == _INDEX_FORM:
-            return index
+    stamp = f"{_INDEX_FORM} {files.content_digest(path)[1]}"
+    if stamp_of(index) == stamp:
+        return index
     try:
-        write_index(path, index)
+        write_keyed(index, stamp, lambda writer: _fill(path, writer))
     except OSError as error:
         raise ValueError(
             f"the index of {path} cannot be written to {index} ({error}): name another place with "
@@ -143,12 +123,7 @@ class TsvSource:
 
     def __init__(self, path: str, layout: Layout = "lxmert", index: str = ""):
         self.path, self._fields = path, FIELDS[layout]
-        table = files.read_table(ensure_index(path, index))
-        # Arrow's columns: 26 bytes a row in every worker, where a dict of their values takes 221.
-        order = pc.sort_indices(table["key"])
-        self._keys, self._offsets, self._sizes = (
-            table[name].take(order).combine_chunks() for name in _INDEX.names
-        )
+        self._index = Keyed(ensure_index(path, index))
         if len(self):
             found = self._count()
             if found != len(self._fields):
@@ -159,17 +134,20 @@ class TsvSource:
                 )
 
     def __len__(self) -> int:
-        return len(self._keys)
+        return len(self._index)
 
-    def _place(self, row: int) -> tuple[int, int]:
-        return self._offsets[row].as_py(), self._sizes[row].as_py()
+    @property
+    def rows(self) -> dict[str, dict[str, int]]:
+        """The counts of the file's rows, see `Column.index`."""
+        rows: dict[str, dict[str, int]] = self._index.told["rows"]
+        return rows
 
     def _count(self) -> int:
         """The number of fields of the first row that has as many as a layout, for a malformed one
         costs itself; where none of the first has, that of the very first."""
         known, first = {len(fields) for fields in FIELDS.values()}, 0
-        for row in range(min(len(self), _LOOKED_AT)):
-            found = len(self._row(*self._place(row)))
+        for offset, size in self._index.first(_LOOKED_AT):
+            found = len(self._row(offset, size))
             if found in known:
                 return found
             first = first or found
@@ -187,10 +165,11 @@ class TsvSource:
 
     def get(self, key: str) -> Record | None:
         """See `Source.get`."""
-        row = bisect_left(range(len(self)), key, key=lambda row: self._keys[row].as_py())
-        if row == len(self) or self._keys[row].as_py() != key:
+        rows = self._index.get(key)
+        if not rows:
             return None
-        values = self._row(*self._place(row))
+        _, (offset, size) = max(rows)
+        values = self._row(offset, size)
         if len(values) != len(self._fields):
             raise RecordError(f"{len(values)} fields, expected {len(self._fields)}")
         fields = dict(zip(self._fields, values, strict=True))

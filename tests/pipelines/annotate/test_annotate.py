@@ -10,6 +10,7 @@ import signal
 import sys
 import threading
 import time
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -88,6 +89,12 @@ def test_every_sample_has_a_value_or_a_reason(corpus: Path) -> None:
         else:
             assert unpack(value, manifest.member) == sample["txt"].decode().split()
     assert german > 3
+    languages = Counter(json.loads(data).get("language") for data in samples)
+    assert None not in languages and len(languages) > 1
+    assert manifest.languages == {
+        one: {"samples": n, "values": 0 if one == "de" else n}
+        for one, n in sorted(languages.items())
+    }  # fmt: skip
     assert manifest.counts == {
         "samples": len(samples), "values": len(samples) - german, "language_not_supported": german,
     }  # fmt: skip

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from septet.preprocess.columns.image_sets import read_map
+from septet.preprocess.columns.image_sets import ByImage, read_map
 from septet.preprocess.questions.pairs import Question
 from septet.preprocess.questions.sources import read_questions
 
@@ -11,6 +11,12 @@ from septet.preprocess.questions.sources import read_questions
 def write(path: Path, value: object) -> str:
     path.write_text(json.dumps(value))
     return str(path)
+
+
+def pairs(found: ByImage[Question], *images: str) -> dict[str, list[Question]]:
+    """The pairs by image, of a set that has no other images."""
+    assert len(found.records) == len(images)
+    return {image: found.of(image)[0] for image in images}
 
 
 def answers(*texts: str) -> list[dict]:
@@ -45,7 +51,7 @@ ANSWERED = {
 
 def test_vqa(tmp_path: Path) -> None:
     found = read_questions(write(tmp_path / "q.json", ASKED), write(tmp_path / "a.json", ANSWERED))
-    assert found.faults == {} and found.entries == {
+    assert pairs(found, "458752", "262146") == {
         "458752": [
             Question("What is this photo taken looking through?", "net", "other", "en",
                      (("net", 6), ("mesh", 2), ("fence", 1))),
@@ -53,6 +59,11 @@ def test_vqa(tmp_path: Path) -> None:
         ],
         "262146": [Question("How many dogs?", "2", "number", "en", (("2", 2), ("two", 1)))],
     }  # fmt: skip
+    assert found.of("458752")[1] == [] and found.of("9") == ([], [])
+    assert found.rows == {
+        "annotations": {"given": 3, "used": 3},
+        "questions": {"given": 4, "used": 3, "unanswered": 1},
+    }
 
 
 def test_a_malformed_row_costs_itself(tmp_path: Path) -> None:
@@ -62,8 +73,13 @@ def test_a_malformed_row_costs_itself(tmp_path: Path) -> None:
     }
     answered = {**ANSWERED, "annotations": [*ANSWERED["annotations"], "x", {"answers": 5}]}
     found = read_questions(write(tmp_path / "q.json", asked), write(tmp_path / "a.json", answered))
-    assert sorted(found.entries) == ["262146", "458752"] and len(found.entries["458752"]) == 2
-    assert list(found.faults) == ["1"] and "'question'" in found.faults["1"][0]
+    assert [len(found.of(image)[0]) for image in ("262146", "458752", "1")] == [1, 2, 0]
+    (fault,) = found.of("1")[1]
+    assert len(found.records) == 3 and "'question'" in fault
+    assert found.rows == {
+        "annotations": {"given": 5, "used": 3, "malformed": 2},
+        "questions": {"given": 6, "used": 3, "unanswered": 1, "no_image_id": 1, "malformed": 1},
+    }
 
 
 ASK = {"image_id": 7, "question": "Why?", "answer": "x"}
@@ -98,31 +114,35 @@ def test_of_the_rows_of_a_set_each_is_a_pair_or_a_fault(
         odd = [{"question_id": []}, {"question_id": {}}, {**answered, "question_id": 2}]
         annotations = write(tmp_path / "a.json", {"annotations": [*odd, good]})
     found = read_questions(write(tmp_path / "q.json", rows), annotations)
-    assert found.entries == {"7": [Question("Why?", "x", "")]}
-    assert {image: len(faults) for image, faults in found.faults.items()} == {"7": 1}
+    assert pairs(found, "7") == {"7": [Question("Why?", "x", "")]}
+    assert len(found.of("7")[1]) == 1
+    assert found.rows["questions"] == {"given": 2, "used": 1, "malformed": 1}
 
 
 @pytest.mark.parametrize(("answer", "told"), [(3, "3"), (0, "0"), (0.5, "0.5"), (" x ", "x")])
 def test_numbers_pass_for_answers(tmp_path: Path, answer: object, told: str) -> None:
     rows = [{"image_id": odd, "question": "Why?", "answer": "x"} for odd in (None, [], {}, True)]
     found = read_questions(write(tmp_path / "q.json", [*rows, {**ASK, "answer": answer}]))
-    assert found.entries == {"7": [Question("Why?", told, "")]} and not found.faults
+    assert pairs(found, "7") == {"7": [Question("Why?", told, "")]} and not found.of("7")[1]
+    assert found.rows == {"questions": {"given": 5, "used": 1, "no_image_id": 4}}
     answered = {"annotations": [{"question_id": 1, "multiple_choice_answer": answer}]}
     asked = write(tmp_path / "q.json", {"questions": [OF_VQA]})
-    assert read_questions(asked, write(tmp_path / "a.json", answered)).entries == found.entries
+    of_vqa = read_questions(asked, write(tmp_path / "a.json", answered))
+    assert pairs(of_vqa, "7") == pairs(found, "7")
 
 
 def test_gqa_and_plain_lists(tmp_path: Path) -> None:
     gqa = {"02930152": {"imageId": "2354786", "question": "Is the sky dark?", "answer": "yes",
                         "types": {"structural": "verify"}, "isBalanced": True},
            "07333408": {"imageId": "2375429", "question": "What is on the wall?", "answer": "pipe"}}  # fmt: skip
-    assert read_questions(write(tmp_path / "gqa.json", gqa)).entries == {
+    found = read_questions(write(tmp_path / "gqa.json", gqa))
+    assert pairs(found, "2354786", "2375429") == {
         "2354786": [Question("Is the sky dark?", "yes", "verify")],
         "2375429": [Question("What is on the wall?", "pipe", "")],
     }
     plain = [{"image_id": 7, "question": "Wie viele?", "answer": 3, "language": "de"},
              {"image_id": 7, "question": "", "answer": "x"}]  # fmt: skip
-    assert read_questions(write(tmp_path / "plain.json", plain)).entries == {
+    assert pairs(read_questions(write(tmp_path / "plain.json", plain)), "7") == {
         "7": [Question("Wie viele?", "3", "", "de")]
     }
 
@@ -143,7 +163,8 @@ def test_errors_say_what_to_do(tmp_path: Path) -> None:
         read_questions(str(tmp_path / "broken.json"))
     with pytest.raises(ValueError, match="expected a JSON object"):
         read_map(write(tmp_path / "m.json", [1]))
-    assert read_map(write(tmp_path / "m.json", {"key": 12, "k": None})) == {"key": "12"}
+    found = read_map(write(tmp_path / "m.json", {"key": 12, "k": None}))
+    assert found.get("key") == [(0, "12")] and len(found) == 1
     with pytest.raises(ValueError, match=r"image_map .*: key: TypeError: an image id that is list"):
         read_map(write(tmp_path / "m.json", {"key": []}))
     (tmp_path / "deep.json").write_text("[" * 100_000)

@@ -85,16 +85,16 @@ def test_the_index_is_written_once_and_again_when_the_file_grows(
     path = tmp_path / "a.tsv"
     write_lxmert(path, {"one": made(1)})
     calls = []
-    real = tsv.write_index
-    monkeypatch.setattr(tsv, "write_index", lambda *a: calls.append(a) or real(*a))
+    real = tsv.write_keyed
+    monkeypatch.setattr(tsv, "write_keyed", lambda *a: calls.append(a) or real(*a))
     for _ in range(2):
         assert len(TsvSource(str(path))) == 1
-    assert len(calls) == 1 and files.exists(f"{path}.index.parquet")
+    assert len(calls) == 1 and files.exists(f"{path}.index.sqlite")
     write_lxmert(path, {"two": made(2), "one": made(3)})
     source = TsvSource(str(path))
     assert len(calls) == 2 and len(source) == 2
     same(source.get("one"), made(3), *ALL)  # the last row of a key counts
-    elsewhere = str(tmp_path / "there" / "i.parquet")
+    elsewhere = str(tmp_path / "there" / "i.sqlite")
     same(TsvSource(str(path), index=elsewhere).get("two"), made(2), *ALL)
     assert files.exists(elsewhere)
 
