@@ -18,8 +18,9 @@ from septet.trainers.measures.matching import Matching
 from septet.trainers.measures.parts import parts
 from septet.trainers.measures.predictions import Predictions
 from septet.trainers.measures.retrieval import Retrieval, recalls
-from septet.trainers.measures.zero_shot import ZeroShot
+from septet.trainers.measures.zero_shot import _LABEL, ZeroShot
 from septet.trainers.settings.overrides import override
+from septet.trainers.task import Batch
 from tests.trainers.conftest import settings
 from tests.trainers.corpora import one_thing_corpus, scenes_corpus, write_corpus
 from tests.trainers.ernie_vil.corpora import annotated
@@ -79,6 +80,29 @@ def test_ranks_share_the_samples_and_agree_on_the_figures(tmp_path):
         several = run_ranks(2, measured, classes, regions, shard)
         assert [found.pop("rows") for found in several] == [21, 11]  # 3 and 2 of 5 batches
         assert several[0] == several[1] == pytest.approx(alone, abs=1e-12)
+
+
+def test_accuracy_is_the_share_of_images_whose_class_is_among_the_nearest(tmp_path, monkeypatch):
+    """Of twelve images a third is nearest to its class, and a third as far as can be."""
+    task = settings().task()
+    corpus = Corpus(str(with_classes(tmp_path, 12)))
+    ahead = torch.tensor([0, 5, 1, 0, 5, 1])  # Ranks of their own classes: 0, 1, 5.
+
+    def texts(stream: str, names: list[str]) -> Batch:
+        return Batch(stream, {"named": torch.tensor([CLASSES.index(name) for name in names])})
+
+    def forward(module: nn.Module, batch: Batch) -> dict[str, torch.Tensor]:
+        if "named" in batch.data:
+            return {"text": torch.eye(6)[batch.data["named"]]}
+        nearest = (batch.data[_LABEL] + ahead[batch.data[_LABEL]])[:, None]
+        return {"image": -((torch.arange(6) - nearest) % 6).float()}
+
+    monkeypatch.setattr(task, "texts", texts)
+    monkeypatch.setattr(task, "forward", forward)
+    measure = ZeroShot(task, "pairs", corpus, CLASSES, ["{}"], batch=5)
+    assert measure(nn.Identity(), torch.device("cpu")) == {
+        "accuracy_1": pytest.approx(4 / 12), "accuracy_5": pytest.approx(8 / 12),
+    }  # fmt: skip
 
 
 def test_what_cannot_be_measured_on_is_told(tmp_path):

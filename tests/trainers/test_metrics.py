@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 from rich.console import Console
+from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
+from tensorboard.compat.proto.event_pb2 import SessionLog
 
 from septet.trainers.engine import metrics, run
 from septet.trainers.engine.metrics import Flops, Meter, Reporter, peak_flops, sample_flops
@@ -41,9 +43,9 @@ class Waiting(World):
         return torch.tensor(0.6, dtype=x.dtype)
 
 
-def reporter(out: Path, world: World, trackers=()) -> tuple[Reporter, io.StringIO]:
+def reporter(out: Path, world: World, trackers=(), start=0) -> tuple[Reporter, io.StringIO]:
     said = io.StringIO()
-    return Reporter(out, world, 100, 0, Console(file=said, width=200), trackers), said
+    return Reporter(out, world, 100, start, Console(file=said, width=200), trackers), said
 
 
 def test_a_stretch_leaves_out_the_first_step_and_pauses(clock):
@@ -98,6 +100,24 @@ def test_only_the_main_rank_reports(tmp_path):
     report.show(1, {"loss": 1.0}, {})
     report.say("a word")
     assert said.getvalue() == "" and not list(tmp_path.iterdir())
+
+
+def test_a_resumed_run_hides_from_tensorboard_what_was_logged_after_its_checkpoint(tmp_path):
+    report, _ = reporter(tmp_path, World(0, 1, CPU), start=5)
+    report.log(6, {"loss": 1.5})
+    report.close()  # All is written then.
+    (path,) = (tmp_path / "tensorboard").iterdir()
+    events = list(EventFileLoader(str(path)).Load())
+    begun = [e.step for e in events if e.session_log.status == SessionLog.START]
+    assert begun == [6]
+    logged = [(e.step, v.tag, v.tensor.float_val[:]) for e in events for v in e.summary.value]
+    assert logged == [(6, "loss", [1.5])]
+
+
+def test_a_report_without_figures_leaves_tensorboard_alone(tmp_path):
+    report, _ = reporter(tmp_path, World(0, 1, CPU))
+    report.close()
+    assert [path.name for path in tmp_path.iterdir()] == ["metrics.jsonl"]
 
 
 @pytest.mark.parametrize("name,peak", [

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from septet.trainers.draws import generator
 from septet.trainers.generate.cache import Cache
 from septet.trainers.generate.decoding import Decoding, Groups, Trie
 from septet.trainers.generate.write import write
@@ -116,6 +117,25 @@ def test_samples_follow_the_distribution() -> None:
         for word, chance in enumerate(expected.tolist()):
             sigma = (chance * (1 - chance) / count) ** 0.5
             assert abs(found.get(word, 0.0) - chance) <= 4 * sigma + 1e-6, (found, expected)
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 4.0])
+def test_a_sample_is_where_its_random_number_falls(temperature: float) -> None:
+    """Among the words, likeliest first, each as wide as its probability."""
+    chances = torch.tensor([0.02, 0.05, 0.4, 0.3, 0.15, 0.08])
+    rows, decoding = 40, Decoding(1, temperature=temperature, seed=3)
+    found = write(
+        Fixed(chances.log()[None]), {"rows": torch.zeros(rows).long()}, decoding, 0, 1, 0,
+        list(range(rows)),
+    )  # fmt: skip
+    order = [2, 3, 4, 5, 1, 0]
+    wide = chances[order].double() ** (1 / temperature)
+    edges = (wide / wide.sum()).cumsum(0)
+    expected = []
+    for key in range(rows):
+        number = float(generator("write", 3, key, 0).random(1)[0])
+        expected.append(order[next(i for i, edge in enumerate(edges.tolist()) if number < edge)])
+    assert found.ids[:, 0, 0].tolist() == expected and len(set(expected)) > 2
 
 
 def test_sampling_is_a_function_of_seed_and_key(module: T5) -> None:
