@@ -130,8 +130,9 @@ def build(
         corpus: The corpus folder.
         runner: The runner of the pipelines.
         progress: Told what happens.
-        retry: Classes of failures (see `septet.schemas.reasons.CLASSES`) whose images are to be
-            fetched again; `passing` are those that may succeed later.
+        retry: Classes of failures (see `septet.schemas.reasons.CLASSES`), or reasons, whose images
+            are to be fetched again, beside those of the recipe; `passing` are those that may
+            succeed later.
 
     Raises:
         RecipeError: an input that is not there, or a column that cannot be made.
@@ -148,8 +149,8 @@ def build(
     with locked(corpus, alone=True, busy=f"another build or annotation is at work in {corpus}"):
         files.remove_temporaries(corpus)
         store = Store(corpus, recipe)
-        if retry:
-            store.retry(retry)
+        if again := [*dict.fromkeys((*retry, *recipe.fetch.retry_failed))]:
+            store.retry(again)
         stages = resolve(recipe, folder, corpus, remember=True, workers=runner.tasks_at_once)
         results: list[StageResult] = []
         for stage in stages[:-1]:

@@ -18,6 +18,9 @@ _SETTINGS: dict[str, Any] = {
 COMMANDS = {
     "build": ("septet.pipelines.commands:build",
               "Build a corpus from a recipe; resume it; or do nothing where it is up to date."),
+    "crawl": ("septet.pipelines.crawl.commands:crawl",
+              "Crawl pages from seeds and keep them as WARC files, which a recipe reads at no "
+              "cost."),
     "index": ("septet.pipelines.commands:index",
               "Give any folder of WebDataset shards sidecars and a manifest, so that it is a "
               "corpus."),

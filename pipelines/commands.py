@@ -39,8 +39,8 @@ def build(
         list[str] | None,
         typer.Option(
             metavar="CLASS",
-            help="Fetch images again that failed for reasons of this class, such as passing "
-            "(docs/reasons.md has the classes).",
+            help="Fetch images again that failed for reasons of this class, such as passing, or "
+            "for this reason, such as timeout (docs/reasons.md has both).",
         ),
     ] = None,
     price_vcpu_hour: Annotated[

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -27,6 +28,8 @@ from septet.pipelines.stages.stage import Pass
 
 _PAUSE = 2.0
 """Seconds between two counts of files, at least."""
+_WARN = 10.0
+"""Seconds between two looks at what goes wrong."""
 
 
 class BuildProgress:
@@ -34,6 +37,7 @@ class BuildProgress:
 
     def __init__(self, console: Console | None = None):
         self.console = console or Console(stderr=True)
+        self._warned: set[str] = set()
 
     def skip(self, stage: str, counts: Counts) -> None:
         """Print that a stage was up to date."""
@@ -90,6 +94,11 @@ class BuildProgress:
                 while one.news is not None and not over.wait(_PAUSE):
                     bar.update(task, within=one.news())
 
+            def warn() -> None:
+                while one.warning is not None and not over.wait(_WARN):
+                    self._warn(one.warning())
+
+            threading.Thread(target=warn, daemon=True).start()
             if not quiet:
                 threading.Thread(target=count_files, daemon=True).start()
                 threading.Thread(target=tell_news, daemon=True).start()
@@ -97,6 +106,14 @@ class BuildProgress:
                 yield told
             finally:
                 over.set()
+            if one.warning is not None:
+                self._warn(one.warning())
+
+    def _warn(self, text: str | None) -> None:
+        """Print a warning, unless its first words were printed: figures in it go on changing."""
+        if text is not None and (key := text.partition(":")[0]) not in self._warned:
+            self._warned.add(key)
+            self.console.print(f"[yellow]{escape(text)}[/]", soft_wrap=True)
 
 
 def _figures(counts: Counts) -> str:

@@ -207,6 +207,11 @@ def class_of(reason: str, value: str | None = None) -> ReasonClass:
     return REASONS[reason].class_
 
 
+def is_failure(name: str) -> bool:
+    """Whether `name` is a class, or a reason for which a fetch fails."""
+    return name in CLASSES or (name in REASONS and "fetch" in REASONS[name].stages)
+
+
 @dataclass(frozen=True, slots=True)
 class Rejected:
     """A loss: its reason, and what is known of the row that is lost.

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from septet.schemas.languages import require_language
+from septet.schemas.reasons import CLASSES, is_failure
 from septet.schemas.sources import OPT_OUT, Source
 
 
@@ -183,6 +184,11 @@ class Fetch(_Section):
         description="Files of a server that are asked for and kept to beside robots.txt: "
         "`/.well-known/tdmrep.json` (W3C TDMRep) and `/ai.txt` (Spawning).",
     )
+    retry_failed: list[str] = Field(
+        default=[],
+        description="Classes of failures (such as `passing`) or reasons (such as `timeout`) whose "
+        "images each build fetches anew, as `--retry` does once. docs/reasons.md has them.",
+    )
     outage: Literal["stop", "keep"] = Field(
         default="stop",
         description="When no image arrives, of inputs neither, and nearly all fail for reasons "
@@ -190,6 +196,17 @@ class Fetch(_Section):
         "at all: `stop` the build and try these again in the next, or `keep` them as losses. Hosts "
         "that failed in earlier fetches too do not count.",
     )
+
+    @field_validator("retry_failed")
+    @classmethod
+    def _known_failures(cls, names: list[str]) -> list[str]:
+        for name in names:
+            if not is_failure(name):
+                raise ValueError(
+                    f"retry_failed: {name!r} is no class of failures ({', '.join(CLASSES)}) and no "
+                    "reason of the stage fetch (docs/reasons.md)"
+                )
+        return names
 
     @field_validator("user_agent")
     @classmethod

@@ -23,12 +23,13 @@ if TYPE_CHECKING:
 
     from septet.pipelines.build import BuildResult
     from septet.pipelines.clean import Leftover
+    from septet.pipelines.crawl.crawl import Figures
     from septet.pipelines.index import Indexed
     from septet.pipelines.report.figures import Statistics
     from septet.preprocess.shards.reader import Corpus
     from septet.schemas.columns import ColumnManifest
 
-__all__ = ["annotate", "build", "check", "clean", "index", "open", "stats", "train"]
+__all__ = ["annotate", "build", "check", "clean", "crawl", "index", "open", "stats", "train"]
 
 Path = str | PathLike[str]
 """A local path, or a URL that fsspec knows (`s3://…`, `gs://…`)."""
@@ -66,7 +67,7 @@ def build(
         runner: Where the stages run: local, embedded, prism, spark or dataflow.
         workers: Worker processes of the local runner; one a core when absent.
         beam: Flags for Beam on any other runner.
-        retry: Classes of failures (`docs/reasons.md`) whose images are fetched again.
+        retry: Classes of failures, or reasons (`docs/reasons.md`), whose images are fetched again.
         console: Where progress is printed; nowhere when absent.
 
     Raises:
@@ -102,9 +103,49 @@ def build(
         progress = BuildProgress(console or _nowhere())
         result = run_build(parsed, folder, corpus, chosen, progress, retry)
     figures = {"samples": result.manifest.samples, "shards": result.manifest.shards}
+    if parsed.fetch.retry_failed:  # there is always something to try
+        return result
     up_to_date.note(corpus, file, text, before, result.inputs, result.image_roots, figures,
                     columns, column_files)  # fmt: skip
     return result
+
+
+def crawl(
+    seeds: "Path | Sequence[str]",
+    out: Path,
+    settings: Mapping[str, Any] | None = None,
+    *,
+    retry: bool = False,
+    console: "Console | None" = None,
+) -> "Figures":
+    """Crawl pages from seeds and keep them as WARC files; go on with a crawl that was stopped.
+
+    Args:
+        seeds: A text file of URLs, one a line, or the URLs.
+        out: The folder of the crawl, on a local disk.
+        settings: Settings of `septet.pipelines.crawl.settings.CrawlSettings`, such as `{"depth": 2,
+            "fetch": {"contact": "crawler@example.org"}}`.
+        retry: Ask again for what failed and may succeed by now.
+        console: Where progress is printed; nowhere when absent.
+
+    Raises:
+        ValueError: a seed or a setting is not as it should be, no contact is set, or another crawl
+            is at work in the folder.
+    """
+    from pathlib import Path as LocalPath
+
+    from septet.pipelines.crawl.commands import read_seeds
+    from septet.pipelines.crawl.crawl import crawl as run_crawl
+    from septet.pipelines.crawl.progress import watch
+    from septet.pipelines.crawl.settings import parse_settings
+
+    one_path = isinstance(seeds, str | PathLike)
+    urls = read_seeds(LocalPath(fspath(seeds))) if one_path else list(seeds)  # type: ignore[arg-type]
+    chosen = parse_settings(settings or {})
+    folder = LocalPath(fspath(out))
+    folder.mkdir(parents=True, exist_ok=True)
+    with watch(console or _nowhere()) as told:
+        return run_crawl(urls, folder, chosen, told, retry)
 
 
 def annotate(

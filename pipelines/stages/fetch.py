@@ -6,6 +6,7 @@ image is fetched once for all plans of all later builds with the same settings o
 whatever else changes asks the network for nothing.
 """
 
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import cached_property
 from typing import Any
@@ -40,9 +41,18 @@ from septet.pipelines.store.store import Store, generation_of
 from septet.pipelines.store.writer import IMAGES_A_BLOCK, StoreWriter
 from septet.preprocess import files
 from septet.preprocess.http.client import fetch_many
+from septet.schemas.reasons import CLASSES, ReasonClass, class_of
 from septet.schemas.recipe import Fetch, Image
 
 _DECODE_THREADS = 2
+_TELLING = 200
+_DOMINANT = 0.5
+_ADVICE = {
+    "passing": "is this machine online, or does it ask more than servers bear (`fetch.per_host`, "
+    "`fetch.per_host_delay`)? `--retry passing` fetches these images again",
+    "network": "the list may be old, or its addresses made for browsers",
+    "access": "see `fetch.contact`, `fetch.robots`, `fetch.allowed_hosts`",
+}
 _IMAGES_A_BUCKET = 500_000
 """The number of images of a bucket, by the plans or by the store, whichever has more: a task holds
 their keys."""
@@ -131,7 +141,13 @@ class FetchStage(Stage):
                 self.recipe.image,
             )
             stored = StoredSoFar(files.join(self.corpus, folder))
-            yield Pass("fetch", task.outputs(keys), lambda todo: map_tasks(task, todo), stored)
+            yield Pass(
+                "fetch",
+                task.outputs(keys),
+                lambda todo: map_tasks(task, todo),
+                stored,
+                lambda: dominant_failure(stored.total()),
+            )
             yield from self._require_network(stored.total(), folder, buckets)
 
         tables = self.store.tables()  # those that were just written besides
@@ -273,6 +289,28 @@ class StoredSoFar:
         found = read_counts([files.join(self._folder, name) for name in names])
         self._counts |= zip(names, found, strict=True)
         return Counts.sum(self._counts.values())
+
+
+def dominant_failure(counts: Counts) -> str | None:
+    """A warning where most images fail for reasons of one class; None where that is not so, or
+    where there are too few of them to tell."""
+    if counts.rows_in < _TELLING:
+        return None
+    by_class: Counter[ReasonClass] = Counter()
+    for reason, count in counts.rejected.items():
+        by_class[class_of(reason)] += count
+    # Some answers of the class `network` may pass: the writer has counted them.
+    extra = counts.other["passing"] - by_class["passing"]
+    by_class += Counter({"passing": extra, "network": -extra})
+    for name, count in by_class.most_common(1):
+        if count > _DOMINANT * counts.rows_in:
+            top = ", ".join(f"{reason} {n:,}" for reason, n in counts.rejected.most_common(3))
+            return (
+                f"fetch, class {name}: most images fail for its reasons, {count:,} of "
+                f"{counts.rows_in:,} so far ({top}): {CLASSES[name]}; "
+                f"{_ADVICE.get(name, 'docs/reasons.md has what they mean')}"
+            )
+    return None
 
 
 class FetchTask(Task):

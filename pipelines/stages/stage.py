@@ -64,6 +64,7 @@ class Pass:
         outputs: The file of each task.
         graph: Makes the graph of the tasks that are not complete.
         news: Says how far tasks are that are under way, for passes of long tasks.
+        warning: Says what goes wrong in them, None where nothing does.
     """
 
     def __init__(
@@ -72,8 +73,10 @@ class Pass:
         outputs: Mapping[Any, str],
         graph: Callable[[list[Any]], Graph],
         news: Callable[[], str] | None = None,
+        warning: Callable[[], str | None] | None = None,
     ):
-        self.label, self.outputs, self.graph, self.news = label, outputs, graph, news
+        self.label, self.outputs, self.graph = label, outputs, graph
+        self.news, self.warning = news, warning
         self.counts: dict[Any, Counts] = {}
         """The figures of each task that `poll` has seen complete."""
 

@@ -16,7 +16,7 @@ there is none the last failure counts, unless it is to be tried again.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import version
@@ -30,7 +30,7 @@ from septet.pipelines.stages.stage import digest_of
 from septet.preprocess import files
 from septet.schemas import tables
 from septet.schemas.layout import SITES, STORE
-from septet.schemas.reasons import CLASSES, class_of
+from septet.schemas.reasons import CLASSES, class_of, is_failure
 from septet.schemas.recipe import Recipe
 from septet.schemas.sources import ListSource
 
@@ -52,8 +52,9 @@ _LIMITED = {
 
 @dataclass(frozen=True)
 class Retry:
-    """A note that failures of some classes no longer count, if they are of an earlier generation;
-    of an outage, whose failures were those of generation - 1, or by the wish of a user."""
+    """A note that failures of some classes or reasons no longer count, if they are of an earlier
+    generation; of an outage, whose failures were those of generation - 1, or by the wish of a
+    user."""
 
     classes: tuple[str, ...]
     generation: int
@@ -137,25 +138,26 @@ class Store:
         """Note that failures of some classes that are there no longer count.
 
         Args:
-            classes: Names of `reasons.CLASSES`.
+            classes: Names of `reasons.CLASSES`, or of reasons.
             is_outage: Whether the last generation's are those of an outage.
 
         Returns:
             How many there are. Nothing changes where there are none.
 
         Raises:
-            ValueError: no such class.
+            ValueError: no such class, and no such reason.
         """
         for name in classes:
-            if name not in CLASSES:
+            if not is_failure(name):
                 raise ValueError(
-                    f"there is no class {name!r} of failures; there are {', '.join(CLASSES)}"
+                    f"there is no class {name!r} of failures; there are {', '.join(CLASSES)}, and "
+                    "the reasons of the stage fetch (docs/reasons.md)"
                 )
         known, found = self.known(), 0
         for table in self.tables():
             rows = known.rows(table, ["reason", "value", "original_bytes"])
             failed = rows.filter(rows["reason"].is_valid()).to_pylist()
-            found += sum(class_of(row["reason"], row["value"]) in classes for row in failed)
+            found += sum(_is_of(row["reason"], row["value"], classes) for row in failed)
         if found:
             new = Retry(tuple(sorted(classes)), self.next_generation(), is_outage)
             data = [
@@ -241,7 +243,7 @@ class Known:
             counts = np.ones(len(rows), bool)
             losses = rows.select(["reason", "value"]).take(failed).to_pylist()
             counts[failed] = [
-                _LIMITED.get(loss["reason"]) not in changed and class_of(**loss) not in again
+                _LIMITED.get(loss["reason"]) not in changed and not _is_of(**loss, names=again)
                 for loss in losses
             ]
             rows = rows.filter(pa.array(counts))
@@ -257,6 +259,11 @@ def read_stored(path: str, columns: list[str]) -> pa.Table:
             nulls = pa.nulls(len(rows), tables.STORED.field(name).type)
             rows = rows.append_column(name, nulls)
     return rows.select(columns)
+
+
+def _is_of(reason: str, value: str | None, names: Collection[str]) -> bool:
+    """Whether a failure is one of `names`, classes and reasons."""
+    return reason in names or class_of(reason, value) in names
 
 
 def _within(rows: pa.Table, most: int) -> pa.Table:

@@ -139,6 +139,14 @@ def test_failures_are_kept_until_they_are_to_be_tried_again(
     assert numbers_of(corpus) == {*range(6), 30}
     assert run_build(recipe, corpus, retry=["network"]).manifest.samples == 7
     assert set(server.hits) == {"/status/404"}
+    asked(server)
+    assert run_build(recipe, corpus, retry=["http_status"]).manifest.samples == 7
+    assert set(server.hits) == {"/status/404", "/status/503"}
+    asked(server)
+    again = write_recipe(tmp_path, server, fetch="retries: 0, retry_failed: [passing]")
+    for _ in range(2):  # each build does
+        assert run_build(again, corpus).manifest.samples == 7
+        assert set(server.hits) == {"/status/503"} and asked(server) == 1
     with pytest.raises(ValueError, match="no class 'netwrok' of failures"):
         run_build(recipe, corpus, retry=["netwrok"])
 

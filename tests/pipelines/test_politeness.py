@@ -1,15 +1,23 @@
 """Builds that keep to what servers ask of them: robots.txt, the pace, and who asks."""
 
+import io
 import json
+import time
 from collections import Counter
 from pathlib import Path
 
 import pytest
 from aiohttp import web
+from rich.console import Console
 
+import septet
+from septet.pipelines import progress
 from septet.pipelines.cli import main
+from septet.pipelines.progress import BuildProgress
 from septet.pipelines.stages import missing
-from septet.pipelines.stages.fetch import ContactError
+from septet.pipelines.stages.counts import Counts
+from septet.pipelines.stages.fetch import ContactError, dominant_failure
+from septet.pipelines.stages.stage import Pass
 from tests.corpora import picture, rows, run_build
 from tests.http_server import HostileServer
 from tests.pipelines.test_fetch_store import asked, numbers_of, write_list, write_recipe
@@ -118,3 +126,46 @@ def test_a_contact_is_sent_with_every_request(server: HostileServer, tmp_path: P
     run_build(write_recipe(tmp_path, server, fetch="contact: a@example.org"), tmp_path / "corpus")
     agents = {headers["User-Agent"] for headers in server.headers.values()}
     assert agents == {"Septet/0.1 (+a@example.org)"}
+
+
+def test_a_class_of_failures_that_dominates_is_told_while_the_build_runs(
+    server: HostileServer, tmp_path: Path
+) -> None:
+    write_list(tmp_path / "a.jsonl", server, range(300))  # of which the server has 20
+    recipe = write_recipe(tmp_path, server)
+    out = io.StringIO()
+    septet.build(recipe, tmp_path / "corpus", workers=1, console=Console(file=out, width=500))
+    assert out.getvalue().count("class network") == 1
+    assert "most images fail for its reasons, 280 of 300 so far (http_status 280)" in out.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("counts", "said"),
+    [
+        (Counts(199, 0, Counter(dns=199)), None),
+        (Counts(1000, 500, Counter(dns=500)), None),
+        (Counts(1000, 499, Counter(dns=200, timeout=301), Counter(passing=501)), "class passing"),
+        (Counts(1000, 0, Counter(http_status=1000), Counter(passing=600)), "class passing"),
+        (Counts(1000, 0, Counter(http_status=1000), Counter(passing=400)), "class network"),
+        (Counts(1000, 0, Counter(dns=400, robots=300, not_image=300), Counter(passing=400)), None),
+        (Counts(1000, 0, Counter(robots=700, not_image=300)), "class access"),
+    ],
+)
+def test_which_class_dominates(counts: Counts, said: str | None) -> None:
+    found = dominant_failure(counts)
+    assert found is None if said is None else said in str(found)
+
+
+def test_a_warning_comes_before_the_pass_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress, "_WARN", 0.01)
+    out = io.StringIO()
+    told = BuildProgress(Console(file=out, width=200))
+    one = Pass("fetch", {}, lambda todo: None, warning=lambda: "fetch [x]: most fail")  # type: ignore[arg-type, return-value]
+    with told.watch(one, 0):
+        for _ in range(1000):
+            if out.getvalue():
+                break
+            time.sleep(0.01)
+        assert out.getvalue() == "fetch [x]: most fail\n"
+        time.sleep(0.05)
+    assert out.getvalue().count("most fail") == 1

@@ -92,6 +92,7 @@ def test_every_number_has_bounds_here() -> None:
         {"fetch": {"contact": "me"}},
         {"fetch": {"contact": "http://e.org/\r\nCookie: b"}},
         {"fetch": {"robots": "obey"}},
+        {"fetch": {"retry_failed": ["too_short"]}},
         {"fetch": {"opt_out_files": ["llms.txt"]}},
         {"filter": {"languages": []}},
         {"name": ""},

@@ -6,8 +6,10 @@ from collections import Counter
 
 import pytest
 from aiohttp import web
+from hypothesis import given
+from hypothesis import strategies as st
 
-from septet.preprocess.http.robots import MAX_BYTES
+from septet.preprocess.http.robots import MAX_BYTES, read_robots, read_tdmrep
 from tests.http_server import HostileServer
 from tests.preprocess.http.fetching import PICTURE, fetch_list, quick
 
@@ -293,3 +295,23 @@ def test_the_contact_is_sent(server):
         assert server.headers[path]["User-Agent"] == "Septet/0.1 (+https://e.org/bot)"
     assert polite(server, user_agent="Mine/1 (crawler@e.org)").has_contact
     assert not polite(server, user_agent="Mine/1 (a crawler)").has_contact
+
+
+lines = st.lists(
+    st.sampled_from(["User-agent: *", "User-agent: septet", "Disallow: /a", "Allow: /*b$", "Disallow:", "Sitemap: x", "Crawl-delay: 1e9", "\x0cDisallow /", "user agent septet", ":", "Disallow: %zz*"])
+    | st.text(max_size=20),
+    max_size=12,
+)  # fmt: skip
+
+
+@given(st.binary(max_size=200) | lines.map(lambda some: "\n".join(some).encode()))
+def test_any_bytes_are_rules(data):
+    for rules in (read_robots(data, "septet"), read_tdmrep(data)):
+        assert rules.allows("http://e.org/a/b?c=%20") in (True, False)
+        assert rules.crawl_delay >= 0
+
+
+@given(st.recursive(st.none() | st.booleans() | st.integers() | st.floats() | st.text(), lambda one: st.lists(one) | st.dictionaries(st.sampled_from(["location", "tdm-reservation", "x"]), one)))  # fmt: skip
+def test_any_json_is_tdmrep(value):
+    rules = read_tdmrep(json.dumps(value).encode())
+    assert rules.allows("http://e.org/a/b?c=%20") in (True, False)

@@ -1,0 +1,1 @@
+"""A crawl from seeds: pages of given hosts, kept as WARC files."""

@@ -1,0 +1,242 @@
+"""A crawl of a real site over real sockets: where it goes, what it keeps, and what a kill leaves."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from warcio.archiveiterator import ArchiveIterator
+
+import septet
+from septet.pipelines.crawl.journal import read_journal
+from septet.preprocess.shards.reader import Corpus
+from tests.corpora import run_build
+from tests.pipelines.crawl.site import ARTICLES, CALENDAR, OTHER, Site
+
+
+def settings_of(site, **changes):
+    fetch = {"allowed_hosts": ["127.0.0.1", "localhost"], "backoff": 0.01, "retries": 1,
+             **changes.pop("fetch", {})}  # fmt: skip
+    return {
+        "hosts": [f"localhost:{site.ports[1]}"],
+        "depth": 6,
+        "pages_per_pattern": 500,
+        "fetch": fetch,
+        **changes,
+    }
+
+
+def run(site, folder, **changes):
+    return septet.crawl([site.first], folder, settings_of(site, **changes))
+
+
+def stored(folder: Path, kind: str = "text/html") -> dict[str, bytes]:
+    """Bodies of the answers in the archives, by URL, read by another library, digests checked."""
+    found: dict[str, bytes] = {}
+    for path in sorted((folder / "warc").glob("*.warc.gz")):
+        with path.open("rb") as file:
+            kinds = Counter()
+            for record in ArchiveIterator(file, check_digests="raise"):
+                kinds[record.rec_type] += 1
+                if record.rec_type == "response":
+                    url = record.rec_headers.get_header("WARC-Target-URI")
+                    assert url not in found, "stored twice"
+                    if record.http_headers.get_header("Content-Type").startswith(kind):
+                        found[url] = record.content_stream().read()
+            assert kinds["response"] == kinds["request"] and kinds["warcinfo"] == 1
+    return found
+
+
+def calendar(site, months):
+    return {f"{site.first}/calendar?month={n}" for n in range(months)}
+
+
+def wanted_of(site, months):
+    wanted = site.wanted() - {f"{site.first}/calendar", f"{site.first}/noise"}
+    return wanted | calendar(site, months) | {f"{site.first}/noise?ref=top"}
+
+
+def test_a_crawl_finds_what_it_may_and_nothing_else(tmp_path):
+    with Site() as site:
+        figures = run(site, tmp_path / "crawl", pages_per_pattern=ARTICLES)
+        pages = stored(tmp_path / "crawl")
+        asked = site.asked()
+    traps = {url for url in pages if "/trap/" in url}
+    assert set(pages) - traps == wanted_of(site, 6) - traps, (
+        "months 0 to 5 are at most 6 links away"
+    )
+    assert 3 <= len(traps) < 64
+    assert b"<h1>article 3</h1>" in pages[f"{site.first}/a/3.html"]
+    assert set(asked.values()) == {1}, "no address is asked for twice"
+    never = ["private", "hidden", "from-nofollow", "sub/sub/sub/sub", "elsewhere", "/img/"]
+    assert not [url for url in asked if any(part in url for part in never)]
+    assert f"{site.first}/noise" not in asked, "its content was found under another address"
+    assert figures.ended == "all" and figures.waiting == 0
+    assert figures.pages == len(pages) and figures.images == 0
+    outcomes = figures.outcomes
+    assert outcomes["robots"] == 2 and outcomes["http_status"] == 1 and outcomes["media"] == 1
+    assert outcomes["redirect"] == 3 and outcomes["sitemap"] == 2
+    assert outcomes["same"] == 3, "one page under four addresses"
+    assert figures.left_out["other_host"] >= 2 and figures.left_out["trap"] >= 1
+    again = run(site, tmp_path / "crawl", pages_per_pattern=ARTICLES)
+    assert again.pages == figures.pages and site.asked() == asked
+
+
+def test_budgets_bound_it(tmp_path):
+    with Site() as site:
+        figures = run(site, tmp_path / "a", depth=90, pages_per_pattern=CALENDAR, sitemaps=False)
+        months = [url for url in site.asked() if "calendar" in url]
+        assert len(months) == CALENDAR and figures.ended == "all"
+        assert sum("/a/" in url for url in site.asked()) == CALENDAR
+        site.log.clear()
+        figures = run(site, tmp_path / "b", pages=10)
+        assert (figures.ended, sum(site.asked().values())) == ("pages", 10 + 2), "sitemaps aside"
+        assert figures.waiting
+        site.log.clear()
+        figures = run(site, tmp_path / "b", pages=15)  # on with a larger budget
+        assert (figures.ended, sum(site.asked().values())) == ("pages", 5)
+        site.log.clear()
+        run(site, tmp_path / "c", pages_per_host=7, sitemaps=False)
+        hosts = Counter(url.split("/")[2] for url in site.asked())
+        assert max(hosts.values()) == 7 and len(hosts) == 2
+        figures = run(site, tmp_path / "d", total_bytes=1000)
+        assert figures.ended == "bytes" and figures.bytes < 4000
+        site.log.clear()
+        run(site, tmp_path / "e", depth=0, sitemaps=False)
+        assert set(site.asked()) == {site.first + "/"}
+
+
+def test_a_host_gets_one_request_at_a_time_at_its_pace(tmp_path):
+    with Site() as site:
+        run(site, tmp_path / "crawl", depth=1, pages=12, fetch={"per_host_delay": 0.05})
+        for host in ("first", "second"):
+            times = [at for at, name, _ in site.log if name == host]
+            assert len(times) >= 4
+            assert min(b - a for a, b in pairwise(times)) > 0.03
+
+
+def test_another_scope_needs_another_folder(tmp_path):
+    with Site() as site:
+        run(site, tmp_path, depth=0)
+        with pytest.raises(ValueError, match="begun with depth: 0, this run has 1"):
+            run(site, tmp_path, depth=1)
+
+
+@pytest.mark.parametrize(
+    ("seeds", "message"),
+    [
+        ([], "there are no seeds"),
+        (["ftp://e.org/"], "is no http"),
+        (["example.org"], "public host, and nothing says who asks"),
+        (["http://127.0.0.1:1/"], "127.0.0.1 is not for the public"),
+    ],
+)
+def test_seeds_that_cannot_be_used(tmp_path, seeds, message):
+    with pytest.raises(ValueError, match=message):
+        septet.crawl(seeds, tmp_path / "crawl")
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"depth": -1}, "depth: .* greater than or equal to 0, found -1"),
+        ({"fetch": {"contact": "me"}}, r"fetch.contact: contact must be a web page"),
+        ({"deepth": 1}, "deepth: unknown setting; did you mean `depth`"),
+    ],
+)
+def test_settings_that_cannot_be_used(tmp_path, settings, message):
+    with pytest.raises(ValueError, match=message):
+        septet.crawl(["http://127.0.0.1/"], tmp_path / "crawl", settings)
+    assert not (tmp_path / "crawl").exists()
+
+
+def test_what_failed_and_may_pass_is_asked_for_again_when_wanted(tmp_path):
+    with Site() as site:
+        run(site, tmp_path, depth=1, sitemaps=False)
+        journal = (tmp_path / "journal.jsonl").read_text().splitlines()
+        changed = []
+        for text in journal:
+            entry = json.loads(text)
+            if entry["url"].endswith("/a/0.html"):
+                entry = {name: entry[name] for name in ("url", "kind", "depth", "end")}
+                entry |= {"outcome": "http_status", "value": "503", "links": []}
+            changed.append(json.dumps(entry) + "\n")
+        (tmp_path / "journal.jsonl").write_text("".join(changed))
+        site.log.clear()
+        run(site, tmp_path, depth=1, sitemaps=False)
+        assert not site.asked()
+        figures = septet.crawl(
+            [site.first], tmp_path, settings_of(site, depth=1, sitemaps=False), retry=True
+        )
+        assert set(site.asked()) == {f"{site.first}/a/0.html"}
+        assert figures.outcomes["http_status"] == 1, "the page that is gone"
+
+
+CRAWL = """
+import json, sys
+import septet
+septet.crawl([sys.argv[1]], sys.argv[2], json.loads(sys.argv[3]))
+"""
+
+
+def crawl_process(site, folder, settings):
+    return subprocess.Popen(
+        [sys.executable, "-c", CRAWL, site.first, str(folder), json.dumps(settings)]
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [1, 2])
+def test_killed_at_random_moments_it_ends_as_if_it_was_not(tmp_path, seed):
+    chance = random.Random(seed)
+    folder = tmp_path / "crawl"
+    with Site(pause=0.01) as site:
+        settings = settings_of(
+            site, images=True, pages_per_pattern=ARTICLES, pages=2000, fetch={"concurrency": 4}
+        )
+        under_way: set[str] = set()
+        kills = 0
+        while kills < 6:
+            process = crawl_process(site, folder, settings)
+            before = len(site.log)
+            while len(site.log) < before + 8 and process.poll() is None:
+                time.sleep(0.01)
+            time.sleep(chance.uniform(0, 0.3))
+            if process.poll() is None:
+                os.kill(process.pid, signal.SIGKILL)
+            assert process.wait() in (0, -signal.SIGKILL)
+            kills += 1
+            time.sleep(0.1)
+            done = {entry.url for entry in read_journal(folder)}
+            under_way |= set(site.asked()) - done
+        septet.crawl([site.first], folder, settings)
+        asked = site.asked()
+        twice = {url for url, count in asked.items() if count > 1}
+        assert twice <= under_way, "what was stored is asked for once"
+        assert len(under_way) <= kills * 2, "one a host was under way when it was killed"
+        pages, images = stored(folder), stored(folder, "image/")
+        uninterrupted = tmp_path / "whole"
+        septet.crawl([site.first], uninterrupted, settings)
+        traps = {url for url in pages if "/trap/" in url}
+        assert {url for url in stored(uninterrupted) if "/trap/" not in url} == set(pages) - traps
+        assert stored(uninterrupted, "image/") == images
+        assert len(pages) > ARTICLES + OTHER
+
+        site.log.clear()
+        recipe = tmp_path / "recipe.yaml"
+        recipe.write_text(
+            "name: crawled\nsources: [{kind: warc, paths: ['crawl/warc/*.warc.gz']}]\n"
+            "curate: {identical_images: keep_all}\n"
+        )
+        result = run_build(recipe, tmp_path / "corpus")
+        captions = {sample["txt"].decode() for sample in Corpus(str(tmp_path / "corpus"))}
+        assert {f"A photograph of article {n}" for n in range(ARTICLES)} <= captions
+        assert {f"A photograph of other {n}" for n in range(OTHER)} <= captions
+        assert result.manifest.samples == len(captions) and not site.log, "all is in the archive"
