@@ -30,6 +30,7 @@ from septet.schemas import layout
 from septet.schemas.columns import ColumnManifest
 from septet.schemas.manifest import Manifest
 from septet.schemas.recipe import Recipe
+from septet.schemas.sources import ListSource
 
 STAGES: tuple[type[Stage], ...] = (
     SourceStage, FilterStage, DedupStage, FetchStage, CurateStage, WriteStage, ReportStage,
@@ -152,6 +153,11 @@ def build(
         if again := [*dict.fromkeys((*retry, *recipe.fetch.retry_failed))]:
             store.retry(again)
         stages = resolve(recipe, folder, corpus, remember=True, workers=runner.tasks_at_once)
+        if lacks_contact(recipe):
+            progress.warn(
+                "fetch: no `contact` is set, and a list names images by URL: the build will stop "
+                "before it asks a public host for any that the store lacks"
+            )
         results: list[StageResult] = []
         for stage in stages[:-1]:
             if isinstance(stage, WriteStage):
@@ -178,6 +184,16 @@ def build(
         for root in stage.image_roots.values()
     }
     return BuildResult(corpus, manifest, results, columns, nothing, inputs, roots)
+
+
+def lacks_contact(recipe: Recipe) -> bool:
+    """Whether public hosts are likely to be asked, and nothing says whom they may turn to. Known
+    for certain when the stage fetch has found what is missing."""
+    fetch = recipe.fetch
+    if fetch.has_contact or fetch.without_contact != "stop" or fetch.allowed_hosts:
+        return False
+    lists = (source for source in recipe.sources if isinstance(source, ListSource))
+    return any(one.url_col and not one.image_root and not one.image_col for one in lists)
 
 
 def _require_samples(results: list[StageResult]) -> None:

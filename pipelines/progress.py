@@ -39,6 +39,10 @@ class BuildProgress:
         self.console = console or Console(stderr=True)
         self._warned: set[str] = set()
 
+    def warn(self, text: str) -> None:
+        """Print a warning."""
+        self.console.print(f"[yellow]{escape(text)}[/]", soft_wrap=True)
+
     def skip(self, stage: str, counts: Counts) -> None:
         """Print that a stage was up to date."""
         self.console.print(
@@ -113,7 +117,7 @@ class BuildProgress:
         """Print a warning, unless its first words were printed: figures in it go on changing."""
         if text is not None and (key := text.partition(":")[0]) not in self._warned:
             self._warned.add(key)
-            self.console.print(f"[yellow]{escape(text)}[/]", soft_wrap=True)
+            self.warn(text)
 
 
 def _figures(counts: Counts) -> str:

@@ -12,12 +12,14 @@ from rich.console import Console
 
 import septet
 from septet.pipelines import progress
+from septet.pipelines.build import lacks_contact
 from septet.pipelines.cli import main
 from septet.pipelines.progress import BuildProgress
 from septet.pipelines.stages import missing
 from septet.pipelines.stages.counts import Counts
 from septet.pipelines.stages.fetch import ContactError, dominant_failure
 from septet.pipelines.stages.stage import Pass
+from septet.schemas.recipe_file import parse_recipe
 from tests.corpora import picture, rows, run_build
 from tests.http_server import HostileServer
 from tests.pipelines.test_fetch_store import asked, numbers_of, write_list, write_recipe
@@ -119,6 +121,24 @@ def test_public_hosts_are_not_asked_without_a_contact(
     assert run_build(recipe, corpus).manifest.samples == 2
     assert lost(corpus)["no_contact", "8.8.8.8"] == 1
     assert lost(corpus)["address", "127.0.0.3"] == 1
+
+
+@pytest.mark.parametrize(
+    ("sources", "fetch", "lacks"),
+    [
+        ("{kind: list, paths: [a]}", "", True),
+        ("{kind: list, paths: [a]}", "contact: a@e.org", False),
+        ("{kind: list, paths: [a]}", "without_contact: reject", False),
+        ("{kind: list, paths: [a]}", "allowed_hosts: [e.org]", False),
+        ("{kind: list, paths: [a], image_root: b}", "", False),
+        ("{kind: list, paths: [a], url_col: null}", "", False),
+        ("{kind: list, paths: [a], image_col: image}", "", False),
+        ("{kind: warc, paths: [a]}", "", False),
+    ],
+)
+def test_a_contact_is_missed_as_the_build_begins(sources: str, fetch: str, lacks: bool) -> None:
+    recipe = parse_recipe(f"name: x\nsources: [{sources}]\nfetch: {{{fetch}}}")
+    assert lacks_contact(recipe) is lacks
 
 
 def test_a_contact_is_sent_with_every_request(server: HostileServer, tmp_path: Path) -> None:
