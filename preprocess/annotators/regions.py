@@ -32,12 +32,12 @@ class Regions(Column):
     Reasons for no value: `no_image`, `image` (it cannot be decoded), `no_region` (nothing was
     kept), `features_overflow` (beyond float16); with backend given also `no_boxes` and
     `too_many_boxes` (more than `proposals`); with backends that read files `no_key` (the sample
-    has none), `no_region_for_key`, `record_malformed`, `record_lacks` (labels, scores or
-    attributes that the settings ask for) and `size_disagrees` (the image was cut or padded since
-    its regions were found). A region of a file that is malformed, outside of the image
-    or without area is left out; `dropped` counts them, `faults` says what was wrong. One that
-    hangs over the image's edge is clipped; `clipped` counts them. Where most are malformed or
-    outside, the record is.
+    has none), `no_region_for_key`, `record_malformed`, `record_lacks` (features, boxes or the
+    image's size; or labels, scores or attributes that the settings ask for) and `size_disagrees`
+    (the image was cut or padded since its regions were found). A region of a file that is
+    malformed, outside of the image or without area is left out; `dropped` counts them, `faults`
+    says what was wrong. One that hangs over the image's edge is clipped; `clipped` counts them.
+    Where most are malformed or outside, the record is.
     """
 
     version: ClassVar[int] = 1
@@ -52,7 +52,7 @@ class Regions(Column):
         if settings.backend in READERS:
             self.members = ()  # type: ignore[misc]  # features that exist need no pixels
             self.facts = pa.schema([*self.facts, *BOX_FACTS])  # type: ignore[misc]
-            self.version = 3  # type: ignore[misc]
+            self.version = 4  # type: ignore[misc]
         self._detector: Any = None
         self._source: Any = None
 
@@ -184,7 +184,7 @@ class Regions(Column):
         return [one(item) for item in items]
 
     def _read(self, item: Item) -> Value | NoValue:
-        from septet.preprocess.regions.sources.records import RecordError, record_key
+        from septet.preprocess.regions.sources.records import LackError, RecordError, record_key
 
         settings = self.settings
         key = record_key(item.key, item.metadata, settings.key)
@@ -195,6 +195,8 @@ class Regions(Column):
             if record is None:
                 return NoValue("no_region_for_key", key)
             check_aspect(item.metadata, (record.width, record.height))
+        except LackError as error:
+            return NoValue("record_lacks", str(error))
         except RecordError as error:
             return NoValue("record_malformed", f"{key}: {error}")
         except SizeError as error:

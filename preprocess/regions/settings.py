@@ -100,6 +100,11 @@ class RegionsSettings(base.Settings):
     source_probs: bool = Field(
         default=False, description="backend lmdb: records hold `cls_prob`; without it, no value."
     )
+    source_labels: bool = Field(
+        default=True,
+        description="backend npz: files hold `info` with labels and scores; a file without it has "
+        "no value. false: features and boxes alone, whatever files hold.",
+    )
     attributes: bool = Field(
         default=False,
         description="Attributes and their scores: backends c4 and given from the checkpoint's "
@@ -113,6 +118,8 @@ class RegionsSettings(base.Settings):
         found["device"] = self.device.partition(":")[0]
         if self.backend in READERS:
             del found["device"], found["threads"]
+        if self.source_labels:
+            del found["source_labels"]  # so that columns of before there was a choice stay current
         return found
 
     @model_validator(mode="after")
@@ -139,4 +146,4 @@ class RegionsSettings(base.Settings):
     def has_labels(self) -> bool:
         """Whether values hold labels and scores."""
         tsv = self.backend == "tsv" and self.layout == "lxmert"
-        return self.has_probs or tsv or self.backend == "npz"
+        return self.has_probs or tsv or (self.backend == "npz" and self.source_labels)

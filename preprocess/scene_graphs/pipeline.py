@@ -80,10 +80,8 @@ def _with_numpy_products(name: str) -> tuple[Any, Callable[[], AbstractContextMa
     """A pipeline whose matrix products are NumPy's, which take half the time of thinc's own where
     they run on one thread, and what keeps them there. Other pipelines of the process stay as they
     are (decision 0015)."""
-    try:
-        from threadpoolctl import ThreadpoolController
-    except ImportError:  # nothing keeps NumPy to one thread
-        return load_pipeline(name, exclude=["ner"]), nullcontext
+    from threadpoolctl import ThreadpoolController
+
     nlp = load_pipeline(name, exclude=["ner"], numpy=True)
     return nlp, partial(ThreadpoolController().limit, limits=1, user_api="blas")
 

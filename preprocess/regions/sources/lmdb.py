@@ -1,12 +1,21 @@
 """A reader of regions in an LMDB file: ViLBERT's (jiasenlu/vilbert_beta,
-facebookresearch/vilbert-multi-task).
+facebookresearch/vilbert-multi-task) and MMF's.
 
-Under each image's id lies a pickled dict: `image_w`, `image_h`, `num_boxes`, base64 float32
-`boxes` (corners, pixels) and `features`, and in pretraining files `cls_prob` [n, 1 + classes], an
-array or base64 float32. Pickles are read as plain data (see `unpickle`).
+Under each image's id lies a pickled dict:
+
+| | ViLBERT | MMF (`lmdb_conversion.py`) |
+|---|---|---|
+| size | `image_w`, `image_h` | `image_width`, `image_height` |
+| boxes: corners, pixels | `boxes` | `bbox` |
+| features | `features` | `features` |
+| rows that count | `num_boxes` | `num_boxes` |
+| [n, 1 + classes], in some files | `cls_prob` | `cls_prob` (without background unless asked for) |
+
+Arrays are float32 in base64, or arrays of which `num_boxes` rows count and the rest is padding.
+What an image lacks is missing or None: MMF stores features alone where it found no file of boxes.
+Pickles are read as plain data (see `unpickle`).
 """
 
-import base64
 import os
 from functools import lru_cache
 from pathlib import Path
@@ -17,7 +26,8 @@ import numpy as np
 from septet.preprocess import files
 from septet.preprocess.columns.left_out import MALFORMED
 from septet.preprocess.columns.weights import need
-from septet.preprocess.regions.sources.records import Record, RecordError, decode, record
+from septet.preprocess.regions.detections import FEATURES
+from septet.preprocess.regions.sources.records import Record, RecordError, decode, needed, record
 from septet.preprocess.regions.unpickle import loads_plain
 
 
@@ -66,22 +76,33 @@ class LmdbSource:
             return None
         try:
             row = loads_plain(data)
-            boxes = decode(row["boxes"], "float32", 4)
-            features = decode(row["features"], "float32", 2048)
-            probs = _probabilities(row, len(boxes)) if self._probs else None
-            return record(
-                features, boxes, row["image_w"], row["image_h"], probs, count=row.get("num_boxes")
+            if not isinstance(row, dict):
+                raise RecordError(f"a {type(row).__name__}, expected a dict")
+            count = row.get("num_boxes")
+            boxes = _array(needed(row, "boxes", "bbox"), 4, count)
+            features = _array(needed(row, "features"), FEATURES, count)
+            probs = _array(needed(row, "cls_prob"), -1, count, len(boxes)) if self._probs else None
+            wide, high = (
+                needed(row, "image_w", "image_width"),
+                needed(row, "image_h", "image_height"),
             )
+            return record(features, boxes, wide, high, probs, count=count)
         except RecordError:
             raise
         except MALFORMED as error:
             raise RecordError(f"{type(error).__name__} {error}") from error
 
 
-def _probabilities(row: dict[str, Any], count: int) -> Any:
-    if "cls_prob" not in row:
-        raise RecordError(f"no cls_prob; the record holds {sorted(map(str, row))}")
-    found = row["cls_prob"]
-    if isinstance(found, str | bytes):
-        found = np.frombuffer(base64.b64decode(found), "<f4")
-    return np.asarray(found, np.float32).reshape(count, -1)
+def _array(value: Any, columns: int, count: Any, rows: int = -1) -> Any:
+    """An array of a record, without its padding.
+
+    Args:
+        value: Base64 of float32, or an array.
+        columns: The columns, -1 for those that there are.
+        count: The rows that count; None where the record does not say.
+        rows: The rows of base64 of unknown columns.
+    """
+    if isinstance(value, str | bytes):
+        return decode(value, "float32").reshape(rows, columns)
+    array = np.asarray(value, np.float32)
+    return array if count is None else array[: int(count)]

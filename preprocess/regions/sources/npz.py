@@ -1,10 +1,10 @@
 """A reader of regions in a folder of npz files, one for each image:
-MILVLG/bottom-up-attention.pytorch's.
+MILVLG/bottom-up-attention.pytorch's, and those of MILVLG/mcan-vqa and openvqa.
 
-Arrays: `x` [n, 2048], `bbox` [n, 4] (corners, pixels), `num_bbox`, `image_h`, `image_w`, and
-`info`, a pickled dict with `objects_id`, `objects_conf` and, of models with attributes, `attrs_id`
-and `attrs_conf`. The pickle is read as plain data (see `unpickle`); NumPy's own `allow_pickle`
-would run it. No class distribution.
+Arrays: `x` [n, 2048] (mcan-vqa: [2048, n]), `bbox` [n, 4] (corners, pixels), `num_bbox`, `image_h`,
+`image_w`, and but for mcan-vqa `info`, a pickled dict with `objects_id`, `objects_conf` and, of
+models with attributes, `attrs_id` and `attrs_conf`. The pickle is read as plain data (see
+`unpickle`); NumPy's own `allow_pickle` would run it. No class distribution.
 """
 
 import io
@@ -16,7 +16,8 @@ from numpy.lib import format as npy
 
 from septet.preprocess import files
 from septet.preprocess.columns.left_out import MALFORMED
-from septet.preprocess.regions.sources.records import Record, RecordError, record
+from septet.preprocess.regions.detections import FEATURES
+from septet.preprocess.regions.sources.records import Record, RecordError, needed, record
 from septet.preprocess.regions.unpickle import loads_plain
 
 
@@ -58,7 +59,8 @@ def read_npz(data: bytes) -> dict[str, Any]:
 
 
 class NpzSource:
-    """A source of records in a folder of `{key}.npz`, local or on any store that fsspec knows.
+    """A source of records in a folder of `{key}.npz`, or `{key}.jpg.npz` as mcan-vqa names them,
+    local or on any store that fsspec knows.
 
     Raises:
         ValueError: there is no such folder.
@@ -73,14 +75,20 @@ class NpzSource:
         """See `Source.get`. A key that would lead out of the folder has no record."""
         if any(part in ("", ".", "..") for part in key.split("/")) or "\0" in key:
             return None
-        path = files.join(self.folder, f"{key}.npz")
-        if not files.exists(path):
+        paths = (files.join(self.folder, key + end) for end in (".npz", ".jpg.npz"))
+        path = next((path for path in paths if files.exists(path)), None)
+        if path is None:
             return None
         try:
             arrays = read_npz(files.read_bytes(path))
-            info = arrays.get("info") or {}
+            info = arrays.get("info")
+            info = info if isinstance(info, dict) else {}
+            features = np.asarray(needed(arrays, "x"))
+            if features.ndim == 2 and features.shape[1] != FEATURES == features.shape[0]:
+                features = features.T
             return record(
-                arrays["x"], arrays["bbox"], arrays["image_w"], arrays["image_h"],
+                features, needed(arrays, "bbox"), needed(arrays, "image_w"),
+                needed(arrays, "image_h"),
                 labels=info.get("objects_id"), scores=info.get("objects_conf"),
                 attributes=info.get("attrs_id"), attribute_scores=info.get("attrs_conf"),
                 count=arrays.get("num_bbox"),

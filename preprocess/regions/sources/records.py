@@ -24,6 +24,10 @@ class RecordError(ValueError):
     """Raised when a record does not have its format's form; says what was found."""
 
 
+class LackError(RecordError):
+    """Raised when a record lacks something without which it describes no region."""
+
+
 @dataclass(frozen=True)
 class Record:
     """The regions of one image with the size of the image that they were found on."""
@@ -47,6 +51,18 @@ class Source(Protocol):
             RecordError: there is one, but it is malformed.
         """
         ...
+
+
+def needed(row: Mapping[str, Any], *names: str) -> Any:
+    """What a record holds under the first of some names that has anything.
+
+    Raises:
+        LackError: none has.
+    """
+    found = next((row[name] for name in names if row.get(name) is not None), None)
+    if found is None:
+        raise LackError(" or ".join(names))
+    return found
 
 
 def decode(text: Any, dtype: str, columns: int | None = None) -> NDArray[Any]:

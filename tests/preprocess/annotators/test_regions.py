@@ -232,6 +232,11 @@ def test_what_a_file_lacks_is_a_reason(tmp_path: Path) -> None:
     assert np.allclose(arrays["boxes"][1], [5 / 64, 5 / 48, 20 / 64, 20 / 48])
     lacking = column(backend="npz", source=str(tmp_path), key="key", attributes=True)
     assert reason(lacking, one) == "record_lacks"
+    bare = column(backend="npz", source=str(tmp_path), key="key", source_labels=False)
+    assert set(value(bare, one)) == {"features", "boxes", "locations"}
+    np.savez(tmp_path / "b.npz", bbox=np.float32([[0, 0, 10, 10]]), image_h=48, image_w=64)
+    for made in (bare, lacking):
+        assert made.annotate([Item("b", {}, {})]) == [NoValue("record_lacks", "x")]
 
 
 def test_vilbert_records_have_distributions(tmp_path: Path) -> None:
@@ -276,5 +281,7 @@ def test_what_computes_nothing_decides_nothing() -> None:
 
     assert deciding(device="cuda:1") == deciding(device="cuda") != deciding(device="cpu")
     assert deciding(threads=2) != deciding(threads=1)
+    assert "source_labels" not in deciding(backend="npz")
+    assert deciding(backend="npz", source_labels=False)["source_labels"] is False
     for backend in READERS:
         assert deciding(backend=backend, device="cuda", threads=2) == deciding(backend=backend)

@@ -14,6 +14,7 @@ from septet.preprocess import files
 from septet.preprocess.regions.sources import tsv
 from septet.preprocess.regions.sources.npz import NpzSource, read_npz
 from septet.preprocess.regions.sources.records import (
+    LackError,
     Record,
     RecordError,
     record,
@@ -195,6 +196,26 @@ def test_npz(tmp_path: Path) -> None:
         NpzSource(str(tmp_path / "none"))
 
 
+def test_npz_of_mcan_vqa_and_files_with_a_part_of_the_arrays(tmp_path: Path) -> None:
+    row = made(3)
+    size = {"image_h": H, "image_w": W}
+    np.savez(tmp_path / "COCO_train2014_9.jpg.npz", x=row["features"].T, bbox=row["boxes"],
+             num_bbox=7, **size)  # fmt: skip
+    np.savez(tmp_path / "boxes.npz", bbox=row["boxes"], num_bbox=7, **size)
+    np.savez(tmp_path / "features.npz", x=row["features"])
+    np.savez(tmp_path / "sizeless.npz", x=row["features"], bbox=row["boxes"])
+    np.savez(tmp_path / "odd.npz", x=row["features"][:, :9], bbox=row["boxes"], **size)
+    np.savez(tmp_path / "told.npz", x=row["features"], bbox=row["boxes"], info="none", **size)
+    source = NpzSource(str(tmp_path))
+    same(source.get("COCO_train2014_9"), row)
+    same(source.get("told"), row)
+    for key, lacks in (("boxes", "x"), ("features", "bbox"), ("sizeless", "image_w")):
+        with pytest.raises(LackError, match=f"^{lacks}$"):
+            source.get(key)
+    with pytest.raises(RecordError, match=r"features are \[7, 9\]"):
+        source.get("odd")
+
+
 class Evil:
     def __reduce__(self) -> tuple:
         return os.system, ("touch evil",)
@@ -239,7 +260,7 @@ def test_vilbert_lmdb(tmp_path: Path) -> None:
         assert np.array_equal(found.detections.probs, row["probs"])
         assert np.array_equal(found.detections.labels, row["probs"][:, 1:].argmax(axis=1))
         assert np.array_equal(found.detections.scores, row["probs"][:, 1:].max(axis=1))
-    with pytest.raises(RecordError, match="no cls_prob"):
+    with pytest.raises(LackError, match=r"^cls_prob$"):
         full.get("bare")
     for key in ("evil", "keys"):
         with pytest.raises(RecordError):
@@ -271,6 +292,49 @@ def test_keys(how: str, wanted: str | None) -> None:
     }
     assert record_key("0f", metadata, how) == wanted
     assert record_key("0f", {}, "url_stem") is None
+
+
+def test_lmdbs_of_others_and_records_with_a_part_of_the_fields(tmp_path: Path) -> None:
+    lmdb = pytest.importorskip("lmdb")
+    from septet.preprocess.regions.sources.lmdb import LmdbSource
+
+    row = made(5)
+    padded = {"features": np.zeros((10, 2048), np.float32), "bbox": np.zeros((10, 4), np.float32),
+              "cls_prob": np.zeros((10, 11), np.float32)}  # fmt: skip
+    for name, array in (
+        ("features", row["features"]),
+        ("bbox", row["boxes"]),
+        ("cls_prob", row["probs"]),
+    ):
+        padded[name][:7] = array
+    size = {"image_height": H, "image_width": W}
+    rows = {
+        "train2014/COCO_1": {"feature_path": "x", **padded, **size, "num_boxes": 7,
+                             "objects": row["labels"]},  # MMF's
+        "2": {"image_id": 2, "image_h": H, "image_w": W, "num_boxes": 7, "boxes": row["boxes"],
+              "features": row["features"]},  # of vilbert-multi-task
+        "3": {"image_id": 3, "image_h": H, "image_w": None, "num_boxes": 7, "boxes": row["boxes"],
+              "features": row["features"]},
+        "4": {"feature_path": "4", "features": row["features"]},  # MMF's without its boxes
+        "5": {**padded, **size, "num_boxes": 11}, "6": [row["features"]],
+    }  # fmt: skip
+    path = tmp_path / "others.lmdb"
+    with lmdb.open(str(path), map_size=2**26) as env, env.begin(write=True) as put:
+        for key, value in rows.items():
+            put.put(key.encode(), pickle.dumps(value))
+    source, full = LmdbSource(str(path)), LmdbSource(str(path), probs=True)
+    same(source.get("train2014/COCO_1"), row)
+    same(source.get("2"), row)
+    found = full.get("train2014/COCO_1")
+    assert found and np.array_equal(found.detections.probs, row["probs"])
+    for key, of, lacks in (("2", full, "cls_prob"), ("3", source, "image_w or image_width"),
+                           ("4", source, "boxes or bbox")):  # fmt: skip
+        with pytest.raises(LackError, match=f"^{lacks}$"):
+            of.get(key)
+    with pytest.raises(RecordError, match="10 boxes, but the record says 11"):
+        source.get("5")
+    with pytest.raises(RecordError, match="a list, expected a dict"):
+        source.get("6")
 
 
 def test_a_folders_digest_changes_with_its_files(tmp_path: Path) -> None:
