@@ -11,13 +11,15 @@ import importlib
 import os
 import pickle
 import select
+import signal
 import struct
 import subprocess
 import sys
 import threading
 import time
-from contextlib import suppress
-from typing import IO, Any
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import IO, Any, Self
 
 _LENGTH = struct.Struct("<Q")
 _WALL_FACTOR = 10  # wall time allowed for each second of CPU time: machines may be busy
@@ -33,7 +35,11 @@ class TimeLimitError(BoundError):
 
 
 class MemoryLimitError(BoundError):
-    """Raised when a call needed too much memory, or its process died."""
+    """Raised when a call needed too much memory."""
+
+
+class CrashError(BoundError):
+    """Raised when the process of a call died; says how."""
 
 
 class BoundedCall:
@@ -54,7 +60,8 @@ class BoundedCall:
 
         Raises:
             TimeLimitError: it took longer than allowed.
-            MemoryLimitError: it needed more memory than allowed, or its process died.
+            MemoryLimitError: it needed more memory than allowed.
+            CrashError: its process died.
             Exception: what the function raised.
         """
         worker = getattr(self._local, "worker", None)
@@ -65,6 +72,43 @@ class BoundedCall:
 
     def __reduce__(self) -> Any:
         return BoundedCall, (self._function, self._seconds, self._memory)
+
+
+class Patience:
+    """A bound on the time of calls in this process, which cannot be stopped alone: where one takes
+    longer, the process ends itself by SIGABRT. A context manager.
+
+    Args:
+        seconds: The time of one call on the clock.
+    """
+
+    def __init__(self, seconds: float):
+        self._seconds = seconds
+        self._since: dict[int, float] = {}
+        self._ended = threading.Event()
+
+    def __enter__(self) -> Self:
+        threading.Thread(target=self._watch, name="patience", daemon=True).start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._ended.set()
+
+    @contextmanager
+    def call(self) -> Iterator[None]:
+        """One call of this thread."""
+        mine = threading.get_ident()
+        self._since[mine] = time.monotonic()
+        try:
+            yield
+        finally:
+            del self._since[mine]
+
+    def _watch(self) -> None:
+        while not self._ended.wait(min(1.0, self._seconds)):
+            oldest = min([*self._since.values()], default=float("inf"))
+            if time.monotonic() - oldest > self._seconds:
+                os.abort()
 
 
 class _Worker:
@@ -98,7 +142,7 @@ class _Worker:
             code = self.stop()
             if code in (-24, -9):  # SIGXCPU, and SIGKILL where it was not heard
                 raise TimeLimitError(f"more than {self._seconds:g} s") from error
-            raise MemoryLimitError(f"the process ended with status {code}") from error
+            raise CrashError(how_ended(code)) from error
         except BaseException:  # killed in the middle of an answer, it must not give it to the next
             self.stop()
             raise
@@ -137,6 +181,11 @@ class _Worker:
     def __del__(self) -> None:
         if getattr(self, "_process", None) is not None and self.owner == os.getpid():
             self.stop()
+
+
+def how_ended(status: int) -> str:
+    """What an exit status says: the signal's name where one ended the process."""
+    return signal.Signals(-status).name if status < 0 else f"exit status {status}"
 
 
 def _send(pipe: IO[bytes], value: Any) -> None:

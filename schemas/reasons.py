@@ -59,6 +59,7 @@ REASONS: dict[str, Reason] = {
         record_error="reading one record, row or page failed in a way that has no name of its "
         "own; value: the error's type and message",
         page_timeout="a page took longer to read than the limit; value: the seconds allowed",
+        page_crash="the parser of a large page crashed; value: the signal that ended its process",
         file_name="the name of an image's file is not UTF-8; value: the name",
         no_sidecar="an image of a folder has no text beside it (`without_text: reject`); value: "
         "what was looked for",
@@ -172,8 +173,8 @@ REASONS: dict[str, Reason] = {
         "expected",
         decode_error="truncated or damaged; value: the decoder's message",
         decode_timeout="decoding took longer than the limit; value: the seconds allowed",
-        decode_memory="decoding needs more memory than the limit, or the decoder died; value: the "
-        "bytes allowed",
+        decode_memory="decoding needs more memory than the limit; value: the bytes allowed",
+        decode_crash="the decoder crashed; value: the signal that ended its process",
     ),
     # -- curate
     **_of(

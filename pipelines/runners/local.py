@@ -14,7 +14,15 @@ from typing import Any, ClassVar
 
 from septet.pipelines.runners.base import Job, Runner, RunnerError, StageFailed, Told, summary
 from septet.pipelines.runners.phases import Phase, PhaseRunner, phases_of
-from septet.pipelines.runners.processes import Worker, WorkerDied, WorkerProcesses, ready
+from septet.pipelines.runners.processes import (
+    CRASHES,
+    Worker,
+    WorkerDied,
+    WorkerProcesses,
+    how_it_died,
+    may_fork,
+    ready,
+)
 from septet.pipelines.stages.counts import Counts
 from septet.pipelines.stages.graphs import Graph
 from septet.preprocess import files
@@ -31,8 +39,9 @@ class LocalRunner(Runner):
     """The runner for one machine. Each step's tasks are dealt to worker processes one by one, as
     workers get free.
 
-    Workers are forked at the first step that has several tasks, and serve the whole build; with
-    one worker, or for a single task, this process does the work. A shuffle goes through files
+    Workers are forked at the first step that has several tasks, or whose tasks may crash, and serve
+    the whole build; with one worker, or for a single task, this process does the other work. A task
+    that crashed its worker is run once more by another. A shuffle goes through files
     below the corpus's `stages/` (in the scratch folder where the corpus is remote), so no process
     holds more of it than one group.
     """
@@ -58,7 +67,7 @@ class LocalRunner(Runner):
                 "leave it out, or take another --runner"
             )
 
-        if self.job.workers > 1:
+        if self.job.workers > 1 or (self._inside and may_fork()):
             self._nursery()  # before the build starts threads
 
     def run(self, name: str, graph: Graph, told: Told | None = None) -> None:
@@ -85,11 +94,12 @@ class LocalRunner(Runner):
 
     def _run_phase(self, name: str, phase: Phase, tasks: Sequence[Any], total: "_Figures") -> None:
         workers = min(self.job.workers, len(tasks))
-        if workers <= 1:
+        is_apart = bool(workers and self._processes and getattr(phase.step, "apart", False))
+        if workers <= 1 and not is_apart:
             self._run_here(name, phase, tasks, total)
             return
         try:
-            _Dealer(self._nursery().ensure(workers), name, phase, total).run(tasks)
+            _Dealer(self._nursery(), workers, name, phase, total).run(tasks)
         except BaseException as error:
             # Workers are in the middle of tasks of which nobody waits for the result.
             self.close()
@@ -170,26 +180,32 @@ class _Figures:
 class _Dealer:
     """A dealer of the tasks of one phase: it sends them to workers and takes their answers."""
 
-    def __init__(self, workers: list[Worker], name: str, phase: Phase, total: _Figures):
-        self.workers, self.name, self.phase, self.total = workers, name, phase, total
+    def __init__(
+        self, processes: WorkerProcesses, workers: int, name: str, phase: Phase, total: _Figures
+    ):
+        self.processes, self.name, self.phase, self.total = processes, name, phase, total
+        self.workers = processes.ensure(workers)
         self.busy: dict[Worker, Any] = {}
+        self.crashed: list[Any] = []
 
     def run(self, tasks: Sequence[Any]) -> None:
         """Run all tasks.
 
         Raises:
             StageFailed: a task raised an error.
-            WorkerDied: a worker ended.
+            WorkerDied: a worker was killed, or one task crashed two.
         """
         left = deque(tasks)
-        phase = ("phase", dict(os.environ), str(Path.cwd()), pickle.dumps(self.phase))
         for worker in self.workers:
-            self._send(worker, phase)
+            self._begin(worker)
             self._deal(worker, left)
         while self.busy:
             for worker in ready([*self.busy], None):
-                if self._take(worker):
-                    self._deal(worker, left)
+                try:
+                    if self._take(worker):
+                        self._deal(worker, left)
+                except WorkerDied as death:
+                    self._run_again(worker, death)
         if self.phase.writes:
             for worker in self.workers:
                 self._send(worker, ("seal",))
@@ -197,6 +213,22 @@ class _Dealer:
             while self.busy:
                 for worker in ready([*self.busy], None):
                     self._take(worker)
+
+    def _begin(self, worker: Worker) -> None:
+        phase = ("phase", dict(os.environ), str(Path.cwd()), pickle.dumps(self.phase))
+        self._send(worker, phase)
+
+    def _run_again(self, worker: Worker, death: WorkerDied) -> None:
+        """Give the task of a worker that crashed to a new one."""
+        task = self.busy.pop(worker)
+        if not death.has_crashed or task in self.crashed or self.phase.writes:
+            raise death
+        self.crashed.append(task)
+        self.workers.remove(worker)
+        fresh = self.processes.ensure(len(self.workers) + 1)[-1]
+        self.workers.append(fresh)
+        self._begin(fresh)
+        self._deal(fresh, deque([task]))
 
     def _deal(self, worker: Worker, left: deque[Any]) -> None:
         if left:
@@ -225,8 +257,10 @@ class _Dealer:
             return do()
         except (EOFError, OSError):
             at = f" at task {self.busy[worker]}" if worker in self.busy else ""
-            how = worker.bury()
-            raise WorkerDied(f"worker process {worker.pid} died{at} ({how})") from None
+            status = worker.bury()
+            raise WorkerDied(
+                f"worker process {worker.pid} died{at} ({how_it_died(status)})", -status in CRASHES
+            ) from None
 
 
 def _failure(name: str, phase: Phase, message: str) -> StageFailed:

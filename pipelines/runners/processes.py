@@ -22,11 +22,32 @@ from contextlib import suppress
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
+from septet.preprocess.bounded import how_ended
+
 _START = "from septet.pipelines.runners.processes import _nursery; _nursery({}, {})"
 
 
+CRASHES = (signal.SIGSEGV, signal.SIGBUS, signal.SIGILL, signal.SIGFPE, signal.SIGABRT)
+"""The signals by which code in C ends its process."""
+
+
 class WorkerDied(RuntimeError):
-    """Raised when a worker process ended; the message says how."""
+    """Raised when a worker process ended; the message says how.
+
+    Args:
+        message: See there.
+        has_crashed: Whether its own code ended it, by one of `CRASHES`.
+    """
+
+    def __init__(self, message: str, has_crashed: bool = False):
+        super().__init__(message)
+        self.has_crashed = has_crashed
+
+
+def how_it_died(status: int) -> str:
+    """What a person is told of a worker's status."""
+    how = how_ended(status)
+    return f"{how}: out of memory, or killed by hand" if status == -signal.SIGKILL else how
 
 
 class Worker:
@@ -35,8 +56,8 @@ class Worker:
     def __init__(self, pid: int, line: Connection, owner: "WorkerProcesses"):
         self.pid, self.line, self._owner = pid, line, owner
 
-    def bury(self) -> str:
-        """Forget the worker, whose line has ended; says how its process ended."""
+    def bury(self) -> int:
+        """Forget the worker, whose line has ended; the status with which its process ended."""
         return self._owner.bury(self)
 
     def kill(self) -> None:
@@ -60,7 +81,7 @@ class WorkerProcesses:
         lifeline, self._alive = os.pipe()
         self._nursery = (
             _fork(theirs.fileno(), lifeline, (ours.fileno(), self._alive))
-            if _may_fork()
+            if may_fork()
             else _spawn(theirs.fileno(), lifeline)
         )
         self._status: int | None = None
@@ -86,16 +107,14 @@ class WorkerProcesses:
             self.workers.append(Worker(pid, Connection(ours.detach()), self))
         return self.workers[:count]
 
-    def bury(self, worker: Worker) -> str:
-        """Forget a worker whose line has ended; says how the process ended."""
+    def bury(self, worker: Worker) -> int:
+        """Forget a worker whose line has ended; the status with which the process ended, below
+        zero for a signal."""
         worker.kill()
         worker.line.close()
         self.workers.remove(worker)
         self._tell(("reap", worker.pid))
-        code = self._answer()
-        if code == -signal.SIGKILL:
-            return "SIGKILL: out of memory, or killed by hand"
-        return signal.Signals(-code).name if code < 0 else f"exit status {code}"
+        return self._answer()
 
     def close(self) -> None:
         """End the workers and the nursery at once."""
@@ -134,7 +153,7 @@ class WorkerProcesses:
         return f"the process that forks workers ended with status {self._status}"
 
 
-def _may_fork() -> bool:
+def may_fork() -> bool:
     """Whether this process can be forked: it has one thread, and no library that forks break."""
     return threading.active_count() == 1 and not {"torch", "grpc"} & sys.modules.keys()
 

@@ -35,7 +35,7 @@ from septet.pipelines.stages.outage import (
     outage,
 )
 from septet.pipelines.stages.stage import Key, Parts, Pass, Stage, digest_of, read_counts
-from septet.pipelines.stages.tasks import Task
+from septet.pipelines.stages.tasks import Task, attempt
 from septet.pipelines.store.locations import read_locations
 from septet.pipelines.store.store import Store, generation_of
 from septet.pipelines.store.writer import IMAGES_A_BLOCK, StoreWriter
@@ -327,6 +327,7 @@ class FetchTask(Task):
     """
 
     stage = "fetch"
+    apart = True
 
     def __init__(
         self,
@@ -346,13 +347,18 @@ class FetchTask(Task):
 
     def run(self, key: Key) -> Counts:
         """Store the slice's images, then the mark. What an earlier attempt stored is not fetched
-        again."""
+        again; where one crashed or was killed, each image is decoded apart, so that an image that
+        crashes a decoder is lost alone."""
         name = self.path(key).rpartition("/")[2].removesuffix(".parquet")
+        with attempt(files.join(self.corpus, self.generation, f"{name}.begun")) as again:
+            return self._run(key, name, again)
+
+    def _run(self, key: Key, name: str, apart: bool) -> Counts:
         counts, stored = self._earlier(name)
         share = self.slices[int(str(key).split(".")[0])]
         limits, hashes = self.asked
         generation = self.corpus, self.generation
-        with StoreWriter(*generation, name, limits, self.image, hashes) as writer:
+        with StoreWriter(*generation, name, limits, self.image, hashes, apart) as writer:
             for part in missing_of(self.missing, key):
                 keys = [store_key(row["image_url"], row["digest"]) for row in part]
                 there = _are_among(np.array(keys, _KEY), stored)

@@ -2,7 +2,7 @@
 
 from abc import ABC
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import ClassVar
 
 import pyarrow as pa
@@ -22,6 +22,9 @@ class Task(ABC):
     """
 
     stage: ClassVar[str]
+    apart: ClassVar[bool] = False
+    """Whether it runs in a process of its own even where it is alone: it hands bytes of strangers
+    to decoders, which may crash."""
     output: Parts
     rejects: Parts
 
@@ -56,6 +59,21 @@ class Task(ABC):
             finally:
                 UNDER_WAY[:] = [one for one in UNDER_WAY if one is not results.counts]
             results.close()
+
+
+@contextmanager
+def attempt(mark: str) -> Iterator[bool]:
+    """An attempt at a task, with a file that marks it until it ends.
+
+    Gives whether an earlier attempt never ended: its process was killed, or it crashed.
+    """
+    died = files.exists(mark)
+    files.write_bytes(mark, b"")
+    try:
+        yield died
+    finally:
+        with suppress(OSError):
+            files.remove(mark)
 
 
 class Results:

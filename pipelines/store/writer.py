@@ -16,6 +16,7 @@ import pyarrow as pa
 from septet.pipelines.stages.counts import Counts
 from septet.pipelines.store.store import LIMITS_FOOTER
 from septet.preprocess import files
+from septet.preprocess.bounded import Patience
 from septet.preprocess.http.client import Fetched
 from septet.preprocess.images.process import process_image
 from septet.schemas import tables
@@ -27,6 +28,9 @@ _BYTES_A_BLOCK = 256 * 2**20
 _SECONDS_A_BLOCK = 30.0
 """The greatest age of a block, from its first image on: so much work is lost at most when a task is
 killed."""
+_DECODE_WALL_SECONDS = 1200.0
+"""The time of one image on the clock: more than its bound of CPU time in a process of its own takes
+on a busy machine."""
 SILENT = frozenset({"dns", "connect", "timeout", "host_down"})
 """Reasons of failures in which no answer came from the host."""
 _DESCRIBED = (
@@ -48,6 +52,7 @@ class StoreWriter:
         limits: See `Store.limits`.
         settings: The recipe's `image` section.
         hashes: See `Store.hashes`.
+        apart: Whether each image is decoded in another process, which may crash.
     """
 
     def __init__(
@@ -58,11 +63,12 @@ class StoreWriter:
         limits: dict[str, Any],
         settings: Image,
         hashes: Sequence[str] = (),
+        apart: bool = False,
     ):
         self.counts = Counts()
         self._in_block = Counts()
         self._corpus, self._limits, self._settings = corpus, limits, settings
-        self._hashes = hashes
+        self._hashes, self._apart = hashes, apart
         self._stem = f"{folder}/{task}-{secrets.token_hex(4)}"
         self._block = 0
         self._rows: list[dict[str, Any]] = []
@@ -71,8 +77,10 @@ class StoreWriter:
         self._end = 0
         self._since = 0.0
         self._lock = threading.Lock()
+        self._patience = Patience(_DECODE_WALL_SECONDS)
 
     def __enter__(self) -> Self:
+        self._patience.__enter__()
         return self
 
     def __exit__(
@@ -81,6 +89,7 @@ class StoreWriter:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self._patience.__exit__()
         if kind is None:
             self._close_block()
         elif self._opened is not None:
@@ -101,7 +110,8 @@ class StoreWriter:
             row["original_bytes"] = len(got.body)
             for name in ("sha256", *self._hashes):
                 row[name] = hashlib.new(name, got.body, usedforsecurity=False).hexdigest()
-            image = process_image(got.body, self._settings)
+            with self._patience.call():
+                image = process_image(got.body, self._settings, self._apart)
             if isinstance(image, Rejected):
                 row |= {"reason": image.reason, "value": image.value}
             else:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from selectolax.lexbor import LexborHTMLParser, LexborNode
 
-from septet.preprocess.bounded import BoundedCall, MemoryLimitError, TimeLimitError
+from septet.preprocess.bounded import BoundedCall, CrashError, MemoryLimitError, TimeLimitError
 from septet.preprocess.html.charset import decode_page
 from septet.preprocess.html.context import Surroundings
 from septet.preprocess.html.figures import figure_captions, has_figures
@@ -96,7 +96,7 @@ def parse_page(
 
     Raises:
         RejectedError: `page_timeout`: a page of more than `SMALL_PAGE` bytes took more than
-            `PAGE_SECONDS`, or more than 2 GiB.
+            `PAGE_SECONDS`, or more than 2 GiB. `page_crash`: the parser crashed on one.
     """
     if len(body) <= SMALL_PAGE:
         return read_page(body, url, charset, places, wanted)
@@ -106,6 +106,8 @@ def parse_page(
         raise RejectedError("page_timeout", f"{PAGE_SECONDS:g}") from error
     except MemoryLimitError as error:
         raise RejectedError("page_timeout", f"more than {_PAGE_MEMORY} bytes of memory") from error
+    except CrashError as error:
+        raise RejectedError("page_crash", str(error)) from error
     return page
 
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import cast
 
-from septet.preprocess.bounded import BoundedCall, MemoryLimitError, TimeLimitError
+from septet.preprocess.bounded import BoundedCall, CrashError, MemoryLimitError, TimeLimitError
 from septet.preprocess.images.decode import OpenedImage, check_pixels
 from septet.preprocess.images.encode import check_encodable, encode
 from septet.preprocess.images.headers import is_heavy
@@ -14,7 +14,7 @@ from septet.schemas.reasons import Rejected, RejectedError
 from septet.schemas.recipe import Image
 
 DECODE_SECONDS = 60.0
-"""The CPU time for a heavy image; one of 100 million pixels takes about three seconds."""
+"""The CPU time for an image; one of 100 million pixels takes about three seconds."""
 _BASE_MEMORY, _BYTES_A_PIXEL = 2**30, 24
 
 EXTENSIONS = {"jpeg": "jpg", "png": "png", "webp": "webp"}
@@ -39,7 +39,7 @@ class ProcessedImage:
     reencoded: bool
 
 
-def process_image(data: bytes, settings: Image) -> ProcessedImage | Rejected:
+def process_image(data: bytes, settings: Image, apart: bool = False) -> ProcessedImage | Rejected:
     """Decode, orient, resize and encode an image, or keep its bytes where nothing must change.
 
     The bytes are kept where no resize is needed and every reader sees the same in them: JPEGs
@@ -48,16 +48,16 @@ def process_image(data: bytes, settings: Image) -> ProcessedImage | Rejected:
     its first frame, on white where it is transparent, without metadata. Pixel values are taken
     as stored: colour profiles are not applied.
 
-    An image that is heavy by its header is decoded in a process that can be stopped, within
-    `DECODE_SECONDS` of CPU time (`decode_timeout`) and the memory that its bound on pixels needs
-    (`decode_memory`).
+    An image that is heavy by its header, and every image that is to be decoded `apart`, is decoded
+    in a process that can be stopped and may crash (`decode_crash`), within `DECODE_SECONDS` of CPU
+    time (`decode_timeout`) and the memory that its bound on pixels needs (`decode_memory`).
 
     Equal data and settings give equal bytes, for the same versions of the codecs and the same
     processor architecture. May be called from many threads.
     """
     memory = _BASE_MEMORY + _BYTES_A_PIXEL * settings.max_pixels
     try:
-        if not is_heavy(data):
+        if not apart and not is_heavy(data):
             return _process(data, settings)
         return cast(ProcessedImage | Rejected, _elsewhere(memory)(data, settings))
     except RejectedError as error:
@@ -66,6 +66,8 @@ def process_image(data: bytes, settings: Image) -> ProcessedImage | Rejected:
         return Rejected("decode_timeout", f"{DECODE_SECONDS:g}")
     except (MemoryLimitError, MemoryError):
         return Rejected("decode_memory", str(memory))
+    except CrashError as error:
+        return Rejected("decode_crash", str(error))
 
 
 @lru_cache(maxsize=4)

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from septet.preprocess.bounded import BoundedCall, MemoryLimitError, TimeLimitError
+from septet.preprocess.bounded import BoundedCall, CrashError, MemoryLimitError, TimeLimitError
 from septet.schemas.reasons import RejectedError
 
 # What the other process runs.
@@ -92,7 +92,7 @@ def test_memory_is_bounded():
 def test_a_process_that_dies_takes_nothing_with_it():
     call = bounded("die")
     for _ in range(2):
-        with pytest.raises(MemoryLimitError, match="status -11"):
+        with pytest.raises(CrashError, match="SIGSEGV"):
             call()
 
 

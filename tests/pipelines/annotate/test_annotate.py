@@ -377,7 +377,7 @@ def test_killed_at_any_moment_and_resumed(
 def test_a_killed_worker_never_leaves_the_command_waiting(
     corpus: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(processes, "_may_fork", lambda: True)  # as in the command
+    monkeypatch.setattr(processes, "may_fork", lambda: True)  # as in the command
     run_annotation(corpus, WORDS, name="words")
     whole = digests(corpus)
     rng = random.Random(3)

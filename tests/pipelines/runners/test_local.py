@@ -107,7 +107,7 @@ TASKS = [str(i) for i in range(20)]
 def runner(
     request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[LocalRunner]:
-    monkeypatch.setattr(processes, "_may_fork", lambda: request.param == "forked")
+    monkeypatch.setattr(processes, "may_fork", lambda: request.param == "forked")
     with make_runner("local", workers=2) as runner:
         assert isinstance(runner, LocalRunner)
         runner.check()
@@ -453,7 +453,7 @@ def test_how_a_worker_ended_is_told(how: int, told: str) -> None:
     else:
         worker.line.send(how)
     assert processes.ready([worker], 60) == [worker]
-    assert worker.bury() == told
+    assert processes.how_it_died(worker.bury()) == told
     assert nursery.workers == []
     nursery.close()
 
