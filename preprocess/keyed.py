@@ -153,15 +153,16 @@ class Keyed:
         return [json.loads(data) for (data,) in found]
 
 
-def stamp_of(path: str) -> str | None:
-    """The stamp of a file of records; None where there is no such file, or one of another form."""
+def open_stamped(path: str, stamp: str) -> Keyed | None:
+    """The records of a file with that stamp; None where there is no such file, or one of another
+    form."""
     if not files.exists(path):
         return None
     try:
-        told = Keyed(path).told
+        found = Keyed(path)
     except sqlite3.Error:
         return None
-    return str(told.get("stamp"))
+    return found if found.told.get("stamp") == stamp else None
 
 
 def cached(name: str, fill: Callable[[KeyedWriter], dict[str, Any]]) -> Keyed:

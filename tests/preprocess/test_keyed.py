@@ -11,7 +11,14 @@ from typing import Any
 import pytest
 
 from septet.preprocess import files
-from septet.preprocess.keyed import Keyed, KeyedWriter, cache_folder, cached, stamp_of, write_keyed
+from septet.preprocess.keyed import (
+    Keyed,
+    KeyedWriter,
+    cache_folder,
+    cached,
+    open_stamped,
+    write_keyed,
+)
 
 
 def fill(writer: KeyedWriter) -> dict[str, Any]:
@@ -32,14 +39,15 @@ def test_records_come_back_by_key(tmp_path: Path, where: str) -> None:
     assert found.get("9000") == [(0, {"n": 9000}), (0, {"n": 19_000})]
     assert found.get("x") == found.get("") == []
     assert [row["n"] for row in found.first(3)] == [0, 1, 2]
-    assert stamp_of(path) == "1" and stamp_of(path + "x") is None
+    assert open_stamped(path, "1") and not open_stamped(path, "2")
+    assert open_stamped(path + "x", "1") is None
     child = os.fork()
     if child == 0:  # a child has a connection of its own
         os._exit(found.get("9000") != [(0, {"n": 9000}), (0, {"n": 19_000})])
     assert os.waitpid(child, 0)[1] == 0
     for odd in (b"no database", b"SQLite format 3\0 but cut", b""):
         files.write_bytes(path, odd)
-        assert stamp_of(path) is None
+        assert open_stamped(path, "1") is None
 
 
 def test_a_failed_write_leaves_nothing(tmp_path: Path) -> None:
@@ -51,9 +59,8 @@ def test_a_failed_write_leaves_nothing(tmp_path: Path) -> None:
     for name in ("a", "b"):
         with pytest.raises(ValueError, match="odd"):
             write_keyed(str(tmp_path / name), "2", fails)
-    assert [path.name for path in tmp_path.iterdir()] == ["a"] and stamp_of(
-        str(tmp_path / "a")
-    ) == "1"
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+    assert open_stamped(str(tmp_path / "a"), "1")
 
 
 def test_the_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

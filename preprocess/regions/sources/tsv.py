@@ -16,7 +16,7 @@ from typing import Any, Literal
 import fsspec
 
 from septet.preprocess import files
-from septet.preprocess.keyed import Keyed, KeyedWriter, stamp_of, write_keyed
+from septet.preprocess.keyed import Keyed, KeyedWriter, open_stamped, write_keyed
 from septet.preprocess.regions.detections import FEATURES
 from septet.preprocess.regions.sources.records import Record, RecordError, decode, record
 
@@ -84,11 +84,8 @@ def _is_whole(line: bytes) -> bool:
     return all(len(row[name]) == (size + 2) // 3 * 4 for name, size in lengths.items())
 
 
-def ensure_index(path: str, index: str = "") -> str:
-    """Index a file unless its index is there and of this very file.
-
-    Returns:
-        Path of the index.
+def open_index(path: str, index: str = "") -> Keyed:
+    """Open the index of a file, made first unless it is there and of this very file.
 
     Raises:
         ValueError: there is no such file, or the index cannot be written where it should be.
@@ -97,8 +94,8 @@ def ensure_index(path: str, index: str = "") -> str:
         raise ValueError(f"regions: no such file {path!r}; set it with --set source=PATH")
     index = index or index_path(path)
     stamp = f"{_INDEX_FORM} {files.content_digest(path)[1]}"
-    if stamp_of(index) == stamp:
-        return index
+    if (found := open_stamped(index, stamp)) is not None:
+        return found
     try:
         write_keyed(index, stamp, lambda writer: _fill(path, writer))
     except OSError as error:
@@ -106,7 +103,7 @@ def ensure_index(path: str, index: str = "") -> str:
             f"the index of {path} cannot be written to {index} ({error}): name another place with "
             "--set source_index=PATH"
         ) from error
-    return index
+    return Keyed(index)
 
 
 class TsvSource:
@@ -118,12 +115,12 @@ class TsvSource:
         index: The path of its index; beside it, if empty.
 
     Raises:
-        ValueError: see `ensure_index`; the first row that has any layout has another one.
+        ValueError: see `open_index`; the first row that has any layout has another one.
     """
 
     def __init__(self, path: str, layout: Layout = "lxmert", index: str = ""):
         self.path, self._fields = path, FIELDS[layout]
-        self._index = Keyed(ensure_index(path, index))
+        self._index = open_index(path, index)
         if len(self):
             found = self._count()
             if found != len(self._fields):

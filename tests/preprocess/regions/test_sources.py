@@ -100,6 +100,18 @@ def test_the_index_is_written_once_and_again_when_the_file_grows(
     assert files.exists(elsewhere)
 
 
+def test_a_file_on_another_store_has_its_index_beside_it(tmp_path: Path) -> None:
+    rows = {f"COCO_{i}": made(i) for i in range(3)}
+    write_lxmert(tmp_path / "a.tsv", rows)
+    path = "memory://regions/a.tsv"
+    files.write_bytes(path, (tmp_path / "a.tsv").read_bytes())
+    for _ in range(2):
+        source = TsvSource(path)
+        assert len(source) == 3 and source.rows == {"source": {"given": 3, "used": 3}}
+        same(source.get("COCO_2"), rows["COCO_2"], *ALL)
+    assert files.exists(f"{path}.index.sqlite")
+
+
 def test_bottom_up(tmp_path: Path) -> None:
     row, path = made(4), tmp_path / "b.tsv"
     with path.open("w") as file:
