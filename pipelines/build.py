@@ -24,12 +24,14 @@ from septet.pipelines.stages.stage import Context, Done, Stage
 from septet.pipelines.stages.write import WriteStage
 from septet.pipelines.store.store import Store
 from septet.preprocess import files
+from septet.preprocess.images.plug_ins import missing_packages
 from septet.preprocess.locks import locked
 from septet.preprocess.shards.heads import read_head
 from septet.schemas import layout
 from septet.schemas.columns import ColumnManifest
 from septet.schemas.manifest import Manifest
 from septet.schemas.recipe import Recipe
+from septet.schemas.recipe_file import RecipeError
 from septet.schemas.sources import ListSource
 
 STAGES: tuple[type[Stage], ...] = (
@@ -136,7 +138,8 @@ def build(
             succeed later.
 
     Raises:
-        RecipeError: an input that is not there, or a column that cannot be made.
+        RecipeError: an input that is not there, a column that cannot be made, or a format for
+            which a package is missing.
         InputError: an input that cannot be used.
         EmptyCorpusError: no sample is left to be written; an earlier corpus stays as it is.
         ForeignFolderError: the folder holds what no build put there.
@@ -146,6 +149,11 @@ def build(
         StageFailed: a stage failed; what it finished is kept.
     """
     recipe_columns(recipe, folder)  # before anything is run
+    if missing := missing_packages(recipe.image.more_formats):
+        raise RecipeError(
+            f"image.more_formats: {' and '.join(missing)} is not installed; "
+            "`pip install septet[formats]`"
+        )
     require_ours(corpus)
     with locked(corpus, alone=True, busy=f"another build or annotation is at work in {corpus}"):
         files.remove_temporaries(corpus)

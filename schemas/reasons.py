@@ -164,7 +164,8 @@ REASONS: dict[str, Reason] = {
         "content", "fetch",
         empty="the body or file has no bytes",
         not_image="another kind of file; value: which, or its first bytes in hexadecimal",
-        unsupported="an image of a kind that is not read; value: which",
+        unsupported="an image of a kind that is not read; value: which; `heic` and `jxl` are read "
+        "where `image.more_formats` names them",
         too_many_pixels="width x height, as the header states it or as it would be written, is "
         "over the recipe's limit; value: the size",
         too_many_frames="more frames than the recipe allows; value: the limit",

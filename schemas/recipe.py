@@ -21,6 +21,7 @@ _CONTACT = re.compile(r"https?://[!-~]+|[!-~]+@[!-~]+\.[!-~]+")
 _NAMES_CONTACT = re.compile(r"https?://[^\s)]|[^\s(]@[^\s)]")
 ResizeMode = Literal["no", "keep_ratio", "keep_ratio_largest", "center_crop", "border"]
 EncodeFormat = Literal["jpg", "png", "webp"]
+MoreFormat = Literal["heic", "jxl"]
 OptOutFile = Literal["tdmrep.json", "ai.txt"]
 
 
@@ -266,6 +267,12 @@ class Image(_Section):
         lt=2**31,
         description="Most frames of an animation, whose first one is taken; 1 rejects animations. "
         "Any number when absent: frames behind the first one are not decoded.",
+    )
+    more_formats: list[MoreFormat] = Field(
+        default=[],
+        description="Formats that are read besides JPEG, PNG, GIF, WebP, BMP, TIFF and AVIF: "
+        "`heic`, `jxl` (JPEG XL). They are always encoded anew, and decoded in a process of their "
+        "own. Needs `pip install septet[formats]`.",
     )
 
 

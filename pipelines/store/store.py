@@ -28,6 +28,7 @@ import pyarrow.compute as pc
 
 from septet.pipelines.stages.stage import digest_of
 from septet.preprocess import files
+from septet.preprocess.images.plug_ins import OPTIONAL
 from septet.schemas import tables
 from septet.schemas.layout import SITES, STORE
 from septet.schemas.reasons import CLASSES, class_of, is_failure
@@ -46,6 +47,7 @@ _LIMITED = {
     "robots": "robots",
     "robots_unreachable": "robots_unreachable",
     "opt_out": "opt_out_files",
+    "unsupported": "more_formats",
 }
 """Reasons that depend on a setting that the others do not depend on."""
 
@@ -73,9 +75,10 @@ class Store:
         self.corpus = corpus
         fetch = recipe.fetch.model_dump(mode="json")
         fetch["contact"] = recipe.fetch.has_contact
+        fetch["more_formats"] = sorted(recipe.image.more_formats) or None
         self._settings = {
             "version": STORE_VERSION,
-            "image": recipe.image.model_dump(mode="json"),
+            "image": recipe.image.model_dump(mode="json", exclude={"more_formats"}),
             "opt_out": sorted(fetch["opt_out"]),
             "tdm_reservation": fetch["tdm_reservation"],
             "agent": fetch["user_agent"].split("/")[0].split()[0].lower(),
@@ -229,11 +232,10 @@ class Known:
         """
         path = files.join(self.corpus, table)
         _, footer = files.read_table_metadata(path)
-        rows = read_stored(path, [*dict.fromkeys([*columns, *self.hashes])])
+        rows = read_stored(path, [*dict.fromkeys([*columns, *self.hashes, "format"])])
         for name in self.hashes:
             lacks = pc.and_(pc.is_null(rows["reason"]), pc.is_null(rows[name]))
             rows = rows.filter(pc.invert(lacks))
-        rows = rows.select(columns)
         limits = json.loads(footer.get(LIMITS_FOOTER.encode(), b"{}"))
         changed = {name for name, value in self.limits.items() if limits.get(name) != value}
         retries = [r for r in self.retries if generation_of(table) < r.generation]
@@ -247,7 +249,11 @@ class Known:
                 for loss in losses
             ]
             rows = rows.filter(pa.array(counts))
-        return _within(rows, self.limits["max_bytes"])
+        sizes = rows["original_bytes"]
+        large = pc.greater(sizes, self.limits["max_bytes"])
+        rows = _lost(rows, "too_large", large, sizes.cast(pa.string()))
+        other = pc.is_in(rows["format"], _others(self.limits["more_formats"] or ()))
+        return _lost(rows, "unsupported", other, rows["format"]).select(columns)
 
 
 def read_stored(path: str, columns: list[str]) -> pa.Table:
@@ -266,15 +272,17 @@ def _is_of(reason: str, value: str | None, names: Collection[str]) -> bool:
     return reason in names or class_of(reason, value) in names
 
 
-def _within(rows: pa.Table, most: int) -> pa.Table:
-    """Turn images that are larger than is allowed by now into failures."""
-    large = pc.and_(
-        pc.is_null(rows["reason"]), pc.fill_null(pc.greater(rows["original_bytes"], most), False)
-    )
-    if not pc.any(large, min_count=0).as_py():
+def _others(more: Collection[str]) -> pa.Array:
+    """The optional formats that the recipe does not ask for (any more)."""
+    return pa.array([kind for kind in OPTIONAL if kind not in more], pa.string())
+
+
+def _lost(rows: pa.Table, reason: str, where: pa.ChunkedArray, values: pa.ChunkedArray) -> pa.Table:
+    """Turn images that the recipe by now excludes into failures."""
+    excluded = pc.and_(pc.is_null(rows["reason"]), pc.fill_null(where, False))
+    if not pc.any(excluded, min_count=0).as_py():
         return rows
-    sizes = rows["original_bytes"].cast(pa.string())
-    for name, new in (("reason", pa.scalar("too_large")), ("value", sizes)):
+    for name, new in (("reason", pa.scalar(reason)), ("value", values)):
         at = rows.column_names.index(name)
-        rows = rows.set_column(at, name, pc.if_else(large, new, rows[name]))
+        rows = rows.set_column(at, name, pc.if_else(excluded, new, rows[name]))
     return rows

@@ -5,6 +5,8 @@ frame is taken, upright, on white where it is transparent. 16 bits are scaled to
 CMYK go to RGB; colour profiles are not applied. What is damaged is refused.
 """
 
+from collections.abc import Collection
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -57,16 +59,17 @@ def check_pixels(width: int, height: int, most: int) -> None:
 class OpenedImage:
     """An image file whose size is known and within bounds.
 
-    `kind`: one of `sniff.DECODABLE`. `width`, `height`: pixels of the upright image.
+    `kind`: one of `sniff.DECODABLE`, or of `plug_ins.OPTIONAL` where it was asked for. `width`,
+    `height`: pixels of the upright image.
     """
 
-    def __init__(self, data: bytes, max_pixels: int = MAX_PIXELS):
+    def __init__(self, data: bytes, max_pixels: int = MAX_PIXELS, more: Collection[str] = ()):
         """Read the header; kinds without a fast path are decoded at once.
 
         Raises:
             RejectedError: as of `decode_rgb`.
         """
-        self.kind = image_kind(data)
+        self.kind = image_kind(data, more)
         self._data, self._max = data, max_pixels
         self._header = _read_header(self.kind, data)
         self._pixels: Pixels | None = None

@@ -1,23 +1,25 @@
 """The sizes that an image's header states, read before any decoder is asked."""
 
 import struct
+from collections.abc import Collection
 
 from septet.preprocess.images import jpeg, webp
+from septet.preprocess.images.plug_ins import OPTIONAL
 from septet.preprocess.images.sniff import image_kind
 
 HEAVY_PIXELS = 25_000_000
 """Pixels to decode (times scans) from which on an image is heavy: about half a second."""
 
 
-def is_heavy(data: bytes) -> bool:
+def is_heavy(data: bytes, more: Collection[str] = ()) -> bool:
     """Whether decoding a file may take long or much memory: it promises many pixels or scans, or is
-    of a kind whose header says too little (TIFF, AVIF).
+    of a kind whose header says too little (TIFF, AVIF, HEIC, JPEG XL).
 
     Raises:
         RejectedError: `empty`, `not_image` or `unsupported`.
     """
-    kind = image_kind(data)
-    if kind in ("tiff", "avif"):
+    kind = image_kind(data, more)
+    if kind in ("tiff", "avif", *OPTIONAL):
         return True
     width, height = _size(kind, data)
     scans = data.count(b"\xff\xda") if kind == "jpeg" else 1

@@ -18,6 +18,7 @@ from PIL import (
 )
 
 from septet.preprocess.images.orientation import Pixels, exif_orientation
+from septet.preprocess.images.plug_ins import OPTIONAL
 from septet.preprocess.images.rejects import decode_error
 from septet.schemas.reasons import RejectedError
 
@@ -56,7 +57,8 @@ class PillowImage:
         if kind == "avif" and not AvifImagePlugin.SUPPORTED:
             raise RejectedError("unsupported", "avif")
         try:
-            self._image = _READERS[kind](io.BytesIO(data))
+            reader = _plug_in(kind) if kind in OPTIONAL else _READERS[kind]
+            self._image = reader(io.BytesIO(data))
         except Exception as error:
             # A PNG's colour profile or text may be damaged where its pixels are not.
             if kind != "png":
@@ -125,9 +127,26 @@ class PillowImage:
 
     @property
     def orientation(self) -> int:
-        """The EXIF orientation that is still to be applied. Pillow applies a TIFF's own."""
+        """The EXIF orientation that is still to be applied.
+
+        Pillow applies a TIFF's own, libheif and libjxl theirs, but for a JPEG that a JPEG XL file
+        holds whole.
+        """
+        if self.kind == "heic" or (self.kind == "jxl" and not getattr(self._image, "jpeg", False)):
+            return 1
         exif = self._image.info.get("exif")
         return exif_orientation(exif) if self.kind != "tiff" and isinstance(exif, bytes) else 1
+
+
+def _plug_in(kind: str) -> Callable[[io.BytesIO], ImageFile.ImageFile]:
+    if kind == "heic":
+        from pillow_heif import HeifImageFile
+
+        return HeifImageFile
+    from pillow_jxl import JpegXLImagePlugin
+
+    JpegXLImagePlugin.DECODE_THREADS = 0  # builds use all cores already
+    return JpegXLImagePlugin.JXLImageFile
 
 
 def _on_white(image: Image.Image) -> tuple[Pixels, bool]:

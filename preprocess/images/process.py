@@ -57,7 +57,7 @@ def process_image(data: bytes, settings: Image, apart: bool = False) -> Processe
     """
     memory = _BASE_MEMORY + _BYTES_A_PIXEL * settings.max_pixels
     try:
-        if not apart and not is_heavy(data):
+        if not apart and not is_heavy(data, settings.more_formats):
             return _process(data, settings)
         return cast(ProcessedImage | Rejected, _elsewhere(memory)(data, settings))
     except RejectedError as error:
@@ -84,7 +84,7 @@ def process_here(data: bytes, settings: Image) -> ProcessedImage | Rejected:
 
 
 def _process(data: bytes, settings: Image) -> ProcessedImage:
-    image = OpenedImage(data, settings.max_pixels)
+    image = OpenedImage(data, settings.max_pixels, settings.more_formats)
     most = settings.max_frames
     if most is not None and image.frames(most) > most:
         raise RejectedError("too_many_frames", str(most))

@@ -2,6 +2,7 @@
 lie."""
 
 import re
+from collections.abc import Collection
 
 from septet.schemas.reasons import RejectedError
 
@@ -46,8 +47,9 @@ _BRANDS = {
 }
 
 
-def image_kind(data: bytes) -> str:
-    """The kind of image that `data` is, one of `DECODABLE`.
+def image_kind(data: bytes, more: Collection[str] = ()) -> str:
+    """The kind of image that `data` is, one of `DECODABLE`, or of those of `plug_ins.OPTIONAL` that
+    are asked for.
 
     Raises:
         RejectedError: `empty`, `not_image` or `unsupported`.
@@ -55,7 +57,7 @@ def image_kind(data: bytes) -> str:
     if not data:
         raise RejectedError("empty")
     verdict, kind = _sniff(data[:4096])
-    if verdict != "image":
+    if verdict != "image" and kind not in more:
         raise RejectedError(verdict, kind)
     return kind
 

@@ -166,6 +166,19 @@ def test_a_bound_that_changes_is_tried_again(server: HostileServer, tmp_path: Pa
     assert {r["reason"] for r in rows(corpus, "rejects")} == {"too_large"}
 
 
+def test_a_format_that_is_asked_for_later_is_fetched_alone(tmp_path: Path) -> None:
+    pytest.importorskip("pillow_jxl")
+    corpus, jxl = tmp_path / "corpus", picture(90, kind="JXL")
+    with HostileServer({f"/{n}.jpg": picture(n) if n else jxl for n in range(8)}) as server:
+        write_list(tmp_path / "a.jsonl", server, range(8))
+        for formats, samples, requests in (([], 7, 8), (["jxl"], 8, 1), ([], 7, 0)):
+            recipe = write_recipe(tmp_path, server, f"image: {{more_formats: {formats}}}")
+            assert run_build(recipe, corpus).manifest.samples == samples
+            assert asked(server) == requests
+            lost = [(row["reason"], row["value"]) for row in rows(corpus, "rejects")]
+            assert lost == [("unsupported", "jxl")] * (8 - samples)
+
+
 def fetch_task(
     recipe: Path, corpus: Path, workers: int | None = None
 ) -> tuple[FetchTask, list[Any]]:
