@@ -5,7 +5,9 @@ The file is an SQLite database that is only read once it is there; it is written
 name, so that whatever has its name is whole.
 """
 
+import itertools
 import json
+import operator
 import os
 import shutil
 import sqlite3
@@ -146,6 +148,13 @@ class Keyed:
             "SELECT kind, data FROM rows WHERE key = ? ORDER BY rowid", (_bytes(key),)
         )
         return [(kind, json.loads(data)) for kind, data in found]
+
+    def groups(self) -> Iterator[tuple[str, list[Any]]]:
+        """All keys by their bytes, each with its records in the order in which they were added."""
+        rows = self._reader().execute("SELECT key, data FROM rows ORDER BY key, rowid")
+        for key, mine in itertools.groupby(rows, operator.itemgetter(0)):
+            text = key.decode("utf-8", "surrogatepass")
+            yield text, [json.loads(data) for _, data in mine]
 
     def first(self, count: int) -> list[Any]:
         """The records that were added first, at most `count`."""

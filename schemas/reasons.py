@@ -55,6 +55,8 @@ REASONS: dict[str, Reason] = {
         warc_header="a record's header lacks what it needs; value: what",
         warc_revisit="a revisit of a record that no input holds; value: the record referred to",
         list_row="a list's row cannot be read, or lacks what it needs; value: what is wrong",
+        annotation="a row of an annotated set, or a part of it, cannot be read, or belongs to no "
+        "image; value: what is wrong",
         tar_sample="a sample of a tar is damaged, or lacks what it needs; value: what is wrong",
         record_error="reading one record, row or page failed in a way that has no name of its "
         "own; value: the error's type and message",

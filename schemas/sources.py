@@ -258,8 +258,38 @@ class WebDatasetSource(SourceSettings):
     )
 
 
+class AnnotatedSource(SourceSettings):
+    """Annotated sets in their published files: COCO's captions, instances and panoptic segments and
+    sets in that form (Objects365), RefCOCO's references (as JSON), VQA's and GQA's questions,
+    Visual Genome's image data, regions, objects, attributes, relationships and questions.
+
+    All that the files say of an image is merged: each of its captions gives a pair, whose `extra`
+    has `boxes` (normalised corners) with `labels`, `phrases`, `questions`, `attributes` and
+    `relations`, as columns of annotations read them.
+    """
+
+    kind: Literal["annotated"]
+    paths: list[str] = Field(
+        min_length=1, description="Folders, each a set with its images and its files."
+    )
+    files: list[str] = Field(
+        min_length=1,
+        description="The set's JSON files, paths within its folder or patterns "
+        "(`annotations/*_val2017.json`).",
+    )
+    images: str = Field(
+        default="", description="Folder of the images within the set's folder (`val2017`)."
+    )
+    without_text: Literal["reject", "keep"] = Field(
+        default="keep",
+        description="What happens to images without a caption: a reject row, or a sample that is "
+        "an image with its annotations.",
+    )
+
+
 Source = Annotated[
-    WarcSource | ListSource | FolderSource | WebDatasetSource, Field(discriminator="kind")
+    WarcSource | ListSource | FolderSource | WebDatasetSource | AnnotatedSource,
+    Field(discriminator="kind"),
 ]
 """Any source's settings; pydantic picks the model by `kind`."""
 

@@ -23,10 +23,11 @@ sources:
      images_beside: true}
   - {kind: folder, paths: [images], without_text: keep}
   - {kind: webdataset, paths: ['tars/*.tar'], extra_keys: [id]}
+  - {kind: annotated, paths: [set], files: ['notes/*.json'], images: pixels}
 image: {image_size: 64}
 write: {samples_per_shard: 12}
 """
-SOURCES = 7
+SOURCES = 8
 
 
 def write_every_source(folder: Path) -> Path:
@@ -58,6 +59,14 @@ def write_every_source(folder: Path) -> Path:
     for n in range(4):
         (folder / f"imagefolder/train/{n}.jpg").write_bytes(picture(300 + n, 64, 48))
     write_tars(folder / "tars")
+    (folder / "set/notes").mkdir(parents=True)
+    (folder / "set/pixels").mkdir()
+    images = [{"id": n, "file_name": f"{n}.jpg", "width": 64, "height": 48} for n in range(4)]
+    notes = [{"image_id": n % 5, "caption": f"Note {n} of the set"} for n in range(8)]
+    (folder / "set/notes/a.json").write_text(json.dumps({"images": images}))
+    (folder / "set/notes/b.json").write_text(json.dumps({"annotations": notes}))
+    for n in range(3):
+        (folder / f"set/pixels/{n}.jpg").write_bytes(picture(400 + n, 64, 48))
     (folder / "recipe.yaml").write_text(RECIPE)
     return folder / "recipe.yaml"
 

@@ -1,6 +1,7 @@
 """The table of all sources. A new kind is a file here, a settings model in
 `septet.schemas.sources`, and a line in this table."""
 
+from septet.pipelines.sources.annotated import Annotated
 from septet.pipelines.sources.base import Source
 from septet.pipelines.sources.folder import Folder
 from septet.pipelines.sources.lists import UrlList
@@ -8,6 +9,6 @@ from septet.pipelines.sources.warc import Warc
 from septet.pipelines.sources.webdataset import WebDataset
 
 SOURCES: dict[str, Source] = {
-    source.kind: source for source in (Warc(), UrlList(), Folder(), WebDataset())
+    source.kind: source for source in (Warc(), UrlList(), Folder(), WebDataset(), Annotated())
 }
 """Kind in the recipe to its source."""

@@ -86,7 +86,7 @@ def _listed(writer: KeyedWriter, path: str) -> Rows:
         return row[1]["imageId"] if isinstance(row, tuple) else row["image_id"]
 
     def read(row: Any) -> Question:
-        return _gqa(row[1]) if isinstance(row, tuple) else _plain(row)
+        return gqa_pair(row[1]) if isinstance(row, tuple) else plain_pair(row)
 
     return {"questions": add_rows(writer, rows(), image, read)}
 
@@ -103,7 +103,7 @@ def _vqa(writer: KeyedWriter, questions: str, annotations: str) -> Rows:
 
     def read(row: dict[str, Any]) -> Question | None:
         found = writer.aside("annotation", text_of(row["question_id"], "a question's id"))
-        return None if found is None else _answered(row["question"], found)
+        return None if found is None else vqa_pair(row["question"], found)
 
     for name, value in open_json(questions, "questions"):
         if name == "questions":
@@ -117,7 +117,12 @@ def _vqa(writer: KeyedWriter, questions: str, annotations: str) -> Rows:
     return counts
 
 
-def _answered(question: Any, annotation: dict[str, Any]) -> Question:
+def vqa_pair(question: Any, annotation: dict[str, Any]) -> Question:
+    """The pair of a question of VQA and its annotation, with all answers.
+
+    Raises:
+        MALFORMED: one of them has another form, or no text.
+    """
     counts = Counter(text_of(one["answer"], "an answer") for one in annotation.get("answers", ()))
     counts.pop("", None)
     ranked = sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
@@ -128,11 +133,13 @@ def _answered(question: Any, annotation: dict[str, Any]) -> Question:
     return _told(question, best, kind, answers=tuple(ranked))
 
 
-def _gqa(row: dict[str, Any]) -> Question:
+def gqa_pair(row: dict[str, Any]) -> Question:
+    """The pair of a row of GQA; raises as `vqa_pair` does."""
     return _told(row["question"], row["answer"], (row.get("types") or {}).get("structural", ""))
 
 
-def _plain(row: dict[str, Any]) -> Question:
+def plain_pair(row: dict[str, Any]) -> Question:
+    """The pair of a row with question and answer; raises as `vqa_pair` does."""
     return _told(row["question"], row["answer"], row.get("kind", ""), row.get("language", "en"))
 
 

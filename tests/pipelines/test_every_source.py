@@ -33,7 +33,7 @@ def test_each_source_gives_samples_and_each_row_is_kept_or_lost(built: Path) -> 
     given, kept, lost = kept_and_lost(built)
     assert given == kept + lost == len(rows(built, "shards")) + len(rows(built, "rejects"))
     reasons = {row["reason"] for row in rows(built, "rejects")}
-    assert {"hash_mismatch", "list_row", "not_image", "missing_file", "too_short"} <= reasons
+    assert {"hash_mismatch", "list_row", "not_image", "missing_file", "annotation"} <= reasons
     assert check_corpus(str(built), True, Console(quiet=True)) == []
 
 
