@@ -4,6 +4,7 @@ tars, as tables."""
 import hashlib
 import io
 import json
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -107,6 +108,59 @@ CELL_CASES = [
     fine("several captions", _cell(GOOD, caption=["One text of @", "Another text of @"]), 2),
 ]
 """Rows of Parquet with images in them."""
+
+
+NOTED = {"id": "ID", "file_name": "good.jpg", "width": 64, "height": 48}
+
+
+def _note(**more: Any) -> dict[str, Any]:
+    return {"annotations": [{"image_id": "ID", **more}]}
+
+
+SET_CASES = [
+    lost("an image unknown", _note(caption="A note of @"), "annotation", value="in no list of images"),
+    lost("a row of nothing", {"annotations": [None]}, "annotation", value="TypeError"),
+    lost("a row without an image", {"annotations": [{"caption": "A note of @"}]}, "annotation", value="image_id"),
+    lost("an id that is a list", {"annotations": [{"image_id": [1], "caption": "x"}]}, "annotation", value="no text"),
+    lost("an image without a file", {"images": [{"id": "ID"}]}, "annotation", value="file_name"),
+    lost("an image that leads out", {"images": [{**NOTED, "file_name": "../../secret.jpg"}]}, "outside_root"),
+    lost("an image that is not there", {"images": [{**NOTED, "file_name": "none.jpg"}]}, "missing_file"),
+    lost("an image that is none", {"images": [{**NOTED, "file_name": "html.jpg"}]}, "not_image"),
+    lost("a member that nobody knows", {"surprise": [{"x": 1}]}, "annotation"),
+    lost("a caption of one letter", {"images": [NOTED], **_note(caption="x")}, "too_short"),
+    Case("a caption that is a number", {"images": [NOTED], **_note(caption=7)}, ("caption_type",), 1),
+    Case("a box of words", {"images": [NOTED], **_note(bbox=["a"], category_id=1)}, ("annotation",), 1),
+    Case("a box of no category", {"images": [NOTED], **_note(bbox=[1, 1, 2, 2], category_id=9)}, ("annotation",), 1),
+    Case("a question without an answer", {"images": [NOTED], **_note(question_id=1, question="Why?")}, ("annotation",), 1),
+    fine("a box outside of the image", {"images": [NOTED], **_note(bbox=[900, 900, 5, 5], category_id=1)}),
+    fine("an image alone", {"images": [NOTED]}),
+    fine("words about the file", {"info": {"x": [1]}, "licenses": [None]}, 0),
+]  # fmt: skip
+"""Members of an annotated set's file; `ID` in them becomes an id of its own."""
+
+
+def write_set(folder: Path, cases: list[Case], tag: str) -> None:
+    """A set of all cases, with a good image before each and at the end."""
+    told: dict[str, list[Any]] = {"images": [], "annotations": [], "surprise": []}
+    (folder / "px").mkdir(parents=True)
+    (folder / "px/html.jpg").write_bytes(b"<!doctype html>")
+
+    def add_good(number: int) -> None:
+        (folder / f"px/{number}.jpg").write_bytes(GOOD)
+        told["images"].append({**NOTED, "id": f"good {number}", "file_name": f"{number}.jpg"})
+        caption = f"Good image {number} of {tag}"
+        told["annotations"].append({"image_id": f"good {number}", "caption": caption})
+
+    for number, case in enumerate(cases):
+        add_good(number)
+        (folder / f"px/good{number}.jpg").write_bytes(GOOD)
+        text = json.dumps(case.data).replace('"ID"', f'"hostile {number}"')
+        text = text.replace('"good.jpg"', f'"good{number}.jpg"').replace("@", f"{tag} {case.name}")
+        for name, rows in json.loads(text).items():
+            told[name] = [*told.get(name, []), *rows] if isinstance(rows, list) else rows
+    add_good(len(cases))
+    told["categories"] = [{"id": 1, "name": "cat"}]
+    (folder / "notes.json").write_text(json.dumps(told))
 
 
 def cell_file(cases: list[Case], tag: str) -> bytes:

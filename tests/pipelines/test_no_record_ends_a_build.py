@@ -29,11 +29,13 @@ from tests.pipelines.hostile_sources import (
     BARE_CASES,
     CELL_CASES,
     HASH_CASES,
+    SET_CASES,
     TAR_CASES,
     bare_file,
     cell_file,
     hash_file,
     tar_file,
+    write_set,
 )
 
 RECIPE = """
@@ -45,6 +47,7 @@ sources:
   - {kind: list, paths: ['bare/*.tsv'], columns: [caption, path], url_col: path, image_root: files}
   - {kind: list, paths: ['hashes/*.jsonl'], url_col: path, image_root: files, hash_col: sha256}
   - {kind: list, paths: ['cells/*.parquet'], image_col: image, image_root: files}
+  - {kind: annotated, paths: ['sets/*'], files: ['*.json'], images: px}
   - {kind: webdataset, paths: ['tars/*.tar'], class_names: [A fish of the sea, A horse on a meadow]}
   - {kind: warc, paths: ['archives/*.warc.gz'], max_page_bytes: 1000000}
 dedup: {images_per_caption: null}
@@ -106,6 +109,10 @@ def write_inputs(folder: Path) -> list[Written]:
             tag = cases[0].name.replace(" ", "-") if len(cases) == 1 else "all"
             (folder / f"{below}/{tag}.{ext}").write_bytes(write(cases, f"{below} {tag}"))
             inputs.append(Written(f"{below}/{tag}.{ext}", cases))
+    for cases in (*([case] for case in SET_CASES), SET_CASES):
+        tag = cases[0].name.replace(" ", "-") if len(cases) == 1 else "all"
+        write_set(folder / "sets" / tag, cases, tag)
+        inputs.append(Written(f"sets/{tag}", cases))
     names = [case.name for case in warc_cases("")]
     for number, name in enumerate(names):
         tag = name.replace(" ", "-").replace(":", "").replace(",", "")
@@ -137,7 +144,7 @@ def corpus(folder: Path, inputs: list[Written]) -> Path:
 
 def test_the_table_is_long_and_its_reasons_are_known() -> None:
     other = [case for _, _, table, _ in OTHER for case in table]
-    cases = [*LIST_CASES, *FOLDER_CASES, *other, *warc_cases("")]
+    cases = [*LIST_CASES, *FOLDER_CASES, *SET_CASES, *other, *warc_cases("")]
     assert len(cases) >= 150
     assert {reason for case in cases for reason in case.reasons} <= REASONS.keys()
 
@@ -187,7 +194,7 @@ def test_each_hostile_record_has_its_reject_row(corpus: Path, inputs: list[Writt
 def test_every_good_neighbour_is_kept(corpus: Path, inputs: list[Written]) -> None:
     samples: dict[str, list[str]] = {}
     for row in rows(corpus, "shards"):
-        samples.setdefault(row["source"], []).append(row["caption"])
+        samples.setdefault(row["source"], []).append(str(row["caption"]))
     faults = {}
     for one in inputs:
         captions = samples.get(one.label, [])
