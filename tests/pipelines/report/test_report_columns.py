@@ -58,6 +58,12 @@ def test_boxes_stand_where_they_are(corpus: Path) -> None:
     assert [text for _, text in view.nodes][:2] == ["man", "horse"]
     assert view.edges[0].label == "ride" and view.beside and view.beside.startswith("data:image")
     assert words.values < words.samples and words.reasons[0][0] == "language_not_supported"
+    by_language = {language: (values, samples) for language, values, samples in words.languages}
+    assert by_language.pop("de") == (0, words.samples - words.values) and by_language
+    assert all(values == samples > 0 for values, samples in by_language.values())
+    assert drawn.languages == []  # it refuses none
+    page = report_page(str(corpus), corpus_statistics(str(corpus)))
+    assert f"de 0 of {words.samples - words.values}" in "".join(Elements(page).text)
     assert all(re.match(r'\["', line) for value in words.shown for line in value.lines)
 
 
