@@ -46,6 +46,10 @@ class Entry:
         return Link(self.url, self.kind, self.depth, self.hops)
 
 
+class JournalError(ValueError):
+    """Raised when a line of a journal is not what a crawl has written."""
+
+
 class Journal:
     """The journal of one crawl, open to be added to.
 
@@ -71,7 +75,11 @@ class Journal:
 
 
 def read_journal(folder: Path) -> Iterator[Entry]:
-    """Read the whole lines of a journal; what a killed writer left of another one is cut off."""
+    """Read the whole lines of a journal; what a killed writer left of another one is cut off.
+
+    Raises:
+        JournalError: a whole line is damaged.
+    """
     path = folder / NAME
     if not path.exists():
         return
@@ -81,7 +89,17 @@ def read_journal(folder: Path) -> Iterator[Entry]:
             if not line.endswith(b"\n"):
                 break
             end += len(line)
-            data = json.loads(line)
-            links = [Link(*link) for link in data.pop("links", [])]
-            yield Entry(**{"depth": 0, "hops": 0, **data, "links": links})
+            yield _parsed(line, path, end)
         file.truncate(end)
+
+
+def _parsed(line: bytes, path: Path, end: int) -> Entry:
+    try:
+        data = json.loads(line)
+        links = [Link(*link) for link in data.pop("links", [])]
+        return Entry(**{"depth": 0, "hops": 0, **data, "links": links})
+    except (ValueError, TypeError, AttributeError) as error:
+        raise JournalError(
+            f"{path}: the line that ends at byte {end} is damaged ({error}): put back a copy of "
+            "the file, or begin anew in another folder"
+        ) from error

@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from septet.preprocess import files
 from septet.schemas.recipe import Fetch
 
 _NAME = "crawl.json"
@@ -84,4 +85,4 @@ def keep_settings(folder: Path, settings: CrawlSettings, seeds: list[str]) -> No
                     f"{told[name]}: what was passed over then is not found again, so use another "
                     "folder, or the same setting"
                 )
-    path.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+    files.write_bytes(str(path), json.dumps(told, indent=1).encode() + b"\n")

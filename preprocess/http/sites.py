@@ -107,7 +107,10 @@ class Sites:
         if held is None:
             is_first = origin not in self._under_way
             if is_first:
-                self._under_way[origin] = asyncio.create_task(self._learn(origin))
+                learning = asyncio.create_task(self._learn(origin))
+                # Its failure is that of whoever waits for it; nobody may, if all were cancelled.
+                learning.add_done_callback(lambda task: task.cancelled() or task.exception())
+                self._under_way[origin] = learning
             task = self._under_way[origin]
             try:
                 # What somebody else waits for goes on when this one is cancelled.

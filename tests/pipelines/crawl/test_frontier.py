@@ -1,9 +1,16 @@
 """Where a crawl goes and where not: the frontier alone."""
 
-import pytest
+import io
+from collections import Counter
 
+import pytest
+from rich.console import Console
+
+from septet.pipelines.crawl import progress
+from septet.pipelines.crawl.crawl import Figures
 from septet.pipelines.crawl.frontier import Frontier, Link, pattern_of
 from septet.pipelines.crawl.journal import Entry, Journal, read_journal
+from septet.pipelines.crawl.progress import line, watch
 from septet.pipelines.crawl.settings import CrawlSettings
 
 SEEDS = ["https://www.e.org/", "http://f.org:8080/x"]
@@ -100,3 +107,22 @@ def test_a_journal_without_its_last_line(tmp_path):
         path.write_bytes(whole[:-cut])
         assert list(read_journal(tmp_path)) == entries[:2]
         assert path.read_bytes() == b"".join(whole.splitlines(True)[:2])
+    for damaged in (b"{}\n", b"[]\n", b"\0\0\0\n", b'{"url": "x"\n'):
+        path.write_bytes(damaged + whole)
+        with pytest.raises(ValueError, match=rf"ends at byte {len(damaged)} is damaged"):
+            list(read_journal(tmp_path))
+
+
+def test_the_line_of_progress(monkeypatch):
+    figures = Figures(Counter(stored=1200, robots=30, redirect=2), 1000, 200, 5_300_000, 1, 77, 2)
+    told = "1,000 pages, 200 images, 5.3 MB  3.0/s  77 addresses of 2 hosts wait  robots 30, redirect 2"
+    assert line(figures, 3.0) == told
+    out = io.StringIO()
+    with watch(Console(file=out, force_terminal=True, width=200)) as tell:
+        tell(figures)
+    assert "1,000 pages" in out.getvalue()
+    monkeypatch.setattr(progress, "_LOG_SECONDS", 0.0)
+    log = io.StringIO()
+    with watch(Console(file=log, width=200)) as tell:
+        tell(figures)
+    assert log.getvalue().startswith("crawl 1,000 pages, 200 images")

@@ -50,6 +50,7 @@ LINKS = {
     "/redirect?to=file:///etc/passwd": "scheme",
     "/redirect?to=http://10.0.0.1/": "redirect",
     "/archive-me-not": "noarchive",
+    "/follow-me-not": "stored",
     "/private-page": "robots",
     "/bad-charset": "stored",
     "/empty": "stored",
@@ -70,6 +71,7 @@ def test_each_ends_in_its_outcome(tmp_path):
             "/cut-page": typed(gzip.compress(b"<a href=/y>y</a>" * 99)[:-20], **{"Content-Encoding": "gzip"}),
             "/strange": typed(b"abc", **{"Content-Encoding": "lzma"}),
             "/archive-me-not": typed(b"<html>mine</html>", **{"X-Robots-Tag": "noarchive"}),
+            "/follow-me-not": typed(b"<a href=/never>x</a>", **{"X-Robots-Tag": "nofollow"}),
             "/bad-charset": typed(b"\xff\xfe\x00<a href=/\xff>x</a>", **{"Content-Type": "text/html; charset=nope"}),
             "/empty": typed(b""),
         }  # fmt: skip
@@ -87,4 +89,4 @@ def test_each_ends_in_its_outcome(tmp_path):
     assert {path: found.get(path) for path in LINKS} == LINKS
     assert found["/endless-map"] == "timeout"
     assert "http://10.0.0.1/" not in found, "another host"
-    assert "/private-page" not in server.hits
+    assert "/private-page" not in server.hits and "/never" not in server.hits
