@@ -141,8 +141,8 @@ def timed(command: list[str], log: Path, bundle: Path) -> Spent:
                                    stderr=subprocess.STDOUT)  # fmt: skip
         _, status, usage = os.wait4(process.pid, 0)
     seconds = time.monotonic() - start
-    if status:
-        raise SystemExit(f"{command[0]} ended with status {status}:\n{log.read_text()[-3000:]}")
+    if code := os.waitstatus_to_exitcode(status):
+        raise SystemExit(f"{command[0]} ended with status {code}:\n{log.read_text()[-3000:]}")
     return Spent(seconds, usage.ru_utime + usage.ru_stime)
 
 
