@@ -81,6 +81,8 @@ peers: setup  ## Install other projects' loaders and models, for benchmarks to r
 	$(UV) --target .venv/peers/megatron-energon --no-deps megatron-energon==7.4.1 \
 	  braceexpand==0.1.7 bracex==3.2.3 deprecation==2.1.0 filetype==1.2.0 lark==1.3.1 mfusepy==3.1.1 \
 	  multi-storage-client==1.3.1 psutil==7.2.2 rapidyaml==0.15.2 wcmatch==12.0.1 xattr==1.3.0
+	$(UV) --target .venv/peers/lxml --no-deps lxml==6.1.3
+	$(UV) --target .venv/peers/cc2dataset --no-deps cc2dataset==1.5.0 pysimdjson==7.0.2
 	@# Their pins are not ours, so each has an environment of its own.
 	for peer in img2dataset==1.47.0 daft==0.7.26; do \
 	  $(BIN)/uv venv --quiet --allow-existing --python $(BIN)/python .venv/peers/$${peer%%==*} && \

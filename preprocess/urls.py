@@ -8,6 +8,7 @@ are there already stay as they are: signed URLs break when they are rewritten.
 
 import re
 from contextlib import suppress
+from functools import lru_cache
 
 import ada_url
 
@@ -28,6 +29,18 @@ _PLACEHOLDER = re.compile(
     r"|.*(?:\{\{|\}\}|\$\{|<%|%>|%7B%7B|\$%7B).*",
     re.IGNORECASE | re.DOTALL,
 )
+
+# What the parser leaves as it is, so that most links need none: no port, no user, no number for a
+# host, no Punycode, no segments of dots, nothing that is escaped or means something else.
+_HOST = r"https?://(?:[a-z0-9-]{1,62}\.){1,3}[a-z][a-z0-9-]{0,61}"
+_SIGNS = "A-Za-z0-9._~!$&()*+,;=:@%-"
+_PATH = rf"(?:/['{_SIGNS}]*+)++"
+_QUERY = rf"(?:\?[/?{_SIGNS}]*+)?"
+_NAME = rf"(?![.]|[^/?\n]*:)['{_SIGNS}]++(?:{_PATH})?{_QUERY}"
+_PLAIN_LINK = re.compile(rf"(?:{_HOST}{_PATH}{_QUERY}|(?!//){_PATH}{_QUERY}|{_NAME})")
+_PLAIN_LINKS = re.compile(rf"{_PLAIN_LINK.pattern}(?:\n{_PLAIN_LINK.pattern})*+")
+_PLAIN_BASE = re.compile(rf"({_HOST})({_PATH})(?:[?#].*)?", re.DOTALL)
+_NO_TEMPLATE = re.compile(r"(?:https?:/|\.\.?)?/[\w.~!&'()*+,;=:@?/-]*", re.ASCII)
 
 
 class UrlError(ValueError):
@@ -51,6 +64,8 @@ def resolve(link: str, base: str | None = None) -> str:
     """
     if len(link) > MAX_URL:
         raise UrlError("url", f"longer than {MAX_URL} characters")
+    if (plain := _resolve_plain(link, base)) is not None:
+        return plain
     url = _join(_scalar(link), base).partition("#")[0]
     found = _HTTP_URL.fullmatch(url)
     if found is None:
@@ -64,6 +79,72 @@ def resolve(link: str, base: str | None = None) -> str:
     if len(url) > MAX_URL:
         raise UrlError("url", f"longer than {MAX_URL} characters")
     return f"{scheme}://{name}{rest}"
+
+
+def _resolve_plain(link: str, base: str | None) -> str | None:
+    """The URL of a link with nothing in it that needs a parser; None for others."""
+    origin, folder = _plain_base(base) if base else ("", "")
+    while link.startswith("../"):
+        link = link[3:]
+        folder = folder[: folder.rfind("/", 0, -1) + 1] or "/"
+    if _may_need_parser(link) or not _PLAIN_LINK.fullmatch(link):
+        return None
+    return _joined(link, origin, folder)
+
+
+def _may_need_parser(links: str) -> bool:
+    return "/." in links or "%2e" in links or "%2E" in links or "xn--" in links
+
+
+def _joined(link: str, origin: str, folder: str) -> str | None:
+    """The URL of a plain link; None where its base is not plain."""
+    if link.startswith(("http://", "https://")):
+        return link
+    if not origin:
+        return None
+    return origin + link if link[0] == "/" else f"{origin}{folder}{link}"
+
+
+@lru_cache(maxsize=256)
+def _plain_base(base: str) -> tuple[str, str]:
+    """The origin of a plain base, and the folder that links without a slash start in; both empty
+    for other bases."""
+    found = _PLAIN_BASE.fullmatch(base)
+    path = found[2] if found else ""
+    if found is None or len(base) > MAX_LINK or "xn--" in base or "/." in path or "%2" in path:
+        return "", ""
+    return found[1], path[: path.rindex("/") + 1]
+
+
+def plain_image_urls(base: str, links: list[str]) -> list[str | None]:
+    """The URLs that `image_url` gives for most links of a page, quickly; None for those that need
+    a closer look."""
+    together = "\n".join(links)
+    are_plain = (
+        together.count("\n") == len(links) - 1
+        and not _may_need_parser(together)
+        and "%7" not in together
+        and "$" not in together
+        and max(map(len, links)) <= MAX_LINK
+        and _PLAIN_LINKS.fullmatch(together) is not None
+    )
+    if not are_plain:
+        return [_plain_image_url(base, link) for link in links]
+    origin, folder = _plain_base(base)
+    others = len(links) - 1
+    if links[0].startswith(("http://", "https://")):
+        absolute = together.count("\nhttps://") + together.count("\nhttp://")
+        if absolute == others:
+            return [*links]
+    if origin and links[0][0] == "/" and together.count("\n/") == others:
+        return [origin + link for link in links]
+    return [_joined(one, origin, folder) if "." in one or "/" in one else None for one in links]
+
+
+def _plain_image_url(base: str, link: str) -> str | None:
+    if "%7" in link or "$" in link or not ("/" in link or "." in link):
+        return None  # perhaps a placeholder
+    return _resolve_plain(link, base) if len(link) <= MAX_LINK else None
 
 
 def image_url(base: str, link: str) -> str | Rejected:
@@ -88,6 +169,8 @@ def image_url(base: str, link: str) -> str | Rejected:
 
 def is_placeholder(link: str) -> bool:
     """Whether a link is a placeholder and no address: empty, "#", "undefined", "{{ image }}"."""
+    if _NO_TEMPLATE.fullmatch(link):
+        return False
     return not link or _PLACEHOLDER.fullmatch(link) is not None
 
 

@@ -54,6 +54,7 @@ REASONS: dict[str, Reason] = {
         "the message",
         warc_header="a record's header lacks what it needs; value: what",
         warc_revisit="a revisit of a record that no input holds; value: the record referred to",
+        wat_record="a WAT record is not JSON, or not of WAT's form; value: what is wrong",
         list_row="a list's row cannot be read, or lacks what it needs; value: what is wrong",
         annotation="a row of an annotated set, or a part of it, cannot be read, or belongs to no "
         "image; value: what is wrong",
@@ -72,6 +73,7 @@ REASONS: dict[str, Reason] = {
         "content", "source",
         caption_type="the caption is no text (a number, a list of lists, NaN …); value: its type "
         "and beginning",
+        not_utf8="a text holds bytes that are not UTF-8; value: the first of them and its place",
         no_image_or_text="the row has neither an image nor a text; value: the empty columns",
         inline_image="the image is in the page itself (`data:`); value: the beginning of its URL",
         bad_url="the image's URL is no valid URL, or a placeholder; value: the URL",

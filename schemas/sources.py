@@ -3,8 +3,9 @@
 import typing
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from septet.schemas.languages import require_language
 from septet.schemas.layout import IMAGE_EXTENSIONS
 
 OPT_OUT = ["noai", "noimageai", "noindex", "noimageindex", "noml"]
@@ -29,15 +30,9 @@ class SourceSettings(BaseModel):
     )
 
 
-class WarcSource(SourceSettings):
-    """Web archives: pairs from the pages, and the images where the archive holds them too."""
+class PageSettings(SourceSettings):
+    """The settings of sources that read whole pages."""
 
-    kind: Literal["warc"]
-    paths: list[str] = Field(
-        min_length=1,
-        description="WARC files (plain, gzip or zstd) or glob patterns, local or on any store that "
-        "fsspec knows (`s3://…`, `gs://…`). Relative paths start at the recipe's folder.",
-    )
     captions: list[CaptionPlace] = Field(
         default=["alt", "figcaption"],
         min_length=1,
@@ -72,6 +67,96 @@ class WarcSource(SourceSettings):
     tdm_reservation: bool = Field(
         default=True, description="Honour a page's `tdm-reservation: 1`, in both places, too."
     )
+
+
+class WarcSource(PageSettings):
+    """Web archives: pairs from the pages, and the images where the archive holds them too."""
+
+    kind: Literal["warc"]
+    paths: list[str] = Field(
+        min_length=1,
+        description="WARC files (plain, gzip or zstd) or glob patterns, local or on any store that "
+        "fsspec knows (`s3://…`, `gs://…`). Relative paths start at the recipe's folder.",
+    )
+
+
+class CcIndexSource(PageSettings):
+    """Pages chosen from Common Crawl's columnar index, each read from its WARC file by range.
+
+    Crawl and subset are chosen by `paths`: the index has a folder for each
+    (`…/crawl=CC-MAIN-2026-43/subset=warc/*.parquet`). Only answers of status 200 are chosen.
+    """
+
+    kind: Literal["cc-index"]
+    paths: list[str] = Field(
+        min_length=1, description="Parquet files of the index or glob patterns, as of `warc`."
+    )
+    archives: str = Field(
+        default="https://data.commoncrawl.org/",
+        description="Where the WARC files are whose names the index holds: a URL "
+        "(`s3://commoncrawl/` needs an account, https none) or a folder.",
+    )
+    hosts: list[str] | None = Field(
+        default=None,
+        min_length=1,
+        description="Host names to keep, exactly (`url_host_name`); all when absent.",
+    )
+    domains: list[str] | None = Field(
+        default=None,
+        min_length=1,
+        description="Registered domains to keep, with all of their hosts "
+        "(`url_host_registered_domain`); all when absent. A page is kept when its host or its "
+        "domain is named.",
+    )
+    languages: list[str] | None = Field(
+        default=None,
+        min_length=1,
+        description="Languages to keep, by the first of `content_languages`, as ISO 639 codes; "
+        "all when absent.",
+    )
+    mime_types: list[str] = Field(
+        default=["text/html", "application/xhtml+xml"],
+        min_length=1,
+        description="Media types to keep, as Common Crawl detected them (`content_mime_detected`).",
+    )
+    max_record_bytes: int = Field(
+        default=8 * 2**20, gt=0, description="Records larger than this as stored are rejected."
+    )
+    requests: int = Field(
+        default=16, gt=0, le=256, description="Ranges that a worker reads at once."
+    )
+
+    @field_validator("languages")
+    @classmethod
+    def _known_languages(cls, languages: list[str] | None) -> list[str] | None:
+        return languages and list(dict.fromkeys(map(require_language, languages)))
+
+    @field_validator("hosts", "domains")
+    @classmethod
+    def _lower_case(cls, names: list[str] | None) -> list[str] | None:
+        return names and [name.lower() for name in names]
+
+
+class WatSource(SourceSettings):
+    """Common Crawl's WAT files: pairs from what they say of pages.
+
+    A fraction of the WARC files' bytes, without the text of pages: no figure captions, no
+    `srcset`, no lazy loading.
+    """
+
+    kind: Literal["wat"]
+    paths: list[str] = Field(
+        min_length=1,
+        description="WAT files (plain, gzip or zstd) or glob patterns, as of `warc`.",
+    )
+    captions: list[Literal["alt", "title", "og:image:alt", "og:title", "og:description"]] = Field(
+        default=["alt"], min_length=1, description="Where captions are taken from, as of `warc`."
+    )
+    max_page_bytes: int = Field(
+        default=8 * 2**20, gt=0, description="Records larger than this are rejected."
+    )
+    opt_out: list[str] = Field(default=OPT_OUT, description="As of `warc`.")
+    tdm_reservation: bool = Field(default=True, description="As of `warc`.")
 
 
 class ListSource(SourceSettings):
@@ -287,8 +372,54 @@ class AnnotatedSource(SourceSettings):
     )
 
 
+class TextSource(SourceSettings):
+    """Texts without images: files of text, lists (Parquet, JSON lines, CSV, TSV), WET files, and
+    the main text of the pages of WARC files, as their names say. Any but Parquet may be gzip or
+    zstd.
+
+    A document longer than `max_chars` becomes several samples: it is cut at the last end of a
+    paragraph that fits, else of a line, a sentence, a word, but never into pieces shorter than half
+    of `max_chars` (the last one aside). Nothing is lost.
+    """
+
+    kind: Literal["text"]
+    paths: list[str] = Field(
+        min_length=1,
+        description="Files (`.txt`, `.text`, `.md`; `.wet`, `.warc`; those of `list`) or glob "
+        "patterns.",
+    )
+    document: Literal["file", "paragraph", "line"] = Field(
+        default="file",
+        description="What is a document in files of text: the file, each paragraph (parted by "
+        "empty lines), or each line. A file of more than 8 MiB is cut at line ends for several "
+        "workers; a document that lies across such a cut counts as two.",
+    )
+    text_col: str = Field(
+        default="text",
+        description="Column of lists with the document, or a list of documents.",
+    )
+    language_col: str | None = Field(
+        default=None, description="Column of lists with the language, if any."
+    )
+    max_chars: int = Field(
+        default=500, ge=20, le=100_000, description="Most characters of a sample's text."
+    )
+    max_page_bytes: int = Field(
+        default=8 * 2**20, gt=0, description="Pages larger than this after decoding are rejected."
+    )
+    opt_out: list[str] = Field(default=OPT_OUT, description="As of `warc`, for pages.")
+    tdm_reservation: bool = Field(default=True, description="As of `warc`, for pages.")
+
+
 Source = Annotated[
-    WarcSource | ListSource | FolderSource | WebDatasetSource | AnnotatedSource,
+    WarcSource
+    | WatSource
+    | CcIndexSource
+    | ListSource
+    | FolderSource
+    | WebDatasetSource
+    | AnnotatedSource
+    | TextSource,
     Field(discriminator="kind"),
 ]
 """Any source's settings; pydantic picks the model by `kind`."""

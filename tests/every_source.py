@@ -1,5 +1,6 @@
 """A recipe with a source of each kind and layout, over small inputs of its own."""
 
+import gzip
 import hashlib
 import json
 from pathlib import Path
@@ -8,6 +9,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tests.corpora import picture, site
+from tests.pipelines.hostile import record
+from tests.pipelines.sources.test_cc_index import COLUMNS, crawl
+from tests.preprocess.html.test_wat import block, img
 from tests.tars import write_tars
 from tests.warcs import write_warc
 
@@ -24,10 +28,13 @@ sources:
   - {kind: folder, paths: [images], without_text: keep}
   - {kind: webdataset, paths: ['tars/*.tar'], extra_keys: [id]}
   - {kind: annotated, paths: [set], files: ['notes/*.json'], images: pixels}
+  - {kind: wat, paths: ['wat/*.wat.gz']}
+  - {kind: cc-index, paths: ['index/*.parquet'], archives: ., languages: [de]}
+  - {kind: text, paths: ['texts/*.txt', 'texts/*.warc.wet.gz'], document: line, max_chars: 60}
 image: {image_size: 64}
 write: {samples_per_shard: 12}
 """
-SOURCES = 8
+SOURCES = 11
 
 
 def write_every_source(folder: Path) -> Path:
@@ -67,8 +74,36 @@ def write_every_source(folder: Path) -> Path:
     (folder / "set/notes/b.json").write_text(json.dumps({"annotations": notes}))
     for n in range(3):
         (folder / f"set/pixels/{n}.jpg").write_bytes(picture(400 + n, 64, 48))
+    _write_web(folder)
     (folder / "recipe.yaml").write_text(RECIPE)
     return folder / "recipe.yaml"
+
+
+def _write_web(folder: Path) -> None:
+    """What Common Crawl makes of a crawl: WAT, WET, an index; and a file of text."""
+    for name in ("wat", "index", "texts"):
+        (folder / name).mkdir()
+    pages = [record(block([img(f"http://site.test/img/{n}.jpg", alt=f"An image in a WAT file {n}")]), "metadata")
+             for n in range(4)]  # fmt: skip
+    pages.insert(2, record(b"no JSON", "metadata"))
+    (folder / "wat/a.wat.gz").write_bytes(b"".join(map(gzip.compress, pages)))
+    write_index(folder, folder / "index/a.parquet")
+    lines = [
+        f"The line with the number {n} is so long that it becomes two samples." for n in range(9)
+    ]
+    (folder / "texts/a.txt").write_text("\n".join([*lines, "x"]))
+    texts = [record(f"A text of a page {n}".encode(), "conversion") for n in range(3)]
+    (folder / "texts/a.warc.wet.gz").write_bytes(b"".join(map(gzip.compress, texts)))
+
+
+def write_index(folder: Path, path: Path) -> None:
+    """A crawl of pages below `folder`, with images of the site, and its columnar index."""
+    rows = crawl(folder, images="http://site.test/img/{1}.jpg")
+    german = [row for row in rows if row["content_languages"] == "deu,eng"]
+    german[1]["warc_record_offset"] += 3  # where no record begins
+    pq.write_table(
+        pa.Table.from_pylist(rows, pa.schema(list(COLUMNS.items()))), path, row_group_size=4
+    )
 
 
 def kept_and_lost(corpus: Path) -> tuple[int, int, int]:

@@ -14,7 +14,7 @@ from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, NamedTuple
 
 from septet.schemas.reasons import Rejected
 from septet.schemas.sources import SourceSettings
@@ -72,8 +72,7 @@ def whole_inputs(slices: Iterable[Input]) -> list[Input]:
     return [one for one in slices if one.number == 0]
 
 
-@dataclass(frozen=True, slots=True)
-class Pair:
+class Pair(NamedTuple):
     """A candidate sample: an image, a text, or both.
 
     Args:

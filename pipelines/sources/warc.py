@@ -5,6 +5,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import BinaryIO
 
 from septet.pipelines.sources import base
@@ -12,7 +13,7 @@ from septet.pipelines.sources.base import Facts, ImageLocation, Input, InputErro
 from septet.pipelines.sources.values import as_json
 from septet.preprocess import files
 from septet.preprocess.html.head import one_language
-from septet.preprocess.html.pages import Wanted, parse_page
+from septet.preprocess.html.pages import Page, Wanted, parse_page
 from septet.preprocess.http.body import decode_stored, split_head
 from septet.preprocess.http.opt_out import archived_opt_out, find_opt_out
 from septet.preprocess.images.sniff import image_kind
@@ -26,7 +27,7 @@ from septet.preprocess.warc.records import (
     read_records,
 )
 from septet.schemas.reasons import Rejected, RejectedError
-from septet.schemas.sources import WarcSource
+from septet.schemas.sources import PageSettings, WarcSource
 
 SLICE_BYTES = 64 * 2**20
 """Bytes of an archive, as stored, that are work for one worker."""
@@ -38,7 +39,8 @@ _HTML_START = re.compile(
     re.IGNORECASE | re.DOTALL,
 )
 _SNIFFED_BYTES = 1445
-_AGENT = "septet"  # the name that scoped directives of pages may state
+AGENT = "septet"
+"""The name that scoped directives of pages may state."""
 _MAX_REMEMBERED = 1_000_000
 
 
@@ -66,7 +68,42 @@ class ImageRecord:
     headers: dict[str, str]
 
 
-Found = HtmlRecord | ImageRecord | Rejected
+@dataclass(frozen=True)
+class TextRecord:
+    """A text that was taken from a page before: a record of a WET file."""
+
+    url: str
+    text: str
+    language: str | None
+
+
+Found = HtmlRecord | ImageRecord | TextRecord | Rejected
+
+
+class Earlier:
+    """The places of the records of an archive before a slice, by the digests of their payloads.
+
+    They are read when a revisit first asks, on from where they were read to last: once more than
+    the archive's slices, in each process that meets revisits.
+    """
+
+    def __init__(self) -> None:
+        self._places: dict[str, tuple[str, int]] = {}
+        self._read_to = 0
+
+    def place(self, file: BinaryIO, digest: str, before: int) -> tuple[str, int | None]:
+        """The URL and offset of the first record of that digest that starts before an offset."""
+        if self._read_to < before:
+            for record in read_records(file, self._read_to, before):
+                if len(self._places) >= _MAX_REMEMBERED:
+                    break
+                if isinstance(record, Damage) or record.offset is None or not _is_answer(record):
+                    continue
+                if known := _digest(record):
+                    self._places.setdefault(known, (record.url, record.offset))
+            self._read_to = before
+        url, offset = self._places.get(digest, ("", before))
+        return (url, offset) if offset < before else ("", None)
 
 
 class Warc(Source):
@@ -81,25 +118,22 @@ class Warc(Source):
         """Cut an archive into ranges of bytes. A record belongs to the range in which it starts,
         and readers find the first one. An archive that is compressed as a whole is all in the first
         range."""
-        with files.open_read(path) as file:
-            try:
-                next(iter(read_records(file)), None)
-            except UnusableArchiveError as error:
-                raise InputError(str(error)) from error
-        return Facts([(at, min(at + SLICE_BYTES, size)) for at in range(0, size, SLICE_BYTES)])
+        return slices_of_archive(path, size)
 
     def records(self, settings: WarcSource, source: Input, counts: Counter[str]) -> Iterator[Found]:
         """The pages, images and losses of a range of an archive."""
         begin, end = (int(bound) for bound in source.slice)
         with files.open_read(source.path) as file:
             try:
-                yield from read_warc(file, settings.max_page_bytes, counts, begin, end)
+                earlier = _earlier(source.path, source.digest) if begin else None
+                most = settings.max_page_bytes
+                yield from read_warc(file, most, counts, begin, end, earlier=earlier)
             except UnusableArchiveError as error:
                 raise InputError(str(error)) from error
 
     def read(
         self,
-        settings: WarcSource,
+        settings: PageSettings,
         source: Input,
         record: HtmlRecord | ImageRecord,
         counts: Counter[str],
@@ -114,7 +148,7 @@ class Warc(Source):
             return [ImageLocation(url, source.label, offset=record.offset, length=record.length)]
         counts["pages"] += 1
         wanted, tdm = settings.opt_out, settings.tdm_reservation
-        refused = archived_opt_out(record.headers, _AGENT, wanted, tdm)
+        refused = archived_opt_out(record.headers, AGENT, wanted, tdm)
         if refused:
             return [Rejected("opt_out", refused, page_url=record.url)]
         wanted_of_page = Wanted(
@@ -125,16 +159,35 @@ class Warc(Source):
         page = parse_page(
             record.body, record.url, record.charset, settings.captions, wanted_of_page
         )
-        refused = find_opt_out(page.robots, page.tdm if tdm else (), _AGENT, wanted)
+        refused = find_opt_out(page.robots, page.tdm if tdm else (), AGENT, wanted)
         if refused:
             return [Rejected("opt_out", refused, page_url=record.url)]
-        counts["img_elements"] += page.images
-        counts["images_without_caption"] += page.without_caption
-        pairs = [
-            Pair(*pair, record.url, page.language, _extra(page.context.get(pair)))
-            for pair in page.pairs
-        ]
-        return [*pairs, *(replace(bad, page_url=record.url) for bad in page.bad_urls)]
+        return found_in_page(page, record.url, counts)
+
+
+def slices_of_archive(path: str, size: int) -> Facts:
+    """Cut an archive into ranges of bytes.
+
+    Raises:
+        InputError: it is no WARC file.
+    """
+    with files.open_read(path) as file:
+        try:
+            next(iter(read_records(file)), None)
+        except UnusableArchiveError as error:
+            raise InputError(str(error)) from error
+    return Facts([(at, min(at + SLICE_BYTES, size)) for at in range(0, size, SLICE_BYTES)])
+
+
+def found_in_page(page: Page, url: str, counts: Counter[str]) -> list[base.Found]:
+    """The pairs and losses of a page at `url`."""
+    counts["img_elements"] += page.images
+    counts["images_without_caption"] += page.without_caption
+    found: list[base.Found] = [
+        Pair(*pair, url, page.language, _extra(page.context.get(pair))) for pair in page.pairs
+    ]
+    found += [replace(bad, page_url=url) for bad in page.bad_urls]
+    return found
 
 
 def _extra(context: dict[str, str] | None) -> str | None:
@@ -147,11 +200,13 @@ def read_warc(
     counts: Counter[str],
     begin: int = 0,
     end: int | None = None,
+    texts: bool = False,
+    earlier: Earlier | None = None,
 ) -> Iterator[Found]:
     """Read the pages and images among a WARC file's records, and what could not be read.
 
-    Revisits are resolved within the range: one of an image gives the image that it repeats under
-    its own URL, one of a page under another URL gives the page again.
+    A revisit gives the image or the page that it repeats under its own URL, but for a page that
+    was read under that URL already.
 
     Args:
         file: Open for reading and seekable: plain, gzip or zstd.
@@ -162,11 +217,13 @@ def read_warc(
             whole) and `revisits_repeated` (of a page under its own URL).
         begin: First byte of the range whose records are read.
         end: Behind its last byte; None for the end of the file.
+        texts: Whether texts (`conversion`) are read, too.
+        earlier: The records before the range that revisits may repeat; those in it are known.
 
     Raises:
         UnusableArchiveError: the file is no WARC.
     """
-    seen = _Seen()
+    seen = _Seen(begin, earlier)
     for record in read_records(file, begin, end):
         if isinstance(record, Damage):
             reason = "warc_truncated" if record.is_cut else "warc_broken"
@@ -175,9 +232,11 @@ def read_warc(
         counts["records"] += 1
         if record.kind == "revisit":
             found = seen.revisit(file, record, max_page_bytes, counts)
-        elif record.kind in ("response", "resource"):
+        elif _is_answer(record):
             found = _read(record, max_page_bytes, counts)
             seen.remember(record, found)
+        elif record.kind == "conversion" and texts:
+            found = _read_text(record, max_page_bytes)
         else:
             counts["records_not_web"] += 1
             continue
@@ -198,40 +257,65 @@ def read_answer_from(file: BinaryIO, offset: int, max_bytes: int) -> tuple[dict[
     return headers, _decoded(body, headers, max_bytes)
 
 
-class _Seen:
-    """The records of a range that a revisit may repeat, by the digest of their payload."""
+@lru_cache(maxsize=4)
+def _earlier(path: str, digest: str) -> Earlier:
+    return Earlier()
 
-    def __init__(self) -> None:
+
+class _Seen:
+    """The records that a revisit may repeat, by the digest of their payload.
+
+    Args:
+        begin: The first byte of the range that is read.
+        earlier: Those before the range.
+    """
+
+    def __init__(self, begin: int, earlier: Earlier | None) -> None:
         self._images: dict[str, ImageRecord] = {}
-        self._pages: dict[str, tuple[str, int | None]] = {}
+        self._places: dict[str, tuple[str, int | None]] = {}
+        self._begin, self._earlier = begin, earlier
 
     def remember(self, record: Record, found: Found | None) -> None:
-        digest = record.headers.get("warc-payload-digest", "").lower()
-        if not digest or len(self._images) + len(self._pages) >= _MAX_REMEMBERED:
+        digest = _digest(record)
+        if not digest or len(self._places) >= _MAX_REMEMBERED:
             return
+        self._places.setdefault(digest, (record.url, record.offset))
         if isinstance(found, ImageRecord):
             self._images.setdefault(digest, found)
-        elif isinstance(found, HtmlRecord):
-            self._pages.setdefault(digest, (found.url, record.offset))
 
     def revisit(
         self, file: BinaryIO, record: Record, max_page_bytes: int, counts: Counter[str]
     ) -> Found | None:
-        digest = record.headers.get("warc-payload-digest", "").lower()
+        digest = _digest(record)
         if image := self._images.get(digest):
             return ImageRecord(record.url, image.offset, image.length, image.headers)
-        url, offset = self._pages.get(digest, ("", None))
-        if url == record.url:
+        url, offset = self._places.get(digest, ("", None))
+        if not url and self._earlier and digest:
+            url, offset = self._earlier.place(file, digest, self._begin)
+        if url == record.url != "":
             counts["revisits_repeated"] += 1
             return None
         if offset is not None:
             original = read_record(file, offset)
             if isinstance(original, Record):
-                again = _read(original, max_page_bytes, Counter())
-                if isinstance(again, HtmlRecord):
-                    return HtmlRecord(record.url, again.body, again.charset, again.headers)
+                return _under(record.url, _read(original, max_page_bytes, counts))
         referred = record.headers.get("warc-refers-to-target-uri") or record.url
         return Rejected("warc_revisit", referred.strip("<> "), page_url=record.url or None)
+
+
+def _under(url: str, found: Found | None) -> Found | None:
+    """What was found under another URL, as found under this one."""
+    if isinstance(found, Rejected):
+        return replace(found, page_url=url)
+    return replace(found, url=url) if found else None
+
+
+def _digest(record: Record) -> str:
+    return record.headers.get("warc-payload-digest", "").lower()
+
+
+def _is_answer(record: Record) -> bool:
+    return record.kind in ("response", "resource")
 
 
 def _read(record: Record, max_page_bytes: int, counts: Counter[str]) -> Found | None:
@@ -269,6 +353,15 @@ def _read(record: Record, max_page_bytes: int, counts: Counter[str]) -> Found | 
     except RejectedError as error:
         return Rejected(error.reason, error.value, page_url=url)
     return HtmlRecord(url, body, _charset(parameters), headers)
+
+
+def _read_text(record: Record, max_bytes: int) -> TextRecord | Rejected:
+    url = record.url
+    if record.block is None or record.size > max_bytes:
+        return Rejected("too_large", str(record.size), page_url=url or None)
+    text = record.block.decode("utf-8", "surrogateescape")
+    languages = record.headers.get("warc-identified-content-language", "")
+    return TextRecord(url, text, languages.split(",")[0].strip() or None)
 
 
 def _sniffed(body: bytes) -> str:

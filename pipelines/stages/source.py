@@ -207,14 +207,16 @@ _REJECTS = pa.schema(
 )
 
 
-_PAIR = tuple(Pair.__slots__)
+_PAIR = Pair._fields
 _REJECTED = tuple(Rejected.__slots__)
-_values_of = {Pair: attrgetter(*_PAIR), Rejected: attrgetter(*_REJECTED)}
+_values_of_rejected = attrgetter(*_REJECTED)
 
 
 def _scrubbed(row: Pair | Rejected) -> dict[str, Any]:
-    names = _PAIR if isinstance(row, Pair) else _REJECTED
-    values = dict(zip(names, _values_of[type(row)](row), strict=True))
+    if isinstance(row, Pair):
+        values = dict(zip(_PAIR, row, strict=True))
+    else:
+        values = dict(zip(_REJECTED, _values_of_rejected(row), strict=True))
     for name, value in values.items():
         if value is not None and not value.isascii():
             values[name] = scrub(value)

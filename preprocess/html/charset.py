@@ -43,17 +43,19 @@ def decode_page(body: bytes, charset: str | None = None) -> str:
     for mark, unicode in _BYTE_ORDER_MARKS:
         if body.startswith(mark):
             return body[len(mark) :].decode(unicode, "replace")
-    meta = _META.search(body[:_META_WITHIN])
-    for label, stands_in_page in (
-        (charset, False),
-        (meta.group(1).decode("ascii") if meta else None, True),
-    ):
+    for stands_in_page in (False, True):
+        label = _declared(body) if stands_in_page else charset
         codec = codec_of(label, stands_in_page) if label else None
         text = _decode(body, codec) if codec else None
         if text is not None:
             return text
     detected = detect_encoding(body) or "utf-8"
     return str(bytes_to_str(body, detected, fallback_encodings=("utf-8", "cp1252")))
+
+
+def _declared(body: bytes) -> str | None:
+    meta = _META.search(body[:_META_WITHIN])
+    return meta.group(1).decode("ascii") if meta else None
 
 
 def codec_of(label: str, stands_in_page: bool = False) -> str | None:

@@ -1,9 +1,10 @@
 """The statements of a page about itself: base address, language, opt-outs, OpenGraph images."""
 
 import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from selectolax.lexbor import LexborHTMLParser
+from selectolax.lexbor import LexborHTMLParser, LexborNode
 
 from septet.preprocess.urls import UrlError, resolve
 
@@ -39,12 +40,11 @@ class Head:
     `og:image:alt`."""
 
 
-def read_head(tree: LexborHTMLParser) -> Head:
-    """Read the `<meta>` elements of a page, wherever they stand."""
+def read_head(metas: Iterable[Mapping[str, str | None]]) -> Head:
+    """Read the `<meta>` elements of a page, given as their attributes, wherever they stand."""
     head = Head()
     of_page: dict[str, str] = {}
-    for meta in tree.tags("meta"):
-        attributes = meta.attributes
+    for attributes in metas:
         content = attributes.get("content")
         if content is None:
             continue
@@ -99,10 +99,10 @@ def language_of(tree: LexborHTMLParser) -> str | None:
     return attributes.get("lang") or attributes.get("xml:lang") or None
 
 
-def base_of(tree: LexborHTMLParser, url: str) -> str:
-    """Find the address that links are relative to; a `<base>` that is no URL counts as absent."""
-    node = tree.css_first("base[href]")
+def base_of(bases: Sequence[LexborNode], url: str) -> str:
+    """Find the address that links are relative to, by the first `<base href>`; one that is no URL
+    counts as absent."""
     try:
-        return resolve(node.attributes.get("href") or "", url) if node else url
+        return resolve(bases[0].attributes.get("href") or "", url) if bases else url
     except UrlError:
         return url

@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from septet.preprocess.urls import is_placeholder
+from septet.preprocess.urls import is_placeholder, plain_image_urls
 from septet.schemas.sources import ImageCandidate
 
 # Attributes that lazy-loading scripts copy into `src`, commonest first.
@@ -19,9 +19,13 @@ _SETS = (
     "data-srcset", "data-lazy-srcset", "data-original-set", "data-flickity-lazyload-srcset",
     "nitro-lazy-srcset", "lazy-srcset", "srcset",
 )  # fmt: skip
+_BLANK_WORDS = (
+    "blank", "spacer", "pixel", "trans", "clear", "empty", "placeholder", "loading", "loader",
+    "lazy", "spinner", "dummy", "1x1", "grey", "gray",
+)  # fmt: skip
 _BLANK = re.compile(
-    r"(?:^|[/_.-])(?:blank|spacer|pixel|transparent|clear|empty|placeholder|loading|loader|lazy"
-    r"|spinner|dummy|trans|1x1|grey|gray)[^/]*\.(?:gif|png|svg|jpe?g|webp)(?:[?#].*)?$",
+    rf"(?:^|[/_.-])(?:{'|'.join(_BLANK_WORDS)})[^/]*"
+    r"\.(?:gif|png|svg|jpe?g|webp)(?:[?#].*)?$",
     re.IGNORECASE,
 )
 _LAZY_CLASS = re.compile(r"(?:^|\s)(?:b-)?lazy(?:load(?:ed|ing)?|-load|-image)?(?:\s|$)", re.I)
@@ -74,14 +78,31 @@ def image_link(
         link = _largest_of_all(attributes, sources)
         if link:
             return link
-    is_lazy = _LAZY_CLASS.search(attributes.get("class") or "") is not None
-    if src and not is_lazy and not _is_no_address(src) and not _BLANK.search(src):
-        return src
+    if src and not _is_no_address(src) and not _is_blank(src):
+        classes = attributes.get("class")
+        if not classes or not _LAZY_CLASS.search(classes):
+            return src
     for name in _LAZY:
         link = (attributes.get(name) or "").strip()
         if link and not _is_no_address(link):
             return link
     return largest(_sets(attributes)) or _largest_source(sources) or src or None
+
+
+def plain_links(images: Sequence[Attributes], base: str) -> list[str | None]:
+    """The URLs of images whose `src` is plainly their address: most are. None for others."""
+    links = [one.get("src") or "" for one in images]
+    urls = plain_image_urls(base, links)
+    together = "\n".join(links).lower()
+    if any(word in together for word in _BLANK_WORDS):
+        urls = [None if _is_blank(one) else url for one, url in zip(links, urls, strict=True)]
+    classes = [one.get("class") for one in images]
+    if any(one and "lazy" in one.lower() for one in classes):
+        urls = [
+            None if one and "lazy" in one.lower() else url
+            for one, url in zip(classes, urls, strict=True)
+        ]
+    return urls
 
 
 def _largest_of_all(attributes: Attributes, sources: Sequence[Attributes]) -> str | None:
@@ -172,6 +193,13 @@ def _described(link: str, descriptors: list[str]) -> Candidate | None:
     if height is not None and width is None:
         return None
     return Candidate(link, width, 1.0 if density is None else density)
+
+
+def _is_blank(src: str) -> bool:
+    """Whether an address names a blank image."""
+    # Where the path ends; -1, that there is none, is the end of all.
+    path_end = min(src.find("?") % (len(src) + 1), src.find("#") % (len(src) + 1))
+    return _BLANK.search(src, max(0, src.rfind("/", 0, path_end))) is not None
 
 
 def _is_no_address(link: str) -> bool:

@@ -66,7 +66,7 @@ def read_outlinks(
 ) -> Outlinks:
     """Read a page's links in this process, without limits."""
     tree = LexborHTMLParser(decode_page(body, charset))
-    base = base_of(tree, url)
+    base = base_of(tree.css("base[href]"), url)
     robots: set[str] = set()
     for meta in tree.css("meta[name][content]"):
         if (meta.attributes.get("name") or "").strip().lower() in ("robots", agent):

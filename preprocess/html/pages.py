@@ -9,15 +9,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
-from selectolax.lexbor import LexborHTMLParser, LexborNode
+from selectolax.lexbor import LexborDocumentOptions, LexborHTMLParser, LexborNode
 
 from septet.preprocess.bounded import BoundedCall, CrashError, MemoryLimitError, TimeLimitError
 from septet.preprocess.html.charset import decode_page
 from septet.preprocess.html.context import Surroundings
-from septet.preprocess.html.figures import figure_captions, has_figures
-from septet.preprocess.html.head import base_of, language_of, read_head
-from septet.preprocess.html.links import Attributes, image_link
-from septet.preprocess.text.clean import clean_caption
+from septet.preprocess.html.figures import figure_captions
+from septet.preprocess.html.head import Head, base_of, language_of, read_head
+from septet.preprocess.html.links import Attributes, image_link, plain_links
+from septet.preprocess.text.clean import clean_caption, clean_captions
 from septet.preprocess.urls import image_url
 from septet.schemas.reasons import Rejected, RejectedError
 from septet.schemas.sources import ImageCandidate
@@ -28,6 +28,7 @@ PAGE_SECONDS = 20.0
 """CPU time that a larger page may take; one of 8 MiB takes about one second."""
 _PAGE_MEMORY = 2**31
 _MAX_SOURCES = 50
+_QUICK = LexborDocumentOptions.WO_EVENTS
 
 
 class Pair(NamedTuple):
@@ -76,6 +77,7 @@ class Page:
 
 
 _NOTHING_ELSE = Wanted()
+_NO_TEXT: dict[str, str] = {}
 
 
 def parse_page(
@@ -122,71 +124,95 @@ def read_page(
     wanted: Wanted = _NOTHING_ELSE,
 ) -> Page:
     """Extract the pairs of an HTML page in this process, without limits."""
-    html = decode_page(body, charset).encode("utf-8", "replace")
-    tree = LexborHTMLParser(html)
-    head = read_head(tree)
-    base = base_of(tree, url)
-    images = tree.tags("img")
-    figures: dict[int, str] = {}
-    if "figcaption" in places and has_figures(html):
-        figures = figure_captions(tree, images)
+    tree = LexborHTMLParser(decode_page(body, charset), options=_QUICK)
+    named: dict[str, list[LexborNode]] = {"img": [], "meta": [], "base": [], "source": []}
+    for node in tree.css("img, meta, base[href], source"):
+        named[node.tag or ""].append(node)
+    images = named["img"]
+    base = base_of(named["base"], url)
+    head = read_head(meta.attributes for meta in named["meta"])
+    figures = figure_captions(tree, images) if "figcaption" in places else {}
     around = Surroundings(tree, wanted.context_chars) if wanted.context_chars else None
-    has_picture = b"<picture" in html.lower()
-    found = _Found(base)
+    attributes: list[Attributes] = [img.attributes for img in images]
+    texts = [
+        [figures.get(img.mem_id, "") for img in images]
+        if place == "figcaption"
+        else clean_captions([one.get(place) or "" for one in attributes])
+        for place in places
+        if not place.startswith("og:")
+    ]
+    own_places = [place for place in places if not place.startswith("og:")]
+    urls: list[str | None] = [None] * len(images)
+    if wanted.candidate == "src":
+        urls = plain_links(attributes, base)
+    found = Found()
     without = 0
-    for img in images:
-        attributes = img.attributes
-        texts: dict[str, str] = {}
-        for place in places:
-            text = (
-                figures.get(img.mem_id, "")
-                if place == "figcaption"
-                else clean_caption(attributes.get(place) or "")
-            )
-            if text:
-                texts.setdefault(text, place)
-        sources = _sources(img) if has_picture else ()
-        link = image_link(attributes, sources, wanted.candidate) if texts else None
-        if link is None:
+    for number, said in enumerate(zip(*texts, strict=True)):
+        if not any(said):
             without += 1
             continue
-        found.add(link, texts, around.around(img) if around else {})
-    for image in head.images:
-        texts = {}
-        for place in places:
-            if text := clean_caption(image.texts.get(place, "")):
-                texts.setdefault(text, place)
-        if texts:
-            found.add(image.link, texts, {})
-    return Page(
-        language_of(tree) or head.language or wanted.language,
-        list(found.pairs),
-        list(found.bad),
-        len(images),
-        without,
-        head.robots,
-        head.tdm,
-        {pair: text for pair, text in found.pairs.items() if text},
-    )
+        address: str | Rejected | None = urls[number]
+        if address is None:
+            sources = _sources(images[number]) if named["source"] else ()
+            link = image_link(attributes[number], sources, wanted.candidate)
+            if link is None:
+                without += 1
+                continue
+            address = image_url(base, link)
+        text = around.around(images[number]) if around else _NO_TEXT
+        found.add(address, said, own_places, text)
+    if not own_places:
+        without = len(images)
+    found.add_open_graph(head, base, places)
+    language = language_of(tree) or head.language or wanted.language
+    return found.page(language, len(images), without, head)
 
 
-class _Found:
+class Found:
     """The pairs of a page with what stands around them, and the images that have a caption but no
     URL; each once."""
 
-    def __init__(self, base: str):
-        self._base = base
-        self.pairs: dict[Pair, dict[str, str]] = {}
-        self.bad: dict[Rejected, None] = {}
+    def __init__(self) -> None:
+        self._pairs: dict[Pair, dict[str, str]] = {}
+        self._bad: dict[Rejected, None] = {}
 
-    def add(self, link: str, texts: dict[str, str], around: dict[str, str]) -> None:
-        """Add an image with its texts, each with its place."""
-        absolute = image_url(self._base, link)
-        for text, place in texts.items():
-            if isinstance(absolute, Rejected):
-                self.bad[replace(absolute, caption=text)] = None
+    def add(
+        self,
+        url: str | Rejected,
+        texts: Sequence[str],
+        places: Sequence[str],
+        around: dict[str, str],
+    ) -> None:
+        """Add an image with its texts, each with its place; empty ones and repeated ones do not
+        count."""
+        for number, text in enumerate(texts):
+            if not text or (number and text in texts[:number]):
+                continue
+            if isinstance(url, Rejected):
+                self._bad[replace(url, caption=text)] = None
             else:
-                self.pairs.setdefault(Pair(absolute, text, place), around)
+                self._pairs.setdefault(Pair(url, text, places[number]), around)
+
+    def add_open_graph(self, head: Head, base: str, places: Sequence[str]) -> None:
+        """Add the OpenGraph images with those of their texts whose places are asked for."""
+        for image in head.images:
+            texts = [clean_caption(image.texts.get(place, "")) for place in places]
+            if any(texts):
+                self.add(image_url(base, image.link), texts, places, _NO_TEXT)
+
+    def page(self, language: str | None, images: int, without: int, head: Head) -> Page:
+        """All that was found, as a page."""
+        context = {pair: text for pair, text in self._pairs.items() if text}
+        return Page(
+            language,
+            list(self._pairs),
+            list(self._bad),
+            images,
+            without,
+            head.robots,
+            head.tdm,
+            context,
+        )
 
 
 def _sources(img: LexborNode) -> list[Attributes]:

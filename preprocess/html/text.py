@@ -24,6 +24,10 @@ class TextBudget:
 def inner_text(node: LexborNode, budget: TextBudget) -> str:
     """The text below a node, in order; "" when the budget is spent. White space is left as it
     is."""
+    first: LexborNode | None = node.first_child
+    if first is not None and first.tag == "-text" and first.next is None and budget.nodes > 0:
+        budget.nodes -= 1
+        return first.text_content or ""
     return "".join(text_parts(node, budget))
 
 
@@ -48,7 +52,7 @@ def text_parts(
             text = at.text_content or ""
             parts.append(text)
             size += len(text)
-        elif tag not in _SILENT:
+        elif tag not in _SILENT and not (tag == "a" and _is_link_sign(at)):
             below = at.first_child
             if tag not in _INLINE:
                 parts.append(" ")
@@ -59,6 +63,11 @@ def text_parts(
             continue
         at = _next(at, node, parts)
     return parts if budget.nodes > 0 else []
+
+
+def _is_link_sign(node: LexborNode) -> bool:
+    """Whether a link is the paragraph sign that Sphinx adds to headings and captions."""
+    return "headerlink" in (node.attributes.get("class") or "").split()
 
 
 def _next(at: LexborNode, top: LexborNode, parts: list[str]) -> LexborNode | None:

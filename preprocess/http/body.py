@@ -16,7 +16,7 @@ from septet.preprocess.http.failures import explain
 from septet.schemas.reasons import RejectedError
 
 _CHUNK = 2**16
-_HEAD_END = re.compile(rb"\r?\n\r?\n")
+_HEAD_END = re.compile(rb"\n\r?\n")
 _CHUNK_LINE = re.compile(rb"([0-9A-Fa-f]{1,16})[ \t]*(?:;[^\r\n]*)?\r?\n")
 _LABELS = ("", "identity", "none", "binary", "aws-chunked", "utf-8", "utf8")
 _MAX_CODINGS = 3
@@ -73,7 +73,10 @@ def split_head(message: bytes) -> tuple[bytes, bytes]:
     """Split a stored HTTP message into head and body, at the first empty line, whichever of the two
     line ends it is written with. All is head where there is none."""
     end = _HEAD_END.search(message)
-    return (message[: end.start()], message[end.end() :]) if end else (message, b"")
+    if end is None:
+        return message, b""
+    head = message[: end.start()]
+    return head.removesuffix(b"\r"), message[end.end() :]
 
 
 def decode_stored(body: bytes, transfer_coding: str, content_coding: str, max_bytes: int) -> bytes:

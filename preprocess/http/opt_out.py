@@ -47,6 +47,8 @@ def archived_opt_out(
         directives: Likewise.
         tdm_reservation: Whether `tdm-reservation: 1` is honoured.
     """
+    if "x-robots-tag" not in headers and "tdm-reservation" not in headers:
+        return None
     tdm = re.split(r"[\n,]", headers.get("tdm-reservation", "")) if tdm_reservation else ()
     return find_opt_out(headers.get("x-robots-tag", "").split("\n"), tdm, agent, directives)
 
@@ -63,7 +65,7 @@ def find_opt_out(
         directives: the directives that are honoured, in the order in which they are reported.
     """
     stated = set().union(*(robots_directives(value, agent.lower()) for value in robots))
-    for directive in directives:
+    for directive in directives if stated else ():
         if directive.lower() in stated:
             return directive
     if any(value.strip() == "1" for value in tdm):

@@ -3,6 +3,8 @@
 import re
 import unicodedata
 
+_CLEAN = re.compile(r"[!-~]++(?: [!-~]++)*+")
+_CLEAN_LINES = re.compile(rf"(?:{_CLEAN.pattern})?+(?:\n(?:{_CLEAN.pattern})?+)*+")
 _SPACE = re.compile(r"[\s\u2800]+")  # with the blank of Braille
 # Controls, zero-width characters, byte-order marks, bidi marks and overrides, fillers of Hangul and
 # Khmer, tags (which hide text), annotation marks and code points that are no characters. Joiners
@@ -31,6 +33,8 @@ def clean_caption(text: str) -> str:
 
     Case and punctuation carry meaning and are left alone. A caption of nothing visible is "".
     """
+    if _CLEAN.fullmatch(text):
+        return text
     if text.isascii():
         return _SPACE.sub(" ", _INVISIBLE.sub("", text)).strip()
     text = text.encode("utf-8", "ignore").decode()  # lone surrogates cannot be stored
@@ -39,6 +43,14 @@ def clean_caption(text: str) -> str:
     text = _MARKS.sub(_fewer_marks, _INVISIBLE.sub("", text))
     text = _SPACE.sub(" ", unicodedata.normalize("NFC", text)).strip()
     return "" if _NOTHING.fullmatch(text) else text
+
+
+def clean_captions(texts: list[str]) -> list[str]:
+    """Clean captions, all at once where they are clean already."""
+    together = "\n".join(texts)
+    if together.count("\n") == len(texts) - 1 and _CLEAN_LINES.fullmatch(together):
+        return texts
+    return [clean_caption(text) for text in texts]
 
 
 def _fewer_marks(run: re.Match[str]) -> str:

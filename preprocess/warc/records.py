@@ -8,7 +8,7 @@ in a bare line feed, and the version may be any.
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 from septet.preprocess.warc.stream import RECORD_START, Archive, MemberError, Stream
 
@@ -21,7 +21,10 @@ _MAX_BLANK_BYTES = 2**16
 _LOOK_AHEAD_FROM = 2**16
 _BLANK = b"\r\n\t \0"
 _BLANK_LINES = re.compile(rb"\r\n\r\n|\n\n")
-_HEAD_END = re.compile(rb"\r?\n\r?\n")
+_CLOSE = b"\r\n\r\n"
+_BLANKS = re.compile(rb"[\r\n\t \0]*")
+_HEAD_END = re.compile(rb"\n\r?\n")
+_FIELD = re.compile(r"^([^:\n]*):(.*)$", re.MULTILINE)
 _KEPT_IN_SEARCH = 64
 
 
@@ -29,8 +32,7 @@ class UnusableArchiveError(ValueError):
     """Raised when a file is no WARC at all; the message says what it seems to be and what to do."""
 
 
-@dataclass(frozen=True)
-class Record:
+class Record(NamedTuple):
     """A whole record of a WARC file.
 
     Attributes:
@@ -181,12 +183,17 @@ def read_record(file: BinaryIO, offset: int, max_block: int = MAX_BLOCK_BYTES) -
 def _skip_blank(stream: Stream) -> bool:
     """Go to the next byte that is no blank; False if there is none."""
     while True:
-        blank = len(stream.buffer) - len(stream.buffer.lstrip(_BLANK))
-        stream.take(blank)
+        stream.take(_blanks(stream.buffer))
         if stream.buffer:
             return True
         if not stream.fill() and not stream.open_next():
             return False
+
+
+def _blanks(buffer: bytearray) -> int:
+    """The number of blanks at the start of a buffer."""
+    blanks = _BLANKS.match(buffer)
+    return blanks.end() if blanks else 0
 
 
 def _more(stream: Stream) -> bool:
@@ -212,6 +219,8 @@ def _more(stream: Stream) -> bool:
 
 
 def _read_record(archive: Archive, stream: Stream, address: int | None, max_block: int) -> Record:
+    if (whole := _read_member(archive, stream, address, max_block)) is not None:
+        return whole
     headers: dict[str, str] = {}
     body_at: int | None = None
     try:
@@ -240,6 +249,28 @@ def _read_record(archive: Archive, stream: Stream, address: int | None, max_bloc
     return Record(address, length, headers, block, size)
 
 
+def _read_member(
+    archive: Archive, stream: Stream, address: int | None, max_block: int
+) -> Record | None:
+    """A record that is all of a decoded member, as most are; None for others, with nothing
+    taken."""
+    data = stream.buffer
+    if address is None or archive.codec == "plain" or not stream.is_decoded:
+        return None
+    head_end = _HEAD_END.search(data)
+    if head_end is None or not RECORD_START.match(data):
+        return None
+    headers = _parse_head(bytes(data[: head_end.end()]))
+    length = headers.get("content-length", "")
+    if not length.isascii() or not length.isdigit() or len(length) > 18:
+        return None
+    start, size = head_end.end(), int(length)
+    if data[start + size :] != _CLOSE or size > max_block:
+        return None
+    block = stream.take(len(data))[start : start + size]
+    return Record(address, stream.end - address, headers, block, size)
+
+
 def _read_head(stream: Stream) -> bytes:
     is_cut = False
     while not is_cut and len(stream.buffer) < _KEPT_IN_SEARCH:
@@ -260,9 +291,12 @@ def _read_head(stream: Stream) -> bytes:
 
 
 def _parse_head(head: bytes) -> dict[str, str]:
+    text = head.decode("utf-8", "replace")
+    if "\n " not in text and "\n\t" not in text:  # no field goes on on the next line
+        return {name.strip().lower(): value.strip() for name, value in _FIELD.findall(text)}
     headers: dict[str, str] = {}
     name = ""
-    for line in head.decode("utf-8", "replace").split("\n")[1:]:
+    for line in text.split("\n")[1:]:
         line = line.rstrip("\r")
         if line[:1] in (" ", "\t") and name:
             headers[name] += " " + line.strip()
@@ -325,7 +359,7 @@ def _check_end(stream: Stream) -> None:
         pass
     is_closed = _BLANK_LINES.match(stream.buffer) is not None
     while True:
-        left = len(stream.buffer) - len(stream.buffer.lstrip(_BLANK))
+        left = _blanks(stream.buffer)
         stream.take(left)
         blank += left
         if blank > _MAX_BLANK_BYTES:

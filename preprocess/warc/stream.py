@@ -152,14 +152,24 @@ class Stream:
         return self._read_at - len(self._raw)
 
     @property
+    def is_decoded(self) -> bool:
+        """Whether the member that was opened last is decoded to its end."""
+        return self._open is None
+
+    @property
     def is_between(self) -> bool:
         """Whether all of a member was decoded and taken and no other was begun."""
         return self._open is None and not self.buffer
 
     def take(self, size: int) -> bytes:
         """The next `size` bytes; less where the buffer holds less."""
-        piece = bytes(self.buffer[:size])
-        del self.buffer[:size]
+        if size >= len(self.buffer):
+            piece = bytes(self.buffer)
+            self.buffer.clear()
+        else:
+            with memoryview(self.buffer) as view:
+                piece = bytes(view[:size])
+            del self.buffer[:size]
         self._taken += len(piece)
         return piece
 

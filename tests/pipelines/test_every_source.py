@@ -34,6 +34,7 @@ def test_each_source_gives_samples_and_each_row_is_kept_or_lost(built: Path) -> 
     assert given == kept + lost == len(rows(built, "shards")) + len(rows(built, "rejects"))
     reasons = {row["reason"] for row in rows(built, "rejects")}
     assert {"hash_mismatch", "list_row", "not_image", "missing_file", "annotation"} <= reasons
+    assert {"too_short", "wat_record", "warc_broken"} <= reasons
     assert check_corpus(str(built), True, Console(quiet=True)) == []
 
 

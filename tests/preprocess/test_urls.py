@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from septet.preprocess.http.addresses import parse_url
-from septet.preprocess.urls import UrlError, image_url, is_placeholder, resolve
+from septet.preprocess.urls import _PLACEHOLDER, UrlError, image_url, is_placeholder, resolve
 from septet.schemas.reasons import Rejected
 
 BASE = "https://example.org/docs/page.html?q#f"
@@ -148,3 +148,31 @@ def test_one_form_stays_that_form(link):
     else:
         assert resolve(url) == url
         assert str(parse_url(url)) == url
+
+
+_WEB = st.text(alphabet="abzAZ09/.:%2eE?#&='()~_-{}$@\\ x\tñ\udce9", max_size=30)
+_BASES = st.sampled_from(
+    ["http://e.org/a/b.html", "https://sub.e-x.org/", "http://e.org/a/../b/./c", "http://e.org",
+     "http://e.org/%2e%2E/x/", "http://1.2.3.4/a/b", "http://e.org:81/a/b", "http://xn--a/b/",
+     "https://u@e.org/x/y", "http://e.org/a?b/c/d#e/f", "", "http://["]
+)  # fmt: skip
+
+
+@given(_BASES, st.sampled_from(["", "/", "//", "//e.com/", "http://e.org/", "https://a.b.c/",
+                                "http://xn--a.com/", "http://e.0x1/", "./", "a/"]), _WEB)  # fmt: skip
+def test_links_that_need_no_parser_give_what_it_gives(base: str, start: str, rest: str) -> None:
+    def found(link: str) -> str:
+        try:
+            return resolve(link, base)
+        except UrlError as error:
+            return str(error)
+
+    with pytest.MonkeyPatch.context() as patch:
+        quick = found(start + rest)
+        patch.setattr("septet.preprocess.urls._resolve_plain", lambda link, base: None)
+        assert found(start + rest) == quick
+
+
+@given(st.text(alphabet="ab/.:h tps{}$%7Bb<>#undefil", max_size=20))
+def test_usual_links_are_no_placeholders(link: str) -> None:
+    assert is_placeholder(link) == (not link or _PLACEHOLDER.fullmatch(link) is not None)

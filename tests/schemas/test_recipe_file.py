@@ -22,7 +22,7 @@ def test_defaults_are_filled_in() -> None:
         (GOOD + "zzz: {}\n", "r.yaml:5: zzz: unknown key; known keys: annotate, curate, dedup"),
         (GOOD.replace("paths", "pathz"), "r.yaml:4: sources.0.pathz: unknown key; did you mean `paths`?"),
         (GOOD.replace("paths: [a.warc.gz]", "captions: [alt]"), "r.yaml:3: sources.0.paths: this key is needed"),
-        (GOOD.replace("warc\n", "wacr\n"), "r.yaml:3: sources.0.kind: expected one of 'warc', 'list', 'folder', "),
+        (GOOD.replace("warc\n", "wacr\n"), "r.yaml:3: sources.0.kind: expected one of 'warc', 'wat', 'cc-index', "),
         (GOOD + "image:\n  resize_mode: keepratio\n", "did you mean `keep_ratio`?, found 'keepratio'"),
         (GOOD + "image:\n  image_size: big\n", "r.yaml:6: image.image_size: should be a valid integer"),
         (GOOD + "curate: {max_aspect_ratio: 0.5}\n", "r.yaml:5: curate.max_aspect_ratio: should be greater"),

@@ -233,6 +233,54 @@ def test_revisits_are_resolved(tmp_path: Path) -> None:
     assert counts["revisits_repeated"] == 1
 
 
+def test_revisits_of_what_is_no_page_or_image_are_counted_as_it_is(tmp_path: Path) -> None:
+    found, counts = found_in(
+        tmp_path,
+        response("http://e.org/s", b"css", media="text/css"),
+        response("http://e.org/gone", status="404 No"),
+        response("http://e.org/t", b"css", kind="revisit"),
+        response("http://e.org/gone-too", kind="revisit"),
+        response("http://e.org/s", b"css", kind="revisit"),
+    )
+    assert [(r.reason, r.page_url) for r in found if isinstance(r, Rejected)] == [
+        ("page_status", "http://e.org/gone"),
+        ("page_status", "http://e.org/gone-too"),
+    ]
+    assert (counts["records_other_media"], counts["revisits_repeated"]) == (2, 1)
+
+
+def test_revisits_are_resolved_over_the_slices_of_an_archive(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    records = [
+        response("http://e.org/p"),
+        response("http://e.org/i", PNG, media="image/png"),
+        *(response(f"http://e.org/{n}", b"<p>%d" % n * 30) for n in range(20)),
+        response("http://e.org/p", kind="revisit"),
+        response("http://e.org/q", kind="revisit"),
+        response("http://e.org/j", PNG, kind="revisit"),
+        response("http://e.org/0", b"<p>other", kind="revisit"),
+    ]
+    path = tmp_path / "a.warc.gz"
+    path.write_bytes(b"".join(map(gzip.compress, records)))
+    settings = WarcSource(kind="warc", paths=["a.warc.gz"])
+
+    def all_found() -> tuple[list[Found], Counter[str]]:
+        facts, counts = Warc().describe(str(path), path.stat().st_size), Counter[str]()
+        found: list[Found] = []
+        for number, part in enumerate(facts.slices):
+            one = Input("a", 0, str(path), 0, "d", part, number, len(facts.slices))
+            found += Warc().records(settings, one, counts)
+        return found, counts
+
+    whole, counts = all_found()
+    assert [type(one) for one in whole[-3:]] == [HtmlRecord, ImageRecord, Rejected]
+    assert counts["revisits_repeated"] == 1
+    for size in (300, 1000):
+        monkeypatch.setattr("septet.pipelines.sources.warc.SLICE_BYTES", size)
+        assert all_found() == (whole, counts)
+
+
 def test_images_inside_of_a_file_compressed_as_a_whole_are_counted(tmp_path: Path) -> None:
     records = [
         response("http://e.org/"),

@@ -1,0 +1,63 @@
+"""The main text of HTML pages: paragraphs without navigation, footers and the like, by the rules of
+resiliparse."""
+
+from dataclasses import dataclass
+
+from resiliparse.extract.html2text import extract_plain_text
+from selectolax.lexbor import LexborHTMLParser
+
+from septet.preprocess.bounded import BoundedCall, CrashError, MemoryLimitError, TimeLimitError
+from septet.preprocess.html.charset import decode_page
+from septet.preprocess.html.head import language_of, read_head
+from septet.schemas.reasons import RejectedError
+
+_SMALL_PAGE = 2**17
+_PAGE_SECONDS = 20.0
+_PAGE_MEMORY = 2**31
+
+
+@dataclass(frozen=True)
+class PageText:
+    """The main text of a page, the language that it declares, and its opt-outs, as of `Head`."""
+
+    text: str
+    language: str | None
+    robots: list[str]
+    tdm: list[str]
+
+
+def page_text(body: bytes, charset: str | None) -> PageText:
+    """Extract the main text of a page; paragraphs are parted by empty lines.
+
+    Args:
+        body: The page as served, decoded from any content coding.
+        charset: The transport's charset, if any.
+
+    Raises:
+        RejectedError: `page_timeout` or `page_crash`, as of `parse_page`.
+    """
+    if len(body) <= _SMALL_PAGE:
+        return read_text(body, charset)
+    try:
+        page: PageText = _READER(body, charset)
+    except TimeLimitError as error:
+        raise RejectedError("page_timeout", f"{_PAGE_SECONDS:g}") from error
+    except MemoryLimitError as error:
+        raise RejectedError("page_timeout", f"more than {_PAGE_MEMORY} bytes of memory") from error
+    except CrashError as error:
+        raise RejectedError("page_crash", str(error)) from error
+    return page
+
+
+_READER = BoundedCall("septet.preprocess.html.main_text:read_text", _PAGE_SECONDS, _PAGE_MEMORY)
+
+
+def read_text(body: bytes, charset: str | None) -> PageText:
+    """Extract the main text of a page in this process, without limits."""
+    html = decode_page(body, charset).encode("utf-8", "replace").decode()
+    tree = LexborHTMLParser(html)
+    head = read_head(meta.attributes for meta in tree.css("meta"))
+    text = extract_plain_text(
+        html, preserve_formatting=True, main_content=True, list_bullets=False, alt_texts=False
+    )
+    return PageText(text, language_of(tree) or head.language, head.robots, head.tdm)
