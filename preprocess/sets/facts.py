@@ -19,8 +19,6 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from septet.preprocess.columns.left_out import MALFORMED, text_of, told
-from septet.preprocess.questions.pairs import Question
-from septet.preprocess.questions.sources import gqa_pair, plain_pair, vqa_pair
 
 PASSED_OVER = ("info", "licenses", "license", "data_type", "data_subtype", "task_type")
 """Members of files that say nothing of images."""
@@ -217,8 +215,13 @@ def _normalised(box: Any, size: tuple[Any, Any]) -> list[float]:
 
 def _ask(found: Described, by_kind: dict[str, list[Any]]) -> None:
     """Add the questions of an image."""
+    if by_kind.keys().isdisjoint(("question", "answer", "pair", "gqa")):
+        return
+    # Not at the top: each build imports this module, and few need what that brings with it.
+    from septet.preprocess.questions.sources import gqa_pair, plain_pair, vqa_pair
+
     answers = {str(one["question_id"]): one for one in by_kind.get("answer", [])}
-    asked: list[Callable[[], Question]] = [
+    asked: list[Callable[[], Any]] = [
         *(partial(plain_pair, one) for one in by_kind.get("pair", [])),
         *(partial(gqa_pair, one) for one in by_kind.get("gqa", [])),
     ]

@@ -287,6 +287,7 @@ def read_samples(
     stop: int | None = None,
     contents: Collection[str] = (),
     most: int = 2**20,
+    remember: bool = True,
 ) -> Iterator[TarSample]:
     """Walk the samples of a WebDataset tar, or of a part of it.
 
@@ -298,6 +299,7 @@ def read_samples(
         stop: Where those of the sample behind the last one start; None for the end of the file.
         contents: Extensions, in lower case, of members whose content is read.
         most: Bytes of content that are read of a member, and one more of those that have more.
+        remember: Whether to hold all keys, so that one that comes again has its fault.
 
     Raises:
         TarError: the tar is cut short or damaged; what was complete before was given.
@@ -322,7 +324,8 @@ def read_samples(
                 sample = TarSample(key, entry.at)
                 if key in seen:
                     sample.fault = f"the members of {key!r} are not adjacent"
-                seen.add(key)
+                if remember:
+                    seen.add(key)
             sample.fault = sample.fault or _fault(entry, ext, sample)
             sample.members.append((ext, entry))
             if ext.lower() in contents and not sample.fault:
@@ -386,7 +389,7 @@ def cut_tar(file: BinaryIO, size: int, every: int) -> list[tuple[int, int]]:
         return [(0, size)]
     cuts, keys = [0], array("Q")
     try:
-        for sample in read_samples(file):
+        for sample in read_samples(file, remember=False):
             name = sample.key.encode("utf-8", "surrogateescape")
             keys.frombytes(hashlib.blake2b(name, digest_size=8).digest())
             if sample.at >= cuts[-1] + every:
