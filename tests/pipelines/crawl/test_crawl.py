@@ -15,6 +15,7 @@ import pytest
 from warcio.archiveiterator import ArchiveIterator
 
 import septet
+from septet.pipelines.cli import main
 from septet.pipelines.crawl.journal import read_journal
 from septet.preprocess.shards.reader import Corpus
 from tests.corpora import run_build
@@ -240,3 +241,31 @@ def test_killed_at_random_moments_it_ends_as_if_it_was_not(tmp_path, seed):
         assert {f"A photograph of article {n}" for n in range(ARTICLES)} <= captions
         assert {f"A photograph of other {n}" for n in range(OTHER)} <= captions
         assert result.manifest.samples == len(captions) and not site.log, "all is in the archive"
+
+
+def test_the_command(tmp_path, capsys):
+    seeds, folder = tmp_path / "seeds.txt", tmp_path / "crawl"
+    flags = ["--delay", "0", "--private", "127.0.0.1", "--pages", "12", "--images", "--no-sitemaps"]
+    with Site() as site:
+        seeds.write_text(f"\ufeff# of mine\n\n {site.first}/a/0.html \n", encoding="utf-8")
+        main_returns(["crawl", str(seeds), "--out", str(folder), *flags])
+        told = " ".join(capsys.readouterr().err.split())
+    assert "pages and " in told and f"in 1 archives: {folder}/warc" in told
+    assert "the budget of pages is spent (--pages)" in told and "addresses of 1 hosts wait" in told
+    assert "links left out: other_host 2" in told
+    for arguments, message in (
+        (["crawl", str(tmp_path / "none.txt"), "--out", str(folder)], "no such file of seeds"),
+        (["crawl", str(seeds), "--out", str(tmp_path / "x")], "127.0.0.1 is not for the public"),
+        (["crawl", str(seeds), "--out", str(tmp_path / "x"), "--contact", "me"], "contact must be"),
+    ):
+        with pytest.raises(SystemExit) as ended:
+            main(arguments)
+        said = " ".join(capsys.readouterr().err.split())
+        assert ended.value.code == 2 and message in said and "Traceback" not in said
+
+
+def main_returns(arguments):
+    """Run a command that ends well."""
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    assert ended.value.code in (0, None)
