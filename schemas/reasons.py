@@ -62,7 +62,7 @@ REASONS: dict[str, Reason] = {
         record_error="reading one record, row or page failed in a way that has no name of its "
         "own; value: the error's type and message",
         page_timeout="a page took longer to read than the limit; value: the seconds allowed",
-        page_crash="the parser of a large page crashed; value: the signal that ended its process",
+        page_crash="the page's parser crashed; value: the signal that ended its process",
         file_name="the name of an image's file is not UTF-8; value: the name",
         no_sidecar="an image of a folder has no text beside it (`without_text: reject`); value: "
         "what was looked for",

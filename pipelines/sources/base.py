@@ -54,6 +54,8 @@ class Input:
         number: The number of this slice of the input, from 0.
         slices: The number of slices of the input.
         folder: Where the recipe's relative paths start, on this build's machines.
+        apart: Whether its pages are parsed in another process: an earlier attempt at the slice was
+            killed, or a parser crashed.
     """
 
     label: str
@@ -65,6 +67,7 @@ class Input:
     number: int = 0
     slices: int = 1
     folder: str = "."
+    apart: bool = False
 
 
 def whole_inputs(slices: Iterable[Input]) -> list[Input]:

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from typing import Any
 
 from septet.pipelines.sources import base
@@ -24,7 +25,7 @@ from septet.preprocess.lists.lines import ListError, UnpackError, is_compressed,
 from septet.preprocess.text.clean import clean_caption
 from septet.preprocess.text.documents import cut_document, read_documents
 from septet.preprocess.warc.records import UnusableArchiveError
-from septet.schemas.reasons import Rejected
+from septet.schemas.reasons import Rejected, RejectedError
 from septet.schemas.sources import ListSource, TextSource
 
 _ROWS = UrlList()
@@ -96,7 +97,7 @@ class Text(Source):
         if isinstance(record, str):
             return [_found(record, None, None)]
         if isinstance(record, HtmlRecord):
-            return self._of_page(settings, record, counts)
+            return self._of_page(settings, record, counts, source.apart)
         if isinstance(record, TextRecord):
             counts["texts"] += 1
             return _pieces([record.text], settings.max_chars, record.url, record.language)
@@ -106,14 +107,17 @@ class Text(Source):
         return _pieces(texts, settings.max_chars, None, declared)
 
     def _of_page(
-        self, settings: TextSource, record: HtmlRecord, counts: Counter[str]
+        self, settings: TextSource, record: HtmlRecord, counts: Counter[str], apart: bool
     ) -> Iterable[base.Found]:
         counts["pages"] += 1
         wanted, tdm = settings.opt_out, settings.tdm_reservation
         refused = archived_opt_out(record.headers, AGENT, wanted, tdm)
         if refused:
             return [Rejected("opt_out", refused, page_url=record.url)]
-        page = page_text(record.body, record.charset)
+        try:
+            page = page_text(record.body, record.charset, apart)
+        except RejectedError as error:
+            return [replace(error.rejected, page_url=record.url)]
         refused = find_opt_out(page.robots, page.tdm if tdm else (), AGENT, wanted)
         if refused:
             return [Rejected("opt_out", refused, page_url=record.url)]

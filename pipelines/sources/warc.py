@@ -156,9 +156,17 @@ class Warc(Source):
             settings.context_chars,
             one_language(record.headers.get("content-language", "")),
         )
-        page = parse_page(
-            record.body, record.url, record.charset, settings.captions, wanted_of_page
-        )
+        try:
+            page = parse_page(
+                record.body,
+                record.url,
+                record.charset,
+                settings.captions,
+                wanted_of_page,
+                source.apart,
+            )
+        except RejectedError as error:
+            return [replace(error.rejected, page_url=record.url)]
         refused = find_opt_out(page.robots, page.tdm if tdm else (), AGENT, wanted)
         if refused:
             return [Rejected("opt_out", refused, page_url=record.url)]

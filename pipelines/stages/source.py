@@ -2,6 +2,7 @@
 hold."""
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from operator import attrgetter
 from typing import Any
 
@@ -13,7 +14,7 @@ from septet.pipelines.sources.values import scrub
 from septet.pipelines.stages.counts import Counts
 from septet.pipelines.stages.graphs import map_tasks
 from septet.pipelines.stages.stage import Key, Parts, Pass, Stage, digest_of
-from septet.pipelines.stages.tasks import Results, Task
+from septet.pipelines.stages.tasks import Results, Task, attempt
 from septet.preprocess import files
 from septet.preprocess.text.ids import sample_id
 from septet.schemas import tables
@@ -70,6 +71,7 @@ class SourceTask(Task):
     """The task that reads one slice of an input."""
 
     stage = "source"
+    apart = True
 
     def __init__(
         self,
@@ -83,8 +85,13 @@ class SourceTask(Task):
         self.inputs, self.sources = inputs, sources
 
     def run(self, key: Key) -> Counts:
-        """Write the slice's pairs, image locations and rejects."""
-        part = self.inputs[key]
+        """Write the slice's pairs, image locations and rejects. Where an earlier attempt crashed
+        or was killed, each page is parsed apart, so that one that crashes the parser is lost
+        alone."""
+        with attempt(f"{self.path(key)}.begun") as again:
+            return self._run(key, replace(self.inputs[key], apart=again))
+
+    def _run(self, key: Key, part: Input) -> Counts:
         settings = self.sources[part.source]
         with (
             self.results(key, tables.CANDIDATES) as results,

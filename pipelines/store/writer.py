@@ -7,7 +7,7 @@ import threading
 import time
 import zlib
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from types import TracebackType
 from typing import Any, BinaryIO, Self
 
@@ -110,7 +110,8 @@ class StoreWriter:
             row["original_bytes"] = len(got.body)
             for name in ("sha256", *self._hashes):
                 row[name] = hashlib.new(name, got.body, usedforsecurity=False).hexdigest()
-            with self._patience.call():
+            # Apart, a decode has bounds of its own.
+            with nullcontext() if self._apart else self._patience.call():
                 image = process_image(got.body, self._settings, self._apart)
             if isinstance(image, Rejected):
                 row |= {"reason": image.reason, "value": image.value}

@@ -26,17 +26,18 @@ class PageText:
     tdm: list[str]
 
 
-def page_text(body: bytes, charset: str | None) -> PageText:
+def page_text(body: bytes, charset: str | None, apart: bool = False) -> PageText:
     """Extract the main text of a page; paragraphs are parted by empty lines.
 
     Args:
         body: The page as served, decoded from any content coding.
         charset: The transport's charset, if any.
+        apart: Whether the page is read in another process, however small it is.
 
     Raises:
         RejectedError: `page_timeout` or `page_crash`, as of `parse_page`.
     """
-    if len(body) <= _SMALL_PAGE:
+    if len(body) <= _SMALL_PAGE and not apart:
         return read_text(body, charset)
     try:
         page: PageText = _READER(body, charset)

@@ -86,6 +86,7 @@ def parse_page(
     charset: str | None,
     places: Sequence[str],
     wanted: Wanted = _NOTHING_ELSE,
+    apart: bool = False,
 ) -> Page:
     """Extract the pairs of an HTML page.
 
@@ -95,12 +96,14 @@ def parse_page(
         charset: The transport's charset, if any.
         places: The places of captions that are taken.
         wanted: What else is taken.
+        apart: Whether the page is read in another process, which may crash, however small it is.
 
     Raises:
-        RejectedError: `page_timeout`: a page of more than `SMALL_PAGE` bytes took more than
-            `PAGE_SECONDS`, or more than 2 GiB. `page_crash`: the parser crashed on one.
+        RejectedError: of a page of more than `SMALL_PAGE` bytes, or one that is read apart:
+            `page_timeout`: it took more than `PAGE_SECONDS`, or more than 2 GiB; `page_crash`: the
+            parser crashed on it.
     """
-    if len(body) <= SMALL_PAGE:
+    if len(body) <= SMALL_PAGE and not apart:
         return read_page(body, url, charset, places, wanted)
     try:
         page: Page = _READER(body, url, charset, places, wanted)

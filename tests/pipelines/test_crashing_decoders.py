@@ -1,4 +1,4 @@
-"""A decoder that crashes or never ends costs one image and not the build."""
+"""A decoder or parser that crashes, or never ends, costs one image or page and not the build."""
 
 import os
 import signal
@@ -10,6 +10,7 @@ import pytest
 
 from tests.corpora import rows
 from tests.preprocess.images.pictures import photo, saved
+from tests.warcs import html, image, write_warc
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -17,28 +18,33 @@ ROOT = Path(__file__).resolve().parents[2]
 HOOK = """
 import ctypes, importlib.machinery, os, sys
 
+FUNCTIONS = {
+    "septet.preprocess.images.process": "_process",
+    "septet.preprocess.html.pages": "read_page",
+}
+
 class Hook(importlib.machinery.PathFinder):
     @classmethod
     def find_spec(cls, name, path=None, target=None):
-        if name != "septet.preprocess.images.process":
+        if name not in FUNCTIONS:
             return None
         spec = super().find_spec(name, path, target)
         run = spec.loader.exec_module
 
         def exec_module(module):
             run(module)
-            decode = module._process
+            function = getattr(module, FUNCTIONS[name])
 
-            def process(data, settings):
+            def trapped(data, *more):
                 if data.endswith(b"crash"):
                     ctypes.string_at(0)
                 if data.endswith(b"abort"):
                     os.abort()
                 while data.endswith(b"for ever"):
                     pass
-                return decode(data, settings)
+                return function(data, *more)
 
-            module._process = process
+            setattr(module, FUNCTIONS[name], trapped)
             module.DECODE_SECONDS = 1.0
 
         spec.loader.exec_module = exec_module
@@ -110,3 +116,22 @@ def test_where_the_driver_itself_decodes_the_next_build_goes_on(tmp_path: Path) 
     assert build(tmp_path, 1, "threads") == 0
     assert found(tmp_path) == (30, {"crash.jpg": ("decode_crash", "SIGSEGV")})
     assert not list(tmp_path.glob("corpus/store/**/*.begun"))
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_pages_that_crash_their_parser_are_lost_alone(tmp_path: Path, workers: int) -> None:
+    make_inputs(tmp_path, [])
+    host, answers = "http://127.0.0.1", []
+    for n in range(12):
+        page = f'<img src="/{n}.jpg" alt="A photograph of number {n}">'
+        answers.append(html(f"{host}/{n}.html", page + "crash" * (n in (3, 8))))
+        answers.append(image(f"{host}/{n}.jpg", saved(photo(40 + n, 30), "jpeg")))
+    write_warc(tmp_path / "a.warc.gz", answers)
+    (tmp_path / "recipe.yaml").write_text(
+        "name: crashing\nsources: [{kind: warc, paths: [a.warc.gz]}]\n"
+    )
+    assert build(tmp_path, workers) == 0
+    lost = rows(tmp_path / "corpus", "rejects")
+    assert [(row["reason"], row["value"]) for row in lost] == [("page_crash", "SIGSEGV")] * 2
+    assert {row["page_url"] for row in lost} == {f"{host}/3.html", f"{host}/8.html"}
+    assert len(rows(tmp_path / "corpus", "shards")) == 10
