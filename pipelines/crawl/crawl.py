@@ -18,7 +18,7 @@ import aiohttp
 from yarl import URL
 
 from septet.pipelines.crawl.frontier import Frontier, Link
-from septet.pipelines.crawl.journal import Entry, Journal, read_journal
+from septet.pipelines.crawl.journal import NAME, Entry, Journal, JournalError, read_journal
 from septet.pipelines.crawl.settings import CrawlSettings, keep_settings
 from septet.pipelines.sources.values import scrub
 from septet.preprocess.html.outlinks import NOTHING, Outlinks, outlinks
@@ -45,6 +45,7 @@ _ARCHIVE_BYTES = 2**30
 _NOT_ASKED = ("robots", "opt_out", "robots_unreachable", "no_contact", "address", "host_down")
 """Outcomes of addresses that were not asked for: they cost nobody anything."""
 _CODINGS = "gzip, deflate"
+_PUT_BACK = "put back a copy of the file, or begin anew in another folder"
 
 
 @dataclass
@@ -86,6 +87,7 @@ def crawl(
     Raises:
         ValueError: a seed is no URL, there is none, or no contact is set.
         ScopeError: the folder's crawl has another scope.
+        JournalError: what an earlier run left is damaged.
         FolderBusyError: another crawl is at work in the folder.
     """
     urls = _require_seeds(seeds, settings)
@@ -192,9 +194,24 @@ class _Crawl:
             figures.images += entry.kind == "image"
 
     def _cut_archives(self) -> None:
-        """Cut the archive back to where the journal says it ends; later ones are nobody's."""
-        for path in (self.folder / "warc").glob("*.warc.gz"):
-            number = int(path.name.split(".")[0])
+        """Cut the archive back to where the journal says it ends; later ones are nobody's.
+
+        Raises:
+            JournalError: there are archives without a journal, or less than it tells of.
+        """
+        archives = {
+            int(path.name.split(".")[0]): path
+            for path in (self.folder / "warc").glob("*.warc.gz")
+            if path.name.split(".")[0].isdecimal()
+        }
+        if archives and not (self.folder / NAME).exists():
+            raise JournalError(f"{self.folder} has archives but no {NAME}: {_PUT_BACK}")
+        last = archives.get(self._archive)
+        size = last.stat().st_size if last else 0
+        if size < self._end:
+            name = f"{self.folder}/warc/{self._archive:05d}.warc.gz"
+            raise JournalError(f"{name} has {size} of {self._end} bytes: {_PUT_BACK}")
+        for number, path in archives.items():
             if number > self._archive or (number == self._archive and not self._end):
                 path.unlink()
             elif number == self._archive:
@@ -448,7 +465,8 @@ class _Crawl:
 
 
 def _entry(link: Link, outcome: str, value: str | None = None) -> Entry:
-    return Entry(link.url, link.kind, link.depth, link.hops, outcome, value)
+    told = None if value is None else scrub(value)  # headers hold any bytes
+    return Entry(link.url, link.kind, link.depth, link.hops, outcome, told)
 
 
 def _may_pass(entry: Entry) -> bool:

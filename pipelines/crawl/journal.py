@@ -47,7 +47,7 @@ class Entry:
 
 
 class JournalError(ValueError):
-    """Raised when a line of a journal is not what a crawl has written."""
+    """Raised when a journal, or an archive that it tells of, is not what a crawl has written."""
 
 
 class Journal:

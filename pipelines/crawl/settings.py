@@ -64,20 +64,31 @@ def parse_settings(given: Mapping[str, Any]) -> CrawlSettings:
 SCOPE = ("seeds", "hosts", "depth", "images", "sitemaps", "max_page_bytes")
 
 
+_OWN = ("warc", "sites", "journal.jsonl")
+"""What a crawl makes, and would cut or overwrite, in its folder."""
+
+
 class ScopeError(ValueError):
-    """Raised when a crawl is to be resumed with settings that decide where it goes."""
+    """Raised when a crawl is to be resumed with other settings that decide where it goes, or in a
+    folder that holds something else."""
 
 
 def keep_settings(folder: Path, settings: CrawlSettings, seeds: list[str]) -> None:
     """Write down the settings of a crawl, for the next run to compare.
 
     Raises:
-        ScopeError: it was begun with others.
+        ScopeError: it was begun with others, or what is there is no crawl.
     """
     path = folder / _NAME
     told = settings.model_dump(mode="json") | {"seeds": seeds}
-    if path.exists():
-        known = json.loads(path.read_text(encoding="utf-8"))
+    if not path.exists():
+        if foreign := [name for name in _OWN if (folder / name).exists()]:
+            raise ScopeError(
+                f"{folder} has {' and '.join(foreign)} but no {_NAME}: it is no folder of a crawl, "
+                "and what is in it would be lost, so use another one"
+            )
+    else:
+        known = _read(path)
         for name in SCOPE:
             if known.get(name) != told[name]:
                 raise ScopeError(
@@ -86,3 +97,18 @@ def keep_settings(folder: Path, settings: CrawlSettings, seeds: list[str]) -> No
                     "folder, or the same setting"
                 )
     files.write_bytes(str(path), json.dumps(told, indent=1).encode() + b"\n")
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """The settings that a crawl was begun with.
+
+    Raises:
+        ScopeError: they are none.
+    """
+    try:
+        known = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        known = None
+    if not isinstance(known, dict) or "seeds" not in known:
+        raise ScopeError(f"{path} holds no settings of a crawl: use another folder")
+    return known

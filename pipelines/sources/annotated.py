@@ -48,7 +48,7 @@ class Annotated(Source):
     """
 
     kind = "annotated"
-    version = 1
+    version = 2
     folders = True
     unit = "image"
 
@@ -132,7 +132,10 @@ def _add_facts(folder: str, names: Iterable[str], writer: KeyedWriter) -> dict[s
                 try:
                     for image, kind, value in facts_of(member or "", row):
                         if kind == CATEGORY:
-                            categories[image] = value
+                            if categories.setdefault(image, value) != value:
+                                raise ValueError(
+                                    f"category {image} is {categories[image]!r} and {value!r}"
+                                )
                         else:
                             writer.add(image, [kind, value])
                 except MALFORMED as error:

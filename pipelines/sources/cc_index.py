@@ -30,6 +30,8 @@ _PLACE = ["url", "warc_filename", "warc_record_offset", "warc_record_length"]
 _STATUS, _MIME, _LANGUAGES = "fetch_status", "content_mime_detected", "content_languages"
 _HOST, _DOMAIN = "url_host_name", "url_host_registered_domain"
 _BATCH = 16_384
+_MAX_OFFSET = 2**63
+"""Behind the last byte that a file can have."""
 _AHEAD = 4
 """Ranges that are asked for before the first of them is taken, for each request at once."""
 _PAGES = Warc()
@@ -193,14 +195,20 @@ def _places(
         url, file, offset, length = row
         if not isinstance(file, str) or not url or offset is None or length is None:
             yield Rejected("list_row", f"no place of a record: {row!r}"[:200], page_url=url)
-        elif offset < 0 or length <= 0:
+        elif offset < 0 or length <= 0 or offset + length >= _MAX_OFFSET:
             yield Rejected("list_row", f"no range: {length} bytes at {offset}", page_url=url)
         elif length > settings.max_record_bytes:
             yield Rejected("too_large", str(length), page_url=url)
-        elif file != posixpath.normpath(file) or file.startswith(("/", "..")) or "\0" in file:
+        elif not _is_inside(file):
             yield Rejected("outside_root", file, page_url=url)
         else:
             yield _Place(url, file, offset, length)
+
+
+def _is_inside(file: str) -> bool:
+    """Whether a name stays below the folder of the archives; "::" chains file systems (fsspec)."""
+    is_plain = file == posixpath.normpath(file) and "\0" not in file and "::" not in file
+    return is_plain and not file.startswith(("/", ".."))
 
 
 def _path(archives: str, file: str, folder: str) -> str:

@@ -2,6 +2,7 @@
 either."""
 
 import html
+import io
 import re
 from dataclasses import dataclass
 from itertools import islice
@@ -42,5 +43,6 @@ def read_sitemap(data: bytes) -> Sitemap:
     if is_index or _URL_SET.search(head):
         found = [html.unescape(one[1]) for one in islice(_LOCATION.finditer(text), MAX_URLS)]
         return Sitemap([], found) if is_index else Sitemap(found, [])
-    lines = [line.strip() for line in text.splitlines()[:MAX_URLS]]
+    # Not all lines at once: there may be 50 million.
+    lines = [line.strip() for line in islice(io.StringIO(text, newline=None), MAX_URLS)]
     return Sitemap([line for line in lines if line.startswith(("http://", "https://"))], [])

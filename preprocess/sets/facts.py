@@ -12,6 +12,7 @@ Rows are known by their fields, as the sets publish them:
 - GQA (Hudson and Manning 2019): `{id: {imageId, question, answer, types}}`.
 """
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
@@ -170,6 +171,8 @@ def describe_image(
         by_kind.setdefault(kind, []).append(value)
     for known in by_kind.get("image", []):
         found.name = found.name or known["name"]
+        if known["name"] != found.name:
+            found.faults.append(f"another file has this id: {known['name']}")
         found.extra = {name: value for name, value in known.items() if name != "name"} | found.extra
     size = found.extra.get("width"), found.extra.get("height")
     found.captions = by_kind.get("caption", [])
@@ -207,9 +210,15 @@ def describe_image(
 
 
 def _normalised(box: Any, size: tuple[Any, Any]) -> list[float]:
-    """A box x, y, width, height in pixels as normalised corners."""
+    """A box x, y, width, height in pixels as normalised corners.
+
+    Raises:
+        One of `MALFORMED`: it is none, or its image has no size.
+    """
     x, y, width, height = (float(side) for side in box)
     w, h = (float(side) for side in size)
+    if not all(map(math.isfinite, (x, y, width, height, w, h))):
+        raise ValueError(f"no numbers: {box} in {size}")
     return [x / w, y / h, (x + width) / w, (y + height) / h]
 
 

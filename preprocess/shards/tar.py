@@ -22,6 +22,8 @@ _USTAR_NAME_BYTES = 100
 _END = b"\0" * 1024
 _READ_BYTES = 2**20
 _MAX_LABEL_BYTES = 2**20
+_MAX_MEMBERS = 1000
+"""Members of a sample, at most: each is compared with all others."""
 _LABELS = frozenset(
     {
         tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK, tarfile.XHDTYPE, tarfile.XGLTYPE,
@@ -327,7 +329,8 @@ def read_samples(
                 if remember:
                     seen.add(key)
             sample.fault = sample.fault or _fault(entry, ext, sample)
-            sample.members.append((ext, entry))
+            if len(sample.members) < _MAX_MEMBERS:
+                sample.members.append((ext, entry))
             if ext.lower() in contents and not sample.fault:
                 file.seek(entry.offset)
                 sample.contents[ext.lower()] = file.read(min(entry.size, most + 1))
@@ -405,6 +408,8 @@ def cut_tar(file: BinaryIO, size: int, every: int) -> list[tuple[int, int]]:
 def _fault(entry: Entry, ext: str, sample: TarSample) -> str | None:
     if entry.is_sparse:
         return f"{entry.name!r} is a sparse file: write the tar without --sparse"
+    if len(sample.members) == _MAX_MEMBERS:
+        return f"{sample.key!r} has more than {_MAX_MEMBERS} members"
     if any(other == ext for other, _ in sample.members):
         return f"{entry.name!r} is there twice"
     try:

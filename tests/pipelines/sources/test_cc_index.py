@@ -132,7 +132,10 @@ def test_row_groups_without_a_chosen_host_are_not_read(tmp_path: Path) -> None:
     assert numbers(read(recipe)[0]) == set(range(2, 24, 4))
 
 
-def test_records_that_cannot_be_read_cost_themselves(tmp_path: Path) -> None:
+def test_records_that_cannot_be_read_cost_themselves(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(COLUMNS, "warc_record_offset", pa.int64())
     rows = crawl(tmp_path)
     harm = {
         0: ({"warc_filename": "../secret.warc.gz"}, "outside_root"),
@@ -146,6 +149,9 @@ def test_records_that_cannot_be_read_cost_themselves(tmp_path: Path) -> None:
         8: ({"warc_record_offset": 2**30}, "warc_truncated"),
         9: ({"warc_filename": "crawl/gone.warc.gz"}, "input_broken"),
         10: ({"warc_filename": "crawl"}, "input_broken"),
+        11: ({"warc_record_offset": 2**63 - 2}, "list_row"),
+        12: ({"warc_filename": "http://169.254.169.254/latest"}, "outside_root"),
+        13: ({"warc_filename": "crawl/0.warc.gz::file"}, "outside_root"),
     }
     for number, (change, _) in harm.items():
         rows[number] |= change

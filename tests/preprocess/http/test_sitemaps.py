@@ -1,4 +1,5 @@
 import gzip
+import tracemalloc
 
 import pytest
 
@@ -31,5 +32,17 @@ def test_forms(data, found):
 def test_bounds():
     many = b"<urlset>" + b"<url><loc>http://e.org/x</loc></url>" * (MAX_URLS + 10) + b"</urlset>"
     assert len(read_sitemap(many).pages) == MAX_URLS
+    assert len(read_sitemap(b"http://e.org/x\n" * (MAX_URLS + 10)).pages) == MAX_URLS
     bomb = gzip.compress(b"<urlset>" + b"a" * (60 * 2**20))
     assert read_sitemap(bomb) == Sitemap([], [])
+
+
+def test_lines_without_end_take_no_more_memory_than_the_file():
+    lines = gzip.compress(b"\n" * 2**23, 1)
+    tracemalloc.start()
+    try:
+        assert read_sitemap(lines) == Sitemap([], [])
+        # The bytes and their text; of all lines there would be eight bytes each, too.
+        assert tracemalloc.get_traced_memory()[1] < 7 * 2**23
+    finally:
+        tracemalloc.stop()

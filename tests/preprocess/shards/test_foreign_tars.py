@@ -16,6 +16,7 @@ from septet.preprocess.shards.tar import (
     TarError,
     index_tar,
     read_entries,
+    read_samples,
 )
 
 BLOCK = 512
@@ -250,3 +251,11 @@ def test_large_members_take_no_memory() -> None:
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 5_000_000
+
+
+def test_a_sample_of_too_many_members_is_none() -> None:
+    """Members are compared with one another: of 100,000 that would take minutes."""
+    names = [*(f"a.{n}" for n in range(1200)), "b.txt"]
+    first, second = read_samples(io.BytesIO(b"".join(map(member, names))))
+    assert first.fault == "'a' has more than 1000 members" and len(first.members) == 1000
+    assert second.fault is None and second.key == "b"
