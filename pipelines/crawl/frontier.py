@@ -22,6 +22,10 @@ _MAX_REDIRECTS = 5
 _MAX_SITEMAPS = 50
 _KNOWN_A_PAGE = 4
 """Addresses that are held for each page that may be asked of a host."""
+_MAX_HOSTS = 10_000
+_MAX_ADDRESSES = 1_000_000
+"""Addresses that are held of all hosts together, or `_KNOWN_A_PAGE` a page where that is more: a
+name server may know every name below its own."""
 
 
 class Link(NamedTuple):
@@ -52,6 +56,8 @@ class Frontier:
         self._patterns: Counter[tuple[str, str]] = Counter()
         self._sitemaps: Counter[str] = Counter()
         self._known: Counter[str] = Counter()
+        self._all = 0
+        self._most = max(_MAX_ADDRESSES, _KNOWN_A_PAGE * settings.pages)
         self.pages = 0
         """Pages and images that were asked for."""
         self.left_out: Counter[str] = Counter()
@@ -79,6 +85,7 @@ class Frontier:
             self._queues.setdefault(host, deque()).appendleft(link)
         else:
             self._known[host] += 1
+            self._all += 1
             self._queues.setdefault(host, deque()).append(link)
         return True
 
@@ -145,6 +152,8 @@ class Frontier:
         most = Counter(segments).most_common(1)
         if not self._in_scope(netloc):
             return "other_host"
+        if host not in self._queues and len(self._queues) >= _MAX_HOSTS:
+            return "hosts"
         if link.kind == "sitemap":
             too_many = self._sitemaps[host] >= _MAX_SITEMAPS
             return "sitemaps" if too_many or link.depth > 2 else None
@@ -158,6 +167,8 @@ class Frontier:
             return "trap"
         if self._known[host] >= _KNOWN_A_PAGE * settings.pages_per_host:
             return "pages_per_host"
+        if self._all >= self._most:
+            return "addresses"
         if link.kind == "page" and self._is_spent(link.url):
             return "pages_per_pattern"
         return None

@@ -6,6 +6,7 @@ from collections import Counter
 import pytest
 from rich.console import Console
 
+from septet.pipelines.crawl import frontier as module
 from septet.pipelines.crawl import progress
 from septet.pipelines.crawl.crawl import Figures
 from septet.pipelines.crawl.frontier import Frontier, Link, pattern_of
@@ -88,6 +89,21 @@ def test_what_a_host_may_hold_is_bounded():
         one.asked(link)
     assert len(got) == 5 and not one.next_of("e.org")
     assert one.left_out["pages_per_host"] > 80
+
+
+def test_names_below_a_host_without_number_are_bounded(monkeypatch):
+    monkeypatch.setattr(module, "_MAX_HOSTS", 7)
+    monkeypatch.setattr(module, "_MAX_ADDRESSES", 12)
+    one = frontier(pages=1)
+    hosts = len(one.hosts())
+    for n in range(30):
+        one.add(Link(f"https://n{n}.e.org/", "page", 1))
+        one.add(Link(f"https://s{n}.e.org/s.xml", "sitemap", 0))
+    assert len(one.hosts()) == 7 and one.left_out["hosts"] == 60 - (7 - hosts)
+    for n in range(30):
+        one.add(Link(f"https://www.e.org/{chr(97 + n)}", "page", 1))
+    sitemaps = sum(1 for host in one.hosts() if host.startswith("s"))
+    assert one.left_out["addresses"] > 0 and one.waiting() - sitemaps == 12
 
 
 def test_a_journal_without_its_last_line(tmp_path):
