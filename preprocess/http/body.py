@@ -129,7 +129,7 @@ def join_chunks(body: bytes) -> bytes:
 
 
 def decode_content(
-    body: bytes, codings: str, max_bytes: int, decoded_already: bool = False
+    body: bytes, codings: str, max_bytes: int, decoded_already: bool = False, cut: bool = False
 ) -> bytes:
     """Undo the codings that a Content-Encoding header lists, last one first.
 
@@ -141,6 +141,7 @@ def decode_content(
         codings: The header's value.
         max_bytes: Bound on what comes out of each coding.
         decoded_already: Whether a body that is plainly not in the coding is taken as it is.
+        cut: Whether what is beyond the bound is left out, and not refused.
 
     Raises:
         RejectedError: `too_large`, `truncated` or `encoding`.
@@ -150,13 +151,13 @@ def decode_content(
     if len(names) > _MAX_CODINGS:
         raise RejectedError("encoding", codings.strip()[:40])
     for name in reversed(names):
-        body = _undo(name, body, max_bytes, decoded_already)
-    if len(body) > max_bytes:
+        body = _undo(name, body, max_bytes, decoded_already, cut)
+    if len(body) > max_bytes and not cut:
         raise RejectedError("too_large", f"more than {max_bytes}")
-    return body
+    return body[:max_bytes]
 
 
-def _undo(name: str, body: bytes, max_bytes: int, decoded_already: bool) -> bytes:
+def _undo(name: str, body: bytes, max_bytes: int, decoded_already: bool, cut: bool) -> bytes:
     decoder = _DECODERS.get(name)
     if decoder is None:
         raise RejectedError("encoding", name[:40])
@@ -167,6 +168,9 @@ def _undo(name: str, body: bytes, max_bytes: int, decoded_already: bool) -> byte
     try:
         for piece in decoder(body, max_bytes + 1):
             room -= len(piece)
+            if room < 0 and cut:
+                pieces.append(piece)
+                break
             if room < 0:
                 raise RejectedError("too_large", f"more than {max_bytes}")
             pieces.append(piece)

@@ -298,5 +298,5 @@ async def _read(
         raise FetchError("truncated", str(size)) from error
     body = b"".join(pieces)
     if body and (coding := headers.get("Content-Encoding", "")):
-        body = await asyncio.to_thread(decode_content, body, coding, MAX_BYTES)
+        body = await asyncio.to_thread(decode_content, body, coding, MAX_BYTES + 1, cut=True)
     return response.status, None, after, body[: MAX_BYTES + 1]

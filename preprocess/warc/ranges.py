@@ -1,7 +1,8 @@
 """Ranges of bytes of files: on this machine, on object stores, on servers over http.
 
 Over http a server that ignores a range would send the whole file, a gigabyte: what is not answered
-by a part (206) is not read, and no more is read than was asked for.
+by a part (206) is not read, and no more is read than was asked for. Redirects are not followed:
+they might lead anywhere.
 """
 
 import asyncio
@@ -70,9 +71,12 @@ def _read(path: str, offset: int, length: int) -> bytes:
 async def _request(fs: fsspec.AbstractFileSystem, url: str, offset: int, length: int) -> bytes:
     session: aiohttp.ClientSession = await fs.set_session()
     headers = {"Range": f"bytes={offset}-{offset + length - 1}", "Accept-Encoding": "identity"}
-    async with asyncio.timeout(_SECONDS), session.get(url, headers=headers) as answer:
+    asked = session.get(url, headers=headers, allow_redirects=False)
+    async with asyncio.timeout(_SECONDS), asked as answer:
         if answer.status == 416:
             return b""
+        if where := answer.headers.get("Location"):
+            raise RangeError(f"{url}: the server redirects to {where[:200]}, which is not followed")
         if answer.status != 206:
             why = "ignores ranges" if answer.status == 200 else f"answers {answer.status}"
             raise RangeError(f"{url}: the server {why}", answer.status in _PASSING)

@@ -1,6 +1,7 @@
 """robots.txt as it is asked for, kept and kept to, over real sockets."""
 
 import asyncio
+import gzip
 import json
 from collections import Counter
 
@@ -84,6 +85,14 @@ def test_without_robots_all_is_allowed(server, status):
     server.answers["/robots.txt"] = answering(b"User-agent: *\nDisallow: /", status)
     assert outcomes(server, [GOOD, BAD], polite(server)) == ["", ""]
     assert server.rules["/robots.txt"] == 1
+
+
+@pytest.mark.parametrize(("before", "bad"), [(1, REFUSED), (MAX_BYTES, "")])
+def test_of_a_compressed_file_the_first_part_counts(server, before, bad):
+    text = b"#" * before + b"\nUser-agent: *\nDisallow: /private\n" + b"# x\n" * 10 * MAX_BYTES
+    packed = answering(gzip.compress(text), **{"Content-Encoding": "gzip"})
+    server.answers["/robots.txt"] = packed
+    assert outcomes(server, [GOOD, BAD], polite(server)) == ["", bad]
 
 
 @pytest.mark.parametrize("status", [429, 500, 503])

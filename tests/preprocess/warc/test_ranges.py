@@ -34,6 +34,11 @@ def served(data: bytes = DATA, failures: int = 0, status: int = 503) -> Iterator
                 self.end_headers()
                 while True:
                     self.wfile.write(b"x" * 65_536)
+            elif self.path == "/moved":
+                self.send_response(302)
+                self.send_header("Location", "/a")
+                self.send_header("Content-Length", "0")
+                self.end_headers()
             elif self.path == "/gone":
                 self._answer(404, b"gone")
             else:
@@ -112,3 +117,10 @@ def test_failures_that_pass_are_tried_again(status: int) -> None:
         nobody.bind(("127.0.0.1", 0))
         with pytest.raises(RangeError, match="cannot be read"):
             read_range(f"http://127.0.0.1:{nobody.getsockname()[1]}/a", 0, 3, pause=0)
+
+
+def test_redirects_are_not_followed() -> None:
+    with served() as (address, asked):
+        with pytest.raises(RangeError, match="redirects to /a, which is not followed") as failed:
+            read_range(f"{address}/moved", 0, 5, pause=0.01)
+        assert not failed.value.is_passing and len(asked) == 1
