@@ -42,7 +42,9 @@ def crawl(
     images: Annotated[
         bool, typer.Option("--images", help="Keep captioned images on these hosts, too.")
     ] = False,
-    sitemaps: Annotated[bool, typer.Option(help="Read the sites' sitemaps.")] = True,
+    no_sitemaps: Annotated[
+        bool, typer.Option("--no-sitemaps", help="Do not read the sites' sitemaps.")
+    ] = False,
     retry: Annotated[
         bool, typer.Option("--retry", help="Ask again for what failed and may succeed by now.")
     ] = False,
@@ -82,7 +84,7 @@ def crawl(
         "hours": hours,
         "total_bytes": int(gigabytes * 1e9),
         "images": images,
-        "sitemaps": sitemaps,
+        "sitemaps": not no_sitemaps,
         "fetch": {"contact": contact, "per_host_delay": delay, "allowed_hosts": private or []},
     }
     figures = septet.crawl(seeds, out, settings, retry=retry, console=console)

@@ -40,10 +40,10 @@ class LocalRunner(Runner):
     workers get free.
 
     Workers are forked at the first step that has several tasks, or whose tasks may crash, and serve
-    the whole build; with one worker, or for a single task, this process does the other work. A task
-    that crashed its worker is run once more by another. A shuffle goes through files
-    below the corpus's `stages/` (in the scratch folder where the corpus is remote), so no process
-    holds more of it than one group.
+    the whole build; with one worker, or for a single task, this process does the other work, and
+    all of it where it cannot be forked. A task that crashed its worker is run once more by another.
+    A shuffle goes through files below the corpus's `stages/` (in the scratch folder where the
+    corpus is remote), so no process holds more of it than one group.
     """
 
     name: ClassVar[str] = "local"
@@ -94,8 +94,9 @@ class LocalRunner(Runner):
 
     def _run_phase(self, name: str, phase: Phase, tasks: Sequence[Any], total: "_Figures") -> None:
         workers = min(self.job.workers, len(tasks))
-        is_apart = bool(workers and self._processes and getattr(phase.step, "apart", False))
-        if workers <= 1 and not is_apart:
+        may_crash = bool(workers) and getattr(phase.step, "apart", False)
+        is_cheap = self._processes is not None and self._processes.is_forked
+        if workers <= 1 and not (may_crash and is_cheap):
             self._run_here(name, phase, tasks, total)
             return
         try:

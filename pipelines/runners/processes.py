@@ -79,9 +79,11 @@ class WorkerProcesses:
         ours, theirs = socket.socketpair()
         # The nursery and its workers hold the reading end; it ends when the driver does.
         lifeline, self._alive = os.pipe()
+        self.is_forked = may_fork()
+        """Whether the nursery has what the driver has imported; else a first worker costs that."""
         self._nursery = (
             _fork(theirs.fileno(), lifeline, (ours.fileno(), self._alive))
-            if may_fork()
+            if self.is_forked
             else _spawn(theirs.fileno(), lifeline)
         )
         self._status: int | None = None

@@ -252,7 +252,7 @@ class Known:
         sizes = rows["original_bytes"]
         large = pc.greater(sizes, self.limits["max_bytes"])
         rows = _lost(rows, "too_large", large, sizes.cast(pa.string()))
-        other = pc.is_in(rows["format"], _others(self.limits["more_formats"] or ()))
+        other = pc.is_in(rows["format"], _others(self.limits.get("more_formats") or ()))
         return _lost(rows, "unsupported", other, rows["format"]).select(columns)
 
 
