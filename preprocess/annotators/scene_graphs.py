@@ -3,18 +3,18 @@
 import json
 from collections.abc import Sequence
 from functools import cached_property
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import pyarrow as pa
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from septet.preprocess.columns.base import Column, Drawing, FilePath, Item, NoValue, Settings, Value
 from septet.preprocess.columns.captions import refusal
 from septet.preprocess.columns.members import pack_json
 from septet.preprocess.columns.weights import need
 from septet.preprocess.scene_graphs.graph import SceneGraph
-from septet.preprocess.scene_graphs.parsers import PARSERS, GraphParser
-from septet.preprocess.scene_graphs.pipeline import PIPELINE, pipeline_digest
+from septet.preprocess.scene_graphs.parsers import PARSERS, READS, GraphParser, graph_parser
+from septet.preprocess.scene_graphs.pipeline import PIPELINE, pipeline_digest, pipeline_language
 from septet.preprocess.scene_graphs.tokens import Tokenizer, load_tokenizer, with_tokens
 from septet.schemas.columns import MemberFormat
 
@@ -28,7 +28,9 @@ class SceneGraphSettings(Settings):
         description="Whose rules make the graph: Septet's own, or the package SceneGraphParser.",
     )
     pipeline: FilePath = Field(
-        default=PIPELINE, description="spaCy pipeline with tagger and parser: package or folder."
+        default=PIPELINE,
+        description="spaCy pipeline with tagger and parser, package or folder: English, or with "
+        "our own rules French.",
     )
     tokenizer: FilePath = Field(
         default="",
@@ -37,12 +39,20 @@ class SceneGraphSettings(Settings):
     )
     languages: tuple[str, ...] = Field(
         default=("en",),
-        description="ISO 639 codes that the pipeline understands. Captions that are known to be "
-        "in another language get no graph.",
+        description="ISO 639 codes that the pipeline understands, where not given that of its own "
+        "language. Captions that are known to be in another language get no graph.",
     )
     max_words: int = Field(
         default=128, ge=1, description="Captions with more words between spaces get no graph."
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_pipeline(cls, given: Any) -> Any:
+        if isinstance(given, dict) and "languages" not in given and given.get("pipeline"):
+            language = pipeline_language(str(given["pipeline"]))
+            return given | ({"languages": (language,)} if language else {})
+        return given
 
 
 class SceneGraphs(Column):
@@ -70,7 +80,7 @@ class SceneGraphs(Column):
         where its rules are asked for."""
         rules = PARSERS[self.settings.parser].models()
         need("spacy", "scene-graphs")
-        name, digest = pipeline_digest(self.settings.pipeline)
+        name, digest = pipeline_digest(self.settings.pipeline, READS[self.settings.parser])
         found = {name: digest}
         if self._loaded_tokenizer is not None:
             found["tokenizer"] = self._loaded_tokenizer.name
@@ -102,8 +112,8 @@ class SceneGraphs(Column):
 
     def setup(self) -> None:
         """Load the pipeline."""
-        self._parser = PARSERS[self.settings.parser](
-            self.settings.pipeline, self.settings.batch_size
+        self._parser = graph_parser(
+            self.settings.parser, self.settings.pipeline, self.settings.batch_size
         )
         self._tokenizer = self._loaded_tokenizer
 

