@@ -192,7 +192,6 @@ FRENCH = Language(
         """absence manque pénurie interdiction interdire interdit exempt manquer perte suppression
         exclure exclu prohibé défense"""
     ),
-    alternatives=words("ni ou"),
     contrasts=words("mais"),
     nobody=words("personne rien aucun aucune"),
     known=words(

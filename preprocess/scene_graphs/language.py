@@ -70,8 +70,6 @@ class Language:
     without_phrases: tuple[Phrase, ...]
     absence: frozenset[str]
     """Lemmas that deny what hangs on them."""
-    alternatives: frozenset[str]
-    """Words that join a thing to one that is denied."""
     contrasts: frozenset[str]
     """Words that end a denial."""
     nobody: frozenset[str]
