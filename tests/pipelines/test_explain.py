@@ -25,7 +25,7 @@ def test_names_are_printed_as_they_are(tmp_path: Path, monkeypatch: pytest.Monke
     stages = resolve(recipe, str(tmp_path), str(tmp_path / "c"))
     explain_stages(recipe, stages, {}, Console(file=out, width=120))
     text = out.getvalue()
-    assert "more" not in text
+    assert "… and" not in text
     assert "sources.0.paths: ['pairs[red].jsonl', '*.jsonl']" in text
     assert "sources.1.kind: folder" in text and "sources.1.without_text: keep" in text
     assert "  pairs[red].jsonl  50 bytes  blake2b:" in text and "  [bold].jsonl  " in text
