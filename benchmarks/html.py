@@ -10,8 +10,6 @@ cores do only where nothing else runs on them.
 """
 
 import argparse
-import gc
-import os
 import statistics
 import tempfile
 import time
@@ -25,6 +23,7 @@ from urllib.parse import urljoin
 
 from warcio.archiveiterator import ArchiveIterator
 
+from benchmarks.in_turns import rates_in_turns, show_rates, show_ratio
 from benchmarks.web_pages import Page, use_peers, write_warc
 from septet.pipelines.sources.base import Input, Pair
 from septet.pipelines.sources.warc import Warc
@@ -95,31 +94,18 @@ def main() -> None:
     pages = [Page(number) for number in range(count)]
     expected = [pair for page in pages for pair in page.pairs()]
     readers = {"septet": read_septet, "warcio + lxml": peer()}
-    rates: dict[str, list[float]] = {name: [] for name in readers}
     with tempfile.TemporaryDirectory() as folder:
         path = str(Path(folder) / "pages.warc.gz")
         size = write_warc(Path(path), pages)
-        gc.collect()
-        gc.freeze()  # what the pages take is nothing that a reader should walk through
         for name, reader in readers.items():  # warm, and right
             if reader(path) != expected:
                 raise SystemExit(f"{name} gives other pairs than the pages hold")
-        for _ in range(rounds):
-            for name, reader in readers.items():
-                start = time.process_time()
-                reader(path)
-                rates[name].append(count / (time.process_time() - start))
+        rates = rates_in_turns(readers, path, count, rounds)
         both = pages_a_second(path, count, rounds)
-    pairs, load = len(expected) / count, os.getloadavg()[0]
-    print(f"{count} pages of {size / count / 1000:.1f} kB, {pairs:.1f} pairs each")
-    print(f"{rounds} rounds; load {load:.1f}")
-    print(f"{'pages/s/core':<22}{'median':>9}{'least':>9}{'most':>9}")
-    for name, values in {**rates, "septet, 2 processes": both}.items():
-        print(f"{name:<22}{statistics.median(values):9,.0f}{min(values):9,.0f}{max(values):9,.0f}")
-    ratios = [a / b for a, b in zip(rates["septet"], rates["warcio + lxml"], strict=True)]
-    print(f"ratios of the rounds {min(ratios):.2f} to {max(ratios):.2f}")
+    print(f"{count} pages of {size / count / 1000:.1f} kB, {len(expected) / count:.1f} pairs each")
+    show_rates("pages/s/core", {**rates, "septet, 2 processes": both})
     print(f"pages a second, two processes {statistics.median(both):,.0f}")
-    print(f"ratio html_vs_warcio_lxml {statistics.median(ratios):.2f}")
+    show_ratio("html_vs_warcio_lxml", rates["septet"], rates["warcio + lxml"])
 
 
 if __name__ == "__main__":

@@ -10,18 +10,15 @@ for that and is stood in for.
 """
 
 import argparse
-import gc
 import io
-import os
-import statistics
 import sys
 import tempfile
-import time
 import types
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
+from benchmarks.in_turns import rates_in_turns, show_rates, show_ratio
 from benchmarks.web_pages import Page, use_peers, write_wat
 from septet.pipelines.sources.base import Input, Pair
 from septet.pipelines.sources.wat import Wat
@@ -73,29 +70,18 @@ def main() -> None:
     pages = [Page(number) for number in range(count)]
     expected = [pair for page in pages for pair in page.pairs()]
     readers = {"septet": read_septet, "cc2dataset": peer()}
-    rates: dict[str, list[float]] = {name: [] for name in readers}
     with tempfile.TemporaryDirectory() as folder:
         path = str(Path(folder) / "pages.wat.gz")
         size = write_wat(Path(path), pages)
-        gc.collect()
-        gc.freeze()  # what the pages take is nothing that a reader should walk through
         for name, reader in readers.items():  # warm, and right
             if sorted(reader(path)) != sorted(expected):
                 raise SystemExit(f"{name} gives other pairs than the pages hold")
-        for _ in range(rounds):
-            for name, reader in readers.items():
-                start = time.process_time()
-                reader(path)
-                rates[name].append(count / (time.process_time() - start))
-    pairs, load = len(expected) / count, os.getloadavg()[0]
-    print(f"{count} records of {size / count / 1000:.1f} kB, {pairs:.1f} pairs each")
-    print(f"{rounds} rounds; load {load:.1f}")
-    print(f"{'records/s/core':<16}{'median':>9}{'least':>9}{'most':>9}")
-    for name, values in rates.items():
-        print(f"{name:<16}{statistics.median(values):9,.0f}{min(values):9,.0f}{max(values):9,.0f}")
-    ratios = [a / b for a, b in zip(rates["septet"], rates["cc2dataset"], strict=True)]
-    print(f"ratios of the rounds {min(ratios):.2f} to {max(ratios):.2f}")
-    print(f"ratio wat_vs_cc2dataset {statistics.median(ratios):.2f}")
+        rates = rates_in_turns(readers, path, count, rounds)
+    print(
+        f"{count} records of {size / count / 1000:.1f} kB, {len(expected) / count:.1f} pairs each"
+    )
+    show_rates("records/s/core", rates)
+    show_ratio("wat_vs_cc2dataset", rates["septet"], rates["cc2dataset"])
 
 
 if __name__ == "__main__":

@@ -6,14 +6,9 @@ from dataclasses import dataclass
 from resiliparse.extract.html2text import extract_plain_text
 from selectolax.lexbor import LexborHTMLParser
 
-from septet.preprocess.bounded import BoundedCall, CrashError, MemoryLimitError, TimeLimitError
+from septet.preprocess.html.apart import SMALL_PAGE, page_reader, read_apart
 from septet.preprocess.html.charset import decode_page
 from septet.preprocess.html.head import language_of, read_head
-from septet.schemas.reasons import RejectedError
-
-_SMALL_PAGE = 2**17
-_PAGE_SECONDS = 20.0
-_PAGE_MEMORY = 2**31
 
 
 @dataclass(frozen=True)
@@ -35,22 +30,15 @@ def page_text(body: bytes, charset: str | None, apart: bool = False) -> PageText
         apart: Whether the page is read in another process, however small it is.
 
     Raises:
-        RejectedError: `page_timeout` or `page_crash`, as of `parse_page`.
+        RejectedError: `page_timeout` or `page_crash`, as of `pages.parse_page`.
     """
-    if len(body) <= _SMALL_PAGE and not apart:
+    if len(body) <= SMALL_PAGE and not apart:
         return read_text(body, charset)
-    try:
-        page: PageText = _READER(body, charset)
-    except TimeLimitError as error:
-        raise RejectedError("page_timeout", f"{_PAGE_SECONDS:g}") from error
-    except MemoryLimitError as error:
-        raise RejectedError("page_timeout", f"more than {_PAGE_MEMORY} bytes of memory") from error
-    except CrashError as error:
-        raise RejectedError("page_crash", str(error)) from error
+    page: PageText = read_apart(_READER, body, charset)
     return page
 
 
-_READER = BoundedCall("septet.preprocess.html.main_text:read_text", _PAGE_SECONDS, _PAGE_MEMORY)
+_READER = page_reader("septet.preprocess.html.main_text:read_text")
 
 
 def read_text(body: bytes, charset: str | None) -> PageText:

@@ -5,15 +5,13 @@ from dataclasses import dataclass
 
 from selectolax.lexbor import LexborHTMLParser
 
-from septet.preprocess.bounded import BoundedCall, BoundError
+from septet.preprocess.bounded import BoundError
+from septet.preprocess.html.apart import SMALL_PAGE, page_reader
 from septet.preprocess.html.charset import decode_page
 from septet.preprocess.html.head import base_of
 from septet.preprocess.html.pages import read_page
 from septet.preprocess.urls import UrlError, is_placeholder, resolve
 
-_SMALL_PAGE = 2**17
-_SECONDS = 20.0
-_MEMORY = 2**31
 _MAX_LINKS = 10_000
 _PLACES = ("alt", "figcaption", "title")
 _DIRECTIVES = re.compile(r"[\s,]+")
@@ -49,7 +47,7 @@ def outlinks(
         agent: Our token in lower case, which a `<meta>` may address.
         with_images: Whether its images are wanted, too.
     """
-    if len(body) <= _SMALL_PAGE:
+    if len(body) <= SMALL_PAGE:
         return read_outlinks(body, url, charset, agent, with_images)
     try:
         found: Outlinks = _READER(body, url, charset, agent, with_images)
@@ -58,7 +56,7 @@ def outlinks(
     return found
 
 
-_READER = BoundedCall("septet.preprocess.html.outlinks:read_outlinks", _SECONDS, _MEMORY)
+_READER = page_reader("septet.preprocess.html.outlinks:read_outlinks")
 
 
 def read_outlinks(

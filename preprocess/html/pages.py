@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from selectolax.lexbor import LexborDocumentOptions, LexborHTMLParser, LexborNode
 
-from septet.preprocess.bounded import BoundedCall, CrashError, MemoryLimitError, TimeLimitError
+from septet.preprocess.html.apart import SMALL_PAGE, page_reader, read_apart
 from septet.preprocess.html.charset import decode_page
 from septet.preprocess.html.context import Surroundings
 from septet.preprocess.html.figures import figure_captions
@@ -19,14 +19,9 @@ from septet.preprocess.html.head import Head, base_of, language_of, read_head
 from septet.preprocess.html.links import Attributes, image_link, plain_links
 from septet.preprocess.text.clean import clean_caption, clean_captions
 from septet.preprocess.urls import image_url
-from septet.schemas.reasons import Rejected, RejectedError
+from septet.schemas.reasons import Rejected
 from septet.schemas.sources import ImageCandidate
 
-SMALL_PAGE = 2**17
-"""Bytes of a page that are parsed in this process: the worst takes about five seconds."""
-PAGE_SECONDS = 20.0
-"""CPU time that a larger page may take; one of 8 MiB takes about one second."""
-_PAGE_MEMORY = 2**31
 _MAX_SOURCES = 50
 _QUICK = LexborDocumentOptions.WO_EVENTS
 
@@ -99,24 +94,16 @@ def parse_page(
         apart: Whether the page is read in another process, which may crash, however small it is.
 
     Raises:
-        RejectedError: of a page of more than `SMALL_PAGE` bytes, or one that is read apart:
-            `page_timeout`: it took more than `PAGE_SECONDS`, or more than 2 GiB; `page_crash`: the
-            parser crashed on it.
+        RejectedError: `page_timeout` or `page_crash` of `read_apart`, where the page is read so or
+            has more than `SMALL_PAGE` bytes.
     """
     if len(body) <= SMALL_PAGE and not apart:
         return read_page(body, url, charset, places, wanted)
-    try:
-        page: Page = _READER(body, url, charset, places, wanted)
-    except TimeLimitError as error:
-        raise RejectedError("page_timeout", f"{PAGE_SECONDS:g}") from error
-    except MemoryLimitError as error:
-        raise RejectedError("page_timeout", f"more than {_PAGE_MEMORY} bytes of memory") from error
-    except CrashError as error:
-        raise RejectedError("page_crash", str(error)) from error
+    page: Page = read_apart(_READER, body, url, charset, places, wanted)
     return page
 
 
-_READER = BoundedCall("septet.preprocess.html.pages:read_page", PAGE_SECONDS, _PAGE_MEMORY)
+_READER = page_reader("septet.preprocess.html.pages:read_page")
 
 
 def read_page(

@@ -12,7 +12,7 @@ PAGE = """<html lang=de><head><title>Not this</title><meta name=robots content=n
 @pytest.mark.parametrize("charset", ["utf-8", "utf-16"])
 def test_the_main_text_of_a_page(charset: str, monkeypatch: pytest.MonkeyPatch) -> None:
     for small in (2**17, 0):  # in this process, and in one that can be stopped
-        monkeypatch.setattr(main_text, "_SMALL_PAGE", small)
+        monkeypatch.setattr(main_text, "SMALL_PAGE", small)
         page = page_text(PAGE.encode(charset), charset)
         assert page.text.split("\n\n") == [
             "Die Katze",
