@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -21,6 +22,8 @@ from septet.pipelines.crawl.journal import read_journal
 from septet.preprocess.shards.reader import Corpus
 from tests.corpora import run_build
 from tests.pipelines.crawl.site import ARTICLES, CALENDAR, OTHER, Site
+
+ROOT = Path(__file__).resolve().parents[3]
 
 
 def settings_of(site, **changes):
@@ -294,6 +297,9 @@ def test_the_command(tmp_path, capsys):
     assert "pages and " in told and f"in 1 archives: {folder}/warc" in told
     assert "the budget of pages is spent (--pages)" in told and "addresses of 1 hosts wait" in told
     assert "links left out: other_host 2" in told
+    for page in ("README.md", "docs/crawl.md"):
+        patterns = re.findall(r"crawl/[^\s\]]*\.warc\.gz", (ROOT / page).read_text())
+        assert patterns and all([*tmp_path.glob(pattern)] for pattern in patterns), page
     for arguments, message in (
         (["crawl", str(tmp_path / "none.txt"), "--out", str(folder)], "no such file of seeds"),
         (["crawl", str(seeds), "--out", str(tmp_path / "x")], "127.0.0.1 is not for the public"),
