@@ -39,7 +39,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from types import FrameType
+from types import FrameType, TracebackType
 from typing import Any
 
 from septet.preprocess import files
@@ -69,6 +69,19 @@ class FolderBusyError(ValueError):
 class _LostError(KeyboardInterrupt):
     """Raised wherever the main thread is when its lease is lost: all that tidies up after an
     interrupt does so, and what goes on after mere errors does not."""
+
+
+def unless_lost(
+    do: Callable[[], object],
+) -> Callable[[type[BaseException] | None, BaseException | None, TracebackType | None], None]:
+    """A function for `ExitStack.push` that calls `do` at the end of a locked block, but not where
+    the lock was lost: the folder's files are the successor's then."""
+
+    def leave(kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None or not issubclass(kind, _LostError):
+            do()
+
+    return leave
 
 
 @contextmanager

@@ -1,12 +1,14 @@
 """Runs whose folder is in an object store."""
 
 import json
+import time
 from pathlib import Path
 
 import fsspec
 import pytest
 
-from septet.preprocess import files
+from septet.preprocess import files, locks
+from septet.preprocess.locks import FolderBusyError
 from septet.trainers.engine import checkpoint
 from septet.trainers.engine.checkpoint import CheckpointError
 from septet.trainers.engine.folder import set_aside
@@ -53,6 +55,33 @@ def test_a_run_in_a_store_equals_one_on_disk(scenes, tmp_path, capsys, monkeypat
         assert files.exists(f"{out}.1/checkpoints/step-00000008/COMPLETE")
         assert same(download(out, tmp_path / "anew"), local)
     assert not list(tmp_path.glob("s3*"))  # nothing beside it on this disk
+
+
+def test_a_run_that_lost_its_lease_leaves_the_files_of_its_successor(scenes, monkeypatch):
+    """A machine slept, and another took the run over: its figures stand in the store by now."""
+    monkeypatch.setattr(locks, "_RENEW_SECONDS", 0.05)
+    with object_store() as bucket:
+        out = f"{bucket}/runs/one"
+        names = [f"{out}/{name}" for name in ("metrics.jsonl", "run.json", "holder.json")]
+
+        def lose(module: object) -> None:
+            now = time.time()
+            lease = {"host": "another", "name": "another", "pid": 1, "started": None}
+            lease |= {"since": now + 1, "until": now + 600}
+            successor = f"{out}/{locks.LEASES}/alone-another.0.json"
+            files.write_bytes(successor, json.dumps(lease).encode())
+            for name in names:
+                files.write_bytes(name, b"the successor's")
+            time.sleep(60)
+            pytest.fail("the run went on without its lease")
+
+        preset = settings(*SAVES)
+        task = preset.task()
+        task.after_step = lose
+        object.__setattr__(preset, "task", lambda: task)
+        with pytest.raises(FolderBusyError, match="another took the folder over"):
+            fit_alone(run_of(preset, scenes, out))
+        assert [files.read_bytes(name) for name in names] == [b"the successor's"] * 3
 
 
 def test_an_earlier_run_in_a_store_is_moved_whole():

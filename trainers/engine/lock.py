@@ -8,7 +8,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
 
 from septet.preprocess import files
-from septet.preprocess.locks import LEASES, FolderBusyError, locked
+from septet.preprocess.locks import LEASES, FolderBusyError, locked, unless_lost
 from septet.trainers.engine.world import World
 from septet.trainers.standard_json import to_json
 
@@ -31,7 +31,7 @@ def only_run_in(out: str, world: World) -> Iterator[str | None]:
             try:
                 held.enter_context(locked(out, True, f"another run trains in {out}{_who(out)}"))
                 how = _sign(out)
-                held.callback(files.remove, files.join(out, HOLDER))
+                held.push(unless_lost(lambda: files.remove(files.join(out, HOLDER))))
             except FolderBusyError as error:
                 refused = str(error)
         refused = next(filter(None, world.gather_objects(refused)), None)

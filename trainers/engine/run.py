@@ -13,6 +13,7 @@ import torch
 from rich.console import Console
 
 from septet.preprocess import files
+from septet.preprocess.locks import unless_lost
 from septet.preprocess.shards.reader import Corpus
 from septet.trainers.engine.checkpoint import Checkpoints, SavedWeights, completed
 from septet.trainers.engine.config import OptimizerSettings, TrainSettings
@@ -227,7 +228,7 @@ def prepare(run: Run, world: World, console: Console | None = None) -> Iterator[
         health = next(iter(sources.values())).health
         health.report = folder.here / f"skipped-{world.rank}.jsonl"
         reporter = Reporter(folder.here, world, train.steps, progress.step, console, run.trackers)
-        stack.callback(folder.publish)
+        stack.push(unless_lost(folder.publish))
         stack.callback(reporter.close)
         saves.told += [held] if held else []
         for line in _greeting(run, world, newest, progress, aside, saves.told, parameters):
