@@ -37,6 +37,9 @@ def crawl(
     delay: Annotated[
         float, typer.Option(help="Seconds from one request of a host to the next.")
     ] = 1.0,
+    per_domain: Annotated[
+        int, typer.Option(help="Most hosts of one registered domain that are asked at once.")
+    ] = 4,
     hours: Annotated[float, typer.Option(help="Most hours of this run.")] = 24.0,
     gigabytes: Annotated[float, typer.Option(help="Most GB of stored answers.")] = 10.0,
     images: Annotated[
@@ -56,9 +59,9 @@ def crawl(
     """Crawl pages from seeds and keep them as WARC files, which a recipe reads at no cost.
 
     Links are followed within the seeds' hosts (and names below them). robots.txt, Crawl-delay,
-    nofollow, canonical links and noarchive are honoured; a host gets one request at a time. Run it
-    again to go on: after a stop, a kill, or with larger budgets. No page that is stored is asked
-    for again.
+    nofollow, canonical links and noarchive are honoured; a host gets one request at a time, and
+    few hosts of one domain are asked at once. Run it again to go on: after a stop, a kill, or with
+    larger budgets. No page that is stored is asked for again.
 
     **Examples**
 
@@ -81,6 +84,7 @@ def crawl(
         "pages": pages,
         "pages_per_host": per_host,
         "pages_per_pattern": per_pattern,
+        "per_domain": per_domain,
         "hours": hours,
         "total_bytes": int(gigabytes * 1e9),
         "images": images,
@@ -121,6 +125,11 @@ def summary(figures: "Figures", out: Path) -> list[str]:
         f"{_ENDED.get(figures.ended, 'stopped')}; {figures.waiting:,} addresses of "
         f"{figures.hosts:,} hosts wait",
     ]
+    if figures.lost:
+        lines.append(
+            f"{figures.lost:,} lines of the journal told of more than the archive still had, and "
+            "were forgotten: these addresses are asked for again"
+        )
     if lost:
         lines.append("not stored: " + ", ".join(f"{name} {n:,}" for name, n in lost.items()))
     if figures.left_out:

@@ -1,15 +1,17 @@
 """The crawl: hosts are asked one request at a time, pages become records, links become questions.
 
-The loop gives each host that may be asked its next address; a visit asks for it and ends in one
-`Entry`. What a visit found is applied in one step, without a wait: the archive, the journal and the
-frontier are always of one mind.
+The loop gives each host that may be asked its next address, and few hosts of one registered domain
+at once; a visit asks for it and ends in one `Entry`. What a visit found is applied in one step,
+without a wait: the archive, the journal and the frontier are always of one mind.
 """
 
 import asyncio
+import os
 import random
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,10 +19,12 @@ from pathlib import Path
 import aiohttp
 from yarl import URL
 
+from septet.pipelines.crawl.archives import Archives
 from septet.pipelines.crawl.frontier import Frontier, Link
-from septet.pipelines.crawl.journal import NAME, Entry, Journal, JournalError, read_journal
+from septet.pipelines.crawl.journal import Entry, Journal, read_journal
 from septet.pipelines.crawl.settings import CrawlSettings, keep_settings
 from septet.pipelines.sources.values import scrub
+from septet.preprocess.domains import registered_domain
 from septet.preprocess.html.outlinks import NOTHING, Outlinks, outlinks
 from septet.preprocess.http.addresses import check_address, parse_url
 from septet.preprocess.http.body import decode_content, read_raw
@@ -33,19 +37,20 @@ from septet.preprocess.http.exchange import (
 )
 from septet.preprocess.http.failures import FetchError, retry_after
 from septet.preprocess.http.opt_out import agent_token, robots_directives
+from septet.preprocess.http.pace import Pace
 from septet.preprocess.http.sitemaps import MAX_BYTES as MAX_SITEMAP
 from septet.preprocess.http.sitemaps import read_sitemap
 from septet.preprocess.http.sites import Sites
 from septet.preprocess.locks import locked
-from septet.preprocess.warc.write import Exchanged, WarcWriter
+from septet.preprocess.warc.write import Exchanged
 from septet.schemas.reasons import REASONS, RejectedError, class_of
 
 _PAGES = ("text/html", "application/xhtml+xml")
-_ARCHIVE_BYTES = 2**30
 _NOT_ASKED = ("robots", "opt_out", "robots_unreachable", "no_contact", "address", "host_down")
 """Outcomes of addresses that were not asked for: they cost nobody anything."""
 _CODINGS = "gzip, deflate"
-_PUT_BACK = "put back a copy of the file, or begin anew in another folder"
+_PARSERS = min(4, os.cpu_count() or 1)
+"""Most pages that are parsed at once, each in a process of its own."""
 
 
 @dataclass
@@ -67,6 +72,8 @@ class Figures:
     """Links that were not taken, by why."""
     ended: str = ""
     """Why the crawl ended: `all` (nothing is left), `pages`, `bytes` or `hours`."""
+    lost: int = 0
+    """Lines of the journal that were forgotten, for an archive has lost what they tell of."""
 
 
 Told = Callable[[Figures], None]
@@ -157,19 +164,18 @@ class _Crawl:
         self._agent = agent_token(settings.fetch.user_agent)
         self._digests: set[str] = set()
         self._hosts_met: set[str] = set()
-        self._archive = self._end = 0
+        self._parsers = ThreadPoolExecutor(_PARSERS, thread_name_prefix="parse")
+        self._pace = Pace(settings.fetch.per_host_delay / settings.per_domain)
+        self._archives = Archives(folder, settings.fetch.agent_header)
+        self.figures.lost = self._archives.lost
         self._play(retry)
-        (folder / "warc").mkdir(exist_ok=True)
-        self._cut_archives()
         self._journal = Journal(folder)
-        self._writer: WarcWriter | None = None
         self._deadline = time.monotonic() + settings.hours * 3600
 
     def _play(self, retry: bool) -> None:
         """Stand where the journal ends."""
         done: set[str] = set()
         for entry in read_journal(self.folder):
-            self._archive, self._end = entry.archive, entry.end
             if retry and entry.outcome in REASONS and _may_pass(entry):
                 continue
             done.add(entry.url)
@@ -193,38 +199,13 @@ class _Crawl:
             figures.pages += entry.kind == "page"
             figures.images += entry.kind == "image"
 
-    def _cut_archives(self) -> None:
-        """Cut the archive back to where the journal says it ends; later ones are nobody's.
-
-        Raises:
-            JournalError: there are archives without a journal, or less than it tells of.
-        """
-        archives = {
-            int(path.name.split(".")[0]): path
-            for path in (self.folder / "warc").glob("*.warc.gz")
-            if path.name.split(".")[0].isdecimal()
-        }
-        if archives and not (self.folder / NAME).exists():
-            raise JournalError(f"{self.folder} has archives but no {NAME}: {_PUT_BACK}")
-        last = archives.get(self._archive)
-        size = last.stat().st_size if last else 0
-        if size < self._end:
-            name = f"{self.folder}/warc/{self._archive:05d}.warc.gz"
-            raise JournalError(f"{name} has {size} of {self._end} bytes: {_PUT_BACK}")
-        for number, path in archives.items():
-            if number > self._archive or (number == self._archive and not self._end):
-                path.unlink()
-            elif number == self._archive:
-                with path.open("r+b") as file:
-                    file.truncate(self._end)
-
     def close(self) -> None:
         """Close the archive and the journal."""
-        if self._writer is not None:
-            self._writer.__exit__(None, None, None)
+        self._parsers.shutdown(cancel_futures=True)
+        self._archives.close()
         self._journal.close()
         figures = self.figures
-        figures.archives = len(list((self.folder / "warc").glob("*.warc.gz")))
+        figures.archives = self._archives.count()
         figures.left_out = self.frontier.left_out
         figures.waiting, figures.hosts = self.frontier.waiting(), len(self.frontier.hosts())
 
@@ -261,14 +242,20 @@ class _Crawl:
         where none is left."""
         waits: list[float] = []
         busy = set(running.values())
+        domains = Counter(map(registered_domain, busy))
         for host in self.frontier.hosts():
             if self._is_over(len(running)):
                 return None
-            if host in busy or len(running) >= self.settings.fetch.concurrency:
+            if len(running) >= self.settings.fetch.concurrency:
+                break
+            domain = registered_domain(host)
+            if host in busy or domains[domain] >= self.settings.per_domain:
                 continue
-            if wait := exchange.pace.wait(host):
+            if wait := max(exchange.pace.wait(host), self._pace.wait(domain)):
                 waits.append(wait)
             elif link := self.frontier.next_of(host):
+                self._pace.take(domain)
+                domains[domain] += 1
                 task = asyncio.create_task(self._visit(link, exchange, sites))
                 running[task] = host
         if not self.frontier.hosts() and not running:
@@ -410,7 +397,10 @@ class _Crawl:
         found = NOTHING
         if link.kind == "page":
             try:
-                found = await asyncio.to_thread(self._links, link, answer, exchanged)
+                loop = asyncio.get_running_loop()
+                found = await loop.run_in_executor(
+                    self._parsers, self._links, link, answer, exchanged
+                )
             except RejectedError as error:
                 self._note(_entry(link, error.reason, error.value))
                 return
@@ -425,7 +415,7 @@ class _Crawl:
         known = [found.canonical] if found.canonical not in (None, link.url) else []
         entry = replace(_entry(link, outcome), links=new, known=[one for one in known if one])
         if outcome == "stored":
-            self._store(exchanged)
+            self._archives.store(exchanged)
             entry = replace(entry, bytes=len(exchanged.body), digest=digest)
         self._note(entry)
 
@@ -444,20 +434,12 @@ class _Crawl:
         links += [Link(url, "image", link.depth + 1) for url in found.images]
         return [one for one in links if self.frontier.add(one)]
 
-    def _store(self, exchanged: Exchanged) -> None:
-        if self._end >= _ARCHIVE_BYTES and self._writer is not None:
-            self._writer.__exit__(None, None, None)
-            self._writer, self._archive, self._end = None, self._archive + 1, 0
-        if self._writer is None:
-            path = self.folder / "warc" / f"{self._archive:05d}.warc.gz"
-            agent = self.settings.fetch.agent_header
-            self._writer = WarcWriter(path, agent, self._end)
-        self._end = self._writer.write(exchanged)
-
     def _note(self, entry: Entry) -> None:
         """Write down what became of an address, and tell."""
-        entry = replace(entry, archive=self._archive, end=self._end)
+        entry = self._archives.placed(entry)
         self._journal.add(entry)
+        if self._archives.sync():
+            self._journal.sync()
         self._apply(entry)
         figures = self.figures
         figures.waiting, figures.hosts = self.frontier.waiting(), len(self.frontier.hosts())

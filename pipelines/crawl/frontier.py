@@ -94,7 +94,7 @@ class Frontier:
         self._seen.add(hash64(url, b"septet.crawl"))
 
     def hosts(self) -> list[str]:
-        """Hosts with addresses that are to be asked for."""
+        """Hosts with addresses that are to be asked for; who was asked longest ago comes first."""
         return [host for host, queue in self._queues.items() if queue]
 
     def waiting(self) -> int:
@@ -103,7 +103,9 @@ class Frontier:
 
     def next_of(self, host: str) -> Link | None:
         """Take the next link of a host; None where it has none, or its budget is spent."""
-        queue = self._queues.get(host)
+        queue = self._queues.pop(host, None)
+        if queue is not None:
+            self._queues[host] = queue  # behind all others
         while queue:
             link = queue.popleft()
             if link.kind == "sitemap":

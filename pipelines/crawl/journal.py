@@ -2,10 +2,12 @@
 
 A line comes after what it tells of is in the archive, and says where the archive ends then. Who is
 killed in between finds the last whole line, cuts the archive back to it, and asks again for what
-was under way: one address a host at most.
+was under way: one address a host at most. After a power cut the last lines may be missing, or tell
+of more than the archive holds (`archives`).
 """
 
 import json
+import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -39,6 +41,8 @@ class Entry:
     """What was new in it."""
     known: list[str] = field(default_factory=list)
     """Addresses that it stands for, too."""
+    safe: int = 0
+    """How much of that archive was on the disk for certain."""
 
     @property
     def link(self) -> Link:
@@ -60,6 +64,7 @@ class Journal:
     def __init__(self, folder: Path):
         self._path = folder / NAME
         self._file = self._path.open("ab", buffering=0)
+        sync_folder(folder)
 
     def add(self, entry: Entry) -> None:
         """Add a line."""
@@ -69,9 +74,23 @@ class Journal:
         while line:
             line = line[self._file.write(line) or 0 :]
 
+    def sync(self) -> None:
+        """Bring what was added to the disk."""
+        os.fsync(self._file.fileno())
+
     def close(self) -> None:
-        """Close the file."""
+        """Bring everything to the disk, and close the file."""
+        self.sync()
         self._file.close()
+
+
+def sync_folder(folder: Path) -> None:
+    """Bring the names of a folder's files to the disk."""
+    there = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(there)
+    finally:
+        os.close(there)
 
 
 def read_journal(folder: Path) -> Iterator[Entry]:
@@ -91,6 +110,36 @@ def read_journal(folder: Path) -> Iterator[Entry]:
             end += len(line)
             yield _parsed(line, path, end)
         file.truncate(end)
+
+
+def last_entry(folder: Path) -> Entry | None:
+    """The last whole entry of a journal; None where there is none.
+
+    Raises:
+        JournalError: see `read_journal`.
+    """
+    last = None
+    for entry in read_journal(folder):
+        last = entry
+    return last
+
+
+def cut_journal(folder: Path, archive: int, end: int) -> tuple[int, int]:
+    """Cut off all lines from the first one on that tells of more of an archive than its first `end`
+    bytes; returns the number of these lines, and where the archive ends by the others."""
+    kept = size = lost = 0
+    path = folder / NAME
+    with path.open("r+b") as file:
+        for line in file:
+            entry = _parsed(line, path, size + len(line))
+            if lost or (entry.archive == archive and entry.end > end):
+                lost += 1
+            else:
+                size += len(line)
+                kept = entry.end if entry.archive == archive else 0
+        file.truncate(size)
+        os.fsync(file.fileno())
+    return lost, kept
 
 
 def _parsed(line: bytes, path: Path, end: int) -> Entry:

@@ -35,6 +35,12 @@ class CrawlSettings(BaseModel):
         description="Most pages of one host whose addresses are alike but for numbers and the "
         "values of a query: so a calendar without end has one.",
     )
+    per_domain: int = Field(
+        default=4,
+        gt=0,
+        description="Most hosts of one registered domain that are asked at once. Together they are "
+        "asked at most so many times as often as one of them.",
+    )
     total_bytes: int = Field(default=10 * 2**30, gt=0, description="Most bytes of answers.")
     hours: float = Field(default=24, gt=0, description="Most hours of one run.")
     fetch: Fetch = Field(default=Fetch(), description="How servers are asked; as in a recipe.")

@@ -5,8 +5,7 @@ from dataclasses import dataclass
 
 from selectolax.lexbor import LexborHTMLParser
 
-from septet.preprocess.bounded import BoundError
-from septet.preprocess.html.apart import SMALL_PAGE, page_reader
+from septet.preprocess.html.apart import page_reader, read_apart
 from septet.preprocess.html.charset import decode_page
 from septet.preprocess.html.head import base_of
 from septet.preprocess.html.pages import read_page
@@ -38,7 +37,8 @@ NOTHING = Outlinks([], [], None, frozenset())
 def outlinks(
     body: bytes, url: str, charset: str | None, agent: str, with_images: bool = False
 ) -> Outlinks:
-    """Read a page's links. A page that takes too long, or too much memory, has none.
+    """Read a page's links in a process of its own, always: a crawl waits for servers most of the
+    time, and a page that crashes the parser must not end it.
 
     Args:
         body: The page, decoded from any content coding.
@@ -46,13 +46,11 @@ def outlinks(
         charset: The transport's charset, if any.
         agent: Our token in lower case, which a `<meta>` may address.
         with_images: Whether its images are wanted, too.
+
+    Raises:
+        RejectedError: `page_timeout` or `page_crash` of `read_apart`.
     """
-    if len(body) <= SMALL_PAGE:
-        return read_outlinks(body, url, charset, agent, with_images)
-    try:
-        found: Outlinks = _READER(body, url, charset, agent, with_images)
-    except BoundError:
-        return NOTHING
+    found: Outlinks = read_apart(_READER, body, url, charset, agent, with_images)
     return found
 
 

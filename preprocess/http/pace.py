@@ -42,13 +42,18 @@ class Pace:
         now = time.monotonic()
         return max(0.0, self._next.setdefault(host, now + interval) - now)
 
-    async def turn(self, host: str) -> None:
-        """Wait for one's turn to ask a host. Who came first goes first."""
+    def take(self, host: str) -> float:
+        """Take the next turn of a host; returns the seconds until it comes."""
         if wait := self.wait(host):
             self._next[host] += self._of(host)
-            await asyncio.sleep(wait)
         elif interval := self._of(host):
             self._next[host] = time.monotonic() + interval
+        return wait
+
+    async def turn(self, host: str) -> None:
+        """Wait for one's turn to ask a host. Who came first goes first."""
+        if wait := self.take(host):
+            await asyncio.sleep(wait)
 
     def _of(self, host: str) -> float:
         return self._share * self._intervals.get(host, self._interval)

@@ -7,6 +7,7 @@ file back to where the last one ended.
 import base64
 import gzip
 import hashlib
+import os
 import uuid
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -68,7 +69,15 @@ class WarcWriter:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file."""
         self._file.close()
+
+    def sync(self) -> None:
+        """Bring what was written to the disk."""
+        os.fsync(self._file.fileno())
 
     def write(self, one: Exchanged) -> int:
         """Append an answer, then its request; returns where they end.

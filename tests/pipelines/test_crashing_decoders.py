@@ -21,6 +21,7 @@ import ctypes, importlib.machinery, os, sys
 FUNCTIONS = {
     "septet.preprocess.images.process": "_process",
     "septet.preprocess.html.pages": "read_page",
+    "septet.preprocess.html.outlinks": "read_outlinks",
 }
 
 class Hook(importlib.machinery.PathFinder):
