@@ -2,7 +2,8 @@
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import cache, partial
 from typing import Any, NamedTuple
 
 
@@ -18,11 +19,13 @@ class Entry(NamedTuple):
 def list_files(path: str, after: str = "", before: str | None = None) -> Iterator[Entry]:
     """List the files below a folder whose name is in [after, before), by ascending name.
 
-    Links are followed, but not round in a circle. Memory is bounded by the names of one folder
-    that are in the range.
+    Links are followed, but each folder is listed once, however many links lead to it: under its own
+    name, else under that of the links by which it is reached first (fewest links, then by name).
+    Memory is bounded by the names of one folder that are in the range, and, where there are links
+    to folders, by the names of all folders.
     """
     if "://" not in path:
-        yield from _walk(path, "", after, before, frozenset())
+        yield from _walk(path, "", after, before, cache(partial(_names_of_folders, path)), False)
         return
     import fsspec  # not at the top: `up_to_date` lists folders before anything heavy is imported
 
@@ -34,13 +37,16 @@ def list_files(path: str, after: str = "", before: str | None = None) -> Iterato
 
 
 def _walk(
-    path: str, below: str, after: str, before: str | None, above: frozenset[tuple[int, int]]
+    path: str,
+    below: str,
+    after: str,
+    before: str | None,
+    names: Callable[[], dict[tuple[int, int], str]],
+    linked: bool,
 ) -> Iterator[Entry]:
     here = os.path.join(path, below)  # noqa: PTH118
-    found = os.stat(here)  # noqa: PTH116
-    if (found.st_dev, found.st_ino) in above:
+    if linked and names().get(_identity(here)) != below:
         return
-    above |= {(found.st_dev, found.st_ino)}
     with os.scandir(here) as entries:
         # With the slash that follows a folder's name in all names below, order is that of names.
         named = ((below + entry.name + "/" * _is_folder(entry), entry) for entry in entries)
@@ -51,7 +57,7 @@ def _walk(
         )
     for name, entry in listed:
         if name.endswith("/"):
-            yield from _walk(path, name, after, before, above)
+            yield from _walk(path, name, after, before, names, linked or entry.is_symlink())
         elif name >= after:
             try:
                 stat = entry.stat()
@@ -59,6 +65,33 @@ def _walk(
                 yield Entry(name, -1, "")
             else:
                 yield Entry(name, stat.st_size, str(stat.st_mtime_ns))
+
+
+def _names_of_folders(path: str) -> dict[tuple[int, int], str]:
+    """The name under which each folder is listed, by its identity: walks those first that no link
+    leads to, then those behind one link, and so on."""
+    names: dict[tuple[int, int], str] = {}
+    roots = [""]
+    while roots:
+        links: list[str] = []
+        for root in sorted(roots):
+            waiting = [root]
+            while waiting:
+                below = waiting.pop()
+                here = os.path.join(path, below)  # noqa: PTH118
+                if names.setdefault(_identity(here), below) != below:
+                    continue
+                with os.scandir(here) as entries:
+                    for entry in filter(_is_folder, entries):
+                        some = links if entry.is_symlink() else waiting
+                        some.append(f"{below}{entry.name}/")
+        roots = links
+    return names
+
+
+def _identity(folder: str) -> tuple[int, int]:
+    found = os.stat(folder)  # noqa: PTH116
+    return found.st_dev, found.st_ino
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
