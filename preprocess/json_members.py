@@ -46,6 +46,15 @@ def members(path: str) -> Iterator[tuple[str | None, Any]]:
             raise text.fault("more follows behind its end")
 
 
+def _integer(text: str) -> int | float:
+    """An integer; infinity where it has more digits than Python reads (4300), as of floats that are
+    too large. So it costs the row that it stands in, and not the file."""
+    try:
+        return int(text)
+    except ValueError:
+        return float(text)
+
+
 class _Text:
     """A file's text, of which no more is held than what is being read."""
 
@@ -103,8 +112,11 @@ class _Text:
                 if not self._more():
                     raise self.fault(error.msg, error.pos) from error
                 continue
-            except (ValueError, RecursionError) as error:  # a number too long; nested too deeply
+            except RecursionError as error:
                 raise self.fault(str(error)) from error
+            except ValueError:  # an integer of more digits than Python reads
+                self._read = json.JSONDecoder(parse_int=_integer).raw_decode
+                continue
             # What no sign of these follows may be the beginning of a number.
             if self._buffer[end : end + 1] in _BEHIND or not self._more():
                 self._at = end
