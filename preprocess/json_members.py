@@ -32,18 +32,23 @@ def members(path: str) -> Iterator[tuple[str | None, Any]]:
             the fault is come to.
     """
     with files.open_read(path) as file:
-        text = _Text(file, path)
-        if text.peek() == "{":
-            for _ in text.items("}"):
-                if text.peek() != '"':
-                    raise text.fault("expected a name")
-                name = text.value()
-                text.take(":")
-                yield from text.member(name)
-        else:
-            yield from text.member(None)
-        if text.peek():
-            raise text.fault("more follows behind its end")
+        yield from members_of(file, path)
+
+
+def members_of(file: BinaryIO, path: str) -> Iterator[tuple[str | None, Any]]:
+    """The same of an open file, from where it stands; `path` is its name in errors."""
+    text = _Text(file, path)
+    if text.peek() == "{":
+        for _ in text.items("}"):
+            if text.peek() != '"':
+                raise text.fault("expected a name")
+            name = text.value()
+            text.take(":")
+            yield from text.member(name)
+    else:
+        yield from text.member(None)
+    if text.peek():
+        raise text.fault("more follows behind its end")
 
 
 def _integer(text: str) -> int | float:

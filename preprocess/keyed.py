@@ -25,6 +25,8 @@ from septet.preprocess.scratch import scratch_folder
 _UNUSED_SECONDS, _DEAD_SECONDS = 30 * 24 * 3600, 3600
 _LEFT = f".*{files.TEMPORARY_SUFFIX}"
 _BATCH = 10_000
+PARTS = 256
+"""The number of shares of the keys that several readers can part among themselves."""
 _PAGES = "PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA cache_size = -32768;"
 
 
@@ -50,6 +52,7 @@ class KeyedWriter:
         self._base.executescript(
             f"{_PAGES} CREATE TABLE told (name TEXT, value TEXT);"
             "CREATE TABLE rows (key BLOB, kind INTEGER, data TEXT);"
+            "CREATE TABLE marks (key BLOB);"
             "CREATE TEMP TABLE aside (kind TEXT, key BLOB, data TEXT); BEGIN;"
         )
         self._kept: list[tuple[bytes, int, str]] = []
@@ -89,10 +92,18 @@ class KeyedWriter:
         ).fetchone()
         return None if row is None else json.loads(row[0])
 
+    def _marks(self) -> list[bytes]:
+        """Keys that part all of them into `PARTS` shares of as many, or into one a key."""
+        (count,) = self._base.execute("SELECT COUNT(DISTINCT key) FROM rows").fetchone()
+        wanted = {count * number // PARTS for number in range(PARTS)}
+        keys = self._base.execute("SELECT DISTINCT key FROM rows ORDER BY key")
+        return [key for number, (key,) in enumerate(keys) if number in wanted]
+
     def finish(self, told: dict[str, Any]) -> None:
         """Finish the file, with what `Keyed.told` is to say."""
         self._flush()
         self._base.execute("CREATE INDEX by_key ON rows (key)")
+        self._base.executemany("INSERT INTO marks VALUES (?)", ((key,) for key in self._marks()))
         pairs = [(name, json.dumps(value)) for name, value in told.items()]
         self._base.executemany("INSERT INTO told VALUES (?, ?)", pairs)
         self._base.execute("COMMIT")
@@ -149,9 +160,25 @@ class Keyed:
         )
         return [(kind, json.loads(data)) for kind, data in found]
 
-    def groups(self) -> Iterator[tuple[str, list[Any]]]:
-        """All keys by their bytes, each with its records in the order in which they were added."""
-        rows = self._reader().execute("SELECT key, data FROM rows ORDER BY key, rowid")
+    def groups(self, start: int = 0, stop: int = PARTS) -> Iterator[tuple[str, list[Any]]]:
+        """The keys by their bytes, each with its records in the order in which they were added.
+
+        Args:
+            start: The first of the shares to be read, of `PARTS` in which the keys are parted.
+            stop: The share behind the last one.
+        """
+        marks = [key for (key,) in self._reader().execute("SELECT key FROM marks ORDER BY key")]
+        first, behind = (
+            marks[len(marks) * part // PARTS] if len(marks) * part // PARTS < len(marks) else None
+            for part in (start, stop)
+        )
+        if first is None:
+            return
+        end = "" if behind is None else "AND key < ?"
+        rows = self._reader().execute(
+            f"SELECT key, data FROM rows WHERE key >= ? {end} ORDER BY key, rowid",
+            [first] if behind is None else [first, behind],
+        )
         for key, mine in itertools.groupby(rows, operator.itemgetter(0)):
             text = key.decode("utf-8", "surrogatepass")
             yield text, [json.loads(data) for _, data in mine]

@@ -346,11 +346,17 @@ class WebDatasetSource(SourceSettings):
 class AnnotatedSource(SourceSettings):
     """Annotated sets in their published files: COCO's captions, instances and panoptic segments and
     sets in that form (Objects365), RefCOCO's references (as JSON), VQA's and GQA's questions,
-    Visual Genome's image data, regions, objects, attributes, relationships and questions.
+    GQA's scene graphs, Visual Genome's image data, regions, objects, attributes, relationships and
+    questions, Open Images' boxes, labels, relationships and names of classes (CSV), Localized
+    Narratives (JSON lines).
 
-    All that the files say of an image is merged: each of its captions gives a pair, whose `extra`
-    has `boxes` (normalised corners) with `labels`, `phrases`, `questions`, `attributes` and
-    `relations`, as columns of annotations read them.
+    All that the files say of an image is merged, and what two of them say counts once: each of its
+    captions gives a pair, whose `extra` has `boxes` (normalised corners) with `labels`, `absent`
+    (labels verified not to be in the image), `phrases`, `questions`, as columns of annotations read
+    them, and `box_flags` (crowd, group, occluded …), `attributes`, `relations`, `image_labels`,
+    `scored_labels` (a machine's), `narratives` (utterances with seconds and the box of the
+    pointer's trace). Where a set has no list of images (GQA, Open Images, Localized Narratives) the
+    file of an image is its id with `.jpg`, as those sets name them.
     """
 
     kind: Literal["annotated"]
@@ -359,7 +365,8 @@ class AnnotatedSource(SourceSettings):
     )
     files: list[str] = Field(
         min_length=1,
-        description="The set's JSON files, paths within its folder or patterns "
+        description="The set's files (JSON, JSON lines, CSV; plain, gzip or zstd), paths within "
+        "its folder or patterns "
         "(`annotations/*_val2017.json`).",
     )
     images: str = Field(

@@ -2,7 +2,8 @@
 in which they are published."""
 
 import fnmatch
-import tempfile
+import hashlib
+import itertools
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from functools import partial
@@ -22,20 +23,16 @@ from septet.pipelines.sources.paths import folder_label, name_within
 from septet.pipelines.sources.values import as_captions, as_json, scrub
 from septet.preprocess import files
 from septet.preprocess.columns.left_out import MALFORMED, told
-from septet.preprocess.json_members import JsonError, members
-from septet.preprocess.keyed import Keyed, KeyedWriter, write_keyed
-from septet.preprocess.scratch import scratch_folder
-from septet.preprocess.sets.facts import (
-    CATEGORY,
-    PASSED_OVER,
-    Described,
-    describe_image,
-    facts_of,
-)
+from septet.preprocess.keyed import PARTS, Keyed, KeyedWriter, cached
+from septet.preprocess.sets.facts import CATEGORY, PASSED_OVER, facts_of
+from septet.preprocess.sets.merge import Described, describe_image
+from septet.preprocess.sets.rows import SUFFIXES, SetError, rows_of
 from septet.preprocess.text.clean import clean_caption
 from septet.schemas.reasons import Rejected, RejectedError
 from septet.schemas.sources import AnnotatedSource
 
+SLICE_BYTES = 64 * 2**20
+"""Bytes of a set's files that are work for one worker."""
 _FAULTS = ""
 """The key of what could not be read, before those of all images."""
 
@@ -43,45 +40,48 @@ _FAULTS = ""
 class Annotated(Source):
     """Folders of annotated sets; a record is an image with all that the set's files say of it.
 
-    A set is one slice: what is said of an image stands in many places of several files, and is
-    merged before there are pairs.
+    What is said of an image stands in many places of several files, and is merged before there are
+    pairs: the first reader on a machine puts what all rows say in a file by image, and the others
+    take their slices of it.
     """
 
     kind = "annotated"
-    version = 2
+    version = 3
     folders = True
     unit = "image"
 
     def describe(self, path: str, size: int) -> Facts:
-        """One slice, the whole folder."""
-        if next(list_files(path), None) is None:
+        """Cut the images into slices, ranges of the `PARTS` shares of their ids."""
+        count, total = 0, 0
+        for entry in list_files(path):
+            count += 1
+            total += max(entry.size, 0) if entry.name.lower().endswith(SUFFIXES) else 0
+        if not count:
             raise InputError("the folder has no files")
-        return Facts([("", "")])
+        slices = min(max(-(-total // SLICE_BYTES), 1), PARTS)
+        cuts = [PARTS * number // slices for number in range(slices + 1)]
+        return Facts(list(itertools.pairwise(cuts)))
 
     def records(
         self, settings: AnnotatedSource, source: Input, counts: Counter[str]
     ) -> Iterator[Described | Rejected]:
         """The rows that cannot be read, then the images, by id."""
-        there = [entry.name for entry in list_files(source.path)]
-        names: dict[str, None] = {}
-        for pattern in settings.files:
-            found = fnmatch.filter(there, pattern)
-            if not found:
-                raise InputError(f"no file of the folder matches {pattern!r}")
-            names |= dict.fromkeys(found)
-        with tempfile.TemporaryDirectory(dir=scratch_folder()) as folder:
-            path = f"{folder}/facts.sqlite"
-            try:
-                write_keyed(path, "", partial(_add_facts, source.path, names))
-            except JsonError as error:  # names the file's path on this machine
-                raise InputError(str(error).removeprefix(files.join(source.path, ""))) from error
-            facts = Keyed(path)
+        try:
+            facts = _facts(settings, source)
+            if "broken" in facts.told:
+                raise InputError(facts.told["broken"])
+        except InputError:
+            if source.number and settings.on_broken_input == "reject":
+                return  # the first slice says it
+            raise
+        if not source.number:
             counts["rows_of_set"] += facts.told["rows"]
-            for key, mine in facts.groups():
-                if key == _FAULTS:
-                    yield from (Rejected("annotation", fault) for fault in mine)
-                else:
-                    yield describe_image(key, mine, facts.told["categories"])
+        start, stop = (int(bound) for bound in source.slice)
+        for key, mine in facts.groups(start, stop):
+            if key == _FAULTS:
+                yield from (Rejected("annotation", fault) for fault in mine)
+            else:
+                yield describe_image(key, mine, facts.told["categories"])
 
     def read(
         self, settings: AnnotatedSource, source: Input, record: Described, counts: Counter[str]
@@ -116,28 +116,59 @@ class Annotated(Source):
         return [ImageLocation(url, label, name), *pairs, *lost]
 
 
-def _add_facts(folder: str, names: Iterable[str], writer: KeyedWriter) -> dict[str, Any]:
+def _facts(settings: AnnotatedSource, source: Input) -> Keyed:
+    """The facts of a set by image, from this machine's cache.
+
+    Raises:
+        InputError: the folder has no file of a name that the settings have.
+    """
+    made_of = [Annotated.version, source.path, source.digest, settings.files]
+    stamp = hashlib.blake2b(repr(made_of).encode(), digest_size=16).hexdigest()
+    return cached(f"set-{stamp}", partial(_add_facts, source.path, settings.files))
+
+
+def _matching(folder: str, patterns: list[str]) -> list[str]:
+    there = [entry.name for entry in list_files(folder)]
+    names: dict[str, None] = {}
+    for pattern in patterns:
+        found = fnmatch.filter(there, pattern)
+        if not found:
+            raise InputError(f"no file of the folder matches {pattern!r}")
+        names |= dict.fromkeys(found)
+    return list(names)
+
+
+def _add_facts(folder: str, patterns: list[str], writer: KeyedWriter) -> dict[str, Any]:
     """Add the facts of a set's files, by image, and what cannot be read; returns the names of
-    categories, and how many rows there are."""
+    categories, how many rows there are, and, where a file cannot be read on, why.
+
+    Raises:
+        InputError: no file matches a pattern.
+    """
     categories: dict[str, str] = {}
     count = 0
-    for name in names:
-        number = 0
-        for member, rows in members(files.join(folder, name)):
-            for row in rows if isinstance(rows, Iterator) else [rows]:
-                number += 1
+    try:
+        for name in _matching(folder, patterns):
+            rows = enumerate(rows_of(files.join(folder, name), name), 1)
+            for number, (member, row, error) in rows:
                 if member in PASSED_OVER:
                     continue
                 count += 1
+                if error is not None:
+                    writer.add(_FAULTS, f"{name}: {error}")
+                    continue
                 try:
-                    for image, kind, value in facts_of(member or "", row):
-                        if kind == CATEGORY:
-                            if categories.setdefault(image, value) != value:
-                                raise ValueError(
-                                    f"category {image} is {categories[image]!r} and {value!r}"
-                                )
-                        else:
-                            writer.add(image, [kind, value])
-                except MALFORMED as error:
-                    writer.add(_FAULTS, told(f"{name}: element {number}", error))
+                    _add_row(writer, member, row, categories)
+                except MALFORMED as wrong:
+                    writer.add(_FAULTS, told(f"{name}: element {number}", wrong))
+    except SetError as error:
+        return {"broken": str(error)}
     return {"categories": categories, "rows": count}
+
+
+def _add_row(writer: KeyedWriter, member: str, row: Any, categories: dict[str, str]) -> None:
+    for image, kind, value in facts_of(member, row):
+        if kind != CATEGORY:
+            writer.add(image, [kind, value])
+        elif categories.setdefault(image, value) != value:
+            raise ValueError(f"category {image} is {categories[image]!r} and {value!r}")

@@ -37,7 +37,7 @@ def column_names(file: BinaryIO, kind: str) -> list[str]:
         ListError: the list cannot be read.
     """
     names: dict[str, None] = {}
-    for value, _, number in _values(file, kind, 0, None):
+    for value, _, number in read_values(file, kind, 0, None):
         if isinstance(value, dict):
             names.update(dict.fromkeys(value))
         if number >= _ROWS_LOOKED_AT:
@@ -54,7 +54,7 @@ def read_rows(
         ListError: a column is not there, or the list cannot be read on.
     """
     word = "row" if is_array(file, kind) else "line"
-    for value, error, number in _values(file, kind, start, stop):
+    for value, error, number in read_values(file, kind, start, stop):
         if error is None and not isinstance(value, dict):
             error = f"expected a JSON object, found {type(value).__name__}"
         if error is not None:
@@ -63,10 +63,14 @@ def read_rows(
             yield Row(number, {column: value.get(column) for column in columns})
 
 
-def _values(
-    file: BinaryIO, kind: str, start: int, stop: int | None
+def read_values(
+    file: BinaryIO, kind: str, start: int = 0, stop: int | None = None
 ) -> Iterator[tuple[Any, str | None, int]]:
-    """Read each value, or what is wrong with it, with its number."""
+    """Read each value, or what is wrong with it, with the number of its line or element.
+
+    Raises:
+        ListError: the list cannot be read on.
+    """
     if is_array(file, kind):
         number = 0
         try:

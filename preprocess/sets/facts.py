@@ -9,13 +9,20 @@ Rows are known by their fields, as the sets publish them:
 - VQA (Antol et al. 2015; Goyal et al. 2017): `questions` and `annotations` with `question_id`.
 - Visual Genome (Krishna et al. 2017): image data, `regions`, `objects`, `attributes`,
   `relationships`, `qas`.
-- GQA (Hudson and Manning 2019): `{id: {imageId, question, answer, types}}`.
+- GQA (Hudson and Manning 2019): questions `{id: {imageId, question, answer, types}}`, scene graphs
+  `{image: {width, height, objects: {id: {name, x, y, w, h, attributes, relations}}}}`.
+- Open Images (Kuznetsova et al. 2020; storage.googleapis.com/openimages/web): CSV of image ids,
+  boxes, labels, relationships, and of the classes' names.
+- Localized Narratives (Pont-Tuset et al. 2020; google.github.io/localized-narratives): a JSON
+  object a line, with `timed_caption` and `traces` or without.
+
+A fact's value has an `id` where its set gives one, which with the kind tells whether it is said
+twice. Ids of sets that may be merged, and that count apart, have the set's word before them.
 """
 
+import bisect
 import math
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from functools import partial
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -43,9 +50,11 @@ def facts_of(member: str, row: Any) -> Iterator[Fact]:
     elif member == "images":
         yield _id(row["id"]), "image", _image(row, row["file_name"])
     elif "segments_info" in row:
-        yield from _each(_id(row["image_id"]), "box", row["segments_info"], _box)
+        yield from _each(_id(row["image_id"]), "box", row["segments_info"], _segment)
     elif "caption" in row:
-        yield _id(row["image_id"]), "caption", row["caption"]
+        yield _id(row["image_id"]), "caption", {"text": row["caption"]}
+        if "dataset_id" in row:
+            yield _id(row["image_id"]), "narrative", _narrative(row)
     elif "bbox" in row:
         yield _id(row["image_id"]), "box", _box(row)
     elif "sentences" in row:
@@ -57,9 +66,15 @@ def facts_of(member: str, row: Any) -> Iterator[Fact]:
             lambda one: {"phrase": one["sent"] if "sent" in one else one["raw"], **named},
         )
     elif "question_id" in row:
-        yield _id(row["image_id"]), "question" if "question" in row else "answer", row
+        kind = "question" if "question" in row else "answer"
+        yield _id(row["image_id"]), kind, {"id": _id(row["question_id"]), "row": row}
     elif "imageId" in row:
-        yield _id(row["imageId"]), "gqa", row
+        named = {"id": member} if member else {}
+        yield _id(row["imageId"]), "gqa", {**named, "row": row}
+    elif isinstance(row.get("objects"), dict):
+        yield from _of_scene_graph(_id(member), row)
+    elif "LabelName" in row or "LabelName1" in row or "OriginalURL" in row:
+        yield _of_open_images(row)
     else:
         yield from _of_visual_genome(row)
 
@@ -74,7 +89,7 @@ def _of_visual_genome(row: dict[str, Any]) -> Iterator[Fact]:
     yield image, "image", _image(row, "/".join(path[-2:]))
 
 
-def _each(image: str, kind: str, rows: list[Any], make: Callable[[Any], Any]) -> Iterator[Fact]:
+def _each(image: str, kind: str, rows: Iterable[Any], make: Callable[[Any], Any]) -> Iterator[Fact]:
     for row in rows:
         try:
             yield image, kind, make(row)
@@ -89,19 +104,39 @@ def _id(value: Any) -> str:
     return found
 
 
+def _own(row: dict[str, Any], field: str, word: str = "") -> dict[str, str]:
+    """The id of a fact, where its row has one."""
+    return {"id": word + _id(row[field])} if field in row else {}
+
+
 def _image(row: dict[str, Any], name: str) -> dict[str, Any]:
     size: dict[str, Any] = {side: row[side] for side in ("width", "height") if side in row}
     return {"name": text_of(name, "a file's name")} | size
 
 
-def _box(row: dict[str, Any]) -> dict[str, Any]:
-    named = {"id": _id(row["id"])} if "id" in row else {}
-    return {"box": row["bbox"], "category": _id(row["category_id"]), **named}
+def _box(row: dict[str, Any], word: str = "") -> dict[str, Any]:
+    flags = {"flags": ["crowd"]} if row.get("iscrowd") in (1, True) else {}
+    named = {"category": _id(row["category_id"]), **_own(row, "id", word)}
+    return {"box": row["bbox"], **named, **flags}
+
+
+def _segment(row: dict[str, Any]) -> dict[str, Any]:
+    return _box(row, "segment ")
 
 
 def _name(row: dict[str, Any]) -> str:
     """The name of an object: the first of its names."""
     return text_of(row["names"][0] if row.get("names") else row["name"], "an object's name")
+
+
+def _object(row: dict[str, Any], word: str = "object ") -> dict[str, Any]:
+    box = [row["x"], row["y"], row["w"], row["h"]]
+    return {"label": _name(row), "box": box, **_own(row, "object_id", word)}
+
+
+def _attributes(row: dict[str, Any]) -> dict[str, Any]:
+    words = [text_of(word, "an attribute") for word in row.get("attributes") or []]
+    return {"name": _name(row), "words": words, **_own(row, "object_id")}
 
 
 _VISUAL_GENOME: tuple[tuple[str, str, Callable[[Any], Any]], ...] = (
@@ -111,138 +146,126 @@ _VISUAL_GENOME: tuple[tuple[str, str, Callable[[Any], Any]], ...] = (
         lambda one: {
             "phrase": one["phrase"],
             "box": [one["x"], one["y"], one["width"], one["height"]],
+            **_own(one, "region_id"),
         },
     ),
-    (
-        "objects",
-        "box",
-        lambda one: {"label": _name(one), "box": [one["x"], one["y"], one["w"], one["h"]]},
-    ),
-    (
-        "attributes",
-        "attributes",
-        lambda one: [
-            [_name(one), text_of(word, "an attribute")] for word in one.get("attributes") or []
-        ],
-    ),
+    ("objects", "box", _object),
+    ("attributes", "attributes", _attributes),
     (
         "relationships",
         "relation",
-        lambda one: [
-            _name(one["subject"]),
-            text_of(one["predicate"], "a predicate"),
-            _name(one["object"]),
-        ],
+        lambda one: {
+            "words": [
+                _name(one["subject"]),
+                text_of(one["predicate"], "a predicate"),
+                _name(one["object"]),
+            ],
+            **_own(one, "relationship_id"),
+        },
     ),
-    ("qas", "pair", lambda one: {"question": one["question"], "answer": one["answer"]}),
+    (
+        "qas",
+        "pair",
+        lambda one: {
+            "row": {"question": one["question"], "answer": one["answer"]},
+            **_own(one, "qa_id"),
+        },
+    ),
 )
 """Members of Visual Genome's rows, the kind of their entries, and the facts that these state."""
 
 
-@dataclass
-class Described:
-    """All that a set says of one image.
-
-    `extra` is what columns read (`boxes` with `labels`, `phrases`, `questions`) and other words of
-    the set (`attributes`, `relations`); boxes are normalised corners x0, y0, x1, y1. `faults` says
-    what was wrong with each fact that is left out.
-    """
-
-    id: str
-    name: str | None = None
-    captions: list[Any] = field(default_factory=list)
-    extra: dict[str, Any] = field(default_factory=dict)
-    faults: list[str] = field(default_factory=list)
-
-
-def describe_image(
-    image: str, facts: list[tuple[str, Any]], categories: dict[str, str]
-) -> Described:
-    """Merge all facts of one image.
-
-    Args:
-        image: Its id in the set.
-        facts: Kinds and values, in the order of the files.
-        categories: Names of categories by their ids.
-    """
-    found = Described(image, extra={"image_id": image})
-    by_kind: dict[str, list[Any]] = {}
-    for kind, value in facts:
-        by_kind.setdefault(kind, []).append(value)
-    for known in by_kind.get("image", []):
-        found.name = found.name or known["name"]
-        if known["name"] != found.name:
-            found.faults.append(f"another file has this id: {known['name']}")
-        found.extra = {name: value for name, value in known.items() if name != "name"} | found.extra
-    size = found.extra.get("width"), found.extra.get("height")
-    found.captions = by_kind.get("caption", [])
-    found.faults += by_kind.get("fault", [])
-    places: dict[str, list[float]] = {}
-    boxes, labels = [], []
-    for one in by_kind.get("box", []):
-        try:
-            label = one["label"] if "label" in one else categories[one["category"]]
-            box = _normalised(one["box"], size)
-        except MALFORMED as error:
-            found.faults.append(told("a box", error))
-            continue
-        boxes.append(box)
-        labels.append(label)
-        if "id" in one:
-            places[one["id"]] = box
-    if "box" in by_kind:
-        found.extra |= {"boxes": boxes, "labels": labels}
-    for kind in ("phrase", "reference"):
-        for one in by_kind.get(kind, []):
-            try:
-                phrase = text_of(one["phrase"], "a phrase")
-                box = _normalised(one["box"], size) if kind == "phrase" else places[one["box"]]
-            except MALFORMED as error:
-                found.faults.append(told("a phrase", error))
-            else:
-                found.extra.setdefault("phrases", []).append({"phrase": phrase, "box": box})
-    _ask(found, by_kind)
-    if "attributes" in by_kind:
-        found.extra["attributes"] = [pair for some in by_kind["attributes"] for pair in some]
-    if "relation" in by_kind:
-        found.extra["relations"] = by_kind["relation"]
-    return found
-
-
-def _normalised(box: Any, size: tuple[Any, Any]) -> list[float]:
-    """A box x, y, width, height in pixels as normalised corners.
-
-    Raises:
-        One of `MALFORMED`: it is none, or its image has no size.
-    """
-    x, y, width, height = (float(side) for side in box)
-    w, h = (float(side) for side in size)
-    if not all(map(math.isfinite, (x, y, width, height, w, h))):
-        raise ValueError(f"no numbers: {box} in {size}")
-    return [x / w, y / h, (x + width) / w, (y + height) / h]
-
-
-def _ask(found: Described, by_kind: dict[str, list[Any]]) -> None:
-    """Add the questions of an image."""
-    if by_kind.keys().isdisjoint(("question", "answer", "pair", "gqa")):
-        return
-    # Not at the top: each build imports this module, and few need what that brings with it.
-    from septet.preprocess.questions.sources import gqa_pair, plain_pair, vqa_pair
-
-    answers = {str(one["question_id"]): one for one in by_kind.get("answer", [])}
-    asked: list[Callable[[], Any]] = [
-        *(partial(plain_pair, one) for one in by_kind.get("pair", [])),
-        *(partial(gqa_pair, one) for one in by_kind.get("gqa", [])),
+def _of_scene_graph(image: str, row: dict[str, Any]) -> Iterator[Fact]:
+    """The facts of GQA's scene graph of an image."""
+    told_of = ("width", "height", "location", "weather")
+    yield image, "scene", {name: row[name] for name in told_of if row.get(name) is not None}
+    objects = row["objects"]
+    named = [(_id(key), one) for key, one in objects.items()]
+    yield from _each(image, "box", named, lambda one: {**_object(one[1]), **_in_graph(one[0])})
+    yield from _each(
+        image, "attributes", named, lambda one: {**_attributes(one[1]), **_in_graph(one[0])}
+    )
+    links = [
+        (f"{key} {number}", one, link)
+        for key, one in named
+        for number, link in enumerate(_field(one, "relations"))
     ]
-    for one in by_kind.get("question", []):
-        answer = answers.pop(str(one["question_id"]), None)
-        if answer is None:
-            found.faults.append(f"question {one['question_id']} has no answer")
-        else:
-            asked.append(partial(vqa_pair, one["question"], answer))
-    found.faults += [f"answer {name} has no question" for name in answers]
-    for make in asked:
-        try:
-            found.extra.setdefault("questions", []).append(make().to_json())
-        except MALFORMED as error:
-            found.faults.append(told("a question", error))
+
+    def relation(found: tuple[str, Any, Any]) -> dict[str, Any]:
+        own, one, link = found
+        word = text_of(link["name"], "a relation")
+        return {"words": [_name(one), word, _name(objects[_id(link["object"])])], **_in_graph(own)}
+
+    yield from _each(image, "relation", links, relation)
+
+
+def _in_graph(own: str) -> dict[str, str]:
+    return {"id": f"GQA {own}"}
+
+
+def _field(row: Any, name: str) -> list[Any]:
+    """A list in a row; empty where it is something else, which is told elsewhere."""
+    found = row.get(name) if isinstance(row, dict) else None
+    return found if isinstance(found, list) else []
+
+
+_FLAGS = {
+    "IsOccluded": "occluded",
+    "IsTruncated": "truncated",
+    "IsGroupOf": "group",
+    "IsDepiction": "depiction",
+    "IsInside": "inside",
+}
+"""Columns of Open Images' boxes, 1 where it is so (-1: not known), and their words here."""
+
+
+def _of_open_images(row: dict[str, Any]) -> Fact:
+    """The fact of a row of Open Images' CSV files."""
+    if "DisplayName" in row:
+        return _id(row["LabelName"]), CATEGORY, text_of(row["DisplayName"], "a class")
+    image = _id(row["ImageID"])
+    if "OriginalURL" in row:
+        return image, "image", {"name": f"{image}.jpg"}
+    if "LabelName1" in row:
+        names = [_id(row["LabelName1"]), _id(row["LabelName2"])]
+        word = text_of(row["RelationshipLabel"], "a relation")
+        return image, "link", {"names": names, "word": word}
+    label = _id(row["LabelName"])
+    if "XMin" in row:
+        corners = [float(row[side]) for side in ("XMin", "YMin", "XMax", "YMax")]
+        if not all(map(math.isfinite, corners)):
+            raise ValueError(f"no numbers: {corners}")
+        flags = [word for column, word in _FLAGS.items() if row.get(column) == "1"]
+        said = {"flags": flags} if flags else {}
+        return image, "box", {"corners": corners, "category": label, **said}
+    confidence = float(row["Confidence"])
+    if not 0 <= confidence <= 1:
+        raise ValueError(f"a confidence of {confidence}")
+    return image, "label", {"category": label, "confidence": confidence, "source": row["Source"]}
+
+
+def _narrative(row: dict[str, Any]) -> dict[str, Any]:
+    """A narrative's utterances, each with its seconds and the box that the pointer's trace spans
+    in them, normalised corners; None where there is no trace in that time."""
+    found = {"set": text_of(row["dataset_id"], "a set")}
+    if "timed_caption" not in row:
+        return found
+    points = sorted(
+        (float(point["t"]), float(point["x"]), float(point["y"]))
+        for trace in row.get("traces") or []
+        for point in trace
+    )
+    if not all(math.isfinite(value) for point in points for value in point):
+        raise ValueError("a trace with points that are no numbers")
+    said = []
+    for one in row["timed_caption"]:
+        start, end = float(one["start_time"]), float(one["end_time"])
+        first = bisect.bisect_left(points, start, key=lambda point: point[0])
+        behind = bisect.bisect_right(points, end, key=lambda point: point[0])
+        box = None
+        if first < behind:
+            xs, ys = ([point[axis] for point in points[first:behind]] for axis in (1, 2))
+            box = [min(max(side, 0.0), 1.0) for side in (min(xs), min(ys), max(xs), max(ys))]
+        text = text_of(one["utterance"], "an utterance")
+        said.append({"text": text, "seconds": [start, end], "box": box})
+    return found | {"annotator": _id(row["annotator_id"]), "said": said}

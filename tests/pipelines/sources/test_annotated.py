@@ -9,8 +9,10 @@ import pytest
 from rich.console import Console
 
 from septet.pipelines.check import check_corpus
+from septet.pipelines.sources import annotated
 from septet.pipelines.sources.annotated import Annotated
 from septet.pipelines.sources.base import Found, ImageLocation, Input, InputError, Pair
+from septet.pipelines.sources.listing import listing_digest
 from septet.pipelines.stages.source import read_slice
 from septet.preprocess.shards.reader import Corpus
 from septet.schemas.reasons import Rejected
@@ -70,7 +72,7 @@ VISUAL_GENOME: dict[str, Any] = {
                       "phrase": "the clock is green in colour", "y": 50, "x": 20}], "id": 1}],
     "objects": [{"image_id": 1, "objects": [{**VG_OBJECT, "names": ["clock", "tower"]}], "image_url": "https://x"}],
     "attributes": [{"image_id": 1, "attributes": [
-        {**VG_OBJECT, "names": ["clock"], "attributes": ["green", "tall"]}, {**VG_OBJECT, "names": ["sky"]}]}],
+        {**VG_OBJECT, "names": ["clock"], "attributes": ["green", "tall"]}, {**VG_OBJECT, "object_id": 5046, "names": ["sky"]}]}],
     "relationships": [{"image_id": 1, "relationships": [
         {"predicate": "ON", "relationship_id": 15927, "synsets": [], "subject": {**VG_OBJECT, "name": "shade"},
          "object": {**VG_OBJECT, "names": ["street"]}}]}],
@@ -93,9 +95,19 @@ def put(folder: Path, **values: Any) -> None:
 
 def found_in(folder: Path, counts: Counter[str] | None = None, **settings: Any) -> list[Found]:
     model = AnnotatedSource.model_validate({"kind": "annotated", "paths": ["x"], "files": ["*.json"]} | settings)  # fmt: skip
-    (part,) = Annotated().describe(str(folder), 0).slices
-    one = Input("data/set", 0, str(folder), 0, "", part)
-    return [*read_slice(Annotated(), model, one, Counter() if counts is None else counts)]
+    slices = Annotated().describe(str(folder), 0).slices
+    counts = Counter() if counts is None else counts
+    digest = listing_digest(str(folder))[1]
+    return [
+        found
+        for number, part in enumerate(slices)
+        for found in read_slice(
+            Annotated(),
+            model,
+            Input("data/set", 0, str(folder), 0, digest, part, number, len(slices)),
+            counts,
+        )
+    ]
 
 
 def extras(found: list[Found]) -> dict[str | None, dict[str, Any]]:
@@ -123,6 +135,7 @@ def test_files_of_coco_are_merged_by_image(tmp_path: Path) -> None:
         first: {
             "image_id": "397133", "width": 640, "height": 400, "boxes": [bottle, [0, 0, 0.1, 0.1]],
             "labels": ["bottle", "person"],
+            "box_flags": [[], ["crowd"]],
             "phrases": [{"phrase": "the left bottle", "box": bottle}, {"phrase": "tall one", "box": bottle}],
             "questions": [{"question": "Is the man alone?", "answer": "yes", "kind": "yes/no", "language": "en",
                            "answers": [["yes", 2], ["no", 1]]}],
@@ -171,6 +184,9 @@ IMAGE = {"id": 7, "file_name": "a.jpg", "width": 10, "height": 10}
         ({"images": [{"id": 9}]}, "annotation", "element 2: KeyError: 'file_name'"),
         ({"surprise": [{"x": 1}]}, "annotation", "element 4: KeyError: 'id'"),
         ({"images": [{**IMAGE, "id": 9, "file_name": "../../secret.jpg"}]}, "outside_root", "../../secret.jpg"),
+        ({"annotations": [{"image_id": 7, "bbox": [1, 2, 3, 4], "category_id": 1, "id": 5},
+                          {"image_id": 7, "bbox": [1, 2, 3, 5], "category_id": 1, "id": 5}]},
+         "annotation", "image 7: a box of id 5 that is another one in an earlier row"),
         ({"annotations": [{"image_id": 7, "question_id": 1, "question": "Why?"}]}, "annotation", "question 1 has no answer"),
     ],
 )  # fmt: skip
@@ -190,16 +206,60 @@ def test_a_bad_row_costs_itself(
     assert lost.reason == reason and value in str(lost.value)
 
 
-def test_files_that_are_not_there_or_damaged(tmp_path: Path) -> None:
+def test_an_integer_that_python_does_not_read_costs_its_row(tmp_path: Path) -> None:
+    put(tmp_path, set={"images": [IMAGE], "annotations": [{"image_id": 7, "caption": "Kept"}, 0]})
+    text = (tmp_path / "set.json").read_text()
+    row = f'{{"image_id": {"1" * 5000}, "caption": "Of an image with a long number"}}'
+    (tmp_path / "set.json").write_text(text.replace("0]", row + "]"))
+    found = found_in(tmp_path)
+    assert [one.caption for one in found if isinstance(one, Pair)] == ["Kept"]
+    (lost,) = (one for one in found if isinstance(one, Rejected))
+    assert (lost.reason, lost.value) == (
+        "annotation", "set.json: element 3: TypeError: an id that is float, no text",
+    )  # fmt: skip
+
+
+def test_what_two_files_say_counts_once(tmp_path: Path) -> None:
+    person = {"supercategory": "person", "id": 1, "name": "person"}
+    keypoints = {**COCO["instances"], "categories": [{**person, "keypoints": ["nose"], "skeleton": []}]}  # fmt: skip
+    more = {**VQA_QUESTIONS, "questions": [
+        {**one, "multiple_choices": ["yes", "no"]} for one in VQA_QUESTIONS["questions"]]}  # fmt: skip
+    put(tmp_path, answers=VQA_ANSWERS, questions=VQA_QUESTIONS, refs=REFERENCES, **COCO)
+    once = found_in(tmp_path, images="val2017")
+    put(tmp_path, keypoints=keypoints, again=COCO["captions"], more=more, refs2=REFERENCES, panoptic2=COCO["panoptic"])  # fmt: skip
+    assert found_in(tmp_path, images="val2017") == once
+
+
+def test_files_that_are_not_there_or_damaged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     put(tmp_path, set={"images": [IMAGE], "annotations": []})
     with pytest.raises(InputError, match=r"no file of the folder matches 'x/\*.json'"):
         found_in(tmp_path, files=["x/*.json"])
+    with pytest.raises(InputError, match=r"x.tsv: files of sets are .json, .jsonl, .csv, also"):
+        (tmp_path / "x.tsv").touch()
+        found_in(tmp_path, files=["x.tsv"])
     (tmp_path / "set.json").write_text('{"images": [' + json.dumps(IMAGE))
     with pytest.raises(
         InputError, match=r"set.json: no JSON \(expected ',', found '' at character"
     ):
         found_in(tmp_path)
+    monkeypatch.setattr(annotated, "SLICE_BYTES", 10)
+    assert len(Annotated().describe(str(tmp_path), 0).slices) > 3
     assert [one.reason for one in found_in(tmp_path, on_broken_input="reject")] == ["input_broken"]  # type: ignore[union-attr]
+
+
+def test_slices_together_are_the_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    images = [{**IMAGE, "id": number, "file_name": f"{number}.jpg"} for number in range(300)]
+    captions = [{"image_id": number % 310, "caption": f"Caption {number}"} for number in range(700)]
+    put(tmp_path, set={"images": images, "annotations": [{"caption": "Of none"}, *captions]})
+    whole, counts = found_in(tmp_path), Counter[str]()
+    for size in (8000, 1000, 100):
+        monkeypatch.setattr(annotated, "SLICE_BYTES", size)
+        counts.clear()
+        assert found_in(tmp_path, counts) == whole
+        assert counts == {"images_in_set": 310, "rows_of_set": 1001}
+    assert len(Annotated().describe(str(tmp_path), 0).slices) == 256
 
 
 def test_images_without_a_caption_are_kept_unless_they_are_not_wanted(tmp_path: Path) -> None:
@@ -210,7 +270,11 @@ def test_images_without_a_caption_are_kept_unless_they_are_not_wanted(tmp_path: 
     assert isinstance(lost, Rejected) and lost.value == "image 7 has no caption"
 
 
-def test_columns_are_made_of_what_a_set_says(tmp_path: Path) -> None:
+@pytest.mark.parametrize("workers", [2, 4])
+def test_columns_are_made_of_what_a_set_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: int
+) -> None:
+    monkeypatch.setattr(annotated, "SLICE_BYTES", 500)  # both images in slices of their own
     put(tmp_path / "coco/annotations", refs=REFERENCES, questions=VQA_QUESTIONS, answers=VQA_ANSWERS, **COCO)  # fmt: skip
     (tmp_path / "coco/val2017").mkdir()
     for number, image in enumerate(COCO_IMAGES):
@@ -221,7 +285,7 @@ def test_columns_are_made_of_what_a_set_says(tmp_path: Path) -> None:
         "images: val2017}]\nimage: {image_size: 64}\n"
     )
     run_build(tmp_path / "r.yaml", tmp_path / "one")
-    run_build(tmp_path / "r.yaml", tmp_path / "two", workers=2)
+    run_build(tmp_path / "r.yaml", tmp_path / "two", workers=workers)
     assert digests(tmp_path / "one") == digests(tmp_path / "two")
     corpus = Corpus(str(tmp_path / "one"))
     assert len(corpus) == 3
