@@ -24,7 +24,6 @@ _BLANK_LINES = re.compile(rb"\r\n\r\n|\n\n")
 _CLOSE = b"\r\n\r\n"
 _BLANKS = re.compile(rb"[\r\n\t \0]*")
 _HEAD_END = re.compile(rb"\n\r?\n")
-_FIELD = re.compile(r"^([^:\n]*):(.*)$", re.MULTILINE)
 _KEPT_IN_SEARCH = 64
 
 
@@ -127,8 +126,17 @@ def read_records(
         stream: Stream | None = Stream(archive, start)
         assert stream is not None
         start = None
-        stream.open_next()
         while stream is not None:
+            if (record := _next_member(stream, max_block)) is not None:
+                at = stream.member
+                if damage is not None:
+                    yield replace(damage, length=at - damage.offset)
+                    damage = None
+                if end is not None and at >= end:
+                    return
+                yield record
+                found += 1
+                continue
             address: int | None = None
             at = stream.member
             try:
@@ -249,26 +257,46 @@ def _read_record(archive: Archive, stream: Stream, address: int | None, max_bloc
     return Record(address, length, headers, block, size)
 
 
+def _next_member(stream: Stream, max_block: int) -> Record | None:
+    """The record that all of the next member is, as most are; None for others, with nothing
+    taken."""
+    peeked = stream.peek()
+    if peeked is None:
+        return None
+    content, size = peeked
+    record = _whole_record(content, stream.end, size, max_block)
+    if record is not None:
+        stream.skip(size)
+    return record
+
+
 def _read_member(
     archive: Archive, stream: Stream, address: int | None, max_block: int
 ) -> Record | None:
-    """A record that is all of a decoded member, as most are; None for others, with nothing
-    taken."""
-    data = stream.buffer
+    """The same of the member that was decoded last."""
     if address is None or archive.codec == "plain" or not stream.is_decoded:
         return None
+    record = _whole_record(stream.buffer, address, stream.end - address, max_block)
+    if record is not None:
+        stream.take(len(stream.buffer))
+    return record
+
+
+def _whole_record(data: bytearray, offset: int, length: int, max_block: int) -> Record | None:
+    """The record that `data` is, and no more; None for others."""
     head_end = _HEAD_END.search(data)
     if head_end is None or not RECORD_START.match(data):
         return None
-    headers = _parse_head(bytes(data[: head_end.end()]))
-    length = headers.get("content-length", "")
-    if not length.isascii() or not length.isdigit() or len(length) > 18:
+    start = head_end.end()
+    headers = _parse_head(bytes(data[:start]))
+    said = headers.get("content-length", "")
+    if not said.isascii() or not said.isdigit() or len(said) > 18:
         return None
-    start, size = head_end.end(), int(length)
-    if data[start + size :] != _CLOSE or size > max_block:
+    size = int(said)
+    if size > max_block or len(data) != start + size + len(_CLOSE) or not data.endswith(_CLOSE):
         return None
-    block = stream.take(len(data))[start : start + size]
-    return Record(address, stream.end - address, headers, block, size)
+    with memoryview(data) as view:
+        return Record(offset, length, headers, bytes(view[start : start + size]), size)
 
 
 def _read_head(stream: Stream) -> bytes:
@@ -293,7 +321,8 @@ def _read_head(stream: Stream) -> bytes:
 def _parse_head(head: bytes) -> dict[str, str]:
     text = head.decode("utf-8", "replace")
     if "\n " not in text and "\n\t" not in text:  # no field goes on on the next line
-        return {name.strip().lower(): value.strip() for name, value in _FIELD.findall(text)}
+        fields = [line.partition(":") for line in text.split("\n")]
+        return {name.strip().lower(): value.strip() for name, colon, value in fields if colon}
     headers: dict[str, str] = {}
     name = ""
     for line in text.split("\n")[1:]:

@@ -19,11 +19,17 @@ from septet.preprocess.members import (
     Member,
     PlainMember,
     ZstdFrame,
+    whole_gzip_member,
 )
 
 Codec = Literal["plain", "gzip", "zstd"]
 
 _READ_BYTES = 2**15
+_AHEAD = 4
+"""Reads that a gzip member may take to be decoded at once."""
+_LEAST_MEMBER = 18
+_MAX_WHOLE = 2**20
+"""Decoded bytes of such a member."""
 _SEARCH_BYTES = 2**20
 _MEMBER_HEAD = 2**12
 _SKIPPABLE = re.compile(rb"[\x50-\x5f]\x2a\x4d\x18", re.DOTALL)
@@ -128,6 +134,7 @@ class Stream:
         self._archive = archive
         self._read_at = offset
         self._raw = b""
+        self._at = 0  # where in it the next byte is
         self._open: Member | None = None
         self.buffer = bytearray()
         self.member = offset
@@ -149,7 +156,7 @@ class Stream:
     @property
     def end(self) -> int:
         """The offset behind all that was decoded."""
-        return self._read_at - len(self._raw)
+        return self._read_at - len(self._raw) + self._at
 
     @property
     def is_decoded(self) -> bool:
@@ -173,12 +180,44 @@ class Stream:
         self._taken += len(piece)
         return piece
 
+    def peek(self) -> tuple[bytearray, int] | None:
+        """The content of the next member, and its bytes in the file; None where it is to be decoded
+        piece by piece, or something else is next."""
+        if self._open is not None or self.buffer or self._archive.codec != "gzip":
+            return None
+        end = self._raw.find(GZIP_MAGIC, self._at + _LEAST_MEMBER)
+        if end < 0:
+            self._drop_used()
+            room = _AHEAD * _READ_BYTES - len(self._raw)
+            if room > 0:
+                more = self._archive.read(self._read_at, room)
+                self._read_at += len(more)
+                self._raw += more
+            end = self._raw.find(GZIP_MAGIC, _LEAST_MEMBER)
+            if end < 0 and self._read_at >= self._archive.size:
+                end = len(self._raw)
+        size = end - self._at
+        if size < _LEAST_MEMBER:
+            return None
+        content = whole_gzip_member(self._raw[self._at : end], _MAX_WHOLE)
+        return None if content is None else (content, size)
+
+    def skip(self, size: int) -> None:
+        """Pass over so many bytes of the file, a member as of `peek`."""
+        self.member = self.end
+        self._at += size
+
+    def _drop_used(self) -> None:
+        self._raw, self._at = self._raw[self._at :], 0
+
     def fill(self) -> bool:
         """Decode some more, a piece at most; False where the member ends, with nothing decoded.
 
         Raises:
             MemberError: damage, or the file ends inside of the member.
         """
+        if self._at:
+            self._drop_used()
         while self._open is not None:
             if not self._raw:
                 self._raw = self._archive.read(self._read_at, _READ_BYTES)
@@ -202,6 +241,7 @@ class Stream:
     def open_next(self) -> bool:
         """Open the member behind the one that ended; False at the end of the file. Zeros that
         pad a file are passed over."""
+        self._drop_used()
         while True:
             if len(self._raw) < 8:
                 more = self._archive.read(self._read_at, _READ_BYTES)
