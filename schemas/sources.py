@@ -160,10 +160,11 @@ class WatSource(SourceSettings):
 
 
 class ListSource(SourceSettings):
-    """Lists of images with captions: Parquet, CSV, TSV, JSON lines and arrays of objects, and text
-    files of one URL a line.
+    """Lists of images with captions: Parquet, CSV, TSV, JSON (lines, an array of objects, or an
+    object with an array a column, as SBU has it), and text files of one URL a line.
 
-    Text may be gzip or zstd. TSV has no quotes. A row that cannot be read is a reject row.
+    Text may be gzip or zstd. TSV has no quotes unless `quotes` says so. A row that cannot be
+    read is a reject row.
     """
 
     kind: Literal["list"]
@@ -174,6 +175,11 @@ class ListSource(SourceSettings):
         description="Names for the columns of CSV or TSV without a header, all of them in their "
         "order (Conceptual Captions 3M: `[caption, url]`, 12M: `[url, caption]`); of a text file, "
         "the name of its one column in place of `url`.",
+    )
+    quotes: bool = Field(
+        default=False,
+        description="Whether cells of TSV are quoted as those of CSV are, line ends within them "
+        "(WIT). Such a list is read by one worker.",
     )
     url_col: str | None = Field(
         default="url",

@@ -83,6 +83,10 @@ class UrlList(Source):
         counted_from = ""
         try:
             kind = kind_of(source.path)
+            if kind == "tsv" and settings.quotes:  # which are cut at line ends within quotes, too
+                if source.number:
+                    return
+                kind, stop = "quoted tsv", source.bytes
             if start and kind != "parquet":
                 counted_from = f"; lines are counted from byte {start}"
             with files.open_read(source.path, ahead=kind != "parquet") as file:

@@ -1,9 +1,9 @@
 """A reader of rows of CSV, TSV and text files.
 
 CSV is read as RFC 4180 has it, with quotes and line ends within them; TSV has no quotes (a caption
-may begin with one); a text file has one cell a line. None guesses types. A quote that is not
-closed costs its line: it is closed only where the row that comes out has as many cells as there are
-columns, else reading goes on at the next line.
+may begin with one) unless it is said to; a text file has one cell a line. None guesses types. A
+quote that is not closed costs its line: it is closed only where the row that comes out has as many
+cells as there are columns, else reading goes on at the next line.
 """
 
 import csv
@@ -43,7 +43,7 @@ def read_rows(lines: Lines, kind: str, names: list[str], columns: list[str]) -> 
 
     Args:
         lines: The lines behind the header.
-        kind: csv, tsv or txt.
+        kind: csv, tsv, quoted tsv or txt.
         names: The names of all columns.
         columns: Those that are wanted.
 
@@ -80,7 +80,7 @@ def _cells(lines: Lines, kind: str, expected: int) -> Iterator[tuple[list[str], 
     """The cells of each row that is not blank, or what is wrong with it; when a row is given,
     `lines.row` holds its lines."""
     csv.field_size_limit(MAX_ROW_BYTES)
-    reader = csv.reader(lines, strict=True)
+    reader = csv.reader(lines, delimiter="," if kind == "csv" else "\t", strict=True)
     while True:
         lines.row.clear()
         error: str | None = None

@@ -7,16 +7,16 @@ import io
 from collections.abc import Iterator, Sequence
 from typing import BinaryIO, Literal
 
-from septet.preprocess.lists import delimited, json_rows, parquet
+from septet.preprocess.lists import delimited, json_columns, json_rows, parquet
 from septet.preprocess.lists.lines import Lines, ListError, Row, is_compressed, open_text
 
-Kind = Literal["parquet", "csv", "tsv", "txt", "jsonl", "json"]
+Kind = Literal["parquet", "csv", "tsv", "quoted tsv", "txt", "jsonl", "json"]
 _SUFFIXES: dict[str, Kind] = {
     ".parquet": "parquet", ".pq": "parquet", ".csv": "csv", ".tsv": "tsv", ".tab": "tsv",
     ".txt": "txt", ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "json",
 }  # fmt: skip
 _COMPRESSED = (".gz", ".zst")
-_DELIMITED = ("csv", "tsv", "txt")
+_DELIMITED = ("csv", "tsv", "quoted tsv", "txt")
 TXT_COLUMNS = ["url"]
 """The columns of a text file, where the recipe does not name its one column."""
 
@@ -40,9 +40,11 @@ def kind_of(name: str) -> Kind:
 
 
 def is_whole(file: BinaryIO, kind: Kind) -> bool:
-    """Whether a list can only be read from its start to its end: compressed text and JSON arrays.
-    Others can be read by row (Parquet) or by bytes that end at line ends."""
-    return kind != "parquet" and (is_compressed(file) or json_rows.is_array(file, kind))
+    """Whether a list can only be read from its start to its end: compressed text, JSON arrays and
+    objects of arrays. Others can be read by row (Parquet) or by bytes that end at line ends."""
+    return kind != "parquet" and (
+        is_compressed(file) or json_rows.is_array(file, kind) or json_columns.is_columns(file, kind)
+    )
 
 
 def column_names(file: BinaryIO, kind: Kind) -> list[str]:
@@ -62,6 +64,8 @@ def column_names(file: BinaryIO, kind: Kind) -> list[str]:
         return TXT_COLUMNS
     if kind in _DELIMITED:
         return delimited.column_names(Lines(open_text(file)), kind)
+    if json_columns.is_columns(file, kind):
+        return json_columns.column_names(file)
     return json_rows.column_names(file, kind)
 
 
@@ -104,4 +108,7 @@ def read_rows(
             delimited.column_names(lines, kind)
         yield from delimited.read_rows(lines, kind, known, columns)
         return
-    yield from json_rows.read_rows(file, kind, columns, start, stop)
+    if json_columns.is_columns(file, kind):
+        yield from json_columns.read_rows(file, columns)
+    else:
+        yield from json_rows.read_rows(file, kind, columns, start, stop)

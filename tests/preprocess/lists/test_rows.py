@@ -20,6 +20,7 @@ from septet.preprocess.lists.rows import Kind, column_names, is_whole, kind_of, 
 
 ROWS = [{"url": f"http://e.org/{i}", "caption": f'caption, "{i}" é\nline'} for i in range(3)]
 COLUMNS = ["url", "caption"]
+TURNED = {name: [row[name] for row in ROWS] for name in COLUMNS}
 
 
 def read(data: bytes, kind: Kind, columns: list[str] | None = None) -> list[Row]:
@@ -46,6 +47,8 @@ LISTS: dict[str, tuple[Kind, bytes]] = {
     "a.jsonl": ("jsonl", "\n".join(json.dumps(row) for row in ROWS).encode()),
     "b.json": ("json", "\n".join(json.dumps(row) for row in ROWS).encode()),
     "c.json": ("json", json.dumps(ROWS).encode()),
+    "columns.json": ("json", json.dumps({"n": [7] * 3, **TURNED}).encode()),
+    "turned.json": ("json", json.dumps({**TURNED, "note": "x"}, indent=1).encode()),
     "d.json": ("json", json.dumps(ROWS, indent=2, ensure_ascii=False).encode()),
     "bom.csv": ("csv", b"\xef\xbb\xbf" + csv_of(ROWS)),
     "bom.json": ("json", b"\xef\xbb\xbf" + json.dumps(ROWS).encode()),
@@ -70,8 +73,49 @@ def test_every_kind_of_list(name: str, pack: str) -> None:
     found = read(packed, kind)
     assert [row.values for row in found] == ROWS and all(row.error is None for row in found)
     assert set(COLUMNS) <= set(column_names(io.BytesIO(packed), kind))
-    whole = bool(pack) or name in ("c.json", "d.json", "bom.json")
+    whole = bool(pack) or name in ("c.json", "d.json", "bom.json", "columns.json", "turned.json")
     assert is_whole(io.BytesIO(packed), kind) == whole
+
+
+@pytest.mark.parametrize(
+    ("text", "rows"),
+    [
+        ('{"url": ["a", "b"], "caption": ["c", "d"]}', 2),
+        ('{"url": ["a", "b"], "caption": "c"}', 1),
+        ('{"url": ["a"], "caption": "c"}\n{"url": ["b"], "caption": "d"}\n', 2),
+        ('{"url": [], "caption": []}', 0),
+    ],
+)
+def test_an_object_of_arrays_is_columns_unless_it_is_a_row(text: str, rows: int) -> None:
+    assert len(read(text.encode(), "json")) == rows
+
+
+@pytest.mark.parametrize(
+    ("text", "told", "before"),
+    [
+        (
+            '{"url": ["a", "b"], "caption": ["c"],\n"x": 1}',
+            "column 'caption' ends before another",
+            1,
+        ),
+        ('{"url": ["a", "b"],\n"caption": ["c"', "cannot be read behind row 1: it: no JSON", 1),
+        ('{"url": ["a", "b"],\n"text": ["c"]}', "has no column 'caption'", 0),
+    ],
+)
+def test_columns_that_do_not_go_together(text: str, told: str, before: int) -> None:
+    rows = read_rows(io.BytesIO(text.encode()), "json", COLUMNS)
+    assert [next(rows).values for _ in range(before)] == [{"url": "a", "caption": "c"}] * before
+    with pytest.raises(ListError, match=told):
+        next(rows)
+
+
+def test_memory_does_not_grow_with_columns() -> None:
+    data = json.dumps({name: ["x" * 100] * 200_000 for name in COLUMNS}).encode()
+    tracemalloc.start()
+    assert sum(1 for _ in read_rows(io.BytesIO(data), "json", COLUMNS)) == 200_000
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 16 * 2**20 < len(data)
 
 
 @pytest.mark.parametrize("pack", PACKS)
