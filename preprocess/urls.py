@@ -37,9 +37,12 @@ _SIGNS = "A-Za-z0-9._~!$&()*+,;=:@%-"
 _PATH = rf"(?:/['{_SIGNS}]*+)++"
 _QUERY = rf"(?:\?[/?{_SIGNS}]*+)?"
 _NAME = rf"(?![.]|[^/?\n]*:)['{_SIGNS}]++(?:{_PATH})?{_QUERY}"
+_PLAIN_NAME = re.compile(_NAME)
 _PLAIN_LINK = re.compile(rf"(?:{_HOST}{_PATH}{_QUERY}|(?!//){_PATH}{_QUERY}|{_NAME})")
 _PLAIN_LINKS = re.compile(rf"{_PLAIN_LINK.pattern}(?:\n{_PLAIN_LINK.pattern})*+")
 _PLAIN_BASE = re.compile(rf"({_HOST})({_PATH})(?:[?#].*)?", re.DOTALL)
+_PLAIN_ORIGIN = re.compile(f"{_HOST}/")
+_PLAIN_TEXT = re.compile(rf"[/?\n{_SIGNS.replace('$', '')}]++")
 _NO_TEMPLATE = re.compile(r"(?:https?:/|\.\.?)?/[\w.~!&'()*+,;=:@?/-]*", re.ASCII)
 
 
@@ -84,10 +87,11 @@ def resolve(link: str, base: str | None = None) -> str:
 def _resolve_plain(link: str, base: str | None) -> str | None:
     """The URL of a link with nothing in it that needs a parser; None for others."""
     origin, folder = _plain_base(base) if base else ("", "")
+    form = _PLAIN_LINK
     while link.startswith("../"):
-        link = link[3:]
+        link, form = link[3:], _PLAIN_NAME
         folder = folder[: folder.rfind("/", 0, -1) + 1] or "/"
-    if _may_need_parser(link) or not _PLAIN_LINK.fullmatch(link):
+    if _may_need_parser(link) or not form.fullmatch(link):
         return None
     return _joined(link, origin, folder)
 
@@ -120,25 +124,32 @@ def plain_image_urls(base: str, links: list[str]) -> list[str | None]:
     """The URLs that `image_url` gives for most links of a page, quickly; None for those that need
     a closer look."""
     together = "\n".join(links)
-    are_plain = (
-        together.count("\n") == len(links) - 1
-        and not _may_need_parser(together)
-        and "%7" not in together
-        and "$" not in together
-        and max(map(len, links)) <= MAX_LINK
-        and _PLAIN_LINKS.fullmatch(together) is not None
-    )
-    if not are_plain:
+    others = len(links) - 1
+    if (
+        together.count("\n") != others
+        or _may_need_parser(together)
+        or "%7" in together
+        or "$" in together
+        or max(map(len, links)) > MAX_LINK
+    ):
         return [_plain_image_url(base, link) for link in links]
     origin, folder = _plain_base(base)
-    others = len(links) - 1
-    if links[0].startswith(("http://", "https://")):
-        absolute = together.count("\nhttps://") + together.count("\nhttp://")
-        if absolute == others:
+    first = links[0]
+    if _PLAIN_TEXT.fullmatch(together):  # then most pages write all of their links in one form
+        start = first[: first.find("/", 8) + 1]
+        if _is_plain_origin(start) and together.count(f"\n{start}") == others:
             return [*links]
-    if origin and links[0][0] == "/" and together.count("\n/") == others:
-        return [origin + link for link in links]
+        are_paths = first[:1] == "/" != first[1:2] and together.count("\n/") == others
+        if origin and are_paths and "\n//" not in together:
+            return [origin + link for link in links]
+    if not _PLAIN_LINKS.fullmatch(together):
+        return [_plain_image_url(base, link) for link in links]
     return [_joined(one, origin, folder) if "." in one or "/" in one else None for one in links]
+
+
+@lru_cache(maxsize=256)
+def _is_plain_origin(start: str) -> bool:
+    return _PLAIN_ORIGIN.fullmatch(start) is not None
 
 
 def _plain_image_url(base: str, link: str) -> str | None:

@@ -3,7 +3,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from septet.preprocess.http.addresses import parse_url
-from septet.preprocess.urls import _PLACEHOLDER, UrlError, image_url, is_placeholder, resolve
+from septet.preprocess.urls import (
+    _PLACEHOLDER,
+    UrlError,
+    image_url,
+    is_placeholder,
+    plain_image_urls,
+    resolve,
+)
 from septet.schemas.reasons import Rejected
 
 BASE = "https://example.org/docs/page.html?q#f"
@@ -112,6 +119,12 @@ def test_addresses_have_a_longest(link, length):
         assert len(resolve(link)) == length
 
 
+def test_empty_segments_stay():
+    page = "http://e.org/a/b/c.html"
+    assert resolve("..//x.jpg", page) == "http://e.org/a//x.jpg"
+    assert resolve("../http://x.org/a", page) == "http://e.org/a/http://x.org/a"
+
+
 def test_links_have_a_longest():
     assert image_url(BASE, " " + "x" * 2048 + " ") == "https://example.org/docs/" + "x" * 2048
     assert image_url(BASE, "x" * 2049) == Rejected("bad_url", "x" * 2048)
@@ -159,7 +172,7 @@ _BASES = st.sampled_from(
 
 
 @given(_BASES, st.sampled_from(["", "/", "//", "//e.com/", "http://e.org/", "https://a.b.c/",
-                                "http://xn--a.com/", "http://e.0x1/", "./", "a/"]), _WEB)  # fmt: skip
+                                "http://xn--a.com/", "http://e.0x1/", "./", "../", "../../", "../http://", "a/"]), _WEB)  # fmt: skip
 def test_links_that_need_no_parser_give_what_it_gives(base: str, start: str, rest: str) -> None:
     def found(link: str) -> str:
         try:
@@ -176,3 +189,34 @@ def test_links_that_need_no_parser_give_what_it_gives(base: str, start: str, res
 @given(st.text(alphabet="ab/.:h tps{}$%7Bb<>#undefil", max_size=20))
 def test_usual_links_are_no_placeholders(link: str) -> None:
     assert is_placeholder(link) == (not link or _PLACEHOLDER.fullmatch(link) is not None)
+
+
+_LINK = st.builds(
+    "".join,
+    st.tuples(
+        st.sampled_from(["", "/", "//", "http://e.org", "http://e.org/", "https://cdn.e.org/", "../", "data:", "HTTP://e.org/", "http://e.org:80/"]),
+        st.text(alphabet="ab/.:?#%27$' {}@\n\t\\é", max_size=8),
+        st.sampled_from(["", "a.jpg", "/b", "?x=/", "?x'", "xn--", "%2e", "/./"]),
+    ),
+)  # fmt: skip
+_FORMS = st.sampled_from(["https://cdn.e.org/", "/", "a/", ""])
+
+
+@given(
+    st.lists(_LINK, min_size=1, max_size=4)
+    | st.builds(lambda form, links: [form + one for one in links], _FORMS, st.lists(_LINK, min_size=1, max_size=3)),
+    st.sampled_from(["http://e.org/a/b", "http://e.org", "http://e.org:8080/x/", "not a base", "http://E.org/a/?q"]),
+)  # fmt: skip
+def test_links_that_are_looked_at_together(links: list[str], base: str) -> None:
+    for link, url in zip(links, plain_image_urls(base, links), strict=True):
+        assert url is None or url == image_url(base, link)
+
+
+def test_links_of_one_form_need_no_closer_look() -> None:
+    page = "https://e.org/a/page.html"
+    for links in (
+        ["/a.jpg", "/b/c.png?w=1"],
+        ["https://cdn.e.org/a.jpg", "https://cdn.e.org/?x"],
+        ["a.jpg", "b/c.jpg"],
+    ):
+        assert plain_image_urls(page, links) == [image_url(page, link) for link in links]
