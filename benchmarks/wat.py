@@ -22,6 +22,7 @@ from benchmarks.in_turns import rates_in_turns, show_rates, show_ratio
 from benchmarks.web_pages import Page, use_peers, write_wat
 from septet.pipelines.sources.base import Input, Pair
 from septet.pipelines.sources.wat import Wat
+from septet.preprocess.memory import keep_freed_memory
 from septet.schemas.sources import WatSource
 
 Pairs = list[tuple[str, str]]
@@ -39,7 +40,7 @@ def read_septet(path: str) -> Pairs:
     counts: Counter[str] = Counter()
     part = Input(path, 0, path, 0, "", (0, Path(path).stat().st_size))
     return [
-        (str(found.image_url), str(found.caption))
+        (found.image_url or "", found.caption or "")
         for record in _SOURCE.records(_SETTINGS, part, counts)
         for found in _SOURCE.read(_SETTINGS, part, record, counts)  # type: ignore[arg-type]
         if isinstance(found, Pair)
@@ -69,6 +70,7 @@ def main() -> None:
     count, rounds = (1000, 5) if quick else (3000, 11)
     pages = [Page(number) for number in range(count)]
     expected = [pair for page in pages for pair in page.pairs()]
+    keep_freed_memory()  # as a build's workers do; the peer has the same
     readers = {"septet": read_septet, "cc2dataset": peer()}
     with tempfile.TemporaryDirectory() as folder:
         path = str(Path(folder) / "pages.wat.gz")

@@ -51,13 +51,13 @@ class Page:
             f'<li><a class="nav-link" href="/section/{n}/">{self._words(2)}</a></li>'
             for n in range(40)
         )
-        script = "".join(f'var v{n} = {{"name": "{self._words(4)}"}};\n' for n in range(60))
+        script = "".join(f'var v{n} = {{"name": "{self._words(4)}"}};\n' for n in range(75))
         style = "".join(f".c{n} .d{n} {{ margin: {n}px; padding: {n}px }}\n" for n in range(80))
         blocks = "".join(
-            f'<section class="block"><h2>{self._words(5)}</h2><p>{self._words(40)}</p><figure>'
+            f'<section class="block"><h2>{self._words(5)}</h2><p>{self._words(52)}</p><figure>'
             f'<img loading="lazy" width="640" height="480" src="{src}"'
             + (f' alt="{alt}"' if alt else "")
-            + f"><figcaption>{caption}</figcaption></figure><p>{self._words(35)}</p></section>\n"
+            + f"><figcaption>{caption}</figcaption></figure><p>{self._words(50)}</p></section>\n"
             for src, alt, caption in self.images
         )
         return (

@@ -191,9 +191,14 @@ def found_in_page(page: Page, url: str, counts: Counter[str]) -> list[base.Found
     """The pairs and losses of a page at `url`."""
     counts["img_elements"] += page.images
     counts["images_without_caption"] += page.without_caption
-    found: list[base.Found] = [
-        Pair(*pair, url, page.language, _extra(page.context.get(pair))) for pair in page.pairs
-    ]
+    found: list[base.Found] = []
+    if page.context:
+        found += [
+            Pair(*pair, url, page.language, _extra(page.context.get(pair))) for pair in page.pairs
+        ]
+    else:
+        shared = (url, page.language, None, None, None)
+        found += [tuple.__new__(Pair, pair + shared) for pair in page.pairs]
     found += [replace(bad, page_url=url) for bad in page.bad_urls]
     return found
 

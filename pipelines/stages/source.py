@@ -16,6 +16,7 @@ from septet.pipelines.stages.graphs import map_tasks
 from septet.pipelines.stages.stage import Key, Parts, Pass, Stage, digest_of
 from septet.pipelines.stages.tasks import Results, Task, attempt
 from septet.preprocess import files
+from septet.preprocess.memory import keep_freed_memory
 from septet.preprocess.text.ids import sample_id
 from septet.schemas import tables
 from septet.schemas.reasons import Rejected, RejectedError
@@ -83,6 +84,10 @@ class SourceTask(Task):
     ):
         self.output, self.image_locations, self.rejects = candidates, image_locations, rejects
         self.inputs, self.sources = inputs, sources
+
+    def setup(self) -> None:
+        """Keep the memory of pages for other pages."""
+        keep_freed_memory()
 
     def run(self, key: Key) -> Counts:
         """Write the slice's pairs, image locations and rejects. Where an earlier attempt crashed

@@ -2,6 +2,7 @@
 
 import codecs
 import re
+from contextlib import suppress
 
 from resiliparse.parse.encoding import bytes_to_str, detect_encoding, map_encoding_to_html5
 
@@ -12,6 +13,7 @@ _BYTE_ORDER_MARKS = (
     (b"\xff\xfe", "utf-16-le"),
     (b"\xfe\xff", "utf-16-be"),
 )
+_MARKS = tuple(mark for mark, _ in _BYTE_ORDER_MARKS)
 # Python's names of what the standard means: its decoders are supersets of the encodings that
 # Python knows by the same name.
 _WIDER = {
@@ -51,6 +53,19 @@ def decode_page(body: bytes, charset: str | None = None) -> str:
             return text
     detected = detect_encoding(body) or "utf-8"
     return str(bytes_to_str(body, detected, fallback_encodings=("utf-8", "cp1252")))
+
+
+def utf8_or_text(body: bytes, charset: str | None = None) -> bytes | str:
+    """A page for a parser of UTF-8: its bytes where they are UTF-8 and declared so, as most are,
+    else its text as of `decode_page`."""
+    codec = codec_of(charset) if charset else None
+    if codec is None and (label := _declared(body)):
+        codec = codec_of(label, stands_in_page=True)
+    if codec == "utf-8" and not body.startswith(_MARKS):
+        with suppress(UnicodeDecodeError):
+            body.decode()
+            return body
+    return decode_page(body, charset)
 
 
 def _declared(body: bytes) -> str | None:

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from selectolax.lexbor import LexborHTMLParser, LexborNode
 
 from septet.preprocess.html.text import TextBudget, inner_text
-from septet.preprocess.text.clean import clean_caption
+from septet.preprocess.text.clean import clean_caption, clean_captions
 
 _CONTAINERS = "figure, .figure, .informalfigure, .mediaobject, .wp-caption, .thumb, .gallerybox"
 _CAPTIONS = "figcaption, .caption, .wp-caption-text, .thumbcaption, .gallerytext, .title"
@@ -29,12 +29,10 @@ def figure_captions(tree: LexborHTMLParser, images: Iterable[LexborNode]) -> dic
         if figure := figures.nearest(caption):
             own.setdefault(figure, caption)
     below: dict[int, LexborNode] | None = None
-    texts = _Texts()
+    inside = [(img, figure) for img in images if (figure := figures.nearest(img))]
+    texts = _Texts(own[figure] for _, figure in inside if figure in own)
     found: dict[int, str] = {}
-    for img in images:
-        figure = figures.nearest(img)
-        if not figure:
-            continue
+    for img, figure in inside:
         text = texts.of(own.get(figure))
         if not text:
             around = list(figures.around(img))
@@ -58,11 +56,17 @@ def _captions_below(figures: "_Figures", captions: list[LexborNode]) -> dict[int
 
 
 class _Texts:
-    """The cleaned texts of captions, each read once."""
+    """The cleaned texts of captions, each read once.
 
-    def __init__(self) -> None:
-        self._texts: dict[int, str] = {}
+    Args:
+        captions: Those of most images, which are cleaned together.
+    """
+
+    def __init__(self, captions: Iterable[LexborNode]) -> None:
         self._budget = TextBudget()
+        nodes = {caption.mem_id: caption for caption in captions}
+        texts = clean_captions([inner_text(node, self._budget) for node in nodes.values()])
+        self._texts = dict(zip(nodes, texts, strict=True))
 
     def of(self, caption: LexborNode | None) -> str:
         """The text of a caption; "" of None."""

@@ -68,7 +68,7 @@ def _read_opt_out(head: Head, name: str, content: str) -> None:
         head.tdm.append(content)
     elif name == "robots":
         head.robots.append(content)
-    elif len(name) <= 40 and _OPT_OUT.search(content):
+    elif len(name) <= 40 and "no" in content.lower() and _OPT_OUT.search(content):
         head.robots.append(f"{name}: {content}")
 
 
@@ -102,7 +102,11 @@ def language_of(tree: LexborHTMLParser) -> str | None:
 def base_of(bases: Sequence[LexborNode], url: str) -> str:
     """Find the address that links are relative to, by the first `<base href>`; one that is no URL
     counts as absent."""
-    try:
-        return resolve(bases[0].attributes.get("href") or "", url) if bases else url
-    except UrlError:
-        return url
+    for base in bases:
+        attributes = base.attributes
+        if "href" in attributes:
+            try:
+                return resolve(attributes["href"] or "", url)
+            except UrlError:
+                break
+    return url

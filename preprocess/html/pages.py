@@ -12,7 +12,7 @@ from typing import NamedTuple
 from selectolax.lexbor import LexborDocumentOptions, LexborHTMLParser, LexborNode
 
 from septet.preprocess.html.apart import SMALL_PAGE, page_reader, read_apart
-from septet.preprocess.html.charset import decode_page
+from septet.preprocess.html.charset import utf8_or_text
 from septet.preprocess.html.context import Surroundings
 from septet.preprocess.html.figures import figure_captions
 from septet.preprocess.html.head import Head, base_of, language_of, read_head
@@ -114,13 +114,10 @@ def read_page(
     wanted: Wanted = _NOTHING_ELSE,
 ) -> Page:
     """Extract the pairs of an HTML page in this process, without limits."""
-    tree = LexborHTMLParser(decode_page(body, charset), options=_QUICK)
-    named: dict[str, list[LexborNode]] = {"img": [], "meta": [], "base": [], "source": []}
-    for node in tree.css("img, meta, base[href], source"):
-        named[node.tag or ""].append(node)
-    images = named["img"]
-    base = base_of(named["base"], url)
-    head = read_head(meta.attributes for meta in named["meta"])
+    tree = LexborHTMLParser(utf8_or_text(body, charset), options=_QUICK)
+    images = tree.tags("img")  # unlike selectors, that takes no parser of its own
+    base = base_of(tree.tags("base"), url)
+    head = read_head(meta.attributes for meta in tree.tags("meta"))
     figures = figure_captions(tree, images) if "figcaption" in places else {}
     around = Surroundings(tree, wanted.context_chars) if wanted.context_chars else None
     attributes: list[Attributes] = [img.attributes for img in images]
@@ -143,7 +140,7 @@ def read_page(
             continue
         address: str | Rejected | None = urls[number]
         if address is None:
-            sources = _sources(images[number]) if named["source"] else ()
+            sources = _sources(images[number])
             link = image_link(attributes[number], sources, wanted.candidate)
             if link is None:
                 without += 1
@@ -176,12 +173,12 @@ class Found:
         """Add an image with its texts, each with its place; empty ones and repeated ones do not
         count."""
         for number, text in enumerate(texts):
-            if not text or (number and text in texts[:number]):
+            if not text or texts.index(text) != number:
                 continue
-            if isinstance(url, Rejected):
-                self._bad[replace(url, caption=text)] = None
-            else:
+            if isinstance(url, str):
                 self._pairs.setdefault(Pair(url, text, places[number]), around)
+            else:
+                self._bad[replace(url, caption=text)] = None
 
     def add_open_graph(self, head: Head, base: str, places: Sequence[str]) -> None:
         """Add the OpenGraph images with those of their texts whose places are asked for."""
@@ -193,16 +190,8 @@ class Found:
     def page(self, language: str | None, images: int, without: int, head: Head) -> Page:
         """All that was found, as a page."""
         context = {pair: text for pair, text in self._pairs.items() if text}
-        return Page(
-            language,
-            list(self._pairs),
-            list(self._bad),
-            images,
-            without,
-            head.robots,
-            head.tdm,
-            context,
-        )
+        pairs, bad = list(self._pairs), list(self._bad)
+        return Page(language, pairs, bad, images, without, head.robots, head.tdm, context)
 
 
 def _sources(img: LexborNode) -> list[Attributes]:

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from septet.preprocess.bounded import BoundedCall
 from septet.preprocess.html import pages
-from septet.preprocess.html.charset import codec_of, decode_page
+from septet.preprocess.html.charset import codec_of, decode_page, utf8_or_text
 from septet.preprocess.html.pages import Pair, parse_page, read_page
 from septet.preprocess.http.opt_out import find_opt_out
 from septet.preprocess.urls import resolve
@@ -113,6 +113,13 @@ def test_what_gives_no_pair_is_counted() -> None:
 )
 def test_wrong_charsets(body: bytes, charset: str | None, text: str) -> None:
     assert text in decode_page(body, charset)
+    given = utf8_or_text(body, charset)
+    assert (given.decode() if isinstance(given, bytes) else given) == decode_page(body, charset)
+
+
+def test_pages_of_utf8_are_not_decoded_for_the_parser() -> None:
+    body = "<meta charset=utf-8>Grüße".encode()
+    assert utf8_or_text(body, None) is body and utf8_or_text(body, "UTF8") is body
 
 
 @given(st.binary(max_size=300) | st.text(alphabet="<>imgfigurecaption src=alt\"'/&;!-", max_size=300).map(str.encode))  # fmt: skip
