@@ -23,7 +23,7 @@ from rich.progress import (
 )
 
 from septet.pipelines.runners.base import Told
-from septet.pipelines.stages.counts import Counts
+from septet.pipelines.stages.counts import HOSTS_WAITING, Counts
 from septet.pipelines.stages.stage import Pass
 
 _PAUSE = 2.0
@@ -57,8 +57,8 @@ class BuildProgress:
 
     @contextmanager
     def watch(self, one: Pass, todo: int) -> Iterator[Told]:
-        """Show the progress of a pass while the block runs: tasks done, rows a second, what is
-        rejected.
+        """Show the progress of a pass while the block runs: tasks or rows done, the time that is
+        left, rows a second, what is rejected, and hosts that have URLs which were not begun.
 
         Args:
             one: The pass.
@@ -74,6 +74,7 @@ class BuildProgress:
         )  # fmt: skip
         over, has_told = threading.Event(), threading.Event()
         before = len(one.outputs) - todo
+        rows_before = 0 if one.rows is None else one.poll().rows_in
         start = time.monotonic()
         quiet = not self.console.is_terminal
         with Progress(*columns, console=self.console, transient=True, disable=quiet) as bar:
@@ -85,7 +86,13 @@ class BuildProgress:
                 has_told.set()
                 seconds = max(0.1, time.monotonic() - start)
                 news = f"{counts.rows_in / seconds:,.0f} rows/s  {_reasons(counts)}"
-                bar.update(task, completed=before + tasks, news=news)
+                if hosts := counts.other[HOSTS_WAITING]:
+                    news += f"  {hosts:,} hosts wait"
+                if one.rows is None:
+                    bar.update(task, completed=before + tasks, news=news)
+                else:
+                    done = rows_before + counts.rows_in
+                    bar.update(task, total=one.rows, completed=done, news=news)
 
             def count_files() -> None:
                 pause = _PAUSE

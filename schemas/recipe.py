@@ -109,8 +109,8 @@ class Fetch(_Section):
     user_agent: str = Field(
         default="Septet/0.1",
         description="Sent with every request, with `contact` behind it. Its first word without the "
-        "version is the name that robots.txt, ai.txt and scoped `X-Robots-Tag` directives may "
-        "state. One that holds a URL or a mail address needs no `contact`.",
+        "version is the name that robots.txt, ai.txt, and directives of pages and of "
+        "`X-Robots-Tag` may state. One that holds a URL or a mail address needs no `contact`.",
     )
     robots: Literal["respect", "ignore"] = Field(
         default="respect",

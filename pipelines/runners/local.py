@@ -9,11 +9,12 @@ import sys
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
 from septet.pipelines.runners.base import Job, Runner, RunnerError, StageFailed, Told, summary
-from septet.pipelines.runners.phases import Phase, PhaseRunner, phases_of
+from septet.pipelines.runners.phases import Phase, PhaseRunner, counts_told, phases_of
 from septet.pipelines.runners.processes import (
     CRASHES,
     Worker,
@@ -115,7 +116,9 @@ class LocalRunner(Runner):
         try:
             runner = PhaseRunner(phase)
             for task in tasks:
-                total.completed(runner.run(task), last=phase.writes is None)
+                with counts_told(partial(total.running, worker=0)):
+                    counts = runner.run(task)
+                total.completed(counts, last=phase.writes is None)
             runner.close()
         except Exception as error:
             if runner:

@@ -4,7 +4,8 @@ import os
 import pickle
 import threading
 import traceback
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -91,11 +92,20 @@ def serve(line: Connection) -> None:
     ("seal",). Answers: ("done", task, counts), ("sealed",), ("failed", message, traceback), and
     ("running", counts) from time to time while a task runs.
     """
-    runner: PhaseRunner | None = None
-    phase: Phase | None = None
     UNDER_WAY.clear()  # what the process that this one was forked from ran
     lock = threading.Lock()
-    threading.Thread(target=_tell_counts, args=(line, lock), daemon=True).start()
+
+    def tell(counts: Counts) -> None:
+        with lock:
+            line.send(("running", counts))
+
+    with counts_told(tell):
+        _serve(line, lock)
+
+
+def _serve(line: Connection, lock: threading.Lock) -> None:
+    runner: PhaseRunner | None = None
+    phase: Phase | None = None
     while True:
         kind, *told = line.recv()
         try:
@@ -121,10 +131,20 @@ def serve(line: Connection) -> None:
             line.send(answer)
 
 
-def _tell_counts(line: Connection, lock: threading.Lock) -> None:
-    never = threading.Event()
-    while not never.wait(_TELL_SECONDS):
-        if UNDER_WAY:
-            total = Counts.sum([*UNDER_WAY])
-            with lock:
-                line.send(("running", total))
+@contextmanager
+def counts_told(tell: Callable[[Counts], None]) -> Iterator[None]:
+    """Tell the figures of this process's tasks, from time to time while the block runs."""
+    ended = threading.Event()
+
+    def loop() -> None:
+        while not ended.wait(_TELL_SECONDS):
+            if UNDER_WAY:
+                tell(Counts.sum([one.snapshot() for one in UNDER_WAY]))
+
+    thread = threading.Thread(target=loop, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()

@@ -20,6 +20,8 @@ from septet.schemas.reasons import Rejected
 from septet.schemas.sources import SourceSettings
 
 Bound = int | str
+AGENT = "septet"
+"""Our product token where a recipe names no other."""
 """A slice's bound: a byte, a row, or a name, as its source counts."""
 
 
@@ -56,6 +58,7 @@ class Input:
         folder: Where the recipe's relative paths start, on this build's machines.
         apart: Whether its pages are parsed in another process: an earlier attempt at the slice was
             killed, or a parser crashed.
+        agent: Our product token in lower case, which pages' opt-outs may name.
     """
 
     label: str
@@ -68,6 +71,7 @@ class Input:
     slices: int = 1
     folder: str = "."
     apart: bool = False
+    agent: str = AGENT
 
 
 def whole_inputs(slices: Iterable[Input]) -> list[Input]:

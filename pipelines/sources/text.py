@@ -11,7 +11,6 @@ from septet.pipelines.sources.cuts import cut_lines
 from septet.pipelines.sources.lists import UrlList
 from septet.pipelines.sources.values import as_captions, scrub
 from septet.pipelines.sources.warc import (
-    AGENT,
     HtmlRecord,
     TextRecord,
     read_warc,
@@ -97,7 +96,7 @@ class Text(Source):
         if isinstance(record, str):
             return [_found(record, None, None)]
         if isinstance(record, HtmlRecord):
-            return self._of_page(settings, record, counts, source.apart)
+            return self._of_page(settings, source, record, counts)
         if isinstance(record, TextRecord):
             counts["texts"] += 1
             return _pieces([record.text], settings.max_chars, record.url, record.language)
@@ -107,18 +106,18 @@ class Text(Source):
         return _pieces(texts, settings.max_chars, None, declared)
 
     def _of_page(
-        self, settings: TextSource, record: HtmlRecord, counts: Counter[str], apart: bool
+        self, settings: TextSource, source: Input, record: HtmlRecord, counts: Counter[str]
     ) -> Iterable[base.Found]:
         counts["pages"] += 1
         wanted, tdm = settings.opt_out, settings.tdm_reservation
-        refused = archived_opt_out(record.headers, AGENT, wanted, tdm)
+        refused = archived_opt_out(record.headers, source.agent, wanted, tdm)
         if refused:
             return [Rejected("opt_out", refused, page_url=record.url)]
         try:
-            page = page_text(record.body, record.charset, apart)
+            page = page_text(record.body, record.charset, source.apart)
         except RejectedError as error:
             return [replace(error.rejected, page_url=record.url)]
-        refused = find_opt_out(page.robots, page.tdm if tdm else (), AGENT, wanted)
+        refused = find_opt_out(page.robots, page.tdm if tdm else (), source.agent, wanted)
         if refused:
             return [Rejected("opt_out", refused, page_url=record.url)]
         language = page.language or one_language(record.headers.get("content-language", ""))

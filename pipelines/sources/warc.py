@@ -39,8 +39,6 @@ _HTML_START = re.compile(
     re.IGNORECASE | re.DOTALL,
 )
 _SNIFFED_BYTES = 1445
-AGENT = "septet"
-"""The name that scoped directives of pages may state."""
 _MAX_REMEMBERED = 1_000_000
 
 
@@ -148,7 +146,7 @@ class Warc(Source):
             return [ImageLocation(url, source.label, offset=record.offset, length=record.length)]
         counts["pages"] += 1
         wanted, tdm = settings.opt_out, settings.tdm_reservation
-        refused = archived_opt_out(record.headers, AGENT, wanted, tdm)
+        refused = archived_opt_out(record.headers, source.agent, wanted, tdm)
         if refused:
             return [Rejected("opt_out", refused, page_url=record.url)]
         wanted_of_page = Wanted(
@@ -167,7 +165,7 @@ class Warc(Source):
             )
         except RejectedError as error:
             return [replace(error.rejected, page_url=record.url)]
-        refused = find_opt_out(page.robots, page.tdm if tdm else (), AGENT, wanted)
+        refused = find_opt_out(page.robots, page.tdm if tdm else (), source.agent, wanted)
         if refused:
             return [Rejected("opt_out", refused, page_url=record.url)]
         return found_in_page(page, record.url, counts)

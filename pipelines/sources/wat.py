@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 
 from septet.pipelines.sources import base
 from septet.pipelines.sources.base import Facts, Input, InputError, Source
-from septet.pipelines.sources.warc import AGENT, found_in_page, slices_of_archive
+from septet.pipelines.sources.warc import found_in_page, slices_of_archive
 from septet.preprocess import files
 from septet.preprocess.html.wat import read_wat, wat_pairs
 from septet.preprocess.http.opt_out import archived_opt_out, find_opt_out
@@ -50,12 +50,12 @@ class Wat(Source):
     ) -> Iterable[base.Found]:
         """The pairs of a page."""
         try:
-            return self._pairs(settings, record, counts)
+            return self._pairs(settings, source, record, counts)
         except RejectedError as error:
             return [Rejected(error.reason, error.value, page_url=record.url or None)]
 
     def _pairs(
-        self, settings: WatSource, record: Record, counts: Counter[str]
+        self, settings: WatSource, source: Input, record: Record, counts: Counter[str]
     ) -> Iterable[base.Found]:
         if record.block is None:
             raise RejectedError("too_large", str(record.size))
@@ -71,10 +71,10 @@ class Wat(Source):
             return [Rejected("page_status", described.status, page_url=url)]
         counts["pages"] += 1
         wanted, tdm = settings.opt_out, settings.tdm_reservation
-        refused = archived_opt_out(described.headers, AGENT, wanted, tdm)
+        refused = archived_opt_out(described.headers, source.agent, wanted, tdm)
         page = None if refused else wat_pairs(described, settings.captions)
         if page is not None:
-            refused = find_opt_out(page.robots, page.tdm if tdm else (), AGENT, wanted)
+            refused = find_opt_out(page.robots, page.tdm if tdm else (), source.agent, wanted)
         if refused or page is None:
             return [Rejected("opt_out", refused, page_url=url)]
         return found_in_page(page, url, counts)

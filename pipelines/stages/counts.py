@@ -2,7 +2,8 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -33,6 +34,10 @@ class Counts:
             total.add(part)
         return total
 
+    def snapshot(self) -> "Counts":
+        """A copy of figures that another thread may go on counting."""
+        return Counts(self.rows_in, self.rows_out, Counter(self.rejected), Counter(self.other))
+
     def to_dict(self) -> dict[str, Any]:
         """The counts as plain data, keys sorted."""
         return {
@@ -58,6 +63,19 @@ class Counts:
         return cls.from_dict(json.loads(text)) if text else cls()
 
 
+HOSTS_WAITING = "hosts_waiting"
+"""The key in `Counts.other` of the hosts that have URLs which were not begun: a state and no sum,
+so it is only in counts that are under way."""
 UNDER_WAY: list[Counts] = []
 """The counts of the tasks that this process runs now; workers send them to the process that waits
 for the build."""
+
+
+@contextmanager
+def under_way(*parts: Counts) -> Iterator[None]:
+    """Tell of some counts while the block runs."""
+    UNDER_WAY.extend(parts)
+    try:
+        yield
+    finally:
+        UNDER_WAY[:] = [one for one in UNDER_WAY if all(one is not part for part in parts)]

@@ -8,14 +8,14 @@ whatever else changes asks the network for nothing.
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from septet.pipelines.inputs import ImageRoot, image_roots
-from septet.pipelines.stages.counts import Counts
+from septet.pipelines.stages.counts import HOSTS_WAITING, Counts, under_way
 from septet.pipelines.stages.graphs import map_tasks, shuffle_tasks
 from septet.pipelines.stages.located import Choose, LocateTask, ReadChosen, SplitStored
 from septet.pipelines.stages.missing import (
@@ -147,6 +147,7 @@ class FetchStage(Stage):
                 lambda todo: map_tasks(task, todo),
                 stored,
                 lambda: dominant_failure(stored.total()),
+                first.total().rows_in,
             )
             yield from self._require_network(stored.total(), folder, buckets)
 
@@ -358,7 +359,11 @@ class FetchTask(Task):
         share = self.slices[int(str(key).split(".")[0])]
         limits, hashes = self.asked
         generation = self.corpus, self.generation
-        with StoreWriter(*generation, name, limits, self.image, hashes, apart) as writer:
+        hosts = Counts()
+        with (
+            StoreWriter(*generation, name, limits, self.image, hashes, apart) as writer,
+            under_way(counts, writer.counts, hosts),
+        ):
             for part in missing_of(self.missing, key):
                 keys = [store_key(row["image_url"], row["digest"]) for row in part]
                 there = _are_among(np.array(keys, _KEY), stored)
@@ -369,8 +374,9 @@ class FetchTask(Task):
                 away = [str(row["image_url"]) for row in rows if row["input"] is None]
                 if away:
                     stray = fetch_many(
-                        away, self.fetch, writer.put, _DECODE_THREADS, share, self.sites
-                    )
+                        away, self.fetch, writer.put, _DECODE_THREADS, share, self.sites,
+                        partial(hosts.other.__setitem__, HOSTS_WAITING),
+                    )  # fmt: skip
                     counts.other["connections_with_stray_bytes"] += stray
         counts.add(writer.counts)
         files.write_table(self.path(key), pa.table({}), metadata=counts.to_metadata())

@@ -8,7 +8,15 @@ from typing import Any
 
 import pyarrow as pa
 
-from septet.pipelines.sources.base import Found, ImageLocation, Input, InputError, Pair, Source
+from septet.pipelines.sources.base import (
+    AGENT,
+    Found,
+    ImageLocation,
+    Input,
+    InputError,
+    Pair,
+    Source,
+)
 from septet.pipelines.sources.table import SOURCES
 from septet.pipelines.sources.values import scrub
 from septet.pipelines.stages.counts import Counts
@@ -16,6 +24,7 @@ from septet.pipelines.stages.graphs import map_tasks
 from septet.pipelines.stages.stage import Key, Parts, Pass, Stage, digest_of
 from septet.pipelines.stages.tasks import Results, Task, attempt
 from septet.preprocess import files
+from septet.preprocess.http.opt_out import agent_token
 from septet.preprocess.memory import keep_freed_memory
 from septet.preprocess.text.ids import sample_id
 from septet.schemas import tables
@@ -46,8 +55,12 @@ class SourceStage(Stage):
         return list(self._inputs())
 
     def _inputs(self) -> dict[Key, Input]:
-        sources = self.recipe.sources
-        return {task_key(sources[part.source], part): part for part in self.context.inputs}
+        sources, agent = self.recipe.sources, agent_token(self.recipe.fetch.user_agent)
+        parts = [
+            replace(part, agent=agent) if hasattr(sources[part.source], "opt_out") else part
+            for part in self.context.inputs
+        ]
+        return {task_key(sources[part.source], part): part for part in parts}
 
     def passes(self) -> Iterator[Pass]:
         """One pass over the slices."""
@@ -63,9 +76,11 @@ class SourceStage(Stage):
 
 def task_key(settings: SourceSettings, part: Input) -> Key:
     """The fingerprint of all that decides what a slice gives: its input, its bounds, its
-    settings."""
+    settings, the agent whose opt-outs are kept to."""
     identity = SOURCES[settings.kind].identity(settings)
-    return digest_of(identity, part.label, part.digest, list(part.slice))
+    # Where it is the usual one the key is that of before there were others: no corpus is redone.
+    agent = [part.agent] if part.agent != AGENT else []
+    return digest_of(identity, part.label, part.digest, list(part.slice), *agent)
 
 
 class SourceTask(Task):

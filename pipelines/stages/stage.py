@@ -65,6 +65,7 @@ class Pass:
         graph: Makes the graph of the tasks that are not complete.
         news: Says how far tasks are that are under way, for passes of long tasks.
         warning: Says what goes wrong in them, None where nothing does.
+        rows: The rows of all tasks together, where that is known before: progress is that of rows.
     """
 
     def __init__(
@@ -74,9 +75,10 @@ class Pass:
         graph: Callable[[list[Any]], Graph],
         news: Callable[[], str] | None = None,
         warning: Callable[[], str | None] | None = None,
+        rows: int | None = None,
     ):
         self.label, self.outputs, self.graph = label, outputs, graph
-        self.news, self.warning = news, warning
+        self.news, self.warning, self.rows = news, warning, rows
         self.counts: dict[Any, Counts] = {}
         """The figures of each task that `poll` has seen complete."""
 

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import pyarrow as pa
 
-from septet.pipelines.stages.counts import UNDER_WAY, Counts
+from septet.pipelines.stages.counts import Counts, under_way
 from septet.pipelines.stages.stage import Key, Parts
 from septet.preprocess import files
 from septet.schemas import tables
@@ -53,11 +53,8 @@ class Task(ABC):
             files.TableSink(lost, tables.REJECTS) as rejects,
         ):
             results = Results(self.stage, kept, rejects)
-            UNDER_WAY.append(results.counts)
-            try:
+            with under_way(results.counts):
                 yield results
-            finally:
-                UNDER_WAY[:] = [one for one in UNDER_WAY if one is not results.counts]
             results.close()
 
 

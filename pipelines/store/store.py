@@ -28,6 +28,7 @@ import pyarrow.compute as pc
 
 from septet.pipelines.stages.stage import digest_of
 from septet.preprocess import files
+from septet.preprocess.http.opt_out import agent_token
 from septet.preprocess.images.plug_ins import OPTIONAL
 from septet.schemas import tables
 from septet.schemas.layout import SITES, STORE
@@ -81,7 +82,7 @@ class Store:
             "image": recipe.image.model_dump(mode="json", exclude={"more_formats"}),
             "opt_out": sorted(fetch["opt_out"]),
             "tdm_reservation": fetch["tdm_reservation"],
-            "agent": fetch["user_agent"].split("/")[0].split()[0].lower(),
+            "agent": agent_token(fetch["user_agent"]),
             "codecs": {name: version(name) for name in _CODECS},
         }
         self.limits = {name: fetch[name] for name in sorted(_LIMITED.values())}

@@ -66,6 +66,7 @@ class StoreWriter:
         apart: bool = False,
     ):
         self.counts = Counts()
+        """The figures of what was put, whether its block is complete or not."""
         self._in_block = Counts()
         self._corpus, self._limits, self._settings = corpus, limits, settings
         self._hashes, self._apart = hashes, apart
@@ -124,8 +125,7 @@ class StoreWriter:
     def _append(self, row: dict[str, Any], data: bytes) -> None:
         if not self._rows:
             self._since = time.monotonic()
-        counts = self._in_block
-        counts.rows_in += 1
+        counts = Counts(rows_in=1)
         if row["reason"] is None:
             if self._out is None:
                 self._opened = files.open_atomic(files.join(self._corpus, self._path("bin")))
@@ -146,6 +146,8 @@ class StoreWriter:
             passing = row["reason"] and class_of(row["reason"], row["value"]) == "passing"
             counts.other["passing"] += bool(passing)
             counts.other["unanswered"] += row["reason"] in SILENT
+        self.counts.add(counts)
+        self._in_block.add(counts)
         self._rows.append(row)
         if (
             len(self._rows) >= IMAGES_A_BLOCK
@@ -169,7 +171,6 @@ class StoreWriter:
             pa.Table.from_pylist(rows, tables.STORED),
             metadata={LIMITS_FOOTER: json.dumps(self._limits)} | self._in_block.to_metadata(),
         )
-        self.counts.add(self._in_block)
         self._in_block = Counts()
         self._rows, self._opened, self._out, self._end = [], None, None, 0
         self._block += 1

@@ -32,6 +32,8 @@ from septet.preprocess.http.sites import Sites
 from septet.schemas.reasons import RejectedError, class_of
 from septet.schemas.recipe import Fetch
 
+_TELL_SECONDS = 2.0
+
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
@@ -50,6 +52,7 @@ def fetch_many(
     threads: int = 1,
     share: int = 1,
     sites: str | None = None,
+    waiting: Callable[[int], None] | None = None,
 ) -> int:
     """Fetch `urls` and call `handle` with each result, in the order in which they come.
 
@@ -65,6 +68,7 @@ def fetch_many(
         threads: The number of threads in which it is called.
         share: The number of fetches that ask the same hosts at once, this one among them.
         sites: The folder that keeps what servers' robots.txt and the like say; none when absent.
+        waiting: Takes the number of hosts that have URLs which were not begun, every two seconds.
 
     Returns:
         Number of connections that were closed because bytes came on them unasked.
@@ -80,7 +84,7 @@ def fetch_many(
             async def on_done(result: Fetched) -> None:
                 await loop.run_in_executor(pool, handle, result)
 
-            return await fetch_all(urls, settings, on_done, share, sites)
+            return await fetch_all(urls, settings, on_done, share, sites, waiting)
 
     # In a thread of its own: a notebook's has an event loop already.
     with ThreadPoolExecutor(1, thread_name_prefix="fetch") as own:
@@ -93,13 +97,14 @@ async def fetch_all(
     on_done: Callable[[Fetched], Awaitable[None]],
     share: int = 1,
     sites: str | None = None,
+    waiting: Callable[[int], None] | None = None,
 ) -> int:
     """Fetch `urls` and await `on_done` with each result, in the order in which they come.
 
     `on_done` runs up to `settings.concurrency` times at once; no more bodies than that are held,
     because a request's place is not given away before its result is taken. The URLs themselves
     are all held. What `on_done` raises ends the fetch and is raised here.
-    `share`, `sites`: see `fetch_many`.
+    `share`, `sites`, `waiting`: see `fetch_many`.
 
     Returns:
         Number of connections that were closed because bytes came on them unasked.
@@ -122,8 +127,8 @@ async def fetch_all(
         by_size = sorted(queues.values(), key=len, reverse=True)
         most = exchange.settings.per_host
         lanes = Lanes(queue for queue in by_size for _ in range(min(most, len(queue))))
-        waiting = Counter(url.origin() for queue in queues.values() for _, url in queue)
-        fetcher = _Fetcher(exchange, Sites(exchange, sites), waiting)
+        by_origin = Counter(url.origin() for queue in queues.values() for _, url in queue)
+        fetcher = _Fetcher(exchange, Sites(exchange, sites), by_origin)
 
         async def work() -> None:
             while (lane := await lanes.take()) is not None:
@@ -133,15 +138,21 @@ async def fetch_all(
                         break
                     await on_done(await fetcher.fetch(*lane.popleft()))
 
+        async def tell() -> None:
+            while waiting is not None:
+                waiting(sum(map(bool, queues.values())))
+                await asyncio.sleep(_TELL_SECONDS)
+
         workers = [
             asyncio.create_task(work()) for _ in range(min(settings.concurrency, len(lanes)))
         ]
+        tasks = [*workers, asyncio.create_task(tell())]
         try:
             await asyncio.gather(*workers)
         finally:
-            for worker in workers:
-                worker.cancel()
-            await asyncio.gather(*workers, return_exceptions=True)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
             await fetcher.sites.close()
         return exchange.connector.unsolicited
 

@@ -71,6 +71,34 @@ def test_opt_outs_count_wherever_they_are_said(tmp_path: Path) -> None:
     }
 
 
+def test_a_recipe_of_another_name_is_addressed_by_that_name(tmp_path: Path) -> None:
+    """In pages, in headers and in archived texts; another name changes what was read before."""
+    words = "</head><p>Words that stand in a page, and more of them.</p>"
+    named = {
+        "mine": page("mine", f"<meta name=mybot content=noai>{words}"),
+        "head": page("head", words, **{"X-Robots-Tag": "MyBot: noai"}),
+        "septet": page("septet", f"<meta name=septet content=noai>{words}"),
+        "free": page("free", words),
+    }
+    photos = [photo(name, n) for n, name in enumerate(named)]
+    photos[3] = photo("free", 3, **{"X-Robots-Tag": "mybot: noai"})
+    write_warc(tmp_path / "a.warc.gz", [*named.values(), *photos])
+    recipe = tmp_path / "t.yaml"
+    for agent, kept in (("Septet/0.1", {"mine", "head", "free"}), ("MyBot/2.0 (x)", {"septet"})):
+        recipe.write_text(RECIPE + f"fetch: {{user_agent: {agent}}}\n")
+        run_build(recipe, tmp_path / "t")
+        found = {row["url"].rpartition("/")[2][:-4] for row in rows(tmp_path / "t", "shards")}
+        assert found == kept, agent
+    recipe.write_text(
+        "name: t\nsources: [{kind: text, paths: [a.warc.gz]}]\nfetch: {user_agent: MyBot/2.0}\n"
+    )
+    run_build(recipe, tmp_path / "texts")
+    lost = {
+        row["page_url"] for row in rows(tmp_path / "texts", "rejects") if row["reason"] == "opt_out"
+    }
+    assert lost == {"http://e.org/mine.html", "http://e.org/head.html"}
+
+
 def test_opt_outs_can_be_left_unheeded(tmp_path: Path) -> None:
     photos = [photo(name, n, **IMAGE_HEADERS.get(name, {})) for n, name in enumerate(PAGES)]
     write_warc(tmp_path / "a.warc.gz", [*PAGES.values(), *photos])

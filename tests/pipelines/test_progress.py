@@ -8,10 +8,13 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+import septet
 from septet.pipelines import progress
 from septet.pipelines.progress import BuildProgress
 from septet.pipelines.stages.counts import Counts
 from septet.pipelines.stages.stage import Pass
+from tests.corpora import picture
+from tests.http_server import HostileServer
 
 
 def watched(tmp_path: Path, tell: bool, monkeypatch: pytest.MonkeyPatch) -> tuple[str, list[int]]:
@@ -51,3 +54,23 @@ def test_files_are_counted_where_a_runner_tells_nothing(
 ) -> None:
     text, listed = watched(tmp_path, False, monkeypatch)
     assert "3/4" in text and 1 <= len(listed) <= 8
+
+
+def test_a_fetch_tells_its_rate_what_is_left_what_is_lost_and_the_hosts_that_wait(
+    tmp_path: Path,
+) -> None:
+    """Of 12 images, 3 are missing, from two hosts with a pace: told while the one task runs."""
+    out = io.StringIO()
+    with HostileServer({f"/{n}.jpg": picture(n) for n in range(9)}) as server:
+        hosts = [server.host, f"localhost:{server.port}"]
+        lines = [f"http://{hosts[n % 2]}/{n}.jpg\tAn image of number {n}" for n in range(12)]
+        (tmp_path / "list.tsv").write_text("\n".join(["url\tcaption", *lines]))
+        (tmp_path / "recipe.yaml").write_text(
+            "name: told\nsources: [{kind: list, paths: [list.tsv]}]\n"
+            f"fetch: {{allowed_hosts: {hosts}, per_host_delay: 0.7, opt_out_files: []}}\n"
+        )
+        console = Console(file=out, force_terminal=True, width=200)
+        septet.build(tmp_path / "recipe.yaml", tmp_path / "corpus", workers=1, console=console)
+    lines = [line for line in out.getvalue().split("\x1b[2K") if "fetch" in line]
+    assert any("/12" in line and "rows/s" in line and "2 hosts wait" in line for line in lines)
+    assert any("http_status 1" in line and "0:00:0" in line and "/12" in line for line in lines)

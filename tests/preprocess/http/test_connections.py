@@ -40,7 +40,7 @@ SILENT = {"robots": "ignore", "opt_out_files": []}
 
 class StrayServer:
     """Answers /N.jpg with `image("N")`; where N ends in 3, with what `odd` gives: pieces to send,
-    numbers to sleep between them."""
+    numbers to sleep between them. Anything else is not there."""
 
     def __init__(self, odd, greeting: bytes = b""):
         self.odd, self.greeting = odd, greeting
@@ -76,7 +76,11 @@ class StrayServer:
                 while request := client.recv(65536):
                     if sent is not None:
                         self.rests.append(time.monotonic() - sent)
-                    name = re.search(rb"/(\w+)\.jpg", request)[1].decode()
+                    found = re.search(rb"/(\w+)\.jpg", request)
+                    if found is None:  # robots.txt
+                        client.sendall(answer("", "404 Not Found", body=b""))
+                        continue
+                    name = found[1].decode()
                     self.requests[name] += 1
                     pieces = self.odd(name) if name.endswith("3") else [answer(name)]
                     for piece in pieces:
