@@ -2,6 +2,7 @@
 gives.
 
     python -m benchmarks.growth [--quick] [--rows N …] [--peer PATH] [--builds N …] [--rounds N]
+                                [--fetched N …]
 
 Rows: a list of text rows in one Parquet file (no image is fetched) goes through source, filter,
 and both passes of dedup on the local runner; `--rows` chooses the sizes. Prints seconds, µs a row
@@ -11,6 +12,10 @@ and the peak RSS of the driver and of its largest worker. `--peer` runs another 
 Builds: `septet build`, the whole command, of 200 and of 5,000 images from one local server, with
 one worker and with two, in turns; the ratios are medians of the rounds'. Each prints how many cores
 the build kept busy before, in and after the fetch; the server is a process beside it.
+
+Fetched (only where asked for: a million rows take most of an hour): `septet build`, the whole
+command with two workers, of lists of so many URLs at 16 hosts of loopback, all of which answer
+small images; time a row, and the peak RSS of the driver and of the largest worker.
 """
 
 import argparse
@@ -30,6 +35,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from benchmarks.image_server import HOSTS
 from benchmarks.images import made_image
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -201,6 +207,48 @@ def run_build(folder: Path, images: int, port: int, workers: int) -> float:
     return seconds
 
 
+def run_fetched(folder: Path, rows: int, port: int, workers: int) -> dict:
+    """Seconds, peaks and stages of `septet build`, the whole command, of a list of URLs."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    schema = pa.schema([("url", pa.string()), ("caption", pa.string())])
+    with pq.ParquetWriter(folder / "list.parquet", schema, compression="zstd") as writer:
+        for start in range(0, rows, ROW_GROUP):
+            numbers = range(start, min(start + ROW_GROUP, rows))
+            urls = [f"http://{HOSTS[n % len(HOSTS)]}:{port}/{n}.jpg" for n in numbers]
+            captions = [f"A photograph of the harbour, number {n}" for n in numbers]
+            writer.write_table(pa.table([urls, captions], schema=schema))
+    recipe = folder / "recipe.yaml"
+    allowed = [f"{host}:{port}" for host in HOSTS]
+    recipe.write_text(
+        "name: growth\nsources: [{kind: list, paths: [list.parquet]}]\n"
+        f"fetch: {{allowed_hosts: {json.dumps(allowed)}, per_host: 8, opt_out_files: []}}\n"
+        "image: {image_size: 64}\ncurate: {min_side: 16, identical_images: keep_all}\n"
+    )
+    command = [sys.executable, "-m", "septet", "build", str(recipe), "--out", str(folder / "c"),
+               "--workers", str(workers)]  # fmt: skip
+    most: dict[int, int] = {}
+    start_time = time.monotonic()
+    with (folder / "said").open("w") as said:
+        process = subprocess.Popen(
+            command, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, stdout=said, stderr=said
+        )
+        cpu: dict[int, float] = {}
+        while process.poll() is None:
+            for pid, (peak, seconds) in looked_at(process.pid).items():
+                most[pid] = max(most.get(pid, 0), peak)
+                cpu[pid] = max(cpu.get(pid, 0), seconds)
+            time.sleep(0.2)
+    seconds = time.monotonic() - start_time
+    told = (folder / "said").read_text()
+    assert process.returncode == 0 and f"{rows:,} samples" in told, told
+    stages = json.loads((folder / "c/stats/build.json").read_text())["stages"]
+    driver = most.pop(process.pid)
+    by_stage = {one["stage"]: round(one["seconds"], 1) for one in stages}
+    return {"seconds": seconds, "stages": by_stage, "driver": driver,
+            "worker": max(most.values()), "cpu": sum(cpu.values()), "kept": rows}  # fmt: skip
+
+
 def phases(process: subprocess.Popen, corpus: Path) -> list[tuple[str, float, float]]:
     """Wait for a build; its seconds and CPU seconds before the fetch, in it, and after it."""
     cpu: dict[int, float] = {}
@@ -265,6 +313,26 @@ def builds_part(options: argparse.Namespace, folder: Path) -> None:
             print(f"ratio {name}_workers_2_vs_1 {statistics.median(ratios):.2f}", flush=True)
 
 
+def fetched_part(options: argparse.Namespace, folder: Path) -> None:
+    served = folder / "small"
+    served.mkdir()
+    for n in range(IMAGES):
+        (served / f"{n:03d}.jpg").write_bytes(made_image(64, 48, n))
+    a_row: dict[int, float] = {}
+    most = 0
+    with server(served) as port:
+        for rows in sorted(options.fetched):
+            found = run_fetched(folder / "fetched", rows, port, 2)
+            show_rows("fetched", rows, 2, found)
+            a_row[rows] = found["seconds"] / rows
+            most = max(most, found["worker"], found["driver"])
+            shutil.rmtree(folder / "fetched")
+    small, large = min(a_row), max(a_row)
+    ratio = a_row[large] / a_row[small]
+    print(f"ratio fetched_per_row_{_short(large)}_vs_{_short(small)} {ratio:.2f}")
+    print(f"peak RSS of any process of these builds: {most} MB")
+
+
 def _short(rows: int) -> str:
     return f"{rows // 10**6}m" if rows >= 10**6 else f"{rows // 1000}k"
 
@@ -277,6 +345,7 @@ def main() -> None:
     parser.add_argument("--peer", type=Path, help="another checkout, run on the same lists")
     parser.add_argument("--builds", type=int, nargs="*", help="images of builds (200 5000)")
     parser.add_argument("--rounds", type=int, help="builds of each kind (3; quick: 1)")
+    parser.add_argument("--fetched", type=int, nargs="*", default=[], help="URLs of whole builds")
     options = parser.parse_args()
     if options.rows is None:
         options.rows = QUICK if options.quick else SIZES
@@ -291,6 +360,8 @@ def main() -> None:
             rows_part(options, Path(name))
         if options.builds:
             builds_part(options, Path(name))
+        if options.fetched:
+            fetched_part(options, Path(name))
     print(f"load after: {os.getloadavg()[0]:.1f}")
 
 
