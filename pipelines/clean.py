@@ -7,6 +7,7 @@ looked at, and none in a folder of foreign shards that was indexed. Intermediate
 """
 
 import re
+import time
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -32,6 +33,8 @@ KINDS = {
     "back (what failed stays known)",
     "shards": "shards, and columns' files for shards, that the corpus does not have",
     "unfinished": "what writers left that were killed",
+    "sites": "what servers' robots.txt and the like said, longer ago than `fetch.robots_hours`: it "
+    "is asked for anew",
 }
 _ROOMS = (layout.SHARDS, layout.COLUMNS, layout.REJECTS, layout.STATS, layout.STAGES, layout.STORE)
 _SHARD = re.compile(r"(\d{4}/\d{7}|\d{5})\.(tar|parquet)")
@@ -40,6 +43,7 @@ _STORED = re.compile(
     r"(settings\.json|retries\.json|\d{6,}/[0-9a-f]{16}-[0-9a-f]{8}-\d{4,}\.(bin|parquet))"
 )
 """A file of the store (`store.store`): the store's path, and the file's name there."""
+_SITE = re.compile(r"[0-9a-f]{2}/[0-9a-f]{16}\.json")
 _TEMPORARY = re.compile(rf"\.(.+\.|list-|shuffle-)[0-9a-f]{{8}}{re.escape(files.TEMPORARY_SUFFIX)}")
 
 
@@ -53,6 +57,8 @@ class Leftover:
     """Within the corpus, in the order in which they may be removed: what refers to a file comes
     before it."""
     bytes: int
+    ages: tuple[float, float] | None = None
+    """Of `sites`: seconds since the latest and the earliest of these files was written."""
 
 
 def find_leftovers(corpus: str, kinds: Collection[str] = tuple(KINDS)) -> list[Leftover]:
@@ -82,11 +88,34 @@ def find_leftovers(corpus: str, kinds: Collection[str] = tuple(KINDS)) -> list[L
             found["settings"], found["images"] = _unused(corpus, sizes, used, stores)
     known = {path for paths in found.values() for path in paths}
     found["unfinished"] = [path for path in _unfinished(sizes) if path not in known]
+    ages = _old_sites(corpus, head)
+    found["sites"] = list(ages)
+    sizes |= {path: size for path, (size, _) in ages.items()}
+    old = [age for _, age in ages.values()]
     return [
-        Leftover(kind, tuple(paths), sum(sizes[path] for path in paths))
+        Leftover(
+            kind,
+            tuple(paths),
+            sum(sizes[path] for path in paths),
+            (min(old), max(old)) if kind == "sites" else None,
+        )
         for kind, paths in found.items()
         if paths and kind in kinds
     ]
+
+
+def _old_sites(corpus: str, head: Manifest) -> dict[str, tuple[int, float]]:
+    """Size and age in seconds of each file of servers' rules that no fetch reads any more."""
+    hours = 24.0
+    with suppress(ValidationError):  # a recipe of an earlier version
+        hours = Recipe.model_validate(head.recipe).fetch.robots_hours
+    now = time.time()
+    found = {}
+    for path, size, written in files.walk_times(files.join(corpus, layout.SITES)):
+        age = 0.0 if written is None else now - written
+        if _SITE.fullmatch(path) and age > hours * 3600:
+            found[f"{layout.SITES}/{path}"] = size, age
+    return found
 
 
 def remove_leftovers(corpus: str, kinds: Collection[str], console: Console) -> list[Leftover]:

@@ -209,8 +209,9 @@ def clean(
 
     Kinds: `settings` (images that were fetched under other settings), `images` (images that no
     sample of the last build has), `shards` (shards and columns' files that the corpus does not
-    have), `unfinished` (what killed writers left). Removing waits for no build: it is refused
-    while one is at work.
+    have), `unfinished` (what killed writers left), `sites` (what servers' robots.txt and the like
+    said, where it is too old to count). Removing waits for no build: it is refused while one is at
+    work.
 
     **Examples**
 
@@ -227,9 +228,12 @@ def clean(
     console = Console(stderr=True)
     found = septet.clean(corpus, remove=remove, only=only or tuple(KINDS), console=console)
     for leftover in found:
+        ages = ""
+        if leftover.ages is not None:
+            ages = " ({:.1f} to {:.1f} days old)".format(*(age / 86400 for age in leftover.ages))
         print(
             f"{leftover.kind:<11} {len(leftover.paths):>9,} files {size(leftover.bytes):>10}"
-            f"  {KINDS[leftover.kind]}"
+            f"  {KINDS[leftover.kind]}{ages}"
         )
     total = size(sum(leftover.bytes for leftover in found))
     if not found:

@@ -11,10 +11,11 @@ import secrets
 import shutil
 import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from datetime import datetime
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import fsspec
 import pyarrow as pa
@@ -65,6 +66,12 @@ def list_folder(path: str) -> list[str]:
 def walk(path: str) -> Iterator[tuple[str, int]]:
     """Walk the files below a folder, temporary ones too; yields path and size in bytes, sorted,
     paths relative to the folder."""
+    yield from ((name, size) for name, size, _ in walk_times(path))
+
+
+def walk_times(path: str) -> Iterator[tuple[str, int, float | None]]:
+    """Walk as `walk` does, with the time when each file was written, in seconds since the epoch;
+    None where its store does not say it."""
     if is_local(path):
         root = str(local_path(path))
         for folder, folders, names in os.walk(root):
@@ -72,13 +79,30 @@ def walk(path: str) -> Iterator[tuple[str, int]]:
             below = os.path.relpath(folder, root)
             for name in sorted(names):
                 with suppress(FileNotFoundError):  # removed just now
-                    size = (Path(folder) / name).stat().st_size
-                    yield (name if below == "." else f"{below}/{name}"), size
+                    found = (Path(folder) / name).stat()
+                    below_root = name if below == "." else f"{below}/{name}"
+                    yield below_root, found.st_size, found.st_mtime
         return
     fs, remote = fsspec.url_to_fs(path)
     fs.invalidate_cache(remote)
     for name, info in sorted(fs.find(remote, detail=True).items()):
-        yield name.removeprefix(remote.rstrip("/") + "/"), int(info.get("size") or 0)
+        below_root = name.removeprefix(remote.rstrip("/") + "/")
+        yield below_root, int(info.get("size") or 0), _written(info)
+
+
+def _written(info: Mapping[str, Any]) -> float | None:
+    """The time of a file in the words of its store: of S3, of memory and Azure, of Google, or a
+    local one."""
+    for name in ("LastModified", "last_modified", "created", "mtime", "updated"):
+        value = info.get(name)
+        if isinstance(value, str):
+            with suppress(ValueError):
+                value = datetime.fromisoformat(value)
+        if isinstance(value, datetime):
+            return value.timestamp()
+        if isinstance(value, int | float):
+            return float(value)
+    return None
 
 
 def remove(path: str) -> None:

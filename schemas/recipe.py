@@ -126,7 +126,8 @@ class Fetch(_Section):
         default=24,
         ge=0,
         description="Hours for which the store keeps what a server's robots.txt, tdmrep.json and "
-        "ai.txt say (RFC 9309: not longer than 24).",
+        "ai.txt say, a file of some hundred bytes a server (RFC 9309: not longer than 24); with 0 "
+        "nothing is kept beyond one task.",
     )
     max_crawl_delay: float = Field(
         default=30,

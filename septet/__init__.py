@@ -248,7 +248,7 @@ def clean(
     corpus: Path,
     *,
     remove: bool = False,
-    only: Sequence[str] = ("settings", "images", "shards", "unfinished"),
+    only: Sequence[str] = ("settings", "images", "shards", "unfinished", "sites"),
     console: "Console | None" = None,
 ) -> "list[Leftover]":
     """List the files of a corpus folder that nothing needs any more, and remove them.

@@ -65,11 +65,12 @@ class Sites:
 
     Args:
         exchange: Sends the requests.
-        folder: Where answers are kept, a file an origin; nowhere when None.
+        folder: Where answers are kept, a file an origin; nowhere when None, or for no hours.
     """
 
     def __init__(self, exchange: Exchange, folder: str | None = None):
-        self._exchange, self._settings, self._folder = exchange, exchange.settings, folder
+        self._exchange, self._settings = exchange, exchange.settings
+        self._folder = folder if self._settings.robots_hours else None
         self._agent = agent_token(self._settings.user_agent)
         self._held: OrderedDict[URL, Site | Unreachable] = OrderedDict()
         self._size = 0

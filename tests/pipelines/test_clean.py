@@ -1,6 +1,8 @@
 """`septet clean`: what is listed and removed, and what stays."""
 
 import json
+import os
+import time
 from pathlib import Path
 
 import pytest
@@ -68,6 +70,8 @@ def built(tmp_path: Path) -> Path:
         with StoreWriter(str(corpus), folder, "f" * 16, {}, Image()) as writer:
             writer.put(Fetched(server.url("/20.jpg"), picture(20)))
         before = digests(corpus)
+        for site in corpus.glob("store/sites/*/*.json"):
+            os.utime(site, (0, time.time() - 3 * 86400))
         yield corpus
         for name in ("shards/0000/0000007.tar", "columns/words/0000/0000007.parquet",
                      "shards/0000/.0000000.tar.12345678.septet-tmp"):  # fmt: skip
@@ -95,7 +99,8 @@ def test_what_nothing_needs_is_listed_and_then_removed(built: Path) -> None:
     assert len(found["unfinished"]) == 2
     listed = CliRunner().invoke(app, ["clean", str(built)], env={"COLUMNS": "80"})
     assert listed.exit_code == 0, listed.output
-    assert [line.split()[0] for line in listed.stdout.splitlines()][:4] == list(KINDS)
+    assert [line.split()[0] for line in listed.stdout.splitlines()][:5] == list(KINDS)
+    assert "(3.0 to 3.0 days old)" in listed.stdout
     assert "--remove" in listed.output and kinds(built) == found
 
     only = CliRunner().invoke(app, ["clean", str(built), "--remove", "--only", "shards"])
@@ -119,12 +124,12 @@ def test_a_build_at_work_and_one_that_was_stopped_keep_their_files(built: Path) 
             septet.clean(built, remove=True)
     begun = built / "stages/done/fetch-1234.generation"
     begun.write_text("3")
-    assert list(kinds(built)) == ["shards", "unfinished"]
+    assert list(kinds(built)) == ["shards", "unfinished", "sites"]
     begun.unlink()
     for path in (built / "stages/fetched").iterdir():
         path.unlink()
-    assert list(kinds(built)) == ["settings", "shards", "unfinished"]
-    septet.clean(built, remove=True, only=["shards", "unfinished"])
+    assert list(kinds(built)) == ["settings", "shards", "unfinished", "sites"]
+    septet.clean(built, remove=True, only=["shards", "unfinished", "sites"])
     (built / "stages").rename(built / "stages-away")
     run = find_leftovers(str(built))
     head = json.loads((built / "corpus.json").read_text())
@@ -138,6 +143,18 @@ def test_a_build_at_work_and_one_that_was_stopped_keep_their_files(built: Path) 
     (built / "corpus.json").write_text(json.dumps(head, indent=1) + "\n")
     (built / "stages-away").rename(built / "stages")
     assert [one.kind for one in run] == ["settings"]
+
+
+def test_what_servers_said_a_moment_ago_stays(built: Path) -> None:
+    (site,) = built.glob("store/sites/*/*.json")
+    os.utime(site)
+    (site.parent / "notes.json").write_bytes(b"of somebody")
+    os.utime(site.parent / "notes.json", (0, 0))
+    assert "sites" not in kinds(built)
+    os.utime(site, (0, time.time() - 25 * 3600))
+    assert kinds(built)["sites"] == [str(site.relative_to(built))]
+    septet.clean(built, remove=True)
+    assert [path.name for path in built.glob("store/sites/*/*")] == ["notes.json"]
 
 
 def test_folders_that_are_links_are_looked_at(built: Path) -> None:
