@@ -59,9 +59,9 @@ def test_files_are_counted_where_a_runner_tells_nothing(
 def test_a_fetch_tells_its_rate_what_is_left_what_is_lost_and_the_hosts_that_wait(
     tmp_path: Path,
 ) -> None:
-    """Of 12 images, 3 are missing, from two hosts with a pace: told while the one task runs."""
+    """Of 12 images, 6 are missing, from two hosts with a pace: told while the one task runs."""
     out = io.StringIO()
-    with HostileServer({f"/{n}.jpg": picture(n) for n in range(9)}) as server:
+    with HostileServer({f"/{n}.jpg": picture(n) for n in range(12) if n % 4 < 2}) as server:
         hosts = [server.host, f"localhost:{server.port}"]
         lines = [f"http://{hosts[n % 2]}/{n}.jpg\tAn image of number {n}" for n in range(12)]
         (tmp_path / "list.tsv").write_text("\n".join(["url\tcaption", *lines]))
@@ -73,4 +73,4 @@ def test_a_fetch_tells_its_rate_what_is_left_what_is_lost_and_the_hosts_that_wai
         septet.build(tmp_path / "recipe.yaml", tmp_path / "corpus", workers=1, console=console)
     lines = [line for line in out.getvalue().split("\x1b[2K") if "fetch" in line]
     assert any("/12" in line and "rows/s" in line and "2 hosts wait" in line for line in lines)
-    assert any("http_status 1" in line and "0:00:0" in line and "/12" in line for line in lines)
+    assert any("http_status" in line and " wait" in line and "/12" in line for line in lines)
