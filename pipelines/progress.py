@@ -58,7 +58,7 @@ class BuildProgress:
     @contextmanager
     def watch(self, one: Pass, todo: int) -> Iterator[Told]:
         """Show the progress of a pass while the block runs: tasks or rows done, the time that is
-        left, rows a second, what is rejected, and hosts that have URLs which were not begun.
+        left, rows a second, what is rejected, and hosts that have URLs without a result.
 
         Args:
             one: The pass.

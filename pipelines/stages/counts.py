@@ -64,8 +64,8 @@ class Counts:
 
 
 HOSTS_WAITING = "hosts_waiting"
-"""The key in `Counts.other` of the hosts that have URLs which were not begun: a state and no sum,
-so it is only in counts that are under way."""
+"""The key in `Counts.other` of the hosts that have URLs without a result: a state and no sum, so
+it is only in counts that are under way."""
 UNDER_WAY: list[Counts] = []
 """The counts of the tasks that this process runs now; workers send them to the process that waits
 for the build."""

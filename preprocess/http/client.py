@@ -68,7 +68,7 @@ def fetch_many(
         threads: The number of threads in which it is called.
         share: The number of fetches that ask the same hosts at once, this one among them.
         sites: The folder that keeps what servers' robots.txt and the like say; none when absent.
-        waiting: Takes the number of hosts that have URLs which were not begun, every two seconds.
+        waiting: Takes the number of hosts that have URLs without a result, every two seconds.
 
     Returns:
         Number of connections that were closed because bytes came on them unasked.
@@ -127,6 +127,7 @@ async def fetch_all(
         by_size = sorted(queues.values(), key=len, reverse=True)
         most = exchange.settings.per_host
         lanes = Lanes(queue for queue in by_size for _ in range(min(most, len(queue))))
+        left = {host: len(queue) for host, queue in queues.items()}
         by_origin = Counter(url.origin() for queue in queues.values() for _, url in queue)
         fetcher = _Fetcher(exchange, Sites(exchange, sites), by_origin)
 
@@ -136,11 +137,13 @@ async def fetch_all(
                     if wait := exchange.pace.wait(lane[0][1].raw_host or ""):
                         lanes.park(lane, wait)
                         break
-                    await on_done(await fetcher.fetch(*lane.popleft()))
+                    text, url = lane.popleft()
+                    await on_done(await fetcher.fetch(text, url))
+                    left[url.raw_host or ""] -= 1
 
         async def tell() -> None:
             while waiting is not None:
-                waiting(sum(map(bool, queues.values())))
+                waiting(sum(map(bool, left.values())))
                 await asyncio.sleep(_TELL_SECONDS)
 
         workers = [
