@@ -299,7 +299,9 @@ class WebDatasetSource(SourceSettings):
     """Tars of samples as WebDataset and img2dataset write them: neighbouring members of one name up
     to its first dot are a sample (`KEY.jpg`, `KEY.txt`, `KEY.json`).
 
-    Images are read from the tars when they are needed. Shards of Septet are such tars, too.
+    Images are read from the tars when they are needed. Shards of Septet are such tars, too. Rows of
+    img2dataset's Parquet file beside a tar that are no samples of it (images that it could not
+    fetch or resize) are counted.
     """
 
     kind: Literal["webdataset"]

@@ -4,6 +4,9 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+
 from septet.pipelines.sources.base import (
     Facts,
     Found,
@@ -52,16 +55,21 @@ class WebDataset(Source):
         start, stop = (int(bound) for bound in source.slice)
         wanted = {"json", *(["cls"] if settings.class_names else []), *settings.caption_exts}
         passed_over: Counter[str] = Counter()
+        keys: set[str] = set()
         with files.open_read(source.path) as file:
             try:
-                yield from read_samples(
+                for sample in read_samples(
                     file, passed_over, start, stop, {ext.lower() for ext in wanted},
                     MAX_SIDECAR_BYTES,
-                )  # fmt: skip
+                ):  # fmt: skip
+                    keys.add(sample.key)
+                    yield sample
             except TarError as error:
                 raise InputError(str(error)) from error
             finally:
                 counts["members_ignored"] += passed_over.total()
+        if not source.number:
+            counts.update(_rows_beside(source.path, keys if source.slices == 1 else None))
 
     def read(
         self, settings: WebDatasetSource, source: Input, record: TarSample, counts: Counter[str]
@@ -94,6 +102,37 @@ class WebDataset(Source):
             for text, where in texts.items() or [(None, None)]
         ]
         return [_location(source.label, url, members[ext]), *pairs] if url and ext else pairs
+
+
+def _rows_beside(path: str, keys: set[str] | None) -> Counter[str]:
+    """Count the rows of img2dataset's Parquet file beside a tar that are no sample of it, by
+    status: images that it could not fetch or resize.
+
+    Args:
+        path: The tar.
+        keys: The keys of the whole tar; None where they are not known, and the status says which
+            rows are samples.
+    """
+    found: Counter[str] = Counter()
+    beside = path.removesuffix(".tar") + ".parquet"
+    if not files.exists(beside):
+        return found
+    try:
+        with files.open_read(beside, ahead=False) as file:
+            parquet = pq.ParquetFile(file)
+            columns = [name for name in ("key", "status") if name in parquet.schema_arrow.names]
+            if "key" not in columns or (keys is None and "status" not in columns):
+                return found
+            for batch in parquet.iter_batches(columns=columns):
+                for row in batch.to_pylist():
+                    status = row.get("status")
+                    if status == "success" if keys is None else str(row["key"]) in keys:
+                        continue
+                    known = status in ("failed_to_download", "failed_to_resize")
+                    found["rows_without_sample" + (f"_{status}" if known else "")] += 1
+    except (pa.ArrowException, OSError):
+        found["parquet_unreadable"] += 1
+    return found
 
 
 def _location(label: str, url: str, entry: Entry) -> ImageLocation:

@@ -6,6 +6,8 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from rich.console import Console
 
@@ -47,6 +49,30 @@ def of(tmp_path: Path, members: list[tuple[str, bytes]], **settings: Any) -> lis
     (tmp_path / "a.tar").write_bytes(tar_of(members))
     (found,) = found_in(tmp_path / "a.tar", **settings)
     return found
+
+
+def test_rows_beside_a_tar_that_are_no_samples_are_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_tars(tmp_path, 1, 4)
+    path = tmp_path / "00000.tar"
+    status = ["failed_to_download", *["success"] * 4, "failed_to_resize", "failed_to_download"]
+    told = {"key": [f"{n:09d}" for n in (8, 0, 1, 2, 9, 6, 7)], "status": status}
+    pq.write_table(pa.table(told), tmp_path / "00000.parquet")
+    counts: Counter[str] = Counter()
+    assert len(found_in(path, counts)[0]) == 8
+    assert counts == {
+        "members_ignored": 0, "rows_without_sample_failed_to_download": 2,
+        "rows_without_sample_failed_to_resize": 1, "rows_without_sample": 1,
+    }  # fmt: skip
+    monkeypatch.setattr(webdataset, "SLICE_BYTES", 10)  # no reader sees all keys
+    counts.clear()
+    assert len(found_in(path, counts)) == 4
+    assert counts["rows_without_sample_failed_to_download"] == 2 and "rows_without_sample" not in counts  # fmt: skip
+    (tmp_path / "00000.parquet").write_bytes(b"no Parquet")
+    counts.clear()
+    found_in(path, counts)
+    assert counts["parquet_unreadable"] == 1
 
 
 def test_a_sample_of_img2dataset(tmp_path: Path) -> None:
