@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from septet.pipelines.runners import make_runner
+from septet.pipelines.sources import annotated
 from septet.preprocess.files import TEMPORARY_SUFFIX
 from tests.corpora import digests, run_annotation, run_build, write_site
 from tests.distributed.conftest import SparkCluster, started_cluster
@@ -47,7 +48,10 @@ def test_spark_with_two_cores(
     assert not list(corpus.rglob(f"*{TEMPORARY_SUFFIX}"))
 
 
-def test_each_source_on_spark(spark_cluster: SparkCluster, tmp_path: Path) -> None:
+def test_each_source_on_spark(
+    spark_cluster: SparkCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(annotated, "SLICE_BYTES", 100)  # several tasks share a set's table
     recipe = write_every_source(tmp_path / "in")
     run_build(recipe, tmp_path / "local")
     run_build(recipe, tmp_path / "spark", runner=spark_cluster.runner(str(tmp_path / "spark")))

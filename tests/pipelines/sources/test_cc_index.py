@@ -1,4 +1,3 @@
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -9,13 +8,12 @@ import yaml
 
 from septet.pipelines.inputs import find_inputs
 from septet.pipelines.sources.base import InputError, Pair
-from septet.pipelines.sources.table import SOURCES
-from septet.pipelines.stages.source import read_slice
 from septet.preprocess.warc.records import Record, read_records
 from septet.schemas.reasons import Rejected
 from septet.schemas.recipe_file import parse_recipe
 from tests.corpora import digests, run_build, site
 from tests.preprocess.warc.test_ranges import served
+from tests.read_sources import read_sources
 from tests.warcs import html, write_warc
 
 LANGUAGES = ["eng", "deu,eng", "fra", "rus", "zho", None]
@@ -66,17 +64,6 @@ def write(folder: Path, rows: list[dict[str, Any]], group: int = 6, **settings: 
     return recipe
 
 
-def read(recipe: Path) -> tuple[list[Any], Counter[str]]:
-    parsed = parse_recipe(recipe.read_text())
-    counts: Counter[str] = Counter()
-    found = [
-        one
-        for part in find_inputs(parsed, str(recipe.parent))
-        for one in read_slice(SOURCES["cc-index"], parsed.sources[0], part, counts)
-    ]
-    return found, counts
-
-
 def numbers(found: list[Any]) -> set[int]:
     assert all(isinstance(one, Pair) for one in found), found
     return {int(one.page_url.rsplit("/", 1)[1]) for one in found}
@@ -102,7 +89,7 @@ CHOICES = {
 @pytest.mark.parametrize("name", CHOICES)
 def test_pages_are_chosen(tmp_path: Path, name: str) -> None:
     settings, chosen = CHOICES[name]
-    found, counts = read(write(tmp_path, crawl(tmp_path), **settings))
+    found, counts = read_sources(write(tmp_path, crawl(tmp_path), **settings))
     wanted = {n for n in range(24) if chosen(n)}
     assert numbers(found) == wanted
     assert (counts["rows"], counts["rows_chosen"], counts["pages"]) == (
@@ -116,7 +103,7 @@ def test_pages_are_chosen(tmp_path: Path, name: str) -> None:
 def test_rows_of_other_answers_are_passed_over(tmp_path: Path) -> None:
     rows = crawl(tmp_path)
     rows[3]["fetch_status"], rows[4]["content_mime_detected"] = 404, "application/pdf"
-    found, counts = read(write(tmp_path, rows))
+    found, counts = read_sources(write(tmp_path, rows))
     assert len(found) == counts["rows_chosen"] == 22
 
 
@@ -129,7 +116,7 @@ def test_row_groups_without_a_chosen_host_are_not_read(tmp_path: Path) -> None:
     size = sum(group.column(i).total_compressed_size for i in range(group.num_columns))
     data[first : first + size] = b"\xff" * size
     path.write_bytes(data)
-    assert numbers(read(recipe)[0]) == set(range(2, 24, 4))
+    assert numbers(read_sources(recipe)[0]) == set(range(2, 24, 4))
 
 
 def test_records_that_cannot_be_read_cost_themselves(
@@ -156,28 +143,28 @@ def test_records_that_cannot_be_read_cost_themselves(
     for number, (change, _) in harm.items():
         rows[number] |= change
     recipe = write(tmp_path, rows, on_broken_input="reject")
-    found, _ = read(recipe)
+    found, _ = read_sources(recipe)
     lost = {one.page_url: one.reason for one in found if isinstance(one, Rejected)}
     assert lost == {rows[number]["url"]: reason for number, (_, reason) in harm.items()}
     assert len([one for one in found if isinstance(one, Pair)]) == 24 - len(harm)
     with pytest.raises(InputError, match=r"gone\.warc\.gz is not there"):
-        read(write(tmp_path, rows))
+        read_sources(write(tmp_path, rows))
 
 
 def test_an_index_that_is_none(tmp_path: Path) -> None:
     recipe = write(tmp_path, crawl(tmp_path), languages=["en"])
     (tmp_path / "index.parquet").write_text("no Parquet")
     with pytest.raises(InputError, match=r"index\.parquet: is no Parquet file"):
-        read(recipe)
+        read_sources(recipe)
     pq.write_table(pa.table({"url": ["x"]}), tmp_path / "index.parquet")
     with pytest.raises(InputError, match="has no column 'warc_filename'"):
-        read(recipe)
+        read_sources(recipe)
 
 
 def test_archives_on_a_server(tmp_path: Path) -> None:
     rows = [row for row in crawl(tmp_path) if row["warc_filename"] == "crawl/0.warc.gz"]
     with served((tmp_path / "crawl/0.warc.gz").read_bytes()) as (url, asked):
-        found, _ = read(write(tmp_path, rows, archives=url + "/"))
+        found, _ = read_sources(write(tmp_path, rows, archives=url + "/"))
     assert len(found) == len(asked) == 12
     assert {f"bytes={r['warc_record_offset']}-{r['warc_record_offset'] + r['warc_record_length'] - 1}"
             for r in rows} == set(asked)  # fmt: skip
@@ -185,10 +172,10 @@ def test_archives_on_a_server(tmp_path: Path) -> None:
 
 def test_slices_are_the_index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     recipe = write(tmp_path, crawl(tmp_path), domains=["x.test"])
-    whole = read(recipe)
+    whole = read_sources(recipe)
     monkeypatch.setattr("septet.pipelines.sources.cuts.SLICE_ROWS", 2)
     assert len(find_inputs(parse_recipe(recipe.read_text()), str(tmp_path))) == 12
-    assert read(recipe) == whole
+    assert read_sources(recipe) == whole
 
 
 def test_the_same_samples_as_from_the_archives(

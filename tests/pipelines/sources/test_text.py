@@ -1,6 +1,5 @@
 import gzip
 import json
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +11,12 @@ import zstandard
 
 from septet.pipelines.inputs import find_inputs
 from septet.pipelines.sources.base import InputError, Pair
-from septet.pipelines.sources.table import SOURCES
-from septet.pipelines.stages.source import read_slice
 from septet.preprocess.shards.reader import Corpus
 from septet.schemas.reasons import Rejected
 from septet.schemas.recipe_file import parse_recipe
 from tests.corpora import digests, rows, run_build
 from tests.pipelines.hostile import answer, record
+from tests.read_sources import read_sources
 
 LONG = " ".join(f"This is the sentence with the number {n}." for n in range(40))
 
@@ -33,12 +31,7 @@ def write(folder: Path, name: str, data: bytes, **settings: Any) -> Path:
 
 
 def read(recipe: Path) -> list[Any]:
-    parsed = parse_recipe(recipe.read_text())
-    return [
-        one
-        for part in find_inputs(parsed, str(recipe.parent))
-        for one in read_slice(SOURCES["text"], parsed.sources[0], part, Counter())
-    ]
+    return read_sources(recipe)[0]
 
 
 def texts(found: list[Any]) -> list[str]:

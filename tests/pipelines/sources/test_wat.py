@@ -1,20 +1,17 @@
 import gzip
 import json
-from collections import Counter
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from septet.pipelines.inputs import find_inputs
 from septet.pipelines.sources.base import InputError, Pair
-from septet.pipelines.sources.table import SOURCES
-from septet.pipelines.stages.source import read_slice
 from septet.schemas.reasons import Rejected
 from septet.schemas.recipe_file import parse_recipe
 from tests.corpora import digests, rows, run_build, site
 from tests.pipelines.hostile import record
 from tests.preprocess.html.test_wat import BROKEN, block, img
+from tests.read_sources import read_sources
 from tests.warcs import write_warc
 
 RECIPE = "name: wat\nsources:\n  - {kind: wat, paths: ['*.wat.gz']}\n"
@@ -30,17 +27,6 @@ def write(folder: Path, records: list[bytes], name: str = "a.wat.gz") -> Path:
     recipe = folder / "recipe.yaml"
     recipe.write_text(RECIPE)
     return recipe
-
-
-def read(recipe: Path) -> tuple[list[Any], Counter[str]]:
-    parsed = parse_recipe(recipe.read_text())
-    counts: Counter[str] = Counter()
-    found = [
-        one
-        for part in find_inputs(parsed, str(recipe.parent))
-        for one in read_slice(SOURCES["wat"], parsed.sources[0], part, counts)
-    ]
-    return found, counts
 
 
 HOSTILE = {
@@ -61,7 +47,7 @@ def test_each_hostile_record_costs_itself(tmp_path: Path) -> None:
     records = [page(0)]
     for number, (data, _) in enumerate(HOSTILE.values(), 1):
         records += [data, page(number)]
-    found, _ = read(write(tmp_path, records))
+    found, _ = read_sources(write(tmp_path, records))
     good = [one.caption for one in found if isinstance(one, Pair)]
     assert good == [f"Good page with the number {n}" for n in range(len(HOSTILE) + 1)]
     assert [one.reason for one in found if isinstance(one, Rejected)] == [
@@ -76,7 +62,7 @@ def test_what_is_passed_over_is_counted(tmp_path: Path) -> None:
         record(block(**{"HTML-Metadata": None}), "metadata"),
         record(block([img("http://e.org/a", alt=""), img("http://e.org/b")]), "metadata"),
     ]
-    found, counts = read(write(tmp_path, records))
+    found, counts = read_sources(write(tmp_path, records))
     assert [(one.image_url, one.caption, one.page_url) for one in found] == [
         ("http://e.org/b", "A cat", "https://example.org/docs/page.html")
     ]
@@ -88,18 +74,18 @@ def test_what_is_passed_over_is_counted(tmp_path: Path) -> None:
 
 def test_slices_are_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     recipe = write(tmp_path, [page(n) for n in range(40)])
-    whole = read(recipe)
+    whole = read_sources(recipe)
     monkeypatch.setattr("septet.pipelines.sources.warc.SLICE_BYTES", 700)
     parsed = parse_recipe(recipe.read_text())
     assert len(find_inputs(parsed, str(tmp_path))) > 10
-    assert read(recipe) == whole
+    assert read_sources(recipe) == whole
 
 
 def test_a_file_that_is_no_wat(tmp_path: Path) -> None:
     recipe = write(tmp_path, [])
     (tmp_path / "a.wat.gz").write_text(json.dumps({"a": 1}))
     with pytest.raises(InputError, match=r"a\.wat\.gz: .*is no WARC file"):
-        read(recipe)
+        read_sources(recipe)
 
 
 def test_the_same_bytes_with_any_number_of_workers(
