@@ -12,7 +12,6 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-import fsspec
 import pyarrow as pa
 
 from septet.pipelines.sources.base import Facts, InputError, Source
@@ -83,6 +82,10 @@ class InputCache:
             raise InputError(f"{label}: {error}") from error
         except OSError as error:
             raise InputError(f"{label}: cannot be read: {error.strerror or error}") from error
+        except Exception as error:  # stores raise what they like
+            if files.is_local(path):
+                raise
+            raise InputError(f"{label}: cannot be read: {_told(error)}") from error
         known = Known(size, digest, facts)
         if stamp:
             self._current[label, kind] = stamp, known
@@ -101,6 +104,10 @@ class InputCache:
         files.write_table(self._path, pa.Table.from_pylist(rows, _SCHEMA), _SCHEMA)
 
 
+def _told(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"
+
+
 def _facts(text: str) -> Facts:
     stored = json.loads(text)
     return Facts([(start, stop) for start, stop in stored["slices"]], stored["columns"])
@@ -109,7 +116,7 @@ def _facts(text: str) -> Facts:
 def _stat(path: str) -> tuple[int, str]:
     """The size and stamp of an input; the stamp is empty where it says too little to be trusted."""
     if not files.is_local(path):
-        fs, plain = fsspec.url_to_fs(path)
+        fs, plain = files.file_system(path)
         info = fs.info(plain)
         stamp = stamp_of(info)
         return int(info.get("size") or 0), f"{info.get('size')} {stamp}" if stamp else ""

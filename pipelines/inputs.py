@@ -7,8 +7,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-import fsspec
-
 from septet.pipelines.input_cache import InputCache, Known
 from septet.pipelines.sources.base import Facts, Input, InputError, Source, whole_inputs
 from septet.pipelines.sources.listing import listing_digest
@@ -187,13 +185,16 @@ def _one_name_each(labels: list[str], folder: str) -> list[str]:
 def _expand(pattern: str, folder: str, source: Source) -> list[str]:
     """The labels of all that a pattern matches, sorted."""
     if not files.is_local(pattern):
-        fs, plain = fsspec.url_to_fs(pattern)
+        fs, plain = files.file_system(pattern)
         if source.folders:
             return [pattern]
-        found = (
-            [plain] if fs.isfile(plain) else [name for name in fs.glob(plain) if fs.isfile(name)]
-        )
-        return sorted(fs.unstrip_protocol(name) for name in found)
+        try:
+            found = [plain] if fs.isfile(plain) else list(filter(fs.isfile, fs.glob(plain)))
+        except Exception as error:  # stores raise what they like
+            raise InputError(
+                f"{pattern}: cannot be listed: {type(error).__name__}: {error}"
+            ) from error
+        return sorted(str(fs.unstrip_protocol(name)) for name in found)
     wanted = Path.is_dir if source.folders else _is_no_folder
     return [label for label in match_local(pattern, folder) if wanted(Path(locate(label, folder)))]
 

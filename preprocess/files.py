@@ -41,11 +41,32 @@ def join(base: str, *parts: str) -> str:
     return "/".join([base.rstrip("/"), *(part.strip("/") for part in parts)])
 
 
+_PACKAGES = {"s3": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "az": "adlfs", "abfs": "adlfs",
+             "hf": "huggingface_hub"}  # fmt: skip
+"""What is to be installed for stores that people name, by the scheme of their URLs."""
+
+
+def file_system(path: str) -> tuple[fsspec.AbstractFileSystem, str]:
+    """The file system of a remote path, and the path as that has it.
+
+    Raises:
+        OSError: its package is not installed; says which.
+        ValueError: nobody knows the scheme.
+    """
+    try:
+        fs, plain = fsspec.url_to_fs(path)
+    except ImportError as error:
+        scheme = path.partition("://")[0]
+        advice = f"pip install {_PACKAGES[scheme]}" if scheme in _PACKAGES else str(error)
+        raise OSError(f"{path}: what reads {scheme}:// is not installed: {advice}") from error
+    return fs, str(plain)
+
+
 def exists(path: str) -> bool:
     """Whether there is a file or folder of that name."""
     if is_local(path):
         return local_path(path).exists()
-    fs, plain = fsspec.url_to_fs(path)
+    fs, plain = file_system(path)
     return bool(fs.exists(plain))
 
 
@@ -56,7 +77,7 @@ def list_folder(path: str) -> list[str]:
         folder = local_path(path)
         names = [entry.name for entry in folder.iterdir()] if folder.is_dir() else []
     else:
-        fs, plain = fsspec.url_to_fs(path)
+        fs, plain = file_system(path)
         fs.invalidate_cache(plain)
         found = fs.ls(plain, detail=False) if fs.exists(plain) else []
         names = [name.rstrip("/").rsplit("/", 1)[-1] for name in found]
@@ -83,7 +104,7 @@ def walk_times(path: str) -> Iterator[tuple[str, int, float | None]]:
                     below_root = name if below == "." else f"{below}/{name}"
                     yield below_root, found.st_size, found.st_mtime
         return
-    fs, remote = fsspec.url_to_fs(path)
+    fs, remote = file_system(path)
     fs.invalidate_cache(remote)
     for name, info in sorted(fs.find(remote, detail=True).items()):
         below_root = name.removeprefix(remote.rstrip("/") + "/")
@@ -114,7 +135,7 @@ def remove(path: str) -> None:
         else:
             plain.unlink(missing_ok=True)
         return
-    fs, remote = fsspec.url_to_fs(path)
+    fs, remote = file_system(path)
     if fs.exists(remote):
         fs.rm(remote, recursive=True)
 
@@ -131,7 +152,7 @@ def take_away(path: str) -> bool:
         except FileNotFoundError:
             return False
         return True
-    fs, remote = fsspec.url_to_fs(path)
+    fs, remote = file_system(path)
     fs.invalidate_cache(remote.rpartition("/")[0])
     try:
         there = bool(fs.exists(remote))
@@ -166,7 +187,7 @@ def open_atomic(path: str) -> Iterator[BinaryIO]:
         finally:
             temporary.unlink(missing_ok=True)
         return
-    fs, remote = fsspec.url_to_fs(path)
+    fs, remote = file_system(path)
     with tempfile.NamedTemporaryFile(dir=scratch_folder(), suffix=TEMPORARY_SUFFIX) as out:
         yield out  # type: ignore[misc]
         out.flush()
@@ -202,7 +223,7 @@ def open_read(path: str, ahead: bool = True) -> BinaryIO:
             kind = "a folder" if stat.S_ISDIR(mode) else "a pipe or a device"
             raise OSError(errno.EINVAL, f"is {kind}, no plain file", str(plain))
         return os.fdopen(descriptor, "rb")
-    fs, remote = fsspec.url_to_fs(path)
+    fs, remote = file_system(path)
     file: BinaryIO = fs.open(remote, "rb", **({} if ahead else {"cache_type": "none"}))
     return file
 
@@ -211,7 +232,7 @@ def read_bytes(path: str) -> bytes:
     """Read the whole of `path`."""
     if is_local(path):
         return local_path(path).read_bytes()
-    fs, remote = fsspec.url_to_fs(path)
+    fs, remote = file_system(path)
     data: bytes = fs.cat_file(remote)
     return data
 
@@ -220,7 +241,7 @@ def size(path: str) -> int:
     """The size of a file in bytes."""
     if is_local(path):
         return local_path(path).stat().st_size
-    fs, remote = fsspec.url_to_fs(path)
+    fs, remote = file_system(path)
     return int(fs.size(remote))
 
 
@@ -272,7 +293,7 @@ def read_table(path: str, columns: list[str] | None = None) -> pa.Table:
     """Read a Parquet file, or some columns of it."""
     if is_local(path):
         return pq.ParquetFile(local_path(path)).read(columns)
-    fs, remote = fsspec.url_to_fs(path)
+    fs, remote = file_system(path)
     with fs.open(remote) as file:
         return pq.ParquetFile(file).read(columns)
 

@@ -27,9 +27,10 @@ def list_files(path: str, after: str = "", before: str | None = None) -> Iterato
     if "://" not in path:
         yield from _walk(path, "", after, before, cache(partial(_names_of_folders, path)), False)
         return
-    import fsspec  # not at the top: `up_to_date` lists folders before anything heavy is imported
+    # Not at the top: `up_to_date` lists folders before anything heavy is imported.
+    from septet.preprocess import files
 
-    fs, plain = fsspec.url_to_fs(path)
+    fs, plain = files.file_system(path)
     for name, info in sorted(fs.find(plain, detail=True).items()):
         within = name[len(plain) :].lstrip("/")
         if within >= after and (before is None or within < before):
@@ -114,9 +115,10 @@ def listing_digest(path: str) -> tuple[int, str]:
 
 
 def stamp_of(info: dict[str, Any]) -> str:
-    """The stamp of an object in an object store: its tag, generation or time."""
-    for key in ("ETag", "etag", "md5", "md5Hash", "generation", "LastModified", "last_modified",
-                "updated", "mtime", "created"):  # fmt: skip
+    """The stamp of an object in an object store: its tag, generation or time; `blob_id` is that of
+    Hugging Face's repositories."""
+    for key in ("ETag", "etag", "md5", "md5Hash", "generation", "blob_id", "LastModified",
+                "last_modified", "updated", "mtime", "created"):  # fmt: skip
         if info.get(key):
             return str(info[key])
     return ""
