@@ -53,7 +53,8 @@ REASONS: dict[str, Reason] = {
         warc_broken="a record, or what follows an offset, cannot be read; value: the offset and "
         "the message",
         warc_header="a record's header lacks what it needs; value: what",
-        warc_revisit="a revisit of a record that no input holds; value: the record referred to",
+        warc_revisit="a revisit of a record that its file does not hold before it; value: the "
+        "record referred to",
         wat_record="a WAT record is not JSON, or not of WAT's form; value: what is wrong",
         list_row="a list's row cannot be read, or lacks what it needs; value: what is wrong",
         annotation="a row of an annotated set, or a part of it, cannot be read, or belongs to no "

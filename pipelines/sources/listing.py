@@ -3,6 +3,7 @@
 import hashlib
 import os
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import cache, partial
 from typing import Any, NamedTuple
 
@@ -25,7 +26,7 @@ def list_files(path: str, after: str = "", before: str | None = None) -> Iterato
     to folders, by the names of all folders.
     """
     if "://" not in path:
-        yield from _walk(path, "", after, before, cache(partial(_names_of_folders, path)), False)
+        yield from _walk(path, "", after, before, cache(partial(names_of_folders, path)), False)
         return
     # Not at the top: `up_to_date` lists folders before anything heavy is imported.
     from septet.preprocess import files
@@ -68,9 +69,10 @@ def _walk(
                 yield Entry(name, stat.st_size, str(stat.st_mtime_ns))
 
 
-def _names_of_folders(path: str) -> dict[tuple[int, int], str]:
-    """The name under which each folder is listed, by its identity: walks those first that no link
-    leads to, then those behind one link, and so on."""
+def names_of_folders(path: str) -> dict[tuple[int, int], str]:
+    """The name under which each folder below one is listed, by its identity: names end in a slash,
+    that of the folder itself is empty. Walks those first that no link leads to, then those behind
+    one link, and so on; what may not be read has nothing below it."""
     names: dict[tuple[int, int], str] = {}
     roots = [""]
     while roots:
@@ -82,7 +84,7 @@ def _names_of_folders(path: str) -> dict[tuple[int, int], str]:
                 here = os.path.join(path, below)  # noqa: PTH118
                 if names.setdefault(_identity(here), below) != below:
                     continue
-                with os.scandir(here) as entries:
+                with suppress(PermissionError), os.scandir(here) as entries:
                     for entry in filter(_is_folder, entries):
                         some = links if entry.is_symlink() else waiting
                         some.append(f"{below}{entry.name}/")

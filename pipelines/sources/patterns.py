@@ -8,6 +8,8 @@ import glob
 import os
 from pathlib import Path
 
+from septet.pipelines.sources.listing import names_of_folders
+
 
 def match_local(pattern: str, folder: str | Path) -> list[str]:
     """The files and folders that a pattern matches, spelled as the pattern spells them, sorted.
@@ -20,8 +22,25 @@ def match_local(pattern: str, folder: str | Path) -> list[str]:
     spelled_home = plain.split("/")[0] if plain.startswith("~") else ""
     home = str(Path(spelled_home).expanduser()) if spelled_home else ""
     plain = home + plain.removeprefix(spelled_home)
-    found = glob.glob(_literal_as_is(plain, folder), root_dir=folder, recursive=True)  # noqa: PTH207
+    found = _glob(_literal_as_is(plain, folder), folder)
     return sorted(spelled_home + match.removeprefix(home).rstrip("/") for match in found)
+
+
+def _glob(pattern: str, folder: str | Path) -> set[str]:
+    """What a pattern matches. Below `**` each folder is entered once, however many links lead to
+    it: among k folders that link to each other there are k! ways, which `glob` would all go."""
+    head, deep, tail = f"/{pattern}/".partition("/**/")
+    tail = tail.rstrip("/")
+    if not deep:
+        return {*glob.glob(pattern, root_dir=folder)}  # noqa: PTH207
+    head = head[1:] or "/" * pattern.startswith("/")
+    bases = glob.glob(head, root_dir=folder) if head else [""]  # noqa: PTH207
+    found: set[str] = set() if tail else {*bases} - {""}  # `**` at the end: all, and the folder
+    for base in filter(lambda base: os.path.isdir(os.path.join(folder, base)), bases):  # noqa: PTH112, PTH118
+        for below in names_of_folders(os.path.join(folder, base)).values():  # noqa: PTH118
+            if not any(part.startswith(".") for part in below.split("/")):  # hidden, as for `glob`
+                found |= _glob(glob.escape(os.path.join(base, below)) + (tail or "*"), folder)  # noqa: PTH118
+    return found
 
 
 def _literal_as_is(pattern: str, folder: str | Path) -> str:

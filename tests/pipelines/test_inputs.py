@@ -1,3 +1,4 @@
+import glob
 import os
 import time
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from septet.pipelines.inputs import find_inputs, image_roots
 from septet.pipelines.sources.base import Input, InputError
 from septet.pipelines.sources.lists import UrlList
 from septet.pipelines.sources.paths import locate
+from septet.pipelines.sources.patterns import match_local
 from septet.schemas.recipe import Recipe
 from septet.schemas.recipe_file import RecipeError
 
@@ -108,6 +110,27 @@ def test_a_file_of_many_names_is_read_under_the_shortest(tmp_path: Path) -> None
     assert labels(find(tmp_path, "data/later.jsonl", "data/*.jsonl")) == [
         "data/later.jsonl", "data/b.jsonl",
     ]  # fmt: skip
+
+
+def test_folders_that_all_link_to_each_other_are_entered_once(tmp_path: Path) -> None:
+    names = [f"{number:02}" for number in range(14)]  # 14! ways through them
+    for name in names:
+        put(tmp_path / f"data/{name}/a.jsonl")
+        for other in names:
+            (tmp_path / f"data/{name}/to{other}").symlink_to(f"../{other}")
+    for pattern in ("**/*.jsonl", "data/**/*.jsonl", "**/**/a.jsonl", "data/**"):
+        assert labels(find(tmp_path, pattern)) == [f"data/{name}/a.jsonl" for name in names]
+
+
+@pytest.mark.parametrize(
+    "pattern", ["**", "a/**", "**/x", "a/**/b/**/x", "**/b/*", "a/**/*", "**/.h/x", "[a]/**/x"]
+)
+def test_patterns_match_what_glob_matches(tmp_path: Path, pattern: str) -> None:
+    for name in ("x", "a/x", "a/b/x", "a/b/c/x", "a/.h/x", ".h/x", "b/b/x", "a/b/[c]/x", "a/b/.y"):
+        put(tmp_path / name)
+    for spelled in (pattern, f"{tmp_path}/{pattern}"):
+        found = glob.glob(spelled, root_dir=tmp_path, recursive=True)  # noqa: PTH207
+        assert match_local(spelled, tmp_path) == sorted({one.rstrip("/") for one in found} - {""})
 
 
 def test_the_corpus_is_never_its_own_input(tmp_path: Path) -> None:
