@@ -1,9 +1,16 @@
-"""Codes of languages as recipes and pages write them, and as Septet's model gives them."""
+"""Codes of languages as recipes and pages write them, and as models give them; which languages
+others include."""
 
 import difflib
+import re
+from collections.abc import Iterable
 from functools import lru_cache
 
 import langcodes
+from langcodes.data_dicts import MACROLANGUAGES
+
+UNDETERMINED = "und"
+"""ISO 639 code for a language that could not be told."""
 
 _CODES = """
 af als am an ar arz as ast av az azb ba bar bcl be bg bh bn bo bpy br bs bxr ca cbk ce ceb
@@ -15,11 +22,17 @@ scn sco sd sh si sk sl so sq sr su sv sw ta te tg th tk tl tr tt tyv ug uk ur uz
 vi vls vo wa war wuu xal xmf yi yo yue zh
 """
 MODEL_LANGUAGES = frozenset(_CODES.split())
-"""The languages that the language model (lid.176) knows. Some codes are Wikipedia's: `als` is
-Alemannic."""
+"""The languages that the language model that ships with Septet (lid.176) knows. Some codes are
+Wikipedia's: `als` is Alemannic."""
 
 _MODEL_NAMES = {"nb": "no", "cmn": "zh", "fil": "tl", "bho": "bh", "gsw": "als", "egl": "eml"}
 """Codes of the same languages that the model calls otherwise."""
+
+_MALAY = ("zlm", "zsm")
+"""What Malay includes here: ISO 639-3 counts Indonesian, Minangkabau and 30 others to it, which who
+asks for Malay does not mean."""
+
+_WITH_SCRIPT = re.compile(r"([a-z]{3})_[A-Z][a-z]{3}(?:_.*)?")
 
 
 @lru_cache(maxsize=10_000)
@@ -42,6 +55,47 @@ def language_code(tag: str) -> str | None:
         return None
     code = _MODEL_NAMES.get(current, current)
     return code if code in MODEL_LANGUAGES or (langcodes.tag_is_valid(primary) and code) else None
+
+
+@lru_cache(maxsize=10_000)
+def label_language(label: str) -> str | None:
+    """The code of a label of a language model; None for what is no language.
+
+    Args:
+        label: A code, such as `en`, or an ISO 639-3 code with a script, such as `eng_Latn`. In the
+            latter `als` is ISO's Tosk Albanian, alone it is Wikipedia's Alemannic.
+    """
+    with_script = _WITH_SCRIPT.fullmatch(label)
+    if not with_script:
+        return language_code(label)
+    if with_script[1] in ("und", "zxx", "mul", "mis"):
+        return UNDETERMINED
+    if not langcodes.tag_is_valid(with_script[1]):
+        return None
+    code = langcodes.standardize_tag(with_script[1], macro=True).split("-")[0]
+    return _MODEL_NAMES.get(code, code)
+
+
+def with_included(codes: Iterable[str]) -> list[str]:
+    """Some languages with those that they include by ISO 639-3: `no` includes Nynorsk (`nn`), `zh`
+    Cantonese (`yue`), `ar` Egyptian Arabic (`arz`). A language does not include what includes it.
+
+    Args:
+        codes: Codes as `language_code` gives them.
+    """
+    kept = dict.fromkeys(codes)
+    for code in [*kept]:
+        kept |= dict.fromkeys(_included().get(code, ()))
+    return [*kept]
+
+
+@lru_cache(maxsize=1)
+def _included() -> dict[str, list[str]]:
+    included: dict[str, list[str]] = {}
+    for part, whole in sorted(MACROLANGUAGES.items()):
+        if whole != "ms" or part in _MALAY:
+            included.setdefault(whole, []).append(_MODEL_NAMES.get(part, part))
+    return included
 
 
 def require_language(tag: str) -> str:

@@ -74,7 +74,8 @@ FILTERED = pa.schema(
     [*CANDIDATES, ("language", pa.string()), ("language_score", pa.float32()),
      ("language_from", pa.string())]
 )  # fmt: skip
-"""Candidates that passed the text rules. `language_from` is model, page or undetermined."""
+"""Candidates that passed the text rules. `language_from` is model, page, undetermined or
+unknown_label (see `septet.preprocess.text.language`)."""
 
 PLANNED = pa.schema(
     [*FILTERED, *(pa.field(f"image_{f.name}", f.type) for f in list(IMAGE_LOCATIONS)[1:])]

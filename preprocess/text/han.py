@@ -40,7 +40,7 @@ def forms() -> tuple[str, str]:
     """The characters that are simplified alone, and those that are traditional alone."""
     simplified, traditional = list[str](), list[str]()
     for letter in map(chr, _HAN):
-        mainland, taiwan = _within(letter, "gb2312"), _within(letter, "big5")
+        mainland, taiwan = within(letter, "gb2312"), within(letter, "big5")
         if mainland != taiwan and letter not in BOTH:
             (simplified if mainland else traditional).append(letter)
     return "".join(simplified), "".join(traditional)
@@ -57,7 +57,8 @@ def chinese_scripts(texts: pa.ChunkedArray) -> pa.ChunkedArray:
     return pc.if_else(new, pc.if_else(old, "mixed", "simplified"), names)
 
 
-def _within(letter: str, encoding: str) -> bool:
+def within(letter: str, encoding: str) -> bool:
+    """Whether an encoding's set of characters has a letter."""
     try:
         letter.encode(encoding)
     except UnicodeEncodeError:

@@ -13,9 +13,10 @@ import pyarrow.compute as pc
 from septet.preprocess.text import language as lid
 from septet.preprocess.text.words import count_words, unspaced_letters
 from septet.schemas import tables
+from septet.schemas.languages import with_included
 from septet.schemas.recipe import Filter
 
-RULES_VERSION = 1
+RULES_VERSION = 2
 
 
 class Verdict(NamedTuple):
@@ -75,7 +76,7 @@ def language(table: pa.Table, settings: Filter) -> Verdict:
     if settings.languages is None:
         none = pa.chunked_array([pa.repeat(False, len(table))])
         return Verdict(none, table["language"])
-    kept = list(settings.languages)
+    kept = with_included(settings.languages)
     if settings.undetermined == "keep":
         kept.append(lid.UNDETERMINED)
     wanted = pc.is_in(table["language"], value_set=pa.array(kept, pa.string()))

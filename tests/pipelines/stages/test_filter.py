@@ -23,7 +23,11 @@ def test_rejects_keep_rule_and_what_the_row_carried() -> None:
     ((passed, lost),) = guarded_rules(rows_of("a house of stone", "tiny"), Filter())
     assert passed["caption"].to_pylist() == ["a house of stone"]
     (row,) = lost.to_pylist()
-    assert (row["reason"], row["value"], row["rule"]) == ("too_short", "4", "too_short@1")
+    assert (row["reason"], row["value"], row["rule"]) == (
+        "too_short",
+        "4",
+        f"too_short@{rules.RULES_VERSION}",
+    )
     assert (row["extra"], row["annotations"]) == ('{"n":1}', '{"box":[1]}')
 
 

@@ -8,10 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from septet.preprocess.text import language
 from septet.preprocess.text.clean import clean_caption
 from septet.preprocess.text.ids import bucket_of, by_bucket, sample_id, split_ids
-from septet.preprocess.text.language import identify, known_languages, primary_subtag
+from septet.preprocess.text.language import primary_subtag
 from septet.preprocess.text.rules import RULES, apply_rules
 from septet.preprocess.text.words import count_words
 from septet.schemas import tables
@@ -126,18 +125,6 @@ def test_words_are_runs_with_a_letter_or_digit(captions: list[str | None]) -> No
     assert found.to_pylist() == expected + expected[1:]
 
 
-def test_the_page_is_heard_where_the_model_is_unsure() -> None:
-    assert len(known_languages()) == 176
-    sure = identify("This is a photograph of the old town hall", declared="zh")
-    assert (sure.code, sure.origin) == ("en", "model")
-    # The model does not know Silesian and calls it German: the page's word stands.
-    assert identify("Dō mje sie").code == "de"
-    unknown = identify("Dō mje sie", declared="szl")
-    assert (unknown.code, unknown.origin) == ("szl", "page")
-    unsure = identify("Blur tool", declared="zh")
-    assert (unsure.code, unsure.origin) == ("und", "undetermined")
-
-
 @pytest.mark.parametrize(
     ("tag", "subtag"),
     [
@@ -215,37 +202,6 @@ def test_rules_at_their_bounds(caption: str, settings: dict, reason: tuple | Non
     assert [(row["reason"], row["value"]) for row in rejected.to_pylist()] == [reason] * bool(
         reason
     )
-
-
-@pytest.mark.parametrize(
-    ("scores", "declared", "expected"),
-    [
-        ({"en": 0.5}, None, ("en", 0.5, "model")),
-        ({"en": 0.49}, None, ("und", 0.49, "undetermined")),
-        ({"en": 0.5}, "de", ("en", 0.5, "model")),
-        ({"en": 0.49, "de": 0.05}, "de", ("de", 0.05, "page")),
-        ({"en": 0.49, "de": 0.04}, "de", ("und", 0.49, "undetermined")),
-        ({"en": 0.49}, "de", ("und", 0.49, "undetermined")),
-        ({"de": 0.9}, "szl", ("de", 0.9, "model")),
-        ({"de": 0.89}, "szl", ("szl", 0.0, "page")),
-        ({"en": 1.00002}, None, ("en", 1.0, "model")),
-        ({}, None, ("und", 0.0, "undetermined")),
-    ],
-)
-def test_who_decides_on_the_language(
-    scores: dict[str, float], declared: str | None, expected: tuple, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    class Model:
-        def predict(self, text: str, k: int) -> tuple[list[str], list[float]]:
-            return [f"__label__{code}" for code in scores], list(scores.values())
-
-    known_languages()  # of the real model
-    monkeypatch.setattr(language, "_model", Model)
-    assert identify("some words", declared) == expected
-
-
-def test_shouted_captions_are_read_in_lower_case() -> None:
-    assert identify("THIS IS A PHOTOGRAPH OF THE OLD TOWN HALL").code == "en"
 
 
 @given(st.lists(st.text(max_size=40), max_size=20))
