@@ -5,10 +5,11 @@ that a file claims is believed before it was compared with the file.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from itertools import zip_longest
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import track
 
@@ -19,10 +20,11 @@ from septet.preprocess.columns.members import strict_json
 from septet.preprocess.images.decode import decode_rgb
 from septet.preprocess.shards.keys import repeated_keys
 from septet.preprocess.shards.reader import Corpus
+from septet.preprocess.shards.removed import NO_ROWS
 from septet.preprocess.shards.sidecar import open_sidecar, read_batches
 from septet.preprocess.shards.tar import index_tar
 from septet.schemas.layout import is_image
-from septet.schemas.manifest import ListFile, Shard, ShardFile
+from septet.schemas.manifest import ListFile, ShardFile
 from septet.schemas.reasons import RejectedError
 
 MOST_A_SHARD = 20
@@ -31,8 +33,9 @@ MOST = 10_000
 MAX_MEMBER_BYTES = 2**28
 """Most bytes of a member that is looked into."""
 
-Inspect = Callable[[Mapping[str, Any], dict[str, bytes]], Iterable[str]]
-"""What is wrong with a row of a sidecar and the contents of its members."""
+Inspect = Callable[[Mapping[str, Any], dict[str, bytes] | None], Iterable[str]]
+"""What is wrong with a row of a sidecar and the contents of its members; None of a sample that was
+removed, whose content nobody looks into."""
 
 
 class Faults:
@@ -70,7 +73,8 @@ def check_corpus(path: str, decode: bool, console: Console) -> list[str]:
     """
     corpus = Corpus(path)
     faults = Faults()
-    for told in (corpus.manifest.shard_list, corpus.manifest.input_list):
+    lists = (corpus.manifest.shard_list, corpus.manifest.input_list, corpus.manifest.removed)
+    for told in filter(None, lists):
         for fault in _check_list(path, told):
             faults.add(fault)
     checked = map_ahead(
@@ -104,7 +108,7 @@ def _check_shard(corpus: Corpus, number: int, decode: bool) -> list[str]:
     shard = corpus.shards[number]
     before = corpus.shards[number - 1].last_key if number else None
     faults = Faults(MOST_A_SHARD, f"{shard.tar}: ")
-    for fault in guarded(shard, _shard_faults(corpus, shard, before, decode)):
+    for fault in guarded(shard, _shard_faults(corpus, number, before, decode)):
         faults.add(fault)
     return faults.lines()
 
@@ -117,7 +121,8 @@ def guarded(shard: ShardFile, faults: Iterable[str]) -> Iterator[str]:
         yield f"{shard.tar}: {error}"
 
 
-def _shard_faults(corpus: Corpus, shard: Shard, before: str | None, decode: bool) -> Iterator[str]:
+def _shard_faults(corpus: Corpus, number: int, before: str | None, decode: bool) -> Iterator[str]:
+    shard = corpus.shards[number]
     if fault := size_fault(corpus.path, shard):
         yield fault
         return
@@ -126,7 +131,7 @@ def _shard_faults(corpus: Corpus, shard: Shard, before: str | None, decode: bool
     last, least, greatest = before, None, None
     keys_ascend = True
 
-    def inspect(row: Mapping[str, Any], members: dict[str, bytes]) -> Iterator[str]:
+    def inspect(row: Mapping[str, Any], members: dict[str, bytes] | None) -> Iterator[str]:
         nonlocal last, least, greatest, keys_ascend
         key = row["key"]
         if last is not None and key <= last:
@@ -134,14 +139,15 @@ def _shard_faults(corpus: Corpus, shard: Shard, before: str | None, decode: bool
         last = key
         least = key if least is None else min(least, key)
         greatest = key if greatest is None else max(greatest, key)
-        for ext, data in members.items():
+        for ext, data in (members or {}).items():
             if fault := content_fault(ext, data):
                 yield f"{ext} {fault}"
 
     def wanted(ext: str) -> bool:
         return ext in ("txt", "json") or (decode and is_image(ext))
 
-    yield from check_files(corpus.path, shard, wanted, inspect)
+    removed = corpus.removed.of(number)
+    yield from check_files(corpus.path, shard, wanted, inspect, removed=removed)
     if is_sorted and not keys_ascend:
         yield f"{shard.sidecar}: keys do not ascend, or not from the shard before"
     if (least, greatest) != (shard.first_key, shard.last_key):
@@ -173,6 +179,7 @@ def check_files(
     wanted: Callable[[str], bool],
     inspect: Inspect,
     columns: tuple[str, ...] = (),
+    removed: NDArray[np.int64] = NO_ROWS,
 ) -> Iterator[str]:
     """Compare the keys and members that a tar holds with its sidecar's rows.
 
@@ -182,6 +189,8 @@ def check_files(
         wanted: Whether members of an extension are to be looked into.
         inspect: Called for each row, with the contents of the members wanted.
         columns: Further columns of the sidecar that `inspect` needs.
+        removed: Rows of samples that were removed: of them the tar may hold nothing, and what it
+            still holds is not looked into.
     """
     sidecar, tar = files.join(path, shard.sidecar), files.join(path, shard.tar)
     names = ("key", "members", *columns)
@@ -192,16 +201,25 @@ def check_files(
                 f"{shard.sidecar}: {parquet.metadata.num_rows:,} rows, the manifest says "
                 f"{shard.samples:,}"
             )
+        gone = frozenset(removed.tolist())
         listed = (
             row for batch in read_batches(parquet, sidecar, names) for row in batch.to_pylist()
         )
-        for here, there in zip_longest(listed, index_tar(file, shard.tar)):
-            rows, samples = rows + (here is not None), samples + (there is not None)
-            if here is None or there is None:
+        held = index_tar(file, shard.tar)
+        for number, here in enumerate(listed):
+            where = f"{shard.tar}: row {number}"
+            if number in gone and not here["members"]:
+                yield from (f"{where}: {fault}" for fault in inspect(here, None))
                 continue
-            where = f"{shard.tar}: row {rows - 1}"
+            rows += 1
+            if (there := next(held, None)) is None:
+                continue
+            samples += 1
             if fault := _difference(here, *there):
                 yield f"{where}: {fault}"
+                continue
+            if number in gone:
+                yield from (f"{where}: {fault}" for fault in inspect(here, None))
                 continue
             members, too_large = {}, []
             for member in there[1]:
@@ -212,8 +230,8 @@ def check_files(
                     members[member["ext"]] = file.read(member["size"])
             for member in too_large:
                 yield f"{where}: {member['ext']} has {member['size']:,} bytes: not looked into"
-            for fault in inspect(here, members):
-                yield f"{where}: {fault}"
+            yield from (f"{where}: {fault}" for fault in inspect(here, members))
+        samples += sum(1 for _ in held)
     if rows != samples:
         yield f"{shard.tar}: {samples:,} samples, its sidecar has {rows:,}"
 

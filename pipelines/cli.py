@@ -28,6 +28,8 @@ COMMANDS = {
               "Check a corpus and its columns against their manifests."),
     "clean": ("septet.pipelines.commands:clean",
               "List the files of a corpus folder that nothing needs any more, and remove them."),
+    "remove": ("septet.pipelines.takedown.commands:remove",
+               "Take samples down: no reader gives them any more, and no build brings them back."),
     "annotate": ("septet.pipelines.annotate.commands:annotate",
                  "Make a column: one annotation of every sample, beside the base shards."),
     "columns": ("septet.pipelines.annotate.commands:columns",

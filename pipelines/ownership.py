@@ -27,6 +27,7 @@ def require_ours(corpus: str) -> None:
         ForeignFolderError: it holds other files, or shards that were indexed and not built.
     """
     names = [name for name in files.list_folder(corpus) if not name.startswith(".")]
+    names = [name for name in names if name != layout.REMOVED]  # may come from another corpus
     if layout.STAGES in names or _is_built(corpus):
         return
     full = [name for name in names if not _is_empty_folder(files.join(corpus, name))]

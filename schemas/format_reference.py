@@ -9,9 +9,10 @@ from septet.schemas import columns, layout, manifest, tables
 
 _HEAD = """# The corpus on disk
 
-Generated from `schemas/` by `make docs`; a test keeps it true. Format version {version}; corpora of
-version 1 are read as well. A newer minor version only adds keys and columns, which an older Septet
-passes over; a newer major version is refused with a message.
+Generated from `schemas/` by `make docs`; a test keeps it true. Format version {version}, or
+{removed} where samples were removed, so that no reader which does not know of removals gives them;
+corpora of version 1 are read as well. A newer minor version only adds keys and columns, which an
+older Septet passes over; a newer major version is refused with a message.
 
 """
 
@@ -36,13 +37,22 @@ _TABLES: tuple[tuple[str, pa.Schema, str], ...] = (
         tables.COLUMN_INDEX,
         "A row a sample, in the base shard's order, and what else the kind of column tells of it.",
     ),
+    (
+        "removed/*.parquet",
+        manifest.REMOVED_LIST,
+        "A row a sample that was removed: `corpus.json` names the list that holds. `shard` and "
+        "`row` are its place in the list of shards and in the sidecar, -1 where no shard has a row "
+        "of it; `tar_sha256` is the digest of that shard's tar before a sample was taken out of "
+        "it. `sha256`, of the image as it was fetched, is empty where there is none.",
+    ),
     ("rejects/*.parquet", tables.REJECTS, "A row a loss; `docs/reasons.md` has the reasons."),
 )
 
 
 def reference() -> str:
     """The reference as Markdown."""
-    parts = [_HEAD.format(version=manifest.FORMAT_VERSION), (layout.__doc__ or "").strip(), ""]
+    versions = {"version": manifest.FORMAT_VERSION, "removed": manifest.FORMAT_VERSION_REMOVED}
+    parts = [_HEAD.format(**versions), (layout.__doc__ or "").strip(), ""]
     for name, model in _MODELS:
         parts += [f"## {name}", "", *_model(model), ""]
     for name, schema, text in _TABLES:

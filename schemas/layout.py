@@ -16,6 +16,8 @@ corpus/
   stats/build.json                wall times of the last build
   stats/statistics.json           figures of the samples
   stats/report.html               the report
+  removed/0001.parquet            samples that were removed, as of the first removal; and so on
+  removed/log.jsonl               when, by whom and why, a line a removal
   stages/                         intermediate files of the build; may be deleted
   store/                          fetched images by URL; may be deleted, and is then fetched again
   store/sites/                    what servers' robots.txt, tdmrep.json and ai.txt say, for a day
@@ -33,11 +35,16 @@ folder/
   columns/...                     as above, named like the tars
 ```
 
+Where samples were taken out of a shard, its files have names of their own, such as
+`shards/0000/0000000-r1.tar`. Its sidecar keeps a row of each with its key, its language and nothing
+else, so that no row changes its number.
+
 All paths in lists are relative to the corpus folder and never lead out of it. The head names the
 lists, and the lists name the shards' files. A column's file for a shard is named like the shard's
 tar, below the column's folder.
 """
 
+import re
 from pathlib import PurePosixPath
 
 MANIFEST = "corpus.json"
@@ -52,6 +59,8 @@ STAGES = "stages"
 STORE = "store"
 SITES = "store/sites"
 INDEX = "index"
+REMOVED = "removed"
+REMOVED_LOG = "removed/log.jsonl"
 
 COLUMN_MANIFEST = "column.json"
 
@@ -124,6 +133,16 @@ def index_sidecar(tar: str) -> str:
 def reject_file(number: int) -> str:
     """A file of rejects; a corpus has at most 1,024."""
     return f"{REJECTS}/rejects-{number:04d}.parquet"
+
+
+def removed_list(number: int) -> str:
+    """The list of removed samples as of one removal, counted from 1."""
+    return f"{REMOVED}/{number:04d}.parquet"
+
+
+def compacted_tar(tar: str, number: int) -> str:
+    """The tar that takes the place of `tar` without the samples of a removal and those before."""
+    return re.sub(r"(-r\d+)?\.tar$", f"-r{number}.tar", tar)
 
 
 def inside(path: str, where: str) -> str:

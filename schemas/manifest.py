@@ -7,13 +7,15 @@ time or an absolute path in it, so that two builds of one recipe write equal byt
 from typing import Any, ClassVar
 
 import pyarrow as pa
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from septet.schemas.layout import MANIFEST
 from septet.schemas.versioned import Strict, Versioned
 
 FORMAT_VERSION = 2
 """Raised whenever a reader of the previous version could misread what is written."""
+FORMAT_VERSION_REMOVED = 3
+"""Version of a corpus from which samples were removed: readers of version 2 would read them."""
 FORMAT_MINOR = 0
 """Raised whenever keys or columns are added that a reader of the previous one may pass over."""
 
@@ -46,6 +48,17 @@ INPUT_LIST = pa.schema(
     ]
 )
 """The rows of a corpus's `inputs.parquet`, see `InputFile`."""
+
+REMOVED_LIST = pa.schema(
+    [
+        pa.field("key", pa.string(), nullable=False),
+        pa.field("sha256", pa.string(), nullable=False),
+        pa.field("shard", pa.int64(), nullable=False),
+        pa.field("row", pa.int64(), nullable=False),
+        pa.field("tar_sha256", pa.string(), nullable=False),
+    ]
+)
+"""The rows of a corpus's list of removed samples, see `RemovedSample`."""
 
 
 class InputFile(Strict):
@@ -81,6 +94,19 @@ class Shard(ShardFile):
     """The least and the greatest key."""
 
 
+class RemovedSample(Strict):
+    """A sample that was removed, and that no later build brings back."""
+
+    key: str
+    sha256: str
+    """Digest of its image as it was fetched; empty where it has none, or none is known."""
+    shard: int = Field(ge=-1)
+    """Place, in the list of shards, of the shard with a row of it; -1 where none has."""
+    row: int = Field(ge=-1)
+    tar_sha256: str
+    """Digest of that shard's tar before a sample was taken out of it."""
+
+
 class ListFile(Strict):
     """A list that lies in a Parquet file of its own."""
 
@@ -95,10 +121,11 @@ class Manifest(Versioned):
 
     file: ClassVar[str] = MANIFEST
     remedy: ClassVar[str] = "rebuild the corpus"
-    newest: ClassVar[int] = FORMAT_VERSION
+    newest: ClassVar[int] = FORMAT_VERSION_REMOVED
     newest_minor: ClassVar[int] = FORMAT_MINOR
 
     format_version: int = FORMAT_VERSION
+    """2, or 3 where samples were removed."""
     format_minor: int = FORMAT_MINOR
     name: str
     septet: str
@@ -108,7 +135,7 @@ class Manifest(Versioned):
     sorted_keys: bool
     """Whether keys ascend within and across shards (true for every build)."""
     samples: int = Field(ge=0)
-    """The number of samples in all shards."""
+    """The number of rows in all shards, those of removed samples among them."""
     bytes: int = Field(ge=0)
     """Size of the tars together."""
     counts: dict[str, int] = Field(default_factory=dict)
@@ -117,6 +144,14 @@ class Manifest(Versioned):
     """Rows of `SHARD_LIST`."""
     input_list: ListFile
     """Rows of `INPUT_LIST`."""
+    removed: ListFile | None = Field(default=None, exclude_if=lambda value: value is None)
+    """Rows of `REMOVED_LIST`: readers pass over those samples. Not there where there are none."""
+
+    @model_validator(mode="after")
+    def _versions_differ(self) -> "Manifest":
+        if (self.removed is not None) != (self.format_version == FORMAT_VERSION_REMOVED):
+            raise ValueError("`removed` goes with format version 3, and with no other")
+        return self
 
     @property
     def shards(self) -> int:

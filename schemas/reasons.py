@@ -128,6 +128,11 @@ REASONS: dict[str, Reason] = {
         "how many",
         pair_repeated="the pair stands on more pages than `pages_per_pair`; value: how many",
     ),
+    **_of(
+        "access", "dedup curate",
+        removed="the sample, or one with its image's URL or bytes, was removed from this corpus by "
+        "`septet remove`; the row says nothing else",
+    ),
     # -- fetch: the network
     **_of(
         "network", "fetch",

@@ -26,10 +26,13 @@ if TYPE_CHECKING:
     from septet.pipelines.crawl.crawl import Figures
     from septet.pipelines.index import Indexed
     from septet.pipelines.report.figures import Statistics
+    from septet.pipelines.takedown.remove import Taken
     from septet.preprocess.shards.reader import Corpus
     from septet.schemas.columns import ColumnManifest
 
-__all__ = ["annotate", "build", "check", "clean", "crawl", "index", "open", "stats", "train"]
+__all__ = [
+    "annotate", "build", "check", "clean", "crawl", "index", "open", "remove", "stats", "train",
+]  # fmt: skip
 
 Path = str | PathLike[str]
 """A local path, or a URL that fsspec knows (`s3://…`, `gs://…`)."""
@@ -271,6 +274,45 @@ def clean(
     if remove:
         return remove_leftovers(path, only, console or _nowhere())
     return find_leftovers(path, only)
+
+
+def remove(
+    corpus: Path,
+    *,
+    ids: "Path | None" = None,
+    urls: "Path | None" = None,
+    domain: "Path | None" = None,
+    note: str = "",
+    who: str = "",
+    console: "Console | None" = None,
+) -> "Taken":
+    """Take samples down: from now on no reader gives them, and no build brings their images back.
+
+    Whoever names a sample of an image means the image: all samples with its URL or its bytes go.
+
+    Args:
+        corpus: A corpus folder.
+        ids: A file of keys of samples, one a line.
+        urls: A file of URLs of images or pages, one a line.
+        domain: A domain, or a file of them: all images and pages there and below.
+        note: Why, for the corpus's log.
+        who: Who asks for it, for the log; the user when absent.
+        console: Where progress is printed; nowhere when absent.
+
+    Raises:
+        ValueError: not one list, a list that cannot be read, no corpus, or another process is at
+            work in the folder.
+    """
+    from septet.pipelines.takedown.remove import remove as take_down
+    from septet.pipelines.takedown.wanted import read_wanted
+
+    given = {"ids": ids, "urls": urls, "domain": domain}
+    lists = {how: fspath(value) for how, value in given.items() if value is not None}
+    if len(lists) != 1:
+        raise ValueError("give one of ids, urls and domain: a file with a value a line")
+    ((how, file),) = lists.items()
+    wanted = read_wanted(how, file)  # type: ignore[arg-type]
+    return take_down(fspath(corpus), wanted, who, note, console or _nowhere())
 
 
 def stats(corpus: Path) -> "Statistics":

@@ -49,7 +49,7 @@ def corpus_facts(corpus: Corpus) -> list[tuple[str, str]]:
     languages: dict[str, int] = {}
     real = 0
     for i in range(len(corpus.shards)):
-        table = corpus.metadata(i, ["language", "extra"])
+        table = corpus.metadata(i, ["language", "extra"]).take(corpus.rows(i))
         for language in table["language"].to_pylist():
             languages[str(language)[:2]] = languages.get(str(language)[:2], 0) + 1
         real += sum(not extra or extra == "{}" for extra in table["extra"].to_pylist())

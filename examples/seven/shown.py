@@ -282,7 +282,7 @@ def told_by_regions(model: Model) -> list[Card]:
 
 def _boxes(corpus: Corpus, column: str, number: int) -> list[tuple[float, float, float, float]]:
     shard, row = corpus.locate(number)
-    with ColumnShardReader(corpus.path, column, corpus.shards[shard]) as reader:
+    with ColumnShardReader(corpus, column, shard) as reader:
         value = unpack_arrays(reader.value(row))
     return [tuple(box) for box in value["boxes"].tolist()]
 

@@ -134,14 +134,17 @@ def _shard_faults(
     yield from check_digests(corpus.path, shard)
     keys = iter(corpus.metadata(number, ["key"])["key"])
 
-    def inspect(row: Mapping[str, Any], members: dict[str, bytes]) -> Iterator[str]:
+    def inspect(row: Mapping[str, Any], members: dict[str, bytes] | None) -> Iterator[str]:
         key = next(keys, None)
         if key is None or key.as_py() != row["key"]:
             yield f"its key is not that of {base.sidecar} in this row"
+        elif members is None:
+            return
         elif fault := _fault(manifest, checker, members, row["reason"]):
             yield fault
 
-    yield from check_files(corpus.path, shard, lambda ext: True, inspect, ("reason",))
+    columns, removed = ("reason",), corpus.removed.of(number)
+    yield from check_files(corpus.path, shard, lambda ext: True, inspect, columns, removed)
 
 
 def _fault(

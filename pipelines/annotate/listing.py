@@ -11,16 +11,13 @@ from septet.pipelines.annotate.work import open_corpus
 from septet.pipelines.report.statistics import chunks
 from septet.pipelines.stages.counts import Counts
 from septet.preprocess import files
-from septet.preprocess.shards.sidecar import SidecarError, read_sidecar
+from septet.preprocess.shards.sidecar import sample_languages
 from septet.schemas.columns import COLUMN_SHARD_LIST, ColumnShard
-from septet.schemas.languages import language_code
 from septet.schemas.layout import TAR_FOOTER, column_sidecar, column_tar
 from septet.schemas.manifest import Shard
 
 _LANGUAGES = b"languages"
 """The footer's key of the counts by language."""
-UNKNOWN = "und"
-"""ISO 639's code of a language that is not known."""
 _SHARDS_A_RUN = 32
 """Least number of shards that a task looks at: their sidecars are read whole, for the digest."""
 
@@ -72,13 +69,8 @@ class ListWork:
         """The language of each sample of a shard, and whether it has a value."""
         where = files.join(self.corpus, column_sidecar(self.name, base.tar))
         reasons = files.read_table(where, ["reason"])["reason"]
-        try:
-            known = read_sidecar(files.join(self.corpus, base.sidecar), ["language"])["language"]
-        except SidecarError:  # of an indexed folder that says none
-            known = pa.nulls(len(reasons), pa.string())
-        codes = {tag: language_code(tag) or UNKNOWN for tag in known.unique().to_pylist() if tag}
-        for tag, reason in zip(known.to_pylist(), reasons.to_pylist(), strict=True):
-            yield codes.get(tag, UNKNOWN), reason is None
+        known = sample_languages(files.join(self.corpus, base.sidecar), base.samples)
+        yield from zip(known.to_pylist(), reasons.is_null().to_pylist(), strict=True)
 
     def _listed(self, base: Shard) -> tuple[ColumnShard, Counts]:
         sidecar = column_sidecar(self.name, base.tar)

@@ -17,8 +17,9 @@ from septet.preprocess.shards.reader import Corpus, ShardReader
 from septet.preprocess.shards.tar import ShardWriter
 from septet.schemas import tables
 from septet.schemas.layout import COLUMN_FOOTER, TAR_FOOTER, column_sidecar
-from septet.schemas.manifest import Shard
 
+REMOVED = "removed"
+"""Reason of a sample that was removed from the corpus: nothing is made of it."""
 ERROR = "error"
 """Reason of a sample for which the column raised an exception."""
 GIVE_UP_AFTER = 64
@@ -76,20 +77,16 @@ class AnnotateWork:
         counts = Counts()
         with files.open_atomic(self.path(number).removesuffix("parquet") + "tar") as out:
             writer = ShardWriter(out)
-            items = read_items(corpus, number, column)
-            while batch := list(itertools.islice(items, column.settings.batch_size)):
-                for item, found in zip(batch, annotate_batch(column, batch), strict=True):
-                    data = found.data if isinstance(found, Value) else b""
-                    members = writer.add(item.key, {ext: data})
-                    row: dict[str, Any] = {"key": item.key, "members": members}
-                    if isinstance(found, Value):
-                        row |= found.facts
-                        counts.rows_out += 1
-                    else:
-                        row |= {"reason": found.reason, "found": found.found[:1000] or None}
-                        counts.rejected[found.reason] += 1
-                    rows.append(row)
-                _check_works(counts, shard.samples, found)
+            for key, found in self._values(corpus, number, column):
+                data = found.data if isinstance(found, Value) else b""
+                row: dict[str, Any] = {"key": key, "members": writer.add(key, {ext: data})}
+                if isinstance(found, Value):
+                    row |= found.facts
+                    counts.rows_out += 1
+                else:
+                    row |= {"reason": found.reason, "found": found.found[:1000] or None}
+                    counts.rejected[found.reason] += 1
+                rows.append(row)
             size, digest = writer.close()
         counts.rows_in = len(rows)
         footer = {
@@ -102,14 +99,32 @@ class AnnotateWork:
         files.write_table(self.path(number), table, metadata=footer | counts.to_metadata())
         return counts
 
+    @staticmethod
+    def _values(
+        corpus: Corpus, number: int, column: Column
+    ) -> Iterator[tuple[str, Value | NoValue]]:
+        """The key of each row of a shard, and its value.
 
-def _check_works(counts: Counts, samples: int, last: Value | NoValue) -> None:
-    """Stop the run where every sample so far failed: then the column is at fault, not the
-    samples."""
-    failed, seen = counts.rejected[ERROR], counts.rows_out + counts.rejected.total()
-    if failed == seen and failed >= min(GIVE_UP_AFTER, samples):
-        assert isinstance(last, NoValue)
-        raise RuntimeError(f"no sample can be annotated; the last one: {last.found}")
+        Raises:
+            RuntimeError: every sample so far failed: then the column is at fault.
+        """
+        chosen = corpus.rows(number)
+        values = _annotated(column, read_items(corpus, number, column), len(chosen))
+        given = frozenset(chosen.tolist())
+        for row, key in enumerate(corpus.shard(number).keys.to_pylist()):
+            yield key, next(values) if row in given else NoValue(REMOVED)
+
+
+def _annotated(column: Column, items: Iterator[Item], samples: int) -> Iterator[Value | NoValue]:
+    """The values of a shard's samples, found batch by batch."""
+    seen = failed = 0
+    while batch := list(itertools.islice(items, column.settings.batch_size)):
+        found = annotate_batch(column, batch)
+        errors = [one for one in found if isinstance(one, NoValue) and one.reason == ERROR]
+        seen, failed = seen + len(batch), failed + len(errors)
+        if failed == seen and failed >= min(GIVE_UP_AFTER, samples):
+            raise RuntimeError(f"no sample can be annotated; the last one: {errors[-1].found}")
+        yield from found
 
 
 def column_schema(column: Column) -> pa.Schema:
@@ -119,19 +134,19 @@ def column_schema(column: Column) -> pa.Schema:
 
 
 def read_items(corpus: Corpus, number: int, column: Column) -> Iterator[Item]:
-    """Read the samples of a shard in the form that the column wants, in order."""
-    shard: Shard = corpus.shards[number]
+    """Read the samples of a shard in the form that the column wants, in order; those that were
+    removed are passed over."""
     metadata = corpus.metadata(number).drop_columns(["members"])
     wanted = {ext for member in column.members for ext in member.split("|")}
     base: ShardReader = corpus.shard(number)
-    others = {name: ColumnShardReader(corpus.path, name, shard) for name in column.columns()}
-    row = 0
-    for batch in metadata.to_batches(max_chunksize=1024):
-        for facts in batch.to_pylist():
+    others = {name: ColumnShardReader(corpus, name, number) for name in column.columns()}
+    rows = corpus.rows(number)
+    for begin in range(0, len(rows), 1024):
+        part = rows[begin : begin + 1024]
+        for row, facts in zip(part.tolist(), metadata.take(part).to_pylist(), strict=True):
             values = {name: reader.value(row) for name, reader in others.items()}
             members = base.read(row, wanted) if wanted else {}
             yield Item(str(facts["key"]), members, facts, values)
-            row += 1
     for reader in (base, *others.values()):
         reader.close()
 

@@ -14,6 +14,7 @@ from PIL import Image
 
 from septet.pipelines.report.gallery import caption_of, find_image, open_image
 from septet.pipelines.report.readable import one_line, share
+from septet.pipelines.report.statistics import shown_counts
 from septet.preprocess.columns.base import Column, Drawing
 from septet.preprocess.columns.members import unpack
 from septet.preprocess.columns.reader import (
@@ -108,7 +109,7 @@ def column_views(corpus: Corpus, live: Mapping[str, Column], seed: int) -> list[
     """
     views = []
     for name in column_names(corpus.path):
-        manifest = read_manifest(corpus.path, name)
+        manifest = shown_counts(corpus, read_manifest(corpus.path, name))
         column = live.get(name) or _from_manifest(manifest)
         views.append(
             ColumnView(
@@ -179,7 +180,7 @@ def _values(
         base = corpus.shards[number]
         if number >= len(made) or made[number].base_sha256 != base.tar_sha256:
             continue
-        with ColumnShardReader(corpus.path, manifest.name, base) as reader:
+        with ColumnShardReader(corpus, manifest.name, number) as reader:
             data = reader.value(row)
         if data:
             views.append(_view(corpus, number, row, data, manifest, column))

@@ -6,6 +6,7 @@ import re
 
 from septet.preprocess import files
 from septet.preprocess.columns.reader import column_names
+from septet.preprocess.shards.heads import read_head
 from septet.schemas.layout import REPORT, STATISTICS, column_manifest
 
 COLUMNS_META = "septet-columns"
@@ -15,8 +16,11 @@ _HEAD = 4096
 
 
 def columns_digest(corpus: str) -> str:
-    """The digest of the manifests of a corpus's complete columns."""
+    """The digest of the manifests of a corpus's complete columns, and of the list of samples that
+    were removed from it."""
     digest = hashlib.sha256()
+    if removed := read_head(corpus).removed:
+        digest.update(f"{removed.sha256}\n".encode())
     for name in column_names(corpus):
         found = files.read_bytes(files.join(corpus, column_manifest(name)))
         digest.update(f"{name}\0{hashlib.sha256(found).hexdigest()}\n".encode())

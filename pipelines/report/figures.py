@@ -179,6 +179,8 @@ class Statistics(_Figures):
     """Size of the tars together."""
     shard_list: str = ""
     """SHA-256 of the list of the shards that were counted."""
+    removed_list: str = Field(default="", exclude_if=lambda value: not value)
+    """SHA-256 of the list of removed samples, which are not counted; empty where none were."""
     members: list[Members]
     funnel: list[Stage]
     """The stages in build order; empty where the corpus has no `stats/funnel.json`."""

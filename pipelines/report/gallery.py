@@ -102,9 +102,8 @@ def sample_cards(corpus: Corpus, most: int, seed: int) -> list[Card]:
 def _of_shard(
     corpus: Corpus, number: int, rows: list[int]
 ) -> Iterator[tuple[dict[str, object], Sample]]:
-    path = files.join(corpus.path, corpus.shards[number].sidecar)
-    known = sidecar_columns(path)
-    table = files.read_table(path, [name for name in _COLUMNS if name in known])
+    known = sidecar_columns(files.join(corpus.path, corpus.shards[number].sidecar))
+    table = corpus.metadata(number, [name for name in _COLUMNS if name in known])
     shard = corpus.shard(number)
     for row, facts in zip(rows, table.take(pa.array(rows)).to_pylist(), strict=True):
         yield facts, shard.read(row)

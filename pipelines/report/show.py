@@ -28,12 +28,14 @@ def resolve_key(corpus: Corpus, key: str) -> int:
     several = 0
     for number_ in corpus.shards_with(key) if key else ():
         keys = corpus.metadata(number_, ["key"])["key"]
-        exact = pc.index(keys, pa.scalar(key, keys.type)).as_py()
-        if exact >= 0:
-            return corpus.start(number_) + int(exact)
         rows = pc.indices_nonzero(pc.starts_with(keys, key)).to_pylist()
-        several += len(rows)
-        found += [(corpus.start(number_) + row, keys[row].as_py()) for row in rows[:_NAMED]]
+        places = ((corpus.index(number_, row), keys[row].as_py()) for row in rows)
+        places = ((corpus.index(number_, row), keys[row].as_py()) for row in rows)
+        there = [(index, name) for index, name in places if index is not None]
+        if exact := [index for index, name in there if name == key]:
+            return exact[0]
+        several += len(there)
+        found += there[:_NAMED]
     if several == 1:
         return found[0][0]
     if not found:

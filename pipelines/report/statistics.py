@@ -8,6 +8,7 @@ from itertools import islice
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from septet.pipelines.ahead import map_ahead
 from septet.pipelines.report import funnel, rejects
@@ -19,10 +20,16 @@ from septet.preprocess import files
 from septet.preprocess.columns.reader import column_names, is_stale, read_manifest
 from septet.preprocess.shards.heads import read_head
 from septet.preprocess.shards.reader import Corpus
-from septet.preprocess.shards.sidecar import open_sidecar, read_batches
+from septet.preprocess.shards.sidecar import (
+    open_sidecar,
+    read_batches,
+    read_sidecar,
+    sample_languages,
+)
 from septet.preprocess.text.han import chinese_scripts
 from septet.preprocess.text.words import count_words
-from septet.schemas.layout import IMAGE_EXTENSIONS, STATISTICS
+from septet.schemas.columns import ColumnManifest
+from septet.schemas.layout import IMAGE_EXTENSIONS, STATISTICS, column_sidecar
 
 _FORMATS = {"jpg": "jpeg", "tif": "tiff"}
 _BATCHES_AT_ONCE = 64
@@ -181,25 +188,63 @@ def _measured(columns: dict[str, pa.ChunkedArray]) -> Iterator[tuple[str, np.nda
         yield "image_bytes", sizes.to_numpy()
 
 
-def sidecar_statistics(path: str) -> ShardStatistics:
+def sidecar_statistics(path: str, chosen: NDArray[np.int64] | None = None) -> ShardStatistics:
     """Count the figures of a sidecar file, read in batches of rows.
+
+    Args:
+        path: The file.
+        chosen: Rising numbers of the rows that count; None for all.
 
     Raises:
         SidecarError: it is no sidecar.
     """
-    total = ShardStatistics()
+    total, begin = ShardStatistics(), 0
     with open_sidecar(path, ["key"]) as parquet:
         known = [name for name in _COLUMNS if name in parquet.schema_arrow.names]
         batches = read_batches(parquet, path, known or ["key"])
         while part := list(islice(batches, _BATCHES_AT_ONCE)):
-            total += shard_statistics(pa.Table.from_batches(part))
+            table = pa.Table.from_batches(part)
+            end = begin + len(table)
+            if chosen is not None:
+                first, last = np.searchsorted(chosen, [begin, end])
+                table = table.take(chosen[first:last] - begin)
+            total += shard_statistics(table)
+            begin = end
     return total
+
+
+def shown_counts(corpus: Corpus, manifest: ColumnManifest) -> ColumnManifest:
+    """A column's head with the counts of the corpus's samples alone, without those of rows of which
+    the corpus shows no sample."""
+    if len(corpus) == corpus.manifest.samples or is_stale(corpus, manifest):
+        return manifest
+    counts = Counter(manifest.counts)
+    languages = {code: Counter(found) for code, found in manifest.languages.items()}
+    for number, rows in enumerate(corpus.counts.tolist()):
+        other = np.setdiff1d(np.arange(rows), corpus.rows(number))
+        if not len(other):
+            continue
+        where = files.join(corpus.path, column_sidecar(manifest.name, corpus.shards[number].tar))
+        reasons = read_sidecar(where, ["reason"], rows)["reason"].take(other).to_pylist()
+        counts -= Counter(samples=len(other)) + Counter(one or "values" for one in reasons)
+        if languages:
+            sidecar = files.join(corpus.path, corpus.shards[number].sidecar)
+            codes = sample_languages(sidecar, rows).take(other).to_pylist()
+            for code, reason in zip(codes, reasons, strict=True):
+                languages[code] -= Counter(["samples"] if reason else ["samples", "values"])
+    told = {
+        code: {"samples": found["samples"], "values": found["values"]}
+        for code, found in languages.items()
+        if found["samples"]
+    }
+    kept = {"samples": 0, "values": 0, **counts}
+    return manifest.model_copy(update={"counts": kept, "languages": told})
 
 
 def column_figures(path: str) -> list[ColumnFigures]:
     """The figures of a corpus's columns, by name, from their manifests."""
     corpus = Corpus(path)
-    manifests = [read_manifest(path, name) for name in column_names(path)]
+    manifests = [shown_counts(corpus, read_manifest(path, name)) for name in column_names(path)]
     return [
         ColumnFigures(
             name=m.name, kind=m.kind, samples=m.samples, values=m.values, bytes=m.bytes,
@@ -235,6 +280,16 @@ def shards_statistics(path: str, sidecars: Iterable[str]) -> ShardStatistics:
     return total
 
 
+def _statistics_of(corpus: Corpus, shards: Iterable[int]) -> ShardStatistics:
+    """Count the figures of the samples of some shards, without those that were removed."""
+    total = ShardStatistics()
+    for number in shards:
+        sidecar, rows = corpus.shards[number].sidecar, corpus.rows(number)
+        whole = len(rows) == corpus.counts[number]
+        total += sidecar_statistics(files.join(corpus.path, sidecar), None if whole else rows)
+    return total
+
+
 def corpus_statistics(
     path: str,
     progress: Callable[[int, int], None] | None = None,
@@ -254,8 +309,7 @@ def corpus_statistics(
     corpus = Corpus(path)
     if found is None:
         found = map_ahead(
-            lambda chunk: shards_statistics(path, [corpus.shards[i].sidecar for i in chunk]),
-            shard_runs(len(corpus.shards)),
+            lambda chunk: _statistics_of(corpus, chunk), shard_runs(len(corpus.shards))
         )
     total, read = ShardStatistics(), 0
     for chunk, part in zip(shard_runs(len(corpus.shards)), found, strict=True):
@@ -271,6 +325,7 @@ def corpus_statistics(
         shards=len(corpus.shards),
         bytes=corpus.manifest.bytes,
         shard_list=corpus.manifest.shard_list.sha256,
+        removed_list=corpus.removed.list_sha256,
         members=[
             Members(ext=ext, count=count, bytes=total.member_bytes[ext])
             for ext, count in sorted(total.members.items())
@@ -295,7 +350,7 @@ def corpus_statistics(
             if name in total.measures
             and (histogram := Histogram.of(name, total.measures[name], total.samples))
         },
-        notes=_notes(corpus, total) + funnel.contradictions(stages, lost, total.samples),
+        notes=_notes(corpus, total) + funnel.contradictions(stages, lost, corpus.manifest.samples),
     )
 
 
@@ -323,8 +378,9 @@ def _stored(path: str) -> Statistics | None:
         found = Statistics.from_json(files.read_bytes(where), where)
     except ValueError:
         return None
-    of_these = (found.shard_list, found.samples) == (head.shard_list.sha256, head.samples)
-    return found if of_these else None
+    removed = head.removed.sha256 if head.removed else ""
+    of_these = (found.shard_list, found.removed_list) == (head.shard_list.sha256, removed)
+    return found if of_these and (removed or found.samples == head.samples) else None
 
 
 def with_columns(path: str, statistics: Statistics) -> Statistics:
@@ -333,9 +389,13 @@ def with_columns(path: str, statistics: Statistics) -> Statistics:
 
 
 def _notes(corpus: Corpus, total: ShardStatistics) -> list[str]:
+    notes = []
+    if gone := corpus.manifest.samples - len(corpus):
+        notes.append(f"{gone:,} samples were removed: no other figure counts them")
     if len(corpus) == total.samples:
-        return []
+        return notes
     return [
+        *notes,
         f"corpus.json counts {len(corpus):,} samples, the sidecars hold {total.samples:,}: "
-        "run `septet check`"
+        "run `septet check`",
     ]

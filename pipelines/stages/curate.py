@@ -2,11 +2,18 @@
 hashes."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from septet.pipelines.stages.barred import (
+    as_removed,
+    barred_settings,
+    read_barred,
+    removed_path,
+)
 from septet.pipelines.stages.counts import Counts
 from septet.pipelines.stages.graphs import Regroup, Split, shuffle_tasks
 from septet.pipelines.stages.located import HASHES, with_images
@@ -39,6 +46,10 @@ class CurateStage(Stage):
     reads = ("plans", "fetched")
     gives = ("kept",)
 
+    def settings(self) -> dict[str, Any]:
+        """Those of the recipe, and which samples were removed, where any were."""
+        return super().settings() | barred_settings(self.corpus)
+
     def keys(self) -> Sequence[Key]:
         """Numbers of the shards."""
         return self.givers["plans"].keys()
@@ -54,6 +65,7 @@ class CurateStage(Stage):
             self.input("plans"),
             self.input("fetched"),
             self.recipe.curate,
+            removed_path(self.corpus),
         )
 
         steps = (SplitDigests(task, buckets), FindIdentical())
@@ -70,10 +82,17 @@ class CurateTask(Task):
     stage = "curate"
 
     def __init__(
-        self, output: Parts, rejects: Parts, plans: Parts, fetched: Parts, settings: Curate
+        self,
+        output: Parts,
+        rejects: Parts,
+        plans: Parts,
+        fetched: Parts,
+        settings: Curate,
+        removed: str | None = None,
     ):
         self.output, self.rejects = output, rejects
         self.plans, self.fetched, self.settings = plans, fetched, settings
+        self.removed = removed
 
     def judged(self, shard: int) -> pa.Table:
         """The shard's samples whose image was fetched, and those without one, with `reason` (null:
@@ -90,7 +109,7 @@ class CurateTask(Task):
         )  # fmt: skip
         rows = with_images(plan, images, images.column_names[1:])
         rows = rows.filter(pc.is_null(rows["reason"])).drop_columns(["reason", "value"])
-        return judge(rows, self.settings)
+        return read_barred(self.removed).judge(judge(rows, self.settings))
 
     def passed(self, shard: int) -> pa.Table:
         """The samples that pass the thresholds and have an image."""
@@ -107,7 +126,10 @@ class CurateTask(Task):
         rows = self.judged(shard)
         with self.results(shard, _KEPT) as results:
             results.counts.rows_in = len(rows)
-            results.reject(rows.filter(pc.is_valid(rows["reason"])))
+            lost = rows.filter(pc.is_valid(rows["reason"]))
+            is_removed = pc.equal(lost["reason"], "removed")
+            results.reject(lost.filter(pc.invert(is_removed)))
+            results.reject(as_removed(lost.filter(is_removed)))
             rows = rows.filter(pc.is_null(rows["reason"]))
             if self.settings.identical_images != "keep_all":
                 winners = np.frombuffer(b"".join(parts), WINNER)

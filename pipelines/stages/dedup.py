@@ -12,12 +12,19 @@ shuffle is sent on whenever enough has gathered.
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from septet.pipelines.stages.barred import (
+    as_removed,
+    barred_settings,
+    read_barred,
+    removed_path,
+)
 from septet.pipelines.stages.counts import Counts
 from septet.pipelines.stages.graphs import Split, map_tasks, shuffle_tasks
 from septet.pipelines.stages.ipc import from_ipc, to_ipc
@@ -59,6 +66,10 @@ class DedupStage(Stage):
     reads = ("filtered", "image_locations")
     gives = ("plans",)
 
+    def settings(self) -> dict[str, Any]:
+        """Those of the recipe, and which samples were removed, where any were."""
+        return super().settings() | barred_settings(self.corpus)
+
     def keys(self) -> Sequence[Key]:
         """Numbers of the shards."""
         return range(len(self.require_done().rows_out))
@@ -93,6 +104,7 @@ class DedupStage(Stage):
             frequent,
             (shards, width),
             self.recipe.dedup,
+            removed_path(self.corpus),
         )
         yield Pass(
             "dedup: plan",
@@ -244,6 +256,7 @@ class PlanTask(Task):
         frequent: Files of frequent captions.
         shards: How many there are, and how many are in a range.
         settings: The recipe's `dedup` section.
+        removed: The list of samples that were removed from the corpus, if there is one.
     """
 
     stage = "dedup"
@@ -256,9 +269,10 @@ class PlanTask(Task):
         frequent: list[str],
         shards: tuple[int, int],
         settings: Dedup,
+        removed: str | None = None,
     ):
         self.output, self.plans, self.rejects = output, plans, rejects
-        self.frequent, self.settings = frequent, settings
+        self.frequent, self.settings, self.removed = frequent, settings, removed
         self.shards, self.width = shards
 
     def run(self, number: int, parts: list[bytes]) -> Counts:
@@ -299,6 +313,9 @@ class PlanTask(Task):
         results: Results,
     ) -> None:
         results.counts.rows_in = len(rows)
+        barred = read_barred(self.removed).samples(rows)
+        results.reject(as_removed(rows.filter(barred)))
+        rows = rows.filter(pc.invert(barred))
         kept, rejected = dedup_samples(rows, self.settings, *frequent)
         results.reject(rejected)
         at = pc.index_in(kept["image_url"], value_set=where["image_url"].combine_chunks())

@@ -30,6 +30,7 @@ from septet.pipelines.stages.stage import Key, Parts, Pass, Stage
 from septet.pipelines.stages.tasks import Task
 from septet.preprocess import files
 from septet.preprocess.shards.heads import write_corpus
+from septet.preprocess.shards.removed import forget_older, listed_nowhere
 from septet.schemas.layout import (
     FUNNEL,
     MANIFEST,
@@ -112,11 +113,12 @@ class ReportStage(Stage):
             files.join(self.corpus, FUNNEL),
             (json.dumps({"stages": funnel}, indent=1) + "\n").encode(),
         )
+        removed = listed_nowhere(self.corpus)
         survey = self.parts("survey")
         shards = chain.from_iterable(
             files.read_table(survey.path(key)).to_pylist() for key in self.keys()
         )
-        return write_corpus(
+        head = write_corpus(
             self.corpus,
             (Shard(**row) for row in shards),
             name=self.recipe.name,
@@ -132,7 +134,11 @@ class ReportStage(Stage):
                 "samples": stages[-1][1].rows_out,
                 "rejects": sum(counts.rejected.total() for _, counts in stages),
             },
+            removed=removed,
         )
+        if removed is not None:
+            forget_older(self.corpus, removed.path)
+        return head
 
 
 class SurveyTask(Task):

@@ -1,7 +1,6 @@
 """A reader of columns: which ones a corpus has, and their values by row."""
 
 from septet.preprocess import files
-from septet.preprocess.shards.blocks import BlockCache
 from septet.preprocess.shards.heads import read_head_file
 from septet.preprocess.shards.lists import RowList, open_list, rows_in_memory
 from septet.preprocess.shards.reader import Corpus, ShardReader
@@ -12,7 +11,6 @@ from septet.schemas.columns import (
     ColumnManifestV1,
     ColumnShard,
 )
-from septet.schemas.manifest import Shard
 from septet.schemas.versioned import ManifestError, parse_versioned
 
 
@@ -77,20 +75,25 @@ def is_stale(corpus: Corpus, manifest: ColumnManifest) -> bool:
 
 
 class ColumnShardReader(ShardReader):
-    """A reader of one shard of a column: the value of each row. `cache` and `version` as of
-    `ShardReader`."""
+    """A reader of one shard of a column: the value of each row.
 
-    def __init__(
-        self,
-        corpus: str,
-        name: str,
-        base: Shard,
-        cache: BlockCache | None = None,
-        version: str = "",
-    ):
+    Args:
+        corpus: The corpus.
+        name: The column.
+        number: The shard's place in the corpus's list.
+        version: Of the column and its base, where the corpus has a cache.
+    """
+
+    def __init__(self, corpus: Corpus, name: str, number: int, version: str = ""):
+        base = corpus.shards[number]
         tar, sidecar = layout.column_tar(name, base.tar), layout.column_sidecar(name, base.tar)
         super().__init__(
-            files.join(corpus, tar), files.join(corpus, sidecar), cache, version, base.samples
+            files.join(corpus.path, tar),
+            files.join(corpus.path, sidecar),
+            corpus.cache,
+            version,
+            base.samples,
+            corpus.removed.of(number),
         )
 
     def value(self, row: int) -> bytes:
@@ -98,6 +101,7 @@ class ColumnShardReader(ShardReader):
 
         Raises:
             IndexError: no such row.
+            RemovedError: the sample was removed.
             OSError: the tar is shorter than its sidecar says.
             ValueError: the row has no member, or several.
         """

@@ -6,9 +6,17 @@ from typing import Any
 from septet.preprocess import files
 from septet.preprocess.shards.lists import RowList, open_list, rows_in_memory, write_list
 from septet.schemas.layout import INDEX, INPUT_LIST, MANIFEST, SHARD_LIST
+from septet.schemas.manifest import (
+    FORMAT_VERSION,
+    FORMAT_VERSION_REMOVED,
+    InputFile,
+    ListFile,
+    Manifest,
+    ManifestV1,
+    Shard,
+)
 from septet.schemas.manifest import INPUT_LIST as INPUT_ROWS
 from septet.schemas.manifest import SHARD_LIST as SHARD_ROWS
-from septet.schemas.manifest import InputFile, Manifest, ManifestV1, Shard
 from septet.schemas.versioned import ManifestError, parse_versioned
 
 MAX_HEAD_BYTES = 64 * 2**20
@@ -74,6 +82,12 @@ def read_inputs(corpus: str) -> RowList[InputFile]:
     return open_list(corpus, head.input_list, InputFile, INPUT_ROWS, where)
 
 
+def removed_keys(removed: ListFile | None) -> dict[str, Any]:
+    """The keys of a head that go with a list of removed samples, or with none."""
+    version = FORMAT_VERSION if removed is None else FORMAT_VERSION_REMOVED
+    return {"format_version": version, "removed": removed}
+
+
 def write_corpus(
     corpus: str,
     shards: Iterable[Shard],
@@ -85,6 +99,7 @@ def write_corpus(
     recipe: dict[str, Any] | None = None,
     counts: dict[str, int] | None = None,
     indexed: bool = False,
+    removed: ListFile | None = None,
 ) -> Manifest:
     """Write a corpus's lists and, last, its head; from then on the corpus is complete.
 
@@ -98,6 +113,7 @@ def write_corpus(
         recipe: The resolved recipe.
         counts: Rows that entered and left the build.
         indexed: Whether it is a folder of foreign shards, where lists lie in `index/`.
+        removed: The list of removed samples; None where nothing was ever removed.
     """
     samples = size = 0
 
@@ -121,6 +137,7 @@ def write_corpus(
         counts=counts or {},
         shard_list=shard_list,
         input_list=input_list,
+        **removed_keys(removed),
     )
     files.write_bytes(files.join(corpus, MANIFEST), head.to_json().encode())
     return head

@@ -11,10 +11,12 @@ from typing import Self
 import fsspec
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from septet.preprocess import files
 from septet.preprocess.shards.blocks import BlockCache
 from septet.preprocess.shards.heads import read_corpus
+from septet.preprocess.shards.removed import NO_ROWS, Removed, RemovedError, without_removed
 from septet.preprocess.shards.sidecar import SidecarError, read_sidecar
 from septet.schemas.layout import MANIFEST
 from septet.schemas.versioned import ManifestError
@@ -43,6 +45,7 @@ class ShardReader:
         cache: Holds blocks of a tar that is not local.
         version: Digest of the tar, for the cache.
         rows: The number of rows that the sidecar must have; None for any number.
+        removed: Rows of samples that were removed: they are not read.
 
     Raises:
         SidecarError: the sidecar is damaged, or is none.
@@ -56,8 +59,10 @@ class ShardReader:
         cache: BlockCache | None = None,
         version: str = "",
         rows: int | None = None,
+        removed: NDArray[np.int64] = NO_ROWS,
     ):
         self.tar, self.sidecar = tar, sidecar
+        self._removed = frozenset(removed.tolist())
         self._cache, self._version = cache, version
         table = read_sidecar(sidecar, ["key", "members"], rows)
         keys = table["key"].combine_chunks()
@@ -144,12 +149,15 @@ class ShardReader:
 
         Raises:
             IndexError: no such row.
+            RemovedError: the sample was removed.
             DamagedError: the tar is shorter than its sidecar says, or a member has another
                 checksum.
             OSError: it cannot be read now.
         """
         if row < 0:
             raise IndexError(f"row {row} of {self.tar}")
+        if row in self._removed:
+            raise RemovedError(f"sample {self.key(row)} of {self.tar} was removed")
         wanted, start, size = self._span(row, only)
         if not wanted:
             return {}
@@ -184,7 +192,7 @@ class ShardReader:
 
     def read_ahead(self, row: int, only: Container[str] | None = None) -> None:
         """Let the cache, if there is one, fetch what `read` will ask for."""
-        if self._cache is not None:
+        if self._cache is not None and row not in self._removed:
             _, start, size = self._span(row, only)
             self._cache.prefetch(self.tar, self._version, self._starts[row] + start, size)
 
@@ -214,9 +222,12 @@ class ShardReader:
 class Corpus:
     """A corpus folder as a sequence of samples.
 
-    `corpus[i]` is the i-th sample of the manifest's order. `shards` is the list of shards, of which
-    a part is read at a time. Sidecars are read when first needed; at most `open_shards` of them
-    stay open, see `keep_open`. `cache` holds blocks of remote tars.
+    `corpus[i]` is the i-th sample of the manifest's order; those that were removed do not count,
+    and cannot be read. `shards` is the list of shards, of which a part is read at a time. Sidecars
+    are read when first needed; at most `open_shards` of them stay open, see `keep_open`. `cache`
+    holds blocks of remote tars.
+
+    A *row* is a sample's place in its shard, which a removal before it does not change.
     """
 
     def __init__(self, path: str, open_shards: int = 64, cache: BlockCache | None = None):
@@ -225,14 +236,19 @@ class Corpus:
         """The cache, which the corpus's columns use too."""
         self.manifest, self.shards = read_corpus(path)
         self.counts = self.shards.numbers("samples")
-        """Samples of each shard, int64 [shards]."""
-        self._starts = array("q", [0])
-        self._starts.frombytes(np.cumsum(self.counts).tobytes())
-        if self._starts[-1] != self.manifest.samples:
+        """Rows of each shard, int64 [shards]."""
+        if (rows := int(self.counts.sum())) != self.manifest.samples:
             raise ManifestError(
-                f"{path}: its shards hold {self._starts[-1]:,} samples, {MANIFEST} says "
+                f"{path}: its shards hold {rows:,} samples, {MANIFEST} says "
                 f"{self.manifest.samples:,}: rebuild the corpus"
             )
+        self.removed = Removed.read(path, self.manifest, self.counts)
+        """The rows of samples that were removed."""
+        given = self.counts.copy()
+        for number, gone in self.removed.rows.items():
+            given[number] -= len(gone)
+        self._starts = array("q", [0])
+        self._starts.frombytes(np.cumsum(given).tobytes())
         self.keep_open(open_shards)
 
     def keep_open(self, shards: int) -> None:
@@ -243,7 +259,8 @@ class Corpus:
     def _open_shard(self, number: int) -> ShardReader:
         shard = self.shards[number]
         tar, sidecar = (files.join(self.path, name) for name in (shard.tar, shard.sidecar))
-        return ShardReader(tar, sidecar, self.cache, shard.tar_sha256, shard.samples)
+        gone = self.removed.of(number)
+        return ShardReader(tar, sidecar, self.cache, shard.tar_sha256, shard.samples, gone)
 
     def shard(self, number: int) -> ShardReader:
         """The reader of the manifest's `number`-th shard."""
@@ -251,6 +268,12 @@ class Corpus:
 
     def __len__(self) -> int:
         return self._starts[-1]
+
+    def rows(self, number: int) -> NDArray[np.int64]:
+        """The rows of a shard's samples, rising."""
+        kept = np.ones(self.counts[number], bool)
+        kept[self.removed.of(number)] = False
+        return np.flatnonzero(kept)
 
     def locate(self, index: int) -> tuple[int, int]:
         """Shard number and row of a sample.
@@ -261,7 +284,19 @@ class Corpus:
         if not 0 <= index < len(self):
             raise IndexError(f"sample {index} of a corpus of {len(self)}")
         number = bisect.bisect_right(self._starts, index) - 1
-        return number, index - self._starts[number]
+        place = index - self._starts[number]
+        if number not in self.removed.rows:
+            return number, place
+        return number, int(self.rows(number)[place])
+
+    def index(self, number: int, row: int) -> int | None:
+        """The index of a sample by shard number and row; None where it was removed."""
+        if number not in self.removed.rows:
+            return self._starts[number] + row
+        rows = self.rows(number)
+        place = int(np.searchsorted(rows, row))
+        found = place < len(rows) and rows[place] == row
+        return self._starts[number] + place if found else None
 
     def __getitem__(self, index: int) -> Sample:
         number, row = self.locate(index)
@@ -270,7 +305,7 @@ class Corpus:
     def __iter__(self) -> Iterator[Sample]:
         for number in range(len(self.shards)):
             shard = self.shard(number)
-            for row in range(len(shard)):
+            for row in self.rows(number).tolist():
                 yield shard.read(row)
 
     def key(self, index: int) -> str:
@@ -286,8 +321,8 @@ class Corpus:
         """
         for number in self.shards_with(key):
             row = self.shard(number).keys.index(pa.scalar(key)).as_py()
-            if row >= 0:
-                return self.start(number) + int(row)
+            if row >= 0 and (index := self.index(number, int(row))) is not None:
+                return index
         raise KeyError(f"no sample {key!r} in {self.path}")
 
     def shards_with(self, beginning: str) -> Iterator[int]:
@@ -302,15 +337,13 @@ class Corpus:
             yield number
             number += 1
 
-    def start(self, number: int) -> int:
-        """The index of a shard's first sample."""
-        return self._starts[number]
-
     def metadata(self, number: int, columns: list[str] | None = None) -> pa.Table:
-        """Read a shard's sidecar, or some columns of it.
+        """Read a shard's sidecar, or some columns of it: a row a row of the shard. That of a sample
+        that was removed has its key and its language alone.
 
         Raises:
             SidecarError: it is damaged, or has no such columns.
         """
         shard = self.shards[number]
-        return read_sidecar(files.join(self.path, shard.sidecar), columns, shard.samples)
+        table = read_sidecar(files.join(self.path, shard.sidecar), columns, shard.samples)
+        return without_removed(table, self.removed.of(number))

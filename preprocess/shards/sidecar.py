@@ -9,8 +9,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from septet.preprocess import files
+from septet.schemas.languages import language_code
 from septet.schemas.tables import MEMBERS
 
+UNKNOWN = "und"
+"""ISO 639's code of a language that is not known."""
 MAX_ROWS = 5_000_000
 """Most rows of a sidecar."""
 MAX_BYTES = 2**30
@@ -107,6 +110,18 @@ def read_sidecar(
             raise SidecarError(f"{path}: {count:,} rows, the manifest says {rows:,}")
         batches = list(read_batches(parquet, path, names))
         return pa.Table.from_batches(batches, pa.schema([schema.field(name) for name in names]))
+
+
+def sample_languages(path: str, rows: int) -> pa.Array:
+    """The code of each row's language, `UNKNOWN` where a sidecar does not tell it."""
+    try:
+        known = read_sidecar(path, ["language"], rows)["language"].combine_chunks()
+    except SidecarError:  # of an indexed folder that says none
+        known = pa.nulls(rows, pa.string())
+    encoded = known.cast(pa.string()).dictionary_encode()
+    codes = [language_code(tag) or UNKNOWN for tag in encoded.dictionary.to_pylist()]
+    places = encoded.indices.fill_null(len(codes))
+    return pa.array([*codes, UNKNOWN]).take(places)
 
 
 def _alike(found: pa.DataType, wanted: pa.DataType) -> bool:

@@ -213,7 +213,7 @@ def test_a_newer_minor_version_is_read_and_a_newer_major_is_not(tmp_path: Path) 
     (folder / "corpus.json").write_text(json.dumps(head | {"format_minor": 0}))
     with pytest.raises(ManifestError, match="tombstones"):
         Corpus(str(folder))
-    (folder / "corpus.json").write_text(json.dumps(head | {"format_version": 3}))
+    (folder / "corpus.json").write_text(json.dumps(head | {"format_version": 4}))
     with pytest.raises(ManifestError, match="upgrade Septet"):
         Corpus(str(folder))
 

@@ -29,6 +29,8 @@ def read_tombstones(path: str | None) -> frozenset[str]:
 class Kept:
     """The rows of each shard that take part, a pure function of corpus and columns.
 
+    Those of samples that were removed are among them: an order of rows holds while samples go.
+
     Args:
         corpus: The corpus.
         columns: Names of columns in which a sample must have a value.
@@ -83,6 +85,11 @@ class Kept:
         """The rows of a shard that take part, rising."""
         rows = self._rows[shard]
         return np.arange(self.counts[shard]) if rows is None else rows
+
+    def removed(self, corpus: Corpus) -> int:
+        """How many rows that take part are of samples that were removed."""
+        gone = corpus.removed.rows.items()
+        return sum(int(np.isin(rows, self.rows(shard)).sum()) for shard, rows in gone)
 
     def row(self, shard: int, place: int) -> int:
         """The row of a shard's `place`-th kept sample."""

@@ -59,6 +59,7 @@ class Members:
         for name, manifest in self._manifests.items():
             task.check_column(name, manifest)
         self.keep_open(FEWEST_OPEN)
+        self._gone = {n: frozenset(rows.tolist()) for n, rows in corpus.removed.rows.items()}
         self.languages = SampleLanguages.of(corpus) if stream.languages else None
         # A sample that lacks a member may be of use to another task, see `Source`.
         needed = () if stream.otherwise else stream.members
@@ -80,7 +81,7 @@ class Members:
     def _open_column(self, name: str, shard: int) -> ShardReader:
         base = self.corpus.shards[shard]
         version = f"{self._manifests[name].fingerprint} {base.tar_sha256}"
-        return ColumnShardReader(self.corpus.path, name, base, self.corpus.cache, version)
+        return ColumnShardReader(self.corpus, name, shard, version)
 
     def read(self, shard: int, row: int) -> ReadSample:
         """A sample's members under their extensions and columns under their names; an optional
@@ -90,6 +91,7 @@ class Members:
 
         Raises:
             SampleError: a member is missing, or its checksum is wrong.
+            RemovedError: the sample was removed from the corpus.
             StorageError: the shard cannot be read.
         """
         for pause in (*PAUSES, None):
@@ -125,6 +127,10 @@ class Members:
             (sample[name],) = reader.read(row, None, crc32).values()
         sample.update(dict.fromkeys(self.absent, b""))
         return sample
+
+    def is_removed(self, shard: int, row: int) -> bool:
+        """Whether a row's sample was removed from the corpus."""
+        return row in self._gone.get(shard, ())
 
     def digest(self, base: str) -> str:
         """`base` changed by the columns that there are: on them depends which task a row goes to

@@ -24,12 +24,13 @@ from septet.trainers.draws import generator
 def corpus_digest(corpus: Corpus) -> str:
     """Hex digest of what determines order: each shard's content and sample count.
 
-    Columns that are added to a corpus later do not change it.
+    Columns that are added to a corpus later do not change it, nor do samples that are taken out of
+    its shards: others take their places.
     """
     digest = hashlib.sha256()
-    tars = corpus.shards.column("tar_sha256")
-    for tar, samples in zip(tars, corpus.counts.tolist(), strict=True):
-        digest.update(f"{tar.as_py()} {samples}\n".encode())
+    tars, origins = corpus.shards.column("tar_sha256"), corpus.removed.origins
+    for number, (tar, rows) in enumerate(zip(tars, corpus.counts.tolist(), strict=True)):
+        digest.update(f"{origins.get(number, tar.as_py())} {rows}\n".encode())
     return digest.hexdigest()
 
 

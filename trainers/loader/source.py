@@ -263,6 +263,12 @@ class Source:
         """What a run says of the samples that take part."""
         if left_out := sum(kept.dropped for kept in self.kept):
             yield f"{self.name}: {left_out:,} samples lack a column: left out"
+        for members, kept in zip(self.members, self.kept, strict=True):
+            if removed := kept.removed(members.corpus):
+                yield (
+                    f"{self.name}: {removed:,} samples of the order were removed from "
+                    f"{members.corpus.path}: others take their places"
+                )
         for column, lacking in self.lacking.items():
             yield f"{self.name}: {lacking:,} samples have no value in {column}: kept"
         if self.rare:
@@ -320,8 +326,9 @@ class Source:
         members, counted = part.members, list[Counted]()
         for attempt in itertools.count(1):
             try:
-                sample = members.read(place.shard, place.row)
-                if sample.key not in self.tombstones:
+                gone = members.is_removed(place.shard, place.row)
+                sample = None if gone else members.read(place.shard, place.row)
+                if sample is not None and sample.key not in self.tombstones:
                     used, found = self._used(sample, place.epoch)
                     self.health.good()
                     counted.append(Counted("task", used))
@@ -348,7 +355,7 @@ class Source:
             if other is None:
                 raise TooManyBadSamplesError(
                     f"{members.corpus.path} has no sample left for stream {self.name!r}: all can "
-                    "not be used, or are in train.tombstones"
+                    "not be used, or were removed"
                 )
             number, row = order.locate(first.epoch, other)
             place = first._replace(number=other, shard=number, row=part.kept.row(number, row))

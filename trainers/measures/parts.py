@@ -13,6 +13,7 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 import torch
 import torch.distributed as dist
+from numpy.typing import NDArray
 
 from septet.preprocess.shards.reader import Corpus, Sample
 from septet.trainers.draws import generator
@@ -48,13 +49,16 @@ def parts(
     members, kept = Members(corpus, wanted, task), Kept(corpus, wanted.columns)
     only = wanted.languages.only if wanted.languages else ()
 
-    def rows(shard: int) -> list[int]:
+    def rows(shard: int) -> NDArray[np.int64]:
         if not only or members.languages is None:
-            return kept.rows(shard).tolist()
-        told = [members.languages.rows(shard, kept, code) for code in only]
-        return np.sort(np.concatenate(told)).tolist()
+            return kept.rows(shard)
+        return np.concatenate([members.languages.rows(shard, kept, code) for code in only])
 
-    places = ((shard, row) for shard in range(len(kept.counts)) for row in rows(shard))
+    places = (
+        (shard, row)
+        for shard in range(len(kept.counts))
+        for row in np.setdiff1d(rows(shard), corpus.removed.of(shard)).tolist()
+    )
 
     def read(shard: int, row: int) -> Row:
         sample = members.read(shard, row)

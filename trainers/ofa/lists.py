@@ -132,17 +132,17 @@ def write(path: str) -> None:
 
 def _members(corpus: Corpus) -> Iterator[bytes]:
     """The text of each sample that has one."""
-    for shard, head in enumerate(corpus.shards):
+    for shard in range(len(corpus.shards)):
         reader = corpus.shard(shard)
-        for row in range(head.samples):
+        for row in corpus.rows(shard).tolist():
             yield from reader.read(row, frozenset({"txt"}), crc32).values()
 
 
 def _values(corpus: Corpus, column: str) -> Iterator[dict[str, Any]]:
     """A column's values."""
-    for head in corpus.shards:
-        reader = ColumnShardReader(corpus.path, column, head)
-        for row in range(head.samples):
+    for shard in range(len(corpus.shards)):
+        reader = ColumnShardReader(corpus, column, shard)
+        for row in corpus.rows(shard).tolist():
             yield from (json.loads(v) for v in reader.read(row, None, crc32).values() if v)
 
 

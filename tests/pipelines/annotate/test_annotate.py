@@ -67,8 +67,8 @@ def command(*arguments: str) -> None:
 def values(corpus: Path, name: str) -> dict[str, bytes]:
     opened = Corpus(str(corpus))
     found = {}
-    for shard in opened.shards:
-        with ColumnShardReader(str(corpus), name, shard) as reader:
+    for shard in range(len(opened.shards)):
+        with ColumnShardReader(opened, name, shard) as reader:
             found |= {key: reader.value(row) for row, key in enumerate(reader.keys.to_pylist())}
     return found
 

@@ -74,8 +74,8 @@ def test_codes_of_every_sample_but_the_broken_one(annotated: Path) -> None:
     opened = Corpus(str(annotated))
     for name, grid in (("codes", 14), ("infill", 4)):
         found = {}
-        for shard in opened.shards:
-            with ColumnShardReader(str(annotated), name, shard) as reader:
+        for shard in range(len(opened.shards)):
+            with ColumnShardReader(opened, name, shard) as reader:
                 found |= {key: reader.value(row) for row, key in enumerate(reader.keys.to_pylist())}
                 assert list(reader.read(0)) == ["codes.safetensors"]
         assert len(found) == SAMPLES and sum(not value for value in found.values()) == 1
@@ -119,7 +119,7 @@ def test_a_trainer_reads_an_epochs_view(annotated: Path, dvae: str) -> None:
         for a, b in zip(again, rows[SAMPLES : SAMPLES + 4], strict=True)
     )
     sample = Corpus(str(annotated))[0]
-    with ColumnShardReader(str(annotated), "codes", Corpus(str(annotated)).shards[0]) as reader:
+    with ColumnShardReader(Corpus(str(annotated)), "codes", 0) as reader:
         row = source.task.read("pictures", sample | {"codes": reader.value(0)}, None)
     assert row["box"].tolist() == [0, 0, 72, 72, 0]
 
@@ -135,7 +135,7 @@ def test_the_report_shows_codes(annotated: Path, vqgan: str) -> None:
     (plain,) = [v for v in column_views(Corpus(str(annotated)), {}, 7) if v.name == "infill"]
     assert [v.key for v in plain.shown] == [v.key for v in infill.shown]
     assert all(a.beside != b.beside for a, b in zip(plain.shown, infill.shown, strict=True))
-    with ColumnShardReader(str(annotated), "infill", Corpus(str(annotated)).shards[0]) as reader:
+    with ColumnShardReader(Corpus(str(annotated)), "infill", 0) as reader:
         keys = reader.keys.to_pylist()
         view = next(v for v in infill.shown if v.key in keys)
         stored = view_codes(reader.value(keys.index(view.key)), None).codes

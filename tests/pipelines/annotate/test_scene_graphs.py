@@ -24,8 +24,8 @@ def test_a_corpus_with_scene_graphs(tmp_path: Path) -> None:
     opened = Corpus(str(corpus))
     graphs = bicycles = 0
     samples = {json.loads(sample["json"])["key"]: sample for sample in opened}
-    for shard in opened.shards:
-        with ColumnShardReader(str(corpus), "scene-graphs", shard) as reader:
+    for shard in range(len(opened.shards)):
+        with ColumnShardReader(opened, "scene-graphs", shard) as reader:
             for row, key in enumerate(reader.keys.to_pylist()):
                 facts = json.loads(samples[key]["json"])
                 value = reader.value(row)
@@ -66,8 +66,8 @@ def test_french_graphs_of_a_corpus(tmp_path: Path) -> None:
     assert ("fr", manifest.values, manifest.values) in view.languages
     cups = 0
     samples = {json.loads(sample["json"])["key"]: sample for sample in Corpus(str(corpus))}
-    for shard in Corpus(str(corpus)).shards:
-        with ColumnShardReader(str(corpus), "scene-graphs", shard) as reader:
+    for shard in range(len(Corpus(str(corpus)).shards)):
+        with ColumnShardReader(Corpus(str(corpus)), "scene-graphs", shard) as reader:
             for row, key in enumerate(reader.keys.to_pylist()):
                 caption, value = samples[key]["txt"].decode(), reader.value(row)
                 if value and caption.startswith("Une tasse de café posée sur la table"):

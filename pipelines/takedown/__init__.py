@@ -1,0 +1,1 @@
+"""Takedown: samples that are removed from a corpus and never come back."""

@@ -1,0 +1,64 @@
+"""The command `septet remove`."""
+
+from typing import Annotated
+
+import typer
+
+_SHOWN = 20
+
+
+def remove(
+    corpus: Annotated[str, typer.Argument(help="A corpus folder.")],
+    ids: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Keys of samples, one a line.")
+    ] = None,
+    urls: Annotated[
+        str | None, typer.Option(metavar="FILE", help="URLs of images or pages, one a line.")
+    ] = None,
+    domain: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help="Domains, one a line, or one domain itself: all images "
+                     "and pages there and below."),
+    ] = None,
+    note: Annotated[str, typer.Option(help="Why, for the log.")] = "",
+    who: Annotated[str, typer.Option(help="Who asks for it, for the log; the user.")] = "",
+) -> None:  # fmt: skip
+    """Take samples down: no reader gives them any more, and no build brings them back.
+
+    Whoever names a sample of an image means the image: all samples with its URL or its bytes go. A
+    training run that goes on puts other samples in their places. What names no sample is counted
+    and named, and is no error; a list may be given again. `removed/log.jsonl` says when, by whom
+    and why.
+
+    **Examples**
+
+    septet remove corpora/demo --ids keys.txt --note "asked for by its photographer"
+
+    septet remove corpora/demo --domain example.org
+    """
+    from rich.console import Console
+
+    import septet
+    from septet.pipelines.report.readable import one_line
+
+    console = Console(stderr=True)
+    taken = septet.remove(
+        corpus, ids=ids, urls=urls, domain=domain, note=note, who=who, console=console
+    )
+
+    def say(text: str) -> None:
+        console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    if taken.unknown:
+        shown = ", ".join(one_line(line, 120) for line in taken.unknown[:_SHOWN])
+        more = len(taken.unknown) - _SHOWN
+        rest = f" and {more:,} more" if more > 0 else ""
+        say(f"{len(taken.unknown):,} lines name no sample: {shown}{rest}")
+    if taken.before:
+        say(f"{taken.before:,} lines name samples that were removed before")
+    if not taken.removed:
+        say(f"{corpus}: nothing to remove; {taken.left:,} samples as before")
+        return
+    more = taken.with_others
+    others = f" ({more:,} not named, with an image of one that was)" if more else ""
+    say(f"{corpus}: removed {taken.removed:,} samples{others}; {taken.left:,} are left")
