@@ -22,7 +22,7 @@ twice. Ids of sets that may be merged, and that count apart, have the set's word
 
 import bisect
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -89,7 +89,9 @@ def _of_visual_genome(row: dict[str, Any]) -> Iterator[Fact]:
     yield image, "image", _image(row, "/".join(path[-2:]))
 
 
-def _each(image: str, kind: str, rows: Iterable[Any], make: Callable[[Any], Any]) -> Iterator[Fact]:
+def _each(image: str, kind: str, rows: list[Any], make: Callable[[Any], Any]) -> Iterator[Fact]:
+    if not isinstance(rows, list):
+        raise TypeError(f"{kind}s that are {type(rows).__name__}, no list")
     for row in rows:
         try:
             yield image, kind, make(row)
