@@ -4,6 +4,7 @@ import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 
 from septet.pipelines.annotate.from_recipe import annotate_corpus, recipe_columns
 from septet.pipelines.input_cache import CACHE_FOLDER
@@ -154,6 +155,8 @@ def build(
             f"image.more_formats: {' and '.join(missing)} is not installed; "
             "`pip install septet[formats]`"
         )
+    if recipe.curate.near_text != "off" and find_spec("numba") is None:
+        raise RecipeError("curate.near_text: numba is not installed; `pip install septet[near]`")
     require_ours(corpus)
     with locked(corpus, alone=True, busy=f"another build or annotation is at work in {corpus}"):
         files.remove_temporaries(corpus)

@@ -148,6 +148,18 @@ def preference(lengths: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.
     return -np.nan_to_num(scores.astype(np.float64), nan=-1.0), -lengths.astype(np.int64)
 
 
+ANNOTATED = np.uint64(1 << 63)
+
+
+def better_of(annotated: np.ndarray, pixels: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+    """What makes a sample better than its near-duplicates, uint64 [n]: annotations (the bit
+    `ANNOTATED`), then the image's pixels, then the caption's length."""
+    most = np.int64(2**31 - 1)
+    found = np.minimum(pixels, most).astype(np.uint64) << np.uint64(32)
+    found |= np.minimum(lengths, most).astype(np.uint64)
+    return found | annotated.astype(np.uint64) * ANNOTATED
+
+
 def caption_measures(rows: pa.Table) -> tuple[np.ndarray, np.ndarray]:
     """Length (characters) and language score of each row's caption; 0 and NaN where missing."""
     lengths = pc.utf8_length(rows["caption"]).fill_null(0).to_numpy()

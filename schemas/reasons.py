@@ -197,6 +197,8 @@ REASONS: dict[str, Reason] = {
     **_of(
         "duplicate", "curate",
         duplicate_image="another sample has the same bytes of an image; value: its id",
+        near_duplicate_text="a better sample has nearly the same caption (`near_text`); value: its "
+        "id, how similar the captions are, and the id of the best sample of the group",
     ),
 }  # fmt: skip
 """Every reason of every stage, by name. A stage that writes another one is stopped."""

@@ -292,6 +292,22 @@ class Curate(_Section):
         description="When different URLs hold the same bytes: one sample an image, one a distinct "
         "caption of it, or all.",
     )
+    near_text: Literal["off", "same_image", "same_domain", "everywhere"] = Field(
+        default="off",
+        description="Of samples with nearly the same caption one is kept: the first of those with "
+        "annotations, most pixels, longest caption; no sample with annotations goes. Compared are "
+        "the captions of one image, of images of one registered domain, or of all images, where a "
+        "caption that stands beside different images is no duplicate sample but repetition. Texts "
+        "without an image are compared with one another. Needs `pip install septet[near]`.",
+    )
+    near_text_similarity: float = Field(
+        default=0.75,
+        ge=0.6,
+        le=1,
+        description="From this on captions are nearly the same where words were replaced; 0.25 "
+        "less where words were only added or left out. It is the weight of the words that both "
+        "have by that of all words; rare words weigh more (decision 0024).",
+    )
 
 
 class Write(_Section):

@@ -143,6 +143,17 @@ SAMPLES = pa.schema(
 and the `original_*` columns describe the image as it was fetched; `width`,
 `height` (pixels) the member in the tar."""
 
+COMPARED = pa.schema(
+    [
+        pa.field("id", pa.string(), nullable=False),
+        ("caption", pa.string()),
+        pa.field("scope", pa.uint64(), nullable=False),
+        pa.field("better", pa.uint64(), nullable=False),
+    ]
+)
+"""A sample that is left of a shard before near-duplicate captions are looked for, by ascending id:
+captions of one `scope` are compared, and of near ones the sample that is `better` is kept."""
+
 REJECTS = pa.schema(
     [
         pa.field("id", pa.string()),

@@ -3,6 +3,7 @@ hashes."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
+from urllib.parse import urlsplit
 
 import numpy as np
 import pyarrow as pa
@@ -20,6 +21,8 @@ from septet.pipelines.stages.located import HASHES, with_images
 from septet.pipelines.stages.stage import Key, Parts, Pass, Stage
 from septet.pipelines.stages.tasks import Task
 from septet.preprocess import files
+from septet.preprocess.dedup import better_of, caption_measures
+from septet.preprocess.domains import registered_domain
 from septet.preprocess.identical_images import (
     CANDIDATE,
     WINNER,
@@ -28,11 +31,13 @@ from septet.preprocess.identical_images import (
     losers,
     replaced_by,
 )
-from septet.preprocess.text.ids import bucket_of, by_bucket
+from septet.preprocess.text.ids import bucket_of, by_bucket, split_ids, url_hash
+from septet.schemas import tables
 from septet.schemas.recipe import Curate
 
 _IMAGES_A_BUCKET = 1_000_000
 _ROWS_A_PIECE = 65_536
+_TEXTS, _EVERYWHERE = 1, 2
 
 _KEPT = pa.schema([("id", pa.string())])
 
@@ -55,13 +60,15 @@ class CurateStage(Stage):
         return self.givers["plans"].keys()
 
     def passes(self) -> Iterator[Pass]:
-        """One pass with two shuffles: by image digest, and back by shard."""
+        """One pass with two shuffles: by image digest, and back by shard; then those that find
+        near-duplicate captions, where the recipe asks for them."""
         shards = self.keys()
+        near = self.recipe.curate.near_text != "off"
         images = self.givers["fetched"].require_done().counts.rows_out
         buckets = max(1, -(-images // _IMAGES_A_BUCKET))
         task = CurateTask(
-            self.parts("kept"),
-            self.rejects,
+            self.parts("compared" if near else "kept"),
+            self.parts("compared_rejects") if near else self.rejects,
             self.input("plans"),
             self.input("fetched"),
             self.recipe.curate,
@@ -69,11 +76,16 @@ class CurateStage(Stage):
         )
 
         steps = (SplitDigests(task, buckets), FindIdentical())
-        yield Pass(
+        first = Pass(
             "curate",
             task.outputs(shards),
             lambda todo: shuffle_tasks(steps, shards, task, todo),
         )
+        yield first
+        if near:
+            from septet.pipelines.stages.near_text import near_passes  # only here: Numba
+
+            yield from near_passes(self, task, first.poll().rows_out)
 
 
 class CurateTask(Task):
@@ -124,7 +136,8 @@ class CurateTask(Task):
     def run(self, shard: int, parts: list[bytes]) -> Counts:
         """Write the ids of the samples that stay, and the rejects."""
         rows = self.judged(shard)
-        with self.results(shard, _KEPT) as results:
+        schema = _KEPT if self.settings.near_text == "off" else tables.COMPARED
+        with self.results(shard, schema) as results:
             results.counts.rows_in = len(rows)
             lost = rows.filter(pc.is_valid(rows["reason"]))
             is_removed = pc.equal(lost["reason"], "removed")
@@ -144,8 +157,29 @@ class CurateTask(Task):
                 reasons = pa.repeat("duplicate_image", len(lost))
                 results.reject(lost.append_column("reason", reasons))
                 rows = rows.filter(pc.is_null(rows["value"]))
-            results.keep(rows)
+            results.keep(
+                rows if self.settings.near_text == "off" else compared(rows, self.settings)
+            )
         return results.counts
+
+
+def compared(rows: pa.Table, settings: Curate) -> pa.Table:
+    """The rows of `tables.COMPARED` of samples that are left."""
+    has_image = rows["image_url"].is_valid().to_numpy()
+    scopes = np.full(len(rows), _TEXTS, np.uint64)
+    if settings.near_text == "same_image":
+        scopes[has_image] = split_ids(rows["id"])[0][has_image]
+    elif settings.near_text == "same_domain":
+        hosts = [urlsplit(url).hostname or "" for url in rows["image_url"].drop_null().to_pylist()]
+        scopes[has_image] = [url_hash(registered_domain(host)) for host in hosts]
+    else:
+        scopes[has_image] = _EVERYWHERE
+    sides = (rows[f"original_{side}"].cast(pa.int64()) for side in ("width", "height"))
+    pixels = pc.multiply(*sides).fill_null(0).to_numpy()
+    annotated = rows["annotations"].is_valid().to_numpy()
+    better = better_of(annotated, pixels, caption_measures(rows)[0])
+    table = {"id": rows["id"], "caption": rows["caption"], "scope": scopes, "better": better}
+    return pa.table(table, schema=tables.COMPARED)
 
 
 def judge(rows: pa.Table, settings: Curate) -> pa.Table:

@@ -107,6 +107,14 @@ def band_keys(tokens: Tokens, scopes: np.ndarray) -> tuple[np.ndarray, np.ndarra
     return keys, sketches
 
 
+def bag_hashes(tokens: Tokens) -> np.ndarray:
+    """A hash of each caption's tokens, whatever their order, uint64 [n]; 0 where there are none."""
+    mixed = (tokens.tokens ^ tokens.tokens >> np.uint64(31)) * np.uint64(0xD6E8FEB86659FD93)
+    mixed ^= mixed >> np.uint64(29)
+    sums = np.concatenate([np.zeros(1, np.uint64), np.cumsum(mixed, dtype=np.uint64)])
+    return sums[tokens.starts[1:]] - sums[tokens.starts[:-1]]
+
+
 def slots_of(tokens: np.ndarray) -> np.ndarray:
     """The slot of each token (uint64 [n]) in a table of `SLOTS` counts; int64 [n]."""
     return (tokens >> np.uint64(SLOT_SHIFT)).astype(np.int64)
