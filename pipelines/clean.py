@@ -36,8 +36,9 @@ KINDS = {
     "sites": "what servers' robots.txt and the like said, longer ago than `fetch.robots_hours`: it "
     "is asked for anew",
 }
-_ROOMS = (layout.SHARDS, layout.COLUMNS, layout.REJECTS, layout.STATS, layout.STAGES, layout.STORE)
-_SHARD = re.compile(r"(\d{4}/\d{7}|\d{5})\.(tar|parquet)")
+_ROOMS = (layout.SHARDS, layout.COLUMNS, layout.REJECTS, layout.STATS, layout.STAGES, layout.STORE,
+          layout.REMOVED)  # fmt: skip
+_SHARD = re.compile(r"(\d{4}/\d{7}|\d{5})(-r\d+)?\.(tar|parquet)")
 _STORED = re.compile(
     rf"({layout.STORE}/[0-9a-f]{{16}})/"
     r"(settings\.json|retries\.json|\d{6,}/[0-9a-f]{16}-[0-9a-f]{8}-\d{4,}\.(bin|parquet))"

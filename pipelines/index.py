@@ -1,6 +1,7 @@
 """`septet index`: writes sidecars and a head for a folder of WebDataset shards that another tool
 made."""
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ from septet.pipelines.report.readable import one_line
 from septet.preprocess import files
 from septet.preprocess.shards.heads import read_head, write_corpus
 from septet.preprocess.shards.keys import repeated_keys
+from septet.preprocess.shards.removed import list_again
 from septet.preprocess.shards.tar import Member, TarError, index_tar
 from septet.schemas import tables
 from septet.schemas.layout import COLUMNS, INDEX, MANIFEST, index_sidecar, inside, is_image
@@ -109,6 +111,7 @@ def index_folder(folder: str, name: str | None, console: Console) -> Indexed:
             "tars_left_out": len(left_out),
         },
         indexed=True,
+        removed=list_again(folder, shards),
     )
     return Indexed(manifest, left_out, list(_notes(folder, names, found)))
 
@@ -169,7 +172,11 @@ def _why_unusable(members: list[Member]) -> str | None:
 def _join(folder: str, found: _Tar, table: pa.Table) -> pa.Table:
     """Join the columns of img2dataset's Parquet file beside the tar, where there is one. That file
     lists pairs that failed as well, in an order of its own."""
-    beside = files.join(folder, found.name.removesuffix(".tar") + ".parquet")
+    stem = found.name.removesuffix(".tar")
+    # One that a compaction wrote has the file of the tar whose place it took.
+    first = files.join(folder, re.sub(r"-r\d+$", "", stem) + ".parquet")
+    beside = files.join(folder, f"{stem}.parquet")
+    beside = beside if files.exists(beside) else first
     if not files.exists(beside):
         return table
     known = files.read_table(beside)

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from septet.pipelines.crawl.crawl import Figures
     from septet.pipelines.index import Indexed
     from septet.pipelines.report.figures import Statistics
+    from septet.pipelines.takedown.compact import Compacted
     from septet.pipelines.takedown.remove import Taken
     from septet.preprocess.shards.reader import Corpus
     from septet.schemas.columns import ColumnManifest
@@ -282,10 +283,11 @@ def remove(
     ids: "Path | None" = None,
     urls: "Path | None" = None,
     domain: "Path | None" = None,
+    compact: bool = False,
     note: str = "",
     who: str = "",
     console: "Console | None" = None,
-) -> "Taken":
+) -> "tuple[Taken | None, Compacted | None]":
     """Take samples down: from now on no reader gives them, and no build brings their images back.
 
     Whoever names a sample of an image means the image: all samples with its URL or its bytes go.
@@ -295,24 +297,33 @@ def remove(
         ids: A file of keys of samples, one a line.
         urls: A file of URLs of images or pages, one a line.
         domain: A domain, or a file of them: all images and pages there and below.
+        compact: Write the shards and columns anew that still hold bytes of removed samples, and
+            overwrite those in the fetch store.
         note: Why, for the corpus's log.
         who: Who asks for it, for the log; the user when absent.
         console: Where progress is printed; nowhere when absent.
 
+    Returns:
+        What was removed, None where no list was given; and what was compacted.
+
     Raises:
-        ValueError: not one list, a list that cannot be read, no corpus, or another process is at
+        ValueError: several lists, a list that cannot be read, no corpus, or another process is at
             work in the folder.
+        OSError: a shard to be compacted is damaged.
     """
+    from septet.pipelines.takedown.compact import compact as write_anew
     from septet.pipelines.takedown.remove import remove as take_down
     from septet.pipelines.takedown.wanted import read_wanted
 
     given = {"ids": ids, "urls": urls, "domain": domain}
     lists = {how: fspath(value) for how, value in given.items() if value is not None}
-    if len(lists) != 1:
+    if len(lists) > 1 or not (lists or compact):
         raise ValueError("give one of ids, urls and domain: a file with a value a line")
-    ((how, file),) = lists.items()
-    wanted = read_wanted(how, file)  # type: ignore[arg-type]
-    return take_down(fspath(corpus), wanted, who, note, console or _nowhere())
+    path, where = fspath(corpus), console or _nowhere()
+    wanted = [read_wanted(how, file) for how, file in lists.items()]  # type: ignore[arg-type]
+    taken = [take_down(path, one, who, note, where) for one in wanted]
+    done = write_anew(path, who, note, where) if compact else None
+    return (taken[0] if taken else None), done
 
 
 def stats(corpus: Path) -> "Statistics":

@@ -27,6 +27,7 @@ from septet.preprocess.columns.reader import (
 from septet.preprocess.columns.registry import ColumnError, stored_column
 from septet.preprocess.shards.reader import Corpus
 from septet.schemas.columns import ColumnManifest
+from septet.schemas.layout import column_tar
 
 SIDE = 192
 """Pixels of a drawn image's longer side."""
@@ -179,6 +180,8 @@ def _values(
         number, row = corpus.locate(int(index))
         base = corpus.shards[number]
         if number >= len(made) or made[number].base_sha256 != base.tar_sha256:
+            continue
+        if made[number].tar != column_tar(manifest.name, base.tar):
             continue
         with ColumnShardReader(corpus, manifest.name, number) as reader:
             data = reader.value(row)

@@ -16,11 +16,11 @@ _HEAD = 4096
 
 
 def columns_digest(corpus: str) -> str:
-    """The digest of the manifests of a corpus's complete columns, and of the list of samples that
+    """The digest of the manifests of a corpus's complete columns, and of its lists where samples
     were removed from it."""
-    digest = hashlib.sha256()
-    if removed := read_head(corpus).removed:
-        digest.update(f"{removed.sha256}\n".encode())
+    digest, head = hashlib.sha256(), read_head(corpus)
+    if head.removed:
+        digest.update(f"{head.removed.sha256} {head.shard_list.sha256}\n".encode())
     for name in column_names(corpus):
         found = files.read_bytes(files.join(corpus, column_manifest(name)))
         digest.update(f"{name}\0{hashlib.sha256(found).hexdigest()}\n".encode())

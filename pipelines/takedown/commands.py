@@ -1,8 +1,12 @@
 """The command `septet remove`."""
 
-from typing import Annotated
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from septet.pipelines.takedown.remove import Taken
 
 _SHOWN = 20
 
@@ -20,6 +24,11 @@ def remove(
         typer.Option(metavar="FILE", help="Domains, one a line, or one domain itself: all images "
                      "and pages there and below."),
     ] = None,
+    compact: Annotated[
+        bool,
+        typer.Option("--compact", help="Write the shards and columns anew that still hold bytes of "
+                     "removed samples, and overwrite those in the fetch store."),
+    ] = False,
     note: Annotated[str, typer.Option(help="Why, for the log.")] = "",
     who: Annotated[str, typer.Option(help="Who asks for it, for the log; the user.")] = "",
 ) -> None:  # fmt: skip
@@ -30,24 +39,49 @@ def remove(
     and named, and is no error; a list may be given again. `removed/log.jsonl` says when, by whom
     and why.
 
+    With `--compact` their bytes leave shards, columns and fetch store, though not the inputs that
+    builds read. A run that trains from these shards at that moment ends, and goes on when it is
+    started again.
+
     **Examples**
 
     septet remove corpora/demo --ids keys.txt --note "asked for by its photographer"
 
     septet remove corpora/demo --domain example.org
+
+    septet remove corpora/demo --compact
     """
     from rich.console import Console
 
     import septet
-    from septet.pipelines.report.readable import one_line
+    from septet.pipelines.report.readable import size
 
     console = Console(stderr=True)
-    taken = septet.remove(
-        corpus, ids=ids, urls=urls, domain=domain, note=note, who=who, console=console
+    taken, done = septet.remove(
+        corpus,
+        ids=ids,
+        urls=urls,
+        domain=domain,
+        compact=compact,
+        note=note,
+        who=who,
+        console=console,
     )
 
     def say(text: str) -> None:
         console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    if taken is not None:
+        _tell(corpus, taken, say)
+    if done is not None:
+        say(
+            f"{corpus}: {done.samples:,} samples taken out of {done.shards:,} shards, "
+            f"{size(done.bytes)} less; {done.stored:,} images overwritten in the fetch store"
+        )
+
+
+def _tell(corpus: str, taken: "Taken", say: Callable[[str], None]) -> None:
+    from septet.pipelines.report.readable import one_line
 
     if taken.unknown:
         shown = ", ".join(one_line(line, 120) for line in taken.unknown[:_SHOWN])

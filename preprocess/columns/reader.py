@@ -69,9 +69,13 @@ def is_stale(corpus: Corpus, manifest: ColumnManifest) -> bool:
     if manifest.base_list == corpus.manifest.shard_list.sha256 != "":
         return False
     made = column_shards(corpus.path, manifest.name)
-    return len(made) != len(corpus.shards) or not made.column("base_sha256").equals(
-        corpus.shards.column("tar_sha256")
-    )
+    if len(made) != len(corpus.shards):
+        return True
+    if not made.column("base_sha256").equals(corpus.shards.column("tar_sha256")):
+        return True
+    # Equal shards may have other names, where one corpus was compacted and the other built anew.
+    tars = zip(made.column("tar"), corpus.shards.column("tar"), strict=True)
+    return any(own.as_py() != layout.column_tar(manifest.name, base.as_py()) for own, base in tars)
 
 
 class ColumnShardReader(ShardReader):

@@ -5,23 +5,26 @@ without any once the shard was compacted.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Self
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from septet.preprocess import files
 from septet.preprocess.shards.lists import open_list, write_list
+from septet.preprocess.shards.sidecar import open_sidecar, read_sidecar
 from septet.schemas.layout import MANIFEST, REMOVED, removed_list
-from septet.schemas.manifest import REMOVED_LIST, ListFile, Manifest, RemovedSample
+from septet.schemas.manifest import REMOVED_LIST, ListFile, Manifest, RemovedSample, Shard
 from septet.schemas.versioned import ManifestError
 
 NO_ROWS = np.empty(0, np.int64)
-KEPT = ("key", "language")
-"""Columns of a sidecar that a removed sample's row keeps: what orders of samples depend on."""
+KEPT = ("key", "language", "reason")
+"""Columns of a sidecar, the base's or a column's, that a removed sample's row keeps: what orders of
+samples depend on."""
 _LIST = re.compile(r"(\d{4,})\.parquet")
 
 
@@ -154,6 +157,45 @@ def listed_nowhere(corpus: str) -> ListFile | None:
         schema=REMOVED_LIST,
     )
     return write_next(corpus, new.sort_by("key").combine_chunks())
+
+
+def list_again(corpus: str, shards: Sequence[Shard]) -> ListFile | None:
+    """The list of a folder whose shards were indexed anew: removed samples are found by their keys,
+    and other samples by the digests of their images, where sidecars tell them. None where nothing
+    was removed."""
+    table = read_newest(corpus)
+    if not len(table):
+        return None
+    keys, digests = table["key"].combine_chunks(), table["sha256"].unique()
+    digests = digests.filter(pc.not_equal(digests, ""))
+    parts, found = [], set()
+    for number, shard in enumerate(shards):
+        where = files.join(corpus, shard.sidecar)
+        with open_sidecar(where, ["key"]) as parquet:
+            told = [name for name in ("key", "sha256") if name in parquet.schema_arrow.names]
+        rows = read_sidecar(where, told, shard.samples)
+        sha256 = pa.nulls(len(rows), pa.string())
+        if "sha256" in told and pa.types.is_string(rows["sha256"].type):
+            sha256 = rows["sha256"].combine_chunks()
+        hit = pc.or_(
+            pc.is_in(rows["key"].combine_chunks(), value_set=keys),
+            pc.is_in(sha256, value_set=digests),
+        )
+        places = np.flatnonzero(hit.to_numpy(zero_copy_only=False))
+        mine = rows["key"].take(places).cast(pa.string())
+        found.update(mine.to_pylist())
+        at, tar = pa.array(np.full(len(places), number)), pa.repeat(shard.tar_sha256, len(places))
+        told_digests = sha256.take(places).fill_null("")
+        parts.append(pa.table([mine, told_digests, at, pa.array(places), tar], schema=REMOVED_LIST))
+    gone = table.filter(pc.invert(pc.is_in(keys, value_set=pa.array(sorted(found), pa.string()))))
+    nowhere = pa.array(np.full(len(gone), -1))
+    parts.append(
+        pa.table(
+            [gone["key"], gone["sha256"], nowhere, nowhere, pa.repeat("", len(gone))],
+            schema=REMOVED_LIST,
+        )
+    )
+    return write_next(corpus, pa.concat_tables(parts).combine_chunks())
 
 
 def forget_older(corpus: str, named: str) -> None:

@@ -1,13 +1,13 @@
 """A built corpus with a column, and what each reader shows of it."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
+from typing import Any
 
 import webdataset as wds
 
+import septet
+from septet.pipelines.takedown.remove import Taken
 from septet.preprocess.shards.reader import Corpus
 from tests.corpora import run_annotation, run_build, write_site
 from tests.pipelines.annotate.columns_to_test import HERE
@@ -40,9 +40,8 @@ def by_webdataset(corpus: Path, folder: str = "shards") -> set[str]:
     return {sample["__key__"] for sample in wds.WebDataset(tars, shardshuffle=False)}
 
 
-def run(*arguments: str) -> str:
-    """What `septet` prints; it ends with status 0."""
-    command = [sys.executable, "-m", "septet", *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, env=os.environ, check=False)
-    assert done.returncode == 0, done.stderr
-    return done.stdout + done.stderr
+def taken_down(corpus: Path, **what: Any) -> Taken:
+    """The result of `septet.remove` with a list."""
+    taken, _ = septet.remove(corpus, **what)
+    assert taken is not None
+    return taken

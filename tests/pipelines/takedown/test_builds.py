@@ -6,13 +6,12 @@ from pathlib import Path
 
 from rich.console import Console
 
-import septet
 from septet.pipelines.annotate.check import check_columns
 from septet.pipelines.check import check_corpus
 from septet.preprocess.shards.heads import read_head
 from tests.corpora import picture, rows, run_build
 from tests.http_server import HostileServer
-from tests.pipelines.takedown.corpora import built, by_webdataset, records, same_image
+from tests.pipelines.takedown.corpora import built, by_webdataset, records, same_image, taken_down
 
 QUIET = Console(quiet=True)
 
@@ -44,7 +43,7 @@ def test_bytes_do_not_come_back_under_another_url_nor_is_the_url_asked_again(
         )
         run_build(recipe, corpus)
         (tmp_path / "urls.txt").write_text(server.url("/3.jpg"))
-        assert septet.remove(corpus, urls=tmp_path / "urls.txt").removed == 1
+        assert taken_down(corpus, urls=tmp_path / "urls.txt").removed == 1
         listed(tmp_path / "b.jsonl", server, "7", "copy")
         shutil.rmtree(corpus / "store")
         server.hits.clear()
@@ -69,7 +68,7 @@ def test_a_build_after_a_removal_is_the_corpus_without_it(tmp_path: Path) -> Non
     before = records(corpus)
     key = sorted(before)[9]
     (tmp_path / "keys.txt").write_text(key)
-    septet.remove(corpus, ids=tmp_path / "keys.txt")
+    taken_down(corpus, ids=tmp_path / "keys.txt")
     run_build(tmp_path / "recipe.yaml", corpus)
     after = records(corpus)
     assert after == {k: one for k, one in before.items() if k not in same_image(before, key)}
@@ -77,7 +76,7 @@ def test_a_build_after_a_removal_is_the_corpus_without_it(tmp_path: Path) -> Non
     # Only shards that held it changed, so the column's files for the others hold.
     faults = check_columns(str(corpus), QUIET)
     assert 0 < len(faults) < len(list((corpus / "shards").rglob("*.tar")))
-    assert septet.remove(corpus, ids=tmp_path / "keys.txt").before == 1
+    assert taken_down(corpus, ids=tmp_path / "keys.txt").before == 1
     # A new folder with the list of what was removed is built without it, too.
     shutil.copytree(corpus / "removed", tmp_path / "other/removed")
     run_build(tmp_path / "recipe.yaml", tmp_path / "other")

@@ -18,7 +18,7 @@ from septet.preprocess.shards.reader import Corpus
 from septet.preprocess.shards.removed import RemovedError
 from septet.schemas.versioned import ManifestError
 from tests.corpora import run_annotation
-from tests.pipelines.takedown.corpora import WORDS, built, records, same_image
+from tests.pipelines.takedown.corpora import WORDS, built, records, same_image, taken_down
 
 QUIET = Console(quiet=True)
 
@@ -46,7 +46,7 @@ def test_no_reader_gives_a_sample_that_was_removed(corpus: Path, tmp_path: Path)
     assert 1 < len(gone) < len(before) - 5
     opened = Corpus(str(corpus))
     at = opened.locate(opened.find(key))
-    taken = septet.remove(corpus, ids=ids(tmp_path, key), note="asked for", who="the owner")
+    taken = taken_down(corpus, ids=ids(tmp_path, key), note="asked for", who="the owner")
     assert (taken.removed, taken.with_others) == (len(gone), len(gone) - 1)
     assert (taken.before, taken.unknown, taken.left) == (0, (), len(before) - len(gone))
 
@@ -93,17 +93,17 @@ def test_a_removal_happens_once(corpus: Path, tmp_path: Path) -> None:
     before = records(corpus)
     keys = sorted(before)
     listed = ids(tmp_path, keys[3], "f" * 32, keys[3], "no key at all")
-    first = septet.remove(corpus, ids=listed)
+    first = taken_down(corpus, ids=listed)
     assert first.unknown == ("f" * 32, "no key at all") and first.removed
     head = (corpus / "corpus.json").read_bytes()
-    again = septet.remove(corpus, ids=listed)
+    again = taken_down(corpus, ids=listed)
     assert (again.removed, again.before, again.unknown) == (0, 1, first.unknown)
     assert again.left == first.left
     assert (corpus / "corpus.json").read_bytes() == head
     assert len((corpus / "removed/log.jsonl").read_text().splitlines()) == 2
     # A second list adds to the first.
     rest = set(records(corpus))
-    septet.remove(corpus, ids=ids(tmp_path, max(rest)))
+    taken_down(corpus, ids=ids(tmp_path, max(rest)))
     assert set(records(corpus)) == rest - same_image(before, max(rest))
 
 
@@ -115,17 +115,17 @@ def test_urls_and_domains_name_samples_too(corpus: Path, tmp_path: Path) -> None
     listed.write_text(
         f"{image.replace('site.test', 'SITE.test')}#top\n{page}\nhttp://site.test/no\n"
     )
-    taken = septet.remove(corpus, urls=listed)
+    taken = taken_down(corpus, urls=listed)
     named = {k for k, one in before.items() if image == one["url"] or page == one["page_url"]}
     gone = set().union(*(same_image(before, k) for k in named))
     assert set(records(corpus)) == set(before) - gone
     assert taken.with_others == len(gone - named) and taken.unknown == ("http://site.test/no",)
-    nothing = septet.remove(corpus, domain="ite.test")
+    nothing = taken_down(corpus, domain="ite.test")
     assert nothing.removed == 0 and nothing.unknown == ("ite.test",)
-    everything = septet.remove(corpus, domain="site.test")
+    everything = taken_down(corpus, domain="site.test")
     assert everything.left == 0 and len(Corpus(str(corpus))) == 0
     assert check_corpus(str(corpus), True, QUIET) == []
-    assert septet.remove(corpus, domain="site.test").before == 1
+    assert taken_down(corpus, domain="site.test").before == 1
 
 
 def test_a_removal_that_was_killed_before_its_head_is_finished_by_the_next(
@@ -133,17 +133,17 @@ def test_a_removal_that_was_killed_before_its_head_is_finished_by_the_next(
 ) -> None:
     before = records(corpus)
     head = (corpus / "corpus.json").read_bytes()
-    septet.remove(corpus, ids=ids(tmp_path, min(before)))
+    taken_down(corpus, ids=ids(tmp_path, min(before)))
     (corpus / "corpus.json").write_bytes(head)  # as it was: the list is there, the head is not
     assert set(records(corpus)) == set(before)
-    septet.remove(corpus, ids=ids(tmp_path, max(before)))
+    taken_down(corpus, ids=ids(tmp_path, max(before)))
     gone = same_image(before, min(before)) | same_image(before, max(before))
     assert set(records(corpus)) == set(before) - gone
 
 
 def test_nothing_is_made_of_a_removed_sample(corpus: Path, tmp_path: Path) -> None:
     key = sorted(records(corpus))[5]
-    gone = septet.remove(corpus, ids=ids(tmp_path, key)).removed
+    gone = taken_down(corpus, ids=ids(tmp_path, key)).removed
     run_annotation(corpus, WORDS, name="later")
     manifest = read_manifest(str(corpus), "later")
     assert manifest.counts[REMOVED] == gone
@@ -162,18 +162,18 @@ def test_lists_that_cannot_be_are_refused(
     empty = tmp_path / "empty.txt"
     empty.write_text("# nothing\n\n")
     with pytest.raises(ValueError, match="nothing to remove"):
-        septet.remove(corpus, ids=empty)
+        taken_down(corpus, ids=empty)
     with pytest.raises(ValueError, match="there is no such file"):
-        septet.remove(corpus, urls=tmp_path / "absent.txt")
+        taken_down(corpus, urls=tmp_path / "absent.txt")
     with pytest.raises(ValueError, match="nor is it a domain"):
-        septet.remove(corpus, domain="not/a domain")
+        taken_down(corpus, domain="not/a domain")
     with pytest.raises(ValueError, match="one of ids, urls and domain"):
-        septet.remove(corpus)
+        taken_down(corpus)
     empty.write_bytes(b"\xff\xfe")
     with pytest.raises(ValueError, match="not UTF-8"):
-        septet.remove(corpus, ids=empty)
+        taken_down(corpus, ids=empty)
     with pytest.raises(ManifestError):
-        septet.remove(tmp_path / "nowhere", ids=ids(tmp_path, "a"))
+        taken_down(tmp_path / "nowhere", ids=ids(tmp_path, "a"))
     assert not (tmp_path / "nowhere").exists()
     with pytest.raises(SystemExit) as ended:
         main(["remove", str(corpus), "--ids", str(ids(tmp_path, "0" * 32))])
@@ -183,7 +183,7 @@ def test_lists_that_cannot_be_are_refused(
 
 
 def test_a_list_that_names_other_rows_is_refused(corpus: Path, tmp_path: Path) -> None:
-    septet.remove(corpus, ids=ids(tmp_path, min(records(corpus))))
+    taken_down(corpus, ids=ids(tmp_path, min(records(corpus))))
     path = corpus / "removed/0001.parquet"
     whole = path.read_bytes()
     path.unlink()
