@@ -38,6 +38,7 @@ _PATH = rf"(?:/['{_SIGNS}]*+)++"
 _QUERY = rf"(?:\?[/?{_SIGNS}]*+)?"
 _NAME = rf"(?![.]|[^/?\n]*:)['{_SIGNS}]++(?:{_PATH})?{_QUERY}"
 _PLAIN_NAME = re.compile(_NAME)
+_PLAIN_NAMES = re.compile(rf"{_NAME}(?:\n{_NAME})*+")
 _PLAIN_LINK = re.compile(rf"(?:{_HOST}{_PATH}{_QUERY}|(?!//){_PATH}{_QUERY}|{_NAME})")
 _PLAIN_LINKS = re.compile(rf"{_PLAIN_LINK.pattern}(?:\n{_PLAIN_LINK.pattern})*+")
 _PLAIN_BASE = re.compile(rf"({_HOST})({_PATH})(?:[?#].*)?", re.DOTALL)
@@ -90,14 +91,19 @@ def _resolve_plain(link: str, base: str | None) -> str | None:
     form = _PLAIN_LINK
     while link.startswith("../"):
         link, form = link[3:], _PLAIN_NAME
-        folder = folder[: folder.rfind("/", 0, -1) + 1] or "/"
+        folder = _folder_above(folder)
     if _may_need_parser(link) or not form.fullmatch(link):
         return None
     return _joined(link, origin, folder)
 
 
+def _folder_above(folder: str) -> str:
+    return folder[: folder.rfind("/", 0, -1) + 1] or "/"
+
+
 def _may_need_parser(links: str) -> bool:
-    return "/." in links or "%2e" in links or "%2E" in links or "xn--" in links
+    escapes = "%" in links and ("%2e" in links or "%2E" in links)
+    return escapes or "/." in links or "xn--" in links
 
 
 def _joined(link: str, origin: str, folder: str) -> str | None:
@@ -142,6 +148,11 @@ def plain_image_urls(base: str, links: list[str]) -> list[str | None]:
         are_paths = first[:1] == "/" != first[1:2] and together.count("\n/") == others
         if origin and are_paths and "\n//" not in together:
             return [origin + link for link in links]
+        if origin and first.startswith("../") and together.count("\n../") == others:
+            names = [link[3:] for link in links]
+            if _PLAIN_NAMES.fullmatch("\n".join(names)):
+                start = origin + _folder_above(folder)
+                return [start + name for name in names]
     if not _PLAIN_LINKS.fullmatch(together):
         return [_plain_image_url(base, link) for link in links]
     return [_joined(one, origin, folder) if "." in one or "/" in one else None for one in links]

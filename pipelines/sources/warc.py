@@ -27,7 +27,7 @@ from septet.preprocess.warc.records import (
     read_records,
 )
 from septet.schemas.reasons import Rejected, RejectedError
-from septet.schemas.sources import PageSettings, WarcSource
+from septet.schemas.sources import PageSettings, WarcSource, WatSource
 
 SLICE_BYTES = 64 * 2**20
 """Bytes of an archive, as stored, that are work for one worker."""
@@ -165,8 +165,7 @@ class Warc(Source):
             )
         except RejectedError as error:
             return [replace(error.rejected, page_url=record.url)]
-        refused = find_opt_out(page.robots, page.tdm if tdm else (), source.agent, wanted)
-        if refused:
+        if refused := refused_by(page, settings, source):
             return [Rejected("opt_out", refused, page_url=record.url)]
         return found_in_page(page, record.url, counts)
 
@@ -183,6 +182,14 @@ def slices_of_archive(path: str, size: int) -> Facts:
         except UnusableArchiveError as error:
             raise InputError(str(error)) from error
     return Facts([(at, min(at + SLICE_BYTES, size)) for at in range(0, size, SLICE_BYTES)])
+
+
+def refused_by(page: Page, settings: PageSettings | WatSource, source: Input) -> str | None:
+    """The opt-out that a page itself states; None where there is none."""
+    if not page.robots and not page.tdm:
+        return None
+    tdm = page.tdm if settings.tdm_reservation else ()
+    return find_opt_out(page.robots, tdm, source.agent, settings.opt_out)
 
 
 def found_in_page(page: Page, url: str, counts: Counter[str]) -> list[base.Found]:

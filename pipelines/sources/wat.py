@@ -5,10 +5,10 @@ from collections.abc import Iterable, Iterator
 
 from septet.pipelines.sources import base
 from septet.pipelines.sources.base import Facts, Input, InputError, Source
-from septet.pipelines.sources.warc import found_in_page, slices_of_archive
+from septet.pipelines.sources.warc import found_in_page, refused_by, slices_of_archive
 from septet.preprocess import files
 from septet.preprocess.html.wat import read_wat, wat_pairs
-from septet.preprocess.http.opt_out import archived_opt_out, find_opt_out
+from septet.preprocess.http.opt_out import archived_opt_out
 from septet.preprocess.warc.records import Damage, Record, UnusableArchiveError, read_records
 from septet.schemas.reasons import Rejected, RejectedError
 from septet.schemas.sources import WatSource
@@ -74,7 +74,7 @@ class Wat(Source):
         refused = archived_opt_out(described.headers, source.agent, wanted, tdm)
         page = None if refused else wat_pairs(described, settings.captions)
         if page is not None:
-            refused = find_opt_out(page.robots, page.tdm if tdm else (), source.agent, wanted)
+            refused = refused_by(page, settings, source)
         if refused or page is None:
             return [Rejected("opt_out", refused, page_url=url)]
         return found_in_page(page, url, counts)

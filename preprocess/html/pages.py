@@ -5,8 +5,8 @@ the way up from it is bounded. The parser itself is not linear (deep nesting, ve
 so pages of more than 128 KiB are read in a process that can be stopped.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from selectolax.lexbor import LexborDocumentOptions, LexborHTMLParser, LexborNode
@@ -49,8 +49,7 @@ class Wanted:
     language: str | None = None
 
 
-@dataclass(frozen=True)
-class Page:
+class Page(NamedTuple):
     """The result of parsing a page: its pairs, language and opt-outs."""
 
     language: str | None
@@ -66,13 +65,15 @@ class Page:
     """Directives of its `<meta name="robots">`, as of `Head`."""
     tdm: list[str]
     """Values of its `<meta name="tdm-reservation">`."""
-    context: dict[Pair, dict[str, str]] = field(default_factory=dict)
+    context: dict[Pair, dict[str, str]]
     """The text around the image of a pair where it first stands, if asked for: `text_before` and
     `text_after`."""
 
 
 _NOTHING_ELSE = Wanted()
 _NO_TEXT: dict[str, str] = {}
+_USUAL = {str, type(None)}
+_new = tuple.__new__  # what a NamedTuple's own does, without a call of Python's
 
 
 def parse_page(
@@ -132,24 +133,15 @@ def read_page(
     urls: list[str | None] = [None] * len(images)
     if wanted.candidate == "src":
         urls = plain_links(attributes, base)
+    addresses: list[str | Rejected | None] = [*urls]
+    for number, url_of_image in enumerate(urls):
+        if url_of_image is None and any(said[number] for said in texts):
+            image = images[number]
+            link = image_link(attributes[number], _sources(image), wanted.candidate)
+            addresses[number] = None if link is None else image_url(base, link)
     found = Found()
-    without = 0
-    for number, said in enumerate(zip(*texts, strict=True)):
-        if not any(said):
-            without += 1
-            continue
-        address: str | Rejected | None = urls[number]
-        if address is None:
-            sources = _sources(images[number])
-            link = image_link(attributes[number], sources, wanted.candidate)
-            if link is None:
-                without += 1
-                continue
-            address = image_url(base, link)
-        text = around.around(images[number]) if around else _NO_TEXT
-        found.add(address, said, own_places, text)
-    if not own_places:
-        without = len(images)
+    around_image = (lambda number: around.around(images[number])) if around else None
+    without = found.add_images(addresses, texts, own_places, around_image)
     found.add_open_graph(head, base, places)
     language = language_of(tree) or head.language or wanted.language
     return found.page(language, len(images), without, head)
@@ -163,7 +155,39 @@ class Found:
         self._pairs: dict[Pair, dict[str, str]] = {}
         self._bad: dict[Rejected, None] = {}
 
-    def add(
+    def add_images(
+        self,
+        addresses: Sequence[str | Rejected | None],
+        texts: Sequence[Sequence[str]],
+        places: Sequence[str],
+        around: Callable[[int], dict[str, str]] | None = None,
+    ) -> int:
+        """Add images with their texts.
+
+        Args:
+            addresses: None for an image without one.
+            texts: Those of each place, "" for an image that has none there.
+            places: The places.
+            around: Gives the context of an image by its number.
+
+        Returns:
+            The number of images without any text, or without an address.
+        """
+        if len(places) == 1 and around is None and {*map(type, addresses)} <= _USUAL:
+            place, both = places[0], zip(addresses, texts[0], strict=True)
+            pairs = [_new(Pair, (url, text, place)) for url, text in both if text and url]
+            self._pairs.update(dict.fromkeys(pairs, _NO_TEXT))
+            return len(addresses) - len(pairs)
+        without = len(addresses)
+        if places:
+            for number, said in enumerate(zip(*texts, strict=True)):
+                address = addresses[number]
+                if address is not None and any(said):
+                    without -= 1
+                    self._add(address, said, places, around(number) if around else _NO_TEXT)
+        return without
+
+    def _add(
         self,
         url: str | Rejected,
         texts: Sequence[str],
@@ -176,7 +200,7 @@ class Found:
             if not text or texts.index(text) != number:
                 continue
             if isinstance(url, str):
-                self._pairs.setdefault(Pair(url, text, places[number]), around)
+                self._pairs.setdefault(_new(Pair, (url, text, places[number])), around)
             else:
                 self._bad[replace(url, caption=text)] = None
 
@@ -185,11 +209,13 @@ class Found:
         for image in head.images:
             texts = [clean_caption(image.texts.get(place, "")) for place in places]
             if any(texts):
-                self.add(image_url(base, image.link), texts, places, _NO_TEXT)
+                self._add(image_url(base, image.link), texts, places, _NO_TEXT)
 
     def page(self, language: str | None, images: int, without: int, head: Head) -> Page:
         """All that was found, as a page."""
-        context = {pair: text for pair, text in self._pairs.items() if text}
+        context = {}
+        if any(self._pairs.values()):
+            context = {pair: text for pair, text in self._pairs.items() if text}
         pairs, bad = list(self._pairs), list(self._bad)
         return Page(language, pairs, bad, images, without, head.robots, head.tdm, context)
 

@@ -4,7 +4,7 @@ import re
 import unicodedata
 
 _CLEAN = re.compile(r"[!-~]++(?: [!-~]++)*+")
-_CLEAN_LINES = re.compile(rf"(?:{_CLEAN.pattern})?+(?:\n(?:{_CLEAN.pattern})?+)*+")
+_PRINTABLE_LINES = re.compile(r"[ -~\n]*+")
 _SPACE = re.compile(r"[\s\u2800]+")  # with the blank of Braille
 # Controls, zero-width characters, byte-order marks, bidi marks and overrides, fillers of Hangul and
 # Khmer, tags (which hide text), annotation marks and code points that are no characters. Joiners
@@ -48,9 +48,13 @@ def clean_caption(text: str) -> str:
 def clean_captions(texts: list[str]) -> list[str]:
     """Clean captions, all at once where they are clean already."""
     together = "\n".join(texts)
-    if together.count("\n") == len(texts) - 1 and _CLEAN_LINES.fullmatch(together):
-        return texts
-    return [clean_caption(text) for text in texts]
+    are_clean = (
+        together.count("\n") == len(texts) - 1
+        and _PRINTABLE_LINES.fullmatch(together)
+        and not ("  " in together or " \n" in together or "\n " in together)
+        and together.strip(" ") == together
+    )
+    return texts if are_clean else [clean_caption(text) for text in texts]
 
 
 def _fewer_marks(run: re.Match[str]) -> str:

@@ -5,11 +5,14 @@ Python's own bound is its stack, so it would depend on who calls whether a row i
 
 import json
 import re
+from itertools import accumulate
 from typing import Any
 
 MAX_DEPTH = 100
 """Most levels of arrays and objects within one value."""
-_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"?|[\[\]{}]', re.DOTALL)
+_STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)
+_OTHERS = bytes(set(range(256)) - set(b"[]{}"))
+_STEPS = {byte: 1 if byte in b"[{" else -1 for byte in b"[]{}"}
 
 
 class NestingError(ValueError):
@@ -24,9 +27,17 @@ def parse_json(text: str) -> Any:
         ValueError: no JSON.
     """
     if text.count("[") + text.count("{") > MAX_DEPTH:
-        depth = 0
-        for token in _TOKEN.finditer(text):
-            depth += (token[0] in "[{") - (token[0] in "]}")
-            if depth > MAX_DEPTH:
-                raise NestingError(f"nested too deeply: more than {MAX_DEPTH} levels")
+        check_depth(text.encode("utf-8", "surrogatepass"))
     return json.loads(text)
+
+
+def check_depth(data: bytes) -> None:
+    """Check that JSON nests at most `MAX_DEPTH` deep.
+
+    Raises:
+        NestingError: nested deeper.
+    """
+    if data.count(b"[") + data.count(b"{") > MAX_DEPTH:
+        brackets = _STRING.sub(b"", data).translate(None, _OTHERS)
+        if max(accumulate(map(_STEPS.__getitem__, brackets)), default=0) > MAX_DEPTH:
+            raise NestingError(f"nested too deeply: more than {MAX_DEPTH} levels")

@@ -199,7 +199,7 @@ _LINK = st.builds(
         st.sampled_from(["", "a.jpg", "/b", "?x=/", "?x'", "xn--", "%2e", "/./"]),
     ),
 )  # fmt: skip
-_FORMS = st.sampled_from(["https://cdn.e.org/", "/", "a/", ""])
+_FORMS = st.sampled_from(["https://cdn.e.org/", "/", "a/", "../", "../../", ""])
 
 
 @given(

@@ -1,6 +1,7 @@
 import json
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -161,6 +162,54 @@ def test_leaving_links_out_changes_nothing(links: list[Any], in_head: list[Any])
         quick = pairs(data, places)
         patch.setattr(wat, "_without_other_links", lambda block: block)
         assert pairs(data, places) == quick
+
+
+@given(
+    _LINKS,
+    st.lists(
+        st.dictionaries(st.sampled_from(["name", "NAME", "content"]), _VALUE, max_size=2) | _VALUE,
+        max_size=3,
+    ),
+    _VALUE,
+)
+def test_records_of_usual_types_are_read_as_any_others(
+    links: list[Any], metas: list[Any], base: Any
+) -> None:
+    data = block(
+        links,
+        {"Metas": metas, "Base": base},
+        Headers={"X-Robots-Tag": "noai", "content-language": base},
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        quick = read_wat(data)
+        patch.setattr(wat, "_DECODER", msgspec.json.Decoder(int))
+        other = read_wat(data)
+    assert quick is not None and other is not None and not isinstance(other.html, wat.Html)
+    assert (quick.url, quick.status, quick.headers) == (other.url, other.status, other.headers)
+    assert wat_pairs(quick, ("title", "alt")) == wat_pairs(other, ("title", "alt"))
+
+
+def test_most_records_are_read_by_type() -> None:
+    usual = read_wat(
+        block([other(1), img("a.png")], {"Metas": [{"name": "robots"}]}, Headers={"Server": "x"})
+    )
+    assert usual is not None and isinstance(usual.html, wat.Html) and usual.headers == {}
+
+
+def nested(levels: int) -> bytes:
+    """A record of so many levels in all: five of WAT's, a link, and lists in it."""
+    return block([img("a.png", x=1)]).replace(
+        b'"x":1', b'"x":' + b"[" * (levels - 7) + b"]" * (levels - 7)
+    )
+
+
+def test_depth_is_bounded_in_every_way_of_reading() -> None:
+    for way in (wat._DECODER, msgspec.json.Decoder(int)):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(wat, "_DECODER", way)
+            assert len(pairs(nested(100))) == 1
+            with pytest.raises(RejectedError, match="nested too deeply"):
+                read_wat(nested(101))
 
 
 def test_other_links_are_left_out_before_the_parser() -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from septet.preprocess.text.clean import clean_caption
+from septet.preprocess.text.clean import clean_caption, clean_captions
 from septet.preprocess.text.ids import bucket_of, by_bucket, sample_id, split_ids
 from septet.preprocess.text.language import primary_subtag
 from septet.preprocess.text.rules import RULES, apply_rules
@@ -211,3 +211,8 @@ def test_no_row_is_lost_and_rules_never_fail(captions: list[str]) -> None:
     both = passed["id"].to_pylist() + rejected["id"].to_pylist()
     assert sorted(both) == sorted(table["id"].to_pylist())
     assert set(rejected["reason"].to_pylist()) <= set(RULES)
+
+
+@given(st.lists(st.text(alphabet="ab é\t\n\u200b~", max_size=4), max_size=4))
+def test_captions_cleaned_together_are_those_cleaned_alone(texts: list[str]) -> None:
+    assert clean_captions(texts) == [clean_caption(text) for text in texts]
