@@ -42,6 +42,7 @@ BOUNDS = {
     "curate.min_bytes": (0, None),
     "curate.min_side": (0, None),
     "curate.max_aspect_ratio": (1.0, None),
+    "curate.near_text_similarity": (0.6, 1.0),
     "write.samples_per_shard": (1, None),
 }
 
