@@ -88,6 +88,12 @@ peers: setup  ## Install other projects' loaders and models, for benchmarks to r
 	  $(BIN)/uv venv --quiet --allow-existing --python $(BIN)/python .venv/peers/$${peer%%==*} && \
 	  $(BIN)/uv pip install --quiet --compile-bytecode --python .venv/peers/$${peer%%==*}/bin/python $$peer || exit 1; \
 	done
+	@# What near-duplicates are found with beside Septet.
+	$(BIN)/uv pip install --quiet --python .venv/peers/daft/bin/python \
+	  numpy==2.4.6 pyarrow==25.0.1 scipy==1.17.1
+	$(BIN)/uv venv --quiet --allow-existing --python $(BIN)/python .venv/peers/datatrove
+	$(BIN)/uv pip install --quiet --python .venv/peers/datatrove/bin/python \
+	  'datatrove[io,processing]==0.10.1' spacy==3.8.18
 
 LOWEST := .venv/lowest/bin/python
 lowest: setup  ## Install the lowest versions that pyproject.toml allows, and run some tests on them

@@ -6,7 +6,7 @@ is hashes. A shard is work for one task in each step, so memory is that of a sha
 about a million records, or the captions of one group, of which a shard sends 1,024 at most.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 
 from septet.pipelines.stages.counts import Counts
 from septet.pipelines.stages.graphs import Regroup, Split, shuffle_tasks
-from septet.pipelines.stages.stage import Parts, Pass, Stage
+from septet.pipelines.stages.stage import Key, Parts, Pass, Stage
 from septet.pipelines.stages.tasks import Task
 from septet.preprocess import files
 from septet.preprocess.dedup import ANNOTATED
@@ -48,18 +48,30 @@ _SLOT_COUNT = np.dtype([("slot", "<u4"), ("count", "<u4")])
 
 
 def near_passes(stage: Stage, before: Task, rows: int) -> Iterator[Pass]:
+    """The passes of curate that follow when `before` has written what is left of each shard,
+    `tables.COMPARED`, and the rejects so far; `rows` samples in all."""
+    task = NearTask(
+        stage.parts("kept"),
+        stage.rejects,
+        before.output,
+        before.rejects,
+        stage.input("plans"),
+        Limits.of(stage.recipe.curate.near_text_similarity),
+    )
+    return passes_over(task, stage.parts("near_words"), stage.keys(), rows)
+
+
+def passes_over(task: "NearTask", words: Parts, shards: Sequence[Key], rows: int) -> Iterator[Pass]:
     """The passes over all shards: the weights of words, then everything else.
 
     Args:
-        stage: Curate.
-        before: The task that wrote `tables.COMPARED` of each shard, and the rejects so far.
+        task: The last step.
+        words: Where the weights go.
+        shards: Numbers of the shards.
         rows: How many samples there are in all.
     """
-    compared, shards = before.output, stage.keys()
-    limits = Limits.of(stage.recipe.curate.near_text_similarity)
-    plans = stage.input("plans")
-    task = NearTask(stage.parts("kept"), stage.rejects, compared, before.rejects, plans, limits)
-    weigh = WeightsTask(stage.parts("near_words"))
+    compared, limits = task.compared, task.limits
+    weigh = WeightsTask(words)
     every = max(1, rows // _CAPTIONS_COUNTED)
     yield Pass(
         "curate: words",
@@ -72,10 +84,10 @@ def near_passes(stage: Stage, before: Task, rows: int) -> Iterator[Pass]:
         SplitBands(read, buckets),
         FindStars(),
         SendTokens(read),
-        Verify(read, task.limits),
+        Verify(read, limits),
         *(LowerLabels(round_) for round_ in range(_ROUNDS)),
         SendMembers(read, max(1, -(-rows // _CAPTIONS_A_BUCKET))),
-        JudgeGroups(read, task.limits),
+        JudgeGroups(read, limits),
     ]
     yield Pass(
         "curate: near text",

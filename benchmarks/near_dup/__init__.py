@@ -1,0 +1,1 @@
+"""Near-duplicate captions: Septet beside Daft and datatrove."""
