@@ -57,12 +57,24 @@ class Filter(_Section):
     def _known_languages(cls, languages: list[str] | None) -> list[str] | None:
         return languages and list(dict.fromkeys(map(require_language, languages)))
 
+    language_model: str | None = Field(
+        default=None,
+        description="A fastText model that tells languages, by its path from the recipe's folder "
+        "or on any store, with labels such as `__label__en` or, as GlotLID's, `__label__eng_Latn`. "
+        "When absent, lid.176, which ships with Septet. Each worker loads it.",
+    )
     language_score: float = Field(
         default=0.5,
         ge=0,
         le=1,
-        description="From this score on the model's language counts. Below it the language that "
-        "the page or list declares counts if the model finds it possible, else it is undetermined.",
+        description="Least probability of a language, by what model, script and declared language "
+        "say together; below it a caption's language is undetermined.",
+    )
+    declared_language: Literal["learnt", "usual"] = Field(
+        default="learnt",
+        description="What the language weighs that a page or list declares: as much as the long "
+        "texts of its site bear out, which a pass over all inputs learns, so that another input "
+        "filters all anew; or as much as is usual.",
     )
     undetermined: Literal["keep", "drop"] = Field(
         default="keep",

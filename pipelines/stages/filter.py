@@ -1,16 +1,33 @@
-"""The stage filter: text rules and language identification; one task for each input."""
+"""The stage filter: text rules and language identification.
+
+Two passes before it survey the sites that declare a language (`septet.pipelines.stages.sites`); the
+filter has one task for each input.
+"""
 
 from collections.abc import Iterator, Sequence
+from functools import cached_property
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from septet.pipelines.sources.paths import locate
 from septet.pipelines.stages.counts import Counts
-from septet.pipelines.stages.graphs import map_tasks
+from septet.pipelines.stages.graphs import map_tasks, shuffle_tasks
+from septet.pipelines.stages.sites import (
+    ROWS_A_BUCKET,
+    GatherSitesTask,
+    ModelFile,
+    SitesTask,
+    SplitTexts,
+    site_languages,
+)
 from septet.pipelines.stages.stage import Key, Parts, Pass, Stage
 from septet.pipelines.stages.tasks import Task
 from septet.preprocess import files
+from septet.preprocess.text.language.model import language_model, model_digest
+from septet.preprocess.text.language.sites import LanguageTeller
 from septet.preprocess.text.rules import RULES_VERSION, apply_rules
 from septet.schemas import tables
 from septet.schemas.recipe import Filter
@@ -28,33 +45,89 @@ class FilterStage(Stage):
     sections = ("filter",)
     reads = ("candidates",)
     gives = ("filtered",)
-    by_input = True
+
+    @property
+    def by_input(self) -> bool:
+        """Whether nothing is learnt from the other inputs."""
+        return self.recipe.filter.declared_language == "usual"
+
+    def settings(self) -> dict[str, Any]:
+        """The section of the recipe, and a digest of the language model that it names.
+
+        Raises:
+            LanguageModelError: it names none that can be read.
+        """
+        return {**super().settings(), "language_model": self._model[1]}
+
+    @cached_property
+    def _model(self) -> ModelFile:
+        label = self.recipe.filter.language_model
+        path = None if label is None else locate(label, self.context.folder)
+        return path, model_digest(path)
 
     def keys(self) -> Sequence[Key]:
         """The keys of the inputs."""
         return self.givers["candidates"].keys()
 
     def passes(self) -> Iterator[Pass]:
-        """One pass over the inputs' candidates."""
+        """The survey of sites where declared languages are weighed by it, then the filter."""
+        candidates, keys, sites = self.input("candidates"), self.keys(), None
+        if self.recipe.filter.declared_language == "learnt":
+            rows = self.givers["candidates"].require_done().counts.rows_out
+            buckets = max(1, -(-rows // ROWS_A_BUCKET))
+            split = SplitTexts(candidates, buckets, self._model)
+            survey = SitesTask(self.parts("sites"))
+            yield Pass(
+                "filter: sites",
+                survey.outputs(range(buckets)),
+                lambda todo: shuffle_tasks(split, keys, survey, todo),
+            )
+            gather = GatherSitesTask(self.parts("all_sites"), [*map(survey.path, range(buckets))])
+            yield Pass(
+                "filter: all sites", gather.outputs([0]), lambda todo: map_tasks(gather, todo)
+            )
+            sites = gather.path(0)
         task = FilterTask(
-            self.parts("filtered"), self.rejects, self.input("candidates"), self.recipe.filter
+            self.parts("filtered"),
+            self.rejects,
+            candidates,
+            self.recipe.filter,
+            self._model,
+            sites,
         )
-        yield Pass("filter", task.outputs(self.keys()), lambda todo: map_tasks(task, todo))
+        yield Pass("filter", task.outputs(keys), lambda todo: map_tasks(task, todo))
 
 
 class FilterTask(Task):
-    """The task that filters the candidates of one input."""
+    """The task that filters the candidates of one input; `sites` is the survey of sites, where
+    there is one."""
 
     stage = "filter"
 
-    def __init__(self, output: Parts, rejects: Parts, candidates: Parts, settings: Filter):
+    def __init__(
+        self,
+        output: Parts,
+        rejects: Parts,
+        candidates: Parts,
+        settings: Filter,
+        model: ModelFile,
+        sites: str | None,
+    ):
         self.output, self.rejects = output, rejects
         self.candidates, self.settings = candidates, settings
+        self.model, self.sites = model, sites
+
+    def setup(self) -> None:
+        """Load the language model: one that cannot be read is no fault of a row."""
+        language_model(*self.model)
 
     def run(self, key: Key) -> Counts:
         """Write the rows that passed and the rejects."""
+        path = self.candidates.path(key)
+        sites = site_languages(self.sites, path) if self.sites else None
+        teller = LanguageTeller(language_model(*self.model), self.settings.language_score, sites)
         with (
-            files.open_read(self.candidates.path(key)) as file,
+            files.open_read(path) as file,
             self.results(key, tables.FILTERED) as results,
         ):
             for batch in pq.ParquetFile(file).iter_batches(_BATCH):
@@ -62,21 +135,23 @@ class FilterTask(Task):
                 rows = pa.Table.from_batches([batch])
                 has_text = pc.is_valid(rows["caption"])
                 results.keep(_without_language(rows.filter(pc.invert(has_text))))
-                for passed, rejected in guarded_rules(rows.filter(has_text), self.settings):
+                for passed, rejected in guarded_rules(rows.filter(has_text), self.settings, teller):
                     results.keep(passed)
                     results.reject(rejected)
         return results.counts
 
 
-def guarded_rules(rows: pa.Table, settings: Filter) -> Iterator[tuple[pa.Table, pa.Table]]:
+def guarded_rules(
+    rows: pa.Table, settings: Filter, teller: LanguageTeller | None = None
+) -> Iterator[tuple[pa.Table, pa.Table]]:
     """Apply the rules; a row on which a rule itself fails becomes a reject (`rule_error`)."""
     try:
-        yield apply_rules(rows, settings)
+        yield apply_rules(rows, settings, teller)
     except Exception as error:
         if len(rows) > 1:
             half = len(rows) // 2
-            yield from guarded_rules(rows.slice(0, half), settings)
-            yield from guarded_rules(rows.slice(half), settings)
+            yield from guarded_rules(rows.slice(0, half), settings, teller)
+            yield from guarded_rules(rows.slice(half), settings, teller)
             return
         value = f"{type(error).__name__}: {error}"[:_SHOWN]
         lost = rows.append_column("reason", pa.array(["rule_error"]))

@@ -43,7 +43,11 @@ class SourceStage(Stage):
     version = 3
     sections = ("sources",)
     gives = ("candidates", "image_locations")
-    by_input = True
+
+    @property
+    def by_input(self) -> bool:
+        """True: an input is read alone."""
+        return True
 
     def settings(self) -> dict[str, Any]:
         """None: each task's key has those of its own source."""

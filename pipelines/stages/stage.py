@@ -157,8 +157,6 @@ class Stage(ABC):
     """Artifacts that the stage reads."""
     gives: ClassVar[tuple[str, ...]] = ()
     """Artifacts that the stage gives; figures are in the footers of the first."""
-    by_input: ClassVar[bool] = False
-    """Whether a task depends on one input alone, so that another input leaves it as it is."""
 
     def __init__(self, context: Context, givers: "Mapping[str, Stage]"):
         self.context, self.givers = context, givers
@@ -169,6 +167,11 @@ class Stage(ABC):
         self.identity: str = digest_of(self.name, self.version, self.settings(), before)
         """A digest of what all tasks of the stage share."""
         self._done: Done | None = None
+
+    @property
+    def by_input(self) -> bool:
+        """Whether a task depends on one input alone, so that another input leaves it as it is."""
+        return False
 
     @property
     def fingerprint(self) -> str:

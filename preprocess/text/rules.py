@@ -10,9 +10,10 @@ from typing import NamedTuple
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from septet.preprocess.text import language as lid
+from septet.preprocess.text.language import UNDETERMINED
+from septet.preprocess.text.language.model import language_model
+from septet.preprocess.text.language.sites import LanguageTeller
 from septet.preprocess.text.words import count_words, unspaced_letters
-from septet.schemas import tables
 from septet.schemas.languages import with_included
 from septet.schemas.recipe import Filter
 
@@ -71,14 +72,14 @@ def filename(table: pa.Table, settings: Filter) -> Verdict:
 
 
 def language(table: pa.Table, settings: Filter) -> Verdict:
-    """The rule against languages other than `languages`; needs the columns that `add_language`
-    gives."""
+    """The rule against languages other than `languages`; needs the columns that
+    `LanguageTeller` gives."""
     if settings.languages is None:
         none = pa.chunked_array([pa.repeat(False, len(table))])
         return Verdict(none, table["language"])
     kept = with_included(settings.languages)
     if settings.undetermined == "keep":
-        kept.append(lid.UNDETERMINED)
+        kept.append(UNDETERMINED)
     wanted = pc.is_in(table["language"], value_set=pa.array(kept, pa.string()))
     return Verdict(pc.invert(wanted), table["language"])
 
@@ -94,36 +95,23 @@ RULES: dict[str, Rule] = {
 """Reject reason to rule, in the order in which a row's first failure is looked for."""
 
 
-def add_language(table: pa.Table, settings: Filter) -> pa.Table:
-    """Add the language columns of `septet.schemas.tables.FILTERED`."""
-    verdicts = [
-        lid.identify(caption, declared, settings.language_score)
-        for caption, declared in zip(
-            table["caption"].to_pylist(), table["page_language"].to_pylist(), strict=True
-        )
-    ]
-    columns = {
-        "language": pa.array([v.code for v in verdicts], pa.string()),
-        "language_score": pa.array([v.score for v in verdicts], pa.float32()),
-        "language_from": pa.array([v.origin for v in verdicts], pa.string()),
-    }
-    for name, values in columns.items():
-        table = table.append_column(tables.FILTERED.field(name), values)
-    return table
-
-
-def apply_rules(candidates: pa.Table, settings: Filter) -> tuple[pa.Table, pa.Table]:
+def apply_rules(
+    candidates: pa.Table, settings: Filter, teller: LanguageTeller | None = None
+) -> tuple[pa.Table, pa.Table]:
     """Split candidates into those that pass every rule and the rejects.
 
     Args:
         candidates: A table of `septet.schemas.tables.CANDIDATES`.
         settings: The recipe's `filter` section.
+        teller: What tells languages; when absent the recipe's model, by the usual priors.
 
     Returns:
         Passed rows (`FILTERED`) and rejects with reason and value (columns `id`, `reason`,
         `value` and those of `REJECTS` that the rows have), both in the order of the input.
     """
-    passed, rejected = add_language(candidates, settings), []
+    if teller is None:
+        teller = LanguageTeller(language_model(settings.language_model), settings.language_score)
+    passed, rejected = teller.add_language(candidates), []
     for reason, rule in RULES.items():
         verdict = rule(passed, settings)
         if pc.any(verdict.failed).as_py():

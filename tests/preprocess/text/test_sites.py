@@ -1,0 +1,144 @@
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from septet.preprocess.text.ids import hash64, sample_id
+from septet.preprocess.text.language.declared import MOST_TEXTS, default_prior
+from septet.preprocess.text.language.model import language_model
+from septet.preprocess.text.language.sites import (
+    SITES,
+    TEXT_LANGUAGES,
+    TEXTS,
+    LanguageTeller,
+    Shares,
+    SiteLanguages,
+    count_sites,
+    least_texts,
+    long_texts,
+    site_keys,
+    with_languages,
+)
+from septet.schemas import tables
+
+LONG = "The old bridge over the river in the evening"
+
+
+def candidates(*rows: tuple[str, str | None, str | None]) -> pa.Table:
+    return pa.Table.from_pylist(
+        [
+            {"id": sample_id(f"https://e.org/{i}", caption), "image_url": f"https://e.org/{i}",
+             "caption": caption, "page_url": page, "page_language": tag, "source": "s"}
+            for i, (caption, page, tag) in enumerate(rows)
+        ],
+        tables.CANDIDATES,
+    )  # fmt: skip
+
+
+def test_long_declared_texts_stand_under_their_site() -> None:
+    rows = candidates(
+        (LONG, "https://www.example.co.uk/a", "de-AT"),
+        (LONG, "https://img.example.co.uk/b", "de"),
+        (LONG, None, "de"),
+        (LONG, "http://[broken", "iw"),
+        (LONG, "https://e.org/", None),
+        (LONG, "https://e.org/", "english"),
+        ("Too short", "https://e.org/", "de"),
+        ("窗外的雪山和湖泊的风景照片第一张", "https://e.org/", "zh"),
+    )
+    found = long_texts(rows).to_pylist()
+    assert [(row["site"], row["declared"]) for row in found] == [
+        ("example.co.uk", "de"), ("example.co.uk", "de"), ("", "de"), ("", "he"), ("e.org", "zh"),
+    ]  # fmt: skip
+    assert found[0]["key"] == hash64("example.co.uk\0de", b"septet.site")
+    assert found[0]["text_hash"] == found[1]["text_hash"] == found[2]["text_hash"]
+    assert site_keys(rows)[0].tolist()[4:6] == [0, 0]
+    assert len(long_texts(rows.slice(0, 0))) == 0
+
+
+def texts(keys: list[int], hashes: list[int], languages: list[str] | None = None) -> pa.Table:
+    rows = {
+        "key": pa.array(keys, pa.uint64()), "site": [f"s{key}" for key in keys],
+        "declared": ["de"] * len(keys), "text_hash": pa.array(hashes, pa.uint64()),
+    }  # fmt: skip
+    if languages is not None:
+        return pa.table({**rows, "language": languages}, schema=TEXT_LANGUAGES)
+    return pa.table({**rows, "text": [LONG] * len(keys)}, schema=TEXTS)
+
+
+def test_the_texts_looked_at_depend_on_no_order_and_no_cuts() -> None:
+    rng = np.random.default_rng(1)
+    keys, hashes = rng.integers(0, 3, 5000), rng.integers(0, 1500, 5000)
+    table = texts(keys.tolist(), hashes.tolist())
+    expected = sorted(
+        (key, value)
+        for key in range(3)
+        for value in sorted(set(hashes[keys == key].tolist()))[:MOST_TEXTS]
+    )
+    whole = least_texts(table)
+    assert list(zip(whole["key"].to_pylist(), whole["text_hash"].to_pylist(), strict=True)) == expected  # fmt: skip
+    shuffled = table.take(rng.permutation(5000))
+    parts = [least_texts(shuffled.slice(start, 700)) for start in range(0, 5000, 700)]
+    assert least_texts(pa.concat_tables(parts)).equals(whole)
+    assert len(least_texts(TEXTS.empty_table())) == 0
+
+
+def test_sites_are_counted_by_distinct_texts() -> None:
+    found = count_sites(
+        texts([5, 5, 5, 5, 2, 2, 2, 9, 9], [1, 2, 3, 3, 1, 2, 3, 1, 2],
+              ["de", "en", "de", "de", "fr", "en", "de", "de", "de"])
+    )  # fmt: skip
+    assert found.schema == SITES
+    assert [(row["key"], row["language"], row["texts"]) for row in found.to_pylist()] == [
+        (2, "de", 1), (2, "en", 1), (2, "fr", 1), (5, "de", 2), (5, "en", 1),
+    ]  # fmt: skip
+    shares = Shares()
+    shares.add(found)
+    assert shares.to_dict() == {"de": {"de": 333333 + 666666, "en": 333333 * 2, "fr": 333333}}
+    assert len(count_sites(TEXT_LANGUAGES.empty_table())) == 0
+
+
+def test_what_is_known_of_a_site_comes_before_what_is_usual() -> None:
+    counted = count_sites(texts([7] * 4, [1, 2, 3, 4], ["en", "en", "en", "de"]))
+    shares = {"de": {"de": 60_000_000, "en": 20_000_000}}
+    known = SiteLanguages(shares, [counted])
+    usual = known.prior(1, "de")
+    assert usual.of("de") == pytest.approx((60 + 20 * 0.8) / 100)
+    assert usual.of("en") == pytest.approx((20 + 20 * 0.1) / 100)
+    assert known.prior(7, "de").of("en") == pytest.approx((3 + 5 * usual.of("en")) / 9)
+    assert known.prior(1, "fr") == default_prior("fr")
+    assert SiteLanguages({}).prior(7, "de") == default_prior("de")
+
+
+ENGLISH = [
+    f"{thing} {place} on a {time} in the {season}"
+    for thing in ("A large brown dog", "The old wooden bridge", "Three children with balloons")
+    for place in ("near the railway station", "behind the market hall")
+    for time in ("sunny morning", "rainy afternoon")
+    for season in ("spring", "winter of last year")
+]
+DUTCH = [
+    f"{ding} {plaats} op een {tijd} in {seizoen}"
+    for ding in ("Een grote bruine hond", "De oude houten brug", "Drie kinderen met ballonnen")
+    for plaats in ("bij het station", "achter de markthal")
+    for tijd in ("zonnige ochtend", "regenachtige middag")
+    for seizoen in ("het voorjaar", "de winter van vorig jaar")
+]
+
+
+def test_a_sites_word_weighs_as_much_as_its_long_texts_bear_out() -> None:
+    short = ["Hotel", "Start", "Een hand", "Water in a glass"]
+    pages = {"https://honest.nl/": DUTCH, "https://wrong.nl/": ENGLISH}
+    long = candidates(*((text, page, "nl") for page, found in pages.items() for text in found))
+    counted = count_sites(with_languages(least_texts(long_texts(long)), language_model()))
+    assert {(row["site"], row["language"]): row["texts"] for row in counted.to_pylist()} == {
+        ("honest.nl", "nl"): 24, ("wrong.nl", "en"): 24,
+    }  # fmt: skip
+    shares = Shares()
+    shares.add(counted)
+    known = SiteLanguages(shares.to_dict(), [counted])
+    rows = candidates(*((text, page, "nl") for page in pages for text in short))
+    found = LanguageTeller(language_model(), 0.5, known).add_language(rows)
+    assert found.schema.equals(tables.FILTERED)
+    assert found["language"].to_pylist() == ["nl", "nl", "nl", "en", "en", "en", "nl", "en"]
+    usual = LanguageTeller(language_model(), 0.5).add_language(rows)
+    assert usual["language"].to_pylist() == ["nl", "en", "nl", "en"] * 2
