@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.languages import macro, scenes
 from septet.preprocess.text.figure_numbers import without_figure_number
 from septet.preprocess.text.language import identify, known_languages
 from septet.preprocess.text.language.declared import (
@@ -258,3 +259,14 @@ def test_models_lie_on_any_store() -> None:
     with fsspec.open("memory://models/a.bin", "wb") as file:
         file.write(WITH_SCRIPTS.read_bytes())
     assert identify("the old house", model=LanguageModel("memory://models/a.bin")).code == "en"
+
+
+def test_scenes_in_72_languages_are_told_where_they_are_declared() -> None:
+    captions = scenes()
+    assert len({one.code for one in captions}) == 72 and len(captions) == 72 * 12
+    declared = [identify(one.text, one.code).code for one in captions]
+    alone = [identify(one.text, sure=0).code for one in captions]
+    assert macro(captions, declared) >= 0.95
+    assert macro(captions, alone) >= 0.78
+    english = [one.text for one in captions if one.code == "en"]
+    assert not any(identify(text, "zh").code == "zh" for text in english)
