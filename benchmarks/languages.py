@@ -211,7 +211,8 @@ def site_tables(captions: Sequence[Caption]) -> tuple[str, dict[str, float]]:
     }
     rows, figures = [], dict[str, float]()
     for kind, make in sites.items():
-        before, after, called = [], [], list[tuple[float, float]]()
+        before, after = list[float](), list[float]()
+        called = list[tuple[float, float]]()
         for code in others:
             asked = [(code, one) for one in make(code)]
             usual = [identify(one.text, code, _SURE).code for _, one in asked]

@@ -19,9 +19,9 @@ def test_no_element_of_the_demo_is_larger_than_a_table_of_text_rows(tmp_path: Pa
     result = build(
         recipe, str(DEMO.parent), str(tmp_path), runner, BuildProgress(Console(quiet=True))
     )
-    assert list(runner.figures)[:9] == [
-        "source", "filter", "dedup: survey", "dedup: plan", "fetch: missing", "fetch",
-        "fetch: located", "curate", "write",
+    assert list(runner.figures)[:11] == [
+        "source", "filter: sites", "filter: all sites", "filter", "dedup: survey", "dedup: plan",
+        "fetch: missing", "fetch", "fetch: located", "curate", "write",
     ]  # fmt: skip
     largest = {name: figures.largest for name, figures in runner.figures.items()}
     # Rows of text travel in the plan and of the store, ids and hashes in survey and curate, else
@@ -41,5 +41,5 @@ def test_a_dry_run_needs_no_account(capsys: pytest.CaptureFixture[str]) -> None:
         main(["build", "--runner", "dataflow", "--dry-run", str(DEMO), "--price-vcpu-hour", "0.05"])
     assert end.value.code == 0
     out = capsys.readouterr().out
-    for word in ("11 jobs", "identical", "cost, 10B", "shuffled", "Dataflow needs a project"):
+    for word in ("13 jobs", "identical", "cost, 10B", "shuffled", "Dataflow needs a project"):
         assert word in " ".join(out.split()), word
