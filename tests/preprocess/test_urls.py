@@ -160,7 +160,7 @@ def test_one_form_stays_that_form(link):
         assert error.part in ("url", "scheme")
     else:
         assert resolve(url) == url
-        assert str(parse_url(url)) == url
+        assert str(parse_url(url)) == url.removesuffix("?")  # yarl drops a query of nothing
 
 
 _WEB = st.text(alphabet="abzAZ09/.:%2eE?#&='()~_-{}$@\\ x\tñ\udce9", max_size=30)
