@@ -40,7 +40,7 @@ class SourceStage(Stage):
     inputs hold."""
 
     name = "source"
-    version = 3
+    version = 4
     sections = ("sources",)
     gives = ("candidates", "image_locations")
 

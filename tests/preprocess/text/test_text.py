@@ -17,7 +17,7 @@ from septet.schemas import tables
 from septet.schemas.recipe import Filter
 
 
-@given(st.text())
+@given(st.text() | st.text("aกแ\u200b\u00ad \u0301e\u0e48ឆ\u200dé", max_size=12))
 def test_clean_captions_are_storable_single_lines(text: str) -> None:
     clean = clean_caption(text)
     assert clean.encode().decode() == clean
@@ -44,6 +44,14 @@ def test_case_and_joiners_are_kept() -> None:
         ("\u2800\u2800 a\u2800b", "a b"),
         ("\u200d\ufe0f \u200c", ""),
         ("\u034f\u17b4\u180e\u206a\ufffe\ufdd0x", "x"),
+        ("แมว\u200bบน\u200b\u200bหลังคา", "แมว\u200bบน\u200bหลังคา"),
+        ("\u200bឆ្មា\u200b\u00adនៅ\u200b លើ\u200b", "ឆ្មា\u200bនៅ លើ"),
+        ("ແມວ\u200bຢູ່", "ແມວ\u200bຢູ່"),
+        ("ကြောင်\u200bပေါ်", "ကြောင်\u200bပေါ်"),
+        ("แมว\u200bcat\u200bs a\u200b\u200bแ", "แมวcats aแ"),
+        ("\u200b", ""),
+        ("e\u200b\u0301", "é"),
+        ("東\u200b京", "東京"),
         ("e\u0301", "é"),
         ("👩\u200d👧 ❤\ufe0f", "👩\u200d👧 ❤\ufe0f"),
         ("نص عربي", "نص عربي"),
