@@ -272,6 +272,9 @@ Languages include others by ISO 639-3: a recipe that asks for `no` keeps `nn`, `
 `wuu`, `ar` keeps `arz`, `sh` keeps `bs`, `hr` and `sr`; not the other way round. `nb`, `iw`, `in`
 and `fil` are `no`, `he`, `id` and `tl`. Malay does not include Indonesian here.
 
+Quotas: `filter: {language_quotas: {en: 0.1}}` keeps a tenth of the English captions, by the hash of
+their ids: the same ones whatever else a corpus holds.
+
 Another model: `filter: {language_model: glotlid.bin}`. Its labels may be `__label__eng_Latn`.
 """
 

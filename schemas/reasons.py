@@ -109,6 +109,7 @@ REASONS: dict[str, Reason] = {
         too_few_words="fewer words than `min_words`; value: how many",
         too_many_words="more words than `max_words`; value: how many",
         language="not one of `languages`; value: the language",
+        language_quota="more of a language than `language_quotas` leaves; value: the language",
     ),
     **_of(
         "internal", "filter",

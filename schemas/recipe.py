@@ -4,11 +4,11 @@ Field descriptions here are the recipe reference; `docs/recipe.md` is generated 
 """
 
 import re
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from septet.schemas.languages import require_language
+from septet.schemas.languages import UNDETERMINED, require_language
 from septet.schemas.reasons import CLASSES, is_failure
 from septet.schemas.sources import OPT_OUT, Source
 
@@ -80,6 +80,21 @@ class Filter(_Section):
         default="keep",
         description="What happens to captions of undetermined language when `languages` is given.",
     )
+    language_quotas: dict[str, Annotated[float, Field(ge=0, le=1)]] = Field(
+        default={},
+        description="Share of a language's captions that stays, such as `{en: 0.1, und: 0}`; other "
+        "languages stay whole. Chosen by the hash of a sample's id: a smaller share is a part of a "
+        "larger one, whatever else the corpus holds. Temperature is the trainers' matter, where "
+        "the numbers are known.",
+    )
+
+    @field_validator("language_quotas")
+    @classmethod
+    def _known_quotas(cls, quotas: dict[str, float]) -> dict[str, float]:
+        return {
+            code if code == UNDETERMINED else require_language(code): share
+            for code, share in quotas.items()
+        }
 
 
 class Dedup(_Section):

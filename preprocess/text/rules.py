@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 
 from septet.preprocess.text.language import UNDETERMINED
 from septet.preprocess.text.language.model import language_model
+from septet.preprocess.text.language.quotas import over_quota
 from septet.preprocess.text.language.sites import LanguageTeller
 from septet.preprocess.text.words import count_words, unspaced_letters
 from septet.schemas.languages import with_included
@@ -84,6 +85,12 @@ def language(table: pa.Table, settings: Filter) -> Verdict:
     return Verdict(pc.invert(wanted), table["language"])
 
 
+def language_quota(table: pa.Table, settings: Filter) -> Verdict:
+    """The rule against more of a language than `language_quotas` leaves."""
+    over = over_quota(table["id"], table["language"], settings.language_quotas)
+    return Verdict(pa.chunked_array([over]), table["language"])
+
+
 RULES: dict[str, Rule] = {
     "too_short": too_short,
     "too_long": too_long,
@@ -91,6 +98,7 @@ RULES: dict[str, Rule] = {
     "too_few_words": too_few_words,
     "too_many_words": too_many_words,
     "language": language,
+    "language_quota": language_quota,
 }
 """Reject reason to rule, in the order in which a row's first failure is looked for."""
 

@@ -5,6 +5,7 @@ import pytest
 from septet.preprocess.text.ids import hash64, sample_id
 from septet.preprocess.text.language.declared import MOST_TEXTS, default_prior
 from septet.preprocess.text.language.model import language_model
+from septet.preprocess.text.language.quotas import over_quota
 from septet.preprocess.text.language.sites import (
     SITES,
     TEXT_LANGUAGES,
@@ -18,7 +19,9 @@ from septet.preprocess.text.language.sites import (
     site_keys,
     with_languages,
 )
+from septet.preprocess.text.rules import apply_rules
 from septet.schemas import tables
+from septet.schemas.recipe import Filter
 
 LONG = "The old bridge over the river in the evening"
 
@@ -142,3 +145,33 @@ def test_a_sites_word_weighs_as_much_as_its_long_texts_bear_out() -> None:
     assert found["language"].to_pylist() == ["nl", "nl", "nl", "en", "en", "en", "nl", "en"]
     usual = LanguageTeller(language_model(), 0.5).add_language(rows)
     assert usual["language"].to_pylist() == ["nl", "en", "nl", "en"] * 2
+
+
+def test_quotas_keep_a_share_of_a_language_whatever_the_order() -> None:
+    ids = [sample_id(f"https://e.org/{n}", "a") for n in range(4000)]
+    languages = (["en", "nn", "de", None] * 1000)[:4000]
+    columns = pa.chunked_array([ids]), pa.chunked_array([languages])
+    over = np.array(over_quota(*columns, {"en": 0.25, "no": 0.5}).to_pylist())
+    share = {code: 1 - over[n::4].mean() for n, code in enumerate(["en", "nn", "de", None])}
+    assert share["en"] == pytest.approx(0.25, abs=0.05)
+    assert share["nn"] == pytest.approx(0.5, abs=0.05)
+    assert share["de"] == share[None] == 1
+    back = [column.take(np.arange(3999, -1, -1)) for column in columns]
+    assert over_quota(*back, {"en": 0.25, "no": 0.5}).to_pylist() == over[::-1].tolist()
+    more = np.array(over_quota(*columns, {"en": 0.5, "no": 0, "nn": 1}).to_pylist())
+    assert not (more & ~over).any()  # what a small quota keeps, a larger one keeps
+    assert not more[1::4].any()  # Nynorsk has its own
+    assert over_quota(*columns, {"en": 0, "de": 1}).to_pylist() == [n % 4 == 0 for n in range(4000)]
+
+
+def test_recipes_state_quotas_by_any_code() -> None:
+    asked = Filter(language_quotas={"nb": 0.5, "und": 0})
+    assert asked.language_quotas == {"no": 0.5, "und": 0}
+    for wrong in ({"english": 0.5}, {"en": 1.5}, {"en": -0.1}):
+        with pytest.raises(ValueError, match=r"ISO 639|less than or equal|greater than or equal"):
+            Filter(language_quotas=wrong)
+    rows = candidates(*((f"The old bridge over the river {n}", None, None) for n in range(40)))
+    passed, lost = apply_rules(rows, Filter(language_quotas={"en": 0.5}))
+    assert len(passed) + len(lost) == 40 and 8 < len(passed) < 32
+    assert set(lost["reason"].to_pylist()) == {"language_quota"}
+    assert set(lost["value"].to_pylist()) == {"en"}
