@@ -23,9 +23,11 @@ from septet.preprocess.shards.reader import Corpus
 from septet.preprocess.shards.removed import NO_ROWS
 from septet.preprocess.shards.sidecar import open_sidecar, read_batches
 from septet.preprocess.shards.tar import index_tar
-from septet.schemas.layout import is_image
+from septet.preprocess.shards.views import Chosen, view_names
+from septet.schemas.layout import VIEWS, is_image
 from septet.schemas.manifest import ListFile, ShardFile
 from septet.schemas.reasons import RejectedError
+from septet.schemas.versioned import ManifestError
 
 MOST_A_SHARD = 20
 MOST = 10_000
@@ -67,7 +69,7 @@ def check_corpus(path: str, decode: bool, console: Console) -> list[str]:
     JSON, and that no key stands twice. Memory does not grow with the corpus.
 
     Args:
-        path: The corpus folder.
+        path: The corpus folder; PATH@VIEW for the shards that hold samples of a view.
         decode: Decode every image member, too.
         console: The console for a progress bar.
     """
@@ -75,12 +77,12 @@ def check_corpus(path: str, decode: bool, console: Console) -> list[str]:
     faults = Faults()
     lists = (corpus.manifest.shard_list, corpus.manifest.input_list, corpus.manifest.removed)
     for told in filter(None, lists):
-        for fault in _check_list(path, told):
+        for fault in _check_list(corpus.path, told):
             faults.add(fault)
-    checked = map_ahead(
-        lambda number: _check_shard(corpus, number, decode), range(len(corpus.shards))
-    )
-    total = len(corpus.shards)
+    for fault in _view_faults(corpus):
+        faults.add(fault)
+    numbers = shards_to_check(corpus)
+    checked, total = map_ahead(lambda n: _check_shard(corpus, n, decode), numbers), len(numbers)
     for found in track(checked, "check", total, console=console, transient=True):
         for fault in found:
             faults.add(fault)
@@ -93,6 +95,26 @@ def check_corpus(path: str, decode: bool, console: Console) -> list[str]:
 def _check_list(path: str, told: ListFile) -> Iterator[str]:
     if told.sha256 and (found := files.sha256(files.join(path, told.path))) != told.sha256:
         yield f"{told.path}: sha256 is {found}, the manifest says {told.sha256}"
+
+
+def shards_to_check(corpus: Corpus) -> list[int]:
+    """The numbers of all shards, or of those that hold samples of the view."""
+    numbers = range(len(corpus.shards))
+    return [n for n in numbers if corpus.view is None or len(corpus.rows(n))]
+
+
+def _view_faults(corpus: Corpus) -> Iterator[str]:
+    """What is wrong with the view that is checked, or with the views that lie in the corpus."""
+    for name in view_names(corpus.path) if corpus.view is None else ():
+        try:
+            Chosen.read(corpus.path, name)
+        except (ManifestError, OSError) as error:
+            yield f"{VIEWS}/{name}: {error}"
+    if corpus.view is not None:
+        chosen = (corpus.chosen(number) for number in range(len(corpus.shards)))
+        missing = len(corpus.view) - sum(len(rows) for rows in chosen if rows is not None)
+        if missing:
+            yield f"view {corpus.view.name}: {missing:,} of its ids are of no sample of the corpus"
 
 
 def _repeated(corpus: Corpus) -> Iterator[str]:

@@ -16,6 +16,8 @@ corpus/
   stats/build.json                wall times of the last build
   stats/statistics.json           figures of the samples
   stats/report.html               the report
+  views/<name>/view.json          the head of a view: some samples, and what they were chosen by
+  views/<name>/ids.npy            their ids, sorted, 128 bits each (dtype "u8,u8")
   removed/0001.parquet            samples that were removed, as of the first removal; and so on
   removed/log.jsonl               when, by whom and why, a line a removal
   stages/                         intermediate files of the build; may be deleted
@@ -59,6 +61,7 @@ STAGES = "stages"
 STORE = "store"
 SITES = "store/sites"
 INDEX = "index"
+VIEWS = "views"
 REMOVED = "removed"
 REMOVED_LOG = "removed/log.jsonl"
 

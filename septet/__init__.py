@@ -30,9 +30,11 @@ if TYPE_CHECKING:
     from septet.pipelines.takedown.remove import Taken
     from septet.preprocess.shards.reader import Corpus
     from septet.schemas.columns import ColumnManifest
+    from septet.schemas.view import View
 
 __all__ = [
-    "annotate", "build", "check", "clean", "crawl", "index", "open", "remove", "stats", "train",
+    "annotate", "build", "check", "clean", "crawl", "curate", "index", "open", "remove", "stats",
+    "train",
 ]  # fmt: skip
 
 Path = str | PathLike[str]
@@ -43,7 +45,8 @@ def open(corpus: Path) -> "Corpus":
     """A corpus, for reading: a sequence of samples, each a dict of extension to bytes.
 
     Args:
-        corpus: A folder that `septet build` or `septet index` made.
+        corpus: A folder that `septet build` or `septet index` made; PATH@VIEW for some of its
+            samples.
 
     Raises:
         ValueError: it is no corpus, or of a newer format than this version reads.
@@ -152,6 +155,41 @@ def crawl(
         return run_crawl(urls, folder, chosen, told, retry)
 
 
+def curate(
+    corpus: Path,
+    name: str,
+    *,
+    keep: Sequence[str] = (),
+    by: str | None = None,
+    split: Mapping[str, float] | None = None,
+    out: Path | None = None,
+    console: "Console | None" = None,
+) -> "list[View]":
+    """Choose samples of a corpus by what is known of them: a view, without copying any.
+
+    Args:
+        corpus: A corpus folder, or PATH@VIEW.
+        name: The view's name; PATH@NAME then stands for its samples.
+        keep: Conditions that all must be met, such as "width >= 200" or "clip.similarity top 30%".
+        by: A field: `top` and `bottom` are taken within each of its values.
+        split: Shares that are held out, as views NAME-PART; NAME is the rest.
+        out: Folder for the views; the corpus's own when absent.
+        console: Where progress is printed; nowhere when absent.
+
+    Returns:
+        The views that were written, the rest last.
+
+    Raises:
+        ValueError: a condition, name or share that cannot be, or no corpus.
+    """
+    from septet.pipelines.views.curate import Wish
+    from septet.pipelines.views.curate import curate as choose
+
+    folder = None if out is None else fspath(out)
+    wish = Wish(name, tuple(keep), by, tuple((split or {}).items()), folder)
+    return choose(fspath(corpus), wish, console or _nowhere())
+
+
 def annotate(
     corpus: Path,
     column: str,
@@ -167,7 +205,7 @@ def annotate(
     """Make a column: one annotation of every sample, beside the base shards.
 
     Args:
-        corpus: A corpus folder.
+        corpus: A corpus folder; PATH@VIEW makes values of a view's samples alone.
         column: Kind of column, or "module:Class" of one of your own.
         name: Its name in this corpus; the kind when absent.
         settings: Settings of the column.
@@ -188,8 +226,8 @@ def annotate(
     from septet.pipelines.report.current import is_current
     from septet.pipelines.runners import make_runner
 
-    path = fspath(corpus)
-    plan = plan_column(path, name or column, column, settings or {})
+    plan = plan_column(fspath(corpus), name or column, column, settings or {})
+    path = plan.corpus.path
     with make_runner(runner, workers, beam, path) as chosen:
         chosen.check()
         progress = BuildProgress(console or _nowhere())

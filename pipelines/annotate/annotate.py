@@ -79,7 +79,7 @@ def plan_column(path: str, name: str, kind: str, settings: Mapping[str, Any]) ->
     """Find out which shards of a column are to be made; runs no model and writes nothing.
 
     Args:
-        path: The corpus folder.
+        path: The corpus folder; PATH@VIEW makes values of the view's samples alone.
         name: The column's name in the corpus.
         kind: The kind of column.
         settings: The column's settings.
@@ -92,6 +92,7 @@ def plan_column(path: str, name: str, kind: str, settings: Mapping[str, Any]) ->
     if not name or "/" in name or name.startswith("."):
         raise ColumnError(f"{name!r} cannot be the name of a column: it is the name of a folder")
     corpus = Corpus(path)
+    path = corpus.path
     column, models = resolve_column(kind, settings)
     reads = {}
     for other in column.columns():
@@ -103,7 +104,8 @@ def plan_column(path: str, name: str, kind: str, settings: Mapping[str, Any]) ->
         reads[other] = manifest.fingerprint
     if name in reads:
         raise ColumnError(f"column {name!r} cannot be made from itself")
-    fingerprint = digest_of(kind, column.version, column.settings.deciding(), models, reads)
+    of = [corpus.view.digest] if corpus.view else []  # values are of its samples alone
+    fingerprint = digest_of(kind, column.version, column.settings.deciding(), models, reads, *of)
     missing, foreign = _state(corpus, name, fingerprint)
     return Plan(corpus, name, column, models, reads, fingerprint, missing, foreign)
 
@@ -206,9 +208,10 @@ def annotate(
         for sidecar in plan.foreign:
             files.remove(files.join(path, sidecar))
             files.remove(files.join(path, sidecar.removesuffix("parquet") + "tar"))
+        view = plan.corpus.view
         work = AnnotateWork(
-            path,
-            files.sha256(files.join(path, MANIFEST)),
+            plan.corpus.label,
+            files.sha256(files.join(path, MANIFEST)) + (view.digest if view else ""),
             plan.name,
             plan.column.kind,
             plan.column.settings.model_dump(mode="json"),

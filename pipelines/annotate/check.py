@@ -13,6 +13,7 @@ from septet.pipelines.check import (
     check_digests,
     check_files,
     guarded,
+    shards_to_check,
     size_fault,
 )
 from septet.pipelines.report.readable import one_line
@@ -48,6 +49,7 @@ def check_columns(path: str, console: Console, trusted: Collection[str] = ()) ->
             them; of other columns of such kinds the form alone is checked.
     """
     corpus = Corpus(path)
+    path, numbers = corpus.path, shards_to_check(corpus)
     faults = Faults()
     for name in files.list_folder(files.join(path, COLUMNS)):
         try:
@@ -71,8 +73,10 @@ def check_columns(path: str, console: Console, trusted: Collection[str] = ()) ->
                 found.add(fault)
             return found.lines()
 
-        results = map_ahead(checked, range(len(made)))
-        for one in track(results, one_line(name, 40), len(made), console=console, transient=True):
+        results = map_ahead(checked, numbers)
+        for one in track(
+            results, one_line(name, 40), len(numbers), console=console, transient=True
+        ):
             for fault in one:
                 faults.add(fault)
     return faults.lines()

@@ -20,6 +20,8 @@ from septet.schemas.layout import COLUMN_FOOTER, TAR_FOOTER, column_sidecar
 
 REMOVED = "removed"
 """Reason of a sample that was removed from the corpus: nothing is made of it."""
+NOT_IN_VIEW = "not_in_view"
+"""Reason of a sample that the view does not have for which the column was made."""
 ERROR = "error"
 """Reason of a sample for which the column raised an exception."""
 GIVE_UP_AFTER = 64
@@ -64,8 +66,8 @@ class AnnotateWork:
 
     def path(self, number: int) -> str:
         """The shard's sidecar, written last."""
-        shard = open_corpus(self.corpus, self.manifest_sha256).shards[number]
-        return files.join(self.corpus, column_sidecar(self.name, shard.tar))
+        corpus = open_corpus(self.corpus, self.manifest_sha256)
+        return files.join(corpus.path, column_sidecar(self.name, corpus.shards[number].tar))
 
     def run(self, number: int) -> Counts:
         """Annotate the samples of a shard: the tar, then the sidecar that makes it count."""
@@ -110,9 +112,10 @@ class AnnotateWork:
         """
         chosen = corpus.rows(number)
         values = _annotated(column, read_items(corpus, number, column), len(chosen))
-        given = frozenset(chosen.tolist())
+        given, gone = (frozenset(x.tolist()) for x in (chosen, corpus.removed.of(number)))
         for row, key in enumerate(corpus.shard(number).keys.to_pylist()):
-            yield key, next(values) if row in given else NoValue(REMOVED)
+            why = REMOVED if row in gone else NOT_IN_VIEW
+            yield key, next(values) if row in given else NoValue(why)
 
 
 def _annotated(column: Column, items: Iterator[Item], samples: int) -> Iterator[Value | NoValue]:

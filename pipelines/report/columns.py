@@ -14,8 +14,8 @@ from PIL import Image
 
 from septet.pipelines.report.gallery import caption_of, find_image, open_image
 from septet.pipelines.report.readable import one_line, share
-from septet.pipelines.report.statistics import shown_counts
 from septet.preprocess.columns.base import Column, Drawing
+from septet.preprocess.columns.counts import shown_counts
 from septet.preprocess.columns.members import unpack
 from septet.preprocess.columns.reader import (
     ColumnShardReader,
@@ -26,6 +26,7 @@ from septet.preprocess.columns.reader import (
 )
 from septet.preprocess.columns.registry import ColumnError, stored_column
 from septet.preprocess.shards.reader import Corpus
+from septet.preprocess.shards.views import split_view
 from septet.schemas.columns import ColumnManifest
 from septet.schemas.layout import column_tar
 
@@ -153,6 +154,7 @@ def trusted_columns(path: str, trusted: Collection[str]) -> dict[str, Column]:
     Raises:
         ColumnError: a class cannot be imported, or the manifest's settings do not fit it.
     """
+    path = split_view(path)[0]
     manifests = [read_manifest(path, name) for name in column_names(path)] if trusted else []
     return {
         manifest.name: stored_column(manifest, trusted)

@@ -144,6 +144,7 @@ def report_page(
 
     Args:
         corpus_path: The corpus folder; samples, rejects, build times and manifest are read there.
+            PATH@VIEW shows samples of the view.
         statistics: The corpus's figures.
         comparison: What changed since another build, to be shown too.
         live: As for `refresh_report`.
@@ -151,8 +152,9 @@ def report_page(
     Raises:
         ValueError: a file of the corpus is damaged.
     """
-    drawn_from = columns_digest(corpus_path)
     corpus = Corpus(corpus_path, open_shards=2)
+    corpus_path = corpus.path  # without a view
+    drawn_from = columns_digest(corpus_path)
     counts = count_rejects(corpus_path)
     rejects = sample_rejects(corpus_path, counts, _EXAMPLES, _REASONS, _SEED)
     cards = sample_cards(corpus, _CARDS[0], _SEED)

@@ -17,19 +17,15 @@ from septet.pipelines.report.figures import Category, ColumnFigures, Histogram, 
 from septet.pipelines.report.frequent import Frequent
 from septet.pipelines.report.measures import MEASURES, Distribution, tally
 from septet.preprocess import files
+from septet.preprocess.columns.counts import shown_counts
 from septet.preprocess.columns.reader import column_names, is_stale, read_manifest
 from septet.preprocess.shards.heads import read_head
 from septet.preprocess.shards.reader import Corpus
-from septet.preprocess.shards.sidecar import (
-    open_sidecar,
-    read_batches,
-    read_sidecar,
-    sample_languages,
-)
+from septet.preprocess.shards.sidecar import open_sidecar, read_batches
+from septet.preprocess.shards.views import split_view
 from septet.preprocess.text.han import chinese_scripts
 from septet.preprocess.text.words import count_words
-from septet.schemas.columns import ColumnManifest
-from septet.schemas.layout import IMAGE_EXTENSIONS, STATISTICS, column_sidecar
+from septet.schemas.layout import IMAGE_EXTENSIONS, STATISTICS
 
 _FORMATS = {"jpg": "jpeg", "tif": "tiff"}
 _BATCHES_AT_ONCE = 64
@@ -213,38 +209,11 @@ def sidecar_statistics(path: str, chosen: NDArray[np.int64] | None = None) -> Sh
     return total
 
 
-def shown_counts(corpus: Corpus, manifest: ColumnManifest) -> ColumnManifest:
-    """A column's head with the counts of the corpus's samples alone, without those of rows of which
-    the corpus shows no sample."""
-    if len(corpus) == corpus.manifest.samples or is_stale(corpus, manifest):
-        return manifest
-    counts = Counter(manifest.counts)
-    languages = {code: Counter(found) for code, found in manifest.languages.items()}
-    for number, rows in enumerate(corpus.counts.tolist()):
-        other = np.setdiff1d(np.arange(rows), corpus.rows(number))
-        if not len(other):
-            continue
-        where = files.join(corpus.path, column_sidecar(manifest.name, corpus.shards[number].tar))
-        reasons = read_sidecar(where, ["reason"], rows)["reason"].take(other).to_pylist()
-        counts -= Counter(samples=len(other)) + Counter(one or "values" for one in reasons)
-        if languages:
-            sidecar = files.join(corpus.path, corpus.shards[number].sidecar)
-            codes = sample_languages(sidecar, rows).take(other).to_pylist()
-            for code, reason in zip(codes, reasons, strict=True):
-                languages[code] -= Counter(["samples"] if reason else ["samples", "values"])
-    told = {
-        code: {"samples": found["samples"], "values": found["values"]}
-        for code, found in languages.items()
-        if found["samples"]
-    }
-    kept = {"samples": 0, "values": 0, **counts}
-    return manifest.model_copy(update={"counts": kept, "languages": told})
-
-
 def column_figures(path: str) -> list[ColumnFigures]:
     """The figures of a corpus's columns, by name, from their manifests."""
     corpus = Corpus(path)
-    manifests = [shown_counts(corpus, read_manifest(path, name)) for name in column_names(path)]
+    names = column_names(corpus.path)
+    manifests = [shown_counts(corpus, read_manifest(corpus.path, name)) for name in names]
     return [
         ColumnFigures(
             name=m.name, kind=m.kind, samples=m.samples, values=m.values, bytes=m.bytes,
@@ -317,8 +286,8 @@ def corpus_statistics(
         read += len(chunk)
         if progress:
             progress(read, len(corpus.shards))
-    stages = funnel.read_funnel(path)
-    lost = rejects.count_rejects(path)
+    stages = funnel.read_funnel(corpus.path)
+    lost = rejects.count_rejects(corpus.path)
     return Statistics(
         name=corpus.manifest.name,
         samples=total.samples,
@@ -371,6 +340,8 @@ def known_statistics(path: str, progress: Callable[[int, int], None] | None = No
 def _stored(path: str) -> Statistics | None:
     """The figures that a corpus's build counted; None where they are missing, damaged, of another
     version's form, or of other samples, for they can always be counted again."""
+    if split_view(path)[1] is not None:
+        return None
     head, where = read_head(path), files.join(path, STATISTICS)
     if not head.shard_list.sha256 or not files.exists(where):
         return None
@@ -390,7 +361,9 @@ def with_columns(path: str, statistics: Statistics) -> Statistics:
 
 def _notes(corpus: Corpus, total: ShardStatistics) -> list[str]:
     notes = []
-    if gone := corpus.manifest.samples - len(corpus):
+    if corpus.view is not None:
+        notes.append(f"samples of the view {corpus.view.name}; the build's figures are of all")
+    if gone := sum(map(len, corpus.removed.rows.values())):
         notes.append(f"{gone:,} samples were removed: no other figure counts them")
     if len(corpus) == total.samples:
         return notes

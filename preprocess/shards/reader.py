@@ -5,6 +5,7 @@ import os
 import threading
 from array import array
 from collections.abc import Callable, Container, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property, lru_cache
 from typing import Self
 
@@ -18,6 +19,7 @@ from septet.preprocess.shards.blocks import BlockCache
 from septet.preprocess.shards.heads import read_corpus
 from septet.preprocess.shards.removed import NO_ROWS, Removed, RemovedError, without_removed
 from septet.preprocess.shards.sidecar import SidecarError, read_sidecar
+from septet.preprocess.shards.views import Chosen, split_view
 from septet.schemas.layout import MANIFEST
 from septet.schemas.versioned import ManifestError
 
@@ -223,7 +225,8 @@ class Corpus:
     """A corpus folder as a sequence of samples.
 
     `corpus[i]` is the i-th sample of the manifest's order; those that were removed do not count,
-    and cannot be read. `shards` is the list of shards, of which a part is read at a time. Sidecars
+    and cannot be read; of a view, `Corpus("PATH@VIEW")`, those that it does not have do not count.
+    `shards` is the list of shards, of which a part is read at a time. Sidecars
     are read when first needed; at most `open_shards` of them stay open, see `keep_open`. `cache`
     holds blocks of remote tars.
 
@@ -231,7 +234,12 @@ class Corpus:
     """
 
     def __init__(self, path: str, open_shards: int = 64, cache: BlockCache | None = None):
+        self.label = path
+        """The path as it was given, with the view."""
+        path, view = split_view(path)
         self.path = path
+        self.view = None if view is None else Chosen.read(path, view)
+        """The view; None for the whole corpus."""
         self.cache = None if files.is_local(path) else cache
         """The cache, which the corpus's columns use too."""
         self.manifest, self.shards = read_corpus(path)
@@ -244,12 +252,27 @@ class Corpus:
             )
         self.removed = Removed.read(path, self.manifest, self.counts)
         """The rows of samples that were removed."""
-        given = self.counts.copy()
-        for number, gone in self.removed.rows.items():
-            given[number] -= len(gone)
-        self._starts = array("q", [0])
-        self._starts.frombytes(np.cumsum(given).tobytes())
+        self._selected = lru_cache(4)(self._select)
         self.keep_open(open_shards)
+
+    @cached_property
+    def _starts(self) -> "array[int]":
+        """Where each shard begins among the samples; of a view all keys are read for it."""
+        given = self.counts.copy()
+        if self.view is None:
+            for number, gone in self.removed.rows.items():
+                given[number] -= len(gone)
+        else:
+            with ThreadPoolExecutor() as pool:
+                given[:] = list(pool.map(lambda n: len(self.rows(n)), range(len(given))))
+        starts = array("q", [0])
+        starts.frombytes(np.cumsum(given).tobytes())
+        return starts
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether each row of a shard is one of the samples."""
+        return self.view is None and not self.removed.rows
 
     def keep_open(self, shards: int) -> None:
         """Set how many shards stay open; a reader in random order keeps those of its window
@@ -269,11 +292,25 @@ class Corpus:
     def __len__(self) -> int:
         return self._starts[-1]
 
+    def chosen(self, number: int) -> NDArray[np.int64] | None:
+        """The rows of a shard that the view has, those of removed samples among them; None for all,
+        where there is no view."""
+        return None if self.view is None else self._selected(number)
+
+    def _select(self, number: int) -> NDArray[np.int64]:
+        assert self.view is not None
+        shard = self.shards[number]
+        path = files.join(self.path, shard.sidecar)
+        keys = read_sidecar(path, ["key"], shard.samples)["key"]
+        return np.flatnonzero(self.view.holds(keys))
+
     def rows(self, number: int) -> NDArray[np.int64]:
         """The rows of a shard's samples, rising."""
-        kept = np.ones(self.counts[number], bool)
-        kept[self.removed.of(number)] = False
-        return np.flatnonzero(kept)
+        rows = self.chosen(number)
+        gone = self.removed.of(number)
+        if rows is None:
+            rows = np.arange(self.counts[number])
+        return np.setdiff1d(rows, gone, assume_unique=True) if len(gone) else rows
 
     def locate(self, index: int) -> tuple[int, int]:
         """Shard number and row of a sample.
@@ -285,13 +322,14 @@ class Corpus:
             raise IndexError(f"sample {index} of a corpus of {len(self)}")
         number = bisect.bisect_right(self._starts, index) - 1
         place = index - self._starts[number]
-        if number not in self.removed.rows:
+        if self.view is None and number not in self.removed.rows:
             return number, place
         return number, int(self.rows(number)[place])
 
     def index(self, number: int, row: int) -> int | None:
-        """The index of a sample by shard number and row; None where it was removed."""
-        if number not in self.removed.rows:
+        """The index of a sample by shard number and row; None where it was removed, or the view
+        does not have it."""
+        if self.view is None and number not in self.removed.rows:
             return self._starts[number] + row
         rows = self.rows(number)
         place = int(np.searchsorted(rows, row))
@@ -323,7 +361,7 @@ class Corpus:
             row = self.shard(number).keys.index(pa.scalar(key)).as_py()
             if row >= 0 and (index := self.index(number, int(row))) is not None:
                 return index
-        raise KeyError(f"no sample {key!r} in {self.path}")
+        raise KeyError(f"no sample {key!r} in {self.label}")
 
     def shards_with(self, beginning: str) -> Iterator[int]:
         """Find the shards that may hold keys that begin so; where keys are sorted, by halving."""

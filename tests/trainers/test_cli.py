@@ -80,7 +80,7 @@ def test_exports_a_run_and_starts_another_from_it(scenes, tmp_path):
     (("clip", "x", "--set", "model.layers=["), "--set model.layers=[: the value is no YAML"),
     (("clip", "x", "--set", "optimizer.betas=(0.9,0.98)"), "write lists as [0.9,0.98]"),
     (("clip", "x@0"), "a weight must be above zero"),
-    (("clip", "x@heavy"), "weight 'heavy' is no number"),
+    (("clip", "x@heavy"), "as a weight 'heavy' is no number"),
     (("clip", "x", "--held-out", "x"), "which is trained on: both have sample"),
     (("clip", "x", "--held-out", "a=x", "--held-out", "a=x"), "a name of its own"),
 ])  # fmt: skip

@@ -1,4 +1,5 @@
-"""`septet export`: a run's weights, as other libraries load them."""
+"""`septet export`: a run's weights, as other libraries load them; a corpus's samples as plain
+tars."""
 
 import shutil
 import tempfile
@@ -11,16 +12,43 @@ import typer
 
 from septet.preprocess import files
 from septet.preprocess.scratch import scratch_folder
+from septet.preprocess.shards.export import export_tars
+from septet.preprocess.shards.reader import Corpus
+from septet.trainers.commands.train import has_corpus
 from septet.trainers.commands.trained import Trained
 
 
 def export(
-    run: Annotated[str, typer.Argument(help="Folder or URL of the run, with its run.json.")],
+    run: Annotated[
+        str,
+        typer.Argument(
+            help="Folder or URL of the run, with its run.json; or a corpus, or PATH@VIEW."
+        ),
+    ],
     out: Annotated[str, typer.Argument(help="Folder or URL to write to.")],
     form: Annotated[str, typer.Option(help="Whose form: hf, or open_clip for CLIP.")] = "hf",
+    samples_per_tar: Annotated[int, typer.Option(help="Of a corpus: samples of a tar.")] = 10_000,
+    column: Annotated[
+        list[str] | None,
+        typer.Option(help="Of a corpus: a column whose values go with the samples."),
+    ] = None,
 ) -> None:
-    """Write a run's newest weights for another library; their moving average if it has one."""
+    """Write a run's newest weights for another library; their moving average if it has one.
+
+    Of a corpus or a view, PATH@VIEW: write its samples as plain tars, which any reader of
+    WebDataset takes.
+
+    **Examples**
+
+    septet export runs/clip-debug exported/
+
+    septet export corpora/demo@best tars/
+    """
     try:
+        if has_corpus(run):
+            tars, samples = export_tars(Corpus(run), out, samples_per_tar, column or ())
+            typer.echo(f"{run}: {samples:,} samples in {tars:,} tars in {out}")
+            return
         trained = Trained(run)
         task, module = trained.task, trained.module()
         with _folder(out) as folder:

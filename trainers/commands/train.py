@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from septet.preprocess import files
+from septet.preprocess.shards.views import split_view
 from septet.schemas.layout import MANIFEST
 from septet.trainers.commands.models import MODELS, presets_of
 
@@ -25,7 +26,8 @@ def train(
     corpus: Annotated[
         list[str] | None,
         typer.Argument(
-            help="Corpus folder. Several are mixed by weight, PATH@WEIGHT. Where a model reads "
+            help="Corpus folder, or PATH@VIEW for some of its samples. Several are mixed by "
+            "weight, PATH@WEIGHT. Where a model reads "
             "several kinds of data, STREAM=PATH names the kind; a PATH alone is for all kinds that "
             "are not named. A dry run needs none."
         ),
@@ -135,8 +137,8 @@ def train(
 
 
 def has_corpus(path: str) -> bool:
-    """Whether a folder or URL has a corpus."""
-    return bool(path) and files.exists(files.join(path, MANIFEST))
+    """Whether a folder or URL has a corpus; PATH@VIEW is the corpus PATH."""
+    return bool(path) and files.exists(files.join(split_view(path)[0], MANIFEST))
 
 
 def _user_errors() -> tuple[type[Exception], ...]:
@@ -254,7 +256,9 @@ def _parse(text: str, streams: list[str]) -> tuple[str | None, str, float]:
         return None, text, 1.0
     found = _CORPUS.match(text)
     if found is None:
-        raise ValueError("a corpus is given as PATH, PATH@WEIGHT or STREAM=PATH; found none")
+        raise ValueError(
+            "a corpus is given as PATH, PATH@VIEW, PATH@WEIGHT or STREAM=PATH; found none"
+        )
     stream, path = found["stream"], found["path"]
     if stream is not None and stream not in streams:
         raise ValueError(
@@ -290,7 +294,7 @@ def _held_out(
                 f"--held-out {text}: give each of several a name of its own, NAME=PATH"
             )
         found[name] = Corpus(path, cache=cache)
-    others = {corpus.path: corpus for corpora in trained.values() for corpus, _ in corpora}
+    others = {corpus.label: corpus for corpora in trained.values() for corpus, _ in corpora}
     for corpus in found.values():
         refuse_overlap(corpus, others.values())
     return found

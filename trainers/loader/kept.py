@@ -27,7 +27,7 @@ def read_tombstones(path: str | None) -> frozenset[str]:
 
 
 class Kept:
-    """The rows of each shard that take part, a pure function of corpus and columns.
+    """The rows of each shard that take part, a pure function of corpus, view and columns.
 
     Those of samples that were removed are among them: an order of rows holds while samples go.
 
@@ -51,6 +51,11 @@ class Kept:
         self._rows: list[NDArray[np.int64] | None] = [None] * len(corpus.shards)
         self.counts = corpus.counts.tolist()
         self.dropped = 0
+        if corpus.view is not None:
+            for number, rows in enumerate(self.counts):
+                chosen = corpus.chosen(number)
+                if chosen is not None and len(chosen) < rows:
+                    self._rows[number], self.counts[number] = chosen, len(chosen)
         have = set(column_names(corpus.path)) if otherwise else set(columns)
         choices = [tuple(c) for c in (columns, *otherwise) if have.issuperset(c)]
         manifests = {
@@ -75,11 +80,12 @@ class Kept:
             kept = np.zeros(shard.samples, bool)
             for names in wanted:
                 kept |= np.logical_and.reduce([has[name] for name in names])
-            rows = np.flatnonzero(kept)
-            if len(rows) < shard.samples:
+            before = self.rows(number)
+            rows = before[kept[before]]
+            if len(rows) < len(before):
                 self._rows[number] = rows
                 self.counts[number] = len(rows)
-                self.dropped += shard.samples - len(rows)
+                self.dropped += len(before) - len(rows)
 
     def rows(self, shard: int) -> NDArray[np.int64]:
         """The rows of a shard that take part, rising."""
@@ -97,8 +103,8 @@ class Kept:
         return place if rows is None else int(rows[place])
 
     def digest(self, base: str) -> str:
-        """The corpus's digest `base`, changed by what is dropped; the same where nothing is."""
-        if not self.dropped:
+        """The corpus's digest `base`, changed by what takes no part; the same where all does."""
+        if all(rows is None for rows in self._rows):
             return base
         digest = hashlib.sha256(base.encode())
         for number, rows in enumerate(self._rows):

@@ -8,6 +8,7 @@ from functools import lru_cache
 
 from deflate import crc32  # libdeflate's: some seven times as fast as zlib's
 
+from septet.preprocess.columns.counts import shown_counts
 from septet.preprocess.columns.reader import ColumnShardReader, column_names, read_manifest
 from septet.preprocess.shards.reader import Corpus, DamagedError, ShardReader
 from septet.schemas.columns import ColumnManifest
@@ -142,7 +143,8 @@ class Members:
         found = dict.fromkeys(self.absent, len(self.corpus))
         for name in self.stream.optional:
             if name not in found:
-                found[name] = self._manifests[name].samples - self._manifests[name].values
+                counts = shown_counts(self.corpus, self._manifests[name])
+                found[name] = counts.samples - counts.values
         return found
 
     def bytes_per_sample(self) -> float:

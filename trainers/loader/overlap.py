@@ -36,9 +36,11 @@ def refuse_overlap(held_out: Corpus, trained: Iterable[Corpus]) -> None:
             if looked > MOST_SHARDS:
                 break
             have = corpus.metadata(number, ["key"])["key"].cast(pa.string())
+            have = have.take(corpus.rows(number))
             found = have.filter(pc.is_in(have, wanted))
             if len(found):
                 raise ValueError(
-                    f"--held-out {held_out.path} overlaps {corpus.path}, which is trained on: both "
-                    f"have sample {found[0].as_py()}. Build one corpus for each, of other inputs"
+                    f"--held-out {held_out.label} overlaps {corpus.label}, which is trained on: "
+                    f"both have sample {found[0].as_py()}. Build one corpus for each, of other "
+                    "inputs, or hold a share out with `septet curate --split`"
                 )

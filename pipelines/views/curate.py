@@ -1,0 +1,249 @@
+"""`septet curate`: a view of a corpus, chosen by what its sidecars and columns say of samples.
+
+Nothing is computed anew or copied: sidecars are read, and ids written.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.progress import track
+
+from septet.pipelines.ahead import map_ahead
+from septet.pipelines.views.expressions import Condition, ExpressionError, Share, Table, parse
+from septet.preprocess import files
+from septet.preprocess.columns.reader import column_names, is_stale, read_manifest
+from septet.preprocess.shards.reader import Corpus
+from septet.preprocess.shards.sidecar import open_sidecar, read_sidecar
+from septet.preprocess.shards.views import is_name, key_ids, view_folder, write_view
+from septet.schemas.layout import column_sidecar
+from septet.schemas.view import Kept, View
+
+_NONE_OF = ("members",)
+
+
+@dataclass(frozen=True)
+class Field:
+    """Where a field's values lie: in the base sidecars, or in those of a column."""
+
+    name: str
+    column: str | None
+
+
+class Fields:
+    """The fields of a corpus's samples.
+
+    Args:
+        corpus: The corpus.
+    """
+
+    def __init__(self, corpus: Corpus):
+        self._corpus = corpus
+        self._known: dict[str, Field] = {}
+        for name in column_names(corpus.path) if corpus.shards else ():
+            where = column_sidecar(name, corpus.shards[0].tar)
+            if is_stale(corpus, read_manifest(corpus.path, name)):
+                continue
+            for fact in _names(files.join(corpus.path, where)):
+                if fact not in ("key", "members"):
+                    self._known[f"{name}.{fact}"] = Field(fact, name)
+        for spelled, field in list(self._known.items()):
+            self._known.setdefault(spelled.replace(".", "_"), field)
+        if corpus.shards:
+            own = _names(files.join(corpus.path, corpus.shards[0].sidecar))
+            self._known |= {name: Field(name, None) for name in own if name not in _NONE_OF}
+
+    def require(self, name: str) -> None:
+        """Refuse a name that is no field.
+
+        Raises:
+            ExpressionError: it is none; names those that there are.
+        """
+        if name not in self._known:
+            raise ExpressionError(
+                f"{self._corpus.label} has no field {name!r}; it has: {', '.join(self._known)}"
+            )
+
+    def read(self, number: int, names: Sequence[str]) -> dict[str, pa.Array]:
+        """The values of some fields, and `key`, of a shard's samples."""
+        shard, rows = self._corpus.shards[number], self._corpus.rows(number)
+        by_file: dict[str | None, list[str]] = {None: ["key"]}
+        for name in names:
+            by_file.setdefault(self._known[name].column, []).append(self._known[name].name)
+        tables = {}
+        for column, wanted in by_file.items():
+            path = shard.sidecar if column is None else column_sidecar(column, shard.tar)
+            wanted = [*dict.fromkeys(wanted)]
+            table = read_sidecar(files.join(self._corpus.path, path), wanted, shard.samples)
+            tables[column] = table.take(rows)
+        found = {"key": tables[None]["key"].combine_chunks()}
+        for name in names:
+            field = self._known[name]
+            found[name] = tables[field.column][field.name].combine_chunks()
+        return found
+
+
+def _names(path: str) -> list[str]:
+    with open_sidecar(path, ["key"]) as parquet:
+        names: list[str] = parquet.schema_arrow.names
+        return names
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What a view is to hold."""
+
+    name: str
+    keep: tuple[str, ...] = ()
+    by: str | None = None
+    split: tuple[tuple[str, float], ...] = ()
+    out: str | None = None
+    """The folder for the views; the corpus's own where absent."""
+
+
+def curate(path: str, wish: Wish, console: Console) -> list[View]:
+    """Choose samples of a corpus, or of a view; returns the views that were written, the rest last.
+
+    Args:
+        path: The corpus, or PATH@VIEW.
+        wish: What the view is to hold.
+        console: The console for progress bars.
+
+    Raises:
+        ExpressionError: a condition that cannot be understood, or does not fit a field.
+        ValueError: a name or a share that cannot be.
+    """
+    conditions = [parse(text) for text in wish.keep]
+    _require(wish)
+    corpus = Corpus(path, open_shards=1)
+    fields = Fields(corpus)
+    tests = [test for condition in conditions for test in condition.tests()]
+    names = [*dict.fromkeys(test.field for test in tests)]
+    for name in (*names, *([wish.by] if wish.by else [])):
+        fields.require(name)
+    shares = [*dict.fromkeys(test for test in tests if isinstance(test, Share))]
+    numbers = range(len(corpus.shards))
+    counts = [len(corpus.rows(number)) for number in numbers]
+    starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+    chosen = _choose(corpus, fields, shares, wish.by, console) if shares else {}
+
+    def judged(number: int) -> tuple[NDArray[np.uint64], list[int]]:
+        values: Table = fields.read(number, names)
+        here = slice(starts[number], starts[number + 1])
+        table = {**values, **{repr(one): pa.array(mask[here]) for one, mask in chosen.items()}}
+        masks = [_mask(condition, table) for condition in conditions]
+        kept = np.logical_and.reduce([np.ones(counts[number], bool), *masks])
+        ids = np.stack(key_ids(values["key"]), axis=1)[kept]
+        return ids, [int(mask.sum()) for mask in masks]
+
+    found = list(
+        track(map_ahead(judged, numbers), "curate", len(numbers), console=console, transient=True)
+    )
+    ids = np.concatenate([np.empty((0, 2), np.uint64), *(part for part, _ in found)])
+    told = [sum(counts[i] for _, counts in found) for i in range(len(conditions))]
+    base = View(
+        name=wish.name,
+        corpus=corpus.manifest.name,
+        of=corpus.view.name if corpus.view else None,
+        shard_list=corpus.manifest.shard_list.sha256,
+        keep=[Kept(keep=k, samples=n) for k, n in zip(wish.keep, told, strict=True)],
+        by=wish.by,
+        split=dict(wish.split),
+        given=int(starts[-1]),
+        samples=0,
+        ids_sha256="",
+        septet=version("septet"),
+    )
+    return [
+        _write(corpus.path, wish, base, part, ids[mask])
+        for part, mask in _parts(ids[:, 0], wish.split)
+    ]
+
+
+def _require(wish: Wish) -> None:
+    for name in (wish.name, *(name for name, _ in wish.split)):
+        if not is_name(name):
+            raise ValueError(
+                f"{name!r} cannot be the name of a view: letters, digits, - and _, a letter first"
+            )
+    shares = [share for _, share in wish.split]
+    if any(not 0 < share < 1 for share in shares) or sum(shares) >= 1:
+        raise ValueError("shares of --split lie between 0 and 1 and leave a rest, as val=0.01 does")
+    if len({name for name, _ in wish.split}) < len(wish.split):
+        raise ValueError("--split names a part twice")
+
+
+def _mask(condition: Condition, table: Table) -> NDArray[np.bool_]:
+    mask = pc.fill_null(condition.mask(table), False)
+    found: NDArray[np.bool_] = mask.to_numpy(zero_copy_only=False)
+    return found
+
+
+def _choose(
+    corpus: Corpus, fields: Fields, shares: Sequence[Share], by: str | None, console: Console
+) -> Mapping[Share, NDArray[np.bool_]]:
+    """Which of all samples are among the highest or lowest."""
+    names = [*dict.fromkeys([share.field for share in shares])]
+    numbers = range(len(corpus.shards))
+
+    def read(number: int) -> tuple[dict[str, NDArray[np.float64]], pa.Array]:
+        table = fields.read(number, [*names, *([by] if by else [])])
+        groups = pa.nulls(len(table["key"]), pa.string())
+        if by:
+            groups = table[by].cast(pa.string())
+        return {name: _numbers(name, table[name]) for name in names}, groups
+
+    parts = list(
+        track(map_ahead(read, numbers), "reading", len(numbers), console=console, transient=True)
+    )
+    groups = pa.chunked_array([part for _, part in parts], pa.string()).combine_chunks()
+    codes = groups.dictionary_encode().indices.fill_null(-1).to_numpy().astype(np.int64)
+    values = {name: np.concatenate([np.empty(0), *(p[name] for p, _ in parts)]) for name in names}
+    return {share: share.choose(values[share.field], codes) for share in shares}
+
+
+def _numbers(name: str, column: pa.Array) -> NDArray[np.float64]:
+    if not (pa.types.is_integer(column.type) or pa.types.is_floating(column.type)):
+        raise ExpressionError(f"{name} holds {column.type}: `top` and `bottom` are of numbers")
+    found: NDArray[np.float64] = (
+        column.cast(pa.float64()).fill_null(float("nan")).to_numpy(zero_copy_only=False)
+    )
+    return found
+
+
+def _parts(
+    high: NDArray[np.uint64], split: Sequence[tuple[str, float]]
+) -> Iterator[tuple[str | None, NDArray[np.bool_]]]:
+    """The samples of each part, the rest last.
+
+    Which part a sample belongs to follows from the first half of its id alone: so it is the same in
+    every view and in every later build, and all captions of an image go together.
+    """
+    place = _mixed(high) / 2.0**64
+    begin, rest = 0.0, np.ones(len(high), bool)
+    for name, share in split:
+        mask = (place >= begin) & (place < begin + share)
+        begin, rest = begin + share, rest & ~mask
+        yield name, mask
+    yield None, rest
+
+
+def _mixed(numbers: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """A hash of 64-bit numbers (splitmix64's last steps, Steele et al. 2014): neighbours, which
+    share a shard, lie far apart."""
+    x = numbers + np.uint64(0x9E3779B97F4A7C15)
+    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return x ^ (x >> np.uint64(31))
+
+
+def _write(corpus: str, wish: Wish, base: View, part: str | None, ids: NDArray[np.uint64]) -> View:
+    name = wish.name if part is None else f"{wish.name}-{part}"
+    folder = files.join(wish.out, name) if wish.out else view_folder(corpus, name)
+    head = base.model_copy(update={"name": name, "part": part, "samples": len(ids)})
+    return write_view(folder, head, ids[:, 0], ids[:, 1])
