@@ -17,10 +17,10 @@ from septet.preprocess.near_duplicates.matching import (
 from septet.preprocess.near_duplicates.minhash import BANDS
 from septet.preprocess.near_duplicates.tokens import (
     Tokens,
-    band_keys,
     count_tokens,
     tokens_of,
     weights_of,
+    write_bands,
 )
 
 
@@ -73,7 +73,8 @@ def near_captions(
         tokens, keys, sketches, weights = _described(texts, pool)
         row_mask = np.uint64((1 << count.bit_length()) - 1)
         stars = partial(_stars, keys, sketches, row_mask)
-        edges = np.unique(np.concatenate([np.empty(0, np.uint64), *pool.map(stars, range(BANDS))]))
+        edges = np.sort(np.concatenate([np.empty(0, np.uint64), *pool.map(stars, range(BANDS))]))
+        edges = edges[np.diff(edges, prepend=~np.uint64(0)) != 0]
         del keys
         members, heads = (edges >> np.uint64(32)).astype(np.int64), edges & np.uint64(0xFFFFFFFF)
         heads = heads.astype(np.int64)
@@ -105,11 +106,9 @@ def _described(
 
     def describe(start: int) -> tuple[Tokens, np.ndarray | None]:
         tokens = tokens_of(texts.slice(start, _CHUNK))
-        found, near = band_keys(tokens, np.zeros(len(tokens), np.uint64))
-        rows = np.arange(start, start + len(tokens), dtype=np.uint64)
-        end = start + len(tokens)
-        keys[:, start:end] = found & ~row_mask | rows
-        sketches[start:end] = near
+        part = slice(start, start + len(tokens))
+        scopes = np.zeros(len(tokens), np.uint64)
+        write_bands(tokens, scopes, row_mask, start, keys[:, part], sketches[part])
         counted = start // _CHUNK % every == 0
         return tokens, count_tokens(tokens) if counted else None
 
