@@ -31,7 +31,8 @@ COMMANDS = {
     "remove": ("septet.pipelines.takedown.commands:remove",
                "Take samples down: no reader gives them any more, and no build brings them back."),
     "curate": ("septet.pipelines.views.commands:curate",
-               "Choose samples by what is known of them: a view, without computing or copying any."),
+               "Choose samples by what is known of them: a view, without computing or copying "
+               "any."),
     "annotate": ("septet.pipelines.annotate.commands:annotate",
                  "Make a column: one annotation of every sample, beside the base shards."),
     "columns": ("septet.pipelines.annotate.commands:columns",
