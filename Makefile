@@ -94,6 +94,10 @@ peers: setup  ## Install other projects' loaders and models, for benchmarks to r
 	$(BIN)/uv venv --quiet --allow-existing --python $(BIN)/python .venv/peers/datatrove
 	$(BIN)/uv pip install --quiet --python .venv/peers/datatrove/bin/python \
 	  'datatrove[io,processing]==0.10.1' spacy==3.8.18
+	@# data-juicer imports more than it names, and would install that by itself when first run.
+	$(BIN)/uv venv --quiet --allow-existing --python $(BIN)/python .venv/peers/data-juicer
+	$(BIN)/uv pip install --quiet --compile-bytecode --python .venv/peers/data-juicer/bin/python \
+	  py-data-juicer==1.6.1 aiohttp==3.14.1 ray==2.60.0
 
 LOWEST := .venv/lowest/bin/python
 lowest: setup  ## Install the lowest versions that pyproject.toml allows, and run some tests on them

@@ -14,6 +14,7 @@ from septet.pipelines.progress import BuildProgress
 from septet.pipelines.report.current import is_current
 from septet.pipelines.runners import Runner
 from septet.pipelines.sources.base import Input, whole_inputs
+from septet.pipelines.stages.balance import BalanceStage
 from septet.pipelines.stages.counts import Counts
 from septet.pipelines.stages.curate import CurateStage
 from septet.pipelines.stages.dedup import DedupStage
@@ -36,9 +37,11 @@ from septet.schemas.recipe_file import RecipeError
 from septet.schemas.sources import ListSource
 
 STAGES: tuple[type[Stage], ...] = (
-    SourceStage, FilterStage, DedupStage, FetchStage, CurateStage, WriteStage, ReportStage,
+    SourceStage, FilterStage, BalanceStage, DedupStage, FetchStage, CurateStage, WriteStage,
+    ReportStage,
 )  # fmt: skip
-"""The stages in the order in which they run; each reads what those before it give."""
+"""The stages in the order in which they run, where a recipe asks for them; each reads what those
+before it give."""
 
 
 @dataclass(frozen=True)
@@ -108,6 +111,8 @@ def chain(
     stages: list[Stage] = []
     givers: dict[str, Stage] = {}
     for kind in STAGES:
+        if not kind.asked_for(recipe):
+            continue
         stage = kind(context, {name: givers[name] for name in kind.reads})
         givers |= dict.fromkeys(kind.gives, stage)
         stages.append(stage)

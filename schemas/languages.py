@@ -25,6 +25,16 @@ MODEL_LANGUAGES = frozenset(_CODES.split())
 """The languages that the language model that ships with Septet (lid.176) knows. Some codes are
 Wikipedia's: `als` is Alemannic."""
 
+_COMPACT = """
+af az bs cs cy da de et eu fi fo fy hr hu id is jv kk kl kmr ku la lb lt lv ms nds nl nn no pl qu ro
+sh sk sl so sr su sv sw tk tr ug uz vep vls xh zu zza
+"""
+COMPACT_LANGUAGES = frozenset(_COMPACT.split())
+"""Languages that are written in Latin letters (also) and often say in one word what English says
+in several: they join words (German, Finnish), inflect instead of using prepositions (Hungarian,
+Turkish, Polish), or have no articles or join them to the noun (Indonesian, Romanian). Read off
+grammars, not learnt from captions."""
+
 _MODEL_NAMES = {"nb": "no", "cmn": "zh", "fil": "tl", "bho": "bh", "gsw": "als", "egl": "eml"}
 """Codes of the same languages that the model calls otherwise."""
 

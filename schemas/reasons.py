@@ -103,17 +103,53 @@ REASONS: dict[str, Reason] = {
     # -- filter
     **_of(
         "rule", "filter",
-        too_short="fewer characters than `min_chars`; value: how many",
+        too_short="fewer characters than `min_chars`, or what holds instead in its script; value: "
+        "how many",
         too_long="more characters than `max_chars`; value: how many",
         filename="the whole caption is a file's name; value: the caption",
-        too_few_words="fewer words than `min_words`; value: how many",
+        url_caption="the whole caption is a URL or a host's name; value: the caption",
+        template="it begins or ends with one of `templates`; value: the caption",
+        too_few_words="fewer words than `min_words`, or what holds instead in its script; value: "
+        "how many",
         too_many_words="more words than `max_words`; value: how many",
+        too_few_ideographs="fewer Chinese characters than `min_ideographs`; value: how many",
+        few_letters="the share of letters is less than `min_letters`; value: the share",
+        many_digits="the share of digits is more than `max_digits`; value: the share",
+        other_script="the share of letters of `scripts` is less than `min_script`; value: the "
+        "share",
+        punctuation_run="a mark is repeated more often in a row than `max_punctuation_run`; value: "
+        "the longest such run",
+        repeated_words="the share of repeated words is more than `max_word_repetition`; value: the "
+        "share",
+        repeated_chars="the share of repeated pieces of ten characters is more than "
+        "`max_char_repetition`; value: the share",
+        small_initial="it begins with a small letter (`first_capital`); value: the letter",
+        many_capitalised="the share of words with a capital initial is more than "
+        "`max_capitalised`; value: the share",
+        many_capitals="the share of capitals is more than `max_capitals`; value: the share",
+        contact="it holds an e-mail address or a telephone number; value: that",
+        stop_list="it holds a word or phrase of `stop_list`; value: the first one",
+        rare_word="it holds a word, or a pair of words, that is not among `frequent`; value: the "
+        "first one",
+        domain="neither page nor image is on one of `allow_domains`, or one of them is on one of "
+        "`deny_domains`; value: the domains of page and image",
         language="not one of `languages`; value: the language",
         language_quota="more of a language than `language_quotas` leaves; value: the language",
+        own_rule="a rule of `own_rules`, which `rule` names; value: what it measured",
+        part_of_speech="a part of speech that `parts_of_speech` asks for is missing; value: which",
+        boilerplate="nothing is left of the caption when what the recipe names is cut out; value: "
+        "the caption before",
     ),
     **_of(
         "internal", "filter",
         rule_error="a text rule failed on this row; value: the error's type and message",
+    ),
+    # -- balance
+    **_of(
+        "rule", "balance",
+        no_entry="the text holds none of `entries`",
+        entry_draw="none of its entries drew it; value: how many texts the rarest of them has",
+        domain_draw="its image's domain did not draw it; value: how many samples that has",
     ),
     # -- dedup
     **_of(
@@ -193,7 +229,9 @@ REASONS: dict[str, Reason] = {
         "rule", "curate",
         too_few_bytes="fewer bytes than `min_bytes`; value: how many",
         too_small="the shorter side is less than `min_side`; value: the pixels",
+        too_few_pixels="width × height is less than `min_pixels`; value: the pixels",
         aspect_ratio="more than `max_aspect_ratio`; value: the ratio",
+        other_format="not one of `formats`; value: the format",
     ),
     **_of(
         "duplicate", "curate",

@@ -4,100 +4,49 @@ Field descriptions here are the recipe reference; `docs/recipe.md` is generated 
 """
 
 import re
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
-from septet.schemas.languages import UNDETERMINED, require_language
+from septet.schemas.filter import Filter
 from septet.schemas.reasons import CLASSES, is_failure
+from septet.schemas.rule_sets import with_set
+from septet.schemas.section import Section
 from septet.schemas.sources import OPT_OUT, Source
-
-
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
 
 _CONTACT = re.compile(r"https?://[!-~]+|[!-~]+@[!-~]+\.[!-~]+")
 _NAMES_CONTACT = re.compile(r"https?://[^\s)]|[^\s(]@[^\s)]")
 ResizeMode = Literal["no", "keep_ratio", "keep_ratio_largest", "center_crop", "border"]
 EncodeFormat = Literal["jpg", "png", "webp"]
 MoreFormat = Literal["heic", "jxl"]
+ImageFormat = Literal["jpeg", "png", "gif", "webp", "bmp", "tiff", "avif", "heic", "jxl"]
 OptOutFile = Literal["tdmrep.json", "ai.txt"]
 
 
-class Filter(_Section):
-    """Text rules; each is applied to the cleaned caption."""
+class Balance(Section):
+    """Few samples of what is frequent, drawn by a hash of seed and sample id, so that the draw does
+    not depend on the order; between `filter` and `dedup`. Does nothing unless one of `entries` and
+    `most_of_a_domain` is set."""
 
-    min_chars: int = Field(default=5, ge=0, description="Fewest characters of a caption.")
-    min_chars_unspaced: int = Field(
-        default=2,
-        ge=0,
-        description="Fewest characters where the script writes no spaces (Chinese, Japanese, Thai, "
-        "…); it stands in for `min_chars` there.",
+    entries: list[str] | str = Field(
+        default=[],
+        description="Entries that texts are to hold, as whole words; letters' case counts. A path "
+        "is that of a file, one entry a line. Texts without any are dropped; of an entry in c "
+        "texts each is drawn with probability `most_of_an_entry` / c, and a sample stays where any "
+        "of its entries draws it (MetaCLIP, Xu et al. 2024).",
     )
-    max_chars: int = Field(default=1000, gt=0, description="Most characters of a caption.")
-    min_words: int = Field(
-        default=2,
-        ge=0,
-        description="Fewest words. In scripts without spaces two letters count as a word.",
+    most_of_an_entry: int = Field(
+        default=20_000, gt=0, description="Texts of an entry that are left on average, at least."
     )
-    max_words: int = Field(default=256, gt=0, description="Most words, counted likewise.")
-    drop_filenames: bool = Field(
-        default=True, description="Drop captions that are a file name, such as `IMG_2041.JPG`."
-    )
-    languages: list[str] | None = Field(
+    most_of_a_domain: int | None = Field(
         default=None,
-        min_length=1,
-        description="Languages to keep, as ISO 639 codes (`en`, `de`, `zh`, …); all when absent. "
-        "Regions do not count (`en-US` is `en`).",
+        gt=0,
+        description="Samples of one registered domain of images that are left on average.",
     )
-
-    @field_validator("languages")
-    @classmethod
-    def _known_languages(cls, languages: list[str] | None) -> list[str] | None:
-        return languages and list(dict.fromkeys(map(require_language, languages)))
-
-    language_model: str | None = Field(
-        default=None,
-        description="A fastText model that tells languages, by its path from the recipe's folder "
-        "or on any store, with labels such as `__label__en` or, as GlotLID's, `__label__eng_Latn`. "
-        "When absent, lid.176, which ships with Septet. Each worker loads it.",
-    )
-    language_score: float = Field(
-        default=0.5,
-        ge=0,
-        le=1,
-        description="Least probability of a language, by what model, script and declared language "
-        "say together; below it a caption's language is undetermined.",
-    )
-    declared_language: Literal["learnt", "usual"] = Field(
-        default="learnt",
-        description="What the language weighs that a page or list declares: as much as the long "
-        "texts of its site bear out, which a pass over all inputs learns, so that another input "
-        "filters all anew; or as much as is usual.",
-    )
-    undetermined: Literal["keep", "drop"] = Field(
-        default="keep",
-        description="What happens to captions of undetermined language when `languages` is given.",
-    )
-    language_quotas: dict[str, Annotated[float, Field(ge=0, le=1)]] = Field(
-        default={},
-        description="Share of a language's captions that stays, such as `{en: 0.1, und: 0}`; other "
-        "languages stay whole. Chosen by the hash of a sample's id: a smaller share is a part of a "
-        "larger one, whatever else the corpus holds. Temperature is the trainers' matter, where "
-        "the numbers are known.",
-    )
-
-    @field_validator("language_quotas")
-    @classmethod
-    def _known_quotas(cls, quotas: dict[str, float]) -> dict[str, float]:
-        return {
-            code if code == UNDETERMINED else require_language(code): share
-            for code, share in quotas.items()
-        }
+    seed: int = Field(default=0, ge=0, lt=2**63, description="Another seed draws other samples.")
 
 
-class Dedup(_Section):
+class Dedup(Section):
     """Exact duplicates and repetition among the pairs, before anything is fetched."""
 
     captions_per_image: int | None = Field(
@@ -119,7 +68,7 @@ class Dedup(_Section):
     )
 
 
-class Fetch(_Section):
+class Fetch(Section):
     """The fetch of images over HTTP; images that an input already holds are read from there."""
 
     contact: str | None = Field(
@@ -265,7 +214,7 @@ class Fetch(_Section):
         return f"{self.user_agent} (+{self.contact})" if self.contact else self.user_agent
 
 
-class Image(_Section):
+class Image(Section):
     """Decoding, resizing and storing of images; names as in img2dataset."""
 
     image_size: int = Field(default=256, gt=0, le=16_383, description="Target size in pixels.")
@@ -304,15 +253,23 @@ class Image(_Section):
     )
 
 
-class Curate(_Section):
+class Curate(Section):
     """Thresholds on fetched images, and identical images. Changing this fetches nothing again."""
 
     min_bytes: int = Field(default=0, ge=0, description="Smallest file, as fetched (LAION: 5120).")
     min_side: int = Field(
         default=0, ge=0, description="Shortest side in original pixels (DataComp, COYO: 200)."
     )
-    max_aspect_ratio: float = Field(
+    min_pixels: int = Field(
+        default=0, ge=0, description="Smallest width × height, in original pixels (M6: 5000)."
+    )
+    max_aspect_ratio: float | None = Field(
         default=3.0, ge=1, description="Most that the longer side may exceed the shorter one."
+    )
+    formats: list[ImageFormat] | None = Field(
+        default=None,
+        min_length=1,
+        description="Formats to keep, of images as they were fetched; all when absent.",
     )
     identical_images: Literal["keep_one", "keep_distinct_captions", "keep_all"] = Field(
         default="keep_distinct_captions",
@@ -337,7 +294,7 @@ class Curate(_Section):
     )
 
 
-class Write(_Section):
+class Write(Section):
     """Size of the shards."""
 
     samples_per_shard: int = Field(
@@ -348,7 +305,7 @@ class Write(_Section):
     )
 
 
-class Annotation(_Section):
+class Annotation(Section):
     """A column of annotations, made when the shards are whole, in the order of the list.
 
     Changing it touches no shard. `septet columns` lists the kinds, `septet columns KIND` the
@@ -370,7 +327,7 @@ class Annotation(_Section):
         return self.name or self.column
 
 
-class Recipe(_Section):
+class Recipe(Section):
     """A whole recipe."""
 
     name: str = Field(
@@ -378,6 +335,7 @@ class Recipe(_Section):
     )
     sources: list[Source] = Field(min_length=1, description="Where pairs come from.")
     filter: Filter = Filter()
+    balance: Balance = Balance()
     dedup: Dedup = Dedup()
     fetch: Fetch = Fetch()
     image: Image = Image()
@@ -395,6 +353,20 @@ class Recipe(_Section):
         if twice:
             raise ValueError(f"column {twice[0]!r} twice; give one of them another `name`")
         return annotations
+
+    @model_validator(mode="before")
+    @classmethod
+    def _with_rule_set(cls, data: Any) -> Any:
+        return with_set(data)
+
+    @model_validator(mode="after")
+    def _has_what_its_rules_need(self) -> "Recipe":
+        if self.filter.rules == "metaclip" and not self.balance.entries:
+            raise ValueError(
+                "filter.rules: metaclip needs `balance.entries`: the path of a file of the "
+                "metadata, one entry a line"
+            )
+        return self
 
     def resolved(self) -> dict[str, Any]:
         """The recipe of the shards, with every default filled in, as plain data. Columns hold

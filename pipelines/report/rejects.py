@@ -17,7 +17,7 @@ from septet.preprocess import files
 from septet.schemas.layout import REJECTS
 from septet.schemas.reasons import REASONS, class_of
 
-STAGES = ("source", "filter", "dedup", "fetch", "curate", "write")
+STAGES = ("source", "filter", "balance", "dedup", "fetch", "curate", "write")
 """The stages in build order."""
 
 _OTHER = "other"

@@ -117,7 +117,7 @@ class CurateTask(Task):
         images = files.read_table(
             self.fetched.path(shard),
             ["image_url", "reason", "value", *HASHES, "original_bytes", "original_width",
-             "original_height"],
+             "original_height", "format"],
         )  # fmt: skip
         rows = with_images(plan, images, images.column_names[1:])
         rows = rows.filter(pc.is_null(rows["reason"])).drop_columns(["reason", "value"])
@@ -187,24 +187,36 @@ def judge(rows: pa.Table, settings: Curate) -> pa.Table:
     all.
 
     Args:
-        rows: With `original_bytes`, `original_width` and `original_height`; null where there is no
-            image, which passes.
+        rows: With `original_bytes`, `original_width`, `original_height` and `format`; null where
+            there is no image, which passes.
         settings: The recipe's `curate` section.
     """
     short = pc.min_element_wise(rows["original_width"], rows["original_height"])
     long = pc.max_element_wise(rows["original_width"], rows["original_height"])
     ratio = pc.divide(pc.cast(long, pa.float64()), pc.cast(short, pa.float64()))
+    pixels = pc.multiply(pc.cast(long, pa.int64()), pc.cast(short, pa.int64()))
+    formats = rows["format"]
     reason = value = pa.chunked_array([pa.nulls(len(rows), pa.string())])
     for name, failed, measured in (
         ("too_few_bytes", pc.less(rows["original_bytes"], settings.min_bytes),
          rows["original_bytes"]),
         ("too_small", pc.less(short, settings.min_side), short),
-        ("aspect_ratio", pc.greater(ratio, settings.max_aspect_ratio), pc.round(ratio, 3)),
+        ("too_few_pixels", pc.less(pixels, settings.min_pixels), pixels),
+        ("aspect_ratio", pc.greater(ratio, settings.max_aspect_ratio or np.inf),
+         pc.round(ratio, 3)),
+        ("other_format", _others(formats, settings.formats), formats),
     ):  # fmt: skip
         fresh = pc.and_(failed.fill_null(False), pc.is_null(reason))
         value = pc.if_else(fresh, pc.cast(measured, pa.string()), value)
         reason = pc.if_else(fresh, pa.scalar(name), reason)
     return rows.append_column("reason", reason).append_column("value", value)
+
+
+def _others(found: pa.ChunkedArray, kept: Sequence[str] | None) -> pa.ChunkedArray:
+    """Whether each format is none of those to be kept."""
+    if kept is None:
+        return pa.chunked_array([pa.repeat(False, len(found))])
+    return pc.and_(pc.is_valid(found), pc.invert(pc.is_in(found, value_set=pa.array(kept))))
 
 
 class SplitDigests(Split):

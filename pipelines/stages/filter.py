@@ -1,9 +1,10 @@
-"""The stage filter: text rules and language identification.
+"""The stage filter: captions cleaned, text rules and language identification.
 
 Two passes before it survey the sites that declare a language (`septet.pipelines.stages.sites`); the
 filter has one task for each input.
 """
 
+import json
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import Any
@@ -26,11 +27,14 @@ from septet.pipelines.stages.sites import (
 from septet.pipelines.stages.stage import Key, Parts, Pass, Stage
 from septet.pipelines.stages.tasks import Task
 from septet.preprocess import files
+from septet.preprocess.rules.apply import Asked, apply_rules, asked_rules
+from septet.preprocess.rules.captions import Captions
+from septet.preprocess.rules.clean import clean_rows
+from septet.preprocess.rules.parts_of_speech import tagger_digest
 from septet.preprocess.text.language.model import language_model, model_digest
 from septet.preprocess.text.language.sites import LanguageTeller
-from septet.preprocess.text.rules import RULES_VERSION, apply_rules
 from septet.schemas import tables
-from septet.schemas.recipe import Filter
+from septet.schemas.filter import Filter
 
 _BATCH = 8192
 _SHOWN = 300
@@ -41,7 +45,7 @@ class FilterStage(Stage):
     others."""
 
     name = "filter"
-    version = RULES_VERSION
+    version = 3
     sections = ("filter",)
     reads = ("candidates",)
     gives = ("filtered",)
@@ -52,12 +56,21 @@ class FilterStage(Stage):
         return self.recipe.filter.declared_language == "usual"
 
     def settings(self) -> dict[str, Any]:
-        """The section of the recipe, and a digest of the language model that it names.
+        """The section of the recipe, and what stands behind its names: versions of the rules,
+        digests of the language model, of lists and of the tagger.
 
         Raises:
-            LanguageModelError: it names none that can be read.
+            ValueError: a rule, a list, the tagger or the language model is not there.
         """
-        return {**super().settings(), "language_model": self._model[1]}
+        settings = self.recipe.filter
+        lists = located_lists(settings, self.context.folder).files
+        return {
+            **super().settings(),
+            "language_model": self._model[1],
+            "rules": [rule.name for rule in asked_rules(settings)],
+            "lists": {name: list_digest(f"filter.{name}", path) for name, path in lists.items()},
+            "tagger": tagger_digest() if settings.parts_of_speech else None,
+        }
 
     @cached_property
     def _model(self) -> ModelFile:
@@ -91,11 +104,37 @@ class FilterStage(Stage):
             self.parts("filtered"),
             self.rejects,
             candidates,
-            self.recipe.filter,
+            located_lists(self.recipe.filter, self.context.folder),
             self._model,
             sites,
         )
         yield Pass("filter", task.outputs(keys), lambda todo: map_tasks(task, todo))
+
+
+def located_lists(settings: Filter, folder: str) -> Filter:
+    """The settings with the paths of lists as they are on this machine.
+
+    Args:
+        settings: The recipe's `filter` section.
+        folder: Where the recipe's relative paths start.
+    """
+    paths = {name: locate(path, folder) for name, path in settings.files.items()}
+    return settings.model_copy(update=paths)
+
+
+def list_digest(name: str, path: str) -> str:
+    """The digest of a list's content.
+
+    Raises:
+        ValueError: the file is not there.
+    """
+    try:
+        return files.content_digest(path)[1]
+    except OSError as error:
+        raise ValueError(
+            f"{name}: the list {path} cannot be read ({error}); put it there, or state the "
+            "entries themselves as a list in brackets"
+        ) from error
 
 
 class FilterTask(Task):
@@ -118,13 +157,18 @@ class FilterTask(Task):
         self.model, self.sites = model, sites
 
     def setup(self) -> None:
-        """Load the language model: one that cannot be read is no fault of a row."""
+        """Load the language model and the lists: one that cannot be read is no fault of a row."""
         language_model(*self.model)
+        empty = tables.FILTERED.empty_table()
+        clean_rows(empty, self.settings)
+        for rule in asked_rules(self.settings):
+            rule.judge(Captions(empty))
 
     def run(self, key: Key) -> Counts:
         """Write the rows that passed and the rejects."""
         path = self.candidates.path(key)
         sites = site_languages(self.sites, path) if self.sites else None
+        rules = asked_rules(self.settings)
         teller = LanguageTeller(language_model(*self.model), self.settings.language_score, sites)
         with (
             files.open_read(path) as file,
@@ -135,23 +179,45 @@ class FilterTask(Task):
                 rows = pa.Table.from_batches([batch])
                 has_text = pc.is_valid(rows["caption"])
                 results.keep(_without_language(rows.filter(pc.invert(has_text))))
-                for passed, rejected in guarded_rules(rows.filter(has_text), self.settings, teller):
+                rows, lost, changed = clean(rows.filter(has_text), self.settings)
+                results.reject(lost)
+                results.counts.other.update({"captions cleaned": changed} if changed else {})
+                for passed, rejected in guarded_rules(rows, rules, teller):
                     results.keep(passed)
                     results.reject(rejected)
         return results.counts
 
 
+def clean(rows: pa.Table, settings: Filter) -> tuple[pa.Table, pa.Table, int]:
+    """Clean captions.
+
+    Returns:
+        The rows; those of which nothing is left, as rejects; and how many changed.
+    """
+    rows, changed = clean_rows(rows, settings)
+    if not changed:
+        return rows, rows.slice(0, 0), 0
+    empty = pc.equal(rows["caption"], "")
+    lost = rows.filter(empty)
+    before = [json.loads(extra)["caption_before"] for extra in lost["extra"].to_pylist()]
+    caption = pa.array(before, pa.string())
+    lost = lost.set_column(lost.column_names.index("caption"), "caption", caption)
+    lost = lost.append_column("value", caption)
+    lost = lost.append_column("reason", pa.repeat("boilerplate", len(lost)))
+    return rows.filter(pc.invert(empty)), lost, changed
+
+
 def guarded_rules(
-    rows: pa.Table, settings: Filter, teller: LanguageTeller | None = None
+    rows: pa.Table, rules: list[Asked], teller: LanguageTeller
 ) -> Iterator[tuple[pa.Table, pa.Table]]:
     """Apply the rules; a row on which a rule itself fails becomes a reject (`rule_error`)."""
     try:
-        yield apply_rules(rows, settings, teller)
+        yield apply_rules(rows, rules, teller)
     except Exception as error:
         if len(rows) > 1:
             half = len(rows) // 2
-            yield from guarded_rules(rows.slice(0, half), settings, teller)
-            yield from guarded_rules(rows.slice(half), settings, teller)
+            yield from guarded_rules(rows.slice(0, half), rules, teller)
+            yield from guarded_rules(rows.slice(half), rules, teller)
             return
         value = f"{type(error).__name__}: {error}"[:_SHOWN]
         lost = rows.append_column("reason", pa.array(["rule_error"]))

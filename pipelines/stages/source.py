@@ -197,9 +197,7 @@ class _Rows:
         """Add a row. Text that no file can store is mended here, where all rows enter."""
         if isinstance(found, Pair):
             self._results.counts.rows_in += 1
-            pair = _scrubbed(found)
-            id_ = sample_id(pair["image_url"], pair["caption"], pair["annotations"])
-            self._add("pairs", id=id_, source=self._input.label, **pair)
+            self._add("pairs", **candidate(found, self._input))
         elif isinstance(found, Rejected):
             self._results.counts.rows_in += 1
             self._add("rejects", source=self._input.label, **_scrubbed(found))
@@ -231,6 +229,13 @@ class _Rows:
         """Write what is left."""
         for kind in self._rows:
             self._flush(kind)
+
+
+def candidate(pair: Pair, part: Input) -> dict[str, Any]:
+    """The row of `septet.schemas.tables.CANDIDATES` of a pair of an input."""
+    row = _scrubbed(pair)
+    id_ = sample_id(row["image_url"], row["caption"], row["annotations"])
+    return {"id": id_, "source": part.label, **row}
 
 
 _REJECTS = pa.schema(

@@ -168,6 +168,11 @@ class Stage(ABC):
         """A digest of what all tasks of the stage share."""
         self._done: Done | None = None
 
+    @classmethod
+    def asked_for(cls, recipe: Recipe) -> bool:
+        """Whether a build of the recipe has this stage."""
+        return True
+
     @property
     def by_input(self) -> bool:
         """Whether a task depends on one input alone, so that another input leaves it as it is."""

@@ -54,7 +54,7 @@ def test_every_reason_in_the_table_is_in_the_code() -> None:
 
 
 def test_every_text_rule_is_a_reason() -> None:
-    from septet.preprocess.text.rules import RULES
+    from septet.preprocess.rules.table import RULES
 
     assert {name for name, reason in REASONS.items() if "filter" in reason.stages} >= set(RULES)
 

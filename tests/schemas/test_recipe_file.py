@@ -19,7 +19,7 @@ def test_defaults_are_filled_in() -> None:
     [
         (GOOD + "filter:\n  min_cahrs: 3\n", "r.yaml:6: filter.min_cahrs: unknown key; did you mean `min_chars`?"),
         (GOOD + "dedupe: {}\n", "r.yaml:5: dedupe: unknown key; did you mean `dedup`?"),
-        (GOOD + "zzz: {}\n", "r.yaml:5: zzz: unknown key; known keys: annotate, curate, dedup"),
+        (GOOD + "zzz: {}\n", "r.yaml:5: zzz: unknown key; known keys: annotate, balance, curate"),
         (GOOD.replace("paths", "pathz"), "r.yaml:4: sources.0.pathz: unknown key; did you mean `paths`?"),
         (GOOD.replace("paths: [a.warc.gz]", "captions: [alt]"), "r.yaml:3: sources.0.paths: this key is needed"),
         (GOOD.replace("warc\n", "wacr\n"), "r.yaml:3: sources.0.kind: expected one of 'warc', 'wat', 'cc-index', "),

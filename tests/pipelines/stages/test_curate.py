@@ -9,7 +9,8 @@ from septet.pipelines.stages.curate import judge
 from septet.schemas.recipe import Curate
 
 SCHEMA = pa.schema(
-    [("original_bytes", pa.int64()), ("original_width", pa.int32()), ("original_height", pa.int32())]
+    [("original_bytes", pa.int64()), ("original_width", pa.int32()), ("original_height", pa.int32()),
+     ("format", pa.string())]
 )  # fmt: skip
 
 
@@ -29,10 +30,16 @@ SCHEMA = pa.schema(
         ({"min_side": 8}, (1, 7, 9), ("too_small", "7")),
         ({"min_side": 8, "min_bytes": 5}, (4, 2, 9), ("too_few_bytes", "4")),
         ({"min_side": 8}, (4, 2, 9), ("too_small", "2")),
-        ({"min_side": 8, "min_bytes": 5}, (None, None, None), (None, None)),
+        ({"min_side": 8, "min_bytes": 5, "min_pixels": 9}, (None, None, None), (None, None)),
+        ({"min_pixels": 72}, (1, 9, 8), (None, None)),
+        ({"min_pixels": 73}, (1, 9, 8), ("too_few_pixels", "72")),
+        ({"max_aspect_ratio": None}, (1, 900, 1), (None, None)),
+        ({"formats": ["jpeg"]}, (1, 9, 8, "jpeg"), (None, None)),
+        ({"formats": ["jpeg", "webp"]}, (1, 9, 8, "png"), ("other_format", "png")),
+        ({"formats": ["jpeg"]}, (None, None, None), (None, None)),
     ],
 )
 def test_thresholds(settings: dict[str, Any], image: tuple, expected: tuple) -> None:
-    row = dict(zip(SCHEMA.names, image, strict=True))
+    row = dict(zip(SCHEMA.names, image, strict=False))
     found = judge(pa.Table.from_pylist([row, row], SCHEMA), Curate(**settings)).to_pylist()
     assert [(one["reason"], one["value"]) for one in found] == [expected] * 2

@@ -2,6 +2,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from septet.preprocess.rules.apply import apply_rules, asked_rules
 from septet.preprocess.text.ids import hash64, sample_id
 from septet.preprocess.text.language.declared import MOST_TEXTS, default_prior
 from septet.preprocess.text.language.model import language_model
@@ -19,7 +20,6 @@ from septet.preprocess.text.language.sites import (
     site_keys,
     with_languages,
 )
-from septet.preprocess.text.rules import apply_rules
 from septet.schemas import tables
 from septet.schemas.recipe import Filter
 
@@ -171,7 +171,8 @@ def test_recipes_state_quotas_by_any_code() -> None:
         with pytest.raises(ValueError, match=r"ISO 639|less than or equal|greater than or equal"):
             Filter(language_quotas=wrong)
     rows = candidates(*((f"The old bridge over the river {n}", None, None) for n in range(40)))
-    passed, lost = apply_rules(rows, Filter(language_quotas={"en": 0.5}))
+    rules = asked_rules(Filter(language_quotas={"en": 0.5}))
+    passed, lost = apply_rules(rows, rules, LanguageTeller(language_model(), 0.5))
     assert len(passed) + len(lost) == 40 and 8 < len(passed) < 32
     assert set(lost["reason"].to_pylist()) == {"language_quota"}
     assert set(lost["value"].to_pylist()) == {"en"}

@@ -1,0 +1,189 @@
+"""The stage balance: few samples of what is frequent. One pass counts, one adds up, one draws; rows
+stay where they are, and nothing is shuffled but counts."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from septet.pipelines.sources.paths import locate
+from septet.pipelines.stages.counts import Counts
+from septet.pipelines.stages.filter import list_digest
+from septet.pipelines.stages.graphs import map_tasks
+from septet.pipelines.stages.stage import Key, Parts, Pass, Stage
+from septet.pipelines.stages.tasks import Results, Task
+from septet.preprocess import files
+from septet.preprocess.rules.balance import Hits, domains_in, drawn, entries_in
+from septet.preprocess.rules.lists import made_of, spaced_phrases
+from septet.schemas import tables
+from septet.schemas.recipe import Balance, Recipe
+
+_BATCH = 8192
+_COUNTS = pa.schema([("kind", pa.string()), ("key", pa.uint64()), ("rows", pa.int64())])
+_ENTRY, _DOMAIN = "entry", "domain"
+
+
+class BalanceStage(Stage):
+    """The stage that draws samples of frequent entries and domains."""
+
+    name = "balance"
+    version = 1
+    sections = ("balance",)
+    reads = ("filtered",)
+    gives = ("filtered",)
+
+    @classmethod
+    def asked_for(cls, recipe: Recipe) -> bool:
+        """Whether the recipe has anything to balance."""
+        return bool(recipe.balance.entries) or recipe.balance.most_of_a_domain is not None
+
+    def settings(self) -> dict[str, Any]:
+        """The section of the recipe, with a digest of the list of entries."""
+        entries = self._located().entries
+        digest = list_digest("balance.entries", entries) if isinstance(entries, str) else None
+        return {**super().settings(), "entries": digest}
+
+    def _located(self) -> Balance:
+        settings = self.recipe.balance
+        if not isinstance(settings.entries, str):
+            return settings
+        path = locate(settings.entries, self.context.folder)
+        return settings.model_copy(update={"entries": path})
+
+    def keys(self) -> Sequence[Key]:
+        """The keys of the inputs."""
+        return self.givers["filtered"].keys()
+
+    def passes(self) -> Iterator[Pass]:
+        """Count, add up, draw."""
+        filtered, settings, keys = self.input("filtered"), self._located(), self.keys()
+        count = CountTask(self.parts("entry_counts"), filtered, settings)
+        yield Pass("balance: count", count.outputs(keys), lambda todo: map_tasks(count, todo))
+        add = AddTask(self.parts("entry_totals"), [count.path(key) for key in keys])
+        yield Pass("balance: add", add.outputs([0]), lambda todo: map_tasks(add, todo))
+        draw = DrawTask(self.parts("filtered"), self.rejects, filtered, settings, add.path(0))
+        yield Pass("balance", draw.outputs(keys), lambda todo: map_tasks(draw, todo))
+
+
+def _batches(path: str) -> Iterator[pa.Table]:
+    with files.open_read(path) as file:
+        for batch in pq.ParquetFile(file).iter_batches(_BATCH):
+            yield pa.Table.from_batches([batch])
+
+
+def hits_in(rows: pa.Table, settings: Balance) -> dict[str, Hits]:
+    """What stands in rows, by kind."""
+    found = {}
+    if settings.entries:
+        entries = made_of(settings.entries, spaced_phrases)
+        found[_ENTRY] = entries_in(rows["caption"].combine_chunks(), entries)
+    if settings.most_of_a_domain is not None:
+        found[_DOMAIN] = domains_in(rows["image_url"].combine_chunks())
+    return found
+
+
+class CountTask(Task):
+    """The task that counts entries and domains of one input's rows."""
+
+    stage = "balance"
+
+    def __init__(self, output: Parts, filtered: Parts, settings: Balance):
+        self.output, self.filtered, self.settings = output, filtered, settings
+
+    def run(self, key: Key) -> Counts:
+        """Write the counts."""
+        counts = Counts()
+        parts = []
+        for rows in _batches(self.filtered.path(key)):
+            counts.rows_in += len(rows)
+            for kind, hits in hits_in(rows, self.settings).items():
+                keys, numbers = hits.counted()
+                parts.append(_table(kind, keys, numbers))
+        files.write_table(self.path(key), _added(parts), metadata=counts.to_metadata())
+        return counts
+
+
+class AddTask(Task):
+    """The task that adds the counts of all inputs up."""
+
+    stage = "balance"
+
+    def __init__(self, output: Parts, parts: list[str]):
+        self.output, self.parts = output, parts
+
+    def run(self, key: Key) -> Counts:
+        """Write the sums."""
+        total = _COUNTS.empty_table()
+        for path in self.parts:
+            total = _added([total, files.read_table(path)])
+        counts = Counts(rows_in=len(total), rows_out=len(total))
+        files.write_table(self.path(key), total, metadata=counts.to_metadata())
+        return counts
+
+
+def _table(kind: str, keys: np.ndarray, numbers: np.ndarray) -> pa.Table:
+    return pa.table([pa.repeat(kind, len(keys)), keys, numbers], schema=_COUNTS)
+
+
+def _added(parts: list[pa.Table]) -> pa.Table:
+    """Sums of counts by kind and key, in their order."""
+    whole = pa.concat_tables([_COUNTS.empty_table(), *parts])
+    summed = whole.group_by(["kind", "key"]).aggregate([("rows", "sum")])
+    summed = summed.rename_columns({"rows_sum": "rows"}).select(_COUNTS.names)
+    return summed.sort_by([("kind", "ascending"), ("key", "ascending")]).cast(_COUNTS)
+
+
+class DrawTask(Task):
+    """The task that draws among one input's rows."""
+
+    stage = "balance"
+
+    def __init__(
+        self, output: Parts, rejects: Parts, filtered: Parts, settings: Balance, totals: str
+    ):
+        self.output, self.rejects = output, rejects
+        self.filtered, self.settings, self.totals = filtered, settings, totals
+
+    def run(self, key: Key) -> Counts:
+        """Write the rows that were drawn and the rejects."""
+        totals = files.read_table(self.totals)
+        known = {}
+        for kind in (_ENTRY, _DOMAIN):
+            of_kind = totals.filter(pc.equal(totals["kind"], kind))
+            known[kind] = (of_kind["key"].to_numpy(), of_kind["rows"].to_numpy())
+        with self.results(key, tables.FILTERED) as results:
+            for rows in _batches(self.filtered.path(key)):
+                results.counts.rows_in += len(rows)
+                self._draw(rows, known, results)
+        return results.counts
+
+    def _draw(
+        self, rows: pa.Table, known: dict[str, tuple[np.ndarray, np.ndarray]], results: Results
+    ) -> None:
+        found, ids, seed = hits_in(rows, self.settings), rows["id"], self.settings.seed
+        kept = np.ones(len(rows), bool)
+        reasons = np.full(len(rows), "", object)
+        values = np.full(len(rows), None, object)
+
+        def drop(which: np.ndarray, reason: str, least: np.ndarray) -> None:
+            which = which & kept
+            kept[which], reasons[which] = False, reason
+            values[which] = [str(count) if count else None for count in least[which].tolist()]
+
+        if _ENTRY in found:
+            most = self.settings.most_of_an_entry
+            won, least = drawn(found[_ENTRY], ids, known[_ENTRY], most, seed)
+            has_text = pc.is_valid(rows["caption"]).to_numpy()
+            drop(has_text & (least == 0), "no_entry", least)
+            drop(has_text & ~won, "entry_draw", least)
+        if _DOMAIN in found:
+            most = self.settings.most_of_a_domain or 0
+            won, least = drawn(found[_DOMAIN], ids, known[_DOMAIN], most, seed)
+            drop((least > 0) & ~won, "domain_draw", least)
+        results.keep(rows.filter(pa.array(kept)))
+        lost = rows.append_column("reason", pa.array(reasons, pa.string()))
+        lost = lost.append_column("value", pa.array(values, pa.string()))
+        results.reject(lost.filter(pa.array(~kept)))

@@ -1,0 +1,115 @@
+"""Candidates split by all rules that a recipe asks for into those that pass and rejects."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from septet.preprocess.rules.captions import Captions
+from septet.preprocess.rules.own import make_rules
+from septet.preprocess.rules.rule import Verdict
+from septet.preprocess.rules.table import RULES
+from septet.preprocess.text.language.sites import LanguageTeller
+from septet.schemas.filter import Filter
+
+REJECTED = [
+    "id", "reason", "value", "image_url", "caption", "page_url", "source", "rule", "extra",
+    "annotations",
+]  # fmt: skip
+"""Columns of the rejects that `apply_rules` gives."""
+
+
+class Asked(NamedTuple):
+    """A rule that a recipe asks for: its reason, its name with version, whether it is slow, and the
+    rule itself with its settings."""
+
+    reason: str
+    name: str
+    slow: bool
+    judge: Callable[[Captions], Verdict]
+
+
+def asked_rules(settings: Filter) -> list[Asked]:
+    """The rules that a recipe asks for, in the order in which a row's first failure is looked for.
+
+    Raises:
+        RuleError: one of `own_rules` cannot be used.
+    """
+    asked = [
+        Asked(reason, f"{reason}@{rule.version}", rule.slow, _with(rule.apply, settings))
+        for reason, rule in RULES.items()
+        if rule.runs(settings)
+    ]
+    own = [
+        Asked("own_rule", name, True, rule.judge) for name, rule in make_rules(settings.own_rules)
+    ]
+    last = [one for one in asked if one.reason == "part_of_speech"]
+    return [one for one in asked if one not in last] + own + last
+
+
+def _with(
+    apply: Callable[[Captions, Filter], Verdict], settings: Filter
+) -> Callable[[Captions], Verdict]:
+    return lambda captions: apply(captions, settings)
+
+
+def apply_rules(
+    rows: pa.Table, rules: list[Asked], teller: LanguageTeller
+) -> tuple[pa.Table, pa.Table]:
+    """Split candidates into those that pass every rule and the rejects.
+
+    Quick rules see all rows; languages are told, and slow rules asked, of those alone that pass
+    them.
+
+    Args:
+        rows: A table of `septet.schemas.tables.CANDIDATES` whose captions are not null.
+        rules: Those of `asked_rules`.
+        teller: What tells languages.
+
+    Returns:
+        Passed rows (`FILTERED`) and rejects with reason and value (the columns `REJECTED`), both in
+        the order of the input.
+    """
+    passed, rejected = pass_quick_rules(rows, rules)
+    lost = [rejected]
+    passed = teller.add_language(passed)
+    for rule in rules:
+        if rule.slow and len(passed):
+            passed, more = _split(passed, [(rule, rule.judge(Captions(passed)))])
+            lost.append(more)
+    table = pa.concat_tables(one.select(REJECTED) for one in lost)
+    return passed, table
+
+
+def pass_quick_rules(rows: pa.Table, rules: list[Asked]) -> tuple[pa.Table, pa.Table]:
+    """Split candidates by the rules that are not slow."""
+    captions = Captions(rows)
+    return _split(rows, [(rule, rule.judge(captions)) for rule in rules if not rule.slow])
+
+
+def _split(rows: pa.Table, verdicts: list[tuple[Asked, Verdict]]) -> tuple[pa.Table, pa.Table]:
+    """Split rows by verdicts on all of them; each reject has the first one that fails it."""
+    open_ = np.ones(len(rows), bool)
+    places: list[np.ndarray] = []
+    columns: dict[str, list[pa.Array]] = {"reason": [], "value": [], "rule": []}
+    for rule, verdict in verdicts:
+        failed = verdict.failed.to_numpy(zero_copy_only=False) & open_
+        if failed.any():
+            at = np.flatnonzero(failed)
+            open_ &= ~failed
+            places.append(at)
+            columns["reason"].append(pa.repeat(rule.reason, len(at)))
+            columns["value"].append(pc.cast(verdict.value.take(pa.array(at)), pa.string()))
+            columns["rule"].append(pa.repeat(rule.name, len(at)))
+    if not places:
+        empty = rows.slice(0, 0)
+        for name in columns:
+            empty = empty.append_column(name, pa.nulls(0, pa.string()))
+        return rows, empty
+    order = np.argsort(np.concatenate(places), kind="stable")
+    lost = rows.filter(pa.array(~open_))
+    for name, parts in columns.items():
+        lost = lost.append_column(name, pa.concat_arrays(parts).take(pa.array(order)))
+    return rows.filter(pa.array(open_)), lost

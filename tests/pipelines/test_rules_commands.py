@@ -1,0 +1,109 @@
+"""`septet rules` and `septet try`."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from septet.pipelines.cli import main
+from septet.pipelines.rules.trial import Trial, sample_slices, try_rules
+from septet.pipelines.sources.base import Input
+from septet.preprocess.rules.table import RULES
+from septet.schemas.recipe_file import parse_recipe
+from septet.schemas.rule_sets import RULE_SETS
+
+
+def told(capsys: pytest.CaptureFixture, *arguments: str) -> str:
+    with pytest.raises(SystemExit) as end:
+        main(list(arguments))
+    assert end.value.code == 0
+    return " ".join(capsys.readouterr().out.split())
+
+
+def test_all_sets_and_rules_are_listed(capsys: pytest.CaptureFixture) -> None:
+    text = told(capsys, "rules")
+    for name in RULE_SETS:
+        assert f" {name} " in f" {text} "
+    for name, rule in RULES.items():
+        assert f"{name}@{rule.version}" in text
+
+
+@pytest.mark.parametrize("name", sorted(RULE_SETS))
+def test_a_set_tells_thresholds_sources_and_what_it_lacks(
+    name: str, capsys: pytest.CaptureFixture
+) -> None:
+    text, chosen = told(capsys, "rules", name), RULE_SETS[name]
+    for part in (chosen.text, chosen.source, *chosen.missing, *chosen.needs):
+        assert " ".join(part.split()) in text
+    assert ("Not compared with the source." in text) == (not chosen.verified)
+    for section, values in chosen.values.items():
+        assert all(f"{section}.{key} " in text for key in values)
+
+
+def test_a_set_tells_values_and_the_rules_that_run(capsys: pytest.CaptureFixture) -> None:
+    text = told(capsys, "rules", "align")
+    assert "filter.max_words 20 256" in text and "dedup.images_per_caption 10 10" in text
+    assert "Text rules that run: too_few_words@2, too_many_words@1 Rules" in text
+    assert "filter.min_chars 5 5" in told(capsys, "rules", "default")
+
+
+def test_a_rule_tells_its_settings_and_sets(capsys: pytest.CaptureFixture) -> None:
+    text = told(capsys, "rules", "repeated_words")
+    assert "CC12M (data card)" in text and "cc12m (max_word_repetition 0.2)" in text
+
+
+def test_an_unknown_name_has_a_near_one(capsys: pytest.CaptureFixture) -> None:
+    with pytest.raises(SystemExit) as end:
+        main(["rules", "cc13m"])
+    assert end.value.code == 2
+    assert "did you mean cc3m?" in capsys.readouterr().err
+
+
+CAPTIONS = [
+    "A dog runs on the beach", "dog", "IMG_2041.JPG", "x.png", "Logo", "thumbnails",
+    "开往北京的火车", "<b>A cat</b> sits on a mat",
+]  # fmt: skip
+
+
+def trial_of(folder: Path, section: str, rows: int = 100, examples: int = 3) -> Trial:
+    (folder / "list.jsonl").write_text(
+        "".join(json.dumps({"url": f"https://e.invalid/{i}.jpg", "caption": text}) + "\n"
+                for i, text in enumerate(CAPTIONS))
+    )  # fmt: skip
+    text = f"name: x\nsources:\n  - {{kind: list, paths: [list.jsonl]}}\nfilter: {section}\n"
+    return try_rules(parse_recipe(text), str(folder), rows, examples)
+
+
+def test_what_each_rule_would_drop(tmp_path: Path) -> None:
+    trial = trial_of(tmp_path, "{strip_markup: true}")
+    assert (trial.rows, trial.without_text, trial.kept, trial.cleaned) == (8, 0, 3, 1)
+    drops = {one.name: (one.first, one.alone, sorted(one.examples)) for one in trial.rules}
+    assert drops["too_short@2"] == (2, 2, [("3", "dog"), ("4", "Logo")])
+    assert drops["filename@1"] == (2, 2, [("IMG_2041.JPG", "IMG_2041.JPG"), ("x.png", "x.png")])
+    assert drops["too_few_words@2"] == (1, 5, [("1", "thumbnails")])
+    assert drops["too_long@1"] == (0, 0, [])
+    assert sum(count for _, count, _ in trial.by_language) == 8
+    assert ("zh", 1, 1) in trial.by_language
+    assert {path.name for path in tmp_path.iterdir()} == {"list.jsonl"}
+    assert trial_of(tmp_path, "{strip_markup: true}") == trial
+
+
+def test_a_sample_is_no_larger_than_asked_for(tmp_path: Path) -> None:
+    trial = trial_of(tmp_path, "{rules: none}", rows=3)
+    assert (trial.rows, trial.kept, trial.rules) == (3, 3, [])
+
+
+def test_the_sample_does_not_depend_on_the_order_of_slices() -> None:
+    slices = [Input(f"{i // 4}.jsonl", 0, "p", 1, "d", (0, 1), i % 4, 4) for i in range(400)]
+    chosen = sample_slices(tuple(slices))
+    assert len(chosen) == 64 and chosen == sample_slices(tuple(slices[::-1]))
+
+
+def test_try_prints_drops_and_examples(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    trial_of(tmp_path, "{}")
+    recipe = tmp_path / "r.yaml"
+    recipe.write_text("name: x\nsources:\n  - {kind: list, paths: [list.jsonl]}\n")
+    text = told(capsys, "try", str(recipe), "--rows", "100", "--examples", "1")
+    assert "8 texts from 1 of 1 slices" in text and "rules: default" in text
+    assert re.search(r"too_short@2 2 25\.0% 2", text)
