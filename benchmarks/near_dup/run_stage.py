@@ -1,6 +1,7 @@
 """Septet's passes over shards: captions as they are left by curate, on the local runner with two
 workers, shuffles on disk."""
 
+import os
 import sys
 import tempfile
 from pathlib import Path
@@ -9,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from benchmarks.growth import looked_at
 from benchmarks.near_dup.measured import Measured
 from septet.pipelines.runners import make_runner
 from septet.pipelines.stages.near_text import NearTask, passes_over
@@ -69,11 +71,14 @@ def main() -> None:
             measured = Measured()
             for each in passes_over(task, parts["words"], range(shards), rows):
                 runner.run(each.label, each.graph(each.todo()))
-        measured.stop()  # the workers' time is known now that they have ended
+            others = looked_at(os.getpid())
+            others.pop(os.getpid())
+            measured.stop(sum(cpu for _, cpu in others.values()))
+            peak = max((peak for peak, _ in others.values()), default=0)
         kept = [files.read_table(parts["kept"].path(shard))["id"] for shard in range(shards)]
         stays = {int(id_[:16], 16) for ids in kept for id_ in ids.to_pylist()}
     np.save(out, np.array(sorted(set(range(rows)) - stays), np.int64))
-    measured.show()
+    measured.show(peak)
 
 
 if __name__ == "__main__":

@@ -344,18 +344,24 @@ _TOLD = frozenset({"id", "image_url", "caption", "page_url", "source", "extra", 
 
 def _values(captions: Captions, verdicts: np.ndarray, count: int) -> pa.Array:
     """What is said of each row of a shard that goes, null where it stays."""
-    nodes, (anchors, rests) = captions.nodes, captions.ids
-    of_node = {int(verdict["node"]): verdict for verdict in verdicts}
+    best, (anchors, rests) = captions.representatives(), captions.ids
+    told = np.full(len(best), -1)  # the verdict on each caption that stands for others
+    told[captions.at(verdicts["node"])] = np.arange(len(verdicts))
+    of = told[best]
+    names = ("anchor", "rest")
+    kept, group = (
+        [np.where(of >= 0, verdicts[name][of], half[best]) if len(verdicts) else half[best]
+         for name, half in zip(pair, (anchors, rests), strict=True)]
+        for pair in (names, ("first", "second"))
+    )  # fmt: skip
+    same = (kept[0] == anchors[best]) & (kept[1] == rests[best])
+    goes = (kept[0] != anchors) | (kept[1] != rests)
+    goes &= captions.better & ANNOTATED == 0
     said = np.full(count, None, object)
-    for i, best in enumerate(captions.representatives()):
-        if captions.better[i] & ANNOTATED:
-            continue
-        kept = group = f"{anchors[best]:016x}{rests[best]:016x}"
-        near = 1.0
-        if (verdict := of_node.get(int(nodes[best]))) is not None:
-            group = f"{verdict['first']:016x}{verdict['second']:016x}"
-            if (other := f"{verdict['anchor']:016x}{verdict['rest']:016x}") != kept:
-                kept, near = other, float(verdict["near"])
-        if kept != f"{anchors[i]:016x}{rests[i]:016x}":
-            said[captions.rows[i]] = f"{kept}, similarity {near:.2f}, group {group}"
+    for i in np.flatnonzero(goes):
+        near = 1.0 if same[i] else float(verdicts["near"][of[i]])
+        said[captions.rows[i]] = (
+            f"{kept[0][i]:016x}{kept[1][i]:016x}, similarity {near:.2f}, "
+            f"group {group[0][i]:016x}{group[1][i]:016x}"
+        )
     return pa.array(said, pa.string())

@@ -43,7 +43,7 @@ class Limits(NamedTuple):
 
 LIMITS = Limits()
 _CHUNK = 32_768
-_COUNTED = 500_000
+_COUNTED = 200_000
 """The number of captions that decide the weights of tokens."""
 
 
