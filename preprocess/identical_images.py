@@ -14,8 +14,8 @@ from septet.preprocess.text.ids import by_bucket, split_ids
 
 _DIGEST: list[tuple[str, str]] = [(f"d{i}", ">u8") for i in range(4)]
 CANDIDATE = np.dtype(
-    [*_DIGEST, ("caption", "<u8"), ("anchor", "<u8"), ("rest", "<u8"), ("length", "<i4"),
-     ("score", "<f4"), ("shard", "<i4")]
+    [*_DIGEST, ("caption", "<u8"), ("anchor", "<u8"), ("rest", "<u8"), ("plain", "?"),
+     ("length", "<i4"), ("score", "<f4"), ("shard", "<i4")]
 )  # fmt: skip
 """A shard's best sample of an image: its SHA-256, the caption that it is kept beside (0 where one
 sample an image is), the sample's id, what makes it better than others, and the shard."""
@@ -29,16 +29,21 @@ def candidates(rows: pa.Table, shard: int, distinct_captions: bool) -> np.ndarra
     """Find a shard's best sample of each image; `CANDIDATE` [n].
 
     Args:
-        rows: `id`, `sha256`, `caption` and `language_score` of the shard's samples with an image.
+        rows: `id`, `sha256`, `caption`, `annotations` and `language_score` of the shard's samples
+            with an image.
         shard: The shard's number.
         distinct_captions: Whether one sample is kept of each caption of an image, not one in all.
     """
-    described = _described(rows, shard, distinct_captions)
-    return best(described)
+    return best(described(rows, shard, distinct_captions))
 
 
 def best(found: np.ndarray) -> np.ndarray:
-    """Find the best candidate of each image: longest caption, then language score, then id."""
+    """Find the best candidate of each image: annotated before plain, longest caption, then language
+    score, then id.
+
+    Args:
+        found: With the fields of `CANDIDATE`, and any others.
+    """
     found = found[_order(found)]
     return found[_first_of_group(found)] if len(found) else found
 
@@ -75,17 +80,18 @@ def replaced_by(rows: pa.Table, winners: np.ndarray, distinct_captions: bool) ->
         winners: Samples of other shards that beat this shard's best; `WINNER` [k].
         distinct_captions: As in `candidates`.
     """
-    described = _described(rows, 0, distinct_captions)
+    ours = described(rows, 0, distinct_captions)
     stays = {
         tuple(one[name] for name in _GROUP): f"{one['anchor']:016x}{one['rest']:016x}"
-        for one in [*best(described), *winners]  # winners of other shards come last
+        for one in [*best(ours), *winners]  # winners of other shards come last
     }
     ids = rows["id"].to_pylist()
-    kept = [stays[tuple(one[name] for name in _GROUP)] for one in described]
+    kept = [stays[tuple(one[name] for name in _GROUP)] for one in ours]
     return [other if other != this else None for this, other in zip(ids, kept, strict=True)]
 
 
-def _described(rows: pa.Table, shard: int, distinct_captions: bool) -> np.ndarray:
+def described(rows: pa.Table, shard: int, distinct_captions: bool) -> np.ndarray:
+    """All samples of `rows`, see `candidates`, as `CANDIDATE` [n]."""
     found = np.zeros(len(rows), CANDIDATE)
     digests = np.frombuffer(bytes.fromhex("".join(rows["sha256"].to_pylist())), ">u8")
     for i, (name, _) in enumerate(_DIGEST):
@@ -93,6 +99,7 @@ def _described(rows: pa.Table, shard: int, distinct_captions: bool) -> np.ndarra
     found["anchor"], found["rest"] = split_ids(rows["id"])
     if distinct_captions:
         found["caption"] = found["rest"]
+    found["plain"] = rows["annotations"].is_null().to_numpy()
     found["length"], found["score"] = caption_measures(rows)
     found["shard"] = shard
     return found
@@ -101,7 +108,7 @@ def _described(rows: pa.Table, shard: int, distinct_captions: bool) -> np.ndarra
 def _order(found: np.ndarray) -> np.ndarray:
     better = preference(found["length"], found["score"])
     groups = (found[name] for name in reversed(_GROUP))
-    return np.lexsort((found["rest"], found["anchor"], *better, *groups))
+    return np.lexsort((found["rest"], found["anchor"], *better, found["plain"], *groups))
 
 
 def _first_of_group(found: np.ndarray) -> np.ndarray:

@@ -16,7 +16,7 @@ FORMAT_VERSION = 2
 """Raised whenever a reader of the previous version could misread what is written."""
 FORMAT_VERSION_REMOVED = 3
 """Version of a corpus from which samples were removed: readers of version 2 would read them."""
-FORMAT_MINOR = 0
+FORMAT_MINOR = 1
 """Raised whenever keys or columns are added that a reader of the previous one may pass over."""
 
 SHARD_FILE = pa.schema(

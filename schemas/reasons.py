@@ -238,6 +238,8 @@ REASONS: dict[str, Reason] = {
         duplicate_image="another sample has the same bytes of an image; value: its id",
         near_duplicate_text="a better sample has nearly the same caption (`near_text`); value: its "
         "id, how similar the captions are, and the id of the best sample of the group",
+        near_duplicate_image="another sample has an image that looks the same; value: its id, "
+        "which names the cluster of all that went for it, and in how many bits their hashes differ",
     ),
 }  # fmt: skip
 """Every reason of every stage, by name. A stage that writes another one is stopped."""

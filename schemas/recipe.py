@@ -254,7 +254,8 @@ class Image(Section):
 
 
 class Curate(Section):
-    """Thresholds on fetched images, and identical images. Changing this fetches nothing again."""
+    """Thresholds on fetched images; identical images, and those that look the same. Changing this
+    fetches nothing again."""
 
     min_bytes: int = Field(default=0, ge=0, description="Smallest file, as fetched (LAION: 5120).")
     min_side: int = Field(
@@ -292,6 +293,28 @@ class Curate(Section):
         "less where words were only added or left out. It is the weight of the words that both "
         "have by that of all words; rare words weigh more (decision 0024).",
     )
+    near_images: bool = Field(
+        default=False,
+        description="Treat images that look the same (resized, recompressed, slightly cropped, "
+        "marked, brightened) as `identical_images` says: with `keep_distinct_captions` a sample "
+        "goes where a better one has the same caption, with `keep_one` whatever the captions.",
+    )
+    near_images_radius: int = Field(
+        default=11,
+        ge=0,
+        le=11,
+        description="Most bits of 64 in which the perceptual hashes of such images differ; their "
+        "thumbnails are compared besides.",
+    )
+
+    @model_validator(mode="after")
+    def _identical_images_go_too(self) -> "Curate":
+        if self.near_images and self.identical_images == "keep_all":
+            raise ValueError(
+                "near_images: with `identical_images: keep_all` even equal images stay; set it to "
+                "keep_distinct_captions or keep_one, or near_images to off"
+            )
+        return self
 
 
 class Write(Section):

@@ -1,5 +1,5 @@
-"""The stage curate: thresholds on images, and identical images across all shards; shuffles ids and
-hashes."""
+"""The stage curate: thresholds on images, and identical and similar images across all shards;
+shuffles ids and hashes, and thumbnails of images whose hashes are near."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
@@ -18,8 +18,10 @@ from septet.pipelines.stages.barred import (
 from septet.pipelines.stages.counts import Counts
 from septet.pipelines.stages.graphs import Regroup, Split, shuffle_tasks
 from septet.pipelines.stages.located import HASHES, with_images
+from septet.pipelines.stages.near_images import NearImages, read_records
 from septet.pipelines.stages.stage import Key, Parts, Pass, Stage
-from septet.pipelines.stages.tasks import Task
+from septet.pipelines.stages.tasks import Results, Task
+from septet.pipelines.store.looks import with_appearance
 from septet.preprocess import files
 from septet.preprocess.dedup import better_of, caption_measures
 from septet.preprocess.domains import registered_domain
@@ -31,6 +33,7 @@ from septet.preprocess.identical_images import (
     losers,
     replaced_by,
 )
+from septet.preprocess.near_duplicates.images import LOST
 from septet.preprocess.text.ids import bucket_of, by_bucket, split_ids, url_hash
 from septet.schemas import tables
 from septet.schemas.recipe import Curate
@@ -40,13 +43,14 @@ _ROWS_A_PIECE = 65_536
 _TEXTS, _EVERYWHERE = 1, 2
 
 _KEPT = pa.schema([("id", pa.string())])
+_IDENTICAL, _NEAR = b"I", b"N"
 
 
 class CurateStage(Stage):
     """The stage that drops images that fail a threshold, and images that another sample has."""
 
     name = "curate"
-    version = 3
+    version = 4
     sections = ("curate",)
     reads = ("plans", "fetched")
     gives = ("kept",)
@@ -60,29 +64,40 @@ class CurateStage(Stage):
         return self.givers["plans"].keys()
 
     def passes(self) -> Iterator[Pass]:
-        """One pass with two shuffles: by image digest, and back by shard; then those that find
-        near-duplicate captions, where the recipe asks for them."""
+        """The passes of near-duplicate images, where they are wanted; then one with two shuffles:
+        by image digest, and back by shard; then those that find near-duplicate captions, where the
+        recipe asks for them."""
         shards = self.keys()
-        near = self.recipe.curate.near_text != "off"
         images = self.givers["fetched"].require_done().counts.rows_out
         buckets = max(1, -(-images // _IMAGES_A_BUCKET))
+        settings = self.recipe.curate
+        near_text = settings.near_text != "off"
         task = CurateTask(
-            self.parts("compared" if near else "kept"),
-            self.parts("compared_rejects") if near else self.rejects,
+            self.parts("compared" if near_text else "kept"),
+            self.parts("compared_rejects") if near_text else self.rejects,
             self.input("plans"),
             self.input("fetched"),
-            self.recipe.curate,
+            settings,
+            self.corpus,
             removed_path(self.corpus),
         )
+        lost: list[str] = []
+        if settings.near_images:
+            near = NearImages(
+                self.parts, task.shown, shards, images, settings.near_images_radius,
+                task.distinct_captions,
+            )  # fmt: skip
+            yield from near.passes()
+            lost = [near.lost.path(bucket) for bucket in range(near.buckets)]
 
         steps = (SplitDigests(task, buckets), FindIdentical())
         first = Pass(
             "curate",
             task.outputs(shards),
-            lambda todo: shuffle_tasks(steps, shards, task, todo),
+            lambda todo: shuffle_tasks(steps, [*shards, *lost], task, todo),
         )
         yield first
-        if near:
+        if near_text:
             from septet.pipelines.stages.near_text import near_passes  # only here: Numba
 
             yield from near_passes(self, task, first.poll().rows_out)
@@ -100,33 +115,41 @@ class CurateTask(Task):
         plans: Parts,
         fetched: Parts,
         settings: Curate,
+        corpus: str,
         removed: str | None = None,
     ):
         self.output, self.rejects = output, rejects
         self.plans, self.fetched, self.settings = plans, fetched, settings
-        self.removed = removed
+        self.corpus, self.removed = corpus, removed
 
-    def judged(self, shard: int) -> pa.Table:
+    def judged(self, shard: int, shown: bool = False) -> pa.Table:
         """The shard's samples whose image was fetched, and those without one, with `reason` (null:
-        passed) and `value`, by ascending id."""
+        passed) and `value`, by ascending id; where they are to be `shown`, with what they look
+        like."""
         plan = files.read_table(
             self.plans.path(shard),
             ["id", "image_url", "caption", "page_url", "source", "extra", "annotations",
              "language_score", "image_hash"],
         )  # fmt: skip
-        images = files.read_table(
-            self.fetched.path(shard),
-            ["image_url", "reason", "value", *HASHES, "original_bytes", "original_width",
-             "original_height", "format"],
-        )  # fmt: skip
+        columns = ["image_url", "reason", "value", *HASHES, "original_bytes", "original_width",
+                   "original_height", "format"]  # fmt: skip
+        if shown:
+            images = with_appearance(files.read_table(self.fetched.path(shard)), self.corpus)
+            images = images.select([*columns, "width", "height", "phash", "thumbnail"])
+        else:
+            images = files.read_table(self.fetched.path(shard), columns)
         rows = with_images(plan, images, images.column_names[1:])
         rows = rows.filter(pc.is_null(rows["reason"])).drop_columns(["reason", "value"])
         return read_barred(self.removed).judge(judge(rows, self.settings))
 
-    def passed(self, shard: int) -> pa.Table:
+    def passed(self, shard: int, shown: bool = False) -> pa.Table:
         """The samples that pass the thresholds and have an image."""
-        rows = self.judged(shard)
+        rows = self.judged(shard, shown)
         return rows.filter(pc.and_(pc.is_null(rows["reason"]), pc.is_valid(rows["sha256"])))
+
+    def shown(self, shard: int) -> pa.Table:
+        """`passed`, with what the images look like."""
+        return self.passed(shard, shown=True)
 
     @property
     def distinct_captions(self) -> bool:
@@ -145,22 +168,44 @@ class CurateTask(Task):
             results.reject(as_removed(lost.filter(is_removed)))
             rows = rows.filter(pc.is_null(rows["reason"]))
             if self.settings.identical_images != "keep_all":
-                winners = np.frombuffer(b"".join(parts), WINNER)
+                winners = np.frombuffer(_of_kind(parts, _IDENTICAL), WINNER)
                 has_image = pc.is_valid(rows["sha256"])
                 replaced = iter(
                     replaced_by(rows.filter(has_image), winners, self.distinct_captions)
                 )
                 kept = [next(replaced) if has else None for has in has_image.to_pylist()]
-                rows = rows.drop_columns(["reason", "value"])
-                rows = rows.append_column("value", pa.array(kept, pa.string()))
-                lost = rows.filter(pc.is_valid(rows["value"]))
-                reasons = pa.repeat("duplicate_image", len(lost))
-                results.reject(lost.append_column("reason", reasons))
-                rows = rows.filter(pc.is_null(rows["value"]))
+                rows = _without(rows, kept, "duplicate_image", results)
+            if near := stand_ins(np.frombuffer(_of_kind(parts, _NEAR), LOST)):
+                kept = [near.get(id_) for id_ in rows["id"].to_pylist()]
+                rows = _without(rows, kept, "near_duplicate_image", results)
             results.keep(
                 rows if self.settings.near_text == "off" else compared(rows, self.settings)
             )
         return results.counts
+
+
+def _of_kind(parts: list[bytes], kind: bytes) -> bytes:
+    return b"".join(part[1:] for part in parts if part[:1] == kind)
+
+
+def _without(rows: pa.Table, values: list[str | None], reason: str, results: Results) -> pa.Table:
+    """Reject rows that have a value; returns the others."""
+    rows = rows.drop_columns(["reason", "value"])
+    rows = rows.append_column("value", pa.array(values, pa.string()))
+    lost = rows.filter(pc.is_valid(rows["value"]))
+    results.reject(lost.append_column("reason", pa.repeat(reason, len(lost))))
+    rows = rows.filter(pc.is_null(rows["value"]))
+    return rows.append_column("reason", pa.nulls(len(rows), pa.string()))
+
+
+def stand_ins(lost: np.ndarray) -> dict[str, str]:
+    """By the id of each sample that goes for a near-duplicate image: the id of the one that stays,
+    and the bits in which their hashes differ."""
+    return {
+        f"{one['anchor']:016x}{one['rest']:016x}": f"{one['kept_anchor']:016x}"
+        f"{one['kept_rest']:016x}, {one['bits']} bits"
+        for one in lost
+    }
 
 
 def compared(rows: pa.Table, settings: Curate) -> pa.Table:
@@ -220,29 +265,41 @@ def _others(found: pa.ChunkedArray, kept: Sequence[str] | None) -> pa.ChunkedArr
 
 
 class SplitDigests(Split):
-    """The step that sends the best samples of a shard's images to the buckets of the images."""
+    """The step that sends the best samples of a shard's images to the buckets of the images, and
+    the samples that go for near-duplicate images on the way to their shards."""
 
     stage = "digests"
 
     def __init__(self, task: CurateTask, buckets: int):
         self.task, self.buckets = task, buckets
 
-    def split(self, shard: int) -> Iterable[tuple[int, bytes]]:
-        """Yield (bucket, `CANDIDATE` records)."""
+    def split(self, task: int | str) -> Iterable[tuple[int, bytes]]:
+        """Yield (bucket, kind and records); the task is a shard, or a path of `LOST` records."""
+        if isinstance(task, str):
+            lost = read_records(task, LOST)
+            for start in range(0, len(lost), _ROWS_A_PIECE):
+                piece = lost[start : start + _ROWS_A_PIECE]
+                yield start // _ROWS_A_PIECE % self.buckets, _NEAR + piece.tobytes()
+            return
         if self.task.settings.identical_images == "keep_all":
             return
-        found = candidates(self.task.passed(shard), shard, self.task.distinct_captions)
+        found = candidates(self.task.passed(task), task, self.task.distinct_captions)
         for bucket, rows in by_bucket(bucket_of(group_of(found), self.buckets)):
             for start in range(0, len(rows), _ROWS_A_PIECE):
-                yield bucket, found[rows[start : start + _ROWS_A_PIECE]].tobytes()
+                piece = found[rows[start : start + _ROWS_A_PIECE]]
+                yield bucket, _IDENTICAL + piece.tobytes()
 
 
 class FindIdentical(Regroup):
-    """The step that finds samples of an image that another shard's sample beats."""
+    """The step that finds samples of an image that another shard's sample beats, and tells the
+    shards which samples go."""
 
     stage = "identical"
 
     def regroup(self, bucket: int, parts: list[bytes]) -> Iterable[tuple[int, bytes]]:
-        """Yield (shard, `WINNER` records)."""
-        for shard, winners in losers(np.frombuffer(b"".join(parts), CANDIDATE)):
-            yield shard, winners.tobytes()
+        """Yield (shard, kind and `WINNER` or `LOST` records)."""
+        for shard, winners in losers(np.frombuffer(_of_kind(parts, _IDENTICAL), CANDIDATE)):
+            yield shard, _IDENTICAL + winners.tobytes()
+        lost = np.frombuffer(_of_kind(parts, _NEAR), LOST)
+        for shard, rows in by_bucket(lost["shard"].astype(np.int64)):
+            yield shard, _NEAR + lost[rows].tobytes()

@@ -66,7 +66,7 @@ class FetchStage(Stage):
     """The stage that fetches the images of the shard plans."""
 
     name = "fetch"
-    version = 5
+    version = 6
     sections = ("fetch", "image")
     reads = ("plans",)
     gives = ("fetched",)

@@ -13,11 +13,15 @@ from septet.pipelines.stages.counts import Counts
 from septet.pipelines.stages.graphs import map_tasks
 from septet.pipelines.stages.stage import Key, Parts, Pass, Stage
 from septet.pipelines.stages.tasks import Task
+from septet.pipelines.store.looks import looks_of
 from septet.pipelines.store.reader import StoreReader
 from septet.preprocess import files
 from septet.preprocess.shards.tar import ShardWriter
 from septet.schemas import tables
 from septet.schemas.layout import SHARDS, STAGES, TAR_FOOTER, shard_name
+
+_IN_SIDECARS = ("phash", "thumbnail")
+"""Columns that sidecars have and `json` members have not: tars are as they were without them."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +41,7 @@ class WriteStage(Stage):
     """The stage that writes the samples that stay as shards."""
 
     name = "write"
-    version = 3
+    version = 4
     reads = ("kept", "plans", "fetched")
     gives = ("shards",)
 
@@ -120,6 +124,7 @@ class WriteTask(Task):
                 members: dict[str, bytes] = {}
                 if image is not None and data is not None:
                     members[image["ext"]] = data
+                    row |= looks_of(image, data)
                 if sample["caption"] is not None:
                     members["txt"] = sample["caption"].encode()
                 members["json"] = _json(row)
@@ -142,8 +147,10 @@ def _metadata(sample: dict[str, Any], image: dict[str, Any]) -> dict[str, Any]:
 
 
 def _json(row: dict[str, Any]) -> bytes:
-    """The `json` member: the sample's row of the sidecar, `extra` and `annotations` as values."""
-    data = {name: value for name, value in row.items() if value is not None}
+    """The `json` member: the sample's row of the sidecar without `_IN_SIDECARS`, `extra` and
+    `annotations` as values."""
+    kept = {name: value for name, value in row.items() if name not in _IN_SIDECARS}
+    data = {name: value for name, value in kept.items() if value is not None}
     if "language_score" in data:
         data["language_score"] = round(data["language_score"], 4)
     for name in ("extra", "annotations"):

@@ -118,6 +118,8 @@ class StoreWriter:
                 row |= {"reason": image.reason, "value": image.value}
             else:
                 row |= {name: getattr(image, name) for name in _DESCRIBED}
+                looks = image.appearance
+                row |= {"phash": looks.phash, "thumbnail": looks.thumbnail}
                 data = image.data
         with self._lock:
             self._append(row, data)

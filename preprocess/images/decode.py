@@ -20,6 +20,10 @@ MAX_PIXELS = 100_000_000
 """Default bound on width x height. An image of this size takes up to 1.5 GB while it is decoded."""
 
 
+SMALL = 64
+"""The pixels a side that are enough to say how an image looks."""
+
+
 def decode_rgb(
     data: bytes, max_pixels: int = MAX_PIXELS, width: int = 0, height: int = 0
 ) -> NDArray[np.uint8]:
@@ -73,6 +77,7 @@ class OpenedImage:
         self._data, self._max = data, max_pixels
         self._header = _read_header(self.kind, data)
         self._pixels: Pixels | None = None
+        self._small: Pixels | None = None
         self._as_stored = False
         if self._header:
             check_pixels(self._header.width, self._header.height, max_pixels)
@@ -114,6 +119,14 @@ class OpenedImage:
             return self._decode_with_pillow()
         return orient(stored, header.orientation)
 
+    def small(self) -> Pixels:
+        """Decode the upright image, of which `SMALL` pixels a side are needed.
+
+        Raises:
+            RejectedError: `decode_error` or `unsupported`.
+        """
+        return self.pixels(SMALL, SMALL) if self._small is None else self._small
+
     def is_shown_as_stored(self) -> bool:
         """Whether every reader sees in the file itself what `pixels` gives: JPEGs, opaque still
         WebPs and PNGs of at most 8 bits without orientation, decoded to their end.
@@ -127,7 +140,8 @@ class OpenedImage:
         if header.orientation != 1:
             return False
         if isinstance(header, jpeg.JpegHeader):
-            return jpeg.check_content(self._data, header)
+            self._small = jpeg.decode(self._data, header, SMALL, SMALL)
+            return self._small is not None
         self._pixels = self.pixels()
         return True
 

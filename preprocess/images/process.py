@@ -5,6 +5,7 @@ from functools import lru_cache
 from typing import cast
 
 from septet.preprocess.bounded import BoundedCall, CrashError, MemoryLimitError, TimeLimitError
+from septet.preprocess.images.appearance import Appearance, appearance, appearance_of
 from septet.preprocess.images.decode import OpenedImage, check_pixels
 from septet.preprocess.images.encode import check_encodable, encode
 from septet.preprocess.images.headers import is_heavy
@@ -26,7 +27,7 @@ class ProcessedImage:
     """An image that can be stored. Sizes are pixels as seen, EXIF orientation applied.
 
     `format` is that of the file as it was fetched, `ext` that of `data`. Unless `reencoded`,
-    `data` are the bytes as they were fetched.
+    `data` are the bytes as they were fetched. `appearance` is that of `data`.
     """
 
     data: bytes
@@ -37,6 +38,7 @@ class ProcessedImage:
     original_width: int
     original_height: int
     reencoded: bool
+    appearance: Appearance
 
 
 def process_image(data: bytes, settings: Image, apart: bool = False) -> ProcessedImage | Rejected:
@@ -91,7 +93,8 @@ def _process(data: bytes, settings: Image) -> ProcessedImage:
     size = image.width, image.height
     plan = _plan(*size, settings)
     if plan is None and image.is_shown_as_stored():
-        return ProcessedImage(data, EXTENSIONS[image.kind], image.kind, *size, *size, False)
+        looks = appearance(image.small())
+        return ProcessedImage(data, EXTENSIONS[image.kind], image.kind, *size, *size, False, looks)
     pixels = image.pixels(*(plan.scaled if plan else (0, 0)))
     return _encoded(pixels, plan, image.kind, size, settings)
 
@@ -119,6 +122,5 @@ def _encoded(
         check_encodable(*original, settings.encode_format)
     height, width = pixels.shape[:2]
     data = encode(pixels, settings.encode_format, settings.encode_quality)
-    return ProcessedImage(
-        data, settings.encode_format, kind, width, height, *original, reencoded=True
-    )
+    looks = appearance_of(data, width * height)
+    return ProcessedImage(data, settings.encode_format, kind, width, height, *original, True, looks)

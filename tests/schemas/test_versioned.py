@@ -25,7 +25,7 @@ def test_equal_content_is_equal_text_and_comes_back() -> None:
 
 
 @pytest.mark.parametrize(("kind", "version"), [
-    (Manifest, (3, 0)), (ManifestV1, (1, 0)), (ColumnManifest, (2, 1)), (ColumnManifestV1, (1, 0)),
+    (Manifest, (3, 1)), (ManifestV1, (1, 0)), (ColumnManifest, (2, 1)), (ColumnManifestV1, (1, 0)),
 ])  # fmt: skip
 def test_versions_are_those_of_the_corpora_that_exist(
     kind: type[Versioned], version: tuple[int, int]

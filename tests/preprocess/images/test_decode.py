@@ -124,8 +124,18 @@ def test_segments_of_a_jpeg_are_followed_mark_by_mark():
 
 
 def test_a_jpeg_that_is_kept_is_not_decoded_whole(monkeypatch):
-    monkeypatch.setattr(jpeg, "decode", lambda *_: pytest.fail("decoded whole"))
-    assert OpenedImage(FILES["jpeg"], 10**6).is_shown_as_stored()
+    sizes = []
+    decode = jpeg.decode
+
+    def watched(*args):
+        pixels = decode(*args)
+        sizes.append(pixels.shape[:2])
+        return pixels
+
+    monkeypatch.setattr(jpeg, "decode", watched)
+    image = OpenedImage(saved(photo(800, 600), "jpeg"), 10**6)
+    assert image.is_shown_as_stored() and image.small().shape[:2] == sizes[0]
+    assert len(sizes) == 1 and max(sizes[0]) <= 200
 
 
 @pytest.mark.parametrize("name", [name for name in FILES if "16 bits alpha" not in name])

@@ -1,0 +1,1 @@
+"""Near-duplicate images, and leaked evaluation images: a labelled set, figures, peers."""
