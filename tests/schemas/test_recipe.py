@@ -58,6 +58,7 @@ BOUNDS = {
     "curate.min_pixels": (0, None),
     "curate.max_aspect_ratio": (1.0, None),
     "curate.near_text_similarity": (0.6, 1.0),
+    "curate.near_images_radius": (0, 11),
     "write.samples_per_shard": (1, None),
 }
 
