@@ -39,10 +39,12 @@ def resolve_key(corpus: Corpus, key: str) -> int:
     if several == 1:
         return found[0][0]
     if not found:
-        first = one_line(corpus.shards[0].first_key, 80) if corpus.shards else ""
-        near = f"; its first key is {first}" if first else ""
+        near = ""
+        if len(corpus):
+            shard, row = corpus.locate(0)
+            near = f"; its first key is {one_line(corpus.shard(shard).key(row), 80)}"
         raise ValueError(
-            f"{corpus.path} has no sample whose key is or begins with {key!r}"
+            f"{corpus.label} has no sample whose key is or begins with {key!r}"
             f" ({len(corpus):,} samples{near})"
         )
     named = ", ".join(one_line(match, 80) for _, match in found[:_NAMED])

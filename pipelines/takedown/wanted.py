@@ -2,8 +2,10 @@
 
 import re
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Literal
+from urllib.parse import urlsplit
 
 import numpy as np
 import pyarrow as pa
@@ -18,6 +20,7 @@ How = Literal["ids", "urls", "domain"]
 COLUMNS = ("key", "url", "page_url", "sha256")
 """Columns of a sidecar that are read, where it has them."""
 MAX_BYTES = 2**30
+_ID = re.compile(r"[0-9A-Fa-f]{32}")
 _DOMAIN = re.compile(r"[^\s/@:?#]+\.[^\s/@:?#.]+")
 _HOST = r"^[A-Za-z][A-Za-z0-9+.-]*://(?:[^/?#@]*@)?(?P<host>\[[^\]/?#]*\]|[^:/?#]+)"
 
@@ -66,7 +69,7 @@ class Wanted:
         for number, host in enumerate(hosts.dictionary.to_pylist()):
             labels = host.lower().rstrip(".").split(".")
             names = (".".join(labels[i:]) for i in range(len(labels)))
-            domains[number] = next((name for name in names if name in known), "")
+            domains[number] = next((known[name] for name in names if name in known), "")
         hit = np.array([bool(one) for one in domains], bool)
         which = hosts.indices.fill_null(len(domains)).to_numpy()
         found = np.append(hit, False)[which]
@@ -91,9 +94,10 @@ def read_wanted(how: How, file: str) -> Wanted:
         ValueError: there is no such file, it is too large, no text, or holds no value; or a line of
             a list of URLs or domains is none.
     """
-    if how == "domain" and not files.exists(file) and _DOMAIN.fullmatch(file):
-        return Wanted(how, dict(_spelled(how, [file], file)))
-    if not files.exists(file):
+    there = files.exists(file)
+    if how == "domain" and not there and _DOMAIN.fullmatch(file.rstrip(".")):
+        return Wanted(how, _spellings(how, [file], file))
+    if not there:
         more = ", nor is it a domain" if how == "domain" else ""
         raise ValueError(f"{file}: there is no such file{more}; expected a text file, a line each")
     if files.size(file) > MAX_BYTES:
@@ -102,10 +106,20 @@ def read_wanted(how: How, file: str) -> Wanted:
         lines = files.read_bytes(file).decode("utf-8-sig").splitlines()
     except UnicodeDecodeError as error:
         raise ValueError(f"{file} is not UTF-8 ({error}); expected a text file") from error
-    found = dict(_spelled(how, lines, file))
+    except OSError as error:
+        raise ValueError(f"{file} cannot be read ({error}); expected a text file") from error
+    found = _spellings(how, lines, file)
     if not found:
         raise ValueError(f"{file} holds no line: nothing to remove")
     return Wanted(how, found)
+
+
+def _spellings(how: How, lines: Iterable[str], file: str) -> dict[str, str]:
+    """Each spelling, and the first line that means it."""
+    found: dict[str, str] = {}
+    for spelling, line in _spelled(how, lines, file):
+        found.setdefault(spelling, line)
+    return found
 
 
 def _spelled(how: How, lines: Iterable[str], file: str) -> Iterable[tuple[str, str]]:
@@ -118,11 +132,13 @@ def _spelled(how: How, lines: Iterable[str], file: str) -> Iterable[tuple[str, s
             if not _DOMAIN.fullmatch(domain):
                 raise ValueError(f"{file}, line {number}: {line!r} is no domain: write example.org")
             yield domain, domain
+            with suppress(UrlError):  # as builds spell the host: in ASCII
+                yield urlsplit(resolve(f"http://{domain}/")).netloc, domain
             continue
         yield line, line
         if how == "urls":
             # As builds spell it: without a fragment, and with a host in lower case.
-            try:
+            with suppress(UrlError):  # the path of an image of a folder is its identity, too
                 yield resolve(line), line
-            except UrlError:
-                continue  # the path of an image of a folder is its identity, too
+        elif _ID.fullmatch(line):
+            yield line.lower(), line

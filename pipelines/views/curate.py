@@ -166,10 +166,12 @@ def curate(path: str, wish: Wish, console: Console) -> list[View]:
 
 
 def _require(wish: Wish) -> None:
-    for name in (wish.name, *(name for name, _ in wish.split)):
+    parts = [name for name, _ in wish.split]
+    for name in (wish.name, *parts, *(f"{wish.name}-{part}" for part in parts)):
         if not is_name(name):
             raise ValueError(
-                f"{name!r} cannot be the name of a view: letters, digits, - and _, a letter first"
+                f"{name!r} cannot be the name of a view: letters, digits, - and _, a letter first, "
+                "at most 100"
             )
     shares = [share for _, share in wish.split]
     if any(not 0 < share < 1 for share in shares) or sum(shares) >= 1:
@@ -195,7 +197,7 @@ def _choose(
         table = fields.read(number, [*names, *([by] if by else [])])
         groups = pa.nulls(len(table["key"]), pa.string())
         if by:
-            groups = table[by].cast(pa.string())
+            groups = _groups(by, table[by])
         return {name: _numbers(name, table[name]) for name in names}, groups
 
     parts = list(
@@ -205,6 +207,15 @@ def _choose(
     codes = groups.dictionary_encode().indices.fill_null(-1).to_numpy().astype(np.int64)
     values = {name: np.concatenate([np.empty(0), *(p[name] for p, _ in parts)]) for name in names}
     return {share: share.choose(values[share.field], codes) for share in shares}
+
+
+def _groups(name: str, column: pa.Array) -> pa.Array:
+    try:
+        return column.cast(pa.string())
+    except pa.ArrowNotImplementedError:
+        raise ExpressionError(
+            f"--by {name}: it holds {column.type}, which forms no groups: name a text or a number"
+        ) from None
 
 
 def _numbers(name: str, column: pa.Array) -> NDArray[np.float64]:

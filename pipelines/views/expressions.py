@@ -53,10 +53,14 @@ class Comparison:
     def mask(self, table: Table) -> pa.Array:
         """Whether each sample meets it, null where the field says nothing."""
         column = table[self.field]
+        if pa.types.is_floating(column.type):  # what is no number says nothing
+            column = pc.if_else(pc.is_nan(column), pa.scalar(None, column.type), column)
         if self.sign in ("exists", "missing"):
             return pc.is_valid(column) if self.sign == "exists" else pc.is_null(column)
         fit = [self._fit(column.type, value) for value in self.values]
         if self.sign == "in":
+            if pa.types.is_integer(column.type):  # among which 1.5 is none
+                column = column.cast(pa.float64(), safe=False)
             found = pc.is_in(column, value_set=pa.array(fit, column.type))
             return pc.if_else(pc.is_valid(column), found, pa.scalar(None, pa.bool_()))
         return _SIGNS[self.sign](column, pa.scalar(fit[0]))
@@ -65,15 +69,14 @@ class Comparison:
         if pa.types.is_string(kind) or pa.types.is_large_string(kind):
             if isinstance(value, str):
                 return value
-            wanted = f'a text: write "{value:g}"' if not isinstance(value, bool) else "a text"
+            wanted = "a text: write the value in quotes"
         elif pa.types.is_boolean(kind):
             if isinstance(value, bool):
                 return value
             wanted = "true or false"
         elif pa.types.is_integer(kind) or pa.types.is_floating(kind):
             if isinstance(value, float):
-                whole = pa.types.is_integer(kind) and self.sign == "in" and value.is_integer()
-                return int(value) if whole else value
+                return value
             wanted = "a number"
         else:
             wanted = "nothing that can be compared"

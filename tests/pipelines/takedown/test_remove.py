@@ -4,6 +4,7 @@ import json
 import shutil
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 from rich.console import Console
 
@@ -13,6 +14,7 @@ from septet.pipelines.annotate.work import REMOVED
 from septet.pipelines.check import check_corpus
 from septet.pipelines.cli import main
 from septet.pipelines.report.statistics import known_statistics
+from septet.pipelines.takedown.wanted import read_wanted
 from septet.preprocess.columns.reader import ColumnShardReader, read_manifest
 from septet.preprocess.shards.reader import Corpus
 from septet.preprocess.shards.removed import RemovedError
@@ -126,6 +128,22 @@ def test_urls_and_domains_name_samples_too(corpus: Path, tmp_path: Path) -> None
     assert everything.left == 0 and len(Corpus(str(corpus))) == 0
     assert check_corpus(str(corpus), True, QUIET) == []
     assert taken_down(corpus, domain="site.test").before == 1
+
+
+def test_lists_may_spell_ids_and_domains_otherwise(tmp_path: Path) -> None:
+    id_, host = "0123456789abcdef" * 2, "xn--mller-kva.example"
+    table = pa.table({"key": [id_, "a" * 32], "url": [f"http://a.{host}/1.jpg", "http://b.test/"]})
+    listed = tmp_path / "list.txt"
+    listed.write_text(f"\ufeff\r\n{id_.upper()}\r\n", encoding="utf-8", newline="")
+    hits, answered = read_wanted("ids", str(listed)).rows(table)
+    assert hits.tolist() == [True, False] and answered == {id_.upper()}
+    listed.write_text(f"{id_.upper()}\n{id_}\n")
+    assert read_wanted("ids", str(listed)).values == [id_.upper()]  # said twice, counted once
+    for domain in ("müller.example", "Müller.EXAMPLE.", f"A.{host}"):
+        hits, answered = read_wanted("domain", domain).rows(table)
+        assert hits.tolist() == [True, False] and answered == {domain.lower().rstrip(".")}
+    with pytest.raises(ValueError, match=r"cannot be read .*; expected a text file"):
+        read_wanted("ids", str(tmp_path))
 
 
 def test_a_removal_that_was_killed_before_its_head_is_finished_by_the_next(

@@ -7,6 +7,7 @@ from septet.pipelines.views.expressions import ExpressionError, Share, parse
 TABLE = {
     "width": pa.array([100, 200, 300, None]),
     "score": pa.array([0.5, 0.25, None, 1.0]),
+    "similarity": pa.array([0.5, float("nan"), 0.25, None], pa.float32()),
     "language": pa.array(["de", "en", None, "fr"]),
     "reencoded": pa.array([True, False, True, None]),
     "caption": pa.array(["a dog", "2", "and so on", None]),
@@ -22,6 +23,10 @@ TABLE = {
     ("language not in de, fr", [0, 1, 0, 0]),
     ("language missing", [0, 0, 1, 0]),
     ("width in 100, 300.0", [1, 0, 1, 0]),
+    ("width in 100.7, 1e300, -1, 200", [0, 1, 0, 0]),
+    ("similarity exists", [1, 0, 1, 0]),
+    ("similarity != 0.5", [0, 0, 1, 0]),
+    ("similarity missing or similarity in 0.5", [1, 1, 0, 1]),
     ("score != 0.25", [1, 0, 0, 1]),
     ("reencoded == true", [1, 0, 1, 0]),
     ('caption == "a dog" or caption = \'2\'', [1, 1, 0, 0]),
@@ -56,7 +61,8 @@ def test_what_is_no_condition_is_told_with_its_place(text, message):
 
 @pytest.mark.parametrize("text,message", [
     ("width == wide", "width is a number"),
-    ("language > 3", 'language is a text: write "3"'),
+    ("language > 3", "language is a text: write the value in quotes"),
+    ("language in 07, true", "language is a text: write the value in quotes"),
     ("reencoded == 1", "reencoded is true or false"),
 ])  # fmt: skip
 def test_a_value_of_another_kind_is_refused(text, message):

@@ -17,6 +17,7 @@ from septet.pipelines.annotate.work import NOT_IN_VIEW
 from septet.pipelines.cli import main
 from septet.pipelines.report.gallery import sample_cards
 from septet.pipelines.report.page import report_page
+from septet.pipelines.report.show import resolve_key
 from septet.pipelines.report.statistics import known_statistics
 from septet.preprocess.columns.reader import read_manifest
 from septet.preprocess.shards.reader import Corpus
@@ -170,6 +171,9 @@ def test_what_cannot_be_a_view_is_told(corpus: Path, capsys: pytest.CaptureFixtu
     for name in ("3", "a/b", "nan", "", "../x"):
         with pytest.raises(ValueError, match="cannot be the name of a view"):
             septet.curate(corpus, name)
+    with pytest.raises(ValueError, match=r"a-long-part' cannot be the name of a view: .* most 100"):
+        septet.curate(corpus, "a" * 90, split={"a-long-part": 0.5})
+    assert not (corpus / "views").exists()
     with pytest.raises(ValueError, match="leave a rest"):
         septet.curate(corpus, "x", split={"val": 0.5, "test": 0.5})
     with pytest.raises(ManifestError, match=r"has no view 'best' \(it has none\)"):
@@ -177,6 +181,9 @@ def test_what_cannot_be_a_view_is_told(corpus: Path, capsys: pytest.CaptureFixtu
     with pytest.raises(SystemExit) as ended:
         main(["curate", str(corpus), "--keep", "language == de", "--name", "german"])
     assert ended.value.code == 0 and "view german" in capsys.readouterr().err
+    septet.curate(corpus, "none", keep=["width < 0"])
+    with pytest.raises(ValueError, match=r"@none has no sample whose key is .* \(0 samples\)$"):
+        resolve_key(Corpus(f"{corpus}@none"), "0")  # a key outside the view is not told
     (corpus / "views/german/ids.npy").write_bytes(b"no array")
     with pytest.raises(ManifestError, match="no list of ids"):
         Corpus(f"{corpus}@german")
