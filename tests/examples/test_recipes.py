@@ -43,7 +43,7 @@ def test_scenes_keep_their_truth_through_a_build(tmp_path: Path) -> None:
 
 
 def test_chinese_of_either_form_is_kept_as_it_is_written_and_counted(tmp_path: Path) -> None:
-    """The recipe of M6 over scenes in Chinese, one told in traditional characters, one in English;
+    """The first round of M6 over scenes in Chinese, one told in traditional characters, one in English;
     its archives are another test's."""
     scenes = Path(
         write_scenes(str(tmp_path / "build/scenes-zh"), seed=3, count=20, languages=("zh",))
@@ -53,8 +53,8 @@ def test_chinese_of_either_form_is_kept_as_it_is_written_and_counted(tmp_path: P
     lines[4]["caption"] = traditional
     lines[5] |= {"caption": "a small red circle left of a large green square", "language": "en"}
     scenes.write_text("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
-    given = next(p for p in RECIPES if p.stem == "m6").read_text()
-    recipe = tmp_path / "examples/recipes/m6.yaml"
+    given = next(p for p in RECIPES if p.stem == "m6-demo").read_text()
+    recipe = tmp_path / "examples/recipes/m6-demo.yaml"
     recipe.parent.mkdir(parents=True)
     warc = given[given.index("  - kind: warc") : given.index("  - kind: list")]
     recipe.write_text(given.replace(warc, ""))
