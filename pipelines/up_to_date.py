@@ -26,6 +26,7 @@ from septet.schemas.layout import MANIFEST, STAGES, column_manifest
 
 if TYPE_CHECKING:
     from septet.preprocess.columns.base import Column
+    from septet.schemas.recipe import Recipe
 
 NOTES = f"{STAGES}/up-to-date.json"
 _SETTLED_NS = 2 * 10**9
@@ -115,6 +116,18 @@ def column_files(columns: Iterable["Column"]) -> dict[str, "State"] | None:
             return None
         paths += [str(Path(path).expanduser().absolute()) for path in named if path]
     return {path: _state(path) for path in paths}
+
+
+def named_files(recipe: "Recipe", folder: str) -> dict[str, "State"] | None:
+    """The states of the files and folders that a recipe names besides its inputs: evaluation sets,
+    lists of rules, a model of languages. None where one lies elsewhere."""
+    from septet.pipelines.sources.paths import locate  # only here: it imports much
+
+    labels = [label for one in recipe.decontaminate.against for label in (one.images, one.texts)]
+    labels += [*recipe.filter.files.values(), recipe.filter.language_model]
+    labels += [entries] if isinstance(entries := recipe.balance.entries, str) else []
+    paths = [locate(label, folder) for label in labels if label is not None]
+    return None if any("://" in path for path in paths) else {path: _state(path) for path in paths}
 
 
 def note(

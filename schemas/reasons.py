@@ -234,6 +234,13 @@ REASONS: dict[str, Reason] = {
         other_format="not one of `formats`; value: the format",
     ),
     **_of(
+        "rule", "curate",
+        evaluation_image="looks like an evaluation image (`decontaminate`); value: the set, the "
+        "image, and in how many bits the hashes differ",
+        evaluation_text="holds an evaluation text (`decontaminate`), whole or nearly so; value: "
+        "the set, and the text",
+    ),
+    **_of(
         "duplicate", "curate",
         duplicate_image="another sample has the same bytes of an image; value: its id",
         near_duplicate_text="a better sample has nearly the same caption (`near_text`); value: its "

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from septet.schemas.decontaminate import Decontaminate
 from septet.schemas.filter import Filter
 from septet.schemas.reasons import CLASSES, is_failure
 from septet.schemas.rule_sets import with_set
@@ -363,6 +364,7 @@ class Recipe(Section):
     fetch: Fetch = Fetch()
     image: Image = Image()
     curate: Curate = Curate()
+    decontaminate: Decontaminate = Decontaminate()
     write: Write = Write()
     annotate: list[Annotation] = Field(
         default=[], description="Columns of annotations, see `annotate` below."

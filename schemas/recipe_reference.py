@@ -7,6 +7,7 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
+from septet.schemas.decontaminate import EvaluationList
 from septet.schemas.filter import OwnRule
 from septet.schemas.recipe import Annotation, Recipe
 from septet.schemas.sources import source_models
@@ -29,6 +30,7 @@ def reference() -> str:
         model = field.annotation
         if isinstance(model, type) and issubclass(model, BaseModel):
             parts += _section(name, model, [])
+    parts += _section("decontaminate.against", EvaluationList, [])
     parts += _section("filter.own_rules", OwnRule, [])
     parts += _section("annotate", Annotation, [])
     return "\n".join(parts)

@@ -104,6 +104,8 @@ def build(
     before = up_to_date.look(patterns, file)
     columns = unresolved_columns(parsed, folder)
     column_files = up_to_date.column_files(columns.values())
+    named = up_to_date.named_files(parsed, folder)
+    named = None if named is None or column_files is None else named | column_files
     with make_runner(runner, workers, beam, corpus, patterns) as chosen:
         chosen.check()
         up_to_date.forget(corpus)
@@ -113,7 +115,7 @@ def build(
     if parsed.fetch.retry_failed:  # there is always something to try
         return result
     up_to_date.note(corpus, file, text, before, result.inputs, result.image_roots, figures,
-                    columns, column_files)  # fmt: skip
+                    columns, named)  # fmt: skip
     return result
 
 

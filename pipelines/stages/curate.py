@@ -16,6 +16,12 @@ from septet.pipelines.stages.barred import (
     removed_path,
 )
 from septet.pipelines.stages.counts import Counts
+from septet.pipelines.stages.evaluation import (
+    EvaluationPasses,
+    evaluation_digests,
+    pieces_of,
+    with_hits,
+)
 from septet.pipelines.stages.graphs import Regroup, Split, shuffle_tasks
 from septet.pipelines.stages.located import HASHES, with_images
 from septet.pipelines.stages.near_images import NearImages, read_records
@@ -51,13 +57,16 @@ class CurateStage(Stage):
 
     name = "curate"
     version = 4
-    sections = ("curate",)
+    sections = ("curate", "decontaminate")
     reads = ("plans", "fetched")
     gives = ("kept",)
 
     def settings(self) -> dict[str, Any]:
-        """Those of the recipe, and which samples were removed, where any were."""
-        return super().settings() | barred_settings(self.corpus)
+        """Those of the recipe, with digests of evaluation sets, and which samples were removed,
+        where any were."""
+        sets = evaluation_digests(self.recipe.decontaminate.against, self.context.folder)
+        changed = {"decontaminate": sets} if sets else {}
+        return super().settings() | changed | barred_settings(self.corpus)
 
     def keys(self) -> Sequence[Key]:
         """Numbers of the shards."""
@@ -81,6 +90,16 @@ class CurateStage(Stage):
             self.corpus,
             removed_path(self.corpus),
         )
+        if sets := self.recipe.decontaminate.against:
+            hits = self.parts("evaluation_hits")
+            evaluation = EvaluationPasses(
+                (self.parts("evaluation_sets"), hits),
+                pieces_of(sets, self.context.folder),
+                task.compared_with_sets,
+                self.recipe.image,
+            )
+            yield from evaluation.passes(shards)
+            task = task.with_hits(hits)
         lost: list[str] = []
         if settings.near_images:
             near = NearImages(
@@ -117,10 +136,18 @@ class CurateTask(Task):
         settings: Curate,
         corpus: str,
         removed: str | None = None,
+        hits: Parts | None = None,
     ):
         self.output, self.rejects = output, rejects
         self.plans, self.fetched, self.settings = plans, fetched, settings
-        self.corpus, self.removed = corpus, removed
+        self.corpus, self.removed, self.hits = corpus, removed, hits
+
+    def with_hits(self, hits: Parts) -> "CurateTask":
+        """The same, with the samples that hold evaluation images or texts told."""
+        return CurateTask(
+            self.output, self.rejects, self.plans, self.fetched, self.settings, self.corpus,
+            self.removed, hits,
+        )  # fmt: skip
 
     def judged(self, shard: int, shown: bool = False) -> pa.Table:
         """The shard's samples whose image was fetched, and those without one, with `reason` (null:
@@ -140,7 +167,15 @@ class CurateTask(Task):
             images = files.read_table(self.fetched.path(shard), columns)
         rows = with_images(plan, images, images.column_names[1:])
         rows = rows.filter(pc.is_null(rows["reason"])).drop_columns(["reason", "value"])
-        return read_barred(self.removed).judge(judge(rows, self.settings))
+        judged = judge(rows, self.settings)
+        if self.hits is not None:
+            judged = with_hits(judged, self.hits.path(shard))
+        return read_barred(self.removed).judge(judged)
+
+    def compared_with_sets(self, shard: int) -> pa.Table:
+        """The samples that pass the thresholds, with what their images look like."""
+        rows = self.judged(shard, shown=True)
+        return rows.filter(pc.is_null(rows["reason"]))
 
     def passed(self, shard: int, shown: bool = False) -> pa.Table:
         """The samples that pass the thresholds and have an image."""

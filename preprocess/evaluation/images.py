@@ -1,0 +1,59 @@
+"""Images that look like an evaluation image."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from septet.preprocess.images.appearance import THUMBNAIL_BYTES
+from septet.preprocess.near_duplicates.hamming import MAX_RADIUS, near_pairs
+from septet.preprocess.near_duplicates.thumbnails import look_alike
+
+HASHES_ALONE = 4
+"""The most bits in which a hash differs from one that comes without a thumbnail."""
+
+SHOWN = np.dtype([("phash", "<u8"), ("aspect", "<f8"), ("thumbnail", "u1", (THUMBNAIL_BYTES,))])
+"""What an image looks like; `aspect` (the logarithm of width / height) is NaN where only the hash
+is known."""
+
+
+@dataclass(frozen=True)
+class ImageHit:
+    """A hit: the number of the evaluation image, and the bits in which the hashes differ."""
+
+    number: int
+    bits: int
+
+
+def find_images(evaluation: np.ndarray, images: np.ndarray) -> list[ImageHit | None]:
+    """The evaluation image that each image looks like, the nearest one; None where there is none.
+
+    Args:
+        evaluation: `SHOWN` [m].
+        images: `SHOWN` [n].
+    """
+    found: list[ImageHit | None] = [None] * len(images)
+    for i, j, bits in near_pairs(images["phash"], MAX_RADIUS, evaluation["phash"]):
+        ours, theirs = images[i], evaluation[j]
+        alone = np.isnan(theirs["aspect"])
+        hit = alone & (bits <= HASHES_ALONE)
+        seen = np.flatnonzero(~alone)
+        hit[seen] = look_alike(
+            (ours["thumbnail"][seen], theirs["thumbnail"][seen]),
+            (ours["aspect"][seen], theirs["aspect"][seen]),
+        )
+        rows = np.flatnonzero(hit)
+        for row, number, apart in zip(
+            i[rows].tolist(), j[rows].tolist(), bits[rows].tolist(), strict=True
+        ):
+            best = found[row]
+            if best is None or (apart, number) < (best.bits, best.number):
+                found[row] = ImageHit(number, apart)
+    return found
+
+
+def shown(phashes: np.ndarray, aspects: Sequence[float], thumbnails: np.ndarray) -> np.ndarray:
+    """Put together what images look like; `SHOWN` [n]."""
+    found = np.zeros(len(phashes), SHOWN)
+    found["phash"], found["aspect"], found["thumbnail"] = phashes, aspects, thumbnails
+    return found
