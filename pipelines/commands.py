@@ -70,11 +70,10 @@ def build(
     from rich.console import Console
 
     from septet.pipelines.up_to_date import find_corpus, is_noted
+    from septet.schemas.recipe_file import read_recipe
 
     console = Console(stderr=True)
-    if not recipe.is_file():
-        raise ValueError(f"{recipe}: no such recipe file")
-    text = recipe.read_text(encoding="utf-8")
+    text = read_recipe(recipe)
     corpus = find_corpus(text, out)
     plain = not explain and not dry_run and not beam and not retry and runner == "local"
     if plain and corpus is not None:

@@ -241,10 +241,14 @@ class Filter(Section):
     @field_validator("language_quotas")
     @classmethod
     def _known_quotas(cls, quotas: dict[str, float]) -> dict[str, float]:
-        return {
-            code if code == UNDETERMINED else require_language(code): share
-            for code, share in quotas.items()
-        }
+        known: dict[str, float] = {}
+        for given, share in quotas.items():
+            code = given if given == UNDETERMINED else require_language(given)
+            if known.setdefault(code, share) != share:
+                raise ValueError(
+                    f"{code} has two quotas; regions do not count: {given!r} is {code}"
+                )
+        return known
 
     @field_validator("scripts", "keep_scripts")
     @classmethod

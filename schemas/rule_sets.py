@@ -273,7 +273,8 @@ def with_set(recipe: Any) -> Any:
     where it names no known set (what is wrong with it is found later)."""
     if not isinstance(recipe, dict) or not isinstance(recipe.get("filter"), dict):
         return recipe
-    chosen = RULE_SETS.get(recipe["filter"].get("rules", "default"))
+    asked = recipe["filter"].get("rules", "default")  # anything that YAML can hold
+    chosen = next((one for name, one in RULE_SETS.items() if name == asked), None)
     filled = dict(recipe)
     for section, values in (chosen.values if chosen else {}).items():
         stated = recipe.get(section, {})

@@ -90,12 +90,10 @@ def build(
     from septet.pipelines.build import build as run_build
     from septet.pipelines.progress import BuildProgress
     from septet.pipelines.runners import make_runner
-    from septet.schemas.recipe_file import parse_recipe
+    from septet.schemas.recipe_file import parse_recipe, read_recipe
 
     file = LocalPath(fspath(recipe))
-    if not file.is_file():
-        raise ValueError(f"{file}: no such recipe file")
-    text = file.read_text(encoding="utf-8")
+    text = read_recipe(file)
     parsed = parse_recipe(text, str(file))
     folder = str(file.absolute().parent)
     corpus = up_to_date.find_corpus(text, fspath(out) if out is not None else None)

@@ -194,9 +194,9 @@ def try_recipe(
     from rich.console import Console
 
     from septet.pipelines.rules.trial import try_rules
-    from septet.schemas.recipe_file import parse_recipe
+    from septet.schemas.recipe_file import parse_recipe, read_recipe
 
-    parsed = parse_recipe(recipe.read_text(encoding="utf-8"), str(recipe))
+    parsed = parse_recipe(read_recipe(recipe), str(recipe))
     trial = try_rules(parsed, str(recipe.parent), rows, examples)
     _show_trial(Console(), parsed.filter.rules, trial)
 

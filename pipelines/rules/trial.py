@@ -14,10 +14,12 @@ from septet.pipelines.inputs import find_inputs
 from septet.pipelines.sources.base import Input, Pair
 from septet.pipelines.sources.paths import locate
 from septet.pipelines.sources.table import SOURCES
-from septet.pipelines.stages.filter import clean, located_lists
+from septet.pipelines.stages.filter import clean, list_digest, located_lists
 from septet.pipelines.stages.source import candidate, read_slice
 from septet.preprocess.rules.apply import Asked, asked_rules
 from septet.preprocess.rules.captions import Captions
+from septet.preprocess.rules.own import RuleError
+from septet.preprocess.rules.rule import Verdict
 from septet.preprocess.text.language.model import language_model
 from septet.preprocess.text.language.sites import LanguageTeller
 from septet.schemas import tables
@@ -101,6 +103,8 @@ def try_rules(recipe: Recipe, folder: str, rows: int, examples: int) -> Trial:
     inputs = find_inputs(recipe, folder)
     slices = sample_slices(inputs)
     settings = located_lists(recipe.filter, folder)
+    for name, path in settings.files.items():
+        list_digest(f"filter.{name}", path)  # an error that names the setting
     rules = asked_rules(settings)
     model = None if settings.language_model is None else locate(settings.language_model, folder)
     teller = LanguageTeller(language_model(model), settings.language_score)
@@ -126,6 +130,18 @@ def try_rules(recipe: Recipe, folder: str, rows: int, examples: int) -> Trial:
     return trial
 
 
+def _judged(rule: Asked, captions: Captions) -> Verdict:
+    try:
+        return rule.judge(captions)
+    except RuleError:
+        raise
+    except Exception as error:
+        raise RuleError(
+            f"{rule.name} fails on a caption ({type(error).__name__}: {error}); a build makes "
+            "rejects of such rows, for the reason rule_error"
+        ) from error
+
+
 def _try_batch(
     table: pa.Table,
     settings: Filter,
@@ -146,7 +162,7 @@ def _try_batch(
     for drops, rule, found in zip(trial.rules, rules, shown, strict=True):
         # The tagger is too slow to see more than it would in a build.
         at = np.flatnonzero(alive) if rule.reason == "part_of_speech" else np.arange(len(table))
-        verdict = rule.judge(captions if len(at) == len(table) else Captions(table.take(at)))
+        verdict = _judged(rule, captions if len(at) == len(table) else Captions(table.take(at)))
         failed = np.zeros(len(table), bool)
         failed[at] = verdict.failed.to_numpy(zero_copy_only=False)
         first = failed & alive

@@ -5,7 +5,6 @@ from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Literal
-from urllib.parse import urlsplit
 
 import numpy as np
 import pyarrow as pa
@@ -13,6 +12,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from septet.preprocess import files
+from septet.preprocess.domains import domain_name
 from septet.preprocess.urls import UrlError, resolve
 
 How = Literal["ids", "urls", "domain"]
@@ -132,8 +132,8 @@ def _spelled(how: How, lines: Iterable[str], file: str) -> Iterable[tuple[str, s
             if not _DOMAIN.fullmatch(domain):
                 raise ValueError(f"{file}, line {number}: {line!r} is no domain: write example.org")
             yield domain, domain
-            with suppress(UrlError):  # as builds spell the host: in ASCII
-                yield urlsplit(resolve(f"http://{domain}/")).netloc, domain
+            with suppress(ValueError):
+                yield domain_name(domain), domain
             continue
         yield line, line
         if how == "urls":

@@ -1,6 +1,8 @@
 """The kinds of columns by name: Septet's own and those of other packages, by entry point."""
 
 import difflib
+import inspect
+import re
 from collections.abc import Collection, Mapping
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
@@ -11,6 +13,7 @@ from septet.preprocess.columns.base import Column
 from septet.schemas.columns import ColumnManifest
 
 GROUP = "septet.columns"
+_CLASS = re.compile(r"[\w.]+:[\w.]+")
 EXTRAS = {
     "regions": "vision",
     "ocr": "ocr",
@@ -40,6 +43,8 @@ def column_class(kind: str) -> type[Column]:
     """
     kinds = column_kinds()
     if ":" in kind:
+        if not _CLASS.fullmatch(kind):
+            raise ColumnError(f"{kind!r} is no class; expected module:Class")
         kinds = {kind: EntryPoint(kind, kind, GROUP)}
     if kind not in kinds:
         near = difflib.get_close_matches(kind, kinds, n=1)
@@ -47,12 +52,14 @@ def column_class(kind: str) -> type[Column]:
         raise ColumnError(f"no kind of column {kind!r}; {hint}")
     try:
         found = kinds[kind].load()
-    except (ImportError, AttributeError) as error:
+    except Exception as error:  # a module may raise anything
         extras = f": pip install 'septet[{EXTRAS[kind]}]'" if kind in EXTRAS else ""
-        raise ColumnError(f"column {kind!r} cannot be loaded: {error}{extras}") from error
-    if not (isinstance(found, type) and issubclass(found, Column)):
+        what = f"{type(error).__name__}: {error}"
+        raise ColumnError(f"column {kind!r} cannot be loaded: {what}{extras}") from error
+    if not (isinstance(found, type) and issubclass(found, Column)) or inspect.isabstract(found):
         raise ColumnError(
-            f"{kinds[kind].value} is no subclass of septet.preprocess.columns.base.Column"
+            f"{kinds[kind].value} is no subclass of septet.preprocess.columns.base.Column with all "
+            "of its methods"
         )
     return found
 

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from septet.preprocess.rules.captions import Captions
-from septet.preprocess.rules.own import make_rules
+from septet.preprocess.rules.own import checked, make_rules
 from septet.preprocess.rules.rule import Verdict
 from septet.preprocess.rules.table import RULES
 from septet.preprocess.text.language.sites import LanguageTeller
@@ -43,7 +43,8 @@ def asked_rules(settings: Filter) -> list[Asked]:
         if rule.runs(settings)
     ]
     own = [
-        Asked("own_rule", name, True, rule.judge) for name, rule in make_rules(settings.own_rules)
+        Asked("own_rule", name, True, checked(name, rule))
+        for name, rule in make_rules(settings.own_rules)
     ]
     last = [one for one in asked if one.reason == "part_of_speech"]
     return [one for one in asked if one not in last] + own + last

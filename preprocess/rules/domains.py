@@ -4,7 +4,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from septet.preprocess.domains import registered_domain
+from septet.preprocess.domains import domain_name, registered_domain
 from septet.preprocess.rules.captions import Captions
 from septet.preprocess.rules.lists import made_of
 from septet.preprocess.rules.rule import Verdict
@@ -19,13 +19,17 @@ def domain(captions: Captions, settings: Filter) -> Verdict:
     page, image = (domains_of(captions.table[name]) for name in ("page_url", "image_url"))
     failed = np.zeros(len(captions), bool)
     if settings.allow_domains:
-        allowed = made_of(settings.allow_domains, frozenset)
+        allowed = made_of(settings.allow_domains, _names)
         failed = ~(_among(page, allowed) | _among(image, allowed))
     if settings.deny_domains:
-        denied = made_of(settings.deny_domains, frozenset)
+        denied = made_of(settings.deny_domains, _names)
         failed |= _among(page, denied) | _among(image, denied)
     both = pc.binary_join_element_wise(pc.fill_null(page, ""), pc.fill_null(image, ""), " ")
     return Verdict(pa.array(failed), pc.utf8_trim_whitespace(both))
+
+
+def _names(given: tuple[str, ...]) -> frozenset[str]:
+    return frozenset(map(domain_name, given))
 
 
 def _among(domains: pa.Array, some: frozenset[str]) -> np.ndarray:

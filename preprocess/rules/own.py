@@ -5,12 +5,14 @@
 
 import difflib
 import inspect
+import re
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import ClassVar
 
+import pyarrow as pa
 from pydantic import ValidationError
 
 from septet.preprocess.rules.captions import Captions
@@ -19,6 +21,7 @@ from septet.schemas import filter as schema
 from septet.schemas.section import Section
 
 GROUP = "septet.rules"
+_CLASS = re.compile(r"[\w.]+:[\w.]+")
 
 
 class OwnRule(Section):
@@ -60,6 +63,8 @@ def rule_class(name: str) -> type[OwnRule]:
     """
     known = own_rules()
     if ":" in name:
+        if not _CLASS.fullmatch(name):
+            raise RuleError(f"filter.own_rules: {name!r} is no class; expected module:Class")
         known = {name: EntryPoint(name, name, GROUP)}
     if name not in known:
         near = difflib.get_close_matches(name, known, n=1)
@@ -68,13 +73,44 @@ def rule_class(name: str) -> type[OwnRule]:
         raise RuleError(f"filter.own_rules: no rule {name!r}; {hint}")
     try:
         found = known[name].load()
-    except (ImportError, AttributeError) as error:
-        raise RuleError(f"filter.own_rules: {name!r} cannot be loaded: {error}") from error
-    if not (isinstance(found, type) and issubclass(found, OwnRule)):
+    except Exception as error:  # a module may raise anything
         raise RuleError(
-            f"{known[name].value} is no subclass of septet.preprocess.rules.own.OwnRule"
+            f"filter.own_rules: {name!r} cannot be loaded: {type(error).__name__}: {error}"
+        ) from error
+    if not (isinstance(found, type) and issubclass(found, OwnRule)) or inspect.isabstract(found):
+        raise RuleError(
+            f"{known[name].value} is no subclass of septet.preprocess.rules.own.OwnRule with a "
+            "method `judge`"
         )
     return found
+
+
+def checked(name: str, rule: OwnRule) -> Callable[[Captions], Verdict]:
+    """A rule's `judge`, whose verdict is looked at before it is believed."""
+
+    def judge(captions: Captions) -> Verdict:
+        found = rule.judge(captions)
+        if not _is_verdict(found, len(captions)):
+            raise RuleError(
+                f"filter.own_rules: {name} does not give what is expected of `judge`: a Verdict of "
+                "two Arrow arrays with an entry for each caption, bool without nulls and what can "
+                "be cast to string"
+            )
+        return found
+
+    return judge
+
+
+def _is_verdict(found: object, count: int) -> bool:
+    if not isinstance(found, Verdict) or not all(isinstance(one, pa.Array) for one in found):
+        return False
+    failed, value = found
+    try:
+        pa.nulls(0, value.type).cast(pa.string())
+    except pa.ArrowNotImplementedError:
+        return False
+    fits = len(failed) == len(value) == count
+    return fits and pa.types.is_boolean(failed.type) and not failed.null_count
 
 
 def make_rules(asked: Sequence[schema.OwnRule]) -> list[tuple[str, OwnRule]]:

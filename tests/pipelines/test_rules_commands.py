@@ -89,6 +89,31 @@ def test_what_each_rule_would_drop(tmp_path: Path) -> None:
     assert trial_of(tmp_path, "{strip_markup: true}") == trial
 
 
+def test_a_trial_says_what_is_wrong_with_rules_lists_and_recipes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "rule_that_raises.py").write_text(
+        "from septet.preprocess.rules.own import OwnRule\n\n\nclass Raises(OwnRule):\n"
+        "    def judge(self, captions):\n        raise KeyError('boom')\n"
+    )
+    with pytest.raises(
+        ValueError, match=r"rule_that_raises:Raises@1 fails on a caption \(KeyError"
+    ):
+        trial_of(tmp_path, "{own_rules: [{rule: 'rule_that_raises:Raises'}]}")
+    with pytest.raises(ValueError, match=r"filter\.stop_list: the list .*words.txt cannot be read"):
+        trial_of(tmp_path, "{stop_list: words.txt}")
+    with pytest.raises(ValueError, match=r"'http://e.invalid/' is no domain: write example.org"):
+        trial_of(tmp_path, "{allow_domains: ['http://e.invalid/']}")
+    assert trial_of(tmp_path, "{deny_domains: [E.Invalid]}").kept == 0
+    (tmp_path / "latin.yaml").write_bytes(b"name: caf\xe9")
+    for name, message in (("latin.yaml", "not UTF-8"), (".", "no such recipe file")):
+        for command in ("try", "build"):
+            with pytest.raises(SystemExit):
+                main([command, str(tmp_path / name)])
+            assert message in capsys.readouterr().err
+
+
 def test_a_sample_is_no_larger_than_asked_for(tmp_path: Path) -> None:
     trial = trial_of(tmp_path, "{rules: none}", rows=3)
     assert (trial.rows, trial.kept, trial.rules) == (3, 3, [])

@@ -18,6 +18,8 @@ def test_defaults_are_filled_in() -> None:
     ("text", "message"),
     [
         (GOOD + "filter:\n  min_cahrs: 3\n", "r.yaml:6: filter.min_cahrs: unknown key; did you mean `min_chars`?"),
+        (GOOD + "filter: {rules: [cc12m]}\n", "r.yaml:5: filter.rules: should be 'default'"),
+        (GOOD + "filter: {language_quotas: {en: 1, en-US: 0.5}}\n", "quotas: en has two quotas; regions do not"),
         (GOOD + "dedupe: {}\n", "r.yaml:5: dedupe: unknown key; did you mean `dedup`?"),
         (GOOD + "zzz: {}\n", "r.yaml:5: zzz: unknown key; known keys: annotate, balance, curate"),
         (GOOD.replace("paths", "pathz"), "r.yaml:4: sources.0.pathz: unknown key; did you mean `paths`?"),

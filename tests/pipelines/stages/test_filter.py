@@ -10,9 +10,10 @@ import pytest
 from septet.pipelines.build import resolve
 from septet.pipelines.stages.filter import FilterTask, clean, guarded_rules
 from septet.pipelines.stages.stage import Parts
+from septet.preprocess.rules import own
 from septet.preprocess.rules.apply import asked_rules
 from septet.preprocess.rules.captions import Captions
-from septet.preprocess.rules.own import RuleError, make_rules, own_rules, rule_class
+from septet.preprocess.rules.own import RuleError, checked, make_rules, own_rules, rule_class
 from septet.preprocess.rules.rule import Verdict
 from septet.preprocess.text.ids import sample_id
 from septet.preprocess.text.language.model import language_model, model_digest
@@ -154,15 +155,52 @@ def test_a_rule_of_your_own_in_a_build(tmp_path: Path, monkeypatch: pytest.Monke
         ("many-emoji", {"least": 1}, "many-emoji: `least`: .*its settings: most"),
         ("many-emoji", {"most": -1}, "many-emoji: `most`: Input should be greater"),
         ("json:dumps", {}, "json:dumps is no subclass"),
-        ("no_such_module:X", {}, "cannot be loaded: No module named 'no_such_module'"),
+        ("no_such_module:X", {}, "cannot be loaded: ModuleNotFoundError: No module named 'no_"),
+        ("this:", {}, "'this:' is no class; expected module:Class"),
+        ("antigravity_:X:y", {}, "is no class; expected module:Class"),
+        ("raises_at_import:X", {}, "'raises_at_import:X' cannot be loaded: RuntimeError: no"),
+        ("septet.preprocess.rules.own:OwnRule", {}, "no subclass of .* with a method `judge`"),
     ],
 )
 def test_own_rules_that_cannot_be_used(
     rule: str, settings: dict, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     install_example(tmp_path, monkeypatch)
+    (tmp_path / "raises_at_import.py").write_text("raise RuntimeError('no')")
     with pytest.raises(RuleError, match=message):
         make_rules([OwnRule(rule=rule, settings=settings)])
+
+
+class GivesVerdicts(own.OwnRule):
+    """A rule that gives a verdict of one of these kinds."""
+
+    kind: str
+
+    def judge(self, captions: Captions) -> Verdict:
+        count = len(captions)
+        failed, value = pa.array([True] * count, pa.bool_()), pa.repeat("x", count)
+        if self.kind == "raises":
+            raise KeyError("boom")
+        kinds = {
+            "short": Verdict(pa.array([False]), pa.array(["x"])),
+            "none": None,
+            "nulls": Verdict(pa.nulls(count, pa.bool_()), value),
+            "lists": Verdict([True] * count, ["x"] * count),
+            "texts": Verdict(value, value),
+            "structs": Verdict(failed, pa.nulls(count, pa.struct([("a", pa.int64())]))),
+            "right": Verdict(failed, pa.repeat(0.5, count)),
+        }
+        return kinds[self.kind]  # type: ignore[return-value]
+
+
+@pytest.mark.parametrize("kind", ["short", "none", "nulls", "lists", "texts", "structs", "raises"])
+def test_what_is_no_verdict_is_told_and_drops_no_row_for_the_rule(kind: str) -> None:
+    table = pa.Table.from_pylist([{"id": "a", "caption": "a cat"}, {"id": "b", "caption": "a dog"}])
+    captions = Captions(table)
+    right = checked("gives@1", GivesVerdicts(kind="right"))(captions)
+    assert right.failed.to_pylist() == [True, True] and right.value.to_pylist() == [0.5, 0.5]
+    with pytest.raises(KeyError if kind == "raises" else RuleError, match=r"gives@1 does not|boom"):
+        checked("gives@1", GivesVerdicts(kind=kind))(captions)
 
 
 def test_lists_are_found_beside_the_recipe_and_their_content_counts(tmp_path: Path) -> None:

@@ -151,6 +151,8 @@ CASES = [
     ("rare_word", "a red cat", {"frequent": ["a", "red", "cat", "a red", "red cat"]}, None),
     ("domain", "x", {"deny_domains": ["bad.org"]}, "good.org bad.org",
      {"page_url": "https://a.good.org/", "image_url": "http://cdn.BAD.org:80/1.jpg"}),
+    ("domain", "x", {"deny_domains": ["Bad.ORG", "*.Müller.de."]},
+     "xn--mller-kva.de", {"page_url": "https://a.xn--mller-kva.de/x"}),
     ("domain", "x", {"deny_domains": ["bad.org"]}, None, {"image_url": "https://notbad.org/"}),
     ("domain", "x", {"allow_domains": ["b.co.uk"]}, None, {"page_url": "https://a.b.co.uk/x"}),
     ("domain", "x", {"allow_domains": ["b.co.uk"]}, "c.co.uk", {"page_url": "https://c.co.uk/x"}),
