@@ -20,7 +20,7 @@ def export_tars(
 
     Args:
         corpus: The corpus.
-        out: A folder without tars.
+        out: A folder without tars, outside the corpus.
         a_tar: Samples of a tar.
         columns: Columns whose values go with the samples, under their own extensions.
 
@@ -28,9 +28,13 @@ def export_tars(
         The numbers of tars and of samples.
 
     Raises:
-        ValueError: the folder holds tars, no samples are to be written, or there is no such column.
+        ValueError: the folder holds tars or is the corpus's, no samples are to be written, or there
+            is no such column.
         DamagedError: a shard is damaged.
     """
+    place, own = (f"{_whole(one)}/" for one in (out, corpus.path))
+    if place.startswith(own):
+        raise ValueError(f"{out} belongs to the corpus {corpus.path}: give another folder")
     if any(_TAR.fullmatch(name) for name in files.list_folder(out)):
         raise ValueError(f"{out} holds tars already: give another folder, or delete them")
     if a_tar < 1:
@@ -47,6 +51,10 @@ def export_tars(
             writer.close()
         tars += 1
     return tars, len(corpus)
+
+
+def _whole(path: str) -> str:
+    return str(files.local_path(path).resolve()) if files.is_local(path) else path.rstrip("/")
 
 
 def _write(corpus: Corpus, wanted: range, columns: Sequence[str], writer: ShardWriter) -> None:

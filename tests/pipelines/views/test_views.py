@@ -20,6 +20,7 @@ from septet.pipelines.report.page import report_page
 from septet.pipelines.report.show import resolve_key
 from septet.pipelines.report.statistics import known_statistics
 from septet.preprocess.columns.reader import read_manifest
+from septet.preprocess.shards.export import export_tars
 from septet.preprocess.shards.reader import Corpus
 from septet.preprocess.shards.views import split_view
 from septet.schemas.versioned import ManifestError
@@ -139,6 +140,9 @@ def test_every_command_takes_a_view(corpus: Path, tmp_path: Path) -> None:
     assert any(any("words" in ext for ext in one) for one in samples.values())
     again = CliRunner().invoke(_app(), [str(view), str(tmp_path / "tars")])
     assert again.exit_code == 1 and "holds tars already" in again.output
+    for own in (corpus, corpus / "views" / "../new"):
+        with pytest.raises(ValueError, match="belongs to the corpus"):
+            export_tars(Corpus(str(view)), str(own))
 
 
 def _app() -> object:
