@@ -29,7 +29,7 @@ from septet.pipelines.runners.local import LocalRunner
 from septet.preprocess import files
 from septet.preprocess.columns.members import check_member, unpack
 from septet.preprocess.columns.reader import ColumnShardReader, read_manifest
-from septet.preprocess.columns.registry import ColumnError
+from septet.preprocess.columns.registry import ColumnError, column_class
 from septet.preprocess.files import TEMPORARY_SUFFIX
 from septet.preprocess.shards.reader import Corpus
 from septet.schemas.versioned import ManifestError
@@ -275,6 +275,12 @@ def test_a_rebuilt_base_is_noticed(tmp_path: Path) -> None:
 def test_bad_requests() -> None:
     with pytest.raises(ColumnError, match="did you mean 'regions'"):
         run_annotation(Path("tests/golden/v1"), "region")
+    for kind, message in (
+        ("no:class:x", "is no class; expected module:Class"),
+        ("septet.preprocess.columns.base:Column", r"no subclass of .* with all of its methods"),
+    ):
+        with pytest.raises(ColumnError, match=message):
+            column_class(kind)
     with pytest.raises(ColumnError, match="no setting `uper`; did you mean `upper`"):
         run_annotation(Path("tests/golden/v1"), WORDS, {"uper": 1}, name="words")
     with pytest.raises(ColumnError, match="cannot be the name"):
