@@ -22,8 +22,8 @@ COMMANDS = {
               "Crawl pages from seeds and keep them as WARC files, which a recipe reads at no "
               "cost."),
     "rules": ("septet.pipelines.rules.commands:rules",
-              "List the rules that captions and images must pass and the named sets of them, or "
-              "print the thresholds and sources of one."),
+              "List the rules and the named sets of them, or print the thresholds and sources of "
+              "one."),
     "try": ("septet.pipelines.rules.commands:try_recipe",
             "Show what each rule of a recipe would drop, with examples, without building."),
     "index": ("septet.pipelines.commands:index",

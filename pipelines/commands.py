@@ -70,7 +70,7 @@ def build(
     from rich.console import Console
 
     from septet.pipelines.up_to_date import find_corpus, is_noted
-    from septet.schemas.recipe_file import read_recipe
+    from septet.schemas.recipe_text import read_recipe
 
     console = Console(stderr=True)
     text = read_recipe(recipe)

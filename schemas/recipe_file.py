@@ -5,7 +5,6 @@ import difflib
 import re
 import typing
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import yaml
@@ -39,20 +38,6 @@ _WORDS_OF_IMG2DATASET = {
 
 class RecipeError(ValueError):
     """Raised when a recipe cannot be used: every fault with its line, one a line."""
-
-
-def read_recipe(path: Path) -> str:
-    """The text of a recipe file.
-
-    Raises:
-        RecipeError: there is no such file, or it is not UTF-8.
-    """
-    if not path.is_file():
-        raise RecipeError(f"{path}: no such recipe file")
-    try:
-        return path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise RecipeError(f"{path}: not UTF-8 ({error}); store it as UTF-8") from error
 
 
 def parse_recipe(text: str, where: str = "recipe") -> Recipe:

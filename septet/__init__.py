@@ -90,7 +90,8 @@ def build(
     from septet.pipelines.build import build as run_build
     from septet.pipelines.progress import BuildProgress
     from septet.pipelines.runners import make_runner
-    from septet.schemas.recipe_file import parse_recipe, read_recipe
+    from septet.schemas.recipe_file import parse_recipe
+    from septet.schemas.recipe_text import read_recipe
 
     file = LocalPath(fspath(recipe))
     text = read_recipe(file)

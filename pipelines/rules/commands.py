@@ -194,7 +194,8 @@ def try_recipe(
     from rich.console import Console
 
     from septet.pipelines.rules.trial import try_rules
-    from septet.schemas.recipe_file import parse_recipe, read_recipe
+    from septet.schemas.recipe_file import parse_recipe
+    from septet.schemas.recipe_text import read_recipe
 
     parsed = parse_recipe(read_recipe(recipe), str(recipe))
     trial = try_rules(parsed, str(recipe.parent), rows, examples)
