@@ -1,12 +1,16 @@
 """Builds that kill themselves (SIGKILL) once in the first and once in the last moment of each pass."""
 
 import importlib
+import multiprocessing
 import os
 import random
 import signal
+import sys
 import threading
 import time
 from pathlib import Path
+
+import pytest
 
 from septet.pipelines.report import page
 from septet.pipelines.runners.base import Job, Told
@@ -68,3 +72,20 @@ class Killed(LocalRunner):
 def run_killed_build(recipe: Path, corpus: Path, workers: int, log: Path) -> None:
     """Build on where the last kill left it, up to the next kill, if one is left."""
     run_build(recipe, corpus, runner=Killed(Job(workers, corpus=str(corpus)), log))
+
+
+def build_through_kills(
+    recipe: Path, corpus: Path, log: Path, monkeypatch: pytest.MonkeyPatch
+) -> list[int | None]:
+    """Build with two workers, again and again until nothing kills it; returns the exit codes, of
+    which all but the last are those of a kill. The log then holds the moments of the kills."""
+    monkeypatch.delattr(sys.modules["__main__"], "__file__", raising=False)
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["tests.kills"])  # with all that workers import
+    codes: list[int | None] = []
+    while not codes or codes[-1] == -signal.SIGKILL:
+        child = context.Process(target=run_killed_build, args=(recipe, corpus, 2, log))
+        child.start()
+        child.join()
+        codes.append(child.exitcode)
+    return codes

@@ -14,12 +14,13 @@ from septet.pipelines.sources.warc import (
     HtmlRecord,
     TextRecord,
     read_warc,
+    refused_by,
     slices_of_archive,
 )
 from septet.preprocess import files
 from septet.preprocess.html.head import one_language
 from septet.preprocess.html.main_text import page_text
-from septet.preprocess.http.opt_out import archived_opt_out, find_opt_out
+from septet.preprocess.http.opt_out import archived_opt_out
 from septet.preprocess.lists.lines import ListError, UnpackError, is_compressed, open_text
 from septet.preprocess.text.clean import clean_caption
 from septet.preprocess.text.documents import cut_document, read_documents
@@ -109,16 +110,16 @@ class Text(Source):
         self, settings: TextSource, source: Input, record: HtmlRecord, counts: Counter[str]
     ) -> Iterable[base.Found]:
         counts["pages"] += 1
-        wanted, tdm = settings.opt_out, settings.tdm_reservation
-        refused = archived_opt_out(record.headers, source.agent, wanted, tdm)
+        refused = archived_opt_out(
+            record.headers, source.agent, settings.opt_out, settings.tdm_reservation
+        )
         if refused:
             return [Rejected("opt_out", refused, page_url=record.url)]
         try:
             page = page_text(record.body, record.charset, source.apart)
         except RejectedError as error:
             return [replace(error.rejected, page_url=record.url)]
-        refused = find_opt_out(page.robots, page.tdm if tdm else (), source.agent, wanted)
-        if refused:
+        if refused := refused_by(page, settings, source):
             return [Rejected("opt_out", refused, page_url=record.url)]
         language = page.language or one_language(record.headers.get("content-language", ""))
         return _pieces([page.text], settings.max_chars, record.url, language)

@@ -13,6 +13,7 @@ from septet.pipelines.sources.base import Facts, ImageLocation, Input, InputErro
 from septet.pipelines.sources.values import as_json
 from septet.preprocess import files
 from septet.preprocess.html.head import one_language
+from septet.preprocess.html.main_text import PageText
 from septet.preprocess.html.pages import Page, Wanted, parse_page
 from septet.preprocess.http.body import decode_stored, split_head
 from septet.preprocess.http.opt_out import archived_opt_out, find_opt_out
@@ -27,7 +28,7 @@ from septet.preprocess.warc.records import (
     read_records,
 )
 from septet.schemas.reasons import Rejected, RejectedError
-from septet.schemas.sources import PageSettings, WarcSource, WatSource
+from septet.schemas.sources import PageSettings, TextSource, WarcSource, WatSource
 
 SLICE_BYTES = 64 * 2**20
 """Bytes of an archive, as stored, that are work for one worker."""
@@ -184,7 +185,9 @@ def slices_of_archive(path: str, size: int) -> Facts:
     return Facts([(at, min(at + SLICE_BYTES, size)) for at in range(0, size, SLICE_BYTES)])
 
 
-def refused_by(page: Page, settings: PageSettings | WatSource, source: Input) -> str | None:
+def refused_by(
+    page: Page | PageText, settings: PageSettings | WatSource | TextSource, source: Input
+) -> str | None:
     """The opt-out that a page itself states; None where there is none."""
     if not page.robots and not page.tdm:
         return None

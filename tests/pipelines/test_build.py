@@ -18,7 +18,7 @@ from septet.preprocess.locks import FolderBusyError, locked
 from septet.preprocess.shards.reader import Corpus
 from septet.schemas.layout import STATISTICS
 from tests.corpora import digests, rows, run_build, write_site
-from tests.kills import run_killed_build
+from tests.kills import build_through_kills
 
 
 @pytest.fixture(scope="module")
@@ -192,16 +192,8 @@ def test_killed_in_the_first_and_last_moment_of_each_pass(
 ) -> None:
     recipe = write_site(tmp_path / "site", parts=2, pages=4, pictures=3)
     run_build(recipe, tmp_path / "whole")
-    monkeypatch.delattr(sys.modules["__main__"], "__file__", raising=False)
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["tests.kills"])  # with all that workers import
     corpus, log = tmp_path / "corpus", tmp_path / "kills"
-    codes = []
-    while not codes or codes[-1] == -signal.SIGKILL:
-        child = context.Process(target=run_killed_build, args=(recipe, corpus, 2, log))
-        child.start()
-        child.join()
-        codes.append(child.exitcode)
+    codes = build_through_kills(recipe, corpus, log, monkeypatch)
     assert codes[-1] == 0
     passes = ["source", "filter: sites", "filter: all sites", "filter", "dedup: survey",
               "dedup: plan", "fetch: missing", "fetch", "fetch: located", "curate", "write",

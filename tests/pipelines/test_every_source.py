@@ -1,8 +1,5 @@
 """Builds of all kinds of inputs at once: with any number of workers, and killed."""
 
-import multiprocessing
-import signal
-import sys
 from pathlib import Path
 
 import pytest
@@ -12,7 +9,7 @@ from septet.pipelines.check import check_corpus
 from septet.preprocess.files import TEMPORARY_SUFFIX
 from tests.corpora import digests, rows, run_build
 from tests.every_source import SOURCES, kept_and_lost, write_every_source
-from tests.kills import run_killed_build
+from tests.kills import build_through_kills
 
 
 @pytest.fixture(scope="module")
@@ -49,16 +46,8 @@ def test_worker_counts_make_no_difference(
 def test_killed_in_each_pass_and_resumed(
     recipe: Path, built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delattr(sys.modules["__main__"], "__file__", raising=False)
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["tests.kills"])  # with all that workers import
     corpus, log = tmp_path / "corpus", tmp_path / "kills"
-    codes = []
-    while not codes or codes[-1] == -signal.SIGKILL:
-        child = context.Process(target=run_killed_build, args=(recipe, corpus, 2, log))
-        child.start()
-        child.join()
-        codes.append(child.exitcode)
+    codes = build_through_kills(recipe, corpus, log, monkeypatch)
     assert codes[-1] == 0 and len(codes) > 10
     killed = log.read_text().splitlines()
     assert {"source: first", "fetch: first", "write: first"} <= {*killed}

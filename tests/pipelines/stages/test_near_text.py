@@ -1,9 +1,6 @@
 """Near-duplicate captions over shards: the same survivors everywhere, no better ones lost."""
 
-import multiprocessing
 import random
-import signal
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +16,7 @@ from septet.preprocess.text.ids import sample_id, split_ids
 from septet.schemas.recipe import Curate
 from septet.schemas.recipe_file import RecipeError
 from tests.corpora import digests, rows, run_build
-from tests.kills import run_killed_build
+from tests.kills import build_through_kills
 
 SET = [one for one in labelled_captions(True) if one.language in ("en", "de", "ru", "zh", "ja")]
 RECIPE = (
@@ -103,16 +100,8 @@ def test_the_order_of_rows_makes_no_difference(built: Path, tmp_path: Path) -> N
 def test_killed_and_resumed(
     recipe: Path, built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delattr(sys.modules["__main__"], "__file__", raising=False)
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["tests.kills"])
     corpus, log = tmp_path / "corpus", tmp_path / "kills"
-    codes = []
-    while not codes or codes[-1] == -signal.SIGKILL:
-        child = context.Process(target=run_killed_build, args=(recipe, corpus, 2, log))
-        child.start()
-        child.join()
-        codes.append(child.exitcode)
+    codes = build_through_kills(recipe, corpus, log, monkeypatch)
     assert codes[-1] == 0
     assert {"curate: first", "curate: words: first", "curate: near text: first"} <= {
         *log.read_text().splitlines()
