@@ -13,15 +13,12 @@ from septet.pipelines.stages.counts import Counts
 from septet.pipelines.stages.graphs import map_tasks
 from septet.pipelines.stages.stage import Key, Parts, Pass, Stage
 from septet.pipelines.stages.tasks import Task
-from septet.pipelines.store.looks import looks_of
+from septet.pipelines.store.looks import LOOKS, looks_of
 from septet.pipelines.store.reader import StoreReader
 from septet.preprocess import files
 from septet.preprocess.shards.tar import ShardWriter
 from septet.schemas import tables
 from septet.schemas.layout import SHARDS, STAGES, TAR_FOOTER, shard_name
-
-_IN_SIDECARS = ("phash", "thumbnail")
-"""Columns that sidecars have and `json` members have not: tars are as they were without them."""
 
 
 @dataclass(frozen=True)
@@ -147,9 +144,9 @@ def _metadata(sample: dict[str, Any], image: dict[str, Any]) -> dict[str, Any]:
 
 
 def _json(row: dict[str, Any]) -> bytes:
-    """The `json` member: the sample's row of the sidecar without `_IN_SIDECARS`, `extra` and
-    `annotations` as values."""
-    kept = {name: value for name, value in row.items() if name not in _IN_SIDECARS}
+    """The `json` member: the sample's row of the sidecar without `LOOKS` (so tars do not depend on
+    what is known of looks), `extra` and `annotations` as values."""
+    kept = {name: value for name, value in row.items() if name not in LOOKS}
     data = {name: value for name, value in kept.items() if value is not None}
     if "language_score" in data:
         data["language_score"] = round(data["language_score"], 4)

@@ -10,7 +10,8 @@ import pyarrow.compute as pc
 from septet.pipelines.store.reader import StoreReader
 from septet.preprocess.images.appearance import appearance_of
 
-_LOOKS = ("phash", "thumbnail")
+LOOKS = ("phash", "thumbnail")
+"""Columns of stores and sidecars that say what an image looks like."""
 
 
 def looks_of(row: dict[str, Any], data: bytes) -> dict[str, Any]:
@@ -21,7 +22,7 @@ def looks_of(row: dict[str, Any], data: bytes) -> dict[str, Any]:
         data: Its stored bytes.
     """
     if row["phash"] is not None:
-        return {name: row[name] for name in _LOOKS}
+        return {name: row[name] for name in LOOKS}
     looks = appearance_of(data, row["width"] * row["height"])
     return {"phash": looks.phash, "thumbnail": looks.thumbnail}
 
@@ -40,14 +41,14 @@ def with_appearance(images: pa.Table, corpus: str) -> pa.Table:
     rows = np.flatnonzero(lacking.to_numpy())
     if not len(rows):
         return images
-    found = {name: images[name].to_pylist() for name in _LOOKS}
+    found = {name: images[name].to_pylist() for name in LOOKS}
     some = images.take(rows).to_pylist()
     with StoreReader(corpus) as store:
         for row, one, data in zip(rows, some, store.images(some), strict=True):
             assert data is not None
             for name, value in looks_of(one, data).items():
                 found[name][row] = value
-    for name in _LOOKS:
+    for name in LOOKS:
         at = images.column_names.index(name)
         images = images.set_column(at, name, pa.array(found[name], images.schema.field(name).type))
     return images

@@ -14,6 +14,7 @@ from typing import Any, BinaryIO, Self
 import pyarrow as pa
 
 from septet.pipelines.stages.counts import Counts
+from septet.pipelines.store.looks import LOOKS
 from septet.pipelines.store.store import LIMITS_FOOTER
 from septet.preprocess import files
 from septet.preprocess.bounded import Patience
@@ -118,8 +119,7 @@ class StoreWriter:
                 row |= {"reason": image.reason, "value": image.value}
             else:
                 row |= {name: getattr(image, name) for name in _DESCRIBED}
-                looks = image.appearance
-                row |= {"phash": looks.phash, "thumbnail": looks.thumbnail}
+                row |= {name: getattr(image.appearance, name) for name in LOOKS}
                 data = image.data
         with self._lock:
             self._append(row, data)
