@@ -168,7 +168,7 @@ def test_the_order_of_rows_makes_no_difference(rng: Any) -> None:
     st.lists(
         st.tuples(
             st.integers(0, 3), st.sampled_from("abcd"), st.integers(0, 3),
-            st.sampled_from([None, 0.25, 0.75]), st.integers(0, 2),
+            st.sampled_from([None, 0.25, 0.75]), st.integers(0, 2), st.sampled_from([None, "[]"]),
         ),
         max_size=40,
         unique_by=lambda one: (one[1], one[2], one[0]),
@@ -183,18 +183,19 @@ def test_identical_images_by_their_definition(found: list[Any], distinct: bool) 
             "language_score": score,
             "sha256": hashlib.sha256(digest.encode()).hexdigest(),
             "shard": shard,
+            "annotations": annotations,
         }
-        for url, digest, length, score, shard in found
+        for url, digest, length, score, shard, annotations in found
     ]
-    schema = pa.schema([(n, pa.string()) for n in ("id", "caption", "sha256")]
+    schema = pa.schema([(n, pa.string()) for n in ("id", "caption", "sha256", "annotations")]
                        + [("language_score", pa.float32()), ("shard", pa.int64())])  # fmt: skip
 
     def group(row: dict[str, Any]) -> tuple[str, str | None]:
         return row["sha256"], row["caption"] if distinct else None
 
-    def worse(row: dict[str, Any]) -> tuple[int, float, str]:
+    def worse(row: dict[str, Any]) -> tuple[bool, int, float, str]:
         score = -1.0 if row["language_score"] is None else row["language_score"]
-        return -len(row["caption"] or ""), -score, row["id"]
+        return row["annotations"] is None, -len(row["caption"] or ""), -score, row["id"]
 
     winners = {
         g: min((r for r in rows if group(r) == g), key=worse)["id"] for g in map(group, rows)
