@@ -184,19 +184,17 @@ def _one_name_each(labels: list[str], folder: str) -> list[str]:
 
 def _expand(pattern: str, folder: str, source: Source) -> list[str]:
     """The labels of all that a pattern matches, sorted."""
-    if not files.is_local(pattern):
-        fs, plain = files.file_system(pattern)
-        if source.folders:
-            return [pattern]
-        try:
-            found = [plain] if fs.isfile(plain) else list(filter(fs.isfile, fs.glob(plain)))
-        except Exception as error:  # stores raise what they like
-            raise InputError(
-                f"{pattern}: cannot be listed: {type(error).__name__}: {error}"
-            ) from error
-        return sorted(str(fs.unstrip_protocol(name)) for name in found)
-    wanted = Path.is_dir if source.folders else _is_no_folder
-    return [label for label in match_local(pattern, folder) if wanted(Path(locate(label, folder)))]
+    if files.is_local(pattern):
+        is_wanted = Path.is_dir if source.folders else _is_no_folder
+        matches = match_local(pattern, folder)
+        return [label for label in matches if is_wanted(Path(locate(label, folder)))]
+    fs, plain = files.file_system(pattern)
+    is_there = fs.isdir if source.folders else fs.isfile
+    try:
+        found = [plain] if is_there(plain) else list(filter(is_there, fs.glob(plain)))
+    except Exception as error:  # stores raise what they like
+        raise InputError(f"{pattern}: cannot be listed: {type(error).__name__}: {error}") from error
+    return sorted(str(fs.unstrip_protocol(name)) for name in found)
 
 
 def _is_no_folder(path: Path) -> bool:

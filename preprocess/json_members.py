@@ -7,12 +7,14 @@ from collections.abc import Iterator
 from typing import Any, BinaryIO
 
 from septet.preprocess import files
+from septet.preprocess.text.json_depth import MAX_DEPTH, NestingError, check_depth
 
 _READ_BYTES = 2**20
 MOST_CHARACTERS = 2**28
 """The greatest length of a member; those of published sets have a few thousand."""
 _BEHIND = {*" \t\n\r,:]}"}
 _SPACE = re.compile(r"[ \t\n\r]*")
+_TOKEN = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"?|[\[\]{}]', re.DOTALL)
 
 
 class JsonError(ValueError):
@@ -24,7 +26,8 @@ def members(path: str) -> Iterator[tuple[str | None, Any]]:
     iterator over its elements. An outermost array is one such iterator without a name, and any
     other value stands alone without one.
 
-    What of an iterator is not taken when the next member is asked for is passed over.
+    What of an iterator is not taken when the next member is asked for is passed over. In place of a
+    member or an element that nests more than `MAX_DEPTH` deep stands a `NestingError`.
 
     Raises:
         OSError: the file cannot be read.
@@ -117,15 +120,38 @@ class _Text:
                 if not self._more():
                     raise self.fault(error.msg, error.pos) from error
                 continue
-            except RecursionError as error:
-                raise self.fault(str(error)) from error
+            except RecursionError:
+                return self._nested_too_deeply()
             except ValueError:  # an integer of more digits than Python reads
                 self._read = json.JSONDecoder(parse_int=_integer).raw_decode
                 continue
             # What no sign of these follows may be the beginning of a number.
             if self._buffer[end : end + 1] in _BEHIND or not self._more():
-                self._at = end
-                return value
+                begin, self._at = self._at, end
+                return self._if_flat(value, begin)
+
+    def _if_flat(self, value: Any, begin: int) -> Any:
+        """The value that was read from a place on, unless it nests too deeply."""
+        opened = (self._buffer.count(sign, begin, self._at) for sign in "[{")
+        if sum(opened) > MAX_DEPTH:
+            text = self._buffer[begin : self._at]
+            try:
+                check_depth(text.encode("utf-8", "surrogatepass"))
+            except NestingError as error:
+                return error
+        return value
+
+    def _nested_too_deeply(self) -> NestingError:
+        """Come behind a value that nests deeper than Python's parser can, by its brackets."""
+        while True:
+            depth = 0
+            for token in _TOKEN.finditer(self._buffer, self._at):
+                depth += (token[0] in "[{") - (token[0] in "]}")
+                if not depth:
+                    self._at = token.end()
+                    return NestingError()
+            if not self._more():
+                raise self.fault("a value that is not closed")
 
     def items(self, end: str) -> Iterator[None]:
         """Come to each item of an object or array, which the caller then reads, and behind it."""

@@ -46,7 +46,7 @@ class Annotated(Source):
     """
 
     kind = "annotated"
-    version = 3
+    version = 4
     folders = True
     unit = "image"
 

@@ -8,7 +8,7 @@ from typing import Any, BinaryIO, cast
 
 from septet.preprocess.json_members import JsonError, members_of
 from septet.preprocess.lists.lines import ListError, Row, open_text
-from septet.preprocess.text.json_depth import parse_json
+from septet.preprocess.text.json_depth import NestingError, parse_json
 
 _BEGIN = re.compile(rb'(?:\xef\xbb\xbf)?\s*\{\s*"(?:[^"\\]|\\.){0,200}"\s*:\s*\[')
 _LINE_BYTES = 2**21
@@ -59,7 +59,9 @@ def read_rows(file: BinaryIO, columns: list[str]) -> Iterator[Row]:
             if ended in values:
                 short = columns[values.index(ended)]
                 raise ListError(f"column {short!r} ends before another one, at row {number}")
-            yield Row(number, dict(zip(columns, values, strict=True)))
+            wrong = next((one for one in values if isinstance(one, NestingError)), None)
+            row = {} if wrong else dict(zip(columns, values, strict=True))
+            yield Row(number, row, wrong and f"row {number}: {wrong}")
     except (JsonError, OSError) as error:
         raise ListError(f"cannot be read behind row {number}: {error}") from error
 

@@ -31,6 +31,8 @@ from septet.preprocess.columns.left_out import MALFORMED, text_of, told
 PASSED_OVER = ("info", "licenses", "license", "data_type", "data_subtype", "task_type")
 """Members of files that say nothing of images."""
 CATEGORY = "category"
+SEGMENT = "segment "
+"""What the ids of panoptic segments' boxes begin with."""
 Fact = tuple[str, str, Any]
 """The id of an image, the kind of a fact, and its value (of a category its own id)."""
 
@@ -123,7 +125,7 @@ def _box(row: dict[str, Any], word: str = "") -> dict[str, Any]:
 
 
 def _segment(row: dict[str, Any]) -> dict[str, Any]:
-    return _box(row, "segment ")
+    return _box(row, SEGMENT)
 
 
 def _name(row: dict[str, Any]) -> str:

@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 from septet.preprocess.columns.left_out import MALFORMED, text_of, told
+from septet.preprocess.sets.facts import SEGMENT
 
 _COCO_DIGITS = 12
 """Digits of the names of COCO's files since 2017, of which Localized Narratives give the ids."""
@@ -44,7 +45,7 @@ def describe_image(
     _name(found, by_kind)
     found.captions = [one["text"] for one in by_kind.get("caption", [])]
     size = found.extra.get("width"), found.extra.get("height")
-    places = _add_boxes(found, by_kind.get("box", []), size, categories)
+    places = _add_boxes(found, _without_segments(by_kind.get("box", [])), size, categories)
     for kind in ("phrase", "reference"):
         for one in by_kind.get(kind, []):
             try:
@@ -127,6 +128,17 @@ def _usual_name(image: str, by_kind: dict[str, list[Any]]) -> str | None:
     if sets or of_open_images or not by_kind.keys().isdisjoint(("scene", "gqa", "label", "link")):
         return f"{image}.jpg"
     return None
+
+
+def _without_segments(boxes: list[Any]) -> list[Any]:
+    """The boxes without those panoptic segments whose category the image has instances of: COCO's
+    segments of things are its instances once more, where they are not covered."""
+    instances = {one["category"] for one in boxes if "category" in one and not _is_segment(one)}
+    return [one for one in boxes if not (_is_segment(one) and one["category"] in instances)]
+
+
+def _is_segment(box: Any) -> bool:
+    return str(box.get("id")).startswith(SEGMENT)
 
 
 def _add_boxes(

@@ -8,6 +8,7 @@ from septet.preprocess.json_members import JsonError, members_of
 from septet.preprocess.lists import json_rows
 from septet.preprocess.lists.lines import ListError, UnpackError, open_text
 from septet.preprocess.lists.rows import column_names, kind_of, read_rows
+from septet.preprocess.text.json_depth import NestingError
 
 SUFFIXES = tuple(
     kind + packed for kind in (".json", ".jsonl", ".csv") for packed in ("", ".gz", ".zst")
@@ -54,7 +55,9 @@ def rows_of(path: str, name: str) -> Iterator[tuple[str, Any, str | None]]:
         raise SetError(f"{name}: {error}") from error
 
 
-def _of_json(file: BinaryIO, name: str) -> Iterator[tuple[str, Any, None]]:
+def _of_json(file: BinaryIO, name: str) -> Iterator[tuple[str, Any, str | None]]:
     for member, rows in members_of(open_text(file), name):
-        for row in rows if isinstance(rows, Iterator) else [rows]:
-            yield member or "", row, None
+        for number, row in enumerate(rows if isinstance(rows, Iterator) else [rows], 1):
+            too_deep = isinstance(row, NestingError)
+            where = f"{member or ''} element {number}".lstrip()
+            yield member or "", row, f"{where}: {row}" if too_deep else None

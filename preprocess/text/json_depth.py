@@ -18,6 +18,9 @@ _STEPS = {byte: 1 if byte in b"[{" else -1 for byte in b"[]{}"}
 class NestingError(ValueError):
     """Raised where a value nests deeper than `MAX_DEPTH`."""
 
+    def __init__(self) -> None:
+        super().__init__(f"nested too deeply: more than {MAX_DEPTH} levels")
+
 
 def parse_json(text: str) -> Any:
     """Parse JSON that nests at most `MAX_DEPTH` deep.
@@ -40,4 +43,4 @@ def check_depth(data: bytes) -> None:
     if data.count(b"[") + data.count(b"{") > MAX_DEPTH:
         brackets = _STRING.sub(b"", data).translate(None, _OTHERS)
         if max(accumulate(map(_STEPS.__getitem__, brackets)), default=0) > MAX_DEPTH:
-            raise NestingError(f"nested too deeply: more than {MAX_DEPTH} levels")
+            raise NestingError

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from septet.preprocess import json_members
 from septet.preprocess.json_members import JsonError, members
+from septet.preprocess.text.json_depth import NestingError
 
 
 def read(path: Path) -> Any:
@@ -57,8 +58,8 @@ def test_what_is_not_taken_is_passed_over(tmp_path: Path) -> None:
         ("[1, 2", r"expected ',', found '' at character 5"), ("[1 2]", "found '2' at character 3"),
         ("[1,]", "Expecting value at character 3"), ('{"a" 1}', "expected ':', found '1'"),
         ('{"a": [1, {"b": }]}', "Expecting value at character 16"), ("[] []", "more follows"),
-        ('["' + "x" * 50, "Unterminated string"), ("[" * 100_000, "recursion"),
-        ('{"a": ' + "[" * 100_000, "recursion"), ("{1: 2}", "a name"),
+        ('["' + "x" * 50, "Unterminated string"), ("[" * 100_000, "not closed"),
+        ('{"a": ' + "[" * 100_000, "not closed"), ("{1: 2}", "a name"),
     ],
 )  # fmt: skip
 def test_what_is_no_json_is_told_with_its_place(tmp_path: Path, text: str, told: str) -> None:
@@ -68,6 +69,24 @@ def test_what_is_no_json_is_told_with_its_place(tmp_path: Path, text: str, told:
         read(path)
     with pytest.raises((ValueError, RecursionError)):
         json.loads(text)  # nor do others read it
+
+
+@pytest.mark.parametrize("depth", [100, 101, 1000, 100_000])
+@pytest.mark.parametrize("step", [7, 2**20])
+def test_what_nests_too_deeply_costs_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, depth: int, step: int
+) -> None:
+    monkeypatch.setattr(json_members, "_READ_BYTES", step)
+    deep = '[{"]}": "\\"}]", "a": [' * (depth // 3) + "[" * (depth % 3)
+    deep += "]" * (depth % 3) + "]}]" * (depth // 3)
+    path = tmp_path / "deep.json"
+    path.write_text(f'[1, {deep}, {{"b": [2]}}]')
+    first, middle, last = read(path)
+    assert (first, last) == (1, {"b": [2]})
+    assert isinstance(middle, NestingError) == (depth > 100)
+    path.write_text(f'{{"a": {{"b": {deep}}}, "c": 3}}')
+    found = read(path)
+    assert found["c"] == 3 and isinstance(found["a"], NestingError) == (depth > 99)
 
 
 def test_an_integer_of_too_many_digits_is_infinite(tmp_path: Path) -> None:

@@ -147,6 +147,20 @@ def test_files_of_coco_are_merged_by_image(tmp_path: Path) -> None:
     assert (lost.reason, lost.value) == ("annotation", "image 37777: question 37777000 has no answer")  # fmt: skip
 
 
+def test_segments_of_things_that_have_instances_count_once(tmp_path: Path) -> None:
+    image, segments = COCO_IMAGES[0]["id"], [
+        {"id": 1, "category_id": 44, "iscrowd": 0, "bbox": [161, 101, 318, 198], "area": 9},
+        {"id": 2, "category_id": 119, "iscrowd": 0, "bbox": [0, 200, 640, 200], "area": 9},
+    ]  # fmt: skip
+    table = {"supercategory": "floor", "isthing": 0, "id": 119, "name": "flower"}
+    panoptic = {"images": COCO_IMAGES, "categories": [table], "annotations": [
+        {"segments_info": segments, "file_name": "1.png", "image_id": image}]}  # fmt: skip
+    put(tmp_path, captions=COCO["captions"], instances=COCO["instances"], panoptic=panoptic)
+    told = extras(found_in(tmp_path))[str(COCO_IMAGES[0]["file_name"])]
+    assert told["labels"] == ["bottle", "person", "flower"]
+    assert told["boxes"] == [[0.25, 0.25, 0.75, 0.75], [0, 0, 0.1, 0.1], [0, 0.5, 1, 1]]
+
+
 def test_files_of_visual_genome_are_merged_by_image(tmp_path: Path) -> None:
     put(tmp_path, gqa=GQA, **VISUAL_GENOME)
     location, pair = found_in(tmp_path)
@@ -217,6 +231,19 @@ def test_an_integer_that_python_does_not_read_costs_its_row(tmp_path: Path) -> N
     assert (lost.reason, lost.value) == (
         "annotation", "set.json: element 3: TypeError: an id that is float, no text",
     )  # fmt: skip
+
+
+def test_a_row_that_nests_too_deeply_costs_itself(tmp_path: Path) -> None:
+    put(tmp_path, set={"images": [IMAGE], "annotations": [0, {"image_id": 7, "caption": "Kept"}]})
+    text = (tmp_path / "set.json").read_text()
+    (tmp_path / "set.json").write_text(text.replace("[0,", f"[{'[' * 5000 + ']' * 5000},"))
+    found = found_in(tmp_path)
+    assert [one.caption for one in found if isinstance(one, Pair)] == ["Kept"]
+    (lost,) = (one for one in found if isinstance(one, Rejected))
+    assert (lost.reason, lost.value) == (
+        "annotation",
+        "set.json: annotations element 1: nested too deeply: more than 100 levels",
+    )
 
 
 def test_what_two_files_say_counts_once(tmp_path: Path) -> None:

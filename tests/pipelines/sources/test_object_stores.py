@@ -15,10 +15,10 @@ from tests.read_sources import read_sources
 RECIPE = """
 name: folders
 sources:
-  - {{kind: folder, paths: ['{0}/images'], without_text: keep}}
+  - {{kind: folder, paths: ['{0}/imag?s'], without_text: keep}}
   - {{kind: list, paths: ['{0}/imagefolder/**/metadata.csv'], url_col: file_name, caption_col: text,
      images_beside: true}}
-  - {{kind: annotated, paths: ['{0}/set'], files: ['notes/*.json'], images: pixels}}
+  - {{kind: annotated, paths: ['{0}/s*t/'], files: ['notes/*.json'], images: pixels}}
 image: {{image_size: 64}}
 """
 
