@@ -363,13 +363,16 @@ class AnnotatedSource(SourceSettings):
     (labels verified not to be in the image), `phrases`, `questions`, as columns of annotations read
     them, and `box_flags` (crowd, group, occluded …), `attributes`, `relations`, `image_labels`,
     `scored_labels` (a machine's), `narratives` (utterances with seconds and the box of the
-    pointer's trace). Where a set has no list of images (GQA, Open Images, Localized Narratives) the
+    pointer's trace). A panoptic segment whose category the image has instances of is one of these,
+    told twice. Where a set has no list of images (GQA, Open Images, Localized Narratives) the
     file of an image is its id with `.jpg`, as those sets name them.
     """
 
     kind: Literal["annotated"]
     paths: list[str] = Field(
-        min_length=1, description="Folders, each a set with its images and its files."
+        min_length=1,
+        description="Folders or glob patterns of folders, each a set with its images and its "
+        "files.",
     )
     files: list[str] = Field(
         min_length=1,

@@ -23,6 +23,7 @@ from septet.pipelines.crawl.archives import Archives
 from septet.pipelines.crawl.frontier import Frontier, Link
 from septet.pipelines.crawl.journal import Entry, Journal, read_journal
 from septet.pipelines.crawl.settings import CrawlSettings, keep_settings
+from septet.pipelines.crawl.turns import Turns
 from septet.pipelines.sources.values import scrub
 from septet.preprocess.domains import registered_domain
 from septet.preprocess.html.outlinks import NOTHING, Outlinks, outlinks
@@ -207,17 +208,18 @@ class _Crawl:
         figures = self.figures
         figures.archives = self._archives.count()
         figures.left_out = self.frontier.left_out
-        figures.waiting, figures.hosts = self.frontier.waiting(), len(self.frontier.hosts())
+        figures.waiting, figures.hosts = self.frontier.waiting, self.frontier.hosts
 
     async def run(self) -> None:
         """Visit until nothing is left or a budget is spent."""
         fetch = self.settings.fetch.model_copy(update={"per_host": 1})
         async with open_exchange(fetch, accept_encoding=_CODINGS) as exchange:
             sites = Sites(exchange, str(self.folder / "sites"))
+            turns = Turns(self.settings.per_domain, exchange.pace.wait, self._pace.wait)
             running: dict[asyncio.Task[None], str] = {}
             try:
                 while True:
-                    wait = self._start(exchange, sites, running)
+                    wait = self._start(exchange, sites, turns, running)
                     if running:
                         await asyncio.wait(
                             running, timeout=wait, return_when=asyncio.FIRST_COMPLETED
@@ -227,7 +229,8 @@ class _Crawl:
                     else:
                         await asyncio.sleep(wait)
                     for task in [task for task in running if task.done()]:
-                        del running[task]
+                        host = running.pop(task)
+                        turns.give_back(host, self.frontier.has(host))
                         task.result()
             finally:
                 for task in running:
@@ -236,31 +239,24 @@ class _Crawl:
                 await sites.close()
 
     def _start(
-        self, exchange: Exchange, sites: Sites, running: dict[asyncio.Task[None], str]
+        self, exchange: Exchange, sites: Sites, turns: Turns, running: dict[asyncio.Task[None], str]
     ) -> float | None:
         """Start the visits that may begin now; returns the seconds until the next one may, None
-        where none is left."""
-        waits: list[float] = []
-        busy = set(running.values())
-        domains = Counter(map(registered_domain, busy))
-        for host in self.frontier.hosts():
-            if self._is_over(len(running)):
-                return None
-            if len(running) >= self.settings.fetch.concurrency:
-                break
-            domain = registered_domain(host)
-            if host in busy or domains[domain] >= self.settings.per_domain:
-                continue
-            if wait := max(exchange.pace.wait(host), self._pace.wait(domain)):
-                waits.append(wait)
-            elif link := self.frontier.next_of(host):
-                self._pace.take(domain)
-                domains[domain] += 1
-                task = asyncio.create_task(self._visit(link, exchange, sites))
-                running[task] = host
-        if not self.frontier.hosts() and not running:
-            self.figures.ended = "all"
-        return min(waits, default=None)
+        where none is left or those under way come first."""
+        for host in self.frontier.woken():
+            turns.add(host)
+        while not self._is_over(len(running)) and len(running) < self.settings.fetch.concurrency:
+            ready, wait = turns.take()
+            if ready is None:
+                if not self.frontier.hosts and not running:
+                    self.figures.ended = "all"
+                return wait
+            if link := self.frontier.next_of(ready):
+                self._pace.take(registered_domain(ready))
+                running[asyncio.create_task(self._visit(link, exchange, sites))] = ready
+            else:
+                turns.give_back(ready, again=False)
+        return None
 
     def _is_over(self, under_way: int) -> bool:
         """Whether a budget is spent."""
@@ -442,7 +438,7 @@ class _Crawl:
             self._journal.sync()
         self._apply(entry)
         figures = self.figures
-        figures.waiting, figures.hosts = self.frontier.waiting(), len(self.frontier.hosts())
+        figures.waiting, figures.hosts = self.frontier.waiting, self.frontier.hosts
         self._told(figures)
 
 

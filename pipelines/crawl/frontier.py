@@ -52,12 +52,16 @@ class Frontier:
         self._settings = settings
         self._seen: set[int] = set()
         self._queues: dict[str, deque[Link]] = {}
+        self._hosts: set[str] = set()
+        self._woken: list[str] = []
         self._asked: Counter[str] = Counter()
         self._patterns: Counter[tuple[str, str]] = Counter()
         self._sitemaps: Counter[str] = Counter()
         self._known: Counter[str] = Counter()
         self._all = 0
         self._most = max(_MAX_ADDRESSES, _KNOWN_A_PAGE * settings.pages)
+        self.waiting = 0
+        """Addresses that are to be asked for."""
         self.pages = 0
         """Pages and images that were asked for."""
         self.left_out: Counter[str] = Counter()
@@ -80,34 +84,46 @@ class Frontier:
             return False
         self._seen.add(key)
         host = parts.hostname or ""
+        self._hosts.add(host)
+        if host not in self._queues:
+            self._queues[host] = deque()
+            self._woken.append(host)
+        self.waiting += 1
         if link.kind == "sitemap":
             self._sitemaps[host] += 1
-            self._queues.setdefault(host, deque()).appendleft(link)
+            self._queues[host].appendleft(link)
         else:
             self._known[host] += 1
             self._all += 1
-            self._queues.setdefault(host, deque()).append(link)
+            self._queues[host].append(link)
         return True
 
     def know(self, url: str) -> None:
         """Note an address that need not be asked for: what stands there was found elsewhere."""
         self._seen.add(hash64(url, b"septet.crawl"))
 
-    def hosts(self) -> list[str]:
-        """Hosts with addresses that are to be asked for; who was asked longest ago comes first."""
-        return [host for host, queue in self._queues.items() if queue]
+    @property
+    def hosts(self) -> int:
+        """The number of hosts with addresses that are to be asked for."""
+        return len(self._queues)
 
-    def waiting(self) -> int:
-        """The number of addresses that are to be asked for."""
-        return sum(map(len, self._queues.values()))
+    def woken(self) -> list[str]:
+        """The hosts that have addresses to be asked for, and had none when this was last asked or
+        never; in the order in which they came to have some."""
+        woken, self._woken = self._woken, []
+        return woken
+
+    def has(self, host: str) -> bool:
+        """Whether addresses of a host are to be asked for."""
+        return host in self._queues
 
     def next_of(self, host: str) -> Link | None:
         """Take the next link of a host; None where it has none, or its budget is spent."""
-        queue = self._queues.pop(host, None)
-        if queue is not None:
-            self._queues[host] = queue  # behind all others
-        while queue:
+        while queue := self._queues.get(host):
             link = queue.popleft()
+            self.waiting -= 1
+            if not queue:
+                del self._queues[host]
             if link.kind == "sitemap":
                 return link
             if self._asked[host] >= self._settings.pages_per_host:
@@ -131,8 +147,13 @@ class Frontier:
 
     def drop_asked(self, done: set[str]) -> None:
         """Take what was asked for out of the queues, after a journal was played."""
-        for host, queue in self._queues.items():
-            self._queues[host] = deque(link for link in queue if link.url not in done)
+        left = {
+            host: deque(link for link in queue if link.url not in done)
+            for host, queue in self._queues.items()
+        }
+        self._queues = {host: queue for host, queue in left.items() if queue}
+        self._woken = list(self._queues)
+        self.waiting = sum(map(len, self._queues.values()))
 
     def _is_spent(self, url: str) -> bool:
         key = urlsplit(url).hostname or "", pattern_of(url)
@@ -154,7 +175,7 @@ class Frontier:
         most = Counter(segments).most_common(1)
         if not self._in_scope(netloc):
             return "other_host"
-        if host not in self._queues and len(self._queues) >= _MAX_HOSTS:
+        if host not in self._hosts and len(self._hosts) >= _MAX_HOSTS:
             return "hosts"
         if link.kind == "sitemap":
             too_many = self._sitemaps[host] >= _MAX_SITEMAPS

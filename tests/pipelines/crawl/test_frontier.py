@@ -82,7 +82,7 @@ def test_what_a_host_may_hold_is_bounded():
     one = frontier(pages_per_host=5, pages_per_pattern=3)
     for n in range(100):
         one.add(Link(f"https://e.org/{chr(97 + n % 26)}{'x' * (n // 26)}", "page", 1))
-    assert one.waiting() == 20 + 2, "four for each page of one host, and the other seeds"
+    assert one.waiting == 20 + 2, "four for each page of one host, and the other seeds"
     got = []
     while link := one.next_of("e.org"):
         got.append(link.url)
@@ -95,15 +95,15 @@ def test_names_below_a_host_without_number_are_bounded(monkeypatch):
     monkeypatch.setattr(module, "_MAX_HOSTS", 7)
     monkeypatch.setattr(module, "_MAX_ADDRESSES", 12)
     one = frontier(pages=1)
-    hosts = len(one.hosts())
+    hosts = one.hosts
     for n in range(30):
         one.add(Link(f"https://n{n}.e.org/", "page", 1))
         one.add(Link(f"https://s{n}.e.org/s.xml", "sitemap", 0))
-    assert len(one.hosts()) == 7 and one.left_out["hosts"] == 60 - (7 - hosts)
+    assert one.hosts == 7 and one.left_out["hosts"] == 60 - (7 - hosts)
     for n in range(30):
         one.add(Link(f"https://www.e.org/{chr(97 + n)}", "page", 1))
-    sitemaps = sum(1 for host in one.hosts() if host.startswith("s"))
-    assert one.left_out["addresses"] > 0 and one.waiting() - sitemaps == 12
+    sitemaps = sum(1 for host in one.woken() if host.startswith("s"))
+    assert one.left_out["addresses"] > 0 and one.waiting - sitemaps == 12
 
 
 def test_a_journal_without_its_last_line(tmp_path):
