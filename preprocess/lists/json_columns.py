@@ -61,7 +61,7 @@ def read_rows(file: BinaryIO, columns: list[str]) -> Iterator[Row]:
                 raise ListError(f"column {short!r} ends before another one, at row {number}")
             wrong = next((one for one in values if isinstance(one, NestingError)), None)
             row = {} if wrong else dict(zip(columns, values, strict=True))
-            yield Row(number, row, wrong and f"row {number}: {wrong}")
+            yield Row(number, row, f"row {number}: {wrong}" if wrong else None)
     except (JsonError, OSError) as error:
         raise ListError(f"cannot be read behind row {number}: {error}") from error
 
