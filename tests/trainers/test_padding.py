@@ -9,7 +9,7 @@ import pytest
 from examples.demo.count_pairs import responses
 from examples.demo.page_images import page_images
 from septet.preprocess.tokenizers.clip import clip_tokenizer
-from septet.trainers.loader.batches import BatchBuffer
+from septet.trainers.loader.buffers import BatchBuffer
 from septet.trainers.task import Lengths
 
 PAGES = Path(__file__).parents[2] / "examples/demo/pages"

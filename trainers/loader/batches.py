@@ -10,17 +10,15 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import numpy as np
-import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from septet.trainers.draws import generator
+from septet.trainers.loader.buffers import BatchBuffer, Memory
 from septet.trainers.loader.source import Source
 from septet.trainers.loader.tally import Counted, Tally
-from septet.trainers.task import Batch, Lengths, Row, SubBatch, Task
+from septet.trainers.task import Batch, SubBatch, Task
 
 _CHUNK = 8
 """Rows a thread takes at once."""
@@ -53,100 +51,16 @@ class Step:
     """What this rank's rows are."""
 
 
-class BatchBuffer:
-    """Rows that threads fill in one by one, so that a row is copied to its place while it is still
-    in a core's cache. On a machine with a GPU its memory is pinned."""
-
-    def __init__(self, rows: int, lengths: Mapping[str, Lengths] | None = None, together: int = 1):
-        """
-        Args:
-            rows: How many.
-            lengths: Inputs whose rows differ in length.
-            together: See `Stream.together`; divides the rows.
-        """
-        self._rows, self._lengths, self._together = rows, lengths or {}, together
-        self._lock, self._ready = threading.Lock(), False
-        self.tensors: dict[str, Tensor] = {}
-        """By name, [rows, ...], once a row is put; those of `lengths` with room for the longest."""
-        self.found = np.zeros((len(self._lengths), rows), np.int64)
-        """Lengths of rows, in the order of `lengths`."""
-        self._slots: list[tuple[str, NDArray[Any], tuple[int, ...], np.dtype[Any]]] = []
-        """Of each name its array, and a row's shape and type; without those of `lengths`."""
-        self._uneven: dict[str, NDArray[Any]] = {}
-
-    def put(self, i: int, row: Row) -> None:
-        """Write row `i`.
-
-        Raises:
-            ValueError: it has other names, shapes or types than the first, or is too long.
-        """
-        if not self._ready:
-            with self._lock:
-                if not self._ready:
-                    self._allocate(row)
-                    self._ready = True
-        if row.keys() != self.tensors.keys():
-            raise ValueError(f"rows with {sorted(row)} and {sorted(self.tensors)} in one batch")
-        for name, array, shape, dtype in self._slots:
-            value = row[name]
-            if value.shape != shape or value.dtype != dtype:
-                raise ValueError(
-                    f"rows of one batch differ in {name!r}: {value.dtype} {list(value.shape)} "
-                    f"and {dtype} {list(shape)}"
-                )
-            array[i] = value
-        for number, (name, array) in enumerate(self._uneven.items()):
-            value, n = row[name], len(row[name])
-            if n > array.shape[1] or value.shape[1:] != array.shape[2:]:
-                raise ValueError(
-                    f"a row's {name!r} is {list(value.shape)}; the stream's lengths allow "
-                    f"{array.shape[1]}, and other axes are {list(array.shape[2:])}"
-                )
-            array[i, :n], array[i, n:] = value, self._lengths[name].pad
-            self.found[number, i] = n
-
-    def _allocate(self, row: Row) -> None:
-        if absent := self._lengths.keys() - row.keys():
-            raise ValueError(f"the stream has lengths of {sorted(absent)}; a row has {sorted(row)}")
-        pinned, slots = torch.cuda.is_available(), []
-        for name, value in row.items():
-            shape = value.shape
-            if name in self._lengths:
-                shape = (self._lengths[name].buckets[-1], *shape[1:])
-            kind = torch.from_numpy(np.empty(0, value.dtype)).dtype
-            tensor = torch.empty(self._rows, *shape, dtype=kind, pin_memory=pinned)
-            self.tensors[name], array = tensor, tensor.numpy()
-            if name not in self._lengths:
-                slots.append((name, array, shape, array.dtype))
-        self._uneven = {name: self.tensors[name].numpy() for name in self._lengths}
-        self._slots = slots
-
-    def cut(self, rows: int) -> Iterator[tuple[dict[str, Tensor], int]]:
-        """Micro-batches of so many rows, with how long their uneven inputs are in all."""
-        if not self._lengths:
-            yield self.tensors, 0
-            return
-        whole = self.found.sum(0)
-        groups = whole.reshape(-1, self._together)
-        order = np.argsort(groups.max(1), kind="stable")
-        order = np.arange(self._rows).reshape(groups.shape)[order].reshape(-1)
-        for begin in range(0, self._rows, rows):
-            part = order[begin : begin + rows]
-            data = {}
-            for name, x in self.tensors.items():
-                if name in self._lengths:
-                    longest = self.found[list(self._lengths).index(name), part].max()
-                    buckets = self._lengths[name].buckets
-                    x = x[:, : next(b for b in buckets if b >= longest)]
-                data[name] = x[torch.from_numpy(part)]
-            yield data, int(whole[part].sum())
-
-
 Piece = tuple[str, range]
 """Positions in a row of one stream."""
 
 Filled = tuple[list[Batch], Tally]
 """Micro-batches, and what their rows are."""
+
+
+Chunk = tuple[BatchBuffer, Sequence[Piece], int]
+"""Rows for a thread to read at once: where they are put, their positions, and the first one's place
+there."""
 
 
 @dataclass(frozen=True)
@@ -156,6 +70,40 @@ class Share:
     kind: str
     micro: list[list[Piece]]
     """What each micro-batch is read from; lengths may change which rows stand together."""
+
+
+class Filling:
+    """A sub-batch that threads fill, a chunk of rows each; who ends last assembles it.
+
+    So a consumer waits for one promise, and no thread for another.
+    """
+
+    def __init__(
+        self,
+        chunks: Sequence[Chunk],
+        fill: Callable[[BatchBuffer, Sequence[Piece], int], list[Counted]],
+        assemble: Callable[[Iterable[list[Counted]]], Filled],
+    ):
+        self.promise: Future[Filled] = Future()
+        self._chunks, self._fill, self._assemble = chunks, fill, assemble
+        self._counted: list[list[Counted]] = []
+        self._lock = threading.Lock()
+
+    def take(self, number: int) -> None:
+        """Fill a chunk; where another one failed there is nothing to do."""
+        if self.promise.done():
+            return
+        try:
+            counted = self._fill(*self._chunks[number])
+            with self._lock:
+                self._counted.append(counted)
+                last = len(self._counted) == len(self._chunks)
+            if last:
+                self.promise.set_result(self._assemble(self._counted))
+        except BaseException as error:
+            with self._lock:
+                if not self.promise.done():
+                    self.promise.set_exception(error)
 
 
 class Loader:
@@ -197,7 +145,7 @@ class Loader:
         self._queue: deque[tuple[list[Filled | Future[Filled]], Progress]] = deque()
         # More threads than cores only take turns: decoding holds a core the whole time.
         self._pool = ThreadPoolExecutor(workers, "decode") if workers else None
-        self._assembler = ThreadPoolExecutor(1, "assemble") if workers else None
+        self._memory = Memory()
         # Prefetches blocks of remote corpora.
         self._scout = ThreadPoolExecutor(1, "scout") if readahead else None
 
@@ -212,7 +160,7 @@ class Loader:
         buffers, chunks = [], []
         for pieces in parts:
             count = sum(len(positions) for _, positions in pieces)
-            buffer = BatchBuffer(count, lengths, together)
+            buffer = BatchBuffer(count, lengths, together, self._memory)
             buffers.append(buffer)
             chunks += [(buffer, chunk, at) for at, chunk in _chunks(pieces)]
         counts = [sum(streams[s].tokens * len(p) for s, p in pieces) for pieces in share.micro]
@@ -225,10 +173,12 @@ class Loader:
                 for count, (data, uneven) in zip(counts, cuts, strict=True)
             ], tally
 
-        if self._pool is None or self._assembler is None:
+        if self._pool is None:
             return assemble([self._fill(*chunk) for chunk in chunks])
-        filled = [self._pool.submit(self._fill, *chunk) for chunk in chunks]
-        return self._assembler.submit(lambda: assemble([each.result() for each in filled]))
+        filling = Filling(chunks, self._fill, assemble)
+        for number in range(len(chunks)):
+            self._pool.submit(filling.take, number)
+        return filling.promise
 
     def _fill(self, buffer: BatchBuffer, pieces: Sequence[Piece], at: int) -> list[Counted]:
         found: list[Counted] = []
@@ -242,7 +192,7 @@ class Loader:
     def _assemble(self, kind: str, data: dict[str, Tensor], tokens: int) -> Batch:
         batch = self._task.exchange(Batch(kind, data))
         data, places = batch.data, self._task.places(batch)
-        if torch.cuda.is_available():  # What was made here is not pinned yet.
+        if self._memory.pinned:  # What was made here is not pinned yet.
             data, places = (
                 {name: x.pin_memory() for name, x in tensors.items()} for tensors in (data, places)
             )
@@ -343,7 +293,7 @@ class Loader:
 
     def close(self) -> None:
         """Stop the threads; what was read ahead is dropped."""
-        for pool in (self._scout, self._pool, self._assembler):
+        for pool in (self._scout, self._pool):
             if pool is not None:
                 pool.shutdown(wait=True, cancel_futures=True)
 

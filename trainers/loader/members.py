@@ -115,7 +115,7 @@ class Members:
         members = base.read(row, self._only, crc32)
         sample = ReadSample(members, key=key, corpus=corpus, language=language)
         for choices in self._wanted:
-            if sample.keys().isdisjoint(choices):
+            if choices[0] not in sample and sample.keys().isdisjoint(choices):
                 have = sorted(base.exts(row))
                 raise SampleError(f"no member {' or '.join(choices)}; it has {have}", "no_member")
         for name in self._manifests:
@@ -123,12 +123,13 @@ class Members:
             if reader.key(row) != key:
                 raise SampleError(f"column {name} has another key in this row", "damaged")
             (sample[name],) = reader.read(row, None, crc32).values()
-        sample.update(dict.fromkeys(self.absent, b""))
+        for name in self.absent:
+            sample[name] = b""
         return sample
 
     def is_removed(self, shard: int, row: int) -> bool:
         """Whether a row's sample was removed from the corpus."""
-        return row in self._gone.get(shard, ())
+        return shard in self._gone and row in self._gone[shard]
 
     def digest(self, base: str) -> str:
         """`base` changed by the columns that there are: on them depends which task a row goes to

@@ -9,6 +9,7 @@ Streams over one corpus have orders that know nothing of each other: a step's ta
 samples than by chance.
 """
 
+import bisect
 import hashlib
 import heapq
 from collections.abc import Sequence
@@ -66,25 +67,29 @@ class ShardOrder:
         self._of, self._window = (seed, stream, digest), window
         self._begins = np.concatenate([[0], np.cumsum(self.counts)])
         """Where each shard begins among all samples, in stored order."""
+        self._begin_list: list[int] = self._begins.tolist()
         self._epoch = lru_cache(4)(self._plan_epoch)
         self._permuted = lru_cache(8)(self._permute_window)
         self._head = lru_cache(4)(self._arrange_head)
 
-    def _plan_epoch(self, epoch: int) -> tuple[NDArray[np.int64], NDArray[np.int64], list[int]]:
-        """Permuted shards, where each begins (and the last ends), and windows' first shards."""
+    def _plan_epoch(
+        self, epoch: int
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64], list[int], list[int]]:
+        """Permuted shards, where each begins (and the last ends), and of windows their first shards
+        and where they begin."""
         draw = generator("shards", *self._of, epoch)
         shards = draw.permutation(len(self.counts))
         starts = np.concatenate([[0], np.cumsum(self.counts[shards])])
-        firsts, begin = [0], 0
+        firsts, begins = [0], [0]
         for place in range(1, len(shards)):
-            if starts[place] - begin >= self._window:
+            if starts[place] - begins[-1] >= self._window:
                 firsts.append(place)
-                begin = int(starts[place])
-        return shards, starts, firsts
+                begins.append(int(starts[place]))
+        return shards, starts, firsts, begins
 
     def _permute_window(self, epoch: int, number: int) -> NDArray[np.int64]:
         """A window's samples in their order, by their number in stored order."""
-        shards, starts, firsts = self._epoch(epoch)
+        shards, starts, firsts, _ = self._epoch(epoch)
         stop = firsts[number + 1] if number + 1 < len(firsts) else len(starts) - 1
         begin, end = starts[firsts[number]], starts[stop]
         draw = generator("window", *self._of, epoch, number)
@@ -94,16 +99,14 @@ class ShardOrder:
 
     def _drawn(self, epoch: int, begin: int, stop: int) -> NDArray[np.int64]:
         """Samples of an epoch from `begin` to `stop`, before its head is arranged."""
-        _, starts, firsts = self._epoch(epoch)
-        window_starts = starts[firsts]
-        parts = [np.empty(0, np.int64)]
+        *_, windows = self._epoch(epoch)
+        parts = []
         while begin < stop:
-            number = int(np.searchsorted(window_starts, begin, side="right")) - 1
-            first = int(window_starts[number])
-            part = self._permuted(epoch, number)[begin - first : stop - first]
-            parts.append(part)
-            begin += len(part)
-        return np.concatenate(parts)
+            number = bisect.bisect_right(windows, begin) - 1
+            first = windows[number]
+            parts.append(self._permuted(epoch, number)[begin - first : stop - first])
+            begin += len(parts[-1])
+        return parts[0] if len(parts) == 1 else np.concatenate([np.empty(0, np.int64), *parts])
 
     def _arrange_head(self, epoch: int) -> NDArray[np.int64]:
         """The first `distinct` samples of an epoch."""
@@ -140,9 +143,11 @@ class ShardOrder:
         found = self._drawn(epoch, max(position, arranged), stop)
         if position < arranged:
             found = np.concatenate([self._head(epoch)[position:stop], found])
-        which = np.searchsorted(self._begins, found, side="right") - 1
-        rows = found - self._begins[which]
-        return list(zip(which.tolist(), rows.tolist(), strict=True))
+        begins, places = self._begin_list, []
+        for sample in found.tolist():  # For the few of a call this takes half numpy's time.
+            shard = bisect.bisect_right(begins, sample) - 1
+            places.append((shard, sample - begins[shard]))
+        return places
 
     def instead(self, epoch: int, position: int, attempt: int) -> int | None:
         """The position, in the same epoch, of the sample that takes the place of one that cannot
@@ -162,7 +167,7 @@ class ShardOrder:
     @property
     def shards_at_once(self) -> int:
         """Most shards that a window and the one after it touch, as epoch 0 has them."""
-        shards, _, firsts = self._epoch(0)
+        shards, _, firsts, _ = self._epoch(0)
         ends = [*firsts[2:], len(shards), len(shards)]
         return max(end - first for first, end in zip(firsts, ends, strict=False))
 

@@ -156,6 +156,7 @@ class Source:
         """
         self.name, self.task, self.seed, self.health = name, task, seed, health
         self.tombstones = tombstones
+        self._used_by = {one: Counted("task", one) for one in task.streams}
         stream = task.streams[name]
         joined = with_otherwise(task.streams, name)
         also = [member for other in stream.otherwise for member in task.streams[other].members]
@@ -331,12 +332,13 @@ class Source:
                 if sample is not None and sample.key not in self.tombstones:
                     used, found = self._used(sample, place.epoch)
                     self.health.good()
-                    counted.append(Counted("task", used))
+                    counted.append(self._used_by[used])
                     if used != self.name:
                         counted.append(Counted("moved", self.name))
                     if sample.language is not None:
                         counted.append(Counted("language", sample.language))
-                    counted += [Counted("outcome", note) for note in sample.notes]
+                    for note in sample.notes:
+                        counted.append(Counted("outcome", note))
                     return ReadRow(found, counted)
             except SampleError as error:
                 counted.append(Counted("outcome", error.outcome))
@@ -372,20 +374,25 @@ class Source:
 
     def _used(self, sample: ReadSample, epoch: int) -> tuple[str, Row]:
         """The stream that reads a sample, its own or one of `Stream.otherwise`, and its inputs."""
-        streams, lacks, language = self.task.streams, None, sample.language
+        streams = self.task.streams
+        if not streams[self.name].otherwise:
+            return self.name, self._read(self.name, sample, epoch)
+        lacks, language = None, sample.language
         for name in (self.name, *streams[self.name].otherwise):
             sample.notes, sample.language = [], language
             try:
-                if streams[self.name].otherwise:
-                    self._require(sample, streams[name])
-                draw = partial(generator, "draw", self.seed, name, sample.key, epoch)
-                return name, self.task.read(name, sample, draw)
+                self._require(sample, streams[name])
+                return name, self._read(name, sample, epoch)
             except SampleError as error:
                 if error.outcome not in LACKING:
                     raise
                 lacks = lacks or error
         assert lacks is not None
         raise lacks
+
+    def _read(self, name: str, sample: ReadSample, epoch: int) -> Row:
+        draw = partial(generator, "draw", self.seed, name, sample.key, epoch)
+        return self.task.read(name, sample, draw)
 
 
 def with_otherwise(streams: Mapping[str, Stream], name: str) -> Stream:

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from septet.trainers.loader.batches import BatchBuffer
+from septet.trainers.loader.buffers import BatchBuffer
 from septet.trainers.nets.experts import Experts
 from septet.trainers.nets.grouped import SMALL, by_grouped_gemm, by_loop, grouped_product, in_batch
 from septet.trainers.nets.routing import ExpertSettings
