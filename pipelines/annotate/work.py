@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from septet.pipelines.stages.counts import Counts
 from septet.preprocess import files
-from septet.preprocess.columns.base import Column, Item, NoValue, Value
+from septet.preprocess.columns.base import Column, FormError, Item, NoValue, Value
 from septet.preprocess.columns.reader import ColumnShardReader
 from septet.preprocess.columns.registry import make_column
 from septet.preprocess.shards.reader import Corpus, ShardReader
@@ -159,6 +159,8 @@ def annotate_batch(column: Column, batch: Sequence[Item]) -> list[Value | NoValu
     alone has no value, for the reason `error`."""
     try:
         found = column.annotate(batch)
+    except FormError:
+        raise
     except Exception as error:
         if len(batch) == 1:
             return [NoValue(ERROR, f"{type(error).__name__}: {error}")]

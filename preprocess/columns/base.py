@@ -19,6 +19,11 @@ IMAGE = "|".join(IMAGE_EXTENSIONS)
 """The members that may hold a sample's image."""
 
 
+class FormError(RuntimeError):
+    """Raised when a column does not give what its class says, whatever the sample: no sample is
+    tried alone then, and the run ends."""
+
+
 @dataclass(frozen=True)
 class NamesFile:
     """A mark of a setting whose text may be the path of a file or folder; with `after`, where the
