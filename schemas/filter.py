@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from septet.schemas.languages import UNDETERMINED, require_language
 from septet.schemas.rule_sets import RuleSetName
@@ -33,7 +33,8 @@ class Filter(Section):
     `rules` names a set of values for the settings here and for some of `dedup` and `curate`; what
     a recipe states itself takes precedence, setting by setting. `septet rules` lists the sets and
     the rules, `septet try RECIPE` shows what each rule would drop. Lists that may be long can be
-    given as the path of a file, one entry a line, from the recipe's folder.
+    given as the path of a file, one entry a line, from the recipe's folder; `[]` is no list, and a
+    file without entries is refused.
 
     Length is counted by script. *Unspaced* captions are mostly of scripts without spaces (Chinese,
     Japanese, Thai …) or of Hangul. *Compact* ones are mostly of another script than Latin, or the
@@ -177,11 +178,11 @@ class Filter(Section):
     # -- where from
     allow_domains: list[str] | str = Field(
         default=[],
-        description="Keep only rows whose page or image is on one of these registered domains "
-        "(`example.org` stands for all of its hosts).",
+        description="Keep only rows whose page or image is on one of these domains or below: "
+        "`example.org` stands for all of its hosts, `www.example.org` for that one.",
     )
     deny_domains: list[str] | str = Field(
-        default=[], description="Drop rows whose page or image is on one of these."
+        default=[], description="Drop rows whose page or image is on one of these or below."
     )
 
     # -- language
@@ -264,6 +265,12 @@ class Filter(Section):
                     "Cyrillic or Arabic"
                 ) from None
         return scripts
+
+    @model_validator(mode="after")
+    def _script_is_named(self) -> "Filter":
+        if self.min_script is not None and not self.scripts:
+            raise ValueError("min_script: name the `scripts` that it is about, such as [Han]")
+        return self
 
     @property
     def files(self) -> dict[str, str]:

@@ -78,7 +78,7 @@ def hits_in(rows: pa.Table, settings: Balance) -> dict[str, Hits]:
     """What stands in rows, by kind."""
     found = {}
     if settings.entries:
-        entries = made_of(settings.entries, spaced_phrases)
+        entries = made_of("entries", settings, spaced_phrases)
         found[_ENTRY] = entries_in(rows["caption"].combine_chunks(), entries)
     if settings.most_of_a_domain is not None:
         found[_DOMAIN] = domains_in(rows["image_url"].combine_chunks())

@@ -82,13 +82,13 @@ def cut(captions: pa.Array, settings: Filter) -> pa.Array:
                 )
                 captions = pc.replace_with_mask(captions, twice, mended)
     if settings.crop:
-        one = made_of(settings.crop, alternatives)
+        one = made_of("crop", settings, alternatives)
         # Two of them may stand in a row.
         pattern = (
             rf"^{_MARK}(?:(?i:{one})(?:[^\pL\pM\pN]+|$))+"
             rf"|(?:(?:^|[^\pL\pM\pN]+)(?i:{one}))+{_MARK}$"
         )
-        captions = pc.replace_substring_regex(captions, pattern, "") if one else captions
+        captions = pc.replace_substring_regex(captions, pattern, "")
     return captions
 
 

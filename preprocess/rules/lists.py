@@ -15,6 +15,7 @@ from septet.preprocess import files
 from septet.preprocess.rules.tokens import Tokens
 from septet.preprocess.text.characters import Characters
 from septet.preprocess.text.clean import clean_caption
+from septet.schemas.section import Section
 
 _MOST_BYTES = 2**31
 T = TypeVar("T")
@@ -37,23 +38,34 @@ def read_list(path: str) -> tuple[str, ...]:
     return tuple(map(clean_caption, lines))
 
 
-def made_of(given: Sequence[str] | str, make: Callable[[tuple[str, ...]], T]) -> T:
+def made_of(name: str, settings: Section, make: Callable[[tuple[str, ...]], T]) -> T:
     """What `make` makes of a setting that is a list, or the path of one; once for each file and
     time of its change.
 
     Args:
-        given: The setting.
+        name: The setting.
+        settings: A section of the recipe, which has it.
         make: A function of a module: it tells one thing that is kept from another.
+
+    Raises:
+        ValueError: the list has no entries, or `make` refuses them; names the setting.
     """
-    if not isinstance(given, str):
-        return cast(T, _of_entries(make, tuple(given)))
-    changed = files.local_path(given).stat().st_mtime_ns if files.is_local(given) else 0
-    return cast(T, _of_file(make, given, changed))
+    given: Sequence[str] | str = getattr(settings, name)
+    try:
+        if not isinstance(given, str):
+            return cast(T, _of_entries(make, tuple(given)))
+        changed = files.local_path(given).stat().st_mtime_ns if files.is_local(given) else 0
+        return cast(T, _of_file(make, given, changed))
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from error
 
 
 @lru_cache(maxsize=16)
 def _of_file(make: Callable[[tuple[str, ...]], Any], path: str, changed: int) -> Any:
-    return make(read_list(path))
+    entries = read_list(path)
+    if not entries:
+        raise ValueError(f"{path} has no entries, one a line; leave the setting out instead")
+    return make(entries)
 
 
 @lru_cache(maxsize=64)
@@ -87,17 +99,27 @@ def is_known(hashes: np.ndarray, known: np.ndarray) -> np.ndarray:
 
 
 def phrases(given: tuple[str, ...]) -> Phrases:
-    """Phrases of words as `Tokens.of` tells them."""
+    """Phrases of words as `Tokens.of` tells them.
+
+    Raises:
+        ValueError: no entry holds a word.
+    """
     return _phrases(Tokens.of(Characters(pa.array(given, pa.string()))), len(given))
 
 
 def spaced_phrases(given: tuple[str, ...]) -> Phrases:
-    """Phrases of words as `Tokens.by_spaces` tells them."""
+    """Phrases of words as `Tokens.by_spaces` tells them.
+
+    Raises:
+        ValueError: no entry holds a word.
+    """
     return _phrases(Tokens.by_spaces(Characters(pa.array(given, pa.string()))), len(given))
 
 
 def _phrases(tokens: Tokens, count: int) -> Phrases:
     counts = np.bincount(tokens.texts, minlength=count)
+    if not counts.any():
+        raise ValueError("no entry holds a word")
     starts = np.cumsum(counts) - counts
     by_words = {}
     for words in sorted({*counts.tolist()} - {0}):

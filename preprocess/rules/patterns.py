@@ -2,7 +2,6 @@
 
 import re
 
-import pyarrow as pa
 import pyarrow.compute as pc
 
 from septet.preprocess.rules.captions import Captions
@@ -44,14 +43,18 @@ def contact(captions: Captions, settings: Filter) -> Verdict:
 
 def template(captions: Captions, settings: Filter) -> Verdict:
     """Captions that begin or end with one of `templates`."""
-    one = made_of(settings.templates, alternatives)
-    if not one:
-        return Verdict(pa.repeat(False, len(captions)), captions.text)
+    one = made_of("templates", settings, alternatives)
     pattern = rf"^(?i:{one})(?:[^\pL\pN]|$)|(?:^|[^\pL\pN])(?i:{one})[^\pL\pN]*$"
     return Verdict(pc.match_substring_regex(captions.text, pattern), captions.text)
 
 
 def alternatives(phrases: tuple[str, ...]) -> str:
-    """A pattern of RE2 that matches any of some phrases, the longest first."""
+    """A pattern of RE2 that matches any of some phrases, the longest first.
+
+    Raises:
+        ValueError: all of them are empty.
+    """
+    if not any(phrases):
+        raise ValueError("no entry holds a character")
     longest = sorted(set(phrases), key=lambda phrase: (-len(phrase), phrase))
     return "|".join(re.sub(r"([^\w\s])", r"\\\1", phrase) for phrase in longest if phrase)

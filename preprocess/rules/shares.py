@@ -47,9 +47,6 @@ def many_digits(captions: Captions, settings: Filter) -> Verdict:
 def other_script(captions: Captions, settings: Filter) -> Verdict:
     """Captions whose share of letters of `scripts` among all letters is less than `min_script`."""
     members = "".join(rf"\p{{{script}}}" for script in settings.scripts)
-    if not members:
-        zero = np.zeros(len(captions))
-        return at_least(zero, 0.0)
     found = pc.count_substring_regex(captions.text, f"[{members}]").to_numpy()
     letters = captions.characters.count(LETTER)
     return at_least(share(found, np.maximum(letters, found)), settings.min_script)

@@ -53,7 +53,7 @@ RULES: dict[str, Rule] = {
     "contact": Rule(contact, 1, ("drop_contacts",), "WebLI (PaLI's data card)"),
     "stop_list": Rule(stop_list, 1, ("stop_list",), "COYO, M6 (unverified)"),
     "rare_word": Rule(rare_word, 1, ("frequent",), f"ALIGN (Jia et al. 2021, §3), {_CONCEPTUAL}"),
-    "domain": Rule(domain, 2, ("deny_domains", "allow_domains"), ""),
+    "domain": Rule(domain, 3, ("deny_domains", "allow_domains"), ""),
     "language": Rule(
         language, 2, ("languages",), "DataComp, COYO", ("undetermined", "language_score"), slow=True
     ),

@@ -13,7 +13,7 @@ def stop_list(captions: Captions, settings: Filter) -> Verdict:
     """Captions that hold a word or phrase of `stop_list`."""
     tokens = captions.tokens
     first = [(first[found], words) for found, first, words in
-             made_of(settings.stop_list, phrases).found_in(tokens)]  # fmt: skip
+             made_of("stop_list", settings, phrases).found_in(tokens)]  # fmt: skip
     return _verdict(captions, first)
 
 
@@ -21,7 +21,7 @@ def rare_word(captions: Captions, settings: Filter) -> Verdict:
     """Captions with a word that is not among `frequent`, or with two neighbouring words whose pair
     is not, where pairs are listed."""
     tokens = captions.tokens
-    frequent = made_of(settings.frequent, phrases)
+    frequent = made_of("frequent", settings, phrases)
     first = [(first[~found], words) for found, first, words in frequent.found_in(tokens)
              if words <= 2]  # fmt: skip
     return _verdict(captions, first)

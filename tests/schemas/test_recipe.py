@@ -65,7 +65,8 @@ BOUNDS = {
 
 def recipe(key: str, value: float) -> Recipe:
     section, name = key.split(".")
-    return Recipe.model_validate({"name": "x", "sources": [SOURCE], section: {name: value}})
+    settings = {name: value} | ({"scripts": ["Han"]} if name == "min_script" else {})
+    return Recipe.model_validate({"name": "x", "sources": [SOURCE], section: settings})
 
 
 @pytest.mark.parametrize("key", BOUNDS)

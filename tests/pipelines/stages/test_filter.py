@@ -233,5 +233,21 @@ def test_a_list_that_cannot_be_read_is_found_before_any_row(tmp_path: Path) -> N
     (tmp_path / "list.txt").write_bytes(b"caf\xe9")
     for name in ("stop_list", "frequent", "crop", "templates", "deny_domains", "allow_domains"):
         settings = Filter(**{name: str(tmp_path / "list.txt")})
-        with pytest.raises(ValueError, match=r"list\.txt: not UTF-8"):
+        with pytest.raises(ValueError, match=rf"^{name}: .*list\.txt: not UTF-8"):
             FilterTask(parts, parts, parts, settings, MODEL, None).setup()
+
+
+def test_a_list_that_holds_nothing_is_refused_before_any_row(tmp_path: Path) -> None:
+    parts = Parts(str(tmp_path), "x")
+    (tmp_path / "list.txt").write_text("# nothing yet\n\n  \n")
+    for name in ("stop_list", "frequent", "crop", "templates", "deny_domains", "allow_domains"):
+        for given, message in (
+            (str(tmp_path / "list.txt"), "list.txt has no entries"),
+            (["", ""], "is no domain" if "domain" in name else "no entry holds a"),
+        ):
+            with pytest.raises(ValueError, match=rf"^{name}: .*{message}"):
+                FilterTask(parts, parts, parts, Filter(**{name: given}), MODEL, None).setup()
+    with pytest.raises(ValueError, match="stop_list: no entry holds a word"):
+        FilterTask(parts, parts, parts, Filter(stop_list=["!!", "…"]), MODEL, None).setup()
+    with pytest.raises(ValueError, match="name the `scripts`"):
+        Filter(min_script=0.5)

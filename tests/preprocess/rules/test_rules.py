@@ -157,6 +157,12 @@ CASES = [
     ("domain", "x", {"allow_domains": ["b.co.uk"]}, None, {"page_url": "https://a.b.co.uk/x"}),
     ("domain", "x", {"allow_domains": ["b.co.uk"]}, "c.co.uk", {"page_url": "https://c.co.uk/x"}),
     ("domain", "x", {"allow_domains": ["b.org"]}, "", {"image_url": "img/1.jpg"}),
+    ("domain", "x", {"deny_domains": ["www.b.org"]}, "b.org", {"page_url": "http://WWW.b.org./x"}),
+    ("domain", "x", {"deny_domains": ["www.b.org"]}, "b.org", {"page_url": "http://a.www.b.org/"}),
+    ("domain", "x", {"deny_domains": ["www.b.org"]}, None, {"page_url": "http://b.org/www.b.org"}),
+    ("domain", "x", {"deny_domains": ["www.b.org"]}, None, {"image_url": "http://a.b.org/x"}),
+    ("domain", "x", {"allow_domains": ["www.b.org"]}, "b.org", {"page_url": "http://b.org/"}),
+    ("domain", "x", {"allow_domains": ["127.0.0.1"]}, None, {"page_url": "http://127.0.0.1:80/"}),
 ]  # fmt: skip
 
 
@@ -272,7 +278,10 @@ def test_lists_of_files(tmp_path: Path) -> None:
     path = tmp_path / "words.txt"
     path.write_text("\ufeff# a comment\n  stock  photo \n\n脏话\r\nstock\n", "utf-8")
     assert read_list(str(path)) == ("stock photo", "脏话", "stock")
-    assert {k: len(v) for k, v in made_of(str(path), phrases).by_words.items()} == {1: 1, 2: 2}
+    assert {
+        k: len(v)
+        for k, v in made_of("stop_list", Filter(stop_list=str(path)), phrases).by_words.items()
+    } == {1: 1, 2: 2}
     path.write_bytes(b"\xff\xfe")
     with pytest.raises(ValueError, match="not UTF-8"):
         read_list(str(path))
