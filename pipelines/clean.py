@@ -23,6 +23,7 @@ from septet.pipelines.store.store import LIMITS_FOOTER, Store, read_stored
 from septet.preprocess import files
 from septet.preprocess.locks import locked
 from septet.preprocess.shards.heads import read_corpus, read_head
+from septet.preprocess.shards.views import require_whole
 from septet.schemas import layout, tables
 from septet.schemas.manifest import Manifest
 from septet.schemas.recipe import Recipe
@@ -76,6 +77,7 @@ def find_leftovers(corpus: str, kinds: Collection[str] = tuple(KINDS)) -> list[L
         ValueError: no such kind.
         ManifestError: the folder has no corpus, so nothing says what is needed.
     """
+    _require_corpus(corpus)
     _require_kinds(kinds)
     head, shards = read_corpus(corpus)
     if head.recipe is None:
@@ -119,6 +121,14 @@ def _old_sites(corpus: str, head: Manifest) -> dict[str, tuple[int, float]]:
     return found
 
 
+def _require_corpus(path: str) -> None:
+    require_whole(
+        path,
+        "files belong to the corpus: `septet clean {corpus}`; a view is no more than its folder, "
+        "which may be deleted",
+    )
+
+
 def remove_leftovers(corpus: str, kinds: Collection[str], console: Console) -> list[Leftover]:
     """Remove the files that `find_leftovers` finds once the folder is held.
 
@@ -127,6 +137,7 @@ def remove_leftovers(corpus: str, kinds: Collection[str], console: Console) -> l
         ValueError, ManifestError: see `find_leftovers`.
     """
     _require_kinds(kinds)
+    _require_corpus(corpus)
     read_head(corpus)  # a lock would make the folder where there is none
     with locked(corpus, alone=True, busy=f"a build or annotation is at work in {corpus}"):
         found = find_leftovers(corpus, kinds)

@@ -9,6 +9,7 @@ from septet.schemas.versioned import Strict, Versioned
 
 VIEW = "view.json"
 IDS = "ids.npy"
+PLACES = "places.npy"
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,99}")
 """The form of a view's name, which is the name of a folder."""
 
@@ -26,8 +27,10 @@ class View(Versioned):
     file: ClassVar[str] = VIEW
     remedy: ClassVar[str] = "make the view again with `septet curate`"
     newest: ClassVar[int] = 1
+    newest_minor: ClassVar[int] = 1
 
     format_version: int = 1
+    format_minor: int = 1
     name: str
     corpus: str
     """The corpus's name."""
@@ -35,7 +38,7 @@ class View(Versioned):
     """The view that it was chosen from; null for the whole corpus."""
     shard_list: str
     """SHA-256 of the corpus's list of shards when it was chosen. Ids hold whatever becomes of
-    shards: it is told, and not required."""
+    shards; places as long as the list is the same."""
     keep: list[Kept] = Field(default_factory=list)
     by: str | None = None
     """The field within whose values fractions are taken."""
@@ -48,4 +51,6 @@ class View(Versioned):
     samples: int = Field(ge=0)
     ids_sha256: str
     """Of `ids.npy`."""
+    places_sha256: str = ""
+    """Of `places.npy`; views of minor version 0 have none."""
     septet: str

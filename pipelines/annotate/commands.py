@@ -56,6 +56,8 @@ def annotate(
     weights=/models/dvae.safetensors
     """
     import septet
+    from septet.preprocess import files
+    from septet.preprocess.shards.views import split_view
     from septet.schemas.layout import column_folder
 
     manifest = septet.annotate(
@@ -69,9 +71,10 @@ def annotate(
         beam=beam or [],
         console=_console,
     )
+    folder = files.join(split_view(corpus)[0], column_folder(manifest.name))
     _console.print(
         f"[bold]{manifest.values:,}[/] values for {manifest.samples:,} samples, "
-        f"{manifest.bytes:,} bytes: {corpus.rstrip('/')}/{column_folder(manifest.name)}",
+        f"{manifest.bytes:,} bytes: {folder}",
         soft_wrap=True,
     )
 

@@ -33,6 +33,9 @@ def curate(
     out: Annotated[
         str | None, typer.Option(metavar="FOLDER", help="Where views go; into the corpus.")
     ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Write over views of these names, however chosen.")
+    ] = False,
 ) -> None:
     """Choose samples by what is known of them: a view, without computing or copying any.
 
@@ -65,7 +68,7 @@ def curate(
         shares[part] = given
     console = Console(stderr=True)
     views = septet.curate(
-        corpus, name, keep=keep or (), by=by, split=shares, out=out, console=console
+        corpus, name, keep=keep or (), by=by, split=shares, out=out, force=force, console=console
     )
     whole = views[-1].given
 

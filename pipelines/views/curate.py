@@ -22,7 +22,7 @@ from septet.preprocess.shards.reader import Corpus
 from septet.preprocess.shards.sidecar import open_sidecar, read_sidecar
 from septet.preprocess.shards.views import is_name, key_ids, view_folder, write_view
 from septet.schemas.layout import column_sidecar
-from septet.schemas.view import Kept, View
+from septet.schemas.view import VIEW, Kept, View
 
 _NONE_OF = ("members",)
 
@@ -45,29 +45,41 @@ class Fields:
     def __init__(self, corpus: Corpus):
         self._corpus = corpus
         self._known: dict[str, Field] = {}
-        for name in column_names(corpus.path) if corpus.shards else ():
-            where = column_sidecar(name, corpus.shards[0].tar)
-            if is_stale(corpus, read_manifest(corpus.path, name)):
-                continue
-            for fact in _names(files.join(corpus.path, where)):
-                if fact not in ("key", "members"):
-                    self._known[f"{name}.{fact}"] = Field(fact, name)
-        for spelled, field in list(self._known.items()):
+        self._several: dict[str, list[str]] = {}
+        """Facts that several columns have, and where."""
+        if not corpus.shards:
+            return
+        columns = {}
+        for name in column_names(corpus.path):
+            if not is_stale(corpus, read_manifest(corpus.path, name)):
+                sidecar = column_sidecar(name, corpus.shards[0].tar)
+                told = _names(files.join(corpus.path, sidecar))
+                columns[name] = [fact for fact in told if fact not in ("key", "members")]
+        facts = {f"{name}.{fact}": Field(fact, name) for name in columns for fact in columns[name]}
+        for spelled, field in facts.items():
             self._known.setdefault(spelled.replace(".", "_"), field)
-        if corpus.shards:
-            own = _names(files.join(corpus.path, corpus.shards[0].sidecar))
-            self._known |= {name: Field(name, None) for name in own if name not in _NONE_OF}
+            if field.name not in ("reason", "found"):
+                self._several.setdefault(field.name, []).append(spelled)
+        for fact, where in self._several.items():
+            if len(where) == 1:
+                self._known.setdefault(fact, facts[where[0]])
+        own = _names(files.join(corpus.path, corpus.shards[0].sidecar))
+        self._known |= {name: Field(name, None) for name in own if name not in _NONE_OF}
+        self._known |= facts
 
     def require(self, name: str) -> None:
         """Refuse a name that is no field.
 
         Raises:
-            ExpressionError: it is none; names those that there are.
+            ExpressionError: it is none, or of several columns; names those that there are.
         """
-        if name not in self._known:
-            raise ExpressionError(
-                f"{self._corpus.label} has no field {name!r}; it has: {', '.join(self._known)}"
-            )
+        if name in self._known:
+            return
+        if name in self._several:
+            raise ExpressionError(f"{name!r}: say which of {', '.join(self._several[name])}")
+        raise ExpressionError(
+            f"{self._corpus.label} has no field {name!r}; it has: {', '.join(self._known)}"
+        )
 
     def read(self, number: int, names: Sequence[str]) -> dict[str, pa.Array]:
         """The values of some fields, and `key`, of a shard's samples."""
@@ -104,6 +116,8 @@ class Wish:
     split: tuple[tuple[str, float], ...] = ()
     out: str | None = None
     """The folder for the views; the corpus's own where absent."""
+    force: bool = False
+    """Whether views of the same names that were chosen otherwise give way."""
 
 
 def curate(path: str, wish: Wish, console: Console) -> list[View]:
@@ -116,11 +130,12 @@ def curate(path: str, wish: Wish, console: Console) -> list[View]:
 
     Raises:
         ExpressionError: a condition that cannot be understood, or does not fit a field.
-        ValueError: a name or a share that cannot be.
+        ValueError: a name or a share that cannot be, or a name that another view has.
     """
     conditions = [parse(text) for text in wish.keep]
     _require(wish)
     corpus = Corpus(path, open_shards=1)
+    _require_free(corpus, wish)
     fields = Fields(corpus)
     tests = [test for condition in conditions for test in condition.tests()]
     names = [*dict.fromkeys(test.field for test in tests)]
@@ -129,23 +144,27 @@ def curate(path: str, wish: Wish, console: Console) -> list[View]:
     shares = [*dict.fromkeys(test for test in tests if isinstance(test, Share))]
     numbers = range(len(corpus.shards))
     counts = [len(corpus.rows(number)) for number in numbers]
-    starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+    starts, bases = (
+        np.concatenate([[0], np.cumsum(c)]).astype(int) for c in (counts, corpus.counts)
+    )
     chosen = _choose(corpus, fields, shares, wish.by, console) if shares else {}
 
-    def judged(number: int) -> tuple[NDArray[np.uint64], list[int]]:
+    def judged(number: int) -> tuple[NDArray[np.uint64], NDArray[np.int64], list[int]]:
         values: Table = fields.read(number, names)
         here = slice(starts[number], starts[number + 1])
         table = {**values, **{repr(one): pa.array(mask[here]) for one, mask in chosen.items()}}
         masks = [_mask(condition, table) for condition in conditions]
         kept = np.logical_and.reduce([np.ones(counts[number], bool), *masks])
         ids = np.stack(key_ids(values["key"]), axis=1)[kept]
-        return ids, [int(mask.sum()) for mask in masks]
+        places = bases[number] + corpus.rows(number)[kept]
+        return ids, places, [int(mask.sum()) for mask in masks]
 
     found = list(
         track(map_ahead(judged, numbers), "curate", len(numbers), console=console, transient=True)
     )
-    ids = np.concatenate([np.empty((0, 2), np.uint64), *(part for part, _ in found)])
-    told = [sum(counts[i] for _, counts in found) for i in range(len(conditions))]
+    ids = np.concatenate([np.empty((0, 2), np.uint64), *(part for part, _, _ in found)])
+    places = np.concatenate([np.empty(0, np.int64), *(part for _, part, _ in found)])
+    told = [sum(counts[i] for _, _, counts in found) for i in range(len(conditions))]
     base = View(
         name=wish.name,
         corpus=corpus.manifest.name,
@@ -160,7 +179,7 @@ def curate(path: str, wish: Wish, console: Console) -> list[View]:
         septet=version("septet"),
     )
     return [
-        _write(corpus.path, wish, base, part, ids[mask])
+        _write(corpus.path, wish, base, part, ids[mask], places[mask])
         for part, mask in _parts(ids[:, 0], wish.split)
     ]
 
@@ -178,6 +197,25 @@ def _require(wish: Wish) -> None:
         raise ValueError("shares of --split lie between 0 and 1 and leave a rest, as val=0.01 does")
     if len({name for name, _ in wish.split}) < len(wish.split):
         raise ValueError("--split names a part twice")
+
+
+def _require_free(corpus: Corpus, wish: Wish) -> None:
+    """Refuse to write over views that were chosen otherwise."""
+    of = corpus.view.name if corpus.view else None
+    wanted = (of, wish.keep, wish.by, dict(wish.split))
+    for part in (*(part for part, _ in wish.split), None):
+        where = files.join(_folder(corpus.path, wish, part), VIEW)
+        if wish.force or not files.exists(where):
+            continue
+        have = View.from_json(files.read_bytes(where), where)
+        keep = tuple(one.keep for one in have.keep)
+        if (have.of, keep, have.by, have.split, have.part) != (*wanted, part):
+            chosen = " and ".join(map(repr, keep)) or "all"
+            raise ValueError(
+                f"{corpus.path} has a view {have.name} that was chosen otherwise ({chosen}"
+                f"{f' of {have.of}' if have.of else ''}): give another --name, or --force to write "
+                "over it"
+            )
 
 
 def _mask(condition: Condition, table: Table) -> NDArray[np.bool_]:
@@ -253,8 +291,22 @@ def _mixed(numbers: NDArray[np.uint64]) -> NDArray[np.uint64]:
     return x ^ (x >> np.uint64(31))
 
 
-def _write(corpus: str, wish: Wish, base: View, part: str | None, ids: NDArray[np.uint64]) -> View:
-    name = wish.name if part is None else f"{wish.name}-{part}"
-    folder = files.join(wish.out, name) if wish.out else view_folder(corpus, name)
-    head = base.model_copy(update={"name": name, "part": part, "samples": len(ids)})
-    return write_view(folder, head, ids[:, 0], ids[:, 1])
+def _name(wish: Wish, part: str | None) -> str:
+    return wish.name if part is None else f"{wish.name}-{part}"
+
+
+def _folder(corpus: str, wish: Wish, part: str | None) -> str:
+    name = _name(wish, part)
+    return files.join(wish.out, name) if wish.out else view_folder(corpus, name)
+
+
+def _write(
+    corpus: str,
+    wish: Wish,
+    base: View,
+    part: str | None,
+    ids: NDArray[np.uint64],
+    places: NDArray[np.int64],
+) -> View:
+    told = {"name": _name(wish, part), "part": part, "samples": len(ids)}
+    return write_view(_folder(corpus, wish, part), base.model_copy(update=told), ids, places)

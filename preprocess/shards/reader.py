@@ -252,16 +252,26 @@ class Corpus:
             )
         self.removed = Removed.read(path, self.manifest, self.counts)
         """The rows of samples that were removed."""
+        self._bases = np.concatenate([[0], np.cumsum(self.counts)])
+        """Where the rows of each shard begin among all, int64 [shards + 1]."""
+        self._places = (
+            self.view.places(self.manifest.shard_list.sha256, rows) if self.view else None
+        )
         self._selected = lru_cache(4)(self._select)
         self.keep_open(open_shards)
 
     @cached_property
     def _starts(self) -> "array[int]":
-        """Where each shard begins among the samples; of a view all keys are read for it."""
+        """Where each shard begins among the samples; all keys are read for it of a view that does
+        not tell its places in these shards."""
         given = self.counts.copy()
         if self.view is None:
             for number, gone in self.removed.rows.items():
                 given[number] -= len(gone)
+        elif self._places is not None:
+            given = np.diff(np.searchsorted(self._places, self._bases))
+            for number, gone in self.removed.rows.items():
+                given[number] -= np.isin(gone, self._selected(number)).sum()
         else:
             with ThreadPoolExecutor() as pool:
                 given[:] = list(pool.map(lambda n: len(self.rows(n)), range(len(given))))
@@ -299,6 +309,9 @@ class Corpus:
 
     def _select(self, number: int) -> NDArray[np.int64]:
         assert self.view is not None
+        if self._places is not None:
+            begin, end = np.searchsorted(self._places, self._bases[number : number + 2])
+            return self._places[begin:end] - self._bases[number]
         shard = self.shards[number]
         path = files.join(self.path, shard.sidecar)
         keys = read_sidecar(path, ["key"], shard.samples)["key"]

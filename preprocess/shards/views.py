@@ -1,13 +1,15 @@
 """Views: the ids of some of a corpus's samples.
 
 Ids are 128-bit numbers in a `.npy` file of dtype "u8,u8", sorted, as DataComp's subsets are: a key
-of 32 hex digits is its own number, any other key the first 128 bits of its BLAKE2b.
+of 32 hex digits is its own number, any other key the first 128 bits of its BLAKE2b. Beside them lie
+places, the numbers of the same rows in the order of the corpus's shards, int64, rising: by these a
+view is opened without reading keys.
 """
 
 import hashlib
 import io
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import pyarrow as pa
@@ -16,7 +18,7 @@ from numpy.typing import NDArray
 from septet.preprocess import files
 from septet.schemas.layout import MANIFEST, VIEWS
 from septet.schemas.versioned import ManifestError
-from septet.schemas.view import IDS, NAME, VIEW, View
+from septet.schemas.view import IDS, NAME, PLACES, VIEW, View
 
 ID = np.dtype([("f0", "<u8"), ("f1", "<u8")])
 _HEX = 32
@@ -33,6 +35,8 @@ class Chosen:
     """None for a bare list of ids."""
     digest: str
     """SHA-256 of the file of ids."""
+    folder: str = ""
+    """Its own folder; empty for a bare list."""
 
     def __len__(self) -> int:
         return len(self.high)
@@ -63,13 +67,13 @@ class Chosen:
                 f"`septet curate {corpus} --keep … --name {name}`"
             )
         head = View.from_json(files.read_bytes(where), where)
-        found = cls._of(name, files.join(folder, IDS), head)
+        found = cls._of(name, files.join(folder, IDS), head, folder)
         if found.digest != head.ids_sha256 or len(found) != head.samples:
             raise ManifestError(f"{folder}/{IDS} is not the list that {VIEW} names: {View.remedy}")
         return found
 
     @classmethod
-    def _of(cls, name: str, path: str, head: View | None) -> Self:
+    def _of(cls, name: str, path: str, head: View | None, folder: str = "") -> Self:
         try:
             data = files.read_bytes(path)
             ids = np.load(io.BytesIO(data), allow_pickle=False)
@@ -84,7 +88,36 @@ class Chosen:
         rises = (high[1:] > high[:-1]) | ((high[1:] == high[:-1]) & (low[1:] > low[:-1]))
         if not rises.all():
             raise ManifestError(f"{path} is not sorted, or holds an id twice: np.unique sorts it")
-        return cls(name, high, low, head, hashlib.sha256(data).hexdigest())
+        return cls(name, high, low, head, hashlib.sha256(data).hexdigest(), folder)
+
+    def places(self, shard_list: str, rows: int) -> NDArray[np.int64] | None:
+        """The numbers of its rows among all of the corpus, rising; None where it was chosen from
+        other shards, or does not tell them.
+
+        Args:
+            shard_list: SHA-256 of the corpus's list of shards.
+            rows: How many all are.
+
+        Raises:
+            ManifestError: the file is not what the head says.
+        """
+        if self.head is None or not self.head.places_sha256 or self.head.shard_list != shard_list:
+            return None
+        where = files.join(self.folder, PLACES)
+        try:
+            data = files.read_bytes(where)
+            places: NDArray[np.int64] = np.load(io.BytesIO(data), allow_pickle=False)
+        except (OSError, ValueError, EOFError) as error:
+            raise ManifestError(f"{where} cannot be read ({error}): {View.remedy}") from error
+        if (
+            hashlib.sha256(data).hexdigest() != self.head.places_sha256
+            or places.dtype != np.int64
+            or places.shape != (len(self),)
+            or (len(places) and (places[0] < 0 or places[-1] >= rows))
+            or (places[1:] <= places[:-1]).any()
+        ):
+            raise ManifestError(f"{where} is not the list that {VIEW} names: {View.remedy}")
+        return places
 
     def holds(self, keys: pa.Array) -> NDArray[np.bool_]:
         """Whether each key is one of the view's, bool [n]."""
@@ -147,6 +180,22 @@ def split_view(path: str) -> tuple[str, str | None]:
     return path, None
 
 
+def require_whole(path: str, instead: str) -> None:
+    """Refuse PATH@VIEW where nothing but a corpus will do.
+
+    Args:
+        path: The path.
+        instead: What to do, with `{corpus}` for its path and `{ids}` for the view's list.
+
+    Raises:
+        ValueError: it is a view; says what to do instead.
+    """
+    corpus, view = split_view(path)
+    if view is not None:
+        ids = view if view.endswith(".npy") else files.join(view_folder(corpus, view), IDS)
+        raise ValueError(f"{path} is a view: {instead.format(corpus=corpus, ids=ids)}")
+
+
 def _may_be_view(name: str) -> bool:
     return is_name(name) or name.endswith(".npy") or files.exists(files.join(name, VIEW))
 
@@ -156,23 +205,33 @@ def is_name(name: str) -> bool:
     return NAME.fullmatch(name) is not None and name.lower() not in ("inf", "infinity", "nan")
 
 
-def write_view(folder: str, head: View, high: NDArray[np.uint64], low: NDArray[np.uint64]) -> View:
-    """Write a view: its ids, then its head. `head` gets the digest of the ids.
+def write_view(folder: str, head: View, ids: NDArray[np.uint64], places: NDArray[np.int64]) -> View:
+    """Write a view: its lists, then its head, which gets their digests.
 
     Args:
         folder: The view's folder.
         head: The head.
-        high: First halves of the ids, in any order, each id once.
-        low: Second halves.
+        ids: Halves of the ids, [n, 2], each id once.
+        places: The numbers of their rows among all of the corpus, rising, [n].
     """
+    high, low = ids[:, 0], ids[:, 1]
     order = np.lexsort([low, high])
-    ids = np.empty(len(order), ID)
-    ids["f0"], ids["f1"] = high[order], low[order]
-    out = io.BytesIO()
-    np.save(out, ids, allow_pickle=False)
-    data = out.getvalue()
-    head = head.model_copy(update={"ids_sha256": hashlib.sha256(data).hexdigest()})
+    whole = np.empty(len(order), ID)
+    whole["f0"], whole["f1"] = high[order], low[order]
     files.remove(files.join(folder, VIEW))
-    files.write_bytes(files.join(folder, IDS), data)
+    digests = {
+        "ids_sha256": _write_array(files.join(folder, IDS), whole),
+        "places_sha256": _write_array(files.join(folder, PLACES), places),
+    }
+    head = head.model_copy(update=digests)
     files.write_bytes(files.join(folder, VIEW), head.to_json().encode())
     return head
+
+
+def _write_array(path: str, array: NDArray[Any]) -> str:
+    """Write an array; returns the file's SHA-256."""
+    out = io.BytesIO()
+    np.save(out, array, allow_pickle=False)
+    data = out.getvalue()
+    files.write_bytes(path, data)
+    return hashlib.sha256(data).hexdigest()

@@ -57,7 +57,7 @@ def test_conditions_choose_samples_without_touching_them(corpus: Path) -> None:
     assert 3 < len(expected) < len(known) and set(records(at(corpus, "wide"))) == expected
     assert (view.given, view.samples) == (len(known), len(expected))
     assert view.keep[0].samples == sum(one["original_width"] >= 305 for one in known.values())
-    added = {"views/wide/view.json", "views/wide/ids.npy"}
+    added = {f"views/wide/{name}" for name in ("view.json", "ids.npy", "places.npy")}
     assert {k: v for k, v in digests(corpus).items() if k not in added} == before
     # DataComp's form: what reads its subsets reads these, and the other way round.
     ids = np.load(corpus / "views/wide/ids.npy")
@@ -206,3 +206,58 @@ def test_a_path_is_split_only_where_a_corpus_is(corpus: Path) -> None:
     odd = Path(shutil.copytree(corpus, corpus.parent / "a@b"))
     assert split_view(str(odd)) == (str(odd), None)
     assert split_view(f"{odd}@x") == (str(odd), "x")
+
+
+def test_a_view_is_opened_by_places_without_reading_keys(
+    corpus: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    septet.curate(corpus, "some", keep=["original_width >= 305"])
+    head = corpus / "views/some/view.json"
+    told = json.loads(head.read_text())
+
+    def opened() -> tuple[list[list[int]], int]:
+        view = Corpus(str(at(corpus, "some")))
+        return [view.rows(n).tolist() for n in range(len(view.shards))], len(view)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("septet.preprocess.shards.reader.read_sidecar", None)
+        by_places = opened()
+    # A view of an earlier version tells no places; nor do those of other shards count.
+    old = {k: v for k, v in told.items() if k not in ("format_minor", "places_sha256")}
+    for other in (old, told | {"shard_list": "another"}):
+        head.write_text(json.dumps(other))
+        assert opened() == by_places
+    head.write_text(json.dumps(told))
+    places = np.load(corpus / "views/some/places.npy")
+    assert len(places) == by_places[1] > 3
+    for wrong in (places[:-1], places[::-1], places + 1, places.astype("i4"), places * 10**6):
+        np.save(corpus / "views/some/places.npy", wrong)
+        with pytest.raises(ManifestError, match=r"places\.npy is not the list that view\.json"):
+            opened()
+    (corpus / "views/some/places.npy").unlink()
+    with pytest.raises(ManifestError, match=r"places\.npy cannot be read"):
+        opened()
+
+
+def test_a_name_that_another_view_has_is_not_written_over(corpus: Path) -> None:
+    septet.curate(corpus, "all", split={"val": 0.3})
+    before = digests(corpus)
+    septet.curate(corpus, "all", split={"val": 0.3})
+    assert digests(corpus) == before
+    for name, more in (
+        ("all", {}), ("all", {"split": {"val": 0.2}}), ("all-val", {}),
+        ("all", {"split": {"val": 0.3}, "keep": ["width > 3"]}),
+        ("all", {"split": {"val": 0.3}, "by": "language"}),
+    ):  # fmt: skip
+        with pytest.raises(
+            ValueError, match=r"has a view all(-val)? that was chosen otherwise \(all\)"
+        ):
+            septet.curate(corpus, name, **more)
+    with pytest.raises(ValueError, match="chosen otherwise"):
+        septet.curate(at(corpus, "all"), "all", split={"val": 0.3})
+    assert digests(corpus) == before
+    septet.curate(corpus, "all", keep=["width > 300"], force=True)
+    with pytest.raises(
+        ValueError, match=r"chosen otherwise \('width > 300'\): give another --name"
+    ):
+        septet.curate(corpus, "all", split={"val": 0.3})
