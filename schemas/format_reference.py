@@ -38,12 +38,21 @@ _TABLES: tuple[tuple[str, pa.Schema, str], ...] = (
         "A row a sample, in the base shard's order, and what else the kind of column tells of it.",
     ),
     (
-        "removed/*.parquet",
+        "removed/NNNN.parquet",
         manifest.REMOVED_LIST,
         "A row a sample that was removed: `corpus.json` names the list that holds. `shard` and "
         "`row` are its place in the list of shards and in the sidecar, -1 where no shard has a row "
         "of it; `tar_sha256` is the digest of that shard's tar before a sample was taken out of "
         "it. `sha256`, of the image as it was fetched, is empty where there is none.",
+    ),
+    (
+        "removed/barred-NNNN.parquet",
+        manifest.BARRED_LIST,
+        "A row a thing that later builds drop, whether or not a sample had it when it was removed: "
+        "the newest list holds. `what` is `id`, `url`, `domain`, `phash` or `text` (of a text "
+        "without an image); `value` the id, domain or perceptual hash, or 16 hex digits of a hash "
+        "of the URL or text. Images that were given themselves have `aspect` (logarithm of width / "
+        "height) and `thumbnail`.",
     ),
     ("rejects/*.parquet", tables.REJECTS, "A row a loss; `docs/reasons.md` has the reasons."),
 )

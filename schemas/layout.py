@@ -18,7 +18,9 @@ corpus/
   stats/report.html               the report
   views/<name>/view.json          the head of a view: some samples, and what they were chosen by
   views/<name>/ids.npy            their ids, sorted, 128 bits each (dtype "u8,u8")
+  views/<name>/places.npy         their rows' numbers in the order of the shards, int64
   removed/0001.parquet            samples that were removed, as of the first removal; and so on
+  removed/barred-0001.parquet     what later builds drop besides: URLs, domains, looks, texts
   removed/log.jsonl               when, by whom and why, a line a removal
   stages/                         intermediate files of the build; may be deleted
   store/                          fetched images by URL; may be deleted, and is then fetched again
@@ -141,6 +143,11 @@ def reject_file(number: int) -> str:
 def removed_list(number: int) -> str:
     """The list of removed samples as of one removal, counted from 1."""
     return f"{REMOVED}/{number:04d}.parquet"
+
+
+def barred_list(number: int) -> str:
+    """The list of what later builds drop as of one removal, counted from 1."""
+    return f"{REMOVED}/barred-{number:04d}.parquet"
 
 
 def compacted_tar(tar: str, number: int) -> str:

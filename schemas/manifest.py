@@ -61,6 +61,20 @@ REMOVED_LIST = pa.schema(
 """The rows of a corpus's list of removed samples, see `RemovedSample`."""
 
 
+BARRED_LIST = pa.schema(
+    [
+        pa.field("what", pa.string(), nullable=False),
+        pa.field("value", pa.string(), nullable=False),
+        pa.field("aspect", pa.float64()),
+        pa.field("thumbnail", pa.binary()),
+    ]
+)
+"""The rows of a corpus's list of what later builds drop. `what` is `id`, `url`, `domain`, `phash`
+or `text`; `value` the id, the domain, the perceptual hash, or 16 hex digits of a hash of the URL or
+text. An image that was shown itself has `aspect` (the logarithm of width / height) and
+`thumbnail`."""
+
+
 class InputFile(Strict):
     """A file that the build read."""
 

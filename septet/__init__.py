@@ -164,6 +164,7 @@ def curate(
     by: str | None = None,
     split: Mapping[str, float] | None = None,
     out: Path | None = None,
+    force: bool = False,
     console: "Console | None" = None,
 ) -> "list[View]":
     """Choose samples of a corpus by what is known of them: a view, without copying any.
@@ -175,19 +176,21 @@ def curate(
         by: A field: `top` and `bottom` are taken within each of its values.
         split: Shares that are held out, as views NAME-PART; NAME is the rest.
         out: Folder for the views; the corpus's own when absent.
+        force: Write over views of the same names that were chosen otherwise.
         console: Where progress is printed; nowhere when absent.
 
     Returns:
         The views that were written, the rest last.
 
     Raises:
-        ValueError: a condition, name or share that cannot be, or no corpus.
+        ValueError: a condition, name or share that cannot be, a name that a view has which was
+            chosen otherwise, or no corpus.
     """
     from septet.pipelines.views.curate import Wish
     from septet.pipelines.views.curate import curate as choose
 
     folder = None if out is None else fspath(out)
-    wish = Wish(name, tuple(keep), by, tuple((split or {}).items()), folder)
+    wish = Wish(name, tuple(keep), by, tuple((split or {}).items()), folder, force)
     return choose(fspath(corpus), wish, console or _nowhere())
 
 
@@ -322,6 +325,7 @@ def remove(
     ids: "Path | None" = None,
     urls: "Path | None" = None,
     domain: "Path | None" = None,
+    phash: "Path | None" = None,
     compact: bool = False,
     note: str = "",
     who: str = "",
@@ -336,6 +340,8 @@ def remove(
         ids: A file of keys of samples, one a line.
         urls: A file of URLs of images or pages, one a line.
         domain: A domain, or a file of them: all images and pages there and below.
+        phash: An image, or a file of paths of images and of perceptual hashes: what looks like
+            them.
         compact: Write the shards and columns anew that still hold bytes of removed samples, and
             overwrite those in the fetch store.
         note: Why, for the corpus's log.
@@ -351,15 +357,15 @@ def remove(
         OSError: a shard to be compacted is damaged.
     """
     from septet.pipelines.takedown.compact import compact as write_anew
+    from septet.pipelines.takedown.remove import read_asked
     from septet.pipelines.takedown.remove import remove as take_down
-    from septet.pipelines.takedown.wanted import read_wanted
 
-    given = {"ids": ids, "urls": urls, "domain": domain}
+    given = {"ids": ids, "urls": urls, "domain": domain, "phash": phash}
     lists = {how: fspath(value) for how, value in given.items() if value is not None}
     if len(lists) > 1 or not (lists or compact):
-        raise ValueError("give one of ids, urls and domain: a file with a value a line")
+        raise ValueError("give one of ids, urls, domain and phash: a file with a value a line")
     path, where = fspath(corpus), console or _nowhere()
-    wanted = [read_wanted(how, file) for how, file in lists.items()]  # type: ignore[arg-type]
+    wanted = [read_asked(path, how, file) for how, file in lists.items()]  # type: ignore[arg-type]
     taken = [take_down(path, one, who, note, where) for one in wanted]
     done = write_anew(path, who, note, where) if compact else None
     return (taken[0] if taken else None), done

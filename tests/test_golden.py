@@ -14,9 +14,14 @@ from septet.pipelines.check import check_corpus
 from septet.pipelines.report.figures import Statistics
 from septet.pipelines.report.page import report_page
 from septet.pipelines.report.statistics import column_figures, corpus_statistics
+from septet.pipelines.stages.barred import barred_lists, read_barred
+from septet.pipelines.takedown.log import read_log
+from septet.preprocess.columns.counts import shown_counts
 from septet.preprocess.columns.reader import ColumnShardReader, is_stale, read_manifest
+from septet.preprocess.shards.barred import text_key
 from septet.preprocess.shards.heads import read_inputs
 from septet.preprocess.shards.reader import Corpus
+from septet.preprocess.shards.removed import RemovedError
 from septet.schemas.layout import STATISTICS
 from tests.corpora import rows
 
@@ -40,7 +45,7 @@ def test_a_corpus_of_every_format_version_is_read(folder: Path) -> None:
         without_text += "txt" not in sample
         assert picture is None or min(Image.open(io.BytesIO(picture)).size) in (32, 60, 64)
     assert (len(corpus), content.hexdigest()) == expected
-    assert (without_image, without_text) == {"v1": (0, 0), "v2": (1, 1)}[folder.name]
+    assert (without_image, without_text) == WITHOUT[folder.name]
     statistics = corpus_statistics(str(folder))
     assert statistics.samples == len(corpus) and statistics.notes == []
     stored = Statistics.from_json((folder / STATISTICS).read_bytes())
@@ -58,13 +63,13 @@ def test_a_column_of_every_format_version_is_read(folder: Path) -> None:
     assert not is_stale(corpus, manifest)
     (figures,) = column_figures(str(folder))
     assert (figures.samples, figures.stale, figures.without) == (
-        len(corpus), False, {"v1": {}, "v2": {"no_image": 1}}[folder.name],
+        len(corpus), False, {"no_image": WITHOUT[folder.name][0]} if WITHOUT[folder.name][0] else {},
     )  # fmt: skip
     values = 0
     for shard in range(len(corpus.shards)):
         with ColumnShardReader(corpus, "brightness", shard) as reader:
-            values += sum(len(reader.value(row)) == 12 for row in range(len(reader)))
-    assert values == manifest.values
+            values += sum(len(reader.value(row)) == 12 for row in corpus.rows(shard).tolist())
+    assert values == shown_counts(corpus, manifest).values
 
 
 def test_two_rows_of_one_image_and_text_with_other_annotations_are_two_samples() -> None:
@@ -78,7 +83,28 @@ def test_two_rows_of_one_image_and_text_with_other_annotations_are_two_samples()
     assert one["key"] != other["key"]
 
 
+def test_removals_of_version_3_hold() -> None:
+    folder = str(GOLDEN[2])
+    corpus = Corpus(folder)
+    assert corpus.manifest.removed and corpus.manifest.removed.rows == 4
+    held = {n: corpus.removed.of(n).tolist() for n in range(len(corpus.shards))}
+    assert sum(map(len, held.values())) == 4 and corpus.shards[1].tar.endswith("0000002-r1.tar")
+    for number, removed in held.items():
+        for row in removed:
+            with pytest.raises(RemovedError):
+                corpus.shard(number).read(row)
+    barred = read_barred(barred_lists(folder))
+    assert barred.domains == {"example.org"} and len(barred.looks) == 1
+    assert barred.texts == {text_key("another text, without any IMAGE")}
+    assert [entry["what"] for entry in read_log(folder)] == ["ids", "compact", "phash", "domain"]
+    parts = [Corpus(f"{folder}@{name}") for name in ("all", "all-val")]
+    assert sum(map(len, parts)) == len(corpus) == 11 and all(map(len, parts))
+
+
+WITHOUT = {"v1": (0, 0), "v2": (1, 1), "v3": (1, 1)}
+"""Samples without an image, and without a text."""
 EXPECTED = {
     "v1": (13, "779354e10e5d8525c61208fe02c6ff3891671086453f68cc377919db23f89c3d"),
     "v2": (18, "a3c150bd6fb6e1eb290a0c733b41d1e5b6cb8de8d5517ebc0a99a227643cca10"),
+    "v3": (11, "039aeba00c78f4a144fc3dc3fbc274276868ae307f5ac85b9ed617163bdd60cb"),
 }

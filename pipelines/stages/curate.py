@@ -10,10 +10,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from septet.pipelines.stages.barred import (
+    BarredLists,
     as_removed,
+    barred_lists,
     barred_settings,
     read_barred,
-    removed_path,
 )
 from septet.pipelines.stages.counts import Counts
 from septet.pipelines.stages.evaluation import (
@@ -88,7 +89,7 @@ class CurateStage(Stage):
             self.input("fetched"),
             settings,
             self.corpus,
-            removed_path(self.corpus),
+            barred_lists(self.corpus),
         )
         if sets := self.recipe.decontaminate.against:
             hits = self.parts("evaluation_hits")
@@ -135,18 +136,18 @@ class CurateTask(Task):
         fetched: Parts,
         settings: Curate,
         corpus: str,
-        removed: str | None = None,
+        barred: BarredLists,
         hits: Parts | None = None,
     ):
         self.output, self.rejects = output, rejects
         self.plans, self.fetched, self.settings = plans, fetched, settings
-        self.corpus, self.removed, self.hits = corpus, removed, hits
+        self.corpus, self.barred, self.hits = corpus, barred, hits
 
     def with_hits(self, hits: Parts) -> "CurateTask":
         """The same, with the samples that hold evaluation images or texts told."""
         return CurateTask(
             self.output, self.rejects, self.plans, self.fetched, self.settings, self.corpus,
-            self.removed, hits,
+            self.barred, hits,
         )  # fmt: skip
 
     def judged(self, shard: int, shown: bool = False) -> pa.Table:
@@ -158,9 +159,10 @@ class CurateTask(Task):
             ["id", "image_url", "caption", "page_url", "source", "extra", "annotations",
              "language_score", "image_hash"],
         )  # fmt: skip
+        barred = read_barred(self.barred)
         columns = ["image_url", "reason", "value", *HASHES, "original_bytes", "original_width",
                    "original_height", "format"]  # fmt: skip
-        if shown:
+        if shown or len(barred.looks):
             images = with_appearance(files.read_table(self.fetched.path(shard)), self.corpus)
             images = images.select([*columns, "width", "height", "phash", "thumbnail"])
         else:
@@ -170,7 +172,7 @@ class CurateTask(Task):
         judged = judge(rows, self.settings)
         if self.hits is not None:
             judged = with_hits(judged, self.hits.path(shard))
-        return read_barred(self.removed).judge(judged)
+        return barred.judge(judged)
 
     def compared_with_sets(self, shard: int) -> pa.Table:
         """The samples that pass the thresholds, with what their images look like."""

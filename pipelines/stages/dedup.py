@@ -20,10 +20,11 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from septet.pipelines.stages.barred import (
+    BarredLists,
     as_removed,
+    barred_lists,
     barred_settings,
     read_barred,
-    removed_path,
 )
 from septet.pipelines.stages.counts import Counts
 from septet.pipelines.stages.graphs import Split, map_tasks, shuffle_tasks
@@ -104,7 +105,7 @@ class DedupStage(Stage):
             frequent,
             (shards, width),
             self.recipe.dedup,
-            removed_path(self.corpus),
+            barred_lists(self.corpus),
         )
         yield Pass(
             "dedup: plan",
@@ -256,7 +257,7 @@ class PlanTask(Task):
         frequent: Files of frequent captions.
         shards: How many there are, and how many are in a range.
         settings: The recipe's `dedup` section.
-        removed: The list of samples that were removed from the corpus, if there is one.
+        barred: The lists of what is not to come back.
     """
 
     stage = "dedup"
@@ -269,10 +270,10 @@ class PlanTask(Task):
         frequent: list[str],
         shards: tuple[int, int],
         settings: Dedup,
-        removed: str | None = None,
+        barred: BarredLists,
     ):
         self.output, self.plans, self.rejects = output, plans, rejects
-        self.frequent, self.settings, self.removed = frequent, settings, removed
+        self.frequent, self.settings, self.barred = frequent, settings, barred
         self.shards, self.width = shards
 
     def run(self, number: int, parts: list[bytes]) -> Counts:
@@ -313,7 +314,7 @@ class PlanTask(Task):
         results: Results,
     ) -> None:
         results.counts.rows_in = len(rows)
-        barred = read_barred(self.removed).samples(rows)
+        barred = read_barred(self.barred).samples(rows)
         results.reject(as_removed(rows.filter(barred)))
         rows = rows.filter(pc.invert(barred))
         kept, rejected = dedup_samples(rows, self.settings, *frequent)

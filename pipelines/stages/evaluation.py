@@ -18,13 +18,11 @@ from septet.pipelines.stages.near_images import Samples
 from septet.pipelines.stages.stage import Key, Parts, Pass
 from septet.pipelines.stages.tasks import Task
 from septet.preprocess import files
-from septet.preprocess.evaluation.images import SHOWN, find_images, shown
+from septet.preprocess.evaluation.images import find_images, listed, shown_of
 from septet.preprocess.evaluation.texts import TextIndex
-from septet.preprocess.images.appearance import THUMBNAIL_BYTES, hashes_of
 from septet.preprocess.images.process import ProcessedImage, process_image
 from septet.preprocess.lists.lines import ListError
 from septet.preprocess.lists.rows import kind_of, read_rows
-from septet.preprocess.near_duplicates.images import thumbnails_of
 from septet.schemas.decontaminate import EvaluationList
 from septet.schemas.layout import is_image
 from septet.schemas.recipe import Image
@@ -247,11 +245,7 @@ class FindTask(Task):
                     hits[number] = "evaluation_text", sets.text_labels[text.number]
         if len(sets.images):
             there = np.flatnonzero(rows["phash"].is_valid().to_numpy())
-            some = rows.take(there)
-            aspects = np.log(some["width"].to_numpy() / some["height"].to_numpy())
-            images = shown(
-                hashes_of(some["phash"].to_pylist()), aspects, thumbnails_of(some["thumbnail"])
-            )
+            images = shown_of(rows.take(there))
             for number, image in zip(there.tolist(), find_images(sets.images, images), strict=True):
                 if image is not None:
                     label = f"{sets.image_labels[image.number]}, {image.bits} bits"
@@ -291,14 +285,7 @@ class _Sets:
         images = [table for table in tables if table.schema.equals(_IMAGES)]
         texts = [table for table in tables if table.schema.equals(_TEXTS)]
         joined = pa.concat_tables([_IMAGES.empty_table(), *images])
-        blank = bytes(THUMBNAIL_BYTES)
-        thumbnails = pa.chunked_array([joined["thumbnail"].fill_null(blank).combine_chunks()])
-        self.images = np.empty(0, SHOWN)
-        if len(joined):
-            aspects = joined["aspect"].fill_null(np.nan).to_numpy()
-            self.images = shown(
-                hashes_of(joined["phash"].to_pylist()), aspects, thumbnails_of(thumbnails)
-            )
+        self.images = listed(joined)
         names = zip(joined["set"].to_pylist(), joined["item"].to_pylist(), strict=True)
         self.image_labels = [f"{set_}: {item}" for set_, item in names]
         said = pa.concat_tables([_TEXTS.empty_table(), *texts])

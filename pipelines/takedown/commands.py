@@ -14,7 +14,9 @@ _SHOWN = 20
 def remove(
     corpus: Annotated[str, typer.Argument(help="A corpus folder.")],
     ids: Annotated[
-        str | None, typer.Option(metavar="FILE", help="Keys of samples, one a line.")
+        str | None, typer.Option(
+            metavar="FILE", help="Keys of samples, one a line; or the `ids.npy` of a view."
+        ),
     ] = None,
     urls: Annotated[
         str | None, typer.Option(metavar="FILE", help="URLs of images or pages, one a line.")
@@ -23,6 +25,12 @@ def remove(
         str | None,
         typer.Option(metavar="FILE", help="Domains, one a line, or one domain itself: all images "
                      "and pages there and below."),
+    ] = None,
+    phash: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help="An image; or a list of paths of images, or of "
+                     "perceptual hashes (16 hex digits, as ImageHash prints them), one a line: all "
+                     "images that look the same."),
     ] = None,
     compact: Annotated[
         bool,
@@ -36,8 +44,8 @@ def remove(
 
     Whoever names a sample of an image means the image: all samples with its URL or its bytes go. A
     training run that goes on puts other samples in their places. What names no sample is counted
-    and named, and is no error; a list may be given again. `removed/log.jsonl` says when, by whom
-    and why.
+    and named, and is no error; a list may be given again. Later builds of this corpus drop all that
+    was ever asked for, whatever brings it. `removed/log.jsonl` says when, by whom and why.
 
     With `--compact` their bytes leave shards, columns and fetch store, though not the inputs that
     builds read. A run that trains from these shards at that moment ends, and goes on when it is
@@ -48,6 +56,8 @@ def remove(
     septet remove corpora/demo --ids keys.txt --note "asked for by its photographer"
 
     septet remove corpora/demo --domain example.org
+
+    septet remove corpora/demo --phash photo.jpg
 
     septet remove corpora/demo --compact
     """
@@ -62,6 +72,7 @@ def remove(
         ids=ids,
         urls=urls,
         domain=domain,
+        phash=phash,
         compact=compact,
         note=note,
         who=who,
@@ -88,6 +99,7 @@ def _tell(corpus: str, taken: "Taken", say: Callable[[str], None]) -> None:
         more = len(taken.unknown) - _SHOWN
         rest = f" and {more:,} more" if more > 0 else ""
         say(f"{len(taken.unknown):,} lines name no sample: {shown}{rest}")
+        say("later builds drop what they name")
     if taken.before:
         say(f"{taken.before:,} lines name samples that were removed before")
     if not taken.removed:

@@ -31,6 +31,7 @@ from septet.preprocess.shards.reader import Corpus, ShardReader
 from septet.preprocess.shards.removed import newest_list, without_removed
 from septet.preprocess.shards.sidecar import read_sidecar
 from septet.preprocess.shards.tar import ShardWriter
+from septet.preprocess.shards.views import require_whole
 from septet.schemas import layout
 from septet.schemas.columns import COLUMN_SHARD_LIST, FORMAT_VERSION, ColumnShard
 from septet.schemas.manifest import SHARD_LIST, Shard, ShardFile
@@ -66,6 +67,7 @@ def compact(path: str, who: str, note: str, console: Console) -> Compacted:
         FolderBusyError: a build or an annotation is at work in the folder.
         DamagedError: a shard is damaged; nothing of the corpus was changed.
     """
+    require_whole(path, "shards belong to the corpus: `septet remove {corpus} --compact`")
     read_head(path)  # a lock would make the folder where there is none
     with locked(path, alone=True, busy=f"a build or annotation is at work in {path}"):
         corpus = Corpus(path, open_shards=1)

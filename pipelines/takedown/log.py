@@ -23,7 +23,7 @@ class Entry:
     who: str
     note: str
     what: str
-    """`ids`, `urls`, `domain`, or `compact`."""
+    """`ids`, `urls`, `domain`, `phash`, or `compact`."""
     figures: dict[str, int]
 
     @classmethod

@@ -11,10 +11,10 @@ import numpy as np
 import pyarrow.compute as pc
 
 from septet.pipelines.ahead import map_ahead
-from septet.pipelines.stages.barred import Barred
+from septet.pipelines.stages.barred import Barred, barred_lists, read_barred
 from septet.pipelines.store.store import read_stored
 from septet.preprocess import files
-from septet.preprocess.shards.removed import read_newest
+from septet.preprocess.domains import domains_among
 from septet.preprocess.text.ids import url_hash
 from septet.schemas.layout import STORE
 
@@ -25,10 +25,11 @@ _COLUMNS = ["image_url", "sha256", "file", "offset", "size"]
 def purge_store(corpus: str) -> int:
     """Overwrite the bytes of removed images in all stores of a corpus; returns how many had any
     left."""
-    barred = Barred.of(read_newest(corpus))
+    barred = read_barred(barred_lists(corpus))
     root = files.join(corpus, STORE)
     tables = [path for path, _ in files.walk(root) if _TABLE.fullmatch(path)]
-    if not len(barred.ids) or not tables:
+    known = (barred.digests, barred.urls, barred.domains)
+    if not any(map(len, known)) or not tables:
         return 0
     return sum(map_ahead(lambda path: _purge(corpus, files.join(root, path), barred), tables))
 
@@ -38,6 +39,8 @@ def _purge(corpus: str, table: str, barred: Barred) -> int:
     rows = rows.filter(pc.is_valid(rows["file"]))
     urls = np.array([url_hash(url) for url in rows["image_url"].to_pylist()], np.uint64)
     hit = pc.is_in(rows["sha256"], value_set=barred.digests).to_numpy() | np.isin(urls, barred.urls)
+    there = domains_among(rows["image_url"].combine_chunks(), barred.domains)
+    hit |= there.is_valid().to_numpy(zero_copy_only=False)
     places: dict[str, list[slice]] = defaultdict(list)
     for row in rows.take(np.flatnonzero(hit)).to_pylist():
         places[row["file"]].append(slice(row["offset"], row["offset"] + row["size"]))

@@ -1,7 +1,8 @@
 """`septet remove`: samples that no reader gives any more, from the moment that the head is written.
 
 Whoever names a sample of an image means the image: all samples with the same URL or the same bytes
-go with it. A sample that was removed already costs nothing, so a list can be given again.
+go with it. What was asked for is kept, so that later builds drop it too, whether or not a sample
+had it. A sample that was removed already costs nothing, so a list can be given again.
 """
 
 from collections.abc import Collection, Iterator
@@ -15,17 +16,23 @@ from rich.console import Console
 from rich.progress import track
 
 from septet.pipelines.ahead import map_ahead
+from septet.pipelines.stages.barred import text_keys
 from septet.pipelines.takedown.log import Entry, append
-from septet.pipelines.takedown.wanted import COLUMNS, Wanted, texts
+from septet.pipelines.takedown.looks import LOOKS, read_looks, shard_looks
+from septet.pipelines.takedown.wanted import COLUMNS, How, Wanted, read_wanted, texts
+from septet.pipelines.up_to_date import forget
 from septet.preprocess import files
 from septet.preprocess.locks import locked
+from septet.preprocess.shards.barred import bar
 from septet.preprocess.shards.heads import read_head, removed_keys
 from septet.preprocess.shards.reader import Corpus
 from septet.preprocess.shards.removed import forget_older, read_newest, write_next
-from septet.preprocess.shards.sidecar import open_sidecar, read_batches
+from septet.preprocess.shards.sidecar import open_sidecar, read_batches, read_sidecar
+from septet.preprocess.shards.views import require_whole
 from septet.preprocess.text.ids import url_hash
 from septet.schemas.layout import MANIFEST, REPORT, STATISTICS
-from septet.schemas.manifest import REMOVED_LIST
+from septet.schemas.manifest import BARRED_LIST, REMOVED_LIST
+from septet.schemas.recipe import Image
 from septet.schemas.versioned import ManifestError
 
 
@@ -56,6 +63,29 @@ class _Named:
     digests: set[str]
 
 
+def read_asked(path: str, how: How, file: str) -> Wanted:
+    """Read what is to be removed from a corpus.
+
+    Args:
+        path: The corpus folder.
+        how: What the file holds.
+        file: As of `wanted.read_wanted` or `looks.read_looks`.
+
+    Raises:
+        ManifestError: no corpus.
+        ValueError: the file cannot be used; says why.
+    """
+    require_whole(
+        path,
+        "samples are removed from the corpus, and leave all of its views; to remove all that this "
+        "view has, `septet remove {corpus} --ids {ids}`",
+    )
+    recipe = read_head(path).recipe
+    if how != "phash":
+        return read_wanted(how, file)
+    return read_looks(file, Image(**recipe["image"]) if recipe else Image(resize_mode="no"))
+
+
 def remove(path: str, wanted: Wanted, who: str, note: str, console: Console) -> Taken:
     """Remove samples from a corpus.
 
@@ -79,7 +109,12 @@ def remove(path: str, wanted: Wanted, who: str, note: str, console: Console) -> 
                 "(or index) it anew, then remove them"
             )
         known = read_newest(path)
-        rows, taken = _find(corpus, wanted, known, console)
+        rows, taken, gone_texts = _find(corpus, wanted, known, console)
+        barred = [{"what": "text", "value": key} for key in sorted(gone_texts)]
+        # First, so that a removal which is killed has it too.
+        asked = pa.concat_tables([wanted.barred, pa.Table.from_pylist(barred, BARRED_LIST)])
+        if bar(path, asked):
+            forget(path)
         table = pa.concat_tables([known, rows]).sort_by(
             [("shard", "ascending"), ("row", "ascending"), ("key", "ascending")]
         )
@@ -110,8 +145,9 @@ def refresh(path: str) -> None:
 
 def _find(
     corpus: Corpus, wanted: Wanted, known: pa.Table, console: Console
-) -> tuple[pa.Table, Taken]:
-    """The rows that the list of removed samples gains."""
+) -> tuple[pa.Table, Taken, set[str]]:
+    """The rows that the list of removed samples gains, and the keys of texts without images among
+    them."""
     numbers = range(len(corpus.shards))
     named = list(
         track(
@@ -122,7 +158,7 @@ def _find(
     urls = set().union(*(one.urls for one in named))
     digests = set().union(*(one.digests for one in named))
 
-    def gained(number: int) -> tuple[pa.Table, int]:
+    def gained(number: int) -> tuple[pa.Table, int, set[str]]:
         table = _read(corpus, number)
         hits = named[number].hits.copy()
         for name, values in (("url", urls), ("sha256", digests)):
@@ -141,10 +177,10 @@ def _find(
             ],
             schema=REMOVED_LIST,
         )
-        return found, int((~named[number].hits[rows]).sum())
+        return found, int((~named[number].hits[rows]).sum()), _texts_alone(corpus, number, rows)
 
     parts = list(map_ahead(gained, numbers if urls or digests else _with_hits(named)))
-    rows = pa.concat_tables([REMOVED_LIST.empty_table(), *(table for table, _ in parts)])
+    rows = pa.concat_tables([REMOVED_LIST.empty_table(), *(table for table, _, _ in parts)])
     # A removal that was killed before its head was written has rows in the list already.
     fresh = rows.filter(pc.invert(pc.is_in(rows["key"], value_set=known["key"].combine_chunks())))
     answered: dict[str, bool] = {}
@@ -152,13 +188,26 @@ def _find(
         for line, there in one.answered.items():
             answered[line] = answered.get(line, False) or there
     gone = _known_before(wanted, known, answered)
-    return fresh, Taken(
+    taken = Taken(
         removed=len(rows),
-        with_others=sum(others for _, others in parts),
+        with_others=sum(others for _, others, _ in parts),
         before=sum(not there for there in answered.values()) + len(gone),
         unknown=tuple(v for v in wanted.values if v not in answered and v not in gone),
         left=len(corpus) - len(rows),
     )
+    return fresh, taken, set().union(*(keys for _, _, keys in parts))
+
+
+def _texts_alone(corpus: Corpus, number: int, rows: NDArray[np.int64]) -> set[str]:
+    """The keys by which those of some rows are barred that are texts without an image."""
+    shard = corpus.shards[number]
+    if not len(rows) or corpus.manifest.recipe is None:
+        return set()
+    where = files.join(corpus.path, shard.sidecar)
+    table = read_sidecar(where, ["url", "caption", "extra"], shard.samples).take(rows)
+    alone = table.filter(pc.is_null(table["url"]))
+    pairs = zip(alone["caption"].to_pylist(), alone["extra"].to_pylist(), strict=True)
+    return set().union(*(text_keys(caption, extra) for caption, extra in pairs))
 
 
 def _with_hits(named: Collection[_Named]) -> Iterator[int]:
@@ -172,7 +221,7 @@ def _known_before(wanted: Wanted, known: pa.Table, answered: Collection[str]) ->
     anchors = {key[:16] for key in keys}
     found = set()
     for spelling, line in wanted.spelled.items():
-        if line not in answered and wanted.how != "domain":
+        if line not in answered:
             is_url = wanted.how == "urls" and f"{url_hash(spelling):016x}" in anchors
             if is_url or (wanted.how == "ids" and spelling in keys):
                 found.add(line)
@@ -192,6 +241,9 @@ def _read(corpus: Corpus, number: int) -> pa.Table:
 
 def _named(corpus: Corpus, number: int, wanted: Wanted) -> _Named:
     table = _read(corpus, number)
+    if wanted.how == "phash":
+        for name, column in zip(LOOKS, shard_looks(corpus, number).columns, strict=True):
+            table = table.append_column(name, column)
     hits, lines = wanted.rows(table)
     gone = np.zeros(len(table), bool)
     gone[corpus.removed.of(number)] = True

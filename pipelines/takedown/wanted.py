@@ -1,9 +1,10 @@
-"""What a takedown asks for: ids, URLs or domains, and the rows of a sidecar that they mean."""
+"""What a takedown asks for: ids, URLs, domains or looks, and the rows of a sidecar that they
+mean."""
 
 import re
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -12,17 +13,20 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from septet.preprocess import files
-from septet.preprocess.domains import domain_name
+from septet.preprocess.domains import domain_name, domains_among
+from septet.preprocess.evaluation.images import find_images, listed, shown_of
+from septet.preprocess.shards.views import Chosen
+from septet.preprocess.text.ids import url_hash
 from septet.preprocess.urls import UrlError, resolve
+from septet.schemas.manifest import BARRED_LIST
 
-How = Literal["ids", "urls", "domain"]
+How = Literal["ids", "urls", "domain", "phash"]
 
 COLUMNS = ("key", "url", "page_url", "sha256")
 """Columns of a sidecar that are read, where it has them."""
 MAX_BYTES = 2**30
 _ID = re.compile(r"[0-9A-Fa-f]{32}")
 _DOMAIN = re.compile(r"[^\s/@:?#]+\.[^\s/@:?#.]+")
-_HOST = r"^[A-Za-z][A-Za-z0-9+.-]*://(?:[^/?#@]*@)?(?P<host>\[[^\]/?#]*\]|[^:/?#]+)"
 
 
 @dataclass(frozen=True)
@@ -32,6 +36,8 @@ class Wanted:
     how: How
     spelled: dict[str, str]
     """The lines of the list, by each spelling that a sidecar may have of one."""
+    looks: pa.Table = field(default_factory=BARRED_LIST.empty_table)
+    """Of `phash`: rows of `BARRED_LIST`, one for each of `spelled`, in its order."""
 
     @property
     def values(self) -> list[str]:
@@ -42,8 +48,10 @@ class Wanted:
         """The rows of a sidecar that are meant, bool [n], and the lines that they answer.
 
         Args:
-            table: Those of `COLUMNS` that the sidecar has.
+            table: Those of `COLUMNS` that the sidecar has; of `phash`, what the images look like.
         """
+        if self.how == "phash":
+            return self._alike(table)
         if self.how == "ids":
             return self._equal(table, "key")
         if self.how == "urls":
@@ -52,28 +60,34 @@ class Wanted:
             return own | page, found | also
         hit, found = np.zeros(len(table), bool), set[str]()
         for name in ("url", "page_url"):
-            mine, domains = self._below(texts(table, name))
-            hit, found = hit | mine, found | domains
+            domains = domains_among(texts(table, name), self.spelled)
+            hit |= domains.is_valid().to_numpy(zero_copy_only=False)
+            found.update(self.spelled[one] for one in domains.unique().drop_null().to_pylist())
         return hit, found
+
+    @property
+    def barred(self) -> pa.Table:
+        """Rows of `BARRED_LIST` by which later builds drop what is asked for."""
+        if self.how == "phash":
+            return self.looks
+        names = {"ids": "id", "urls": "url", "domain": "domain"}
+        values = [f"{url_hash(one):016x}" if self.how == "urls" else one for one in self.spelled]
+        rows = [{"what": names[self.how], "value": value} for value in values]
+        return pa.Table.from_pylist(rows, BARRED_LIST)
+
+    def _alike(self, table: pa.Table) -> tuple[NDArray[np.bool_], set[str]]:
+        hit = np.zeros(len(table), bool)
+        there = np.flatnonzero(table["phash"].is_valid().to_numpy())
+        known = listed(self.looks.rename_columns({"value": "phash"}))
+        hits = find_images(known, shown_of(table.take(there)))
+        hit[there] = [one is not None for one in hits]
+        return hit, {self.values[one.number] for one in hits if one is not None}
 
     def _equal(self, table: pa.Table, name: str) -> tuple[NDArray[np.bool_], set[str]]:
         column = texts(table, name)
         hit = pc.is_in(column, value_set=pa.array([*self.spelled], pa.string()))
         found = {self.spelled[value] for value in column.filter(hit).unique().to_pylist()}
         return hit.to_numpy(zero_copy_only=False), found
-
-    def _below(self, urls: pa.Array) -> tuple[NDArray[np.bool_], set[str]]:
-        """The URLs whose host is one of the domains, or lies below one."""
-        hosts = pc.struct_field(pc.extract_regex(urls, _HOST), [0]).dictionary_encode()
-        known, domains = self.spelled, [""] * len(hosts.dictionary)
-        for number, host in enumerate(hosts.dictionary.to_pylist()):
-            labels = host.lower().rstrip(".").split(".")
-            names = (".".join(labels[i:]) for i in range(len(labels)))
-            domains[number] = next((known[name] for name in names if name in known), "")
-        hit = np.array([bool(one) for one in domains], bool)
-        which = hosts.indices.fill_null(len(domains)).to_numpy()
-        found = np.append(hit, False)[which]
-        return found, {domains[i] for i in np.unique(which[found])}
 
 
 def texts(table: pa.Table, name: str) -> pa.Array:
@@ -86,20 +100,34 @@ def texts(table: pa.Table, name: str) -> pa.Array:
     return column.cast(pa.string())
 
 
-def read_wanted(how: How, file: str) -> Wanted:
+def read_wanted(how: Literal["ids", "urls", "domain"], file: str) -> Wanted:
     """Read a list: a text file with a value a line; empty lines and those that begin with `#` are
-    passed over. In place of a file of domains one domain may stand.
+    passed over. In place of a file of domains one domain may stand, in place of one of ids the
+    `ids.npy` of a view.
 
     Raises:
         ValueError: there is no such file, it is too large, no text, or holds no value; or a line of
             a list of URLs or domains is none.
     """
-    there = files.exists(file)
-    if how == "domain" and not there and _DOMAIN.fullmatch(file.rstrip(".")):
-        return Wanted(how, _spellings(how, [file], file))
-    if not there:
-        more = ", nor is it a domain" if how == "domain" else ""
-        raise ValueError(f"{file}: there is no such file{more}; expected a text file, a line each")
+    if how == "domain" and not files.exists(file):
+        if _DOMAIN.fullmatch(file.rstrip(".")):
+            return Wanted(how, _spellings(how, [(1, file)], file))
+        raise ValueError(f"{file}: there is no such file, nor is it a domain")
+    if how == "ids" and file.endswith(".npy"):
+        chosen = Chosen.read("", file)
+        halves = zip(chosen.high.tolist(), chosen.low.tolist(), strict=True)
+        return Wanted(how, {key: key for key in (f"{a:016x}{b:016x}" for a, b in halves)})
+    return Wanted(how, _spellings(how, lines_of(file), file))
+
+
+def lines_of(file: str) -> list[tuple[int, str]]:
+    """The lines of a list that hold something, with their numbers.
+
+    Raises:
+        ValueError: there is no such file, it is too large, no text, or holds no value.
+    """
+    if not files.exists(file):
+        raise ValueError(f"{file}: there is no such file; expected a text file, a line each")
     if files.size(file) > MAX_BYTES:
         raise ValueError(f"{file} has more than {MAX_BYTES:,} bytes: cut it")
     try:
@@ -108,13 +136,14 @@ def read_wanted(how: How, file: str) -> Wanted:
         raise ValueError(f"{file} is not UTF-8 ({error}); expected a text file") from error
     except OSError as error:
         raise ValueError(f"{file} cannot be read ({error}); expected a text file") from error
-    found = _spellings(how, lines, file)
+    found = [(n, line) for n, line in enumerate(map(str.strip, lines), 1)
+             if line and not line.startswith("#")]  # fmt: skip
     if not found:
         raise ValueError(f"{file} holds no line: nothing to remove")
-    return Wanted(how, found)
+    return found
 
 
-def _spellings(how: How, lines: Iterable[str], file: str) -> dict[str, str]:
+def _spellings(how: How, lines: Iterable[tuple[int, str]], file: str) -> dict[str, str]:
     """Each spelling, and the first line that means it."""
     found: dict[str, str] = {}
     for spelling, line in _spelled(how, lines, file):
@@ -122,11 +151,9 @@ def _spellings(how: How, lines: Iterable[str], file: str) -> dict[str, str]:
     return found
 
 
-def _spelled(how: How, lines: Iterable[str], file: str) -> Iterable[tuple[str, str]]:
+def _spelled(how: How, lines: Iterable[tuple[int, str]], file: str) -> Iterable[tuple[str, str]]:
     """Each spelling of a line, and the line."""
-    for number, line in enumerate(map(str.strip, lines), 1):
-        if not line or line.startswith("#"):
-            continue
+    for number, line in lines:
         if how == "domain":
             domain = line.lower().rstrip(".").removeprefix("*.")
             if not _DOMAIN.fullmatch(domain):

@@ -4,9 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import pyarrow as pa
 
-from septet.preprocess.images.appearance import THUMBNAIL_BYTES
+from septet.preprocess.images.appearance import THUMBNAIL_BYTES, hashes_of
 from septet.preprocess.near_duplicates.hamming import MAX_RADIUS, near_pairs
+from septet.preprocess.near_duplicates.images import thumbnails_of
 from septet.preprocess.near_duplicates.thumbnails import look_alike
 
 HASHES_ALONE = 4
@@ -50,6 +52,28 @@ def find_images(evaluation: np.ndarray, images: np.ndarray) -> list[ImageHit | N
             if best is None or (apart, number) < (best.bits, best.number):
                 found[row] = ImageHit(number, apart)
     return found
+
+
+def shown_of(rows: pa.Table) -> np.ndarray:
+    """What stored images look like; `SHOWN` [n].
+
+    Args:
+        rows: `phash`, `thumbnail`, `width` and `height` of each, none of them null.
+    """
+    aspects = np.log(rows["width"].to_numpy() / rows["height"].to_numpy())
+    hashes = hashes_of(rows["phash"].to_pylist())
+    return shown(hashes, aspects, thumbnails_of(rows["thumbnail"]))
+
+
+def listed(rows: pa.Table) -> np.ndarray:
+    """What listed images look like; `SHOWN` [n].
+
+    Args:
+        rows: `phash` of each; `aspect` and `thumbnail`, null where only the hash is known.
+    """
+    thumbnails = rows["thumbnail"].fill_null(bytes(THUMBNAIL_BYTES))
+    aspects = rows["aspect"].fill_null(np.nan).to_numpy()
+    return shown(hashes_of(rows["phash"].to_pylist()), aspects, thumbnails_of(thumbnails))
 
 
 def shown(phashes: np.ndarray, aspects: Sequence[float], thumbnails: np.ndarray) -> np.ndarray:

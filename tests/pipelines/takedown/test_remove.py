@@ -185,7 +185,7 @@ def test_lists_that_cannot_be_are_refused(
         taken_down(corpus, urls=tmp_path / "absent.txt")
     with pytest.raises(ValueError, match="nor is it a domain"):
         taken_down(corpus, domain="not/a domain")
-    with pytest.raises(ValueError, match="one of ids, urls and domain"):
+    with pytest.raises(ValueError, match="one of ids, urls, domain and phash"):
         taken_down(corpus)
     empty.write_bytes(b"\xff\xfe")
     with pytest.raises(ValueError, match="not UTF-8"):
