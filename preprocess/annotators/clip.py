@@ -31,7 +31,7 @@ class ClipSettings(ImageSettings):
         default="ViT-B-32",
         description="One of open_clip's models by name (`ViT-B-32-quickgelu` for OpenAI's "
         "weights), or `local-dir:FOLDER` with an `open_clip_config.json`, as an export "
-        "writes it.",
+        "writes it, or with the `config.json` of a CLIP of transformers.",
     )
     text: bool = Field(default=False, description="Embed the caption too.")
 
@@ -62,13 +62,26 @@ class ClipEmbeddings(ImageColumn):
         found = {"weights": weights_digest(self.settings.weights, "clip")}
         if self.settings.model.startswith(_LOCAL):
             folder = self.settings.model.removeprefix(_LOCAL)
-            config = files.join(folder, "open_clip_config.json")
-            found["config"] = weights_digest(config, "clip's model")
+            name = "open_clip_config.json" if self._theirs() is None else "config.json"
+            found["config"] = weights_digest(files.join(folder, name), "clip's model")
+            images = files.join(folder, "preprocessor_config.json")
+            if name == "config.json" and files.exists(images):
+                found["preprocessor"] = weights_digest(images, "clip's model")
         return found
+
+    def _theirs(self) -> dict[str, Any] | None:
+        """The configuration of a model in the form of `transformers`; None for one of open_clip."""
+        from septet.preprocess.annotators.transformers_clip import model_config
+
+        folder = self.settings.model.removeprefix(_LOCAL)
+        own = files.exists(files.join(folder, "open_clip_config.json"))
+        return None if folder == self.settings.model or own else model_config(folder)
 
     def _config(self) -> dict[str, Any]:
         import open_clip
 
+        if theirs := self._theirs():
+            return theirs
         try:
             found = open_clip.get_model_config(self.settings.model)
         except (OSError, ValueError) as error:
@@ -107,17 +120,29 @@ class ClipEmbeddings(ImageColumn):
         """
         import open_clip
 
+        from septet.preprocess.annotators.transformers_clip import preprocessing, renamed
         from septet.preprocess.codes.batches import usable_device
+        from septet.preprocess.weights import read_state
 
         s = self.settings
-        self._config()
+        config, theirs = self._config(), self._theirs() is not None
         device = usable_device(s.device)
-        model = open_clip.create_model(
-            s.model, load_weights=False, pretrained_image=False, pretrained_text=False
-        )
+        if theirs:
+            model = open_clip.CLIP(**config)
+            images = open_clip.transform.PreprocessCfg(
+                **preprocessing(s.model.removeprefix(_LOCAL))
+            )
+        else:
+            model = open_clip.create_model(
+                s.model, load_weights=False, pretrained_image=False, pretrained_text=False
+            )
+            images = open_clip.transform.PreprocessCfg(**model.visual.preprocess_cfg)
         with _local_file(s.weights) as path:
             try:
-                open_clip.load_checkpoint(model, str(path))
+                if theirs:
+                    model.load_state_dict(renamed(read_state(str(path))), strict=True)
+                else:
+                    open_clip.load_checkpoint(model, str(path))
             except Exception as error:  # of as many kinds as there are formats
                 raise ValueError(
                     f"{s.weights} does not load as open_clip's {s.model}: {error}\nOpenAI's own "
@@ -125,9 +150,12 @@ class ClipEmbeddings(ImageColumn):
                     '.state_dict(), "weights.pt")'
                 ) from error
         self._model = model.eval().requires_grad_(False).float().to(device)
-        images = open_clip.transform.PreprocessCfg(**model.visual.preprocess_cfg)
         self._transform = open_clip.transform.image_transform_v2(images, is_train=False)
-        self._tokenize = open_clip.get_tokenizer(s.model) if s.text else None
+        if s.text and theirs:
+            context = config["text_cfg"]["context_length"]
+            self._tokenize = open_clip.SimpleTokenizer(context_length=context)
+        else:
+            self._tokenize = open_clip.get_tokenizer(s.model) if s.text else None
 
     def prepare(self, item: Item, image: Image.Image) -> Any:
         """Normalised pixels float32 [3, h, w], and token ids int64 [context] or None."""

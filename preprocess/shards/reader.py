@@ -168,7 +168,8 @@ class ShardReader:
                 f"{self.tar}: sample {row} would have {size:,} bytes, more than a sample may have "
                 f"({MAX_SAMPLE_BYTES:,}): the sidecar is damaged"
             )
-        data = self._pread(size, self._starts[row] + start)
+        # A store takes a range of no bytes for one without an end.
+        data = self._pread(size, self._starts[row] + start) if size else b""
         if len(data) != size:
             raise DamagedError(
                 f"{self.tar} ends before sample {row}: the tar or its sidecar is damaged"

@@ -9,6 +9,7 @@ from PIL import Image
 from transformers import CLIPModel
 
 from septet.preprocess.annotators.clip import ClipEmbeddings, ClipSettings
+from septet.preprocess.annotators.transformers_clip import renamed
 from septet.preprocess.columns.base import IMAGE, Item, NoValue
 from septet.preprocess.columns.members import check_member, unpack_arrays
 from septet.trainers.clip.model import Clip
@@ -126,13 +127,14 @@ def test_notes_have_no_place(model):
     assert column(folder).member.notes["model"] == f"local-dir:{folder.name}"
 
 
-def test_a_model_trained_here_equals_transformers(tmp_path):
-    """What a run exports for open_clip, beside what it exports for transformers."""
+@pytest.mark.parametrize("form", ["open_clip", "hf"])
+def test_a_model_trained_here_equals_transformers(tmp_path, form):
+    """What a run exports for open_clip or for transformers, beside transformers itself."""
     mine = randomised(Clip(SIZES["vit"]), 1).eval()
-    FORMS.write(mine.state_dict(), SIZES["vit"], tmp_path, "open_clip")
+    FORMS.write(mine.state_dict(), SIZES["vit"], tmp_path / "open_clip", "open_clip")
     FORMS.write(mine.state_dict(), SIZES["vit"], tmp_path / "hf", "hf")
-    path = str(tmp_path / "open_clip_model.safetensors")
-    settings = ClipSettings(model=f"local-dir:{tmp_path}", weights=path, text=True)
+    path = str(next((tmp_path / form).glob("*.safetensors")))
+    settings = ClipSettings(model=f"local-dir:{tmp_path / form}", weights=path, text=True)
     made = ClipEmbeddings(settings)
     made.setup()
     theirs = CLIPModel.from_pretrained(tmp_path / "hf").eval()
@@ -150,3 +152,22 @@ def test_a_model_trained_here_equals_transformers(tmp_path):
             assert abs(found[name] - own[0].numpy()).max() <= 5e-4
         cosine = float(out.image_embeds[0] @ out.text_embeds[0])
         assert abs(value.facts["similarity"] - cosine) < 1e-5
+
+
+def test_other_models_of_transformers_are_refused(tmp_path):
+    clip = {"model_type": "clip", "vision_config": {}, "text_config": {}}
+    (tmp_path / "model.safetensors").write_bytes(b"")
+    for told, message in (
+        (clip | {"model_type": "blip"}, "it is a blip"),
+        (clip | {"text_config": {"vocab_size": 5}}, "a vocabulary of 5, CLIP's has 49,408"),
+        ({"model_type": "clip"}, "'vision_config'"),
+        ([], "describes no CLIP"),
+    ):
+        (tmp_path / "config.json").write_text(json.dumps(told))
+        made = ClipEmbeddings(ClipSettings(model=f"local-dir:{tmp_path}", weights="w"))
+        with pytest.raises(ValueError, match=message):
+            _ = made.member
+    (tmp_path / "config.json").write_text(json.dumps(clip))
+    assert ClipEmbeddings(ClipSettings(model=f"local-dir:{tmp_path}", weights="w")).member
+    with pytest.raises(ValueError, match=r"text_model\.other is no name of CLIP's"):
+        renamed({"text_model.other": torch.zeros(1)})
