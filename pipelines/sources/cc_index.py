@@ -20,6 +20,7 @@ from septet.pipelines.sources.cuts import cut_rows
 from septet.pipelines.sources.paths import locate
 from septet.pipelines.sources.warc import HtmlRecord, Warc, read_warc
 from septet.preprocess import files
+from septet.preprocess.domains import registered_domain
 from septet.preprocess.warc.ranges import RangeError, read_range
 from septet.preprocess.warc.records import UnusableArchiveError
 from septet.schemas.languages import language_code
@@ -63,7 +64,14 @@ class CcIndex(Source):
             raise InputError(f"is no Parquet file: {error}") from error
 
     def check(self, settings: CcIndexSource, label: str, facts: Facts) -> None:
-        """Check that the index has all columns that are asked."""
+        """Check that the index has all columns that are asked, and that `domains` are such as it
+        has in its column of them."""
+        for name in settings.domains or ():
+            if (registered := registered_domain(name)) != name:
+                raise InputError(
+                    f"domains: {name!r} lies below the registered domain {registered}: name it in "
+                    "`hosts`"
+                )
         have = facts.columns or []
         for column in _columns(settings):
             if column not in have:

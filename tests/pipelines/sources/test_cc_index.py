@@ -151,6 +151,12 @@ def test_records_that_cannot_be_read_cost_themselves(
         read_sources(write(tmp_path, rows))
 
 
+def test_a_host_among_domains_is_told(tmp_path: Path) -> None:
+    recipe = write(tmp_path, crawl(tmp_path), domains=["example.org", "www.example.co.uk"])
+    with pytest.raises(InputError, match=r"'www\.example\.co\.uk' lies below .* example\.co\.uk"):
+        read_sources(recipe)
+
+
 def test_an_index_that_is_none(tmp_path: Path) -> None:
     recipe = write(tmp_path, crawl(tmp_path), languages=["en"])
     (tmp_path / "index.parquet").write_text("no Parquet")
