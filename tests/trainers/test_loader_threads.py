@@ -3,6 +3,8 @@
 import threading
 import time
 
+import pytest
+
 from septet.trainers.loader.batches import _CHUNK, Loader, Progress, _chunks
 from septet.trainers.loader.source import Health, Source
 from septet.trainers.task import SubBatch
@@ -30,7 +32,7 @@ def loader(task, corpus, step=0, **options):
 
 
 def threads():
-    return [t for t in threading.enumerate() if t.name.startswith(("decode", "assemble", "scout"))]
+    return [t for t in threading.enumerate() if t.name.startswith(("decode", "scout"))]
 
 
 def test_the_rows_of_a_step_are_read_by_several_threads(tmp_path):
@@ -70,6 +72,29 @@ def test_a_loader_that_is_closed_reads_no_more_and_leaves_no_thread(tmp_path):
     closing.join(60)
     assert threads() == before
     assert len(read) < 2 + 40 * 16
+
+
+def test_a_fault_in_one_thread_is_the_steps_and_what_is_left_of_it_is_not_read(tmp_path):
+    """The other thread's chunk is under way and is read to its end."""
+    corpus, read, failed = numbers(tmp_path), [], threading.Event()
+
+    def faulty(number):
+        read.append(number)
+        if len(read) == 1:
+            failed.set()
+            raise KeyError("a fault of the program")
+        failed.wait(60)
+        time.sleep(0.05)
+
+    task = Watched(faulty)
+    task.plan = lambda seed, step: [SubBatch.of("texts", 10 * _CHUNK)]
+    steps = loader(task, corpus, workers=2, prefetch=0)
+    try:
+        with pytest.raises(KeyError, match="a fault of the program"):
+            next(steps)
+    finally:
+        steps.close()
+    assert len(read) <= 1 + _CHUNK
 
 
 def test_a_loader_without_threads_is_closed_too(tmp_path):

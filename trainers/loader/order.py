@@ -173,11 +173,10 @@ class ShardOrder:
 
 
 def mix_block(weights: Sequence[float]) -> int:
-    """Positions of a block in which the rarest has one at least: 1,000, or tens of it."""
-    rarest, block = min(weights) / sum(weights), 1000
-    while rarest * block < 1:
-        block *= 10
-    return block
+    """Positions of a block in which the rarest has one at least: the least power of ten from 1,000
+    on, for shares down to 1e-18."""
+    rarest = min(weights) / sum(weights)
+    return next(10**digits for digits in range(3, 19) if rarest * 10**digits >= 1)
 
 
 class Mix:
