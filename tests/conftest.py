@@ -29,7 +29,8 @@ class ByFile(LoadFileScheduling):
 
 
 LONGEST = (
-    TOGETHER, "tests/trainers/test_distributed.py", "tests/pipelines/runners/test_local.py",
+    TOGETHER, "tests/trainers/test_distributed.py", "tests/examples/test_seven.py",
+    "tests/pipelines/runners/test_local.py",
     "tests/trainers/flava/test_training.py", "tests/trainers/experts/test_parallel.py",
     "tests/trainers/ofa/test_learning.py", "tests/trainers/beit3/", "tests/trainers/pali/",
     "tests/trainers/m6/", "tests/trainers/test_parallel.py", "tests/trainers/test_run.py",

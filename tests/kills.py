@@ -1,16 +1,12 @@
 """Builds that kill themselves (SIGKILL) once in the first and once in the last moment of each pass."""
 
 import importlib
-import multiprocessing
 import os
 import random
 import signal
-import sys
 import threading
 import time
 from pathlib import Path
-
-import pytest
 
 from septet.pipelines.report import page
 from septet.pipelines.runners.base import Job, Told
@@ -18,9 +14,13 @@ from septet.pipelines.runners.local import _PRELOAD, LocalRunner
 from septet.pipelines.stages.counts import Counts
 from septet.pipelines.stages.graphs import Graph
 from tests.corpora import run_build
+from tests.forks import Forks
 
 IMPORTED = [page, *map(importlib.import_module, _PRELOAD)]
 """By the process that builds are forked from, so that each costs what it does and no imports."""
+
+FORKS = Forks("tests.kills", "septet.pipelines.annotate.annotate")
+"""Forks builds and annotations that are to be killed."""
 
 MOMENT = 0.01
 """Seconds within which the kill comes."""
@@ -74,18 +74,12 @@ def run_killed_build(recipe: Path, corpus: Path, workers: int, log: Path) -> Non
     run_build(recipe, corpus, runner=Killed(Job(workers, corpus=str(corpus)), log))
 
 
-def build_through_kills(
-    recipe: Path, corpus: Path, log: Path, monkeypatch: pytest.MonkeyPatch
-) -> list[int | None]:
+def build_through_kills(recipe: Path, corpus: Path, log: Path) -> list[int | None]:
     """Build with two workers, again and again until nothing kills it; returns the exit codes, of
     which all but the last are those of a kill. The log then holds the moments of the kills."""
-    monkeypatch.delattr(sys.modules["__main__"], "__file__", raising=False)
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["tests.kills"])  # with all that workers import
     codes: list[int | None] = []
     while not codes or codes[-1] == -signal.SIGKILL:
-        child = context.Process(target=run_killed_build, args=(recipe, corpus, 2, log))
-        child.start()
+        child = FORKS.start(run_killed_build, recipe, corpus, 2, log)
         child.join()
         codes.append(child.exitcode)
     return codes

@@ -20,6 +20,8 @@ from septet.pipelines.runners import Runner, make_runner
 
 CHECKOUT = Path(__file__).parents[2]
 SPARK = CHECKOUT / "infra" / "spark"
+KILLS = 10
+"""Of Python workers, in one build."""
 
 
 @dataclass(frozen=True)
@@ -118,16 +120,13 @@ def _free_ports(count: int) -> int:
 
 
 @contextmanager
-def started_cluster(
-    state: Path, cores: int, settings: tuple[str, ...] = ("spark.default.parallelism=16",)
-) -> Iterator[SparkCluster]:
-    """A cluster that runs while the block does.
-
-    Bundles are short beside the time between two kills, or none would ever end.
-    """
+def started_cluster(state: Path, cores: int) -> Iterator[SparkCluster]:
+    """A cluster that runs while the block does. It tries a task as often as the kills of a test
+    may hit it."""
     base = _free_ports(6)
     script = [str(SPARK / "cluster.sh")]
     where = ["--state", str(state), "--port", str(base)]
+    settings = ("spark.default.parallelism=4", f"spark.task.maxFailures={KILLS + 2}")
     conf = [word for setting in settings for word in ("--conf", setting)]
     environment = {
         **os.environ,
@@ -163,6 +162,6 @@ def spark_parts() -> None:
 def spark_cluster(
     spark_parts: None, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[SparkCluster]:
-    """A running cluster of two cores."""
+    """A running cluster of two cores, for all tests that are content with one."""
     with started_cluster(tmp_path_factory.mktemp("spark"), cores=2) as cluster:
         yield cluster

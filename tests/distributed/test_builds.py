@@ -33,17 +33,10 @@ def test_embedded_with_two_workers(embedded: dict[str, str], tmp_path: Path) -> 
 
 
 def test_spark_with_one_core(spark_parts: None, embedded: dict[str, str], tmp_path: Path) -> None:
+    """With two cores the tests below build."""
     with started_cluster(tmp_path / "state", cores=1) as cluster:
         corpus = tmp_path / "corpus"
         run_build(DEMO, corpus, runner=cluster.runner(str(corpus)))
-    assert digests(corpus) == embedded
-
-
-def test_spark_with_two_cores(
-    spark_cluster: SparkCluster, embedded: dict[str, str], tmp_path: Path
-) -> None:
-    corpus = tmp_path / "corpus"
-    run_build(DEMO, corpus, runner=spark_cluster.runner(str(corpus)))
     assert digests(corpus) == embedded
     assert not list(corpus.rglob(f"*{TEMPORARY_SUFFIX}"))
 
@@ -56,6 +49,7 @@ def test_each_source_on_spark(
     run_build(recipe, tmp_path / "local")
     run_build(recipe, tmp_path / "spark", runner=spark_cluster.runner(str(tmp_path / "spark")))
     assert digests(tmp_path / "spark") == digests(tmp_path / "local")
+    assert not list((tmp_path / "spark").rglob(f"*{TEMPORARY_SUFFIX}"))
 
 
 def test_a_column_on_spark(spark_cluster: SparkCluster, tmp_path: Path) -> None:

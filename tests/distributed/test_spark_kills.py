@@ -7,12 +7,12 @@ import pytest
 
 from septet.preprocess.files import TEMPORARY_SUFFIX
 from tests.corpora import digests, picture, run_build
-from tests.distributed.conftest import killing_workers, started_cluster
+from tests.distributed.conftest import KILLS, SparkCluster, killing_workers
 from tests.http_server import HostileServer
 
 pytestmark = pytest.mark.slow
 
-PICTURES, KILLS = 400, 10
+PICTURES = 400
 
 
 def write_list(folder: Path, server: HostileServer) -> Path:
@@ -32,26 +32,24 @@ def write_list(folder: Path, server: HostileServer) -> Path:
     return recipe
 
 
-def test_a_build_survives_the_death_of_its_workers(spark_parts: None, tmp_path: Path) -> None:
+def test_a_build_survives_the_death_of_its_workers(
+    spark_cluster: SparkCluster, tmp_path: Path
+) -> None:
     """Ten are killed (SIGKILL) at random moments; the corpus is the embedded runner's.
 
     The server takes its time over images until the last one is dead, so that there is a build to
     be killed in.
     """
     pictures = {f"/{n}.jpg": picture(n) for n in range(PICTURES)}
-    settings = ("spark.default.parallelism=4", f"spark.task.maxFailures={KILLS + 2}")
     corpus = tmp_path / "spark"
     with HostileServer(pictures) as server:
         recipe = write_list(tmp_path / "in", server)
         run_build(recipe, tmp_path / "embedded")
         server.pause = 0.5
-        with (
-            started_cluster(tmp_path / "state", 2, settings) as cluster,
-            killing_workers(
-                cluster, KILLS, 23, (0.1, 1.5), lambda: setattr(server, "pause", 0.0)
-            ) as killed,
-        ):
-            run_build(recipe, corpus, runner=cluster.runner(str(corpus)))
+        with killing_workers(
+            spark_cluster, KILLS, 23, (0.1, 1.5), lambda: setattr(server, "pause", 0.0)
+        ) as killed:
+            run_build(recipe, corpus, runner=spark_cluster.runner(str(corpus)))
     assert len(killed) == KILLS
     assert digests(corpus) == digests(tmp_path / "embedded")
     assert not list(corpus.rglob(f"*{TEMPORARY_SUFFIX}"))

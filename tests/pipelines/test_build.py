@@ -1,9 +1,7 @@
 import json
-import multiprocessing
 import os
 import random
 import signal
-import sys
 import time
 from pathlib import Path
 
@@ -18,7 +16,7 @@ from septet.preprocess.locks import FolderBusyError, locked
 from septet.preprocess.shards.reader import Corpus
 from septet.schemas.layout import STATISTICS
 from tests.corpora import digests, rows, run_build, write_site
-from tests.kills import build_through_kills
+from tests.kills import FORKS, build_through_kills
 
 
 @pytest.fixture(scope="module")
@@ -146,26 +144,12 @@ def test_two_builds_at_once_are_refused(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize(("workers", "kills"), [(1, 16), (2, 4)])
 def test_killed_at_any_moment_and_resumed(
-    recipe: Path,
-    built: Path,
-    tmp_path: Path,
-    workers: int,
-    kills: int,
-    monkeypatch: pytest.MonkeyPatch,
+    recipe: Path, built: Path, tmp_path: Path, workers: int, kills: int
 ) -> None:
-    # Children need not import pytest, which their parent's main module would make them do.
-    monkeypatch.delattr(sys.modules["__main__"], "__file__", raising=False)
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["tests.kills"])  # with all that workers import
     rng = random.Random(workers)
-
-    def start(corpus: Path) -> multiprocessing.Process:
-        child = context.Process(target=run_build, args=(recipe, corpus, workers))
-        child.start()
-        return child
-
+    FORKS.start(os.getpid).join()  # once the server has imported what a build needs
     begin = time.monotonic()
-    start(tmp_path / "timed").join()
+    FORKS.start(run_build, recipe, tmp_path / "timed", workers).join()
     whole_build = time.monotonic() - begin
     assert digests(tmp_path / "timed") == digests(built)
 
@@ -174,7 +158,7 @@ def test_killed_at_any_moment_and_resumed(
         corpus = tmp_path / f"round-{rounds}"
         rounds += 1
         while True:  # killed again and again on the way to one corpus
-            child = start(corpus)
+            child = FORKS.start(run_build, recipe, corpus, workers)
             # Until there have been enough kills; a slow machine might else never finish a stage.
             child.join(rng.uniform(0.05, 0.4) * whole_build if killed < kills else None)
             if not child.is_alive():
@@ -187,13 +171,11 @@ def test_killed_at_any_moment_and_resumed(
         assert not list(corpus.rglob(f"*{TEMPORARY_SUFFIX}"))
 
 
-def test_killed_in_the_first_and_last_moment_of_each_pass(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_killed_in_the_first_and_last_moment_of_each_pass(tmp_path: Path) -> None:
     recipe = write_site(tmp_path / "site", parts=2, pages=4, pictures=3)
     run_build(recipe, tmp_path / "whole")
     corpus, log = tmp_path / "corpus", tmp_path / "kills"
-    codes = build_through_kills(recipe, corpus, log, monkeypatch)
+    codes = build_through_kills(recipe, corpus, log)
     assert codes[-1] == 0
     passes = ["source", "filter: sites", "filter: all sites", "filter", "dedup: survey",
               "dedup: plan", "fetch: missing", "fetch", "fetch: located", "curate", "write",

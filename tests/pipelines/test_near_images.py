@@ -2,7 +2,6 @@
 
 import io
 import json
-import multiprocessing
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ from septet.pipelines.runners import make_runner
 from septet.preprocess import files
 from septet.schemas.recipe_file import RecipeError, parse_recipe
 from tests.corpora import digests, picture, rows, run_build
-from tests.kills import run_killed_build
+from tests.kills import FORKS, run_killed_build
 
 SHOTS = 24
 CURATE = "curate: {{near_images: on, identical_images: {identical}}}"
@@ -154,12 +153,9 @@ def test_killed_in_each_pass_the_build_is_the_same(tmp_path: Path) -> None:
     recipe = write(tmp_path / "in", "keep_one")
     run_build(recipe, tmp_path / "whole")
     log = tmp_path / "kills"
-    fork = multiprocessing.get_context("fork")
     for attempt in range(60):
-        process = fork.Process(
-            target=run_killed_build, args=(recipe, tmp_path / "killed", attempt % 2 + 1, log)
-        )
-        process.start()
+        workers = attempt % 2 + 1
+        process = FORKS.start(run_killed_build, recipe, tmp_path / "killed", workers, log)
         process.join(120)
         if process.exitcode == 0:
             break

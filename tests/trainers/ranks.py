@@ -13,12 +13,12 @@ from unittest import mock
 import torch
 import torch.distributed as dist
 
+from tests.forks import Forks
+
 _CONTEXT = multiprocessing.get_context("forkserver")
-_CONTEXT.set_forkserver_preload(
-    [
-        "tests.trainers.conftest", "septet.trainers.engine.storage", "torch.distributed.fsdp",
-        "torch.utils.tensorboard", "torch._dynamo", "triton", "pandas",
-    ]
+_FORKS = Forks(
+    "tests.trainers.conftest", "septet.trainers.engine.storage", "torch.distributed.fsdp",
+    "torch.utils.tensorboard", "torch._dynamo", "triton", "pandas",
 )  # fmt: skip
 """What a run imports only when it needs it, some of it within torch and Arrow: seconds for each
 process."""
@@ -26,9 +26,7 @@ process."""
 
 def start(function: Callable[..., Any], *arguments: Any) -> Any:
     """A process that calls a module-level function, with torch imported already."""
-    process = _CONTEXT.Process(target=function, args=arguments)
-    process.start()
-    return process
+    return _FORKS.start(function, *arguments)
 
 
 def shared(number: float) -> Any:
@@ -76,11 +74,8 @@ def run_ranks(
         port = free.getsockname()[1]
     results = _CONTEXT.Queue()
     processes = [
-        _CONTEXT.Process(target=_enter, args=(rank, size, port, results, function, arguments))
-        for rank in range(size)
+        _FORKS.start(_enter, rank, size, port, results, function, arguments) for rank in range(size)
     ]
-    for process in processes:
-        process.start()
     found: dict[int, Any] = {}
     try:
         while len(found) < size:

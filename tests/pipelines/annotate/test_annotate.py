@@ -1,13 +1,11 @@
 import io
 import itertools
 import json
-import multiprocessing
 import os
 import random
 import re
 import shutil
 import signal
-import sys
 import threading
 import time
 from collections import Counter
@@ -20,7 +18,6 @@ import septet
 from septet.pipelines.annotate.check import check_columns
 from septet.pipelines.check import check_corpus
 from septet.pipelines.cli import main
-from septet.pipelines.report import page
 from septet.pipelines.report.page import report_page
 from septet.pipelines.report.statistics import column_figures, corpus_statistics
 from septet.pipelines.report.terminal import print_columns
@@ -35,7 +32,8 @@ from septet.preprocess.shards.reader import Corpus
 from septet.schemas.versioned import ManifestError
 from septet.trainers.loader.kept import Kept
 from tests.corpora import digests, run_annotation, run_build, write_site
-from tests.pipelines.annotate.columns_to_test import HERE
+from tests.kills import FORKS
+from tests.pipelines.annotate.columns_to_test import HERE, slow_words
 
 WORDS, HASHES = f"{HERE}:Words", f"{HERE}:Hashes"
 
@@ -339,32 +337,21 @@ def test_a_build_completes_its_report_with_all_its_columns(tmp_path: Path) -> No
     assert report.read_bytes() == whole
 
 
-def _annotate(corpus: Path, workers: int) -> None:
-    settings = {"seconds": 0.02, "batch_size": 16}
-    septet.annotate(corpus, WORDS, name="words", settings=settings, workers=workers)
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize(("workers", "kills"), [(1, 10), (2, 12)])
-def test_killed_at_any_moment_and_resumed(
-    corpus: Path, workers: int, kills: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_killed_at_any_moment_and_resumed(corpus: Path, workers: int, kills: int) -> None:
     before = (corpus / "stats/report.html").read_bytes()
-    _annotate(corpus, 1)
+    slow_words(corpus, 1)
     whole, report = digests(corpus), (corpus / "stats/report.html").read_bytes()
-    # Children need not import pytest, which their parent's main module would make them do.
-    monkeypatch.delattr(sys.modules["__main__"], "__file__", raising=False)
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["tests.corpora", page.__name__])
+    FORKS.start(os.getpid).join()  # once the server has imported what a column needs
     rng = random.Random(workers)
     killed, seconds = 0, 0.0
     while killed < kills:
         shutil.rmtree(corpus / "columns")
         (corpus / "stats/report.html").write_bytes(before)
         for tries in itertools.count():
-            child = context.Process(target=_annotate, args=(corpus, workers))
             start = time.monotonic()
-            child.start()
+            child = FORKS.start(slow_words, corpus, workers)
             # The first run of all is left alone: the moments are those of its length.
             child.join(rng.uniform(0.0, seconds) if seconds and tries < 6 else None)
             if not child.is_alive():
@@ -395,7 +382,7 @@ def test_a_killed_worker_never_leaves_the_command_waiting(
 
     before = signal.signal(signal.SIGALRM, hangs)
     try:
-        for after in [*chosen, *chosen, *(rng.uniform(0, 0.15) for _ in range(60))]:
+        for after in [*chosen, *chosen, *(rng.uniform(0, 0.15) for _ in range(20))]:
             shutil.rmtree(corpus / "columns")
             with make_runner("local", 2, [], str(corpus)) as runner:
                 assert isinstance(runner, LocalRunner)
@@ -416,7 +403,7 @@ def test_a_killed_worker_never_leaves_the_command_waiting(
     finally:
         signal.alarm(0)
         signal.signal(signal.SIGALRM, before)
-    assert died >= 50
+    assert died >= 25
 
 
 def _kill_one(runner: LocalRunner, after: float, which: int) -> None:

