@@ -12,6 +12,7 @@ Purpose = Literal[
     "window",  # the order of a window's samples: (seed, stream, digest, epoch, window)
     "mix",  # which corpus a position is of: (seed, stream, block)
     "draw",  # what `Task.read` draws of a sample: (seed, stream, key, epoch)
+    "join",  # what `Task.join` draws for a row of several samples: (seed, stream, position)
     "rows",  # where rows of a sub-batch's streams stand: (seed, step, number)
     "instead",  # how far away samples in place of unusable ones are: (seed, stream, digest, epoch)
     "kind",  # a task's kind of step: (seed, step)

@@ -1,7 +1,7 @@
 """What a model gives the engine: a task. `trainers/README.md` explains it with CLIP."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -133,6 +133,10 @@ class Stream:
     side_files: tuple[str, ...] = ()
     """Files in the corpus's folder that belong to all of it, for draws from the whole corpus; see
     `Task.open`. They are part of the corpus's digest."""
+    joins: int = 1
+    """Samples that a row is made of at most, by `Task.join`, of one corpus and, where languages
+    are sampled, one language: a part's row r begins with its sample r * joins, and has no other's.
+    Not together with `otherwise`."""
     otherwise: tuple[str, ...] = ()
     """Streams of equal `lengths` that read, in this order, a sample which lacks one of `columns` or
     in which `read` finds something lacking (`outcomes.LACKING`). So the row goes to the next task
@@ -304,6 +308,17 @@ class Task(ABC):
         Raises:
             SampleError: the sample cannot be used.
         """
+
+    def join(self, stream: str, rows: Iterator[Row], draw: Draw) -> tuple[Row, Sequence[Change]]:
+        """One row of several samples (`Stream.joins`), with what was done to them. Those that are
+        not taken of `rows` are not read.
+
+        Args:
+            stream: A name of `streams`.
+            rows: What `read` made of each sample, one at least.
+            draw: See `Draw`; of the row.
+        """
+        raise NotImplementedError
 
     def check_column(self, name: str, manifest: ColumnManifest) -> None:  # noqa: B027 (optional)
         """Whether `read` can take a column's values, judged by its manifest before any is read.

@@ -158,6 +158,7 @@ class Source:
         self.tombstones = tombstones
         self._used_by = {one: Counted("task", one) for one in task.streams}
         stream = task.streams[name]
+        self.joins = stream.joins
         joined = with_otherwise(task.streams, name)
         also = [member for other in stream.otherwise for member in task.streams[other].members]
         self.members = [Members(corpus, joined, task, also) for corpus, _ in corpora]
@@ -276,10 +277,10 @@ class Source:
             few = ", ".join(f"{code} {n:,}" for code, n in sorted(self.rare.items()))
             yield f"{self.name}: samples in languages that are not drawn: {few}: left out"
 
-    def locate(self, position: int) -> Place:
-        """Where a position's sample lies."""
+    def locate(self, position: int, number: int = 0) -> Place:
+        """Where a position's sample lies; of a stream that joins several, which of them."""
         which, place = self.mix.locate(position)
-        epoch, i = divmod(place, self.samples[which])
+        epoch, i = divmod(place * self.joins + number, self.samples[which])
         shard, place = self.orders[which].locate(epoch, i)
         return Place(which, epoch, i, shard, self.parts[which].kept.row(shard, place))
 
@@ -298,8 +299,10 @@ class Source:
             TooManyBadSamplesError: see `Health`.
             StorageError: see `Members.read`.
         """
-        for place in self._places(positions):
-            yield self._row(place)
+        if self.joins > 1:
+            yield from map(self._joined, positions)
+        else:
+            yield from map(self._row, self._places(positions))
 
     def read_ahead(self, positions: range) -> None:
         """Let the caches of remote corpora fetch what `rows` will ask for."""
@@ -308,9 +311,9 @@ class Source:
                 self.parts[place.part].members.read_ahead(place.shard, place.row)
 
     def _places(self, positions: range) -> list[Place]:
-        """`locate` of consecutive positions."""
-        if len(self.orders) > 1:
-            return [self.locate(position) for position in positions]
+        """`locate` of all samples of consecutive positions."""
+        if len(self.orders) > 1 or self.joins > 1:
+            return [self.locate(p, number) for p in positions for number in range(self.joins)]
         places, at, kept = [], positions.start, self.parts[0].kept
         while at < positions.stop:
             epoch, i = divmod(at, self.samples[0])
@@ -321,6 +324,23 @@ class Source:
             ]
             at += count
         return places
+
+    def _joined(self, position: int) -> ReadRow:
+        """A row of several samples, which are read as far as the task takes them."""
+        counted: list[Counted] = []
+
+        def rows() -> Iterator[Row]:
+            for number in range(self.joins):
+                row, found = self._row(self.locate(position, number))
+                further = number > 0
+                counted.extend(
+                    Counted("joined", c.name) if further and c.what == "task" else c for c in found
+                )
+                yield row
+
+        draw = partial(generator, "join", self.seed, self.name, position)
+        joined, changes = self.task.join(self.name, rows(), draw)
+        return ReadRow(joined, [*counted, *(Counted("outcome", each) for each in changes)])
 
     def _row(self, first: Place) -> ReadRow:
         place, part, order = first, self.parts[first.part], self.orders[first.part]

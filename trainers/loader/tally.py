@@ -8,10 +8,11 @@ from typing import Literal, NamedTuple
 class Counted(NamedTuple):
     """What is counted."""
 
-    what: Literal["task", "moved", "language", "outcome"]
+    what: Literal["task", "moved", "joined", "language", "outcome"]
     name: str
-    """A stream's for `task` (rows that it read) and `moved` (rows that were drawn for it and went
-    to another), a language's code, or a name of `trainers.outcomes`."""
+    """A stream's for `task` (rows that it read), `moved` (rows that were drawn for it and went to
+    another) and `joined` (samples behind the first one of a row); a language's code; or a name of
+    `trainers.outcomes`."""
 
 
 Tally = Counter[Counted]
@@ -26,6 +27,7 @@ def tally_figures(tally: Tally, streams: Iterable[str]) -> dict[str, float]:
     | `share/TASK` | share of the rows that a task really has; of several tasks |
     | `language/CODE` | share of the rows of streams with languages that are in it |
     | `moved/TASK` | rows that went from this task to another, as the sample lacked something |
+    | `joined/TASK` | samples that stand in rows of this task behind their first one |
     | `outcome/NAME` | samples with this outcome (`trainers.outcomes`) |
     """
     names = list(streams)
@@ -37,6 +39,6 @@ def tally_figures(tally: Tally, streams: Iterable[str]) -> dict[str, float]:
     for (what, name), n in sorted(tally.items()):
         if what == "language":
             found[f"language/{name}"] = n / known
-        elif what in ("moved", "outcome"):
+        elif what in ("moved", "joined", "outcome"):
             found[f"{what}/{name}"] = float(n)
     return found

@@ -62,8 +62,10 @@ def parts(
 
     def read(shard: int, row: int) -> Row:
         sample = members.read(shard, row)
-        draw = partial(generator, "measure", sample.key) if drawn else None
-        found = task.read(stream, sample, draw)
+        draw = partial(generator, "measure", sample.key)
+        found = task.read(stream, sample, draw if drawn else None)
+        if wanted.joins > 1:
+            found, _ = task.join(stream, iter([found]), draw)
         return also(found, sample) if also else found
 
     return share(stream, list(islice(places, most)), read, size, corpus.path, wanted.lengths)

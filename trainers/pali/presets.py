@@ -108,7 +108,7 @@ _DEBUG = PaliSettings(
     vision=VitSettings(width=96, inner=256, heads=4, layers=1, image_size=64, patch=8),
     language=T5Settings(width=96, inner=192, heads=4, head_width=24, layers=1, words=640),
     frozen="nothing", vocabulary="scenes", prompt_tokens=96, answer_tokens=48, ocr_tokens=16,
-    detect_tokens=96, span_tokens=32, most_absent=2, text_rows=16,
+    detect_tokens=96, span_tokens=32, span_texts=1, most_absent=2, text_rows=16,
     # A sign is two tokens: at a share like the others' it is not read within 2,000 steps.
     mixture=dict.fromkeys(PAPER_MIXTURE, 1.0) | {"ocr": 4.0},
 )  # fmt: skip

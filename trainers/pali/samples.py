@@ -3,7 +3,7 @@ appendix A.2, table 9). Everything random comes from a generator that is a pure 
 stream, key, epoch)."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 
 from septet.preprocess.boxes.tokens import Pali as Coordinates
+from septet.preprocess.columns.base import IMAGE
 from septet.preprocess.questions.pairs import Question
 from septet.preprocess.regions.labels import read_labels
 from septet.preprocess.shards.reader import Sample
@@ -22,10 +23,19 @@ from septet.schemas.languages import language_code
 from septet.trainers.inputs import images
 from septet.trainers.inputs.members import image_file, note, text
 from septet.trainers.mixture.instructions import Instructions
+from septet.trainers.outcomes import Change
 from septet.trainers.pali import objects, spans
 from septet.trainers.pali.settings import PaliSettings
 from septet.trainers.pali.words import tokenizer, word_starts
-from septet.trainers.task import Batch, ReadSample, Row, SampleError
+from septet.trainers.task import (
+    Batch,
+    Languages,
+    Lengths,
+    ReadSample,
+    Row,
+    SampleError,
+    Stream,
+)
 
 MEAN = STD = (0.5, 0.5, 0.5)
 """Of RGB in [0, 1]: the model sees values in [-1, 1]."""
@@ -168,14 +178,14 @@ TASKS: dict[str, Callable[[Sample, PaliSettings, np.random.Generator], Example]]
 
 
 def read(stream: str, sample: Sample, s: PaliSettings, draw: np.random.Generator) -> Row:
-    """A sample as model inputs: `source` and `target` int64, as long as they are, </s> at the end;
-    and but for texts alone `pixels` uint8 [P, P, 3].
+    """A sample as model inputs: `source` and `target` int64, as long as they are, </s> at the end,
+    and `pixels` uint8 [P, P, 3]; of texts alone `ids`, for `join`.
 
     Raises:
         SampleError: the sample cannot be used for this task.
     """
     if stream == TEXT_TASK:
-        return _spans(sample, s, draw)
+        return _text(sample, s)
     example = TASKS[stream](sample, s, draw)
     pieces = tokenizer(s.vocabulary, s.language.words)
     source = encode(example.prompt, s)
@@ -235,18 +245,47 @@ def example(kind: str, rows: int, s: PaliSettings) -> Batch:
     return Batch(kind, data, places={"tokens": torch.arange(rows * target)})
 
 
-def _spans(sample: Sample, s: PaliSettings, draw: np.random.Generator) -> Row:
-    """A text, or a random part of a long one, with spans hidden."""
-    pieces = tokenizer(s.vocabulary, s.language.words)
-    ids = np.array(pieces.encode(text(sample)), np.int64)
+def _text(sample: Sample, s: PaliSettings) -> Row:
+    """A text as it is, to be joined."""
+    ids = tokenizer(s.vocabulary, s.language.words).encode(text(sample))
     if len(ids) < 2:
         raise SampleError("a text without two tokens", "empty_text")
-    length = spans.raw_length(s.span_tokens)
-    if len(ids) > length:
-        begin = int(draw.integers(len(ids) - length + 1))
-        ids = ids[begin : begin + length]
-    source, target = spans.corrupt(ids, draw, pieces)
-    return {"source": source, "target": target}
+    return {"ids": np.array(ids, np.int64)}
+
+
+def join(
+    rows: Iterable[Row], s: PaliSettings, draw: np.random.Generator
+) -> tuple[Row, Sequence[Change]]:
+    """Texts one behind the other with spans hidden, `source` and `target` int64, </s> at the end of
+    both: so many texts as fill a row, and of those a random part as long as the row."""
+    most = spans.raw_length(s.span_tokens)
+    ids = np.empty(0, np.int64)
+    for row in rows:
+        ids = np.concatenate([ids, row["ids"]])
+        if len(ids) >= most:
+            break
+    begin = int(draw.integers(max(len(ids) - most, 0) + 1))
+    pieces = tokenizer(s.vocabulary, s.language.words)
+    source, target = spans.corrupt(ids[begin : begin + most], draw, pieces)
+    return {"source": source, "target": target}, ["cut"] if len(ids) > most else []
+
+
+def stream_of(name: str, s: PaliSettings, otherwise: tuple[str, ...]) -> Stream:
+    """What a task reads, and which tasks may use what it cannot."""
+    if name == TEXT_TASK:
+        source, target = spans.lengths(spans.raw_length(s.span_tokens))
+        return Stream(("txt",), lengths=_lengths(source, target), joins=s.span_texts)
+    longest = max(s.answer_tokens, s.ocr_tokens, s.detect_tokens)
+    t = s.language_temperature
+    return Stream(
+        (IMAGE, "txt", "json"), COLUMNS.get(name, ()), tokens=s.vision.grid**2,
+        lengths=_lengths(s.prompt_tokens, longest), otherwise=otherwise,
+        languages=None if t == 1 else Languages(t),
+    )  # fmt: skip
+
+
+def _lengths(source: int, target: int) -> dict[str, Lengths]:
+    return {"source": Lengths.up_to(source), "target": Lengths.up_to(target)}
 
 
 def _caption(sample: Sample) -> str:

@@ -75,7 +75,10 @@ class PaliSettings(Settings):
     ocr_tokens: int = Field(default=128, gt=1)
     detect_tokens: int = Field(default=256, gt=1)
     span_tokens: int = Field(default=512, gt=3)
-    """Tokens of a text with spans hidden, </s> included; 512 of 568."""
+    """Tokens of texts with spans hidden, </s> included; 512 of 568."""
+    span_texts: int = Field(default=32, gt=0)
+    """Texts that are joined, one behind the other, until they fill a row of those, at most; the
+    others of so many in a row are not read in this epoch."""
     most_boxes: int = Field(default=20, gt=0)
     most_absent: int = Field(default=10, ge=0)
     """Classes in a detection prompt that the image does not show."""

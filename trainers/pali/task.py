@@ -2,36 +2,26 @@
 (paper, section 3.2 and appendix A.2). Texts without images have forward passes of their own.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from torch import Tensor, nn
 
-from septet.preprocess.columns.base import IMAGE
 from septet.preprocess.shards.reader import Corpus, Sample
 from septet.trainers.draws import generator
 from septet.trainers.inputs.images import normalise
 from septet.trainers.measures.tokens import Tokens
 from septet.trainers.mixture.plan import Mixture
 from septet.trainers.nets.t5 import PAD
-from septet.trainers.pali import samples, spans
+from septet.trainers.outcomes import Change
+from septet.trainers.pali import samples
 from septet.trainers.pali.answers import ABILITIES, answers
 from septet.trainers.pali.measures import written
 from septet.trainers.pali.model import Pali
-from septet.trainers.pali.samples import COLUMNS, MEAN, STD, TEXT_TASK
+from septet.trainers.pali.samples import MEAN, STD, TEXT_TASK
 from septet.trainers.pali.settings import PAPER_MIXTURE, PaliSettings
 from septet.trainers.pali.weights import FORMS
 from septet.trainers.prediction import Answer, Asked, Pixels
-from septet.trainers.task import (
-    Batch,
-    Draw,
-    Evaluator,
-    Languages,
-    Lengths,
-    Row,
-    Stream,
-    SubBatch,
-    Task,
-)
+from septet.trainers.task import Batch, Draw, Evaluator, Row, SubBatch, Task
 
 IMAGES, TEXTS = "images", TEXT_TASK
 """Kinds of forward passes."""
@@ -59,22 +49,12 @@ class PaliTask(Task):
         kinds = {kind: names for kind, names in kinds.items() if names}
         several = len(kinds) > 1
         self.mixture = Mixture(chosen, kinds, settings.text_rows if several else 1)
-        self.streams = {name: self._stream(name) for name in self.mixture.tasks}
+        self.streams = {
+            name: samples.stream_of(name, settings, self.mixture.after(name))
+            for name in self.mixture.tasks
+        }
         # Texts see neither the connector nor, where it is trained, the vision half.
         self.unused_parameters = several
-
-    def _stream(self, name: str) -> Stream:
-        s = self.settings
-        if name == TEXT_TASK:
-            most = spans.lengths(spans.raw_length(s.span_tokens))
-            return Stream(("txt",), lengths=_lengths(*most))
-        t = s.language_temperature
-        longest = max(s.answer_tokens, s.ocr_tokens, s.detect_tokens)
-        return Stream(
-            (IMAGE, "txt", "json"), COLUMNS.get(name, ()), tokens=s.vision.grid**2,
-            lengths=_lengths(s.prompt_tokens, longest), otherwise=self.mixture.after(name),
-            languages=None if t == 1 else Languages(t),
-        )  # fmt: skip
 
     @property
     def kinds(self) -> list[str]:
@@ -89,6 +69,10 @@ class PaliTask(Task):
         """See `samples.read`; the evaluation view is drawn, too, but always the same."""
         drawn = draw() if draw else generator("measure", getattr(sample, "key", ""))
         return samples.read(stream, sample, self.settings, drawn)
+
+    def join(self, stream: str, rows: Iterator[Row], draw: Draw) -> tuple[Row, Sequence[Change]]:
+        """Texts, with spans hidden; see `samples.join`."""
+        return samples.join(rows, self.settings, draw())
 
     def build(self) -> nn.Module:
         """The whole model."""
@@ -145,7 +129,3 @@ class PaliTask(Task):
         """Tokens told right, task by task, and how good what the model writes by itself is."""
         tokens = Tokens(self, list(self.streams), held_out, image=("pixels", "source"))
         return [tokens, *written(self, held_out)]
-
-
-def _lengths(source: int, target: int) -> dict[str, Lengths]:
-    return {"source": Lengths.up_to(source), "target": Lengths.up_to(target)}

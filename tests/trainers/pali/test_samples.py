@@ -230,9 +230,34 @@ def restored(source, target):
     return told
 
 
+def joined(texts, seed=0, s=S):
+    rows = (samples.read("spans", sample(txt=text.encode()), s, draw(seed)) for text in texts)
+    return samples.join(rows, s, draw(seed))
+
+
+def test_texts_are_joined_until_they_fill_a_row():
+    told = [caption(make_scene(1, i)) for i in range(9)]
+    whole = [i for text in told for i in PIECES.encode(text)]
+    few, changes = joined(told[:1])
+    assert restored(few["source"], few["target"]) == PIECES.encode(told[0]) and not changes
+    length, begins, unread = spans.raw_length(S.span_tokens), set(), iter(told)
+    for seed in range(40):
+        unread = iter(told)
+        row, changes = joined(unread, seed)
+        assert (len(row["source"]), len(row["target"])) == spans.lengths(length)
+        part = restored(row["source"], row["target"])
+        begin = next(i for i in range(len(whole)) if whole[i : i + length] == part)
+        begins.add(begin)
+        assert changes == ["cut"]
+    # No text is read that no room is left for, and none loses its words more often than others.
+    read = len(told) - len(list(unread))
+    enough = np.cumsum([len(PIECES.encode(text)) for text in told])
+    assert read == np.searchsorted(enough, length) + 1 < len(told)
+    assert begins == set(range(enough[read - 1] - length + 1))
+
+
 def test_a_long_text_gives_a_random_part():
-    long = sample(txt=(caption(SCENE) + " ").encode() * 20)
-    rows = [samples.read("spans", long, S, draw(seed)) for seed in range(3)]
+    rows = [joined([(caption(SCENE) + " ") * 20], seed)[0] for seed in range(3)]
     assert {len(row["source"]) for row in rows} == {S.span_tokens}
     assert len({row["source"].tobytes() for row in rows}) == 3
     with pytest.raises(SampleError) as error:
