@@ -26,6 +26,8 @@ class Ability:
     may: tuple[Part, ...] = ()
     """Parts that it takes where they are given."""
     gives: Literal["text", "boxes", "image"] = "text"
+    text: str = "a red circle"
+    """A text to give it, for an example."""
 
 
 @dataclass(frozen=True)

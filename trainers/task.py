@@ -133,10 +133,10 @@ class Stream:
     side_files: tuple[str, ...] = ()
     """Files in the corpus's folder that belong to all of it, for draws from the whole corpus; see
     `Task.open`. They are part of the corpus's digest."""
-    joins: int = 1
+    joins: int = 0
     """Samples that a row is made of at most, by `Task.join`, of one corpus and, where languages
     are sampled, one language: a part's row r begins with its sample r * joins, and has no other's.
-    Not together with `otherwise`."""
+    Of 0 a row is what `read` gives. Not together with `otherwise`."""
     otherwise: tuple[str, ...] = ()
     """Streams of equal `lengths` that read, in this order, a sample which lacks one of `columns` or
     in which `read` finds something lacking (`outcomes.LACKING`). So the row goes to the next task

@@ -57,7 +57,8 @@ def test_help_is_instant_and_lists_what_a_model_can_do(trained):
         found = ask(trained / "run", *arguments)
         assert found.exit_code == 0, found.output
         assert found.output.startswith(f"clip (debug), {trained}/run:")
-        line = f"septet predict {trained}/run --task match --image FILE --text 'a red circle'"
+        text = "'a red circle|a blue star'"
+        line = f"septet predict {trained}/run --task match --image FILE --text {text}"
         assert "match: says which of several texts" in found.output and line in found.output
 
 
@@ -135,6 +136,24 @@ def test_what_cannot_be_answered_costs_itself_alone(trained, tmp_path):
     assert [line["text"] for line in lines[1:]] == ["a red star", "a blue dog"]
 
 
+def test_a_file_that_cannot_be_read_costs_itself_alone(trained, tmp_path, monkeypatch):
+    pictures = tmp_path / "pictures"
+    shutil.copytree(trained / "images/more", pictures)
+    read = Path.read_bytes
+
+    def refuse(path):
+        if path.name == "1.png":
+            raise PermissionError(13, "Permission denied", str(path))
+        return read(path)
+
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    given = ("--task", "match", "--text", "a dog|a red star", "--image", pictures)
+    found = ask(trained / "run", *given, "--out", tmp_path / "out.jsonl")
+    lines = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+    assert found.exit_code == 0 and "Permission denied" in lines[1]["error"], found.output
+    assert "text" in lines[0] and "text" in lines[2]
+
+
 def test_settings_of_a_run_may_say_where_files_lie_now(trained, tmp_path):
     given = ("--task", "match", "--image", trained / "images/more/1.png", "--text", "a dog|a cat")
     found = ask(trained / "run", *given, "--set", "model.nonsense=3")
@@ -210,8 +229,8 @@ def test_boxes_are_drawn_and_images_written(trained, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("arguments,message", [
     (["--task", "vqa"], "clip has no task 'vqa'; it has: match"),
-    (["--task", "match"], "match of clip needs --image FILE --text 'a red circle'"),
-    (["--task", "match", "--image", "IMAGE"], "the task needs --text 'a red circle', or a corpus"),
+    (["--task", "match"], "match of clip needs --image FILE --text 'a red circle|a blue star'"),
+    (["--task", "match", "--image", "IMAGE"], "the task needs --text 'a red circle|a blue star', or a corpus"),
     (["--task", "match", "--text", "x"], "match of clip needs --image FILE"),
     (["--task", "match", "--image", "IMAGE", "--text", "|"], "needs an image, and texts with |"),
     (["--task", "match", "--image", "IMAGE", "--text", "x", "--question", "y"],
@@ -221,6 +240,9 @@ def test_boxes_are_drawn_and_images_written(trained, tmp_path, monkeypatch):
     (["--task", "match", "--image", "EMPTY", "--text", "x"], "has no image: files end in .jpg"),
     (["--task", "match", "--image", "IMAGE", "--text", "x", "--draw", "a.png"],
      "--draw: match of clip gives no boxes"),
+    (["--task", "match", "--image", "IMAGE", "--text", "x", "--out", "EMPTY"],
+     "is a folder: name a file"),
+    (["--task", "match", "--image", "", "--text", "x"], "--image names no file"),
 ])  # fmt: skip
 def test_mistakes_are_one_sentence(trained, tmp_path, arguments, message):
     places = {

@@ -14,6 +14,7 @@ ABILITIES = {
         "says which of several texts, with | between them, fits the image best; the score is its "
         "share of their softmax",
         ("image", "text"),
+        text="a red circle|a blue star",
     )
 }
 

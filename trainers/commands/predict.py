@@ -2,9 +2,10 @@
 opened, so that help is instant."""
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
@@ -20,7 +21,7 @@ from septet.trainers.standard_json import to_json
 if TYPE_CHECKING:
     from torch import nn
 
-    from septet.trainers.prediction import Ability, Answer, Asked, Box
+    from septet.trainers.prediction import Ability, Answer, Asked, Box, Part
     from septet.trainers.task import Task
 
 IMAGES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff")
@@ -29,10 +30,11 @@ IMAGES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff")
 _WORTH = {
     "image": "--image FILE",
     "question": "--question 'what is red?'",
-    "text": "--text 'a red circle'",
+    "text": "--text '{text}'",
     "box": "--box 10,20,90,110",
     "language": "--language de",
 }
+"""Each part of a question as an example."""
 
 
 class _ListsTasks(TyperCommand):
@@ -123,10 +125,14 @@ def predict(
             raise ValueError(f"{'--draw' if draw else task} takes one image; {image} has several")
         if ability.gives == "image" and out is None:
             raise ValueError(f"{task} makes an image: say where to with --out FILE.png")
+        if image == "":  # The name of the folder that the command runs in, to `Path`.
+            raise ValueError("--image names no file")
         for flag, path in (("--out", out), ("--draw", draw)):
-            if path is not None and not Path(path).parent.is_dir():
-                raise ValueError(f"{flag} {path}: there is no folder {Path(path).parent}")
-        wanted = _wanted(image, text, "text" in ability.needs)
+            if path is not None and path.is_dir():
+                raise ValueError(f"{flag} {path} is a folder: name a file")
+            if path is not None and not path.parent.is_dir():
+                raise ValueError(f"{flag} {path}: there is no folder {path.parent}")
+        wanted = _wanted(image, text, ability)
         answers = _answers(
             trained, task, islice(wanted, most), (question, text, box, language), beams, batch
         )
@@ -134,7 +140,9 @@ def predict(
             _lines(answers, out)
         else:
             _one(*next(answers), out, draw)
-    except ValueError as error:
+    except BrokenPipeError:  # Who reads the lines has read enough.
+        raise
+    except (ValueError, OSError) as error:
         typer.secho(f"septet predict: {error}", fg="red", err=True)
         raise typer.Exit(1) from error
 
@@ -148,11 +156,16 @@ def _list(trained: Trained) -> None:
         raise ValueError(f"{trained.model} answers nothing: septet predict has no task for it")
     typer.echo(f"{trained.model} ({trained.preset}), {trained.path}:")
     for name, ability in abilities.items():
-        parts = " ".join(_WORTH[part] for part in ability.needs)
-        may = "".join(f" [{_WORTH[part]}]" for part in ability.may)
+        parts = _worth(ability, ability.needs)
+        may = "".join(f" [{_worth(ability, [part])}]" for part in ability.may)
         makes = " --out FILE.png" if ability.gives == "image" else ""
         typer.echo(f"\n{name}: {ability.meaning}")
         typer.echo(f"  septet predict {trained.path} --task {name} {parts}{may}{makes}")
+
+
+def _worth(ability: "Ability", parts: "Sequence[Part]") -> str:
+    """Parts of a question as an example."""
+    return " ".join(_WORTH[part] for part in parts).format(text=ability.text)
 
 
 def _ability(trained: Trained, task: str, given: set[str]) -> "Ability":
@@ -162,11 +175,10 @@ def _ability(trained: Trained, task: str, given: set[str]) -> "Ability":
         have = ", ".join(abilities) or "none"
         raise ValueError(f"{trained.model} has no task {task!r}; it has: {have}")
     ability = abilities[task]
-    missing = [part for part in ability.needs if part not in given]
+    missing: list[Part] = [part for part in ability.needs if part not in given]
     # The text of a corpus's samples may be the text that is asked for.
     if missing and (missing != ["text"] or "image" not in given):
-        worth = " ".join(_WORTH[part] for part in missing)
-        raise ValueError(f"{task} of {trained.model} needs {worth}")
+        raise ValueError(f"{task} of {trained.model} needs {_worth(ability, missing)}")
     if odd := sorted(given - {*ability.needs, *ability.may}):
         flags = ", ".join(f"--{part}" for part in odd)
         raise ValueError(f"{task} of {trained.model} takes no {flags}")
@@ -177,7 +189,8 @@ class _Wanted(NamedTuple):
     """An image to ask about, or none."""
 
     name: str
-    data: bytes | None
+    read: Callable[[], bytes] | None
+    """Gives the image file."""
     text: str | None = None
 
 
@@ -199,13 +212,15 @@ def _is_corpus(path: str) -> bool:
     return bool(path) and files.exists(files.join(path, MANIFEST))
 
 
-def _wanted(image: str | None, text: str | None, needs_text: bool) -> Iterator[_Wanted]:
+def _wanted(image: str | None, text: str | None, ability: "Ability") -> Iterator[_Wanted]:
     """The images that are asked about: one, those of a folder, or those of a corpus, with the
     samples' texts where the task needs one and none is given."""
+    lacks_text = text is None and "text" in ability.needs
     if image is not None and _is_corpus(image):
-        return _of_corpus(image, text is None and needs_text)
-    if needs_text and text is None:
-        raise ValueError(f"the task needs {_WORTH['text']}, or a corpus whose samples have texts")
+        return _of_corpus(image, lacks_text)
+    if lacks_text:
+        worth = _worth(ability, ["text"])
+        raise ValueError(f"the task needs {worth}, or a corpus whose samples have texts")
     if image is None:
         return iter([_Wanted("", None)])
     path = Path(image)
@@ -213,10 +228,10 @@ def _wanted(image: str | None, text: str | None, needs_text: bool) -> Iterator[_
         found = sorted(p for p in path.rglob("*") if p.suffix.lower() in IMAGES and p.is_file())
         if not found:
             raise ValueError(f"{image} has no image: files end in {', '.join(IMAGES)}")
-        return (_Wanted(str(p.relative_to(path)), p.read_bytes()) for p in found)
+        return (_Wanted(str(p.relative_to(path)), p.read_bytes) for p in found)
     if not files.exists(image):
         raise ValueError(f"--image {image}: there is no such file")
-    return iter([_Wanted(image, files.read_bytes(image))])
+    return iter([_Wanted(image, partial(files.read_bytes, image))])
 
 
 def _of_corpus(path: str, texts: bool) -> Iterator[_Wanted]:
@@ -230,7 +245,7 @@ def _of_corpus(path: str, texts: bool) -> Iterator[_Wanted]:
         text = sample.get("txt", b"").decode(errors="replace") if texts else None
         if data is not None and text != "":
             found += 1
-            yield _Wanted(corpus.key(index), data, text)
+            yield _Wanted(corpus.key(index), partial(bytes, data), text)
     if not found:
         raise ValueError(f"{path} has no sample with an image{' and a text' if texts else ''}")
 
@@ -257,7 +272,7 @@ def _answers(
         for each in part:
             try:
                 ready.append(_ready(trained.task, task, each, plain, box))
-            except ValueError as error:
+            except (ValueError, OSError) as error:
                 ready.append(str(error))
         asked = [each.asked for each in ready if not isinstance(each, str)]
         with torch.no_grad():
@@ -288,13 +303,14 @@ def _ready(task: "Task", ability: str, wanted: _Wanted, plain: "Asked", box: str
 
     Raises:
         ValueError: the image cannot be used, or the box does not lie in it.
+        OSError: its file cannot be read.
     """
     from septet.trainers.inputs.images import decode
 
     asked = replace(plain, text=wanted.text or plain.text)
-    if wanted.data is None:
+    if wanted.read is None:
         return _Ready(asked, 0, 0)
-    image = decode(wanted.data)
+    image = decode(wanted.read())
     height, width = image.shape[:2]
     region = _box(box, height, width) if box else None
     return _Ready(replace(asked, image=task.view(ability, image), box=region), height, width)
@@ -378,8 +394,8 @@ def _draw(wanted: _Wanted, ready: _Ready, boxes: "Sequence[tuple[Box, str]]", to
 
     from septet.trainers.inputs.images import decode
 
-    assert wanted.data is not None
-    image = Image.fromarray(decode(wanted.data))
+    assert wanted.read is not None
+    image = Image.fromarray(decode(wanted.read()))
     size = max(10, min(image.size) // 30)
     pen, font = ImageDraw.Draw(image), ImageFont.load_default(size)
     for i, (box, label) in enumerate(boxes):

@@ -76,10 +76,12 @@ class Updater:
     def _forward(
         self, batch: Batch, step: int, sub: int, micro: int, pooled: bool = False
     ) -> dict[str, Tensor]:
-        """Outputs (or the pooled ones alone), with torch's randomness (dropout) a pure function
-        of seed, step and place."""
+        """Outputs (or the pooled ones alone); dropout is a pure function of seed, step, place."""
         draw = generator("torch", self._seed, step, sub, micro, self._world.rank)
-        torch.manual_seed(int(draw.integers(2**63)))
+        # On a CPU `torch.manual_seed` keeps each seed for a GPU that may come, with a traceback.
+        alone = self._world.device.type == "cpu"
+        seed = torch.default_generator.manual_seed if alone else torch.manual_seed
+        seed(int(draw.integers(2**63)))
         with self._parallel.precision():
             way = self._task.pooled_outputs if pooled else self._task.forward
             return way(self._parallel.module, batch)
@@ -151,10 +153,8 @@ class Updater:
         reduced = world.sum(self._stack([*names, ""], {**sums, "": float(asked)}))
         self._parallel.finish_gradients()
         norm = self._parallel.gradient_norm()
-        device_figures = torch.cat(
-            [reduced[:-1] * inverse, counts, reduced[-1:], norm.double().view(1)]
-        )
-        figures: list[float] = device_figures.tolist()
+        on_device = reduced[:-1] * inverse, counts, reduced[-1:], norm.double().view(1)
+        figures: list[float] = torch.cat(on_device).tolist()
         means = {
             name: mean
             for name, mean, count in zip(names, figures, figures[len(names) :], strict=False)

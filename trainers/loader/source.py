@@ -280,7 +280,7 @@ class Source:
     def locate(self, position: int, number: int = 0) -> Place:
         """Where a position's sample lies; of a stream that joins several, which of them."""
         which, place = self.mix.locate(position)
-        epoch, i = divmod(place * self.joins + number, self.samples[which])
+        epoch, i = divmod(place * (self.joins or 1) + number, self.samples[which])
         shard, place = self.orders[which].locate(epoch, i)
         return Place(which, epoch, i, shard, self.parts[which].kept.row(shard, place))
 
@@ -299,7 +299,7 @@ class Source:
             TooManyBadSamplesError: see `Health`.
             StorageError: see `Members.read`.
         """
-        if self.joins > 1:
+        if self.joins:
             yield from map(self._joined, positions)
         else:
             yield from map(self._row, self._places(positions))
@@ -312,8 +312,9 @@ class Source:
 
     def _places(self, positions: range) -> list[Place]:
         """`locate` of all samples of consecutive positions."""
-        if len(self.orders) > 1 or self.joins > 1:
-            return [self.locate(p, number) for p in positions for number in range(self.joins)]
+        if len(self.orders) > 1 or self.joins:
+            each = range(self.joins or 1)
+            return [self.locate(p, number) for p in positions for number in each]
         places, at, kept = [], positions.start, self.parts[0].kept
         while at < positions.stop:
             epoch, i = divmod(at, self.samples[0])

@@ -29,12 +29,16 @@ GAP = "_"
 _ABILITIES = {
     "caption": Ability("says what an image shows"),
     "infill": Ability(
-        "writes an image's caption whole of which parts are hidden, each a _", ("image", "text")
+        "writes an image's caption whole of which parts are hidden, each a _",
+        ("image", "text"),
+        text="红色的_",
     ),
-    "infill_text": Ability("writes a text whole of which parts are hidden, each a _", ("text",)),
-    "continue": Ability("goes on with a text", ("text",)),
+    "infill_text": Ability(
+        "writes a text whole of which parts are hidden, each a _", ("text",), text="红色的_"
+    ),
+    "continue": Ability("goes on with a text", ("text",), text="一个红色的"),
 }
-_DRAW = Ability("draws what a text describes", ("text",), gives="image")
+_DRAW = Ability("draws what a text describes", ("text",), gives="image", text="红色的圆形")
 
 
 def abilities(s: M6Settings) -> dict[str, Ability]:

@@ -64,7 +64,7 @@ def parts(
         sample = members.read(shard, row)
         draw = partial(generator, "measure", sample.key)
         found = task.read(stream, sample, draw if drawn else None)
-        if wanted.joins > 1:
+        if wanted.joins:
             found, _ = task.join(stream, iter([found]), draw)
         return also(found, sample) if also else found
 

@@ -31,7 +31,9 @@ ABILITIES = {
     "match": Ability("says yes or no: whether a text describes an image", ("image", "text")),
     "infill": Ability("draws the middle of an image anew", gives="image"),
     "generate": Ability("draws what a text describes", ("text",), gives="image"),
-    "infill_text": Ability("writes a text whole of which parts are hidden, each a _", ("text",)),
+    "infill_text": Ability(
+        "writes a text whole of which parts are hidden, each a _", ("text",), text="a _ circle"
+    ),
 }
 
 PLAIN = ("detect", "infill_text", "infill", "generate")

@@ -24,13 +24,19 @@ from septet.trainers.prediction import Ability, Answer, Asked
 ABILITIES = {
     "caption": Ability("says what an image shows, in a language", may=("language",)),
     "split_caption": Ability(
-        "goes on with a caption whose first words are given", ("image", "text"), ("language",)
+        "goes on with a caption whose first words are given",
+        ("image", "text"),
+        ("language",),
+        text="a red",
     ),
     "vqa": Ability("answers a question in any language, in English", ("image", "question")),
     "ocr": Ability("reads the text in an image", may=("language",)),
     "objects": Ability("lists the objects of an image"),
     "detect": Ability(
-        "finds objects by their names, with | between them", ("image", "text"), gives="boxes"
+        "finds objects by their names, with | between them",
+        ("image", "text"),
+        gives="boxes",
+        text="red circle|blue star",
     ),
 }
 

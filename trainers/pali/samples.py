@@ -272,15 +272,15 @@ def join(
 
 def stream_of(name: str, s: PaliSettings, otherwise: tuple[str, ...]) -> Stream:
     """What a task reads, and which tasks may use what it cannot."""
-    if name == TEXT_TASK:
-        source, target = spans.lengths(spans.raw_length(s.span_tokens))
-        return Stream(("txt",), lengths=_lengths(source, target), joins=s.span_texts)
-    longest = max(s.answer_tokens, s.ocr_tokens, s.detect_tokens)
     t = s.language_temperature
+    languages = None if t == 1 else Languages(t)
+    if name == TEXT_TASK:
+        lengths = _lengths(*spans.lengths(spans.raw_length(s.span_tokens)))
+        return Stream(("txt",), lengths=lengths, joins=s.span_texts, languages=languages)
+    longest = max(s.answer_tokens, s.ocr_tokens, s.detect_tokens)
     return Stream(
         (IMAGE, "txt", "json"), COLUMNS.get(name, ()), tokens=s.vision.grid**2,
-        lengths=_lengths(s.prompt_tokens, longest), otherwise=otherwise,
-        languages=None if t == 1 else Languages(t),
+        lengths=_lengths(s.prompt_tokens, longest), otherwise=otherwise, languages=languages,
     )  # fmt: skip
 
 

@@ -57,8 +57,8 @@ class PaliSettings(Settings):
     mixture: dict[str, float] = Field(default=PAPER_MIXTURE)
     """Weights of the tasks; those left out, and those of weight 0, are not trained."""
     language_temperature: float = Field(default=1.0, gt=0)
-    """Of rows with images, a language of n samples is drawn in proportion to n^(1/temperature); 1
-    takes samples as they come."""
+    """A language of n samples is drawn in proportion to n^(1/temperature), and texts that are
+    joined are of one; 1 takes samples as they come."""
     text_rows: int = Field(default=1, gt=0)
     """Rows of texts without images come in multiples of this, as a forward pass of their own: of
     ranks times micro-batch."""

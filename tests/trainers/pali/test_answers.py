@@ -138,7 +138,7 @@ def test_a_trained_model_answers_from_the_command_line(small, tmp_path):
     assert found.exit_code == 0 and (tmp_path / "d.png").exists(), found.output
     for arguments, message in [
         (("--task", "vqa", "--image", one), "vqa of pali needs --question 'what is red?'"),
-        (("--task", "detect", "--image", one), "the task needs --text 'a red circle'"),
+        (("--task", "detect", "--image", one), "the task needs --text 'red circle|blue star'"),
         (("--task", "caption", "--image", one, "--language", "xq"),
          "expected ISO 639 codes such as en, de or zh, found 'xq'"),
         (("--task", "vqa", "--image", one, "--question", "x", "--language", "de"),

@@ -64,6 +64,16 @@ def test_rows_move_among_tasks_with_images_alone():
     }  # fmt: skip
 
 
+@pytest.mark.parametrize("texts,joined", [(1, 0), (3, 10)])
+def test_texts_are_joined_and_counted(tmp_path, texts, joined):
+    corpus = scenes_corpus(tmp_path, 1, 20, size=32)
+    of = task("model.mixture={spans: 1}", f"model.span_texts={texts}", "model.span_tokens=64")
+    _, tally = read(corpus, "spans", of, 5)
+    assert tally[Counted("task", "spans")] == 5 and tally[Counted("joined", "spans")] == joined
+    alone = Source("spans", of, [(Corpus(str(corpus)), 1.0)], 0, 64, Health(0.0))
+    assert len({alone.locate(p, n) for p in range(5) for n in range(texts)}) == 5 * texts
+
+
 @pytest.mark.parametrize("temperature", [1.0, math.inf])
 def test_languages_are_drawn_by_temperature_and_named(tmp_path, temperature):
     # Three of four captions are English, the others German.

@@ -13,7 +13,7 @@ from tests.trainers.runs import figures, same, stop_after
 TINY = [
     "model.vision.width=24", "model.vision.inner=32", "model.vision.patch=16",
     "model.vision.layers=1", "model.language.width=32", "model.language.inner=48",
-    "model.language.heads=2", "model.language.layers=1", "model.text_rows=8",
+    "model.language.heads=2", "model.language.layers=1", "model.text_rows=8", "model.span_texts=3",
     "train.global_batch=16", "train.steps=4", "train.save_every=2", "train.log_every=1",
     "optimizer.warmup_steps=2", "optimizer.kind=adafactor", "optimizer.lr=1e-2",
 ]  # fmt: skip
