@@ -27,7 +27,8 @@ class Ability:
     """Parts that it takes where they are given."""
     gives: Literal["text", "boxes", "image"] = "text"
     text: str = "a red circle"
-    """A text to give it, for an example."""
+    language: str = "de"
+    """A text and a language to give it, for an example."""
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,7 @@ _WORTH = {
     "question": "--question 'what is red?'",
     "text": "--text '{text}'",
     "box": "--box 10,20,90,110",
-    "language": "--language de",
+    "language": "--language {language}",
 }
 """Each part of a question as an example."""
 
@@ -165,7 +165,8 @@ def _list(trained: Trained) -> None:
 
 def _worth(ability: "Ability", parts: "Sequence[Part]") -> str:
     """Parts of a question as an example."""
-    return " ".join(_WORTH[part] for part in parts).format(text=ability.text)
+    told = " ".join(_WORTH[part] for part in parts)
+    return told.format(text=ability.text, language=ability.language)
 
 
 def _ability(trained: Trained, task: str, given: set[str]) -> "Ability":
@@ -370,8 +371,10 @@ def _one(
     """One answer for a person to read."""
     if isinstance(answer, str) or ready is None:
         raise ValueError(f"{wanted.name}: {answer}" if wanted.name else str(answer))
-    if answer.text or not (answer.boxes or answer.image is not None):
+    if answer.text:
         typer.echo(answer.text)
+    elif not answer.boxes and answer.image is None:
+        typer.echo("the model's answer is empty", err=True)
     for box, label in answer.boxes:
         typer.echo(f"{' '.join(f'{x:g}' for x in ready.pixels(box))}  {label}".rstrip())
     if answer.image is not None:

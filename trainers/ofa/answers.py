@@ -2,6 +2,7 @@
 written out and read back."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import cast
 
 import numpy as np
@@ -35,6 +36,13 @@ ABILITIES = {
         "writes a text whole of which parts are hidden, each a _", ("text",), text="a _ circle"
     ),
 }
+
+
+def abilities(s: OfaSettings) -> dict[str, Ability]:
+    """What a model of these settings can be asked, with a language of its own for an example."""
+    language = (s.languages or (ENGLISH,))[-1]
+    return {name: replace(each, language=language) for name, each in ABILITIES.items()}
+
 
 PLAIN = ("detect", "infill_text", "infill", "generate")
 """Those that go with images of `plain_size`."""

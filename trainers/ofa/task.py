@@ -13,7 +13,7 @@ from septet.schemas.columns import ColumnManifest
 from septet.trainers.loader.side import SideFiles
 from septet.trainers.mixture.plan import Mixture
 from septet.trainers.ofa import samples, views
-from septet.trainers.ofa.answers import ABILITIES, answers, side
+from septet.trainers.ofa.answers import abilities, answers, side
 from septet.trainers.ofa.lists import Negatives
 from septet.trainers.ofa.model import Ofa
 from septet.trainers.ofa.samples import PAIRS, PLAIN
@@ -42,6 +42,7 @@ class OfaTask(Task):
         """
         self.settings = s = settings
         self._pairs = global_batch
+        self.abilities = abilities(s)
         self._mixture = Mixture(dict(s.shares))
         kept = s.patches or s.tokens(s.image_size)
         for language in s.languages:  # One without an instruction is told at once.
@@ -126,8 +127,6 @@ class OfaTask(Task):
     def decays(self, name: str, parameter: Tensor) -> bool:
         """All parameters, norms and biases too (OFA's scripts)."""
         return True
-
-    abilities = ABILITIES
 
     def view(self, ability: str, image: Pixels) -> Pixels:
         """The whole image, made square."""

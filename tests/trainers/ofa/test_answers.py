@@ -126,6 +126,8 @@ def test_a_trained_model_answers_from_the_command_line(corpus, tmp_path):
     listed = ask("--task")
     assert all(f"\n{name}: " in listed for name in asking.ABILITIES)
     one, folder = tmp_path / "images/1.png", tmp_path / "images"
+    assert "--image FILE [--language en]" in listed and "--text 'a _ circle'" in listed
+    assert ask("--task", "caption", "--image", one, "--language", "en")
     drawn = ask(
         "--task", "ground", "--image", one, "--text", "a star", "--draw", tmp_path / "d.png"
     )
