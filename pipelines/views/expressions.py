@@ -57,15 +57,20 @@ class Comparison:
             column = pc.if_else(pc.is_nan(column), pa.scalar(None, column.type), column)
         if self.sign in ("exists", "missing"):
             return pc.is_valid(column) if self.sign == "exists" else pc.is_null(column)
-        fit = [self._fit(column.type, value) for value in self.values]
+        fit = [self.fit(column.type, value) for value in self.values]
+        if pa.types.is_integer(column.type):  # among which 1.5 is none
+            column = column.cast(pa.float64(), safe=False)
         if self.sign == "in":
-            if pa.types.is_integer(column.type):  # among which 1.5 is none
-                column = column.cast(pa.float64(), safe=False)
             found = pc.is_in(column, value_set=pa.array(fit, column.type))
             return pc.if_else(pc.is_valid(column), found, pa.scalar(None, pa.bool_()))
         return _SIGNS[self.sign](column, pa.scalar(fit[0]))
 
-    def _fit(self, kind: pa.DataType, value: Value) -> Value:
+    def fit(self, kind: pa.DataType, value: Value) -> Value:
+        """The value as it is compared with those of a field.
+
+        Raises:
+            ExpressionError: no value of that type can be it.
+        """
         if pa.types.is_string(kind) or pa.types.is_large_string(kind):
             if isinstance(value, str):
                 return value

@@ -1,0 +1,1 @@
+"""A local web application over a corpus: see, filter, and cut it."""

@@ -1,0 +1,77 @@
+"""Images of samples for a browser: as they are stored, and as thumbnails that are made when asked
+for."""
+
+import threading
+from collections import OrderedDict
+
+from septet.pipelines.report.gallery import find_image, thumbnail
+from septet.preprocess.images.headers import is_heavy
+from septet.preprocess.shards.reader import Corpus
+
+SIDE = 224
+"""Pixels of a thumbnail's longer side."""
+_MEDIA = {"jpg": "image/jpeg", "jpeg": "image/jpeg", "png": "image/png", "webp": "image/webp"}
+_MOST_BYTES = 64 * 2**20
+
+
+def require_sample(corpus: Corpus, shard: int, row: int) -> None:
+    """Refuse a place that is none of a sample.
+
+    Raises:
+        ValueError: there is none, it was taken down, or the view does not have it.
+    """
+    is_row = shard < len(corpus.shards) and row < corpus.counts[shard]
+    if not is_row or corpus.index(shard, row) is None:
+        raise ValueError("there is no such sample, it was taken down, or the view does not have it")
+
+
+class Images:
+    """The images of a corpus. Thumbnails are kept, up to 64 MiB of them.
+
+    Args:
+        corpus: The corpus.
+    """
+
+    def __init__(self, corpus: Corpus):
+        self._corpus = corpus
+        self._kept: OrderedDict[tuple[int, int], bytes] = OrderedDict()
+        self._bytes = 0
+        self._lock = threading.Lock()
+
+    def stored(self, shard: int, row: int) -> tuple[bytes, str]:
+        """An image as it is stored, and its media type.
+
+        Raises:
+            ValueError: there is no such sample, it has no image, or one that browsers do not show.
+        """
+        require_sample(self._corpus, shard, row)
+        with self._lock:  # a shard's reader may be closed when another one is opened
+            found = find_image(self._corpus.shard(shard).read(row))
+        if found is None:
+            raise ValueError("the sample has no image")
+        ext, data = found
+        if ext.lower() not in _MEDIA:
+            raise ValueError(f"browsers do not show .{ext[:20]}")
+        return data, _MEDIA[ext.lower()]
+
+    def thumbnail(self, shard: int, row: int) -> bytes:
+        """A thumbnail as WebP.
+
+        Raises:
+            ValueError: as of `stored`, or the image is damaged, or too heavy to be decoded here.
+        """
+        place = shard, row
+        with self._lock:
+            if place in self._kept:
+                self._kept.move_to_end(place)
+                return self._kept[place]
+        data, _ = self.stored(shard, row)
+        if is_heavy(data):
+            raise ValueError("too heavy to be decoded here")
+        small, _, _ = thumbnail(data, SIDE)
+        with self._lock:
+            self._bytes += len(small) - len(self._kept.pop(place, b""))
+            self._kept[place] = small
+            while self._bytes > _MOST_BYTES:
+                self._bytes -= len(self._kept.popitem(last=False)[1])
+        return small

@@ -1,0 +1,47 @@
+"""The server of `septet browse`, on this machine's loopback address alone."""
+
+import secrets
+import socket
+import tempfile
+import webbrowser
+from pathlib import Path
+
+import uvicorn
+from rich.console import Console
+
+from septet.pipelines.browse.guard import Guard
+from septet.pipelines.browse.site import Site
+from septet.pipelines.browse.tables import Tables
+
+_ADDRESS = "127.0.0.1"
+
+
+def serve(corpus: str, port: int, open_page: bool) -> None:
+    """Serve the pages of a corpus until the process is stopped.
+
+    Args:
+        corpus: The corpus, or PATH@VIEW.
+        port: The port; 0 for any free one.
+        open_page: Whether this machine's browser is asked to show the first page.
+
+    Raises:
+        ValueError: there is no such corpus or view, or the port cannot be had.
+    """
+    console = Console(stderr=True)
+    with tempfile.TemporaryDirectory(prefix="septet-browse-") as scratch, socket.socket() as sock:
+        tables = Tables(corpus, Path(scratch))
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            sock.bind((_ADDRESS, port))
+        except (OSError, OverflowError) as error:
+            raise ValueError(f"--port {port}: {error}") from error
+        chosen = sock.getsockname()[1]
+        token = secrets.token_urlsafe(24)
+        hosts = [f"{name}:{chosen}" for name in (_ADDRESS, "localhost")]
+        app = Guard(Site(tables).app(), token, hosts)
+        link = f"http://{_ADDRESS}:{chosen}/?token={token}"
+        console.print(f"{link}\nstop it with Ctrl+C", soft_wrap=True, highlight=False, markup=False)
+        if open_page:
+            webbrowser.open(link)
+        config = uvicorn.Config(app, log_level="warning", server_header=False, ws="none")
+        uvicorn.Server(config).run(sockets=[sock])

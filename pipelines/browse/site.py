@@ -1,0 +1,368 @@
+"""The pages of `septet browse`, made on the server; the state of each is in its address."""
+
+import json
+import math
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlencode
+
+import jinja2
+from rich.console import Console
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, RedirectResponse, Response
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
+
+from septet.pipelines.browse.images import Images, require_sample
+from septet.pipelines.browse.tables import Bins, QueryError, Tables
+from septet.pipelines.report import readable
+from septet.pipelines.report.show import resolve_key
+from septet.pipelines.views.curate import Wish, curate
+from septet.pipelines.views.expressions import ExpressionError
+from septet.preprocess.text.json_depth import parse_json
+from septet.preprocess.text.language.identify import identify
+from septet.preprocess.text.language.model import language_model
+from septet.schemas.reasons import REASONS, RejectedError
+
+A_PAGE = 60
+"""Samples, or rejects, on one page."""
+_MOST_LANGUAGES = 2_000
+"""The most rejects whose language is told for one page."""
+_IN_GRID = ("key", "caption", "url", "language", "width", "height")
+_FACETS = ("language", "caption_from", "format", "source")
+_SPREADS = ("width", "height", "original_bytes", "language_score")
+
+
+@dataclass(frozen=True)
+class Bar:
+    """A bar of a chart: what it is of, its count, its share of the largest, and the condition that
+    keeps just it (empty where none can)."""
+
+    label: str
+    count: int
+    share: float
+    keep: str
+
+
+@dataclass(frozen=True)
+class Box:
+    """A box over an image: corners as percent of it, and what it is said to be."""
+
+    left: float
+    top: float
+    width: float
+    height: float
+    label: str
+
+
+class Site:
+    """The pages of one corpus.
+
+    Args:
+        tables: The corpus's tables.
+    """
+
+    def __init__(self, tables: Tables):
+        self._tables, self._corpus = tables, tables.corpus
+        self._images = Images(tables.corpus)
+        self._templates = jinja2.Environment(
+            loader=jinja2.PackageLoader("septet.pipelines.browse"),
+            autoescape=True,
+            trim_blocks=True,
+            lstrip_blocks=True,
+            undefined=jinja2.StrictUndefined,
+        )
+        self._templates.filters |= {
+            "number": readable.number, "clean": readable.clean, "words": readable.label,
+        }  # fmt: skip
+        self._templates.globals |= {"address": address, "both": both, "label": self._corpus.label}
+
+    def app(self) -> Starlette:
+        """The application."""
+        routes = [
+            Route("/", self._page(self.overview)),
+            Route("/samples", self._page(self.samples)),
+            Route("/samples/{shard:int}/{row:int}", self._page(self.sample)),
+            Route("/keys", self._page(self.key)),
+            Route("/rejects", self._page(self.rejects)),
+            Route("/rejects/{stage}/{reason}", self._page(self.reason)),
+            Route("/views", self._page(self.save), methods=["POST"]),
+            Route("/images/{shard:int}/{row:int}", self.image),
+            Route("/thumbnails/{shard:int}/{row:int}", self.thumbnail),
+            Mount("/static", StaticFiles(packages=[("septet.pipelines.browse", "static")])),
+        ]
+        return Starlette(routes=routes)
+
+    def _page(self, make: Callable[..., Response]) -> Callable[..., Any]:
+        """A page, where a person's mistake, or a question that takes too long, is told on it."""
+
+        async def form_of(request: Request) -> Mapping[str, Any]:
+            form = await request.form(max_files=0, max_fields=20)
+            return {name: value for name, value in form.items() if isinstance(value, str)}
+
+        async def respond(request: Request) -> Response:
+            from starlette.concurrency import run_in_threadpool
+
+            form = await form_of(request) if request.method == "POST" else request.query_params
+            try:
+                return await run_in_threadpool(make, request, form)
+            except (ValueError, OSError) as error:
+                status = 503 if isinstance(error, QueryError) else 400
+                return self._show("error", form, status, error=str(error))
+
+        return respond
+
+    def _show(self, name: str, form: Mapping[str, Any], status: int = 200, **more: Any) -> Response:
+        keep = str(form.get("keep", ""))
+        page = self._templates.get_template(f"{name}.html.j2").render(
+            keep=keep, page=name, fields=list(self._tables.columns), **more
+        )
+        return HTMLResponse(page, status)
+
+    def overview(self, request: Request, form: Mapping[str, str]) -> Response:
+        """What there is: counts, and how values are spread, of the samples that are kept."""
+        keep = form.get("keep", "")
+        tables = self._tables
+        kept = tables.count(keep)
+        facets, spreads = [], []
+        for name in _FACETS:
+            if name in tables.columns:
+                facets.append((name, _bars(name, tables.facet(name, keep))))
+        for name in (*_SPREADS, *(name for name in tables.columns if "." in name)):
+            if name in tables.columns and tables.columns[name].is_number:
+                found = tables.histogram(name, keep)
+                if found:
+                    spreads.append((name, _bins(name, found)))
+        whole = kept if not keep.strip() else tables.count()
+        return self._show("overview", form, kept=kept, whole=whole, facets=facets, spreads=spreads)
+
+    def samples(self, request: Request, form: Mapping[str, str]) -> Response:
+        """A grid of samples, sorted by a field or in the corpus's order."""
+        keep, sort = form.get("keep", ""), form.get("sort", "")
+        number = _whole(form.get("page", "1"), "page", 1)
+        fields = [name for name in _IN_GRID if name in self._tables.columns]
+        kept = self._tables.count(keep)
+        rows = self._tables.page(
+            keep, fields, sort, form.get("order") == "falling", (number - 1) * A_PAGE, A_PAGE
+        )
+        return self._show(
+            "samples", form, rows=rows, kept=kept, number=number, sort=sort,
+            falling=form.get("order") == "falling", pages=max(1, math.ceil(kept / A_PAGE)),
+        )  # fmt: skip
+
+    def key(self, request: Request, form: Mapping[str, str]) -> Response:
+        """The page of the sample whose key is, or begins with, what was typed."""
+        shard, row = self._corpus.locate(resolve_key(self._corpus, form.get("key", "").strip()))
+        return RedirectResponse(f"/samples/{shard}/{row}", 303)
+
+    def sample(self, request: Request, form: Mapping[str, str]) -> Response:
+        """A sample: its image with boxes, its texts, and all that is known of it."""
+        shard, row = request.path_params["shard"], request.path_params["row"]
+        require_sample(self._corpus, shard, row)
+        facts = self._corpus.metadata(shard).slice(row, 1).to_pylist()[0]
+        members = facts.pop("members", None) or []
+        facts.pop("thumbnail", None)
+        layers: dict[str, list[Box]] = {}
+        for name in ("extra", "annotations"):
+            layers |= _layers(facts.get(name))
+        told = {name: _text(value) for name, value in facts.items() if value is not None}
+        has_image = any(
+            member["ext"].lower() in ("jpg", "jpeg", "png", "webp") for member in members
+        )
+        return self._show(
+            "sample", form, shard=shard, row=row, facts=told, layers=layers, has_image=has_image,
+            members=members, tar=self._corpus.shards[shard].tar,
+        )  # fmt: skip
+
+    def rejects(self, request: Request, form: Mapping[str, str]) -> Response:
+        """What was dropped, by stage and reason."""
+        found = self._tables.reasons()
+        most = max((count for _, _, count in found), default=1)
+        rows = [
+            (stage, reason, count, 100 * count / most, _meaning(reason))
+            for stage, reason, count in found
+        ]
+        return self._show("rejects", form, rows=rows)
+
+    def reason(self, request: Request, form: Mapping[str, str]) -> Response:
+        """The rejects of one reason: how their values are spread, examples on both sides of a cut,
+        and their languages."""
+        stage, reason = request.path_params["stage"], request.path_params["reason"]
+        words, language = form.get("words", ""), form.get("language", "")
+        number = _whole(form.get("page", "1"), "page", 1)
+        cut = _number(form.get("cut", ""), "cut")
+        values = self._tables.reject_values(stage, reason)
+        found = self._tables.rejects(stage, reason, words=words, limit=_MOST_LANGUAGES)
+        languages = _languages(found)
+        if language:
+            found = [one for one, code in zip(found, languages, strict=True) if code == language]
+        shown = found[(number - 1) * A_PAGE : number * A_PAGE]
+        sides = None
+        if cut is not None:
+            below = self._tables.rejects(stage, reason, high=cut, words=words, limit=12)
+            above = self._tables.rejects(stage, reason, low=cut, words=words, limit=12, rising=True)
+            counts = self._tables.count_rejects(stage, reason, cut)
+            sides = (below, above, *counts)
+        return self._show(
+            "reason", form, stage=stage, reason=reason, meaning=_meaning(reason), rows=shown,
+            values=values, bars=_bins("", values) if values else [], cut=cut, sides=sides,
+            words_wanted=words, language=language, number=number, found=len(found),
+            looked_at=_MOST_LANGUAGES, pages=max(1, math.ceil(len(found) / A_PAGE)),
+            languages=Counter(languages).most_common(40),
+        )  # fmt: skip
+
+    def save(self, request: Request, form: Mapping[str, str]) -> Response:
+        """Write the view that `septet curate` would."""
+        keep = form.get("keep", "").strip()
+        wish = Wish(form.get("name", "").strip(), (keep,) if keep else ())
+        view = curate(self._corpus.label, wish, Console(quiet=True))[-1]
+        return self._show("saved", form, view=view, path=f"{self._corpus.path}@{view.name}")
+
+    def image(self, request: Request) -> Response:
+        """An image as it is stored."""
+        try:
+            data, media = self._images.stored(**request.path_params)
+        except (ValueError, OSError) as error:
+            return Response(str(error), 404, media_type="text/plain")
+        return Response(data, media_type=media, headers={"Cache-Control": "private, max-age=3600"})
+
+    def thumbnail(self, request: Request) -> Response:
+        """A thumbnail of an image."""
+        try:
+            data = self._images.thumbnail(**request.path_params)
+        except (ValueError, OSError, RejectedError) as error:
+            return Response(str(error), 404, media_type="text/plain")
+        return Response(
+            data, media_type="image/webp", headers={"Cache-Control": "private, max-age=3600"}
+        )
+
+
+def address(path: str, **query: Any) -> str:
+    """A path with a query; what is empty is left out."""
+    given = {name: value for name, value in query.items() if value not in ("", None)}
+    return path + ("?" + urlencode(given) if given else "")
+
+
+def both(keep: str, other: str) -> str:
+    """Two conditions as one."""
+    if not keep.strip() or not other:
+        return keep.strip() or other
+    one = keep.strip()
+    return f"({one}) and {other}" if " or " in one else f"{one} and {other}"
+
+
+def _bars(field: str, values: list[tuple[Any, int]]) -> list[Bar]:
+    most = max((count for _, count in values), default=1)
+    return [
+        Bar(_text(value) if value is not None else "(none)", count, 100 * count / most,
+            _equals(field, value))
+        for value, count in values
+    ]  # fmt: skip
+
+
+def _equals(field: str, value: Any) -> str:
+    if value is None:
+        return f"{field} missing"
+    if isinstance(value, bool):
+        return f"{field} == {str(value).lower()}"
+    if isinstance(value, int | float):
+        return f"{field} == {value}"
+    mark = next((mark for mark in "\"'" if mark not in str(value)), "")
+    return f"{field} == {mark}{value}{mark}" if mark else ""
+
+
+def _bins(field: str, found: Bins) -> list[Bar]:
+    most = max(found.counts) or 1
+    last = len(found.counts) - 1
+    bars = []
+    for number, count in enumerate(found.counts):
+        low, high = found.edges[number], found.edges[number + 1]
+        sign = "<=" if number == last else "<"
+        label = f"{_edge(low)} to {_edge(high)}"
+        keep = f"{field} >= {low:.12g} and {field} {sign} {high:.12g}" if field else ""
+        bars.append(Bar(label, count, 100 * count / most, keep))
+    return bars
+
+
+def _edge(value: float) -> str:
+    return readable.number(value) if abs(value) >= 1000 else f"{value:.4g}"
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, dict | list):
+        value = json.dumps(value, ensure_ascii=False, default=str)
+    if isinstance(value, bytes):
+        value = value.hex()
+    if isinstance(value, float):
+        value = f"{value:.6g}"
+    return readable.clean(str(value))[:20_000]
+
+
+def _meaning(reason: str) -> str:
+    known = REASONS.get(reason)
+    return known.meaning if known else ""
+
+
+def _languages(rows: list[dict[str, Any]]) -> list[str]:
+    """The language of each row's caption as far as a model alone can tell."""
+    model = language_model()
+    return [identify(row["caption"] or "", model=model).code for row in rows]
+
+
+def _layers(value: Any) -> dict[str, list[Box]]:
+    """The boxes that annotations hold, by kind."""
+    if not isinstance(value, str):
+        return {}
+    try:
+        told = parse_json(value)
+    except ValueError:
+        return {}
+    if not isinstance(told, dict):
+        return {}
+    layers: dict[str, list[Box]] = {}
+    boxes, labels = told.get("boxes"), told.get("labels")
+    if isinstance(boxes, list):
+        names = (
+            labels if isinstance(labels, list) and len(labels) == len(boxes) else [""] * len(boxes)
+        )
+        layers["boxes"] = [*filter(None, map(_box, boxes, names))]
+    phrases = told.get("phrases")
+    if isinstance(phrases, list):
+        some = [one for one in phrases if isinstance(one, dict)]
+        layers["phrases"] = [
+            *filter(None, (_box(one.get("box"), one.get("phrase")) for one in some))
+        ]
+    return {name: found for name, found in layers.items() if found}
+
+
+def _box(corners: Any, label: Any) -> Box | None:
+    """A box of normalised corners; None where it is none."""
+    if not isinstance(corners, list) or len(corners) != 4:
+        return None
+    if not all(isinstance(side, int | float) and math.isfinite(side) for side in corners):
+        return None
+    x0, y0, x1, y1 = (min(max(float(side), 0.0), 1.0) * 100 for side in corners)
+    return Box(x0, y0, max(x1 - x0, 0), max(y1 - y0, 0), _text(label or ""))
+
+
+def _whole(text: str, name: str, least: int) -> int:
+    if not text.isascii() or not text.isdigit() or len(text) > 9 or int(text) < least:
+        raise ExpressionError(
+            f"{name}: expected a whole number from {least} on, found {text[:40]!r}"
+        )
+    return int(text)
+
+
+def _number(text: str, name: str) -> float | None:
+    if not text.strip():
+        return None
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise ExpressionError(f"{name}: expected a number, found {text[:40]!r}")
+    return value

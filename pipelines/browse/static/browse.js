@@ -1,0 +1,22 @@
+// Keys: "/" comes to the filter; arrows go from card to card; n and p turn pages.
+addEventListener("keydown", (event) => {
+  if (event.target.matches("input, select, textarea") || event.ctrlKey || event.metaKey || event.altKey) return;
+  const cards = [...document.querySelectorAll(".grid a")];
+  const at = cards.indexOf(document.activeElement);
+  const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
+  if (event.key === "/") document.getElementById("keep").focus();
+  else if (step && cards.length) cards[Math.min(Math.max(at + step, 0), cards.length - 1)].focus();
+  else if (event.key === "n") document.querySelector("a[rel=next]")?.click();
+  else if (event.key === "p") document.querySelector("a[rel=prev]")?.click();
+  else return;
+  event.preventDefault();
+});
+for (const box of document.querySelectorAll("[data-layer]"))
+  box.addEventListener("change", () => {
+    document.getElementById(box.dataset.layer).classList.toggle("off", !box.checked);
+  });
+for (const range of document.querySelectorAll("[data-shows]")) {
+  const shown = document.getElementById(range.dataset.shows);
+  range.addEventListener("input", () => { shown.value = Number(Number(range.value).toPrecision(4)); });
+  range.addEventListener("change", () => range.form.requestSubmit());
+}

@@ -1,0 +1,199 @@
+"""The pages of `septet browse` in a real browser."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser
+
+import septet
+from septet.preprocess.shards.reader import Corpus
+from tests.browser import browser as browser
+from tests.corpora import picture, run_build, write_site
+from tests.pipelines.browse.serving import Visitor, served
+
+HOSTILE = [
+    "<script>alert(1)</script> a caption with a script in it",
+    '"><img src=x onerror=alert(2)> a caption that closes a tag',
+    "'); alert(3); // a caption that closes a text of a script",
+    "{{ 7 * 7 }} {% raw %} a caption in a template's own signs",
+    "<iframe src='https://elsewhere.example/'></iframe> a page within the page",
+    "<link rel=stylesheet href=//elsewhere.example/x.css> a style from elsewhere",
+    "<svg onload=alert(4)> <style>*{display:none}</style> more of the same kind",
+    "\u202egnihtemos sdrawkcab \u2066and a mark of direction that never ends",
+    "</title></textarea></select><base href=https://elsewhere.example/> ends of all",
+    "javascript:alert(5) http://elsewhere.example/ addresses that are no links",
+    "קפטיון בעברית עם <b>תגית</b> and some English words behind it",
+    "word " * 40 + "x" * 900,
+]
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("site")
+    result = run_build(write_site(folder / "in"), folder / "corpus")
+    assert result.manifest.samples > 60
+    return folder / "corpus"
+
+
+@pytest.fixture(scope="module")
+def address(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with served(corpus, tmp_path_factory.mktemp("scratch")) as found:
+        yield found
+
+
+def test_from_a_bar_to_a_sample(browser: Browser, address: str, corpus: Path) -> None:
+    one = Visitor(browser, address)
+    whole = len(Corpus(str(corpus)))
+    assert one.text(".count").startswith(f"{whole} of {whole} samples")
+    one.page.click(".bars a:has-text('de')")
+    assert one.page.input_value("#keep") == 'language == "de"'
+    german = [row for row in _metadata(corpus) if row["language"] == "de"]
+    assert one.text(".count").startswith(f"{len(german)} of {whole} samples are kept")
+    one.page.click("nav >> text=Samples")
+    assert one.text(".count") == f"{len(german)} samples"
+    captions = one.page.locator(".grid p").all_inner_texts()
+    assert sorted(captions) == sorted(row["caption"] for row in german)
+    one.until("[...document.images].every((one) => one.complete && one.naturalWidth)")
+    one.page.keyboard.press("/")
+    assert one.page.evaluate("document.activeElement.id") == "keep"
+    one.page.fill("#keep", "language == de and width bottom 10%")
+    one.page.keyboard.press("Enter")
+    one.page.locator(".grid a").first.click()
+    assert one.text("blockquote") in captions
+    one.until("document.querySelector('.picture img').naturalWidth > 100")
+    assert one.complaints == one.outside == []
+
+
+def _metadata(corpus: Path) -> list[dict]:
+    opened = Corpus(str(corpus))
+    return [
+        row for number in range(len(opened.shards)) for row in opened.metadata(number).to_pylist()
+    ]
+
+
+def test_samples_are_sorted_and_turned_by_pages(
+    browser: Browser,
+    address: str,
+    corpus: Path,
+) -> None:
+    one = Visitor(browser, address)
+    one.go("/samples?sort=original_width&order=falling")
+    widths = sorted((row["original_width"] for row in _metadata(corpus)), reverse=True)
+    shown = [
+        int(text.rsplit(" ", 1)[1]) for text in one.page.locator(".grid small").all_inner_texts()
+    ]
+    assert shown == widths[:60]
+    one.page.keyboard.press("n")
+    one.page.wait_for_url("**page=2**")
+    shown = [
+        int(text.rsplit(" ", 1)[1]) for text in one.page.locator(".grid small").all_inner_texts()
+    ]
+    assert shown == widths[60:120]
+
+
+def test_what_a_rule_dropped_by_language(browser: Browser, address: str, corpus: Path) -> None:
+    one = Visitor(browser, address)
+    one.page.click("nav >> text=Rejects")
+    one.page.click("text=too_short")
+    total = int(one.text(".count").split()[0])
+    values = one.page.locator("main > .listing td:first-child").all_inner_texts()
+    assert len(values) == total and set(values) == {"4"}, "the signs of 'logo'"
+    one.page.fill("#cut", "4.5")
+    one.page.click("text=Show both sides")
+    assert one.page.locator(".sides h2").all_inner_texts() == [
+        f"{total} below 4.5",
+        "0 at or above",
+    ]
+    language = one.page.locator("select[name=language] option").nth(1).get_attribute("value")
+    one.page.select_option("select[name=language]", language)
+    one.page.click(".words >> text=Show")
+    assert one.text(".count").startswith(f"{total} ")
+    one.go("/rejects/filter/too_short?words=LOG")
+    assert one.text(".count").startswith(f"{total} ")
+    one.go("/rejects/filter/too_short?words=bicycle")
+    assert one.text(".count").startswith("0 ")
+
+
+def test_a_view_is_saved_as_curate_writes_it(browser: Browser, address: str, corpus: Path) -> None:
+    keep = "language in de, fr and width top 50%"
+    (made,) = septet.curate(str(corpus), "by-command", keep=[keep])
+    one = Visitor(browser, address)
+    one.go("/?keep=" + keep.replace("%", "%25"))
+    one.page.fill("input[name=name]", "by-browser")
+    one.page.click(".save button")
+    one.page.wait_for_url("**/views")
+    assert one.text(".count") == f"{made.samples} of {made.given} samples"
+    views = corpus / "views"
+    saved = (views / "by-browser/ids.npy").read_bytes()
+    assert saved == (views / "by-command/ids.npy").read_bytes()
+    heads = [
+        json.loads((views / name / "view.json").read_text())
+        for name in ("by-browser", "by-command")
+    ]
+    assert heads[0] | {"name": ""} == heads[1] | {"name": ""}
+
+
+def test_a_view_and_what_was_removed(corpus: Path, browser: Browser, tmp_path: Path) -> None:
+    (made,) = septet.curate(str(corpus), "wide", keep=["width >= 290"])
+    with served(f"{corpus}@wide", tmp_path) as address:
+        one = Visitor(browser, address)
+        assert one.text(".count").startswith(f"{made.samples} of {made.samples} samples")
+        one.go("/?keep=width < 290")
+        assert one.text(".count").startswith("0 of")
+
+
+@pytest.fixture(scope="module")
+def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("hostile")
+    (folder / "images").mkdir()
+    with (folder / "rows.jsonl").open("w") as file:
+        for number, caption in enumerate(HOSTILE):
+            (folder / f"images/{number}.jpg").write_bytes(picture(number))
+            extra = {"boxes": [[0, 0, 2, "x"], [0.1, 0.1, 0.5, 0.5], None], "labels": [caption] * 3,
+                     "phrases": [{"phrase": caption, "box": [0.9, 0.9, 0.1, 0.1]}, 7]}  # fmt: skip
+            file.write(json.dumps({"file": f"{number}.jpg", "text": caption, **extra}) + "\n")
+        file.write(json.dumps({"file": "0.jpg", "text": "<script>alert(6)</script>"}) + "\n")
+    (folder / "recipe.yaml").write_text(
+        "name: hostile\nsources:\n  - {kind: list, paths: [rows.jsonl], url_col: file, "
+        "caption_col: text, image_root: images, extra_cols: [boxes, labels, phrases]}\n"
+        "filter: {rules: none}\n"
+    )
+    run_build(folder / "recipe.yaml", folder / "corpus")
+    return folder / "corpus"
+
+
+def test_hostile_captions_are_texts(hostile: Path, browser: Browser, tmp_path: Path) -> None:
+    rows = _metadata(hostile)
+    assert len(rows) >= len(HOSTILE) - 1
+    with served(hostile, tmp_path) as address:
+        one = Visitor(browser, address)
+        pages = ["/", "/samples", "/rejects", "/samples?sort=caption", "/samples?sort=extra"]
+        for number, shard in enumerate(Corpus(str(hostile)).shards):
+            pages += [f"/samples/{number}/{row}" for row in range(shard.samples)]
+        for row in rows:
+            pages.append(
+                "/samples?" + "keep=caption == '" + row["caption"][:80].replace("'", "") + "'"
+            )
+        pages.append("/rejects/%3Cscript%3Ealert(7)/x?words=<script>alert(8)</script>")
+        for page in pages:
+            one.go(page.replace("#", "%23"))
+            assert one.page.locator("header nav").count() == 1, page
+            assert one.page.locator("main iframe, main base, main script, main style").count() == 0
+        assert one.dialogs == one.outside == []
+        assert [text for text in one.complaints if "400" not in text] == []
+
+
+@pytest.mark.parametrize("width", [360, 1280])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_no_page_is_wider_than_the_window(
+    browser: Browser,
+    address: str,
+    width: int,
+    scheme: str,
+) -> None:
+    one = Visitor(browser, address, viewport={"width": width, "height": 800}, color_scheme=scheme)
+    for page in ("/", "/samples", "/samples/0/0", "/rejects", "/rejects/filter/too_short?cut=3"):
+        one.go(page)
+        assert one.page.evaluate("document.documentElement.scrollWidth") <= width, page
