@@ -29,11 +29,12 @@ from septet.preprocess.text.language.model import language_model
 from septet.preprocess.text.language.scripts import dominant_script
 from septet.preprocess.text.language.sites import (
     LanguageTeller,
-    Shares,
     SiteLanguages,
     count_sites,
     least_texts,
     long_texts,
+    prior_rows,
+    site_priors,
     with_languages,
 )
 from septet.preprocess.text.words import unspaced_letters
@@ -127,8 +128,7 @@ def learn(rows: Sequence[tuple[str, Caption]]) -> list[str]:
         tables.CANDIDATES,
     )  # fmt: skip
     counted = count_sites(with_languages(least_texts(long_texts(table)), language_model()))
-    shares = Shares()  # the site alone: nothing of other sites is known
-    known = SiteLanguages(shares.to_dict(), [counted])
+    known = SiteLanguages(prior_rows(site_priors(counted, {})))  # nothing is known of other sites
     teller = LanguageTeller(language_model(), _SURE, known)
     return list(teller.add_language(table)["language"].to_pylist())
 
@@ -263,7 +263,8 @@ more, those of scripts without spaces counted twice: of each registered domain a
 language up to 256 distinct ones are told under the default prior. With n of them, c(k) in language
 k, the prior of k is (c(k) + 5 u(k)) / (n + 5), where u is what is usual for the declared language:
 the mean of c/n over all domains with 3 such captions or more, mixed with the default as if that
-were 20 domains. Captions without a page count as one domain.
+were 20 domains; what is below 1/256 there counts with the rest (at least 1/64), which is spread
+evenly. Captions without a page count as one domain. Learnt weights are rounded to powers of two.
 
 `language_from` says who decided: `model`, which would have said the same alone; `page`, the prior;
 `undetermined`; `unknown_label`, a label of the model that is no language.

@@ -208,8 +208,8 @@ class Filter(Section):
     declared_language: Literal["learnt", "usual"] = Field(
         default="learnt",
         description="What the language weighs that a page or list declares: as much as the long "
-        "texts of its site bear out, which a pass over all inputs learns, so that another input "
-        "filters all anew; or as much as is usual.",
+        "texts of its site bear out, which is learnt from all inputs, so another input filters "
+        "those anew of whose sites it says something new; or as much as is usual.",
     )
     undetermined: Literal["keep", "drop"] = Field(
         default="keep",

@@ -111,7 +111,10 @@ class DedupStage(Stage):
             "dedup: plan",
             plan.outputs(range(-(-shards // width))),
             lambda todo: shuffle_tasks(
-                SplitRows(filtered, locations, shards, width), keys, plan, todo
+                SplitRows(filtered, locations, shards, width),
+                [*zip(keys, self.givers["image_locations"].keys(), strict=True)],
+                plan,
+                todo,
             ),
         )
 
@@ -209,7 +212,8 @@ class GatherTask(Task):
 
 
 class SplitRows(Split):
-    """The step that sends a part's rows and image locations to ranges of shards."""
+    """The step that sends an input's rows and image locations to ranges of shards; a task is the
+    keys of both."""
 
     stage = "split"
 
@@ -217,11 +221,12 @@ class SplitRows(Split):
         self.samples, self.locations = samples, locations
         self.shards, self.width = shards, width
 
-    def split(self, key: Key) -> Iterable[tuple[int, bytes]]:
+    def split(self, keys: tuple[Key, Key]) -> Iterable[tuple[int, bytes]]:
         """Yield (range, kind and rows)."""
-        for rows in _gathered(_batches(self.samples.path(key))):
+        samples, locations = keys
+        for rows in _gathered(_batches(self.samples.path(samples))):
             yield from self._pieces(rows, split_ids(rows["id"])[0], _ROWS, tables.FILTERED)
-        for rows in _gathered(_batches(self.locations.path(key))):
+        for rows in _gathered(_batches(self.locations.path(locations))):
             urls = np.array([url_hash(url) for url in rows["image_url"].to_pylist()], np.uint64)
             yield from self._pieces(rows, urls, _LOCATIONS, tables.IMAGE_LOCATIONS)
 

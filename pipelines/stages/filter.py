@@ -1,7 +1,7 @@
 """The stage filter: captions cleaned, text rules and language identification.
 
-Two passes before it survey the sites that declare a language (`septet.pipelines.stages.sites`); the
-filter has one task for each input.
+Passes before it survey the sites that declare a language (`septet.pipelines.stages.sites`); the
+filter has one task for each input, which depends on it and on what is known of its own sites.
 """
 
 import json
@@ -15,16 +15,9 @@ import pyarrow.parquet as pq
 
 from septet.pipelines.sources.paths import locate
 from septet.pipelines.stages.counts import Counts
-from septet.pipelines.stages.graphs import map_tasks, shuffle_tasks
-from septet.pipelines.stages.sites import (
-    ROWS_A_BUCKET,
-    GatherSitesTask,
-    ModelFile,
-    SitesTask,
-    SplitTexts,
-    site_languages,
-)
-from septet.pipelines.stages.stage import Key, Parts, Pass, Stage
+from septet.pipelines.stages.graphs import map_tasks
+from septet.pipelines.stages.sites import ModelFile, Survey, site_languages
+from septet.pipelines.stages.stage import Key, Parts, Pass, Stage, digest_of
 from septet.pipelines.stages.tasks import Task
 from septet.preprocess import files
 from septet.preprocess.rules.apply import Asked, apply_rules, asked_rules
@@ -35,9 +28,11 @@ from septet.preprocess.text.language.model import language_model, model_digest
 from septet.preprocess.text.language.sites import LanguageTeller
 from septet.schemas import tables
 from septet.schemas.filter import Filter
+from septet.schemas.layout import STAGES
 
 _BATCH = 8192
 _SHOWN = 300
+_SEPARATOR = "-"
 
 
 class FilterStage(Stage):
@@ -45,15 +40,20 @@ class FilterStage(Stage):
     others."""
 
     name = "filter"
-    version = 3
+    version = 4
     sections = ("filter",)
     reads = ("candidates",)
     gives = ("filtered",)
 
     @property
     def by_input(self) -> bool:
-        """Whether nothing is learnt from the other inputs."""
-        return self.recipe.filter.declared_language == "usual"
+        """True: what is learnt of the other inputs is in the keys."""
+        return True
+
+    @property
+    def fingerprint(self) -> str:
+        """A digest of all that decides the stage's output, known before anything is learnt."""
+        return digest_of(self.identity, list(self.givers["candidates"].keys()))
 
     def settings(self) -> dict[str, Any]:
         """The section of the recipe, and what stands behind its names: versions of the rules,
@@ -78,37 +78,41 @@ class FilterStage(Stage):
         path = None if label is None else locate(label, self.context.folder)
         return path, model_digest(path)
 
+    @cached_property
+    def _survey(self) -> Survey | None:
+        """The survey of sites, where declared languages are weighed by it."""
+        if self.recipe.filter.declared_language == "usual":
+            return None
+        folder, candidates = files.join(self.corpus, STAGES), self.givers["candidates"]
+        return Survey(folder, self.input("candidates"), candidates.keys(), self._model)
+
     def keys(self) -> Sequence[Key]:
-        """The keys of the inputs."""
-        return self.givers["candidates"].keys()
+        """The keys of the inputs, each with a digest of what was learnt of its sites."""
+        inputs = self.givers["candidates"].keys()
+        if self._survey is None:
+            return inputs
+        return [*map(_SEPARATOR.join, zip(map(str, inputs), self._survey.digests, strict=True))]
 
     def passes(self) -> Iterator[Pass]:
         """The survey of sites where declared languages are weighed by it, then the filter."""
-        candidates, keys, sites = self.input("candidates"), self.keys(), None
-        if self.recipe.filter.declared_language == "learnt":
+        if self._survey is not None:
             rows = self.givers["candidates"].require_done().counts.rows_out
-            buckets = max(1, -(-rows // ROWS_A_BUCKET))
-            split = SplitTexts(candidates, buckets, self._model)
-            survey = SitesTask(self.parts("sites"))
-            yield Pass(
-                "filter: sites",
-                survey.outputs(range(buckets)),
-                lambda todo: shuffle_tasks(split, keys, survey, todo),
-            )
-            gather = GatherSitesTask(self.parts("all_sites"), [*map(survey.path, range(buckets))])
-            yield Pass(
-                "filter: all sites", gather.outputs([0]), lambda todo: map_tasks(gather, todo)
-            )
-            sites = gather.path(0)
+            yield from self._survey.passes(rows)
         task = FilterTask(
             self.parts("filtered"),
             self.rejects,
-            candidates,
+            self.input("candidates"),
             located_lists(self.recipe.filter, self.context.folder),
             self._model,
-            sites,
+            self._survey.priors if self._survey is not None else None,
         )
-        yield Pass("filter", task.outputs(keys), lambda todo: map_tasks(task, todo))
+        yield Pass("filter", task.outputs(self.keys()), lambda todo: map_tasks(task, todo))
+
+    def current_files(self) -> Iterator[str]:
+        """See `Stage.current_files`."""
+        yield from super().current_files()
+        if self._survey is not None:
+            yield from self._survey.current_files()
 
 
 def located_lists(settings: Filter, folder: str) -> Filter:
@@ -138,8 +142,8 @@ def list_digest(name: str, path: str) -> str:
 
 
 class FilterTask(Task):
-    """The task that filters the candidates of one input; `sites` is the survey of sites, where
-    there is one."""
+    """The task that filters the candidates of one input; `priors` are what the survey of sites
+    found for each input, where there is one."""
 
     stage = "filter"
 
@@ -150,11 +154,11 @@ class FilterTask(Task):
         candidates: Parts,
         settings: Filter,
         model: ModelFile,
-        sites: str | None,
+        priors: Parts | None,
     ):
         self.output, self.rejects = output, rejects
         self.candidates, self.settings = candidates, settings
-        self.model, self.sites = model, sites
+        self.model, self.priors = model, priors
 
     def setup(self) -> None:
         """Load the language model and the lists: one that cannot be read is no fault of a row."""
@@ -166,8 +170,9 @@ class FilterTask(Task):
 
     def run(self, key: Key) -> Counts:
         """Write the rows that passed and the rejects."""
-        path = self.candidates.path(key)
-        sites = site_languages(self.sites, path) if self.sites else None
+        candidates, _, learnt = str(key).partition(_SEPARATOR)
+        path = self.candidates.path(candidates)
+        sites = site_languages(self.priors.path(learnt)) if self.priors else None
         rules = asked_rules(self.settings)
         teller = LanguageTeller(language_model(*self.model), self.settings.language_score, sites)
         with (

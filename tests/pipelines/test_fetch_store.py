@@ -105,7 +105,7 @@ def test_only_what_the_store_lacks_is_asked_for(server: HostileServer, tmp_path:
 def test_one_more_input_reads_itself_alone(server: HostileServer, tmp_path: Path) -> None:
     corpus = tmp_path / "corpus"
     write_list(tmp_path / "a.jsonl", server, range(3))
-    recipe = write_recipe(tmp_path, server, "filter: {declared_language: usual}")
+    recipe = write_recipe(tmp_path, server)
     run_build(recipe, corpus)
     first = {path: path.stat().st_mtime_ns for path in (corpus / "stages/filtered").iterdir()}
     write_list(tmp_path / "b.jsonl", server, range(3, 5))

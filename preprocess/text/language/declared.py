@@ -12,9 +12,12 @@ prior of l is
     (c(l) + CAUTION · usual(l)) / (n + CAUTION)
 
 where `usual` is learnt over sites likewise: each site with at least `ENOUGH` long texts counts
-once, with its shares, beside `SITES_OF_DEFAULT` sites of the default.
+once, with its shares, beside `SITES_OF_DEFAULT` sites of the default. What is seldom there is left
+out of it, and all learnt weights are rounded to powers of two: so one more input changes what is
+known of a site only where it shows something else, not wherever it adds to a count.
 """
 
+import math
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import NamedTuple
@@ -41,6 +44,13 @@ _HONEST, _ENGLISH = 0.8, 0.1
 """The default: eight of ten texts are in the declared language, one is in English, the rest in any
 of `_LANGUAGES`."""
 
+_LEAST_USUAL = 1 / 256
+"""The least weight that is usual for another language; less is chance, and would be another with
+each site more."""
+
+_LEAST_REST = 1 / 64
+"""The least weight of all languages that are not usual, together."""
+
 _LANGUAGES = 176
 _ENGLISH_HONEST, _OTHERS = 0.5, 20
 """The default of declared English, which templates and software say of their own accord: half are
@@ -62,6 +72,11 @@ class Prior(NamedTuple):
     def even(cls) -> "Prior":
         """The prior of all languages alike."""
         return cls({}, 1.0)
+
+    def rounded(self) -> "Prior":
+        """The prior with each weight at the nearest power of two, by ratio."""
+        weights = {code: _power_of_two(weight) for code, weight in self.weights.items()}
+        return Prior(weights, _power_of_two(self.other))
 
 
 @lru_cache(maxsize=1024)
@@ -87,3 +102,26 @@ def learnt_prior(texts: Mapping[str, float], usual: Prior, caution: float = CAUT
     codes = sorted({*texts, *usual.weights} - {UNDETERMINED})
     weights = {code: (texts.get(code, 0) + caution * usual.of(code)) / whole for code in codes}
     return Prior(weights, caution * usual.other / whole)
+
+
+def usual_prior(declared: str, sites: Mapping[str, float]) -> Prior:
+    """What is usual for a declared language, with rounded weights.
+
+    Args:
+        declared: The language.
+        sites: How many sites of it are in each language, each site cut into its shares.
+    """
+    default = default_prior(declared)
+    learnt = learnt_prior(sites, default, SITES_OF_DEFAULT).weights
+    weights = {
+        code: max(weight, _LEAST_USUAL)
+        for code, weight in learnt.items()
+        if weight >= _LEAST_USUAL or code == declared
+    }
+    rest = max(1 - sum(weights.values()), _LEAST_REST)
+    return Prior(weights, rest / (_OTHERS if declared == "en" else _LANGUAGES)).rounded()
+
+
+def _power_of_two(weight: float) -> float:
+    part, exponent = math.frexp(weight)  # weight = part * 2 ** exponent, part in [0.5, 1)
+    return math.ldexp(0.5 if part < math.sqrt(0.5) else 1.0, exponent)

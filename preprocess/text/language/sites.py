@@ -1,12 +1,12 @@
 """The languages of sites: which languages the long texts of a site are in, beside the one that it
-declares; the text columns of tables of samples.
+declares, and the priors that follow.
 
 A site is a registered domain; rows without a page count as one site. Formulas are in
 `septet.preprocess.text.language.declared`.
 """
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Mapping
 from functools import lru_cache
 from urllib.parse import urlsplit
 
@@ -20,10 +20,10 @@ from septet.preprocess.text.language.declared import (
     ENOUGH,
     LONG_TEXT,
     MOST_TEXTS,
-    SITES_OF_DEFAULT,
     Prior,
     default_prior,
     learnt_prior,
+    usual_prior,
 )
 from septet.preprocess.text.language.identify import identify
 from septet.preprocess.text.language.model import LanguageModel
@@ -33,8 +33,8 @@ from septet.schemas.languages import language_code
 
 TEXTS = pa.schema(
     [
-        ("key", pa.uint64()), ("site", pa.string()), ("declared", pa.string()),
-        ("text_hash", pa.uint64()), ("text", pa.string()),
+        ("key", pa.uint64()), ("declared", pa.string()), ("text_hash", pa.uint64()),
+        ("text", pa.string()),
     ]
 )  # fmt: skip
 """Long texts with a declared language. `key` is the hash of site and declared language; of `text`
@@ -43,28 +43,33 @@ there is as much as is needed."""
 TEXT_LANGUAGES = pa.schema([*list(TEXTS)[:-1], ("language", pa.string())])
 """Long texts with the languages that they are in."""
 
-SITES = pa.schema([*list(TEXTS)[:3], ("language", pa.string()), ("texts", pa.int64())])
+SITES = pa.schema([*list(TEXTS)[:2], ("language", pa.string()), ("texts", pa.int64())])
 """How many of the distinct long texts of a site and declared language are in each language, by
 ascending key and language."""
+
+PRIORS = pa.schema([*list(SITES)[:3], ("weight", pa.float64())])
+"""Priors of sites, and with key 0 what is usual for a declared language; a row without a language
+is for each of the others."""
 
 _MILLION = 1_000_000
 _READ = 400
 
 
-def site_keys(rows: pa.Table) -> tuple[np.ndarray, pa.Array, pa.Array]:
-    """The key, the site and the declared language of each row; 0 and null where none is declared.
+def site_keys(rows: pa.Table) -> tuple[np.ndarray, pa.Array]:
+    """The key of the site and declared language of each row, and the declared language; 0 and null
+    where none is declared.
 
     Args:
         rows: With `page_url` and `page_language`.
 
     Returns:
-        uint64 [n], strings [n], strings [n].
+        uint64 [n], strings [n].
     """
     declared = _each(rows["page_language"], lambda tag: language_code(tag or ""))
     sites = pc.if_else(declared.is_valid(), _each(rows["page_url"], _site), None)
     pairs = pc.binary_join_element_wise(sites, declared, "\0").dictionary_encode()
     codes = np.array([_key(pair) for pair in pairs.dictionary.to_pylist()] + [0], np.uint64)
-    return codes[pairs.indices.fill_null(-1).to_numpy()], sites, declared
+    return codes[pairs.indices.fill_null(-1).to_numpy()], declared
 
 
 def long_texts(rows: pa.Table) -> pa.Table:
@@ -77,10 +82,10 @@ def long_texts(rows: pa.Table) -> pa.Table:
     rows = rows.filter(
         pc.and_(pc.greater_equal(length, LONG_TEXT), rows["page_language"].is_valid())
     )
-    keys, sites, declared = site_keys(rows)
+    keys, declared = site_keys(rows)
     hashes = split_ids(rows["id"])[1]
     text = pc.utf8_slice_codeunits(rows["caption"].combine_chunks(), 0, _READ)
-    found = pa.table([pa.array(keys), sites, declared, pa.array(hashes), text], schema=TEXTS)
+    found = pa.table([pa.array(keys), declared, pa.array(hashes), text], schema=TEXTS)
     return found.filter(found["declared"].is_valid())
 
 
@@ -116,9 +121,7 @@ def count_sites(texts: pa.Table) -> pa.Table:
     """Count the languages of sites, `TEXT_LANGUAGES` to `SITES`; sites with fewer than `ENOUGH`
     distinct texts are left out."""
     texts = least_texts(texts)
-    counted = texts.group_by(["key", "site", "declared", "language"]).aggregate(
-        [("text_hash", "count")]
-    )
+    counted = texts.group_by(["key", "declared", "language"]).aggregate([("text_hash", "count")])
     counted = counted.rename_columns({"text_hash_count": "texts"})
     whole = counted.group_by("key").aggregate([("texts", "sum")])
     enough = whole.filter(pc.greater_equal(whole["texts_sum"], ENOUGH))["key"]
@@ -152,37 +155,65 @@ class Shares:
         }
 
 
+def usual_priors(shares: dict[str, dict[str, int]]) -> dict[str, Prior]:
+    """What is usual for each declared language that sites were seen of.
+
+    Args:
+        shares: Millionths of sites by declared language and language (`Shares.to_dict`).
+    """
+    return {
+        declared: usual_prior(declared, {code: n / _MILLION for code, n in found.items()})
+        for declared, found in shares.items()
+    }
+
+
+def site_priors(sites: pa.Table, usual: dict[str, Prior]) -> dict[tuple[int, str], Prior]:
+    """The rounded prior of each site, by its key and declared language.
+
+    Args:
+        sites: Counts of sites, as `SITES`.
+        usual: What is usual for declared languages; the default for the others.
+    """
+    texts: dict[tuple[int, str], dict[str, int]] = {}
+    for row in sites.select(["key", "declared", "language", "texts"]).to_pylist():
+        texts.setdefault((row["key"], row["declared"]), {})[row["language"]] = row["texts"]
+    return {
+        site: learnt_prior(found, usual.get(site[1]) or default_prior(site[1])).rounded()
+        for site, found in texts.items()
+    }
+
+
+def prior_rows(priors: Mapping[tuple[int, str], Prior]) -> pa.Table:
+    """Priors by key and declared language, as `PRIORS`; those that are usual have the key 0."""
+    rows = [
+        {"key": key, "declared": declared, "language": language, "weight": weight}
+        for (key, declared), prior in priors.items()
+        for language, weight in [*prior.weights.items(), (None, prior.other)]
+    ]
+    return pa.Table.from_pylist(rows, PRIORS)
+
+
 class SiteLanguages:
     """What is known of sites: the prior for a site and the language that it declares.
 
     Args:
-        shares: Millionths of sites by declared language and language (`Shares.to_dict`).
-        sites: Tables of `SITES`, of the sites that will be asked for.
+        priors: The priors of the sites that will be asked for, and what is usual, as `PRIORS`.
     """
 
-    def __init__(self, shares: dict[str, dict[str, int]], sites: Iterable[pa.Table] = ()):
-        self._usual = {
-            declared: learnt_prior(
-                {language: share / _MILLION for language, share in found.items()},
-                default_prior(declared),
-                SITES_OF_DEFAULT,
-            )
-            for declared, found in shares.items()
-        }
-        self._texts: dict[int, dict[str, int]] = {}
-        for table in sites:
-            for row in table.select(["key", "language", "texts"]).to_pylist():
-                self._texts.setdefault(row["key"], {})[row["language"]] = row["texts"]
-        self._priors: dict[int, Prior] = {}
+    def __init__(self, priors: pa.Table):
+        self._priors: dict[tuple[int, str], Prior] = {}
+        weights: dict[tuple[int, str], dict[str | None, float]] = {}
+        for row in priors.to_pylist():
+            weights.setdefault((row["key"], row["declared"]), {})[row["language"]] = row["weight"]
+        for site, found in weights.items():
+            other = found.pop(None)
+            self._priors[site] = Prior({code: found[code] for code in found if code}, other)
 
     def prior(self, key: int, declared: str) -> Prior:
-        """The prior of a site, by its key (`site_keys`)."""
-        if key not in self._texts:
-            return self._usual.get(declared) or default_prior(declared)
-        if key not in self._priors:
-            usual = self._usual.get(declared) or default_prior(declared)
-            self._priors[key] = learnt_prior(self._texts[key], usual)
-        return self._priors[key]
+        """The prior of a site, by its key (`site_keys`): what is known of it, else what is usual,
+        else the default."""
+        known = self._priors.get((key, declared)) or self._priors.get((0, declared))
+        return known or default_prior(declared)
 
 
 class LanguageTeller:
@@ -200,7 +231,7 @@ class LanguageTeller:
     def add_language(self, rows: pa.Table) -> pa.Table:
         """Add the language columns of `septet.schemas.tables.FILTERED` to candidates with
         captions."""
-        keys, _, declared = site_keys(rows)
+        keys, declared = site_keys(rows)
         verdicts = [
             identify(caption, said, self._sure, self._prior(key, said), self._model)
             for caption, said, key in zip(

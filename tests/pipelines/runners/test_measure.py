@@ -19,9 +19,10 @@ def test_no_element_of_the_demo_is_larger_than_a_table_of_text_rows(tmp_path: Pa
     result = build(
         recipe, str(DEMO.parent), str(tmp_path), runner, BuildProgress(Console(quiet=True))
     )
-    assert list(runner.figures)[:11] == [
-        "source", "filter: sites", "filter: all sites", "filter", "dedup: survey", "dedup: plan",
-        "fetch: missing", "fetch", "fetch: located", "curate", "write",
+    assert list(runner.figures)[:13] == [
+        "source", "filter: texts", "filter: sites", "filter: all sites", "filter: priors", "filter",
+        "dedup: survey", "dedup: plan", "fetch: missing", "fetch", "fetch: located", "curate",
+        "write",
     ]  # fmt: skip
     largest = {name: figures.largest for name, figures in runner.figures.items()}
     # Rows of text travel in the plan and of the store, ids and hashes in survey and curate, else

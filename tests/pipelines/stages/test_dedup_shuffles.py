@@ -69,7 +69,7 @@ def test_memory_does_not_grow_with_an_input(
         )
         before, most = pa.total_allocated_bytes(), 0
         tracemalloc.start()
-        for _ in step.split("part"):
+        for _ in step.split(("part", "part") if split == "rows" else "part"):
             most = max(most, pa.total_allocated_bytes() - before)
         most += tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
@@ -101,7 +101,7 @@ def test_pieces_do_not_grow_with_the_shards(tmp_path: Path) -> None:
     samples, locations = written(tmp_path, 3000)
     for shards in (10, 1000, 50_000):
         width = shards_a_range(3000, shards)
-        pieces = list(SplitRows(samples, locations, shards, width).split("part"))
+        pieces = list(SplitRows(samples, locations, shards, width).split(("part", "part")))
         assert len(pieces) <= 2 * 64
         ids = [
             (number, id_)

@@ -99,6 +99,53 @@ def test_what_is_learnt_depends_on_all_inputs(recipe: Path, built: Path, tmp_pat
     assert languages(tmp_path / "corpus") == LEARNT
 
 
+def filtered(corpus: Path) -> dict[str, int]:
+    """The outputs of the filter's tasks, with the times when they were written."""
+    return {path.name: path.stat().st_mtime_ns for path in (corpus / "stages/filtered").iterdir()}
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_one_more_input_filters_those_alone_of_whose_sites_it_says_something_new(
+    workers: int, recipe: Path, tmp_path: Path
+) -> None:
+    undeclared = [
+        html(f"http://none.nl/{n}.html", f'<img src="/{n}.jpg" alt="{caption}">')
+        for n, caption in enumerate(ENGLISH)
+    ] + [image(f"http://none.nl/{n}.jpg", picture(n), "image/jpeg") for n in range(len(ENGLISH))]
+    inputs = {
+        "honest": pages("honest.nl", [*DUTCH, *SHORT]),
+        "wrong": pages("wrong.nl", [*ENGLISH, *SHORT]),
+        "undeclared": undeclared,
+        "short": pages("short.nl", [*SHORT]),
+    }
+    for name, found in inputs.items():
+        write_warc(tmp_path / f"{name}.warc.gz", found)
+    shutil.copy(recipe, tmp_path)
+    corpus = tmp_path / "corpus"
+
+    def add(name: str, found: list[Response]) -> tuple[int, int]:
+        """The number of filter tasks that ran, and of those whose output was kept."""
+        before = filtered(corpus)
+        write_warc(tmp_path / f"{name}.warc.gz", found)
+        run_build(tmp_path / recipe.name, corpus, workers)
+        after = filtered(corpus)
+        clean = tmp_path / f"{name}-clean"
+        run_build(tmp_path / recipe.name, clean, workers)
+        assert digests(clean) == digests(corpus)
+        assert filtered(clean).keys() == after.keys()
+        same = after.items() & before.items()
+        return len(after.keys() - {name for name, _ in same}), len(same)
+
+    run_build(tmp_path / recipe.name, corpus, workers)
+    assert len(filtered(corpus)) == 4
+    assert add("another", pages("another.nl", [*DUTCH, "Start"])) == (1, 4)
+    assert add("more", pages("img.honest.nl", DUTCH[:3])) == (1, 5)
+    assert add("english", pages("www.honest.nl", ENGLISH)) == (3, 4), "with both of honest.nl"
+    # What is usual for Dutch is another thing where most sites are English.
+    many = [one for n in range(40) for one in pages(f"site{n}.nl", ENGLISH[:3])]
+    assert add("many", many) == (7, 1), "all but the one that declares nothing"
+
+
 def test_usual_weights_learn_nothing(recipe: Path, tmp_path: Path) -> None:
     text = recipe.read_text().replace("min_words: 1", "declared_language: usual, min_words: 1")
     (recipe.parent / "usual.yaml").write_text(text)

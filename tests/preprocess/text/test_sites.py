@@ -4,10 +4,11 @@ import pytest
 
 from septet.preprocess.rules.apply import apply_rules, asked_rules
 from septet.preprocess.text.ids import hash64, sample_id
-from septet.preprocess.text.language.declared import MOST_TEXTS, default_prior
+from septet.preprocess.text.language.declared import MOST_TEXTS, Prior, default_prior
 from septet.preprocess.text.language.model import language_model
 from septet.preprocess.text.language.quotas import over_quota
 from septet.preprocess.text.language.sites import (
+    PRIORS,
     SITES,
     TEXT_LANGUAGES,
     TEXTS,
@@ -17,7 +18,10 @@ from septet.preprocess.text.language.sites import (
     count_sites,
     least_texts,
     long_texts,
+    prior_rows,
     site_keys,
+    site_priors,
+    usual_priors,
     with_languages,
 )
 from septet.schemas import tables
@@ -49,10 +53,11 @@ def test_long_declared_texts_stand_under_their_site() -> None:
         ("窗外的雪山和湖泊的风景照片第一张", "https://e.org/", "zh"),
     )
     found = long_texts(rows).to_pylist()
-    assert [(row["site"], row["declared"]) for row in found] == [
-        ("example.co.uk", "de"), ("example.co.uk", "de"), ("", "de"), ("", "he"), ("e.org", "zh"),
+    assert [(row["key"], row["declared"]) for row in found] == [
+        (hash64(f"{site}\0{declared}", b"septet.site"), declared)
+        for site, declared in (("example.co.uk", "de"), ("example.co.uk", "de"), ("", "de"),
+                               ("", "he"), ("e.org", "zh"))
     ]  # fmt: skip
-    assert found[0]["key"] == hash64("example.co.uk\0de", b"septet.site")
     assert found[0]["text_hash"] == found[1]["text_hash"] == found[2]["text_hash"]
     assert site_keys(rows)[0].tolist()[4:6] == [0, 0]
     assert len(long_texts(rows.slice(0, 0))) == 0
@@ -60,8 +65,8 @@ def test_long_declared_texts_stand_under_their_site() -> None:
 
 def texts(keys: list[int], hashes: list[int], languages: list[str] | None = None) -> pa.Table:
     rows = {
-        "key": pa.array(keys, pa.uint64()), "site": [f"s{key}" for key in keys],
-        "declared": ["de"] * len(keys), "text_hash": pa.array(hashes, pa.uint64()),
+        "key": pa.array(keys, pa.uint64()), "declared": ["de"] * len(keys),
+        "text_hash": pa.array(hashes, pa.uint64()),
     }  # fmt: skip
     if languages is not None:
         return pa.table({**rows, "language": languages}, schema=TEXT_LANGUAGES)
@@ -102,14 +107,59 @@ def test_sites_are_counted_by_distinct_texts() -> None:
 
 def test_what_is_known_of_a_site_comes_before_what_is_usual() -> None:
     counted = count_sites(texts([7] * 4, [1, 2, 3, 4], ["en", "en", "en", "de"]))
-    shares = {"de": {"de": 60_000_000, "en": 20_000_000}}
-    known = SiteLanguages(shares, [counted])
-    usual = known.prior(1, "de")
-    assert usual.of("de") == pytest.approx((60 + 20 * 0.8) / 100)
-    assert usual.of("en") == pytest.approx((20 + 20 * 0.1) / 100)
-    assert known.prior(7, "de").of("en") == pytest.approx((3 + 5 * usual.of("en")) / 9)
-    assert known.prior(1, "fr") == default_prior("fr")
-    assert SiteLanguages({}).prior(7, "de") == default_prior("de")
+    usual = usual_priors({"de": {"de": 60_000_000, "en": 20_000_000}})
+    assert usual["de"].of("de") == 1  # (60 + 20 · 0.8) / 100
+    assert usual["de"].of("en") == 0.25  # (20 + 20 · 0.1) / 100
+    own = site_priors(counted, usual)
+    table = prior_rows({(0, "de"): usual["de"], **own})
+    known = SiteLanguages(table)
+    assert known.prior(1, "de") == usual["de"]
+    assert known.prior(7, "de") == own[7, "de"]
+    assert known.prior(7, "de").of("en") == 0.5  # (3 + 5 · 0.25) / 9
+    assert known.prior(7, "de").other == 2**-14  # 5 · 2**-13 / 9 is 2**-13.8
+    assert known.prior(1, "fr") == known.prior(7, "fr") == default_prior("fr")
+    assert SiteLanguages(PRIORS.empty_table()).prior(7, "de") == default_prior("de")
+    assert site_priors(counted, {})[7, "de"].of("de") == 0.5  # (1 + 5 · 0.8) / 9
+
+
+def test_what_is_seldom_is_not_usual() -> None:
+    """One site more says nothing new where what it shows was known, or is one site's chance."""
+    many = {"de": 900_000_000, "en": 90_000_000, "fr": 9_000_000, "it": 300_000}
+    usual = usual_priors({"de": many})["de"]
+    assert set(usual.weights) == {"de", "en", "fr"}
+    more = {**many, "de": 900_700_000, "fr": 9_200_000, "pl": 100_000}
+    assert usual_priors({"de": more})["de"] == usual
+    assert usual.other == 2**-13  # 1/64 of the weight, over 176 languages
+    # What a page declares counts, however often it is wrong.
+    wrong = usual_priors({"nn": {"en": 10**11}, "en": {"fr": 10**11}})
+    assert wrong["nn"].of("nn") == wrong["en"].of("en") == 1 / 256
+    assert wrong["en"].other == 2**-10  # of the others in English there are 20
+
+
+@pytest.mark.parametrize("count", [10, 100, 1000])
+def test_a_tenth_more_sites_seldom_change_what_is_usual(count: int) -> None:
+    """Of made-up sites that declare German three in four are in it, the others half or wholly in
+    English; of all some texts are told to be in any language."""
+    rng = np.random.default_rng(5)
+    codes = ["de", "en", *(f"x{n}" for n in range(60))]
+
+    def shares(sites: int) -> np.ndarray:
+        parts = np.array([[0.92, 0.05], [0.5, 0.47], [0.0, 0.97]])
+        kinds = parts[rng.choice(3, sites, p=[0.75, 0.15, 0.1])]
+        each = np.concatenate([kinds, np.full((sites, 60), 0.03 / 60)], axis=1)
+        texts = rng.integers(3, 257, (sites, 1))
+        counts = rng.multinomial(texts[:, 0], each / each.sum(1, keepdims=True))
+        return (counts * 1_000_000 // texts).sum(0)
+
+    def usual(found: np.ndarray) -> dict[str, Prior]:
+        seen = zip(codes, found.tolist(), strict=True)
+        return usual_priors({"de": {code: share for code, share in seen if share}})
+
+    changed = 0
+    for _ in range(40):
+        before = shares(count)
+        changed += usual(before) != usual(before + shares(count // 10))
+    assert changed <= 6
 
 
 ENGLISH = [
@@ -133,18 +183,20 @@ def test_a_sites_word_weighs_as_much_as_its_long_texts_bear_out() -> None:
     pages = {"https://honest.nl/": DUTCH, "https://wrong.nl/": ENGLISH}
     long = candidates(*((text, page, "nl") for page, found in pages.items() for text in found))
     counted = count_sites(with_languages(least_texts(long_texts(long)), language_model()))
-    assert {(row["site"], row["language"]): row["texts"] for row in counted.to_pylist()} == {
-        ("honest.nl", "nl"): 24, ("wrong.nl", "en"): 24,
-    }  # fmt: skip
+    assert {(row["key"], row["language"]): row["texts"] for row in counted.to_pylist()} == {
+        (hash64("honest.nl\0nl", b"septet.site"), "nl"): 24,
+        (hash64("wrong.nl\0nl", b"septet.site"), "en"): 24,
+    }
     shares = Shares()
     shares.add(counted)
-    known = SiteLanguages(shares.to_dict(), [counted])
+    usual = usual_priors(shares.to_dict())
+    known = SiteLanguages(prior_rows(site_priors(counted, usual)))
     rows = candidates(*((text, page, "nl") for page in pages for text in short))
     found = LanguageTeller(language_model(), 0.5, known).add_language(rows)
     assert found.schema.equals(tables.FILTERED)
     assert found["language"].to_pylist() == ["nl", "nl", "nl", "en", "en", "en", "nl", "en"]
-    usual = LanguageTeller(language_model(), 0.5).add_language(rows)
-    assert usual["language"].to_pylist() == ["nl", "en", "nl", "en"] * 2
+    unlearnt = LanguageTeller(language_model(), 0.5).add_language(rows)
+    assert unlearnt["language"].to_pylist() == ["nl", "en", "nl", "en"] * 2
 
 
 def test_quotas_keep_a_share_of_a_language_whatever_the_order() -> None:
