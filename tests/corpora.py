@@ -28,7 +28,7 @@ CAPTIONS = (
 )
 
 
-def picture(seed: int, width: int = 320, height: int = 240, kind: str = "JPEG") -> bytes:
+def random_image(seed: int, width: int = 320, height: int = 240, kind: str = "JPEG") -> bytes:
     """A smooth random image, the same for the same seed."""
     small = np.random.default_rng(seed).integers(0, 255, (6, 8, 3), dtype=np.uint8)
     out = io.BytesIO()
@@ -36,7 +36,7 @@ def picture(seed: int, width: int = 320, height: int = 240, kind: str = "JPEG") 
     return out.getvalue()
 
 
-def site(pages: int, pictures: int) -> list[Response]:
+def site(pages: int, images: int) -> list[Response]:
     """Pages with figures, repeated navigation icons, and the images themselves."""
     responses = []
     for page in range(pages):
@@ -44,7 +44,7 @@ def site(pages: int, pictures: int) -> list[Response]:
         figures = "".join(
             f'<figure><img src="/img/{n}.jpg" alt="{CAPTIONS[language].format(n)}">'
             f"<figcaption>{CAPTIONS[language].format(page)} / {n}</figcaption></figure>"
-            for n in ((page * 3 + k) % pictures for k in range(3))
+            for n in ((page * 3 + k) % images for k in range(3))
         )
         icons = '<img src="/home.png" alt="Back to the first page"><img src="/x.gif"><img src="/logo.png" alt="logo">'
         responses.append(
@@ -52,18 +52,20 @@ def site(pages: int, pictures: int) -> list[Response]:
         )
     responses += [
         image(
-            f"http://site.test/img/{n}.jpg", picture(n % (pictures - 2), 300 + n, 280), "image/jpeg"
+            f"http://site.test/img/{n}.jpg",
+            random_image(n % (images - 2), 300 + n, 280),
+            "image/jpeg",
         )
-        for n in range(pictures)
+        for n in range(images)
     ]
-    responses.append(image("http://site.test/home.png", picture(10**6, 32, 32, "PNG")))
+    responses.append(image("http://site.test/home.png", random_image(10**6, 32, 32, "PNG")))
     return responses
 
 
-def write_site(folder: Path, parts: int = 3, pages: int = 24, pictures: int = 20) -> Path:
+def write_site(folder: Path, parts: int = 3, pages: int = 24, images: int = 20) -> Path:
     """A recipe in `folder` over the site's WARCs, `parts` in all."""
     folder.mkdir(parents=True, exist_ok=True)
-    responses = site(pages, pictures)
+    responses = site(pages, images)
     for part in range(parts):
         write_warc(folder / f"part-{part}.warc.gz", responses[part::parts])
     recipe = folder / "recipe.yaml"

@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tests.corpora import picture, site
+from tests.corpora import random_image, site
 from tests.pipelines.hostile import record
 from tests.pipelines.sources.test_cc_index import COLUMNS, crawl
 from tests.preprocess.html.test_wat import block, img
@@ -43,16 +43,18 @@ def write_every_source(folder: Path) -> Path:
         (folder / name).mkdir(parents=True)
     write_warc(folder / "warc/part.warc.gz", site(4, 4))
     for n in range(8):
-        (folder / f"images/{'sub/' * (n % 2)}{n}.jpg").write_bytes(picture(100 + n, 64, 48))
+        (folder / f"images/{'sub/' * (n % 2)}{n}.jpg").write_bytes(random_image(100 + n, 64, 48))
     for number in range(2):
         lines = []
         for n in range(number * 4, number * 4 + 4):
             name = f"{'sub/' * (n % 2)}{n}.jpg"
-            data = picture(100 + n - n % 4 // 3, 64, 48)  # the last one's digest is another's
+            data = random_image(100 + n - n % 4 // 3, 64, 48)  # the last one's digest is another's
             lines.append(f"A listed image {n}\t{name}\t{hashlib.md5(data).hexdigest()}")
         (folder / f"lists/{number}.tsv").write_text("\n".join([*lines, "one cell alone"]))
         (folder / f"lists/{number}.txt").write_text(f"A text alone {number}\n\nx\n")
-        cells = [{"bytes": picture(200 + 9 * number + n, 64, 48), "path": None} for n in range(6)]
+        cells = [
+            {"bytes": random_image(200 + 9 * number + n, 64, 48), "path": None} for n in range(6)
+        ]
         cells[5]["bytes"] = b"no image"
         columns = {
             "image": cells,
@@ -64,7 +66,7 @@ def write_every_source(folder: Path) -> Path:
     rows = ["file_name,text", *(f"{n}.jpg,An image {n} in a folder" for n in range(4)), "gone.jpg,x y z"]  # fmt: skip
     (folder / "imagefolder/train/metadata.csv").write_text("\n".join(rows))
     for n in range(4):
-        (folder / f"imagefolder/train/{n}.jpg").write_bytes(picture(300 + n, 64, 48))
+        (folder / f"imagefolder/train/{n}.jpg").write_bytes(random_image(300 + n, 64, 48))
     write_tars(folder / "tars")
     (folder / "set/notes").mkdir(parents=True)
     (folder / "set/pixels").mkdir()
@@ -73,7 +75,7 @@ def write_every_source(folder: Path) -> Path:
     (folder / "set/notes/a.json").write_text(json.dumps({"images": images}))
     (folder / "set/notes/b.json").write_text(json.dumps({"annotations": notes}))
     for n in range(3):
-        (folder / f"set/pixels/{n}.jpg").write_bytes(picture(400 + n, 64, 48))
+        (folder / f"set/pixels/{n}.jpg").write_bytes(random_image(400 + n, 64, 48))
     _write_web(folder)
     (folder / "recipe.yaml").write_text(RECIPE)
     return folder / "recipe.yaml"

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from tests.corpora import picture
+from tests.corpora import random_image
 
 
 def tar_of(members: Iterable[tuple[str, bytes]], form: int = tarfile.USTAR_FORMAT) -> bytes:
@@ -26,7 +26,7 @@ def sample_of(key: str, number: int, **told: Any) -> list[tuple[str, bytes]]:
     caption = f"Caption {number} of the tars"
     told = {"caption": caption, "url": f"http://e.org/{number}.jpg", "key": key, **told}
     return [
-        (f"{key}.jpg", picture(number, 64, 48)),
+        (f"{key}.jpg", random_image(number, 64, 48)),
         (f"{key}.json", json.dumps(told).encode()),
         (f"{key}.txt", caption.encode()),
     ]

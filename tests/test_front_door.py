@@ -21,7 +21,7 @@ from septet.pipelines.cli import COMMANDS, app
 from septet.pipelines.sources.listing import listing_digest
 from septet.pipelines.stages.stage import Stage
 from septet.preprocess.columns.registry import make_column
-from tests.corpora import picture, write_site
+from tests.corpora import random_image, write_site
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -79,7 +79,7 @@ def test_an_answer_imports_nothing_heavy(arguments: list[str], code: int, says: 
 
 
 def test_a_build_that_is_up_to_date_imports_nothing_heavy(tmp_path: Path) -> None:
-    recipe = write_site(tmp_path, parts=1, pages=4, pictures=6)
+    recipe = write_site(tmp_path, parts=1, pages=4, images=6)
     for path in tmp_path.iterdir():  # written long enough ago to be trusted
         os.utime(path, (1e9, 1e9))
     os.utime(tmp_path, (1e9, 1e9))
@@ -249,7 +249,7 @@ def test_an_older_input_that_is_moved_into_place_during_a_build_is_built_from(
         lines = [f'{{"url": "1.jpg", "caption": "A house number {n}"}}\n' for n in captions]
         (folder / "a.jsonl").write_text("".join(lines))
     (tmp_path / "images").mkdir()
-    (tmp_path / "images/1.jpg").write_bytes(picture(1))
+    (tmp_path / "images/1.jpg").write_bytes(random_image(1))
     recipe = tmp_path / "r.yaml"
     recipe.write_text(
         "name: x\nsources: [{kind: list, paths: [deep/in/*.jsonl], image_root: images}]\n"
@@ -313,7 +313,7 @@ def test_the_front_door_is_documented_and_typed() -> None:
 
 def test_all_of_the_front_door(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(ROOT / "examples/columns"))
-    recipe = write_site(tmp_path / "in", parts=1, pages=6, pictures=8)
+    recipe = write_site(tmp_path / "in", parts=1, pages=6, images=8)
     result = septet.build(recipe, tmp_path / "corpus", workers=1)
     assert result.corpus == str(tmp_path / "corpus") and not result.nothing_to_do
     corpus = septet.open(tmp_path / "corpus")
@@ -333,7 +333,7 @@ def test_all_of_the_front_door(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 def test_the_readme_shows_python_that_runs(tmp_path: Path) -> None:
     text = (ROOT / "README.md").read_text()
     (block,) = re.findall(r"```python\n(.*?)```", text, re.S)
-    recipe = write_site(tmp_path / "in", parts=1, pages=6, pictures=20)
+    recipe = write_site(tmp_path / "in", parts=1, pages=6, images=20)
     code = block.replace("my.yaml", str(recipe)).replace("corpora/demo", str(tmp_path / "corpus"))
     assert str(recipe) in code and str(tmp_path) in code
     (tmp_path / "block.py").write_text(code)  # without an `if __name__ == "__main__"`
@@ -365,7 +365,7 @@ def test_a_users_own_folders_never_hide_septets(tmp_path: Path) -> None:
         (tmp_path / name / "__init__.py").write_text("")
     (tmp_path / "schemas/mine.py").write_text("FACTOR = 2\n")
     (tmp_path / "mine.py").write_text(COLUMN)
-    recipe = write_site(tmp_path / "in", parts=1, pages=6, pictures=8)
+    recipe = write_site(tmp_path / "in", parts=1, pages=6, images=8)
     environment = {
         **os.environ,
         "PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT / "examples/columns"), str(ROOT)]),

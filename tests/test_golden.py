@@ -40,10 +40,10 @@ def test_a_corpus_of_every_format_version_is_read(folder: Path) -> None:
         sample = corpus[index]
         content.update(corpus.key(index).encode() + b"".join(sample.values()))
         assert corpus.find(corpus.key(index)) == index
-        picture = sample.get("jpg") or sample.get("png")
-        without_image += picture is None
+        image = sample.get("jpg") or sample.get("png")
+        without_image += image is None
         without_text += "txt" not in sample
-        assert picture is None or min(Image.open(io.BytesIO(picture)).size) in (32, 60, 64)
+        assert image is None or min(Image.open(io.BytesIO(image)).size) in (32, 60, 64)
     assert (len(corpus), content.hexdigest()) == expected
     assert (without_image, without_text) == WITHOUT[folder.name]
     statistics = corpus_statistics(str(folder))

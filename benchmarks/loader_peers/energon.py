@@ -21,20 +21,20 @@ from megatron.energon import (
 )
 
 from benchmarks.loader import BATCH, WORKERS, view
-from benchmarks.loader_peers.pictures import Epoch
+from benchmarks.loader_peers.images import Epoch
 
 
 @dataclass
-class Picture(Sample):
+class ImageSample(Sample):
     """A decoded one."""
 
     pixels: torch.Tensor
 
 
 @stateless
-def cook(sample: dict[str, Any]) -> Picture:
+def cook(sample: dict[str, Any]) -> ImageSample:
     pixels = torch.from_numpy(view(bytes(sample["jpg"])))
-    return Picture(**basic_sample_keys(sample), pixels=pixels)
+    return ImageSample(**basic_sample_keys(sample), pixels=pixels)
 
 
 class Encoder(TaskEncoder):

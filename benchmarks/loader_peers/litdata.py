@@ -7,10 +7,10 @@ from typing import Any
 from litdata import StreamingDataLoader, StreamingDataset, optimize
 
 from benchmarks.loader import BATCH, WORKERS, view
-from benchmarks.loader_peers.pictures import Epoch, members
+from benchmarks.loader_peers.images import Epoch, members
 
 
-class Pictures(StreamingDataset):
+class Images(StreamingDataset):
     """Decoded ones."""
 
     def __getitem__(self, index: Any) -> Any:
@@ -25,8 +25,8 @@ def make(corpus: Path, store: Path) -> Epoch:
     optimize(same, list(members(corpus)), str(store), chunk_bytes="64MB", num_workers=1)
 
     def epoch() -> Iterator[int]:
-        pictures = Pictures(str(store))
-        for batch in StreamingDataLoader(pictures, batch_size=BATCH, num_workers=WORKERS):
+        images = Images(str(store))
+        for batch in StreamingDataLoader(images, batch_size=BATCH, num_workers=WORKERS):
             yield len(batch)
 
     return epoch

@@ -8,10 +8,10 @@ from streaming import MDSWriter, StreamingDataset
 from torch.utils.data import DataLoader
 
 from benchmarks.loader import BATCH, WORKERS, view
-from benchmarks.loader_peers.pictures import Epoch, members
+from benchmarks.loader_peers.images import Epoch, members
 
 
-class Pictures(StreamingDataset):
+class Images(StreamingDataset):
     """Decoded ones."""
 
     def __getitem__(self, index: Any) -> Any:
@@ -25,8 +25,8 @@ def make(corpus: Path, store: Path) -> Epoch:
             out.write(sample)
 
     def epoch() -> Iterator[int]:
-        pictures = Pictures(local=str(store), shuffle=False, batch_size=BATCH)
-        for batch in DataLoader(pictures, batch_size=BATCH, num_workers=WORKERS):
+        images = Images(local=str(store), shuffle=False, batch_size=BATCH)
+        for batch in DataLoader(images, batch_size=BATCH, num_workers=WORKERS):
             yield len(batch)
 
     return epoch

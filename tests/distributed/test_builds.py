@@ -53,7 +53,7 @@ def test_each_source_on_spark(
 
 
 def test_a_column_on_spark(spark_cluster: SparkCluster, tmp_path: Path) -> None:
-    recipe = write_site(tmp_path / "in", pages=48, pictures=40)
+    recipe = write_site(tmp_path / "in", pages=48, images=40)
     for name in ("local", "spark"):
         run_build(recipe, tmp_path / name)
     for kind in ("Words", "Hashes"):

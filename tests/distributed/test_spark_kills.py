@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 
 from septet.preprocess.files import TEMPORARY_SUFFIX
-from tests.corpora import digests, picture, run_build
+from tests.corpora import digests, random_image, run_build
 from tests.distributed.conftest import KILLS, SparkCluster, killing_workers
 from tests.http_server import HostileServer
 
 pytestmark = pytest.mark.slow
 
-PICTURES = 400
+IMAGES = 400
 
 
 def write_list(folder: Path, server: HostileServer) -> Path:
@@ -40,9 +40,9 @@ def test_a_build_survives_the_death_of_its_workers(
     The server takes its time over images until the last one is dead, so that there is a build to
     be killed in.
     """
-    pictures = {f"/{n}.jpg": picture(n) for n in range(PICTURES)}
+    images = {f"/{n}.jpg": random_image(n) for n in range(IMAGES)}
     corpus = tmp_path / "spark"
-    with HostileServer(pictures) as server:
+    with HostileServer(images) as server:
         recipe = write_list(tmp_path / "in", server)
         run_build(recipe, tmp_path / "embedded")
         server.pause = 0.5

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import zstandard
 
-from tests.corpora import picture
+from tests.corpora import random_image
 from tests.pipelines.hostile import record
 from tests.preprocess.html.test_wat import block, img
 
@@ -36,7 +36,8 @@ def served() -> dict[str, bytes]:
     )  # fmt: skip
     paths = [f"/{name}.jpg" for name in names]
     return {
-        path: picture(number, *PUBLISHED.get(path, (320, 240))) for number, path in enumerate(paths)
+        path: random_image(number, *PUBLISHED.get(path, (320, 240)))
+        for number, path in enumerate(paths)
     }
 
 
@@ -63,7 +64,7 @@ class Sets:
 
     def _images(self, *paths: str) -> None:
         for path in paths:
-            self._bytes(path, picture(sum(path.encode()), 320, 240))
+            self._bytes(path, random_image(sum(path.encode()), 320, 240))
 
     def cc3m(self) -> None:
         rows = [

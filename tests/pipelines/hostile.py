@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 import zstandard
 from PIL import Image
 
-from tests.corpora import picture
+from tests.corpora import random_image
 
 CAPTION = "The caption of a hostile row in @"
 
@@ -183,7 +183,7 @@ def write_images(folder: Path) -> None:
     """The files that the lists name."""
     for below in ("sub", "bad", "odd"):
         (folder / below).mkdir(parents=True, exist_ok=True)
-    good = picture(1, 64, 48)
+    good = random_image(1, 64, 48)
     for name in ("good.jpg", "a::zzz.jpg", "a b#c?d%41[1]*=@.jpg", "é日.jpg"):
         (folder / name).write_bytes(good)
     (folder.parent / "secret.jpg").write_bytes(good)
@@ -198,7 +198,7 @@ def write_images(folder: Path) -> None:
     gif[6:10] = struct.pack("<HH", 65000, 65000)
     bad = {
         "empty.jpg": b"", "html.jpg": b"<!doctype html><p>404", "text.png": b"words " * 50,
-        "cut.jpg": picture(2)[:3000], "cut.png": picture(2, kind="PNG")[:5000],
+        "cut.jpg": random_image(2)[:3000], "cut.png": random_image(2, kind="PNG")[:5000],
         "noise.jpg": b"\xff\xd8\xff" + bytes(range(256)) * 9, "huge.png": png_header(50_000, 50_000),
         "huge.webp": b"RIFF\x1e\0\0\0WEBPVP8L\x11\0\0\0\x2f\xff\xff\xff\x0f" + b"\0" * 12,
         "huge.gif": bytes(gif),
@@ -210,7 +210,7 @@ def write_images(folder: Path) -> None:
     alpha = small.convert("RGBA")
     alpha.putalpha(100)
     odd = {
-        "wrong-ending.jpg": picture(3, 64, 48, "PNG"),
+        "wrong-ending.jpg": random_image(3, 64, 48, "PNG"),
         "grey16.png": _saved(Image.new("I;16", (64, 48), 40_000), "PNG"),
         "palette.gif": _saved(small.convert("P"), "GIF"),
         "turned.jpg": _saved(small, "JPEG", exif=b"Exif\0\0II*\0\x08\0\0\0\1\0\x12\1\3\0\1\0\0\0\6\0\0\0\0\0\0\0"),
@@ -305,7 +305,7 @@ def page(body: bytes, **more: str) -> bytes:
 
 _GZIP_BOMB = gzip.compress(b"a" * 10**7)
 _BROTLI_BOMB = brotli.compress(b"a" * 10**7, quality=5)
-_CUT_IMAGE, _IMAGE = picture(4)[:2000], picture(5)
+_CUT_IMAGE, _IMAGE = random_image(4)[:2000], random_image(5)
 _HARMED = b"\0harmed\0"
 
 
@@ -392,7 +392,7 @@ def warc_file(cases: list[Case], tag: str) -> bytes:
         text = f"<img src='/good.jpg' alt='Good page {number} of {tag}'>"
         return page(text.encode())
 
-    parts = [record(answer(picture(5, 64, 48), "image/jpeg"), url="http://a.test/good.jpg")]
+    parts = [record(answer(random_image(5, 64, 48), "image/jpeg"), url="http://a.test/good.jpg")]
     for number, case in enumerate(cases):
         parts.append(good(number))
         parts += case.data if isinstance(case.data, list) else [case.data]

@@ -3,10 +3,10 @@
 import os
 from pathlib import Path
 
-from tests.corpora import picture
+from tests.corpora import random_image
 from tests.pipelines.hostile import Case, fine, lost, png_header
 
-GOOD = picture(6, 64, 48)
+GOOD = random_image(6, 64, 48)
 TEXT = b"The text beside an image in @"
 
 

@@ -10,13 +10,13 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tests.corpora import picture
+from tests.corpora import random_image
 from tests.pipelines.hostile import Case, fine, list_file, lost, png_header, row
 from tests.tars import tar_of
 
 IMAGE = pa.struct({"bytes": pa.binary(), "path": pa.string()})
-GOOD = picture(6, 64, 48)
-SHA256 = hashlib.sha256(picture(1, 64, 48)).hexdigest()  # of good.jpg
+GOOD = random_image(6, 64, 48)
+SHA256 = hashlib.sha256(random_image(1, 64, 48)).hexdigest()  # of good.jpg
 TEXT = b"The text of a sample in @"
 
 BARE_CASES = [

@@ -172,7 +172,7 @@ def test_killed_at_any_moment_and_resumed(
 
 
 def test_killed_in_the_first_and_last_moment_of_each_pass(tmp_path: Path) -> None:
-    recipe = write_site(tmp_path / "site", parts=2, pages=4, pictures=3)
+    recipe = write_site(tmp_path / "site", parts=2, pages=4, images=3)
     run_build(recipe, tmp_path / "whole")
     corpus, log = tmp_path / "corpus", tmp_path / "kills"
     codes = build_through_kills(recipe, corpus, log)
@@ -193,7 +193,7 @@ def test_killed_in_the_first_and_last_moment_of_each_pass(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("name", ["a::b [1] 100% #1=@?*", "~x"])
 def test_any_local_name_of_folders(tmp_path: Path, name: str) -> None:
-    recipe = write_site(tmp_path / name / "in", parts=1, pages=6, pictures=8)
+    recipe = write_site(tmp_path / name / "in", parts=1, pages=6, images=8)
     corpus = tmp_path / name / "corpus"
     run_build(recipe, corpus)
     assert check_corpus(str(corpus), True, Console(quiet=True)) == []

@@ -20,7 +20,7 @@ from septet.preprocess.locks import FolderBusyError, locked
 from septet.preprocess.shards.heads import read_head
 from septet.schemas.recipe import Image, Recipe
 from septet.schemas.versioned import ManifestError
-from tests.corpora import digests, picture, run_annotation, run_build
+from tests.corpora import digests, random_image, run_annotation, run_build
 from tests.http_server import HostileServer
 from tests.pipelines.test_fetch_store import write_list, write_recipe
 from tests.pipelines.test_index import samples, write_tar
@@ -48,7 +48,7 @@ def built(tmp_path: Path) -> Path:
     """A corpus of six images, with a column; images of four others (and one that failed) and of
     other settings, a shard that is not listed, what killed writers left and files of others are in
     its folder."""
-    with HostileServer({f"/{n}.jpg": picture(n) for n in range(10)}) as server:
+    with HostileServer({f"/{n}.jpg": random_image(n) for n in range(10)}) as server:
         corpus = tmp_path / "corpus"
         write_list(tmp_path / "b.jsonl", server, range(6, 11))  # there is no 10
         run_build(write_recipe(tmp_path, server, "image: {image_size: 40}"), corpus)
@@ -68,7 +68,7 @@ def built(tmp_path: Path) -> Path:
             (corpus / name).write_bytes(b"left")
         folder = f"{store.relative_to(corpus)}/000001"
         with StoreWriter(str(corpus), folder, "f" * 16, {}, Image()) as writer:
-            writer.put(Fetched(server.url("/20.jpg"), picture(20)))
+            writer.put(Fetched(server.url("/20.jpg"), random_image(20)))
         before = digests(corpus)
         for site in corpus.glob("store/sites/*/*.json"):
             os.utime(site, (0, time.time() - 3 * 86400))

@@ -45,7 +45,7 @@ def septet(*arguments: str) -> Done:
 
 @pytest.fixture(scope="module")
 def recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_site(tmp_path_factory.mktemp("cli"), parts=1, pages=6, pictures=8)
+    return write_site(tmp_path_factory.mktemp("cli"), parts=1, pages=6, images=8)
 
 
 @pytest.fixture(scope="module")
@@ -161,7 +161,7 @@ def test_check_finds_a_flipped_bit(built: Path, tmp_path: Path) -> None:
     assert "sha256 is" in result.stdout and "CRC-32" in result.stdout
 
 
-def test_show_writes_the_picture(built: Path, tmp_path: Path) -> None:
+def test_show_writes_the_image(built: Path, tmp_path: Path) -> None:
     corpus = Corpus(str(built))
     done = septet("show", str(built), corpus.key(3), "--image", str(tmp_path / "p.jpg"))
     assert done.returncode == 0, done.stderr

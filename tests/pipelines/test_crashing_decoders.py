@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.corpora import rows
-from tests.preprocess.images.pictures import photo, saved
+from tests.preprocess.images.photos import photo, saved
 from tests.warcs import html, image, write_warc
 
 ROOT = Path(__file__).resolve().parents[2]

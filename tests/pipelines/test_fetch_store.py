@@ -21,13 +21,13 @@ from septet.pipelines.stages.fetch import FetchTask
 from septet.pipelines.store.reader import StoreError
 from septet.preprocess.shards.reader import Corpus
 from septet.schemas.recipe_file import parse_recipe
-from tests.corpora import digests, picture, quiet_progress, rows, run_build
+from tests.corpora import digests, quiet_progress, random_image, rows, run_build
 from tests.http_server import HostileServer
 
 
 @pytest.fixture
 def server() -> Iterator[HostileServer]:
-    with HostileServer({f"/{n}.jpg": picture(n) for n in range(40)}) as running:
+    with HostileServer({f"/{n}.jpg": random_image(n) for n in range(40)}) as running:
         yield running
 
 
@@ -60,7 +60,7 @@ def numbers_of(corpus: Path) -> set[int]:
     found = set()
     for sample in Corpus(str(corpus)):
         number = int(sample["txt"].decode().rsplit(" ", 1)[1])
-        assert sample["jpg"] == picture(number), number
+        assert sample["jpg"] == random_image(number), number
         found.add(number)
     return found
 
@@ -154,7 +154,7 @@ def test_failures_are_kept_until_they_are_to_be_tried_again(
 def test_a_bound_that_changes_is_tried_again(server: HostileServer, tmp_path: Path) -> None:
     corpus = tmp_path / "corpus"
     write_list(tmp_path / "a.jsonl", server, range(8))
-    sizes = sorted(len(picture(n)) for n in range(8))
+    sizes = sorted(len(random_image(n)) for n in range(8))
     small = write_recipe(tmp_path, server, fetch=f"max_bytes: {sizes[3]}")
     assert run_build(small, corpus).manifest.samples == 4
     assert asked(server) == 8
@@ -168,8 +168,8 @@ def test_a_bound_that_changes_is_tried_again(server: HostileServer, tmp_path: Pa
 
 def test_a_format_that_is_asked_for_later_is_fetched_alone(tmp_path: Path) -> None:
     pytest.importorskip("pillow_jxl")
-    corpus, jxl = tmp_path / "corpus", picture(90, kind="JXL")
-    with HostileServer({f"/{n}.jpg": picture(n) if n else jxl for n in range(8)}) as server:
+    corpus, jxl = tmp_path / "corpus", random_image(90, kind="JXL")
+    with HostileServer({f"/{n}.jpg": random_image(n) if n else jxl for n in range(8)}) as server:
         write_list(tmp_path / "a.jsonl", server, range(8))
         for formats, samples, requests in (([], 7, 8), (["jxl"], 8, 1), ([], 7, 0)):
             recipe = write_recipe(tmp_path, server, f"image: {{more_formats: {formats}}}")

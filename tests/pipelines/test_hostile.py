@@ -7,7 +7,7 @@ import pytest
 
 from septet.pipelines.build import EmptyCorpusError
 from septet.preprocess.shards.reader import Corpus
-from tests.corpora import digests, picture, rows, run_build
+from tests.corpora import digests, random_image, rows, run_build
 from tests.http_server import HostileServer
 from tests.warcs import html, image, write_warc
 
@@ -34,9 +34,9 @@ def png_header(width: int, height: int) -> bytes:
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("hostile")
-    good = {f"/{i}.jpg": picture(i) for i in range(3)}
+    good = {f"/{i}.jpg": random_image(i) for i in range(3)}
     with HostileServer(
-        {**good, "/bomb.png": png_header(50_000, 50_000), "/cut.jpg": picture(9)[:3000]}
+        {**good, "/bomb.png": png_header(50_000, 50_000), "/cut.jpg": random_image(9)[:3000]}
     ) as server:
         faults = {
             "html as image": server.url("/html.jpg"),
@@ -60,7 +60,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
         responses = [
             html("http://broken.test/", f"<html><div><table>{body}</div></p>"),
             ("http://wrong.test/", "<img src='http://broken.test/in.jpg' alt='Größe im Archiv'>".encode("cp1252"), {"Content-Type": "text/html; charset=utf-8"}),
-            image("http://broken.test/in.jpg", picture(7), "image/jpeg"),
+            image("http://broken.test/in.jpg", random_image(7), "image/jpeg"),
         ]  # fmt: skip
         write_warc(folder / "a.warc.gz", responses)
         whole = write_warc(
@@ -79,8 +79,8 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
             '{"url": "ok.jpg", "caption": "A file of the list"}\n{"url": "../secret.jpg", "caption": "A file outside"}\n{"url": "gone.jpg", "caption": "A missing file"}\nnope\n'
         )
         (folder / "files").mkdir()
-        (folder / "files/ok.jpg").write_bytes(picture(8))
-        (folder / "secret.jpg").write_bytes(picture(8))
+        (folder / "files/ok.jpg").write_bytes(random_image(8))
+        (folder / "secret.jpg").write_bytes(random_image(8))
         recipe = folder / "recipe.yaml"
         recipe.write_text(
             "name: hostile\nsources:\n  - {kind: warc, paths: ['*.warc.gz'], on_broken_input: reject}\n"
@@ -132,7 +132,7 @@ def test_the_rest_goes_on(corpus: Path) -> None:
 
 def test_an_empty_corpus_is_no_success_and_replaces_none(tmp_path: Path) -> None:
     page = html("http://e.test/", "<img src=/a.jpg alt='A house of stone'>")
-    write_warc(tmp_path / "a.warc.gz", [page, image("http://e.test/a.jpg", picture(1))])
+    write_warc(tmp_path / "a.warc.gz", [page, image("http://e.test/a.jpg", random_image(1))])
     recipe = tmp_path / "r.yaml"
     text = "name: empty\nsources: [{kind: warc, paths: [a.warc.gz]}]\n"
     recipe.write_text(text)

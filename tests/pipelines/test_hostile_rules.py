@@ -10,7 +10,7 @@ from pathlib import Path
 from aiohttp import web
 
 from septet.preprocess.http.robots import MAX_BYTES
-from tests.corpora import picture, rows, run_build
+from tests.corpora import random_image, rows, run_build
 from tests.http_server import HostileServer
 
 FORBID = b"User-agent: *\nDisallow: /"
@@ -68,7 +68,7 @@ def test_each_server_has_its_outcome(tmp_path: Path) -> None:
     with ExitStack() as stack:
         with (tmp_path / "a.jsonl").open("w") as file:
             for number, (name, (path, answer, _)) in enumerate(SERVERS.items()):
-                images = {f"/{n}.jpg": picture(10 * number + n) for n in range(2)}
+                images = {f"/{n}.jpg": random_image(10 * number + n) for n in range(2)}
                 server = stack.enter_context(HostileServer(images))
                 server.answers[path] = answer
                 hosts[server.host] = name

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from email.utils import formatdate
 from pathlib import Path
 
-from tests.corpora import picture, rows, run_build
+from tests.corpora import random_image, rows, run_build
 from tests.http_server import HostileServer
 from tests.preprocess.http.test_connections import StrayServer, answer
 from tests.preprocess.http.test_fetch_tls import certificate, trust
@@ -22,7 +22,7 @@ LATE = 24
 
 def test_each_server_has_its_outcome(tmp_path: Path, trust: Callable[[Path], None]) -> None:
     names = ["a", "once", "date", "gzip", "hops"]
-    images = {f"/{name}.jpg": picture(n) for n, name in enumerate(names)}
+    images = {f"/{name}.jpg": random_image(n) for n, name in enumerate(names)}
     _, context = certificate(tmp_path, "unknown")
     later = formatdate(time.time() + 3600, usegmt=True)
     soon = formatdate(time.time() - 5, usegmt=True)
@@ -30,8 +30,10 @@ def test_each_server_has_its_outcome(tmp_path: Path, trust: Callable[[Path], Non
     old, expired = certificate(tmp_path, "old", days=-1)
     (tmp_path / "trusted.pem").write_bytes(known.read_bytes() + old.read_bytes())
     trust(tmp_path / "trusted.pem")
-    late = {f"{n}x3": picture(100 + n) for n in range(LATE)}
-    stray = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(picture(99)) + picture(99)
+    late = {f"{n}x3": random_image(100 + n) for n in range(LATE)}
+    stray = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(random_image(99)) + random_image(
+        99
+    )
 
     def behind(name: str) -> list[bytes | float]:
         pause = [0.0, 0.001, 0.03][int(name[:-2]) % 3]  # with it, at once, on a kept connection
@@ -41,7 +43,9 @@ def test_each_server_has_its_outcome(tmp_path: Path, trust: Callable[[Path], Non
     with (
         HostileServer(images) as server,
         HostileServer(images, tls=context) as secure,
-        HostileServer({"/good.jpg": picture(50), "/name.jpg": picture(51)}, tls=good) as trusted,
+        HostileServer(
+            {"/good.jpg": random_image(50), "/name.jpg": random_image(51)}, tls=good
+        ) as trusted,
         HostileServer(images, tls=expired) as over,
         StrayServer(behind) as unasked,
     ):

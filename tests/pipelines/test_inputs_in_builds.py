@@ -11,7 +11,7 @@ import pytest
 from septet.pipelines.build import BuildResult
 from septet.pipelines.runners import StageFailed
 from septet.pipelines.sources.base import InputError
-from tests.corpora import digests, picture, rows, run_build
+from tests.corpora import digests, random_image, rows, run_build
 from tests.warcs import html, image, write_warc
 
 
@@ -25,11 +25,11 @@ def project(folder: Path) -> Path:
     """A recipe in `recipes/` over inputs beside it: an archive, and two folders with a list each
     whose images have the same names."""
     page = "".join(f"<img src=/{i}.jpg alt='The picture number {i}'>" for i in range(3))
-    images = [image(f"http://e.test/{i}.jpg", picture(i), "image/jpeg") for i in range(3)]
+    images = [image(f"http://e.test/{i}.jpg", random_image(i), "image/jpeg") for i in range(3)]
     folder.mkdir(parents=True)
     write_warc(folder / "a.warc.gz", [html("http://e.test/", page), *images])
     for seed, part in ((10, "train"), (20, "validation")):
-        put(folder / part / "0001.jpg", picture(seed))
+        put(folder / part / "0001.jpg", random_image(seed))
         row = {"file_name": "0001.jpg", "text": f"The first picture of {part}"}
         put(folder / part / "metadata.jsonl", json.dumps(row).encode() + b"\n")
     recipe = folder / "recipes/r.yaml"
@@ -120,19 +120,19 @@ def test_input_that_is_gone_is_an_error_and_the_corpus_stays(
 def test_a_replaced_image_is_read_again(tmp_path: Path) -> None:
     recipe = project(tmp_path / "p")
     build(recipe)
-    put(tmp_path / "p/train/0001.jpg", picture(99))
+    put(tmp_path / "p/train/0001.jpg", random_image(99))
     assert not build(recipe).nothing_to_do
     samples = {row["caption"]: row["sha256"] for row in rows(recipe.parent / "corpora/t", "shards/0000")}  # fmt: skip
     import hashlib
 
-    assert samples["The first picture of train"] == hashlib.sha256(picture(99)).hexdigest()
+    assert samples["The first picture of train"] == hashlib.sha256(random_image(99)).hexdigest()
 
 
 def test_a_hub_cache_of_links_and_two_names_of_a_file(tmp_path: Path) -> None:
     snapshot = tmp_path / "snapshots/rev"
     snapshot.mkdir(parents=True)
     for number in range(3):
-        put(tmp_path / f"blobs/{number}", picture(number))
+        put(tmp_path / f"blobs/{number}", random_image(number))
         (snapshot / f"{number}.jpg").symlink_to(f"../../blobs/{number}")
     (snapshot / "again.jpg").symlink_to("0.jpg")
     names = ["0.jpg", "1.jpg", "2.jpg", "./1.jpg", "x/../2.jpg", "again.jpg"]
@@ -154,7 +154,7 @@ def test_own_output_below_the_pattern_is_no_input(tmp_path: Path) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    put(tmp_path / "pics/1.jpg", picture(1))
+    put(tmp_path / "pics/1.jpg", random_image(1))
     pq.write_table(pa.table({"url": ["1.jpg"], "caption": ["A house of stone"]}), tmp_path / "a.parquet")  # fmt: skip
     recipe = put(
         tmp_path / "r.yaml",
@@ -169,7 +169,7 @@ def test_own_output_below_the_pattern_is_no_input(tmp_path: Path) -> None:
 def test_a_broken_input_names_file_and_row_or_is_one_reject(tmp_path: Path) -> None:
     import gzip
 
-    put(tmp_path / "pics/1.jpg", picture(1))
+    put(tmp_path / "pics/1.jpg", random_image(1))
     lines = [json.dumps({"url": "1.jpg", "caption": f"A house number {i} {os.urandom(20).hex()}"}) for i in range(2000)]  # fmt: skip
     put(tmp_path / "a.jsonl.gz", gzip.compress("\n".join(lines).encode())[:-9000])
     text = "name: t\nsources: [{kind: list, paths: [a.jsonl.gz], image_root: pics%s}]\n"
@@ -199,7 +199,7 @@ def test_slices_decide_nothing_but_who_reads(
     from septet.pipelines.sources import cuts
 
     for number in range(6):
-        put(tmp_path / f"pics/{number}.jpg", picture(number))
+        put(tmp_path / f"pics/{number}.jpg", random_image(number))
     lines = [
         json.dumps({"url": f"{i % 6}.jpg", "caption": f"The picture number {i} of them all"})
         for i in range(40)

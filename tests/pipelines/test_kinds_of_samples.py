@@ -11,14 +11,14 @@ from septet.pipelines.check import check_corpus
 from septet.pipelines.stages.dedup import shards_a_range
 from septet.preprocess.shards.reader import Corpus
 from septet.preprocess.text.ids import sample_id
-from tests.corpora import digests, picture, rows, run_build
+from tests.corpora import digests, random_image, rows, run_build
 
 
 def write(folder: Path, lines: list[dict[str, Any]], source: str = "", more: str = "") -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "img").mkdir(exist_ok=True)
     for n in range(30):
-        (folder / f"img/{n}.jpg").write_bytes(picture(n))
+        (folder / f"img/{n}.jpg").write_bytes(random_image(n))
     (folder / "list.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     recipe = folder / "recipe.yaml"
     recipe.write_text(
@@ -111,7 +111,7 @@ def test_two_folders_with_the_same_names(tmp_path: Path) -> None:
     lines = [{"url": "1.jpg", "caption": f"A picture of the {one} folder"} for one in ("a", "b")]
     for number, name in enumerate("ab"):
         (tmp_path / name).mkdir()
-        (tmp_path / f"{name}/1.jpg").write_bytes(picture(number))
+        (tmp_path / f"{name}/1.jpg").write_bytes(random_image(number))
         (tmp_path / f"{name}.jsonl").write_text(json.dumps(lines[number]))
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text(
@@ -120,17 +120,17 @@ def test_two_folders_with_the_same_names(tmp_path: Path) -> None:
     )
     run_build(recipe, tmp_path / "corpus")
     found = {sample["txt"].decode(): sample["jpg"] for sample in Corpus(str(tmp_path / "corpus"))}
-    assert found == {lines[n]["caption"]: picture(n) for n in range(2)}
+    assert found == {lines[n]["caption"]: random_image(n) for n in range(2)}
 
 
-def test_a_replaced_picture_is_read_again(tmp_path: Path) -> None:
+def test_a_replaced_image_is_read_again(tmp_path: Path) -> None:
     recipe = write(tmp_path, [{"url": "1.jpg", "caption": "A picture that is replaced"}])
     corpus = tmp_path / "corpus"
     run_build(recipe, corpus)
     assert run_build(recipe, corpus).nothing_to_do
-    (tmp_path / "img/1.jpg").write_bytes(picture(77))
+    (tmp_path / "img/1.jpg").write_bytes(random_image(77))
     assert not run_build(recipe, corpus).nothing_to_do
-    assert [sample["jpg"] for sample in Corpus(str(corpus))] == [picture(77)]
+    assert [sample["jpg"] for sample in Corpus(str(corpus))] == [random_image(77)]
 
 
 def test_one_image_with_very_many_captions(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from PIL import Image
 from septet.pipelines.runners import make_runner
 from septet.preprocess import files
 from septet.schemas.recipe_file import RecipeError, parse_recipe
-from tests.corpora import digests, picture, rows, run_build
+from tests.corpora import digests, random_image, rows, run_build
 from tests.kills import FORKS, run_killed_build
 
 SHOTS = 24
@@ -26,7 +26,7 @@ def jpeg(image: Image.Image, quality: int = 85) -> bytes:
 
 def copies(number: int) -> dict[str, bytes]:
     """An image in full size, and copies that people make of it; the mirror image is none."""
-    image = Image.open(io.BytesIO(picture(300 + number, 400, 300, "PNG")))
+    image = Image.open(io.BytesIO(random_image(300 + number, 400, 300, "PNG")))
     return {
         "full": jpeg(image, 92),
         "small": jpeg(image.resize((200, 150))),

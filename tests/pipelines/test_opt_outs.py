@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from tests.corpora import picture, rows, run_build
+from tests.corpora import random_image, rows, run_build
 from tests.warcs import html, image, write_warc
 
 RECIPE = """
@@ -20,7 +20,7 @@ def page(name: str, head: str = "", **headers: str):
 
 
 def photo(name: str, seed: int, **headers: str):
-    url, body, told = image(f"http://e.org/{name}.jpg", picture(seed), "image/jpeg")
+    url, body, told = image(f"http://e.org/{name}.jpg", random_image(seed), "image/jpeg")
     return url, body, {**told, **headers}
 
 

@@ -14,7 +14,7 @@ from septet.pipelines.stages.outage import OutageError
 from septet.pipelines.store import writer
 from septet.pipelines.store.writer import StoreWriter
 from septet.preprocess.http.client import Fetched
-from tests.corpora import picture, rows, run_build
+from tests.corpora import random_image, rows, run_build
 from tests.http_server import HostileServer
 
 
@@ -59,7 +59,7 @@ def test_a_build_without_network_stops_and_leaves_no_facts(
 
 
 def test_an_outage_of_most_hosts_is_made_good_by_the_next_build(tmp_path: Path) -> None:
-    images = {f"/{n}.jpg": picture(n) for n in range(12)}
+    images = {f"/{n}.jpg": random_image(n) for n in range(12)}
     first, second, *silent = free_ports(6)
     up = [f"http://127.0.0.1:{port}/{n}.jpg" for n, port in enumerate((first, first, second))]
     down = [f"http://127.0.0.1:{port}/{n}.jpg" for n, port in enumerate(silent, 3)]
@@ -86,7 +86,7 @@ def test_dead_hosts_are_no_outage(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(writer, "IMAGES_A_BLOCK", 1)  # a host's images are in many
-    images = {f"/{n}.jpg": picture(n) for n in range(20)}
+    images = {f"/{n}.jpg": random_image(n) for n in range(20)}
     with ExitStack() as servers:
         ports = free_ports(8)
         if case == "one host is gone":
@@ -108,7 +108,7 @@ def test_dead_hosts_are_no_outage(
 
 
 def test_a_host_that_is_known_to_fail_is_no_outage_when_it_alone_is_asked(tmp_path: Path) -> None:
-    images = {f"/{n}.jpg": picture(n) for n in range(12)}
+    images = {f"/{n}.jpg": random_image(n) for n in range(12)}
     first, second = free_ports(2)
     alive = [f"http://127.0.0.1:{first}/{n}.jpg" for n in range(12)]
     gone = [f"http://127.0.0.1:{second}/{n}.jpg" for n in range(6)]
@@ -131,7 +131,7 @@ def test_a_host_that_is_known_to_fail_is_no_outage_when_it_alone_is_asked(tmp_pa
 def test_what_an_earlier_attempt_fetched_shows_that_there_was_a_network(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    images = {f"/{n}.jpg": picture(n) for n in range(3)}
+    images = {f"/{n}.jpg": random_image(n) for n in range(3)}
     (gone,) = free_ports(1)
     corpus, put, run = tmp_path / "corpus", StoreWriter.put, FetchTask.run
 

@@ -13,7 +13,7 @@ from tests.corpora import digests, run_build, write_site
 
 @pytest.fixture(scope="module")
 def recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_site(tmp_path_factory.mktemp("site"), parts=1, pages=4, pictures=6)
+    return write_site(tmp_path_factory.mktemp("site"), parts=1, pages=4, images=6)
 
 
 @pytest.mark.parametrize("foreign", ["shards/mine-00000.tar", "stats/thesis.txt", "notes.md"])

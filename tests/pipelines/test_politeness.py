@@ -20,14 +20,14 @@ from septet.pipelines.stages.counts import Counts
 from septet.pipelines.stages.fetch import ContactError, dominant_failure
 from septet.pipelines.stages.stage import Pass
 from septet.schemas.recipe_file import parse_recipe
-from tests.corpora import picture, rows, run_build
+from tests.corpora import random_image, rows, run_build
 from tests.http_server import HostileServer
 from tests.pipelines.test_fetch_store import asked, numbers_of, write_list, write_recipe
 
 
 @pytest.fixture
 def server():
-    images = {f"/{n}.jpg": picture(n) for n in range(20)}
+    images = {f"/{n}.jpg": random_image(n) for n in range(20)}
     with HostileServer(images) as running:
         yield running
 
@@ -73,7 +73,7 @@ def test_robots_that_cannot_be_had_may_pass(server: HostileServer, tmp_path: Pat
     corpus = tmp_path / "corpus"
     server.answers["/robots.txt"] = busy
     write_list(tmp_path / "a.jsonl", server, range(3))
-    with HostileServer({"/9.jpg": picture(9)}) as other:
+    with HostileServer({"/9.jpg": random_image(9)}) as other:
         row = {"url": other.url("/9.jpg"), "caption": "A picture with the number 9"}
         (tmp_path / "b.jsonl").write_text(json.dumps(row))
         fetch = f"retries: 0, allowed_hosts: ['{server.host}', '{other.host}']"

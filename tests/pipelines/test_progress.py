@@ -13,7 +13,7 @@ from septet.pipelines import progress
 from septet.pipelines.progress import BuildProgress
 from septet.pipelines.stages.counts import Counts
 from septet.pipelines.stages.stage import Pass
-from tests.corpora import picture
+from tests.corpora import random_image
 from tests.http_server import HostileServer
 
 
@@ -61,7 +61,7 @@ def test_a_fetch_tells_its_rate_what_is_left_what_is_lost_and_the_hosts_that_wai
 ) -> None:
     """Of 12 images, 6 are missing, from two hosts with a pace: told while the one task runs."""
     out = io.StringIO()
-    with HostileServer({f"/{n}.jpg": picture(n) for n in range(12) if n % 4 < 2}) as server:
+    with HostileServer({f"/{n}.jpg": random_image(n) for n in range(12) if n % 4 < 2}) as server:
         hosts = [server.host, f"localhost:{server.port}"]
         lines = [f"http://{hosts[n % 2]}/{n}.jpg\tAn image of number {n}" for n in range(12)]
         (tmp_path / "list.tsv").write_text("\n".join(["url\tcaption", *lines]))

@@ -90,7 +90,7 @@ def test_no_list_leads_out(tmp_path: Path, key: str) -> None:
 
 
 def test_no_class_is_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    recipe = write_site(tmp_path / "in", parts=1, pages=4, pictures=6)
+    recipe = write_site(tmp_path / "in", parts=1, pages=4, images=6)
     corpus = tmp_path / "corpus"
     run_build(recipe, corpus)
     run_annotation(corpus, WORDS, name="words")

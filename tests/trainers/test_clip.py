@@ -15,7 +15,7 @@ from septet.trainers.clip.weights import to_hugging_face
 from septet.trainers.engine.metrics import sample_flops
 from septet.trainers.inputs import images
 from septet.trainers.task import Batch
-from tests.preprocess.images.pictures import photo, saved
+from tests.preprocess.images.photos import photo, saved
 from tests.trainers.conftest import settings
 
 open_clip = pytest.importorskip("open_clip")
@@ -221,10 +221,10 @@ def test_evaluation_view_equals_open_clips(height, width):
     from PIL import Image
 
     draw = np.random.default_rng(0)
-    picture = draw.integers(0, 256, (height, width, 3), np.uint8)
+    image = draw.integers(0, 256, (height, width, 3), np.uint8)
     transform = open_clip.image_transform(64, is_train=False)
-    expected = transform(Image.fromarray(picture))
-    found = normalise(torch.from_numpy(images.centre(picture, 64))[None])[0]
+    expected = transform(Image.fromarray(image))
+    found = normalise(torch.from_numpy(images.centre(image, 64))[None])[0]
     assert close(found, expected)
 
 
@@ -232,9 +232,9 @@ def test_evaluation_view_equals_open_clips(height, width):
 def test_crops_are_pillows(box):
     from PIL import Image
 
-    picture = np.random.default_rng(0).integers(0, 256, (100, 70, 3), np.uint8)
-    expected = Image.fromarray(picture).crop(box).resize((64, 64), Image.Resampling.BICUBIC)
-    found = images.crop(picture, box, 64)
+    image = np.random.default_rng(0).integers(0, 256, (100, 70, 3), np.uint8)
+    expected = Image.fromarray(image).crop(box).resize((64, 64), Image.Resampling.BICUBIC)
+    found = images.crop(image, box, 64)
     assert found.flags.c_contiguous and found.dtype == np.uint8
     assert np.abs(found.astype(int) - np.asarray(expected)).max() <= 1
 
@@ -254,10 +254,10 @@ def test_bad_images_and_captions_are_sample_errors():
             task.read("pairs", sample, None)
     import cv2
 
-    picture = cv2.imencode(".png", np.zeros((70, 80, 3), np.uint8))[1].tobytes()
+    image = cv2.imencode(".png", np.zeros((70, 80, 3), np.uint8))[1].tobytes()
     with pytest.raises(SampleError, match="UTF-8"):
-        task.read("pairs", {"png": picture, "txt": b"\xff\xfe"}, None)
-    row = task.read("pairs", {"png": picture, "txt": b"a cat"}, lambda: np.random.default_rng(0))
+        task.read("pairs", {"png": image, "txt": b"\xff\xfe"}, None)
+    row = task.read("pairs", {"png": image, "txt": b"a cat"}, lambda: np.random.default_rng(0))
     assert row["pixels"].shape == (64, 64, 3) and row["ids"].shape == (77,)
 
 

@@ -12,7 +12,7 @@ from septet.preprocess.columns.images import read_image
 from septet.trainers.clip.presets import PRESETS
 from septet.trainers.inputs import images
 from septet.trainers.task import SampleError
-from tests.preprocess.images.pictures import photo, png, saved
+from tests.preprocess.images.photos import photo, png, saved
 from tests.preprocess.images.test_decode import FILES
 
 

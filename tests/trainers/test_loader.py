@@ -415,9 +415,9 @@ def test_what_a_stream_does_not_name_is_not_read(tmp_path, monkeypatch):
     assert sorted(int(data) for data in base) == list(range(60))  # The captions and nothing else.
     # It would have been found: a stream with images meets wrong checksums.
     with pytest.raises(TooManyBadSamplesError, match="member jpg does not have its checksum"):
-        pictures = Texts()
-        pictures.streams = {"texts": Stream(("jpg", "txt"))}
-        epoch(pictures, Corpus(str(folder)), 60)
+        images = Texts()
+        images.streams = {"texts": Stream(("jpg", "txt"))}
+        epoch(images, Corpus(str(folder)), 60)
 
 
 def test_a_column_is_checked_before_it_is_read(tmp_path):

@@ -45,13 +45,13 @@ def measured(classes: Path, regions: Path, shard: int) -> dict[str, float]:
     """All measures, in batches that ranks cannot share evenly, and the rows this rank read."""
     clip = settings().task()
     vil = override(PRESETS["debug"], ["model.text_tokens=16", "model.most_regions=3"]).task()
-    pictures, graphs = Corpus(str(classes)), Corpus(str(regions))
+    images, graphs = Corpus(str(classes)), Corpus(str(regions))
     train = TrainSettings(steps=1, global_batch=4, shard=shard)
     found = {}
     with world() as ranks:
-        retrieval = Retrieval(clip, "pairs", pictures, batch=8)
+        retrieval = Retrieval(clip, "pairs", images, batch=8)
         measures = {
-            clip: [retrieval, ZeroShot(clip, "pairs", pictures, CLASSES, batch=7)],
+            clip: [retrieval, ZeroShot(clip, "pairs", images, CLASSES, batch=7)],
             vil: [
                 Predictions(vil, ["pairs"], graphs, vil.told, batch=8, image=REGIONS),
                 Matching(vil, "pairs", graphs, REGIONS, group=6),
@@ -64,7 +64,7 @@ def measured(classes: Path, regions: Path, shard: int) -> dict[str, float]:
                 for evaluator in evaluators:
                     for name, value in evaluator(module, ranks.device).items():
                         found[f"{evaluator.name}/{name}"] = value
-        own = sum(len(p.batch) for p in parts(clip, "pairs", pictures, 1000, 8) if p.counts)
+        own = sum(len(p.batch) for p in parts(clip, "pairs", images, 1000, 8) if p.counts)
     return {**found, "rows": own}
 
 

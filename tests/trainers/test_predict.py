@@ -118,15 +118,15 @@ def test_of_many_images_only_what_the_model_reads_is_kept(trained, tmp_path, mon
 
 
 def test_what_cannot_be_answered_costs_itself_alone(trained, tmp_path):
-    pictures = tmp_path / "pictures"
-    shutil.copytree(trained / "images/more", pictures)
-    (pictures / "folder.png").mkdir()
-    (pictures / "gone.png").symlink_to(tmp_path / "nowhere.png")
-    given = ("--task", "match", "--image", pictures, "--text", "a dog|a red star")
+    images = tmp_path / "pictures"
+    shutil.copytree(trained / "images/more", images)
+    (images / "folder.png").mkdir()
+    (images / "gone.png").symlink_to(tmp_path / "nowhere.png")
+    given = ("--task", "match", "--image", images, "--text", "a dog|a red star")
     found = ask(trained / "run", *given)
     assert found.exit_code == 0 and len(found.output.splitlines()) == 3, found.output
     texts = {0: b" | ", 1: b"a red star", 2: b"a blue dog"}
-    samples = [(f"{i:032x}", {"png": (pictures / f"{i}.png").read_bytes(), "txt": texts[i]})
+    samples = [(f"{i:032x}", {"png": (images / f"{i}.png").read_bytes(), "txt": texts[i]})
                for i in range(3)]  # fmt: skip
     corpus = write_corpus(tmp_path / "corpus", samples)
     out = tmp_path / "out.jsonl"

@@ -15,7 +15,7 @@ from septet.trainers.generate.write import write
 from septet.trainers.inputs.masks import Ids
 from septet.trainers.loader.batches import BatchBuffer
 from septet.trainers.ofa import samples, views
-from septet.trainers.ofa.drawing import filled, picture
+from septet.trainers.ofa.drawing import drawn_image, filled
 from septet.trainers.ofa.model import Ofa
 from septet.trainers.ofa.samples import Example, ask
 from septet.trainers.ofa.settings import END, PAD, START, OfaSettings
@@ -138,7 +138,7 @@ def answers(
 def _answer(ability: str, asked: Asked, ids: Ids, score: float, s: OfaSettings) -> Answer:
     words = vocabulary(s)
     if ability in DRAWS:
-        drawn = picture(words.image_codes(ids).reshape(s.code_grid, -1), s)
+        drawn = drawn_image(words.image_codes(ids).reshape(s.code_grid, -1), s)
         if ability == "infill" and asked.image is not None:
             drawn = filled(asked.image, drawn, s)
         return Answer(image=drawn, score=score)

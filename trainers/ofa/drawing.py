@@ -9,7 +9,7 @@ from septet.trainers.ofa import views
 from septet.trainers.ofa.settings import CODE_SIDE, OfaSettings
 
 
-def picture(codes: NDArray[np.int64], s: OfaSettings) -> Pixels:
+def drawn_image(codes: NDArray[np.int64], s: OfaSettings) -> Pixels:
     """The image that codes [rows, columns] stand for.
 
     Raises:

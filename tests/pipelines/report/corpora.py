@@ -84,7 +84,7 @@ class Truth:
     rejects: list[dict[str, Any]] = field(repr=False)
 
 
-def picture(seed: int, width: int, height: int) -> Image.Image:
+def random_image(seed: int, width: int, height: int) -> Image.Image:
     """A landscape: sky, sun, hills, and water in front."""
     rng = np.random.default_rng(seed)
     hue = rng.integers(0, 360)
@@ -156,7 +156,9 @@ def build_corpus(path: Path, samples: int = 180, shards: int = 3, name: str = "h
                 "reencoded": shrink < 1,
                 "sha256": hashlib.sha256(url.encode()).hexdigest(),
                 "extra": None,
-                "_image": encoded(picture(i, *stored), ext) if i % 60 != 7 else b"not a picture",
+                "_image": encoded(random_image(i, *stored), ext)
+                if i % 60 != 7
+                else b"not a picture",
                 "_ext": ext,
             }
         )

@@ -128,7 +128,7 @@ def test_show_prints_a_sample_by_key_and_by_its_beginning(truth):
     assert said("show", truth.path, row["key"][:10]) == text
 
 
-def test_show_writes_the_picture_as_it_is_stored(truth, tmp_path):
+def test_show_writes_the_image_as_it_is_stored(truth, tmp_path):
     row = next(row for row in truth.rows if row["_ext"] == "png")
     said("show", truth.path, row["key"], "--image", str(tmp_path / "a.png"))
     assert (tmp_path / "a.png").read_bytes() == row["_image"]

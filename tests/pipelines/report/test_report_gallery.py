@@ -7,7 +7,7 @@ from PIL import Image
 
 from septet.pipelines.report.gallery import open_image, sample_cards, thumbnail
 from septet.preprocess.shards.reader import Corpus
-from tests.pipelines.report.corpora import picture
+from tests.pipelines.report.corpora import random_image
 
 
 def encode(image: Image.Image, kind: str, **options) -> bytes:
@@ -18,7 +18,7 @@ def encode(image: Image.Image, kind: str, **options) -> bytes:
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF"])
 def test_thumbnails_are_small_and_keep_the_shape(kind):
-    data, width, height = thumbnail(encode(picture(1, 1200, 500), kind))
+    data, width, height = thumbnail(encode(random_image(1, 1200, 500), kind))
     assert (width, height) == (128, 53)
     shown = Image.open(io.BytesIO(data))
     assert (shown.format, shown.size) == ("WEBP", (128, 53))
@@ -34,7 +34,7 @@ def test_noise_stays_within_the_bytes_of_a_thumbnail():
 def test_exif_orientation_is_obeyed():
     exif = Image.Exif()
     exif[0x0112] = 6
-    data = encode(picture(2, 300, 100), "JPEG", exif=exif)
+    data = encode(random_image(2, 300, 100), "JPEG", exif=exif)
     _, width, height = thumbnail(data)
     assert width < height
 
@@ -49,8 +49,8 @@ def test_sixteen_bit_grey_is_not_white_and_transparency_is():
 
 
 def test_cmyk_and_palettes_can_be_shown():
-    assert open_image(encode(picture(3, 64, 64).convert("CMYK"), "JPEG"), 64).mode == "RGB"
-    assert open_image(encode(picture(3, 64, 64).convert("P"), "PNG"), 64).mode == "RGB"
+    assert open_image(encode(random_image(3, 64, 64).convert("CMYK"), "JPEG"), 64).mode == "RGB"
+    assert open_image(encode(random_image(3, 64, 64).convert("P"), "PNG"), 64).mode == "RGB"
 
 
 def bomb() -> bytes:
@@ -66,7 +66,7 @@ def bomb() -> bytes:
     "data",
     [
         b"", b"<svg xmlns='http://www.w3.org/2000/svg'/>", b"%!PS-Adobe-3.0 EPSF-3.0\n", bomb(),
-        encode(picture(4, 200, 200), "JPEG")[:900], encode(picture(4, 99, 99), "PNG")[:300],
+        encode(random_image(4, 200, 200), "JPEG")[:900], encode(random_image(4, 99, 99), "PNG")[:300],
     ],
     ids=["empty", "svg", "postscript", "bomb", "cut jpeg", "cut png"],
 )  # fmt: skip

@@ -116,7 +116,7 @@ def test_measures_are_those_of_a_plain_count(truth, found, name, value):
     assert histogram.median == pytest.approx(middle, rel=0.002)
 
 
-def test_aspect_ratio_is_of_the_original_picture_to_a_thousandth(truth, found):
+def test_aspect_ratio_is_of_the_original_image_to_a_thousandth(truth, found):
     ratios = [row["original_width"] / row["original_height"] for row in truth.rows]
     histogram = found.measures["aspect_ratio"]
     assert histogram.max == pytest.approx(max(ratios), abs=0.001)

@@ -71,7 +71,7 @@ def test_check_says_what_to_set(workers: int, options: list[str], message: str) 
 
 @pytest.mark.slow
 def test_a_build_is_the_same_on_local_workers_and_on_beam(tmp_path: Path) -> None:
-    recipe = write_site(tmp_path / "in", parts=2, pages=12, pictures=12)
+    recipe = write_site(tmp_path / "in", parts=2, pages=12, images=12)
     run_build(recipe, tmp_path / "one", workers=1)
     wanted = digests(tmp_path / "one")
     for workers in (2, 4):

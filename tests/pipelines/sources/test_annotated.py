@@ -17,7 +17,7 @@ from septet.pipelines.stages.source import read_slice
 from septet.preprocess.shards.reader import Corpus
 from septet.schemas.reasons import Rejected
 from septet.schemas.sources import AnnotatedSource
-from tests.corpora import digests, picture, run_annotation, run_build
+from tests.corpora import digests, random_image, run_annotation, run_build
 
 COCO_IMAGES = [
     {"license": 4, "file_name": "000000397133.jpg", "coco_url": "http://images.cocodataset.org/val2017/000000397133.jpg",
@@ -306,7 +306,7 @@ def test_columns_are_made_of_what_a_set_says(
     (tmp_path / "coco/val2017").mkdir()
     for number, image in enumerate(COCO_IMAGES):
         size = image["width"], image["height"]
-        (tmp_path / f"coco/val2017/{image['file_name']}").write_bytes(picture(number, *size))  # type: ignore[arg-type]
+        (tmp_path / f"coco/val2017/{image['file_name']}").write_bytes(random_image(number, *size))  # type: ignore[arg-type]
     (tmp_path / "r.yaml").write_text(
         "name: coco\nsources: [{kind: annotated, paths: [coco], files: ['annotations/*.json'], "
         "images: val2017}]\nimage: {image_size: 64}\n"

@@ -12,7 +12,7 @@ from septet.pipelines.check import check_corpus
 from septet.pipelines.sources.base import Pair
 from septet.preprocess.shards.reader import Corpus
 from septet.schemas.reasons import Rejected
-from tests.corpora import picture, run_annotation, run_build
+from tests.corpora import random_image, run_annotation, run_build
 from tests.pipelines.sources.test_annotated import COCO, extras, found_in, put
 
 BOXES = """\
@@ -168,7 +168,7 @@ def test_columns_are_made_of_open_images(tmp_path: Path) -> None:
     write(folder, boxes=BOXES, labels=LABELS, classes=CLASSES)
     names = ["0001eeaf4aed83f9", "000595fe6fee6369", "00075905539074f2"]
     for number, name in enumerate(names):
-        (folder / f"train/{name}.jpg").write_bytes(picture(number, 80, 60))
+        (folder / f"train/{name}.jpg").write_bytes(random_image(number, 80, 60))
     (tmp_path / "r.yaml").write_text(
         "name: oi\nsources: [{kind: annotated, paths: [open-images], files: ['*.csv'], "
         "images: train}]\nimage: {image_size: 64}\n"

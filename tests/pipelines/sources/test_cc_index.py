@@ -191,11 +191,11 @@ def test_the_same_samples_as_from_the_archives(
     monkeypatch.setattr("septet.pipelines.sources.cuts.SLICE_ROWS", 2)
     recipe = write(tmp_path, crawl(tmp_path))
     images = [one for one in site(1, 30) if one[0].endswith(".jpg")]
-    pictures = [
+    moved = [
         (f"http://{'abcd'[n % 4]}.{'xy'[n % 4 // 2]}.test/{n}.jpg", *images[n][1:])
         for n in range(24)
     ]
-    write_warc(tmp_path / "images.warc.gz", pictures)
+    write_warc(tmp_path / "images.warc.gz", moved)
     text = yaml.safe_load(recipe.read_text())
     text["sources"].append({"kind": "warc", "paths": ["images.warc.gz"]})
     recipe.write_text(yaml.safe_dump(text))

@@ -12,7 +12,7 @@ from septet.pipelines.sources.folder import Folder
 from septet.pipelines.stages.source import read_slice
 from septet.schemas.reasons import Rejected
 from septet.schemas.sources import FolderSource
-from tests.corpora import picture, rows, run_build
+from tests.corpora import random_image, rows, run_build
 
 
 def found_in(folder: Path, counts: Counter[str] | None = None, **settings: Any) -> list[list[Found]]:  # fmt: skip
@@ -127,9 +127,9 @@ def test_an_empty_folder_is_no_input(tmp_path: Path) -> None:
 
 def test_a_corpus_of_a_folder(tmp_path: Path) -> None:
     for number, name in enumerate(("train/1.jpg", "train/sub/1.jpg", "val/1.jpg")):
-        put(tmp_path / name, picture(number))
+        put(tmp_path / name, random_image(number))
         put((tmp_path / name).with_suffix(".txt"), f"the picture in {name}")
-    put(tmp_path / "val/2.jpg", picture(9))
+    put(tmp_path / "val/2.jpg", random_image(9))
     put(tmp_path / "val/2.json", json.dumps({"caption": "the second of val", "id": 7}))
     recipe = tmp_path / "r.yaml"
     recipe.write_text(
@@ -146,7 +146,7 @@ def test_a_corpus_of_a_folder(tmp_path: Path) -> None:
     }
     assert len({row["sha256"] for row in samples.values()}) == 4
     assert samples["the second of val"]["extra"] == '{"id":7}'
-    put(tmp_path / "val/2.jpg", picture(10))  # replaced: its pixels must be the new ones
+    put(tmp_path / "val/2.jpg", random_image(10))  # replaced: its pixels must be the new ones
     run_build(recipe, tmp_path / "corpora/t")
     again = {row["caption"]: row["sha256"] for row in rows(tmp_path / "corpora/t", "shards/0000")}
     assert {text for text in again if again[text] != samples[text]["sha256"]} == {"the second of val"}  # fmt: skip

@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tests.corpora import picture, rows, run_build
+from tests.corpora import random_image, rows, run_build
 from tests.hub import served_hub
 
 RECIPE = """
@@ -27,12 +27,12 @@ def write(folder: Path) -> None:
     for name in ("data", "imagefolder/train", "pics"):
         (folder / name).mkdir(parents=True)
     for part in range(2):
-        images = [{"bytes": picture(10 * part + n, 64, 48), "path": f"{part}-{n}.jpg"} for n in range(4)]  # fmt: skip
+        images = [{"bytes": random_image(10 * part + n, 64, 48), "path": f"{part}-{n}.jpg"} for n in range(4)]  # fmt: skip
         table = pa.table({"image": images, "text": [f"Image {n} of {part}" for n in range(4)]})
         pq.write_table(table, folder / f"data/train-0000{part}-of-00002.parquet")
     for n in range(3):
-        (folder / f"imagefolder/train/{n}.jpg").write_bytes(picture(30 + n, 64, 48))
-        (folder / f"pics/{n}.jpg").write_bytes(picture(40 + n, 64, 48))
+        (folder / f"imagefolder/train/{n}.jpg").write_bytes(random_image(30 + n, 64, 48))
+        (folder / f"pics/{n}.jpg").write_bytes(random_image(40 + n, 64, 48))
         (folder / f"pics/{n}.txt").write_text(f"An image {n} with its text")
     lines = ["file_name,text", *(f"{n}.jpg,An image {n} in a folder" for n in range(3))]
     (folder / "imagefolder/train/metadata.csv").write_text("\n".join(lines))

@@ -16,7 +16,7 @@ from septet.pipelines.sources.lists import UrlList
 from septet.preprocess.lists.parquet import Cell, ImageColumn, read_cells, read_rows
 from septet.preprocess.shards.reader import Corpus
 from septet.schemas.reasons import Rejected
-from tests.corpora import digests, picture, rows, run_build
+from tests.corpora import digests, random_image, rows, run_build
 from tests.object_store import object_store, upload
 from tests.pipelines.hostile_sources import IMAGE
 from tests.pipelines.sources.test_lists import found_in, settings_of
@@ -26,7 +26,7 @@ def write_images(
     path: Path, count: int = 12, group: int = 3, first: int = 0, **more: list[Any]
 ) -> None:
     """A Parquet file of images as `datasets` writes one."""
-    images = [{"bytes": picture(first + n, 64, 48), "path": f"{n}.jpg"} for n in range(count)]
+    images = [{"bytes": random_image(first + n, 64, 48), "path": f"{n}.jpg"} for n in range(count)]
     columns = {
         "image": pa.array(images, IMAGE),
         "text": [f"Image {first + n} of the set" for n in range(count)],
@@ -189,7 +189,7 @@ def test_a_corpus_of_parquet_with_images(tmp_path: Path, monkeypatch: pytest.Mon
     plain = tmp_path / "list.jsonl"
     (tmp_path / "img").mkdir()
     for n in range(24):
-        (tmp_path / f"img/{n}.jpg").write_bytes(picture(n, 64, 48))
+        (tmp_path / f"img/{n}.jpg").write_bytes(random_image(n, 64, 48))
     lines = [{"url": f"{n}.jpg", "caption": f"Image {n} of the set"} for n in range(24)]
     plain.write_text("".join(json.dumps(line) + "\n" for line in lines))
     (tmp_path / "l.yaml").write_text(
@@ -214,7 +214,7 @@ def test_a_folder_of_images_with_its_list(tmp_path: Path, name: str) -> None:
         (folder / "sub").mkdir(parents=True)
         files = ["1.jpg", "sub/1.jpg"]
         for n, file in enumerate(files):
-            (folder / file).write_bytes(picture(10 * number + n, 64, 48))
+            (folder / file).write_bytes(random_image(10 * number + n, 64, 48))
         table = [{"file_name": file, "text": f"The image {file} of {split}"} for file in files]
         table.append({"file_name": "../../r.yaml", "text": "A file that is no image of the set"})
         if name.endswith("jsonl"):
@@ -229,12 +229,12 @@ def test_a_folder_of_images_with_its_list(tmp_path: Path, name: str) -> None:
     corpus = tmp_path / "corpus"
     run_build(tmp_path / "r.yaml", corpus)
     assert {s["txt"].decode(): s["jpg"] for s in Corpus(str(corpus))} == {
-        f"The image {file} of {split}": picture(10 * number + n, 64, 48)
+        f"The image {file} of {split}": random_image(10 * number + n, 64, 48)
         for number, split in enumerate(("train", "test"))
         for n, file in enumerate(("1.jpg", "sub/1.jpg"))
     }
     assert Counter(row["reason"] for row in rows(corpus, "rejects")) == {"outside_root": 2}
     assert run_build(tmp_path / "r.yaml", corpus).nothing_to_do
-    (tmp_path / "in/train/1.jpg").write_bytes(picture(99, 64, 48))  # replaced: read again
+    (tmp_path / "in/train/1.jpg").write_bytes(random_image(99, 64, 48))  # replaced: read again
     assert not run_build(tmp_path / "r.yaml", corpus).nothing_to_do
-    assert picture(99, 64, 48) in [sample["jpg"] for sample in Corpus(str(corpus))]
+    assert random_image(99, 64, 48) in [sample["jpg"] for sample in Corpus(str(corpus))]

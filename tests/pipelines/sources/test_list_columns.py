@@ -14,7 +14,7 @@ from septet.pipelines.sources.lists import UrlList
 from septet.preprocess.shards.reader import Corpus
 from septet.schemas.reasons import Rejected
 from septet.schemas.recipe_file import RecipeError, parse_recipe
-from tests.corpora import digests, picture, rows, run_build
+from tests.corpora import digests, random_image, rows, run_build
 from tests.http_server import HostileServer
 from tests.pipelines.sources.test_lists import URL, found_in, of_row, settings_of
 
@@ -112,7 +112,7 @@ def test_digests_are_hexadecimal_and_of_their_length(tmp_path: Path) -> None:
 
 @pytest.fixture
 def server() -> Iterator[HostileServer]:
-    with HostileServer({f"/{n}.jpg": picture(n) for n in range(4)}) as one:
+    with HostileServer({f"/{n}.jpg": random_image(n) for n in range(4)}) as one:
         yield one
 
 
@@ -133,7 +133,7 @@ def test_other_bytes_than_the_list_names_are_rejected(
     tmp_path: Path, server: HostileServer, kind: str
 ) -> None:
     """Each row is judged by its own digest, also where another row names the same image."""
-    truth = [hashlib.new(kind, picture(n)).hexdigest() for n in range(4)]
+    truth = [hashlib.new(kind, random_image(n)).hexdigest() for n in range(4)]
     lines = [
         {"url": f"/{n}.jpg", "caption": f"A picture {which} of number {n}", "hash": digest}
         for n in range(4)
@@ -143,7 +143,7 @@ def test_other_bytes_than_the_list_names_are_rejected(
     corpus = tmp_path / "corpus"
     run_build(recipe, corpus)
     assert {s["txt"].decode(): s["jpg"] for s in Corpus(str(corpus))} == {
-        f"A picture true of number {n}": picture(n) for n in range(4)
+        f"A picture true of number {n}": random_image(n) for n in range(4)
     }
     lost = rows(corpus, "rejects")
     assert {(row["stage"], row["reason"], row["caption"], row["value"]) for row in lost} == {
@@ -161,7 +161,7 @@ def test_other_bytes_than_the_list_names_are_rejected(
 def test_images_are_fetched_again_only_for_a_digest_that_the_store_lacks(
     tmp_path: Path, server: HostileServer
 ) -> None:
-    sha256, md5 = (hashlib.new(kind, picture(0)).hexdigest() for kind in ("sha256", "md5"))
+    sha256, md5 = (hashlib.new(kind, random_image(0)).hexdigest() for kind in ("sha256", "md5"))
     lines = [{"url": "/0.jpg", "caption": "A picture of zero", "sha256": sha256, "md5": md5}]
     corpus = tmp_path / "corpus"
     asked = []
@@ -169,7 +169,7 @@ def test_images_are_fetched_again_only_for_a_digest_that_the_store_lacks(
         before = sum(server.hits.values())
         run_build(write_list(tmp_path / "in", server, lines, more), corpus)
         asked.append(sum(server.hits.values()) - before)
-        assert [sample["jpg"] for sample in Corpus(str(corpus))] == [picture(0)]
+        assert [sample["jpg"] for sample in Corpus(str(corpus))] == [random_image(0)]
     assert asked == [1, 0, 1, 0, 0]
 
 

@@ -203,14 +203,14 @@ def test_headers_are_handed_out(tmp_path: Path) -> None:
         b"HTTP/1.1 200 OK\r\nCONTENT-TYPE: text/html;\r\n charset='x-y'\r\nX-Robots-Tag: noai\r\n"
         b"x-robots-tag: noindex\r\ntdm-reservation: 1\r\n\r\n"
     )
-    (page, picture), _ = found_in(
+    (page, first), _ = found_in(
         tmp_path,
         response("http://e.org/", head=head),
         response("http://e.org/a", PNG, head.replace(b"text/html", b"image/png")),
     )
-    assert isinstance(page, HtmlRecord) and isinstance(picture, ImageRecord)
+    assert isinstance(page, HtmlRecord) and isinstance(first, ImageRecord)
     assert page.charset == "x-y"
-    for headers in (page.headers, picture.headers):
+    for headers in (page.headers, first.headers):
         assert headers["x-robots-tag"] == "noai\nnoindex" and headers["tdm-reservation"] == "1"
 
 
@@ -224,11 +224,11 @@ def test_revisits_are_resolved(tmp_path: Path) -> None:
         response("http://e.org/j", PNG, kind="revisit"),
         response("http://e.org/z"),
     )
-    page, picture, again, same_picture, last = found
+    page, first, again, same, last = found
     assert isinstance(page, HtmlRecord) and isinstance(again, HtmlRecord)
     assert (again.url, again.body) == ("http://e.org/q", page.body)
-    assert isinstance(picture, ImageRecord) and isinstance(same_picture, ImageRecord)
-    assert (same_picture.url, same_picture.offset) == ("http://e.org/j", picture.offset)
+    assert isinstance(first, ImageRecord) and isinstance(same, ImageRecord)
+    assert (same.url, same.offset) == ("http://e.org/j", first.offset)
     assert isinstance(last, HtmlRecord) and last.url == "http://e.org/z"
     assert counts["revisits_repeated"] == 1
 

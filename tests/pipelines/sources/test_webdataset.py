@@ -19,7 +19,7 @@ from septet.pipelines.stages.source import read_slice
 from septet.preprocess.shards.reader import Corpus
 from septet.schemas.reasons import Rejected
 from septet.schemas.sources import WebDatasetSource
-from tests.corpora import picture, rows, run_build
+from tests.corpora import random_image, rows, run_build
 from tests.object_store import object_store, upload
 from tests.tars import sample_of, tar_of, write_tars
 
@@ -193,7 +193,7 @@ def test_slices_together_are_the_tar(
     places = [one for part in parts for one in part if isinstance(one, ImageLocation)]
     for n, place in enumerate(places):
         start = place.offset or 0
-        assert data[start : start + (place.length or 0)] == picture(n, 64, 48)
+        assert data[start : start + (place.length or 0)] == random_image(n, 64, 48)
 
 
 def test_a_tar_whose_keys_stand_apart_is_one_slice(

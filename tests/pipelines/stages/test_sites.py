@@ -6,7 +6,7 @@ import pytest
 
 from septet.pipelines.runners import make_runner
 from septet.preprocess.text.language.model import LanguageModelError
-from tests.corpora import digests, picture, rows, run_build
+from tests.corpora import digests, random_image, rows, run_build
 from tests.preprocess.text.test_sites import DUTCH, ENGLISH
 from tests.warcs import Response, html, image, write_warc
 
@@ -21,7 +21,7 @@ def pages(host: str, captions: list[str]) -> list[Response]:
     for n, caption in enumerate(captions):
         alt = f'<img src="/{n}.jpg" alt="{caption}">'
         found.append(html(f"http://{host}/{n}.html", f"<html lang=nl>{alt}</html>"))
-        found.append(image(f"http://{host}/{n}.jpg", picture(n), "image/jpeg"))
+        found.append(image(f"http://{host}/{n}.jpg", random_image(n), "image/jpeg"))
     return found
 
 
@@ -111,7 +111,9 @@ def test_one_more_input_filters_those_alone_of_whose_sites_it_says_something_new
     undeclared = [
         html(f"http://none.nl/{n}.html", f'<img src="/{n}.jpg" alt="{caption}">')
         for n, caption in enumerate(ENGLISH)
-    ] + [image(f"http://none.nl/{n}.jpg", picture(n), "image/jpeg") for n in range(len(ENGLISH))]
+    ] + [
+        image(f"http://none.nl/{n}.jpg", random_image(n), "image/jpeg") for n in range(len(ENGLISH))
+    ]
     inputs = {
         "honest": pages("honest.nl", [*DUTCH, *SHORT]),
         "wrong": pages("wrong.nl", [*ENGLISH, *SHORT]),

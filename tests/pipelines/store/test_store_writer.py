@@ -10,7 +10,7 @@ from septet.pipelines.store.writer import StoreWriter
 from septet.preprocess import files
 from septet.preprocess.http.client import Fetched
 from septet.schemas.recipe import Image
-from tests.preprocess.images.pictures import photo, saved
+from tests.preprocess.images.photos import photo, saved
 
 PNG = saved(photo(), "png")
 

@@ -21,7 +21,7 @@ from septet.preprocess.shards.reader import Corpus
 from septet.preprocess.text.ids import sample_id, url_hash
 from septet.schemas.manifest import BARRED_LIST, REMOVED_LIST
 from septet.schemas.versioned import ManifestError
-from tests.corpora import picture, rows, run_build
+from tests.corpora import random_image, rows, run_build
 from tests.pipelines.takedown.corpora import records, taken_down
 from tests.pipelines.takedown.test_indexed import foreign, keys
 from tests.warcs import html, image, write_warc
@@ -73,13 +73,13 @@ def recipe_of(folder: Path, more: str = "", texts: str = "") -> Path:
 def test_what_matched_nothing_is_dropped_by_the_next_build(tmp_path: Path) -> None:
     archive(
         tmp_path / "a.warc.gz",
-        {f"http://a.test/{n}.jpg": picture(n) for n in range(4)},
+        {f"http://a.test/{n}.jpg": random_image(n) for n in range(4)},
         {"http://a.test/": [f"http://a.test/{n}.jpg" for n in range(4)]},
     )
     recipe, corpus = recipe_of(tmp_path), tmp_path / "corpus"
     run_build(recipe, corpus)
     before = records(corpus)
-    (tmp_path / "photo.png").write_bytes(_png(picture(9)))
+    (tmp_path / "photo.png").write_bytes(_png(random_image(9)))
     (tmp_path / "looks.txt").write_text(
         f"# by hash and by image\n{phash(picture(8)).upper()}\nphoto.png\n"
     )
@@ -96,12 +96,12 @@ def test_what_matched_nothing_is_dropped_by_the_next_build(tmp_path: Path) -> No
     assert taken_down(corpus, domain="B.test.").removed == 0 and newest_barred(str(corpus)) == named
 
     bad = {
-        "http://a.test/5.jpg": picture(5), "http://a.test/6.jpg": picture(6),
-        "http://www.b.test/7.jpg": picture(7), "http://a.test/8.jpg": picture(8),
-        "http://c.test/nine.jpg": copy_of(picture(9)), "http://c.test/11.jpg": picture(11),
-        "http://c.test/12.jpg": picture(12),
+        "http://a.test/5.jpg": random_image(5), "http://a.test/6.jpg": random_image(6),
+        "http://www.b.test/7.jpg": random_image(7), "http://a.test/8.jpg": random_image(8),
+        "http://c.test/nine.jpg": copy_of(random_image(9)), "http://c.test/11.jpg": random_image(11),
+        "http://c.test/12.jpg": random_image(12),
     }  # fmt: skip
-    good = {"http://c.test/13.jpg": picture(13)}
+    good = {"http://c.test/13.jpg": random_image(13)}
     archive(
         tmp_path / "b.warc.gz",
         bad | good,
@@ -131,33 +131,33 @@ def _png(data: bytes) -> bytes:
 
 def test_what_looks_alike_goes_and_what_has_its_bytes(tmp_path: Path) -> None:
     images = {
-        "http://a.test/0.jpg": picture(0), "http://a.test/copy.jpg": copy_of(picture(0)),
-        "http://a.test/same.jpg": copy_of(picture(0)),
-        **{f"http://a.test/{n}.jpg": picture(n) for n in range(1, 6)},
+        "http://a.test/0.jpg": random_image(0), "http://a.test/copy.jpg": copy_of(random_image(0)),
+        "http://a.test/same.jpg": copy_of(random_image(0)),
+        **{f"http://a.test/{n}.jpg": random_image(n) for n in range(1, 6)},
     }  # fmt: skip
     archive(tmp_path / "a.warc.gz", images, {"http://a.test/": list(images)})
     corpus = tmp_path / "corpus"
     run_build(recipe_of(tmp_path, "curate: {identical_images: keep_all}\n"), corpus)
     assert shown(corpus) == set(images)
-    (tmp_path / "photo.jpg").write_bytes(picture(0))
+    (tmp_path / "photo.jpg").write_bytes(random_image(0))
     taken = taken_down(corpus, phash=tmp_path / "photo.jpg")
     assert (taken.removed, taken.unknown) == (3, ())
     assert shown(corpus) == {f"http://a.test/{n}.jpg" for n in range(1, 6)}
     assert taken_down(corpus, phash=tmp_path / "photo.jpg").before == 1
     # A hash alone: that of the image, not that of one which is merely somewhat near.
-    hash_ = phash(picture(2))
+    hash_ = phash(random_image(2))
     (tmp_path / "far.txt").write_text(f"{int(hash_, 16) ^ 0b11111:016x}")
     assert taken_down(corpus, phash=tmp_path / "far.txt").removed == 0
     (tmp_path / "near.txt").write_text(f"{int(hash_, 16) ^ 0b1111:016x}\n{phash(picture(77))}")
     taken = taken_down(corpus, phash=tmp_path / "near.txt")
-    assert taken.removed == 1 and taken.unknown == (phash(picture(77)),)
+    assert taken.removed == 1 and taken.unknown == (phash(random_image(77)),)
     assert "http://a.test/2.jpg" not in shown(corpus) and len(shown(corpus)) == 4
 
 
 def test_images_of_foreign_tars_are_looked_at(tmp_path: Path) -> None:
     folder = foreign(tmp_path / "tars")
     before = keys(folder)
-    (tmp_path / "photo.jpg").write_bytes(copy_of(picture(12)))
+    (tmp_path / "photo.jpg").write_bytes(copy_of(random_image(12)))
     assert taken_down(folder, phash=tmp_path / "photo.jpg").removed == 1
     assert [key for key in before if key not in keys(folder)] == ["000010002"]
 
@@ -166,7 +166,7 @@ def test_lists_of_looks_that_cannot_be_used(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder, listed = foreign(tmp_path / "tars"), tmp_path / "list.txt"
-    (tmp_path / "broken.jpg").write_bytes(picture(1)[:200])
+    (tmp_path / "broken.jpg").write_bytes(random_image(1)[:200])
     for text, message in (
         (
             "0123456789abcde",
@@ -266,7 +266,7 @@ def test_lists_grow_and_are_never_changed(tmp_path: Path) -> None:
 def test_commands_that_need_a_corpus_say_so_of_a_view(tmp_path: Path) -> None:
     archive(
         tmp_path / "a.warc.gz",
-        {f"http://a.test/{n}.jpg": picture(n) for n in range(4)},
+        {f"http://a.test/{n}.jpg": random_image(n) for n in range(4)},
         {"http://a.test/": [f"http://a.test/{n}.jpg" for n in range(4)]},
     )
     corpus = tmp_path / "corpus"

@@ -9,7 +9,7 @@ from rich.console import Console
 from septet.pipelines.annotate.check import check_columns
 from septet.pipelines.check import check_corpus
 from septet.preprocess.shards.heads import read_head
-from tests.corpora import picture, rows, run_build
+from tests.corpora import random_image, rows, run_build
 from tests.http_server import HostileServer
 from tests.pipelines.takedown.corpora import built, by_webdataset, records, same_image, taken_down
 
@@ -31,7 +31,7 @@ def names(corpus: Path) -> set[str]:
 def test_bytes_do_not_come_back_under_another_url_nor_is_the_url_asked_again(
     tmp_path: Path,
 ) -> None:
-    images = {f"/{n}.jpg": picture(n) for n in range(8)} | {"/copy.jpg": picture(3)}
+    images = {f"/{n}.jpg": random_image(n) for n in range(8)} | {"/copy.jpg": random_image(3)}
     corpus = tmp_path / "corpus"
     with HostileServer(images) as server:
         listed(tmp_path / "a.jsonl", server, *"0123456")

@@ -82,9 +82,9 @@ def require_whole(corpus: Path, samples: dict[str, dict], words: dict[str, bytes
 
 def test_what_was_removed_is_nowhere_and_the_rest_is_as_it_was(corpus: Path) -> None:
     before, words, files_before = records(corpus), values(corpus), tars(corpus)
-    pictures = {key: sample["jpg"] for key, sample in images(corpus).items()}
+    bytes_before = {key: sample["jpg"] for key, sample in images(corpus).items()}
     gone = remove_one(corpus)
-    (removed,) = {pictures[key] for key in gone}
+    (removed,) = {bytes_before[key] for key in gone}
     assert gone <= by_webdataset(corpus) == set(before)
     _, done = septet.remove(corpus, compact=True, who="me", note="asked for")
     assert done is not None and done.samples == len(gone) and done.bytes > 0

@@ -10,7 +10,7 @@ import pytest
 
 import septet
 from septet.preprocess.shards.reader import Corpus
-from tests.corpora import picture
+from tests.corpora import random_image
 from tests.pipelines.takedown.corpora import by_webdataset, taken_down
 
 
@@ -21,7 +21,7 @@ def foreign(folder: Path) -> Path:
         keys = [f"{number:05d}{i:04d}" for i in range(4)]
         with tarfile.open(folder / f"{number:05d}.tar", "w") as tar:
             for i, key in enumerate(keys):
-                for ext, data in (("jpg", picture(10 * number + i)), ("txt", key.encode())):
+                for ext, data in (("jpg", random_image(10 * number + i)), ("txt", key.encode())):
                     info = tarfile.TarInfo(f"{key}.{ext}")
                     info.size = len(data)
                     tar.addfile(info, io.BytesIO(data))

@@ -8,7 +8,7 @@ import pytest
 import septet
 from septet.preprocess.columns.reader import ColumnShardReader
 from septet.preprocess.shards.reader import Corpus
-from tests.corpora import picture
+from tests.corpora import random_image
 from tests.object_store import object_store, upload
 from tests.pipelines.takedown.corpora import built, same_image
 
@@ -39,7 +39,7 @@ def test_samples_leave_a_corpus_on_an_object_store(tmp_path: Path) -> None:
             file.write(f"{key}\n".encode())
         taken, _ = septet.remove(corpus, ids=listed)
         assert taken and taken.removed == len(gone)
-        (tmp_path / "photo.jpg").write_bytes(picture(5, 305, 280))
+        (tmp_path / "photo.jpg").write_bytes(random_image(5, 305, 280))
         alike, _ = septet.remove(corpus, phash=tmp_path / "photo.jpg")
         assert alike and alike.removed > 0
         after = _records(corpus)
@@ -68,6 +68,6 @@ def test_samples_leave_a_corpus_on_an_object_store(tmp_path: Path) -> None:
 
 
 def test_a_list_that_is_not_there_is_told(tmp_path: Path) -> None:
-    local = built(tmp_path, parts=1, pages=2, pictures=4)
+    local = built(tmp_path, parts=1, pages=2, images=4)
     with object_store() as bucket, pytest.raises(ValueError, match="there is no such file"):
         septet.remove(local, ids=f"{bucket}/none.txt")

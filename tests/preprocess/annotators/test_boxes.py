@@ -55,7 +55,7 @@ def test_the_truth_of_scenes_is_recovered_exactly(nested: bool) -> None:
             assert error <= scheme.max_error * (1 + 1e-9)
 
 
-def test_pixels_with_width_and_height_of_the_picture_as_it_was_fetched() -> None:
+def test_pixels_with_width_and_height_of_the_image_as_it_was_fetched() -> None:
     made = column(unit="pixel", format="xywh")
     extra = {"boxes": [[64, 48, 320, 240]], "labels": ["dog"], "absent": ["cat"]}
     found = value(made, item(extra, original_width=640, original_height=480, width=320, height=240))
@@ -67,7 +67,7 @@ def test_pixels_with_width_and_height_of_the_picture_as_it_was_fetched() -> None
     assert reason(made, item(extra))[0] == "boxes_size"
 
 
-def test_a_picture_that_was_cut_since_has_no_boxes() -> None:
+def test_an_image_that_was_cut_since_has_no_boxes() -> None:
     extra = {"boxes": [[0.1, 0.1, 0.5, 0.5]], "labels": ["dog"]}
     size = {"original_width": 640, "original_height": 480}
     why, told = reason(column(), item(extra, **size, width=256, height=256))

@@ -60,8 +60,8 @@ def test_equals_open_clip(model):
     for one, value in zip(items, values, strict=True):
         check_member(value.data, made.member)
         found = unpack_arrays(value.data)
-        with Image.open(io.BytesIO(one.image)) as picture, torch.no_grad():
-            image = module.encode_image(transform(picture)[None], normalize=True)[0]
+        with Image.open(io.BytesIO(one.image)) as opened, torch.no_grad():
+            image = module.encode_image(transform(opened)[None], normalize=True)[0]
             text = module.encode_text(tokenize([one.caption]), normalize=True)[0]
         for name, expected in (("image", image), ("text", text)):
             assert found[name].dtype == np.float16
@@ -71,7 +71,7 @@ def test_equals_open_clip(model):
     assert [made.annotate([one])[0] for one in items] == values
 
 
-def test_pictures_alone(model):
+def test_images_alone(model):
     made = column(model[0])
     assert made.members == (IMAGE,)
     value, missing, broken = made.annotate(

@@ -80,10 +80,10 @@ def test_a_trainer_gets_the_same_codes_online(weights, settings):
         check_member(value.data, made.member)
         made.check(value.data)
         arrays = unpack_arrays(value.data)
-        picture = Image.fromarray(read_image(item.image))
+        image = Image.fromarray(read_image(item.image))
         for number in range(settings.get("views", 1)):
             view = unpack_view(arrays, number)
-            seen = code_pixels(picture, view, notes["view_pixels"], notes["resample"], middle)
+            seen = code_pixels(image, view, notes["view_pixels"], notes["resample"], middle)
             pixels = torch.from_numpy(seen).permute(2, 0, 1)[None] / 255
             codes = tokenizer.codes(pixels)[0].numpy()
             assert np.array_equal(codes, arrays["codes"][number])
@@ -106,7 +106,7 @@ def test_bytes_do_not_depend_on_batch_or_process(weights, settings):
     assert len(set(whole)) == 8
 
 
-def test_one_broken_picture_spoils_no_other(weights):
+def test_one_broken_image_spoils_no_other(weights):
     made = column(weights)
     good = made.annotate(items(8))
     bad = {
@@ -127,7 +127,7 @@ def test_one_broken_picture_spoils_no_other(weights):
     assert made.annotate([mixed[6], mixed[1]]) == [found[6], found[1]]
 
 
-def test_giant_and_thin_pictures(weights):
+def test_giant_and_thin_images(weights):
     made = column(weights)
     out = io.BytesIO()
     Image.new("1", (20_000, 20_000)).save(out, "png")
@@ -180,10 +180,10 @@ def test_view_0_may_be_the_evaluation_view(weights):
 def test_a_trainers_own_pixels_are_those_of_the_view(weights):
     made = column(weights, augmentation="beit", jitter=0.4)
     item = items(1)[0]
-    picture = Image.fromarray(read_image(item.image))
-    prepared = made.prepare(item, picture)
+    image = Image.fromarray(read_image(item.image))
+    prepared = made.prepare(item, image)
     view = unpack_view(unpack_arrays(made.annotate([item])[0].data), 0)
-    assert np.array_equal(look(picture, view, 64, "lanczos"), prepared.pixels[0])
+    assert np.array_equal(look(image, view, 64, "lanczos"), prepared.pixels[0])
 
 
 @pytest.mark.parametrize(
@@ -266,7 +266,7 @@ def test_drawings(weights):
 
 def test_equal_codes_have_equal_colours():
     codes = np.array([[1, 2], [2, 8191]], np.uint16)
-    picture = false_colours(codes, 4)
-    assert picture.shape == (4, 4, 3)
-    assert (picture[0, 2] == picture[2, 0]).all()
-    assert len({tuple(picture[y, x]) for y in (0, 2) for x in (0, 2)}) == 3
+    image = false_colours(codes, 4)
+    assert image.shape == (4, 4, 3)
+    assert (image[0, 2] == image[2, 0]).all()
+    assert len({tuple(image[y, x]) for y in (0, 2) for x in (0, 2)}) == 3

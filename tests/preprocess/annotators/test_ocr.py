@@ -71,7 +71,7 @@ def test_equal_bytes_whatever_else_is_in_the_batch(column: Ocr, signs: Image.Ima
     assert again.annotate([one]) == [alone]
 
 
-def test_a_picture_without_text_has_a_value_without_lines(column: Ocr) -> None:
+def test_an_image_without_text_has_a_value_without_lines(column: Ocr) -> None:
     (found,) = column.annotate([Item("k", {"png": png(Image.new("RGB", (300, 200), "green"))}, {})])
     assert isinstance(found, Value)
     assert json.loads(found.data) == {"lines": [], "language": "und"}
@@ -79,7 +79,7 @@ def test_a_picture_without_text_has_a_value_without_lines(column: Ocr) -> None:
     assert found.facts["text_lines"] == 0
 
 
-def test_odd_pictures(column: Ocr) -> None:
+def test_odd_images(column: Ocr) -> None:
     for size in [(1, 1), (1, 3000), (3000, 1)]:
         (found,) = column.annotate([Item("k", {"png": png(Image.new("RGB", size))}, {})])
         assert isinstance(found, Value)
@@ -127,8 +127,8 @@ assert len(RapidOcr.models()) == 3
 
 
 class Loud(engines.Engine):
-    def read(self, picture: np.ndarray) -> list[Line]:
-        height, width = picture.shape[:2]
+    def read(self, image: np.ndarray) -> list[Line]:
+        height, width = image.shape[:2]
         corners = [[0, 0], [width, 0], [width, height], [0, height]]
         return [Line(f"{self.threads} threads", as_quad(corners, width, height), 0.9)]
 

@@ -65,8 +65,8 @@ def test_equals_torchvision(network, weights):
     for item, value in zip(items, values, strict=True):
         check_member(value.data, column.member)
         assert len(value.data) == 16 * 2048 * 2
-        with Image.open(io.BytesIO(item.image)) as picture:
-            square = picture.convert("RGB").resize((128, 128), Image.Resampling.BICUBIC)
+        with Image.open(io.BytesIO(item.image)) as image:
+            square = image.convert("RGB").resize((128, 128), Image.Resampling.BICUBIC)
         x = torch.from_numpy(np.array(square)).permute(2, 0, 1) / 255
         x = normalize(x, MEAN, STD)
         grid = torch.stack(
@@ -80,7 +80,7 @@ def test_equals_torchvision(network, weights):
     assert alone == values
 
 
-def test_broken_and_missing_pictures(weights):
+def test_broken_and_missing_images(weights):
     column = Patches(PatchesSettings(weights=weights, size=128))
     column.setup()
     good = Item("a", {"jpg": file(0)}, {})

@@ -46,7 +46,7 @@ def c4(weights: str) -> Regions:
 
 def item(seed: int, width: int = 130, height: int = 97, **columns: bytes) -> Item:
     out = io.BytesIO()
-    Image.fromarray(plain.picture(seed, width, height)).save(out, "PNG")
+    Image.fromarray(plain.random_image(seed, width, height)).save(out, "PNG")
     return Item(f"{seed:032x}", {"png": out.getvalue()}, {}, columns)
 
 
@@ -69,7 +69,7 @@ def reason(made: Regions, one: Item) -> str:
 def test_a_value_is_what_the_rule_keeps_of_the_plain_network(c4: Regions) -> None:
     state, one = plain.random_state(), item(2)
     arrays = value(c4, one)
-    x = plain.prepared(plain.picture(2, 130, 97), 96, 160)
+    x = plain.prepared(plain.random_image(2, 130, 97), 96, 160)
     features = plain.feature_map(state, x)
     boxes = plain.proposals(state, features, *x.shape[2:], most=12)
     told = [plain.described(state, features, box) for box in boxes]
@@ -109,7 +109,7 @@ def test_fixed_numbers_and_nothing_kept(weights: str) -> None:
     assert reason(none, item(1)) == "no_region"
 
 
-def test_hostile_pictures(c4: Regions) -> None:
+def test_hostile_images(c4: Regions) -> None:
     good = item(1)
     broken = Item("b", {"jpg": b"\xff\xd8\xff no picture"}, {})
     cut = Item("c", {"png": good.members["png"][:200]}, {})
@@ -129,7 +129,7 @@ def test_given_boxes(weights: str) -> None:
     assert isinstance(told, Value)
     arrays = value(made, item(7, boxes=told.data))
     assert arrays["boxes"].tolist() == boxes
-    state, x = plain.random_state(), plain.prepared(plain.picture(7, 130, 97), 96, 160)
+    state, x = plain.random_state(), plain.prepared(plain.random_image(7, 130, 97), 96, 160)
     features = plain.feature_map(state, x)
     for row, box in enumerate(boxes):
         pixels = (np.array(box) * np.array([x.shape[3], x.shape[2]] * 2)).tolist()

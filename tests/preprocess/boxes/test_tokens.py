@@ -171,7 +171,7 @@ def test_what_cannot_be_encoded_or_decoded_is_said(scheme: BoxTokens) -> None:
 
 
 @every
-def test_boxes_out_of_the_picture_are_clipped(scheme: BoxTokens) -> None:
+def test_boxes_out_of_the_image_are_clipped(scheme: BoxTokens) -> None:
     outside = scheme.encode([[-5.0, -1.0, 7.0, 2.0]])
     assert np.array_equal(outside, scheme.encode([[0.0, 0.0, 1.0, 1.0]]))
 

@@ -85,10 +85,10 @@ def test_uncrop_undoes_crop_of_boxes_within(corners: np.ndarray) -> None:
 
 
 def test_a_view_agrees_with_the_pixels() -> None:
-    picture = np.zeros((40, 60), np.uint8)
-    picture[10:20, 30:45] = 1
+    image = np.zeros((40, 60), np.uint8)
+    image[10:20, 30:45] = 1
     box = t.normalise([[30, 10, 45, 20]], 60, 40)
-    cut = picture[5:35, 20:50][:, ::-1]
+    cut = image[5:35, 20:50][:, ::-1]
     (seen,), kept = t.view(box, (20 / 60, 5 / 40, 50 / 60, 35 / 40), flipped=True)
     rows, columns = np.nonzero(cut)
     found = [columns.min() / 30, rows.min() / 30, (columns.max() + 1) / 30, (rows.max() + 1) / 30]

@@ -53,12 +53,12 @@ def test_input_is_the_image_processors():
     import numpy as np
     from transformers import FlavaImageProcessor
 
-    picture = np.random.default_rng(0).integers(0, 256, (112, 112, 3), dtype=np.uint8)
+    image = np.random.default_rng(0).integers(0, 256, (112, 112, 3), dtype=np.uint8)
     processed = FlavaImageProcessor()(
-        [picture], return_codebook_pixels=True, return_tensors="pt"
+        [image], return_codebook_pixels=True, return_tensors="pt"
     ).codebook_pixel_values
     theirs = codebook()
-    pixels = torch.from_numpy(picture).permute(2, 0, 1)[None].float() / 255
+    pixels = torch.from_numpy(image).permute(2, 0, 1)[None].float() / 255
     codes = Dvae.from_state(theirs.state_dict()).codes(pixels)
     assert torch.equal(codes, theirs.get_codebook_indices(processed))
 

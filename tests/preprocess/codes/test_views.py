@@ -22,7 +22,7 @@ from septet.trainers.inputs import images
 BEIT, FLAVA = RECIPES["beit"], RECIPES["flava"]
 
 
-def picture(width=90, height=60, seed=0):
+def random_image(width=90, height=60, seed=0):
     """An image without symmetry or flat parts."""
     draw = np.random.default_rng(seed)
     coarse = draw.integers(0, 256, (9, 13, 3), dtype=np.uint8)
@@ -100,7 +100,7 @@ def test_every_size_has_views(size, name):
 @pytest.mark.parametrize("resample", ["bicubic", "lanczos"])
 @pytest.mark.parametrize("flip", [False, True])
 def test_pixels_are_torchvisions(resample, flip):
-    source, view = picture(), View((7, 5, 71, 58), flip)
+    source, view = random_image(), View((7, 5, 71, 58), flip)
     found = look(source, view, 32, resample)
     mode = {"bicubic": v2.InterpolationMode.BICUBIC, "lanczos": v2.InterpolationMode.LANCZOS}
     expected = v2.functional.resized_crop(source, 5, 7, 53, 64, [32, 32], mode[resample])
@@ -110,7 +110,7 @@ def test_pixels_are_torchvisions(resample, flip):
 
 
 def test_colours_are_torchvisions():
-    source = picture()
+    source = random_image()
     view = View((0, 0, 90, 60), colour=(0.75, 1.25, 0.5))
     expected = source.resize((32, 32), Image.Resampling.BICUBIC)
     f = v2.functional
@@ -120,15 +120,15 @@ def test_colours_are_torchvisions():
     assert np.array_equal(look(source, view, 32), np.asarray(expected))
 
 
-def test_arrays_and_pictures_look_alike():
-    source, view = picture(), View((3, 4, 80, 55), True, (1.1, 0.9, 1.2))
+def test_arrays_and_images_look_alike():
+    source, view = random_image(), View((3, 4, 80, 55), True, (1.1, 0.9, 1.2))
     assert np.array_equal(look(source, view, 24), look(np.asarray(source), view, 24))
 
 
 def test_a_trainer_reads_what_the_column_saw():
     """From the stored arrays and the stored file, the same pixels, bit for bit."""
     out = io.BytesIO()
-    picture(133, 87).save(out, "jpeg", quality=90)
+    random_image(133, 87).save(out, "jpeg", quality=90)
     source = Image.fromarray(read_image(out.getvalue()))
     views = [drawn(0, "key", i, source.size, BEIT, 0.4) for i in range(8)]
     arrays = pack_views(views, source.size)
@@ -143,7 +143,7 @@ def test_a_trainer_reads_what_the_column_saw():
 
 
 def test_ofa_encodes_the_middle_of_the_square():
-    source = picture(100, 60)
+    source = random_image(100, 60)
     view = fixed_view(source.size, RECIPES["ofa"])
     assert view.box == (20, 0, 80, 60)
     whole = look(source, view, 64, "lanczos")
@@ -159,13 +159,13 @@ def test_fixed_views():
     assert drawn(0, "a", 1, (61, 100), square) == fixed_view((61, 100), square)
 
 
-def test_another_picture_is_told():
+def test_another_image_is_told():
     with pytest.raises(ValueError, match=r"\(0, 0, 90, 60\) does not lie within 45 x 30"):
-        look(picture(45, 30), View((0, 0, 90, 60)), 16)
+        look(random_image(45, 30), View((0, 0, 90, 60)), 16)
     found = view_codes(value([View((0, 0, 30, 20))]), 0)
-    assert found.pixels(np.asarray(picture()), 16).shape == (16, 16, 3)
+    assert found.pixels(np.asarray(random_image()), 16).shape == (16, 16, 3)
     with pytest.raises(ValueError, match="has 45 x 30 pixels, codes were made of one of 90 x 60"):
-        found.pixels(np.asarray(picture(45, 30)), 16)
+        found.pixels(np.asarray(random_image(45, 30)), 16)
 
 
 def value(views):

@@ -62,7 +62,7 @@ def test_sizes_of_the_released_encoders():
     assert Vqkd.from_state(base.state_dict()).settings == VqkdSettings()
 
 
-def test_a_larger_picture_has_positions_between_those_learnt():
+def test_a_larger_image_has_positions_between_those_learnt():
     """As a tokenizer would answer that has the resized positions for its own."""
     pixels = torch.rand(2, 3, 64, 80, generator=torch.Generator().manual_seed(0))
     codes = module().codes(pixels)
@@ -78,7 +78,7 @@ def test_a_larger_picture_has_positions_between_those_learnt():
     assert torch.equal(resized.codes(square), module().codes(square))
 
 
-def test_dark_pictures_are_not_stretched():
+def test_dark_images_are_not_stretched():
     """The released code guesses the range of pixels by their maximum; here it is fixed."""
     dark = torch.full((1, 3, 48, 48), 1 / 255)
     x = F.conv2d(

@@ -6,7 +6,7 @@ from PIL import Image
 
 from septet.preprocess.columns.base import Item, NoValue
 from septet.preprocess.columns.images import ImageError, image_of, read_image
-from tests.corpora import picture
+from tests.corpora import random_image
 
 
 def encoded(image: Image.Image, kind: str, **options) -> bytes:
@@ -17,7 +17,7 @@ def encoded(image: Image.Image, kind: str, **options) -> bytes:
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
 def test_pixels_are_pillows(kind: str) -> None:
-    data = picture(3, 61, 47, kind)
+    data = random_image(3, 61, 47, kind)
     expected = np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
     assert np.array_equal(read_image(data), expected)
 
@@ -37,7 +37,7 @@ def test_grey_sixteen_bits_transparent_and_turned() -> None:
 
 def test_other_files_are_refused_without_asking_their_readers() -> None:
     postscript = encoded(Image.new("RGB", (4, 4)), "EPS")
-    whole = picture(5)
+    whole = random_image(5)
     for data in (postscript, b"", b"<html>", whole[: len(whole) // 2]):
         with pytest.raises(ImageError):
             read_image(data)

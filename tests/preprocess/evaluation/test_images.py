@@ -7,7 +7,7 @@ from PIL import Image
 
 from septet.preprocess.evaluation.images import SHOWN, find_images, shown
 from septet.preprocess.images.appearance import appearance, hashes_of
-from tests.corpora import picture
+from tests.corpora import random_image
 
 
 def seen(images: list[Image.Image]) -> np.ndarray:
@@ -17,7 +17,7 @@ def seen(images: list[Image.Image]) -> np.ndarray:
     return shown(hashes_of([one.phash for one in looks]), aspects, thumbnails)
 
 
-ORIGINALS = [Image.open(io.BytesIO(picture(n, 400, 300, "PNG"))) for n in range(301, 309)]
+ORIGINALS = [Image.open(io.BytesIO(random_image(n, 400, 300, "PNG"))) for n in range(301, 309)]
 COPIES = [image.resize((200, 150)).crop((2, 2, 199, 149)) for image in ORIGINALS]
 MIRRORED = [image.transpose(Image.Transpose.FLIP_LEFT_RIGHT) for image in ORIGINALS]
 

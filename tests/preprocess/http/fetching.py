@@ -4,7 +4,7 @@ from septet.preprocess.http.client import Fetched, fetch_many
 from septet.schemas.reasons import REASONS
 from septet.schemas.recipe import Fetch
 
-PICTURE = bytes(range(256)) * 400
+IMAGE = bytes(range(256)) * 400
 LIMIT = 2**20
 
 

@@ -13,12 +13,12 @@ from septet.preprocess.http import client
 from septet.preprocess.http.client import Fetched
 from septet.preprocess.http.failures import FetchError, retry_after
 from septet.schemas.recipe import Fetch
-from tests.preprocess.http.fetching import LIMIT, PICTURE, fetch_list, fetch_one, outcome, quick
+from tests.preprocess.http.fetching import IMAGE, LIMIT, fetch_list, fetch_one, outcome, quick
 
 
-def test_a_picture_comes_as_it_is(server):
+def test_an_image_comes_as_it_is(server):
     result = fetch_one(server.url("/a.jpg"), quick(server))
-    assert result == Fetched(server.url("/a.jpg"), PICTURE, None, None)
+    assert result == Fetched(server.url("/a.jpg"), IMAGE, None, None)
     headers = server.headers["/a.jpg"]
     assert headers["User-Agent"] == "Septet/0.1"
     assert headers["Accept-Encoding"] == "identity"
@@ -88,7 +88,7 @@ def test_what_is_right_in_the_end_is_had(server, path):
 def test_opt_outs_can_be_left_unheeded(server):
     policy = quick(server, opt_out=(), tdm_reservation=False)
     path = "/headers?to=/a.jpg&X-Robots-Tag=noai&TDM-Reservation=1"
-    assert fetch_one(server.url(path), policy).body == PICTURE
+    assert fetch_one(server.url(path), policy).body == IMAGE
 
 
 def test_an_opt_out_is_found_before_the_body_is_read(server):
@@ -117,7 +117,7 @@ def test_transient_statuses_are_tried_again_so_often(server, status):
 def test_a_pause_that_the_server_asks_for_is_kept(server):
     start = time.monotonic()
     url = server.url("/flaky/429/1?after=1&test=pause", "/a.jpg")
-    assert fetch_one(url, quick(server)).body == PICTURE
+    assert fetch_one(url, quick(server)).body == IMAGE
     assert time.monotonic() - start >= 1.0
 
 
@@ -193,7 +193,7 @@ def test_a_body_that_drips_meets_the_total_limit(server):
 def test_the_total_limit_counts_all_redirects_together(server):
     nested = "/slow?s=0.2&to=/a.jpg"
     policy = quick(server, total_timeout=0.3)
-    assert fetch_one(server.url(nested), policy).body == PICTURE
+    assert fetch_one(server.url(nested), policy).body == IMAGE
     for _ in range(3):
         nested = server.url("/slow-redirect?s=0.2", nested)
     assert outcome(nested, policy) == ("timeout", "total")
@@ -272,7 +272,7 @@ def test_no_other_scheme_first_or_by_redirect(server, target, reason):
 
 def test_a_name_may_be_allowed(server):
     policy = quick(server, allowed_hosts=(f"localhost:{server.port}",))
-    assert fetch_one(server.url("/a.jpg", host="localhost"), policy).body == PICTURE
+    assert fetch_one(server.url("/a.jpg", host="localhost"), policy).body == IMAGE
     assert outcome(server.url("/a.jpg"), policy) == ("address", "127.0.0.1")
 
 

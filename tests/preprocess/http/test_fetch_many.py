@@ -12,7 +12,7 @@ from septet.preprocess.http.client import Fetched, fetch_all, fetch_many
 from septet.preprocess.http.connections import SPARE
 from septet.schemas.recipe import Fetch
 from tests.http_server import HostileServer
-from tests.preprocess.http.fetching import PICTURE, fetch_list, quick
+from tests.preprocess.http.fetching import IMAGE, fetch_list, quick
 
 
 def test_cookies_are_not_kept(server):
@@ -21,24 +21,24 @@ def test_cookies_are_not_kept(server):
 
 
 def test_no_more_requests_at_once_than_the_policy_allows():
-    with HostileServer({"/a.jpg": PICTURE}) as server:
+    with HostileServer({"/a.jpg": IMAGE}) as server:
         urls = [server.url("/slow?s=0.02", "/a.jpg")] * 30
         assert all(result.body for result in fetch_list(urls, quick(server, per_host=3)))
         assert server.busiest == 3
         assert 3 <= len(server.connections) <= 3 + SPARE
-    with HostileServer({"/a.jpg": PICTURE}) as server:
+    with HostileServer({"/a.jpg": IMAGE}) as server:
         urls = [server.url("/slow?s=0.02", "/a.jpg")] * 30
         fetch_list(urls, quick(server, concurrency=2))
         assert server.busiest == 2
 
 
 def test_redirects_between_busy_hosts_neither_block_nor_exceed(server):
-    with HostileServer({"/a.jpg": PICTURE}) as other:
+    with HostileServer({"/a.jpg": IMAGE}) as other:
         hosts = (f"localhost:{other.port}", other.host)
         policy = quick(other, allowed_hosts=hosts, concurrency=4, per_host=2)
         there = [other.url("/redirect", other.url("/a.jpg", host="localhost"))] * 20
         back = [other.url("/redirect", other.url("/a.jpg"), host="localhost")] * 20
-        assert all(result.body == PICTURE for result in fetch_list(there + back, policy))
+        assert all(result.body == IMAGE for result in fetch_list(there + back, policy))
         assert other.busiest <= 4
 
 
@@ -98,7 +98,7 @@ def test_results_that_nobody_takes_stop_the_requests():
         await fetching
         return seen, len(taken)
 
-    with HostileServer({"/a.jpg": PICTURE}) as server:
+    with HostileServer({"/a.jpg": IMAGE}) as server:
         assert asyncio.run(run(server)) == (5, 50)
 
 

@@ -10,7 +10,7 @@ from cryptography.x509.oid import NameOID
 
 from septet.preprocess.http import exchange
 from tests.http_server import HostileServer
-from tests.preprocess.http.fetching import PICTURE, fetch_one, outcome, quick
+from tests.preprocess.http.fetching import IMAGE, fetch_one, outcome, quick
 
 
 def certificate(folder, name, days=1):
@@ -59,11 +59,11 @@ def trust(monkeypatch):
 
 def test_tls_is_verified(tmp_path, trust):
     path, context = certificate(tmp_path, "good")
-    with HostileServer({"/a.jpg": PICTURE}, tls=context) as server:
+    with HostileServer({"/a.jpg": IMAGE}, tls=context) as server:
         policy = quick(server, allowed_hosts=("127.0.0.1", "localhost"))
         assert outcome(server.url("/a.jpg"), policy) == ("tls", "self-signed certificate")
         trust(path)
-        assert fetch_one(server.url("/a.jpg"), policy).body == PICTURE
+        assert fetch_one(server.url("/a.jpg"), policy).body == IMAGE
         reason, value = outcome(server.url("/a.jpg", host="localhost"), policy)
         assert reason == "tls"
         assert "localhost" in value
@@ -73,7 +73,7 @@ def test_tls_is_verified(tmp_path, trust):
 def test_an_expired_certificate(tmp_path, trust):
     path, context = certificate(tmp_path, "old", days=-1)
     trust(path)
-    with HostileServer({"/a.jpg": PICTURE}, tls=context) as server:
+    with HostileServer({"/a.jpg": IMAGE}, tls=context) as server:
         found = outcome(server.url("/a.jpg"), quick(server))
         assert found == ("tls", "certificate has expired")
 

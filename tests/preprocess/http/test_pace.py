@@ -6,7 +6,7 @@ from itertools import pairwise
 import pytest
 
 from tests.http_server import HostileServer
-from tests.preprocess.http.fetching import PICTURE, fetch_list, quick
+from tests.preprocess.http.fetching import IMAGE, fetch_list, quick
 from tests.preprocess.http.test_robots import answering, polite
 
 SLACK = 0.02
@@ -19,7 +19,7 @@ def gaps(server):
 
 
 def test_requests_keep_their_distance():
-    with HostileServer({"/a.jpg": PICTURE}) as server:
+    with HostileServer({"/a.jpg": IMAGE}) as server:
         urls = [server.url(f"/a.jpg?{n}") for n in range(8)]
         assert all(result.body for result in fetch_list(urls, quick(server, per_host_delay=0.1)))
         assert len(gaps(server)) == 7 and min(gaps(server)) > 0.1 - SLACK
@@ -27,7 +27,7 @@ def test_requests_keep_their_distance():
 
 @pytest.mark.parametrize(("most", "gap"), [(30, 0.2), (0.1, 0.1), (0, 0)])
 def test_a_crawl_delay_is_kept_to(most, gap):
-    with HostileServer({"/a.jpg": PICTURE}) as server:
+    with HostileServer({"/a.jpg": IMAGE}) as server:
         server.answers["/robots.txt"] = answering(b"User-agent: *\nCrawl-delay: 0.2")
         urls = [server.url(f"/a.jpg?{n}") for n in range(5)]
         found = fetch_list(urls, polite(server, max_crawl_delay=most))
@@ -39,13 +39,13 @@ def test_a_crawl_delay_is_kept_to(most, gap):
     "text", [b"Crawl-delay: -1", b"Crawl-delay: nan", b"Crawl-delay: 1e999", b"Crawl-delay: x"]
 )
 def test_delays_that_mean_nothing(text):
-    with HostileServer({"/a.jpg": PICTURE}) as server:
+    with HostileServer({"/a.jpg": IMAGE}) as server:
         server.answers["/robots.txt"] = answering(b"User-agent: *\n" + text)
-        assert fetch_list([server.url("/a.jpg")], polite(server))[0].body == PICTURE
+        assert fetch_list([server.url("/a.jpg")], polite(server))[0].body == IMAGE
 
 
 def test_several_fetches_keep_the_distance_together():
-    with HostileServer({"/a.jpg": PICTURE}) as server, ThreadPoolExecutor(3) as pool:
+    with HostileServer({"/a.jpg": IMAGE}) as server, ThreadPoolExecutor(3) as pool:
         policy = quick(server, per_host_delay=0.05)
 
         def fetch(part):
@@ -65,12 +65,12 @@ def test_several_fetches_keep_the_distance_together():
 
 
 def test_a_slow_pace_holds_up_no_other_host():
-    with HostileServer({"/a.jpg": PICTURE}) as slow, HostileServer({"/a.jpg": PICTURE}) as fast:
+    with HostileServer({"/a.jpg": IMAGE}) as slow, HostileServer({"/a.jpg": IMAGE}) as fast:
         slow.answers["/robots.txt"] = answering(b"User-agent: *\nCrawl-delay: 0.3")
         policy = polite(slow, allowed_hosts=["localhost", "127.0.0.1"], concurrency=2, per_host=4)
         urls = [slow.url(f"/a.jpg?{n}", host="localhost") for n in range(4)]
         urls += [fast.url(f"/a.jpg?{n}") for n in range(30)]
         results = fetch_list(urls, policy)
-        assert all(result.body == PICTURE for result in results)
+        assert all(result.body == IMAGE for result in results)
         hosts = ["localhost" in result.url for result in results]
         assert sum(hosts[:30]) <= 2, "the fast host was through before"

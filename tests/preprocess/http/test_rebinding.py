@@ -4,7 +4,7 @@ import socket
 
 from septet.preprocess.http import addresses
 from tests.http_server import HostileServer
-from tests.preprocess.http.fetching import PICTURE, fetch_list, quick
+from tests.preprocess.http.fetching import IMAGE, fetch_list, quick
 
 
 def test_a_name_that_changes_its_address_leads_nowhere_inside(monkeypatch):
@@ -19,7 +19,7 @@ def test_a_name_that_changes_its_address_leads_nowhere_inside(monkeypatch):
     is_public = addresses.is_public
     monkeypatch.setattr(addresses, "is_public", lambda one: str(one) == outside or is_public(one))
     monkeypatch.setattr(addresses.socket, "getaddrinfo", look_up)
-    with HostileServer({"/a.jpg": PICTURE}) as first, HostileServer({"/a.jpg": PICTURE}) as second:
+    with HostileServer({"/a.jpg": IMAGE}) as first, HostileServer({"/a.jpg": IMAGE}) as second:
         # Two ports, so that the second one is looked up anew.
         urls = [server.url("/a.jpg", host="rebind.test") for server in (first, second)]
         policy = quick(first, allowed_hosts=(), contact="a@example.org", retries=0, concurrency=1)

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from septet.preprocess.http.robots import MAX_BYTES, read_robots, read_tdmrep
 from tests.http_server import HostileServer
-from tests.preprocess.http.fetching import PICTURE, fetch_list, quick
+from tests.preprocess.http.fetching import IMAGE, fetch_list, quick
 
-FILES = {"/a.jpg": PICTURE, "/private/a.jpg": PICTURE, "/b.png": PICTURE}
+FILES = {"/a.jpg": IMAGE, "/private/a.jpg": IMAGE, "/b.png": IMAGE}
 
 
 @pytest.fixture
@@ -191,14 +191,14 @@ def test_redirects_to_other_hosts_bring_the_rules_of_the_first(server):
 
 
 def test_where_a_redirect_leads_is_asked_first_too(server):
-    with HostileServer({"/secret.jpg": PICTURE}) as other:
+    with HostileServer({"/secret.jpg": IMAGE}) as other:
         other.answers["/robots.txt"] = answering(b"User-agent: *\nDisallow: /secret")
         policy = polite(server, allowed_hosts=["127.0.0.1"])
         [found] = fetch_list([server.url("/redirect", other.url("/secret.jpg"))], policy)
         assert (found.reason, found.value) == ("robots", "/secret.jpg")
         assert not other.hits
         [found] = fetch_list([server.url("/redirect", server.url("/a.jpg"))], policy)
-        assert found.body == PICTURE
+        assert found.body == IMAGE
 
 
 def test_robots_are_asked_for_once_however_many_wait(server):

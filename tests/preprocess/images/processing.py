@@ -8,7 +8,7 @@ from PIL import Image
 from septet.preprocess.images.process import ProcessedImage, process_image
 from septet.schemas import recipe
 from septet.schemas.reasons import REASONS, Rejected
-from tests.preprocess.images.pictures import (
+from tests.preprocess.images.photos import (
     opened,
 )
 

@@ -16,7 +16,7 @@ from septet.preprocess.images.appearance import (
 )
 from septet.preprocess.images.process import process_image
 from septet.schemas import recipe
-from tests.preprocess.images.pictures import exif, photo, saved
+from tests.preprocess.images.photos import exif, photo, saved
 
 RNG = np.random.default_rng(5)
 

@@ -15,7 +15,7 @@ from septet.preprocess.images import jpeg, webp
 from septet.preprocess.images.decode import OpenedImage, decode_rgb
 from septet.preprocess.images.pillow import PillowImage
 from septet.schemas.reasons import RejectedError
-from tests.preprocess.images.pictures import exif, grey_alpha, opened, photo, png, saved
+from tests.preprocess.images.photos import exif, grey_alpha, opened, photo, png, saved
 from tests.preprocess.images.processing import LOSSLESS, done
 
 RGB = Image.fromarray(photo())

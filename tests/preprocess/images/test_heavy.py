@@ -11,7 +11,7 @@ from septet.preprocess.images.headers import HEAVY_PIXELS, is_heavy
 from septet.preprocess.images.process import process_here, process_image
 from septet.schemas import recipe
 from septet.schemas.reasons import Rejected, RejectedError
-from tests.preprocess.images.pictures import WHOLE, photo, png, saved
+from tests.preprocess.images.photos import WHOLE, photo, png, saved
 from tests.preprocess.images.processing import HALF
 
 SIDE = 5001  # a little over the limit when squared

@@ -12,7 +12,7 @@ from septet.preprocess.images.headers import is_heavy
 from septet.preprocess.images.process import process_image
 from septet.schemas import recipe
 from septet.schemas.reasons import Rejected
-from tests.preprocess.images.pictures import photo, saved
+from tests.preprocess.images.photos import photo, saved
 
 pillow_heif = pytest.importorskip("pillow_heif")
 pytest.importorskip("pillow_jxl")

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
 from septet.preprocess.images.orientation import exif_orientation, orient
-from tests.preprocess.images.pictures import exif, photo, saved
+from tests.preprocess.images.photos import exif, photo, saved
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))

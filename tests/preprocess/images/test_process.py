@@ -12,7 +12,7 @@ from PIL import Image, ImageOps
 from septet.preprocess.images.appearance import appearance_of
 from septet.preprocess.images.process import ProcessedImage, process_image
 from septet.schemas import recipe
-from tests.preprocess.images.pictures import (
+from tests.preprocess.images.photos import (
     chunk,
     exif,
     grey_alpha,
@@ -51,12 +51,12 @@ def test_bytes_are_kept_where_nothing_must_change(kind, ext, image, options):
     assert done(data, recipe.Image(resize_mode="no", encode_format="webp")).data == data
 
 
-def test_large_pictures_are_kept_in_mode_no():
+def test_large_images_are_kept_in_mode_no():
     data = saved(photo(600, 500), "jpeg")
     assert done(data, recipe.Image(resize_mode="no")).data == data
 
 
-def test_what_follows_the_picture_is_kept_too():
+def test_what_follows_the_image_is_kept_too():
     data = saved(photo(), "jpeg") + b"a trailer of the camera"
     assert done(data).data == data
 
@@ -273,7 +273,7 @@ def test_resize_modes(kind, mode, width, height):
     assert result.reencoded == (mode != "no")
 
 
-def test_small_pictures_grow_only_when_asked():
+def test_small_images_grow_only_when_asked():
     data = saved(photo(), "jpeg")
     assert done(data).data == data
     grown = done(data, recipe.Image(resize_only_if_bigger=False, image_size=96))

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from septet.preprocess.images.process import ProcessedImage, process_image
 from septet.schemas import recipe
 from septet.schemas.reasons import REASONS, Rejected
-from tests.preprocess.images.pictures import WHOLE, opened, photo, png, saved
+from tests.preprocess.images.photos import WHOLE, opened, photo, png, saved
 from tests.preprocess.images.processing import HALF, KEEP, LOSSLESS, difference, done, rejected
 
 

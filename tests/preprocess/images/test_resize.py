@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from septet.preprocess.images.resize import plan_resize, resize
 from septet.schemas.recipe import ResizeMode
-from tests.preprocess.images.pictures import photo
+from tests.preprocess.images.photos import photo
 
 
 @pytest.mark.parametrize(
@@ -43,7 +43,7 @@ def test_sizes(mode, size, scaled, final):
         ("border", (256, 256), None),
     ],
 )
-def test_small_pictures_stay_unless_asked(mode, size, enlarged):
+def test_small_images_stay_unless_asked(mode, size, enlarged):
     assert plan_resize(*size, 256, mode, True) is None
     plan = plan_resize(*size, 256, mode, False)
     assert (plan and plan.final) == enlarged

@@ -2,7 +2,7 @@ import pytest
 
 from septet.preprocess.images.sniff import DECODABLE, image_kind
 from septet.schemas.reasons import RejectedError
-from tests.preprocess.images.pictures import photo, saved
+from tests.preprocess.images.photos import photo, saved
 
 
 @pytest.mark.parametrize("kind", DECODABLE)

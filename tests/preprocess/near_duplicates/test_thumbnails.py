@@ -8,9 +8,9 @@ from PIL import Image, ImageDraw, ImageEnhance
 
 from septet.preprocess.images.appearance import appearance
 from septet.preprocess.near_duplicates.thumbnails import look_alike
-from tests.corpora import picture
+from tests.corpora import random_image
 
-BASE = Image.open(io.BytesIO(picture(3, 400, 300, "PNG")))
+BASE = Image.open(io.BytesIO(random_image(3, 400, 300, "PNG")))
 
 
 def alike(one: Image.Image, other: Image.Image) -> bool:
@@ -52,7 +52,7 @@ def test_copies(copy: Image.Image) -> None:
 @pytest.mark.parametrize(
     "other",
     [
-        Image.open(io.BytesIO(picture(4, 400, 300, "PNG"))),
+        Image.open(io.BytesIO(random_image(4, 400, 300, "PNG"))),
         BASE.transpose(Image.Transpose.FLIP_LEFT_RIGHT),
         BASE.resize((300, 400)),
         BASE.crop((0, 0, 300, 225)),

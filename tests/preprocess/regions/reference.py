@@ -59,7 +59,7 @@ def random_state(seed: int = 0, classes: int = CLASSES, anchors: int = 12) -> St
     return state
 
 
-def picture(seed: int, width: int, height: int) -> np.ndarray:
+def random_image(seed: int, width: int, height: int) -> np.ndarray:
     """Blocks of colour, uint8 [height, width, 3]."""
     draw = np.random.default_rng(seed)
     small = draw.integers(0, 256, (5, 6, 3), np.uint8)

@@ -8,7 +8,7 @@ from septet.preprocess.columns.base import Item, Value
 from septet.preprocess.columns.members import unpack_arrays
 from septet.preprocess.columns.registry import make_column
 from septet.preprocess.regions.attributes import AttributeHead
-from tests.corpora import picture
+from tests.corpora import random_image
 from tests.preprocess.regions import reference as plain
 
 AIR = ("roi_heads.box_predictor.", "cls_embedding", "fc_attr", 1)
@@ -63,7 +63,7 @@ def test_a_column_with_attributes(state: plain.State, weights: str, tmp_path: Pa
     few = {"proposals": 6, "shortest": 64, "longest": 96, "attributes": True}
     column = make_column("regions", {**few, "weights": str(whole)})
     column.setup()
-    (value,) = column.annotate([Item("a", {"jpg": picture(1)}, {})])
+    (value,) = column.annotate([Item("a", {"jpg": random_image(1)}, {})])
     assert isinstance(value, Value)
     column.check(value.data)
     arrays = unpack_arrays(value.data)

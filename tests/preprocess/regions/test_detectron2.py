@@ -63,8 +63,8 @@ def test_it_equals_c4(wide: plain.State, tmp_path: Path, held: bool) -> None:
     theirs = Detectron2Detector(str(config), weights, proposals=20)
     ours = C4Detector(weights, C4Options(proposals=20, anchor_sizes=None if held else plain.SIZES),
                       96, 160)  # fmt: skip
-    pictures = [plain.picture(1, 130, 97), plain.picture(2, 97, 130)]
-    for a, b in zip(ours.detect(pictures), theirs.detect(pictures), strict=True):
+    images = [plain.random_image(1, 130, 97), plain.random_image(2, 97, 130)]
+    for a, b in zip(ours.detect(images), theirs.detect(images), strict=True):
         assert len(a) == len(b) > 10
         assert np.allclose(a.boxes, b.boxes, atol=1e-4)
         assert np.allclose(a.features, b.features, rtol=1e-3, atol=1e-2)

@@ -25,14 +25,14 @@ def detector(weights: str) -> C4Detector:
     return C4Detector(weights, OPTIONS, *SIDES)
 
 
-def test_pictures_are_prepared_as_the_plain_one_does(detector: C4Detector) -> None:
+def test_images_are_prepared_as_the_plain_one_does(detector: C4Detector) -> None:
     for width, height in [(130, 97), (90, 120), (400, 60)]:
-        pixels = plain.picture(1, width, height)
+        pixels = plain.random_image(1, width, height)
         assert torch.equal(detector.prepare(pixels), plain.prepared(pixels, *SIDES))
 
 
 def test_a_whole_detection(detector: C4Detector, state: plain.State) -> None:
-    pixels = plain.picture(2, 130, 97)
+    pixels = plain.random_image(2, 130, 97)
     x = plain.prepared(pixels, *SIDES)
     height, width = x.shape[2:]
     features = plain.feature_map(state, x)
@@ -65,7 +65,7 @@ def test_a_whole_detection(detector: C4Detector, state: plain.State) -> None:
 def test_other_arrangements(state: plain.State, changed: dict) -> None:
     network = FasterRcnnC4(state, replace(OPTIONS, **changed))
     in_1x1 = changed.get("stride_in_1x1", True)
-    x = plain.prepared(plain.picture(3, 120, 100), *SIDES)
+    x = plain.prepared(plain.random_image(3, 120, 100), *SIDES)
     features = plain.feature_map(state, x, changed.get("stem") == "ceil", in_1x1)
     boxes = [[10.3, 7.7, 60.2, 90.9], [3.0, 50.0, 115.0, 95.5]]
     with torch.inference_mode():
@@ -82,7 +82,7 @@ def test_other_arrangements(state: plain.State, changed: dict) -> None:
 
 
 def test_refined_boxes(weights: str, state: plain.State, detector: C4Detector) -> None:
-    pixels = plain.picture(4, 140, 100)
+    pixels = plain.random_image(4, 140, 100)
     refined = C4Detector(weights, OPTIONS, *SIDES, refined=True)
     (raw,), (moved,) = detector.detect([pixels]), refined.detect([pixels])
     height, width = plain.prepared(pixels, *SIDES).shape[2:]
@@ -101,7 +101,7 @@ def test_refined_boxes(weights: str, state: plain.State, detector: C4Detector) -
 
 
 def test_given_boxes_are_described_as_proposals_are(detector: C4Detector) -> None:
-    pixels = plain.picture(5, 100, 100)
+    pixels = plain.random_image(5, 100, 100)
     (found,) = detector.detect([pixels])
     again = detector.describe(pixels, found.boxes)
     assert np.array_equal(again.boxes, found.boxes)
@@ -109,11 +109,11 @@ def test_given_boxes_are_described_as_proposals_are(detector: C4Detector) -> Non
     assert len(detector.describe(pixels, np.zeros((0, 4)))) == 0
 
 
-def test_no_picture_depends_on_others(detector: C4Detector) -> None:
-    pictures = [plain.picture(s, w, h) for s, w, h in ((6, 130, 97), (7, 97, 130), (8, 130, 97))]
-    together = detector.detect(pictures)
-    for picture, found in zip(pictures, together, strict=True):
-        (alone,) = detector.detect([picture])
+def test_no_image_depends_on_others(detector: C4Detector) -> None:
+    images = [plain.random_image(s, w, h) for s, w, h in ((6, 130, 97), (7, 97, 130), (8, 130, 97))]
+    together = detector.detect(images)
+    for image, found in zip(images, together, strict=True):
+        (alone,) = detector.detect([image])
         assert all(np.array_equal(vars(alone)[name], value) for name, value in vars(found).items()
                    if value is not None)  # fmt: skip
 
@@ -149,9 +149,9 @@ def test_sizes(width: int, height: int, shortest: int, longest: int, wanted: tup
     assert resized_size(width, height, shortest, longest) == wanted
 
 
-def test_pictures_of_any_shape_go_through(detector: C4Detector) -> None:
+def test_images_of_any_shape_go_through(detector: C4Detector) -> None:
     for width, height in [(1, 1), (1, 700), (700, 1), (31, 32)]:
-        (found,) = detector.detect([plain.picture(9, width, height)])
+        (found,) = detector.detect([plain.random_image(9, width, height)])
         assert np.isfinite(found.features).all()
 
 

@@ -1,4 +1,4 @@
-"""What a caption denies, supposes or asks is not what the picture shows."""
+"""What a caption denies, supposes or asks is not what the image shows."""
 
 import json
 

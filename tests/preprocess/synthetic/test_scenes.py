@@ -79,16 +79,16 @@ def test_all_kinds_occur_about_equally_often():
 @pytest.mark.parametrize("size", [64, 224])
 def test_pixels_bear_out_colours_and_boxes(size):
     for scene in MANY[:40]:
-        picture = render(scene, size)
-        assert picture.shape == (size, size, 3) and picture.dtype == np.uint8
+        image = render(scene, size)
+        assert image.shape == (size, size, 3) and image.dtype == np.uint8
         rest = np.ones((size, size), bool)
         for thing in scene.things:
             x0, y0, x1, y1 = thing.box
             assert 0 < x0 < x1 < 1 and 0 < y0 < y1 < 1
             cx, cy = (int(c * size) for c in thing.centre)
-            assert tuple(picture[cy, cx]) == COLOURS[thing.colour]
+            assert tuple(image[cy, cx]) == COLOURS[thing.colour]
             rest[int(y0 * size) : int(y1 * size) + 2, int(x0 * size) : int(x1 * size) + 2] = False
-        assert (picture[rest] == scene.ground).all()
+        assert (image[rest] == scene.ground).all()
 
 
 def test_shapes_can_be_told_apart():
@@ -159,8 +159,8 @@ def test_write_scenes(tmp_path):
     for i, row in enumerate(rows):
         scene = make_scene(5, 100 + i)
         assert row["extra"] == scene.truth() and row["caption"] == captions(scene)[0]
-        picture = cv2.imread(str(tmp_path / row["path"]))[:, :, ::-1]
-        assert np.array_equal(picture, render(scene, 48))
+        image = cv2.imread(str(tmp_path / row["path"]))[:, :, ::-1]
+        assert np.array_equal(image, render(scene, 48))
 
 
 def test_a_scene_with_a_sign_is_the_same_for_its_word_and_its_things_lie_above():

@@ -42,13 +42,13 @@ def batch(kind: str, settings: Beit3Settings = SMALL, rows: int = 4) -> Batch:
     places = (torch.rand(rows, length, generator=draw) < 0.4) & inner
     size = (rows, s.image_size, s.image_size, 3)
     rank = torch.rand(rows, s.grid**2, generator=draw).argsort(1).argsort(1)
-    picture = {
+    image = {
         "pixels": torch.randint(0, 256, size, generator=draw, dtype=torch.uint8),
         "codes": torch.randint(0, s.codes, (rows, s.grid**2), generator=draw),
         "patch_mask": rank < s.masked_patches,
     }
     words = {"ids": ids, "ids_masked": ids.masked_fill(places, s.words - 1), "word_places": places}
-    data = {"images": picture, "texts": words, "pairs": {**picture, **words}}
+    data = {"images": image, "texts": words, "pairs": {**image, **words}}
     return Batch(kind, data[kind])
 
 

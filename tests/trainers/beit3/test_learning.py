@@ -1,4 +1,4 @@
-"""Whole runs of small models on scenes: they look at the picture."""
+"""Whole runs of small models on scenes: they look at the image."""
 
 from pathlib import Path
 
@@ -32,7 +32,7 @@ def last(out: Path, name: str) -> float:
     return list(figures(out, name).values())[-1]
 
 
-def test_masked_words_and_patches_are_told_by_the_picture(corpora, tmp_path):
+def test_masked_words_and_patches_are_told_by_the_image(corpora, tmp_path):
     preset = override(
         PRESETS["debug"],
         [

@@ -14,7 +14,7 @@ def draw(seed=0):
 @pytest.mark.parametrize("grid,count,least", [
     (14, 78, 16), (16, 102, 16), (4, 6, 2), (2, 1, 1), (14, 195, 16), (30, 400, 16),
 ])  # fmt: skip
-def test_pictures_hide_an_exact_number_of_patches(grid, count, least):
+def test_images_hide_an_exact_number_of_patches(grid, count, least):
     for seed in range(100):
         mask = mask_patches(draw(seed), grid, count, least)
         assert mask.shape == (grid * grid,) and mask.dtype == np.bool_ and mask.sum() == count

@@ -123,15 +123,15 @@ def test_codes_and_pixels_come_from_the_same_stored_view():
              View((1, 0, 79, 80), drawn=True)]  # fmt: skip
     members = {**sample(2), "vqkd": stored(2, views)}
     codes = np.random.default_rng(2).integers(0, 512, (3, 4, 4))
-    picture, seen = render(make_scene(3, 2), 80), set()
+    image, seen = render(make_scene(3, 2), 80), set()
     for epoch in range(12):
         row = t.read("pairs", members, draw("2", epoch))
         (number,) = [i for i in range(3) if np.array_equal(codes[i].reshape(-1), row["codes"])]
-        assert np.array_equal(row["pixels"], look(picture, views[number], 64))
+        assert np.array_equal(row["pixels"], look(image, views[number], 64))
         assert row["codes"].dtype == np.int64 and "code_pixels" not in row
         seen.add(number)
     assert seen == {1, 2}  # The first is for evaluation.
-    assert np.array_equal(t.read("pairs", members, None)["pixels"], look(picture, views[0], 64))
+    assert np.array_equal(t.read("pairs", members, None)["pixels"], look(image, views[0], 64))
     data = Batch("pairs", {n: torch.from_numpy(x[None]) for n, x in row.items()})
     labels = t.labels(data)["mvlm_image"]
     assert torch.equal(labels, data.data["codes"][data.data["patch_mask"]])
@@ -163,7 +163,7 @@ def test_codes_of_another_grid_are_refused():
         few.read("images", {**sample(2), "vqkd": stored(2, views)}, draw("2"))
 
 
-def test_a_picture_that_is_not_the_columns_is_dropped():
+def test_an_image_that_is_not_the_columns_is_dropped():
     t = task(COLUMN)
     outside = {**sample(2), "vqkd": stored(2, [View((0, 0, 90, 80))])}
     with pytest.raises(SampleError, match="does not lie within 80 x 80"):

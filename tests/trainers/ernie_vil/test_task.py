@@ -113,7 +113,7 @@ def rows(t: ErnieVilTask, count: int, epoch: int) -> Batch:
 
 
 @pytest.mark.parametrize("replace", ["regions", "caption"])
-def test_negatives_have_their_neighbours_picture_and_nothing_to_predict(replace):
+def test_negatives_have_their_neighbours_image_and_nothing_to_predict(replace):
     t = task(changed(replace=replace, masked_regions=0.5))
     taken = ("features", "locations", "region_mask")
     if replace == "caption":

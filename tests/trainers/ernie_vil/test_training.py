@@ -101,7 +101,7 @@ def test_dry_run_counts_what_is_read(corpora):
     assert "239,024,765" in found.output and "8 ranks x 64" in found.output
     members = Members(Corpus(str(corpora[0])), preset().task().streams["pairs"], preset().task())
     size = sum(read_manifest(str(corpora[0]), name).bytes for name in ("regions", "scene-graphs"))
-    # Both columns, and captions of about 45 bytes; no picture.
+    # Both columns, and captions of about 45 bytes; no image.
     assert members.bytes_per_sample() == pytest.approx(size / 1500 + 45, abs=5)
     preset_ = PRESETS["base"].model_copy(update={"model": preset().model})
     needs = estimate(
@@ -122,7 +122,7 @@ COLOURS, SHAPES = 1 / 8, 1 / 6
 """Chance at an attribute, and at an object, of the scenes' captions."""
 
 
-def test_it_looks_at_the_picture(corpora, tmp_path):
+def test_it_looks_at_the_image(corpora, tmp_path):
     scenes, held = corpora
     changes = [part for change in QUICK for part in ("--set", change)]
     found = call("ernie_vil", scenes, "--held-out", held, "--out", tmp_path, *changes)

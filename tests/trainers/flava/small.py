@@ -48,7 +48,7 @@ def batch(kind: str, settings: FlavaSettings = SMALL, rows: int = 8) -> Batch:
     ids *= torch.arange(length) < length - torch.arange(rows)[:, None]
     places = (torch.rand(rows, length, generator=draw) < 0.3) & (ids != 0)
     size = (rows, settings.image_size, settings.image_size, 3)
-    picture = {
+    image = {
         "pixels": torch.randint(0, 256, size, generator=draw, dtype=torch.uint8),
         "codes": torch.randint(0, settings.codes, (rows, settings.grid**2), generator=draw),
         "patch_mask": torch.rand(rows, settings.grid**2, generator=draw) < 0.35,
@@ -56,8 +56,8 @@ def batch(kind: str, settings: FlavaSettings = SMALL, rows: int = 8) -> Batch:
     text = {"ids": ids, "ids_masked": ids.masked_fill(places, 4), "word_places": places}
     if kind == "pairs":
         swap = torch.arange(rows) % 4 == 2
-        return exchange_texts(Batch(kind, {**picture, **text, "swap": swap}))
-    return Batch(kind, picture if kind == "images" else text)
+        return exchange_texts(Batch(kind, {**image, **text, "swap": swap}))
+    return Batch(kind, image if kind == "images" else text)
 
 
 def theirs_of(theirs: Any, data: Batch, places: torch.Tensor | None = None) -> Any:

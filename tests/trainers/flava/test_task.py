@@ -139,16 +139,16 @@ def test_codes_and_pixels_come_from_the_same_stored_view():
              View((1, 0, 47, 48), drawn=True)]  # fmt: skip
     members = {**sample(2), "dvae": stored(2, views)}
     codes = np.random.default_rng(2).integers(0, 512, (3, 4, 4))
-    picture = render(make_scene(3, 2), 48)
+    image = render(make_scene(3, 2), 48)
     seen = set()
     for epoch in range(12):
         row = t.read("images", members, draw("2", epoch))
         (number,) = [i for i in range(3) if np.array_equal(codes[i].reshape(-1), row["codes"])]
-        assert np.array_equal(row["pixels"], look(picture, views[number], 32))
+        assert np.array_equal(row["pixels"], look(image, views[number], 32))
         assert row["codes"].dtype == np.int64
         seen.add(number)
     assert seen == {1, 2}  # The first is for evaluation.
-    assert np.array_equal(t.read("images", members, None)["pixels"], look(picture, views[0], 32))
+    assert np.array_equal(t.read("images", members, None)["pixels"], look(image, views[0], 32))
     right = {**members, "dvae": stored(2, views, image=members["png"])}
     assert t.read("images", right, draw("2"))["codes"].shape == (16,)
     other = {**members, "dvae": stored(2, views, image=sample(3)["png"])}
@@ -185,10 +185,10 @@ def test_codes_are_made_while_training(tmp_path):
 
 
 def test_mean_colours():
-    picture = torch.zeros(1, 3, 16, 16)
-    picture[0, 0, :8, :8] = 1.0
-    picture[0, :, 8:, 8:] = 0.5
-    assert MeanColours(8).codes(picture).tolist() == [[[7 * 64, 0], [0, 4 * 64 + 4 * 8 + 4]]]
+    image = torch.zeros(1, 3, 16, 16)
+    image[0, 0, :8, :8] = 1.0
+    image[0, :, 8:, 8:] = 0.5
+    assert MeanColours(8).codes(image).tolist() == [[[7 * 64, 0], [0, 4 * 64 + 4 * 8 + 4]]]
     row = {"box": (0, 0, 16, 16)}
     assert code_pixels(np.zeros((16, 16, 3), np.uint8), View(row["box"]), 16, "lanczos").any() == 0
 

@@ -109,7 +109,7 @@ def test_pairs_are_learnt(tmp_path):
     assert found["predictions/mmm_text"] > found["predictions/mmm_text_other_image"] + 0.1
 
 
-def test_pictures_and_texts_alone_are_learnt(tmp_path):
+def test_images_and_texts_alone_are_learnt(tmp_path):
     found = learn(tmp_path, 90, "model.shares.pairs=0")
     assert found["loss/mim"] < 2.5  # ln 512 = 6.24
     assert found["loss/mlm"] < 2.0  # ln 256 = 5.55

@@ -5,7 +5,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from septet.preprocess.codes.vqgan import Vqgan
-from septet.trainers.ofa.drawing import picture
+from septet.trainers.ofa.drawing import drawn_image
 from septet.trainers.ofa.presets import PRESETS
 from septet.trainers.prediction import Asked
 from tests.trainers.ofa.small import ORACLE
@@ -37,13 +37,13 @@ def test_codes_become_an_image_by_the_vqgans_decoder(tmp_path):
     torch.save({"state_dict": weights}, path)
     s = DEBUG.model_copy(update={"codes_column": "codes", "vqgan": str(path)})
     codes = oracle["outputs/codes"][0].long()
-    found = picture(codes.numpy(), s)
+    found = drawn_image(codes.numpy(), s)
     with torch.no_grad():
         decoded = Vqgan.from_state(weights, decoder=True).eval().decode(codes[None])[0]
     expected = (decoded.clamp(0, 1) * 255).round().permute(1, 2, 0).numpy()
     assert found.shape == (8 * codes.shape[0], 8 * codes.shape[1], 3)
     assert np.array_equal(found, expected.astype(np.uint8)) and found.std() > 1
     with pytest.raises(ValueError, match=r"--set model\.vqgan=FILE"):
-        picture(codes.numpy(), s.model_copy(update={"vqgan": None}))
-    cells = picture(np.array([[0, 511]]), DEBUG)
+        drawn_image(codes.numpy(), s.model_copy(update={"vqgan": None}))
+    cells = drawn_image(np.array([[0, 511]]), DEBUG)
     assert cells.shape == (8, 16, 3) and (cells[:, :8] == 16).all() and (cells[:, 8:] == 240).all()

@@ -159,8 +159,8 @@ def test_a_region_gives_its_place_and_its_name():
 
 
 def test_boxes_follow_what_is_seen():
-    picture, box = image(200, 100), np.array([[0.7, 0.2, 0.9, 0.6]])
-    marked = picture.copy()
+    whole, box = image(200, 100), np.array([[0.7, 0.2, 0.9, 0.6]])
+    marked = whole.copy()
     marked[20:60, 140:180] = (255, 0, 0)
     for i in range(30):
         draw = generator("measure", str(i))
@@ -173,9 +173,9 @@ def test_boxes_follow_what_is_seen():
         if x1 - x0 > 6 and y1 - y0 > 6:
             inside = pixels[y0 + 2 : y1 - 2, x0 + 2 : x1 - 2].reshape(-1, 3)
             assert abs(inside.mean(0) - [255, 0, 0]).max() < 12
-    same = [augment(generator("measure", "a"), picture, 2) for _ in range(2)]
+    same = [augment(generator("measure", "a"), whole, 2) for _ in range(2)]
     assert np.array_equal(*same)
-    several = {augment(generator("measure", str(i)), picture, 2).tobytes() for i in range(40)}
+    several = {augment(generator("measure", str(i)), whole, 2).tobytes() for i in range(40)}
     assert len(several) > 15
     wide = centre(generator("measure", "a"), image(2000, 200), 128, 128, 0)  # A side is squeezed.
     assert wide.shape == (128, 128, 3)
