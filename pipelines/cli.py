@@ -53,10 +53,15 @@ COMMANDS = {
 
 ENTRY_POINTS = "septet.commands"
 """Group of entry points of further commands, Septet's own trainers' and other packages'."""
-_KNOWN = {
+TRAINERS = {
     "train": "Train a model on a corpus.",
-    "predict": "Ask a trained model: captions, answers, boxes.",
+    "predict": "Ask a trained model.",
+    "export": "Write a run's newest weights for another library; their moving average if it has "
+    "one.",
+    "weights": "Say what a file of weights holds of a model, and convert it.",
+    "sizes": "Print the sizes of all presets, as docs/models.md has them.",
 }
+"""The first lines of the trainers' commands."""
 
 
 class LazyGroup(TyperGroup):
@@ -70,7 +75,7 @@ class LazyGroup(TyperGroup):
         for name, (_, text) in COMMANDS.items():
             self.commands[name] = TyperCommand(name, help=text)
         for name, entry in self._elsewhere.items():
-            text = _KNOWN.get(name, f"A command of {_package(entry)}.")
+            text = TRAINERS.get(name, f"A command of {_package(entry)}.")
             self.commands[name] = TyperCommand(name, help=text)
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:

@@ -1,5 +1,6 @@
 """`import septet` and the command line: what they import, and what they give."""
 
+import ast
 import inspect
 import json
 import os
@@ -9,6 +10,7 @@ import subprocess
 import sys
 import zipfile
 from dataclasses import replace
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,7 @@ import pytest
 import septet
 from septet.pipelines import build as stages_of_a_build
 from septet.pipelines import up_to_date
-from septet.pipelines.cli import COMMANDS, app
+from septet.pipelines.cli import COMMANDS, ENTRY_POINTS, TRAINERS, app
 from septet.pipelines.sources.listing import listing_digest
 from septet.pipelines.stages.stage import Stage
 from septet.preprocess.columns.registry import make_column
@@ -289,6 +291,16 @@ def test_help_lists_each_command_with_its_first_line() -> None:
         assert command.help is not None
         first = " ".join(command.help.split("\n\n")[0].split())
         assert first == text, name
+
+
+def test_help_lists_the_trainers_commands_with_their_first_lines() -> None:
+    ours = {entry.name: entry for entry in entry_points(group=ENTRY_POINTS)
+            if entry.module.startswith("septet.")}  # fmt: skip
+    assert ours.keys() == TRAINERS.keys()
+    for name, entry in ours.items():
+        tree = ast.parse(Path(ROOT, *entry.module.split(".")[1:]).with_suffix(".py").read_text())
+        (command,) = [one for one in tree.body if getattr(one, "name", None) == entry.attr]
+        assert " ".join(ast.get_docstring(command).split("\n\n")[0].split()) == TRAINERS[name]
 
 
 def test_importing_septet_imports_nothing_heavy() -> None:
