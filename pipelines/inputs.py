@@ -214,6 +214,10 @@ def _below(path: str, corpus: str | None) -> bool:
 
 
 def _require_readable(path: str, label: str, source: Source) -> None:
+    try:
+        label.encode()
+    except UnicodeEncodeError as error:
+        raise InputError(f"{label!r}: the name is not UTF-8; rename it") from error
     if not files.is_local(path):
         return
     try:

@@ -25,7 +25,14 @@ def require_ours(corpus: str) -> None:
 
     Raises:
         ForeignFolderError: it holds other files, or shards that were indexed and not built.
+        ValueError: its name is no text.
     """
+    try:
+        corpus.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(
+            f"{corpus!r}: the name is not UTF-8; give the corpus another folder (--out)"
+        ) from error
     names = [name for name in files.list_folder(corpus) if not name.startswith(".")]
     names = [name for name in names if name != layout.REMOVED]  # may come from another corpus
     if layout.STAGES in names or _is_built(corpus):

@@ -21,7 +21,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from septet.pipelines.sources.listing import listing_digest
-from septet.pipelines.sources.patterns import match_local
+from septet.pipelines.sources.patterns import expand_home, match_local
 from septet.schemas.layout import MANIFEST, STAGES, column_manifest
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def find_corpus(recipe: str, out: str | None) -> str | None:
     """The corpus folder of a recipe's text: as given, else `corpora/NAME`; None where the name
     cannot be seen without parsing."""
     if out is not None:
-        return str(Path(out).expanduser()) if out.startswith("~") else out
+        return str(expand_home(out)) if out.startswith("~") else out
     name = re.search(r"^name:[ ]*([A-Za-z0-9_.-]+)[ ]*(?:#.*)?$", recipe, re.M)
     return str(Path("corpora") / name[1]) if name else None
 
@@ -114,7 +114,7 @@ def column_files(columns: Iterable["Column"]) -> dict[str, "State"] | None:
         named = column.settings.named_paths()
         if any(path is None or "://" in path for path in named):
             return None
-        paths += [str(Path(path).expanduser().absolute()) for path in named if path]
+        paths += [str(expand_home(path).absolute()) for path in named if path]
     return {path: _state(path) for path in paths}
 
 

@@ -274,7 +274,7 @@ def test_an_older_input_that_is_moved_into_place_during_a_build_is_built_from(
     assert noted == (figures if moved is None else None)
 
 
-@pytest.mark.parametrize("out", [None, "~/x", "x/y", "s3://bucket/x"])
+@pytest.mark.parametrize("out", [None, "~/x", "~nobody-here/x", "x/y", "s3://bucket/x"])
 def test_the_corpus_folder_of_a_recipe(out: str | None) -> None:
     text = "sources: []\nname: my-corpus # of mine\n"
     wanted = {None: "corpora/my-corpus", "~/x": str(Path.home() / "x")}

@@ -7,6 +7,7 @@ which differ from machine to machine, in none. One function, `locate`, leads fro
 import posixpath
 from pathlib import Path
 
+from septet.pipelines.sources.patterns import expand_home
 from septet.preprocess import files
 from septet.schemas.reasons import RejectedError
 
@@ -24,15 +25,17 @@ def locate(label: str, folder: str) -> str:
         return label
     plain = files.local_path(label)
     if label.startswith("~"):
-        plain = plain.expanduser()
+        plain = expand_home(plain)
     return str(Path(folder).absolute() / plain)
 
 
 def folder_label(spelled: str) -> str:
-    """The label of a folder of images: as spelled, without `.`, double and closing slashes."""
+    """The label of a folder of images: as spelled, without `.`, double and closing slashes; `./~`
+    stays, for it is no home."""
     if not files.is_local(spelled):
         return spelled.rstrip("/")
-    return posixpath.normpath(spelled)
+    label = posixpath.normpath(spelled)
+    return f"./{label}" if label.startswith("~") and not spelled.startswith("~") else label
 
 
 def beside(label: str) -> str:

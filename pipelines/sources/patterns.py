@@ -11,16 +11,30 @@ from pathlib import Path
 from septet.pipelines.sources.listing import names_of_folders
 
 
+def expand_home(path: str | Path) -> Path:
+    """The path with `~` and `~user` at its beginning as folders; as it is where there is no such
+    user: it is a name then, such as an editor's `~$pairs.csv`."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        return Path(path)
+
+
 def match_local(pattern: str, folder: str | Path) -> list[str]:
-    """The files and folders that a pattern matches, spelled as the pattern spells them, sorted.
+    """The files and folders that a pattern matches, spelled as the pattern spells them, sorted; a
+    name that begins with `~` after `./`, for it stands for no home.
 
     Args:
         pattern: A pattern of `glob`, with `**`; relative, absolute or with `~`.
         folder: Where relative patterns start.
     """
-    plain = str(Path(pattern.removeprefix("file://")))
-    spelled_home = plain.split("/")[0] if plain.startswith("~") else ""
-    home = str(Path(spelled_home).expanduser()) if spelled_home else ""
+    spelled = pattern.removeprefix("file://")
+    plain = str(Path(spelled))
+    spelled_home = plain.split("/")[0] if spelled.startswith("~") else ""
+    home = str(expand_home(spelled_home)) if spelled_home else ""
+    if home == spelled_home:
+        found = _glob(_literal_as_is(plain, folder), folder)
+        return sorted(f"{'./' * match.startswith('~')}{match.rstrip('/')}" for match in found)
     plain = home + plain.removeprefix(spelled_home)
     found = _glob(_literal_as_is(plain, folder), folder)
     return sorted(spelled_home + match.removeprefix(home).rstrip("/") for match in found)

@@ -11,7 +11,7 @@ from septet.pipelines.input_cache import InputCache
 from septet.pipelines.inputs import find_inputs, image_roots
 from septet.pipelines.sources.base import Input, InputError
 from septet.pipelines.sources.lists import UrlList
-from septet.pipelines.sources.paths import locate
+from septet.pipelines.sources.paths import beside, folder_label, locate
 from septet.pipelines.sources.patterns import match_local
 from septet.schemas.recipe import Recipe
 from septet.schemas.recipe_file import RecipeError
@@ -69,6 +69,25 @@ def test_absolute_and_home_patterns_keep_their_spelling(
     assert find(tmp_path / "r", "~/*.jsonl")[0].path == str(tmp_path / "home/a.jsonl")
     whole = str(tmp_path / "home/*.jsonl")
     assert labels(find(tmp_path / "r", whole)) == [str(tmp_path / "home/a.jsonl")]
+
+
+def test_a_name_that_begins_with_a_tilde_is_no_home(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An editor's `~$pairs.csv`; a folder that somebody made by `mkdir '~'`."""
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    for name in ("home/private.jsonl", "r/~$a.jsonl", "r/~/b.jsonl"):
+        put(tmp_path / name)
+    folder = str(tmp_path / "r")
+    assert labels(find(tmp_path / "r", "*.jsonl")) == ["./~$a.jsonl"]
+    assert labels(find(tmp_path / "r", "~$a.jsonl")) == ["./~$a.jsonl"]
+    assert labels(find(tmp_path / "r", "*/*.jsonl")) == ["./~/b.jsonl"]
+    assert labels(find(tmp_path / "r", "./~/*.jsonl")) == ["./~/b.jsonl"]
+    assert locate("./~/b.jsonl", folder) == f"{folder}/~/b.jsonl"
+    assert locate("~$a.jsonl", folder) == f"{folder}/~$a.jsonl"
+    assert folder_label("./~/") == beside("./~/b.jsonl") == "./~"
+    assert folder_label("~/a/") == "~/a"
+    assert labels(find(tmp_path / "r", "~/*.jsonl")) == ["~/private.jsonl"]
 
 
 @pytest.mark.parametrize(
@@ -156,6 +175,12 @@ def test_pipes_and_devices_are_no_inputs(tmp_path: Path) -> None:
         find(tmp_path, "*.jsonl")
     with pytest.raises(InputError, match="is a device"):
         find(tmp_path, "/dev/null")
+
+
+def test_an_input_whose_name_is_no_text_is_told(tmp_path: Path) -> None:
+    put(tmp_path / os.fsdecode(b"a\xff.jsonl"))
+    with pytest.raises(InputError, match=r"'a\\udcff\.jsonl': the name is not UTF-8; rename it"):
+        find(tmp_path, "*.jsonl")
 
 
 def test_what_is_not_there_says_where_it_was_looked_for(tmp_path: Path) -> None:

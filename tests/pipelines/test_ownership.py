@@ -29,6 +29,12 @@ def test_a_folder_of_somebody_else_is_refused_and_left(
     assert [p for p in (tmp_path / "project").rglob("*") if p.is_file()] == [path]
 
 
+def test_a_folder_whose_name_is_no_text_is_refused(recipe: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"corpus\\udcff': the name is not UTF-8"):
+        run_build(recipe, tmp_path / os.fsdecode(b"corpus\xff"))
+    assert [*tmp_path.iterdir()] == []
+
+
 def test_an_indexed_folder_is_refused(recipe: Path, tmp_path: Path) -> None:
     run_build(recipe, tmp_path / "corpus")
     foreign = tmp_path / "foreign"

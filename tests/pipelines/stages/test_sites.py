@@ -110,13 +110,11 @@ def test_one_more_input_filters_those_alone_of_whose_sites_it_says_something_new
 ) -> None:
     undeclared = [
         html(f"http://none.nl/{n}.html", f'<img src="/{n}.jpg" alt="{caption}">')
-        for n, caption in enumerate(ENGLISH)
-    ] + [
-        image(f"http://none.nl/{n}.jpg", random_image(n), "image/jpeg") for n in range(len(ENGLISH))
-    ]
+        for n, caption in enumerate(ENGLISH[:6])
+    ] + [image(f"http://none.nl/{n}.jpg", random_image(n), "image/jpeg") for n in range(6)]
     inputs = {
-        "honest": pages("honest.nl", [*DUTCH, *SHORT]),
-        "wrong": pages("wrong.nl", [*ENGLISH, *SHORT]),
+        "honest": pages("honest.nl", [*DUTCH[:6], *SHORT]),
+        "wrong": pages("wrong.nl", [*ENGLISH[:6], *SHORT]),
         "undeclared": undeclared,
         "short": pages("short.nl", [*SHORT]),
     }
@@ -140,11 +138,11 @@ def test_one_more_input_filters_those_alone_of_whose_sites_it_says_something_new
 
     run_build(tmp_path / recipe.name, corpus, workers)
     assert len(filtered(corpus)) == 4
-    assert add("another", pages("another.nl", [*DUTCH, "Start"])) == (1, 4)
+    assert add("another", pages("another.nl", [*DUTCH[:5], "Start"])) == (1, 4)
     assert add("more", pages("img.honest.nl", DUTCH[:3])) == (1, 5)
-    assert add("english", pages("www.honest.nl", ENGLISH)) == (3, 4), "with both of honest.nl"
+    assert add("english", pages("www.honest.nl", ENGLISH[:6])) == (3, 4), "with both of honest.nl"
     # What is usual for Dutch is another thing where most sites are English.
-    many = [one for n in range(40) for one in pages(f"site{n}.nl", ENGLISH[:3])]
+    many = [one for n in range(16) for one in pages(f"site{n}.nl", ENGLISH[:3])]
     assert add("many", many) == (7, 1), "all but the one that declares nothing"
 
 
