@@ -2,7 +2,6 @@
 spelling."""
 
 import difflib
-import re
 import typing
 from collections.abc import Sequence
 from typing import Any
@@ -13,8 +12,8 @@ from pydantic.fields import FieldInfo
 
 from septet.schemas.recipe import Recipe
 from septet.schemas.sources import source_models
+from septet.schemas.strict_yaml import YamlError, parse_yaml
 
-_MAX_NODES = 100_000
 _WORDS_OF_IMG2DATASET = {
     "url_list": "`paths` of a source",
     "input_format": "its ending says what kind of list a file is",
@@ -51,79 +50,19 @@ def parse_recipe(text: str, where: str = "recipe") -> Recipe:
         RecipeError: not YAML, a key twice, an unknown key or a value that does not fit.
     """
     try:
-        loader = _Loader(text)
-        node = loader.get_single_node()
-        if node is not None:
-            _require_small(node, where)
-        data = loader.construct_document(node) if node is not None else None
-    except yaml.YAMLError as error:
-        raise RecipeError(f"{where}: not YAML: {error}") from error
-    except RecursionError as error:
-        raise RecipeError(f"{where}: nested too deeply") from error
+        node, data = parse_yaml(text, where)
+    except YamlError as error:
+        raise RecipeError(str(error)) from error
     if not isinstance(node, yaml.MappingNode) or not isinstance(data, dict):
         raise RecipeError(
             f"{where}: expected keys such as `name:` and `sources:` at the top, "
             f"found {'nothing' if data is None else type(data).__name__}"
         )
-    twice = list(_duplicate_keys(node))
-    if twice:
-        raise RecipeError("\n".join(f"{where}:{line}: key `{key}` twice" for line, key in twice))
     try:
         return Recipe.model_validate(data)
     except ValidationError as error:
         faults = [_explain(fault, node, data, where) for fault in error.errors()]
         raise RecipeError("\n".join(faults)) from error
-
-
-class _Loader(yaml.SafeLoader):
-    """A YAML loader that reads `yes`, `no`, `on` and `off` as words, as YAML 1.2 does: `languages:
-    [no]` is Norwegian. Where a setting is true or false they are understood all the same."""
-
-
-_Loader.yaml_implicit_resolvers = {
-    sign: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:bool"]
-    for sign, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:bool", re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF")
-)
-
-
-def _require_small(node: yaml.Node, where: str) -> None:
-    """Refuse a file whose aliases stand for more than it seems: nested ones double at each level,
-    and one within itself has no end.
-
-    Raises:
-        RecipeError: more than `_MAX_NODES` keys and values when aliases are written out.
-    """
-    sizes: dict[int, int] = {}
-
-    def size(node: yaml.Node) -> int:
-        if id(node) not in sizes:
-            sizes[id(node)] = _MAX_NODES + 1  # while it is counted: of an alias within itself
-            parts = node.value if isinstance(node, yaml.CollectionNode) else []
-            flat = [one for part in parts for one in (part if isinstance(part, tuple) else [part])]
-            sizes[id(node)] = 1 + sum(map(size, flat))
-        return sizes[id(node)]
-
-    if size(node) > _MAX_NODES:
-        raise RecipeError(
-            f"{where}: aliases (`*name`) repeat more than {_MAX_NODES:,} keys and values; write "
-            "the recipe without nested aliases"
-        )
-
-
-def _duplicate_keys(node: yaml.Node) -> typing.Iterator[tuple[int, str]]:
-    if isinstance(node, yaml.MappingNode):
-        seen = set()
-        for key, value in node.value:
-            if key.value in seen:
-                yield key.start_mark.line + 1, key.value
-            seen.add(key.value)
-            yield from _duplicate_keys(value)
-    elif isinstance(node, yaml.SequenceNode):
-        for value in node.value:
-            yield from _duplicate_keys(value)
 
 
 def _explain(fault: Any, node: yaml.Node, data: Any, where: str) -> str:

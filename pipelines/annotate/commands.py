@@ -127,16 +127,15 @@ def read_settings(path: Path | None, pairs: list[str]) -> dict[str, Any]:
     Raises:
         ColumnError: no such file, not YAML, or a pair without `=`.
     """
-    import yaml
-
     from septet.preprocess.columns.registry import ColumnError
+    from septet.schemas.strict_yaml import YamlError, parse_yaml
 
     found: dict[str, Any] = {}
     try:
         if path is not None:
             if not path.is_file():
                 raise ColumnError(f"{path}: no such file of settings")
-            data = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+            data = parse_yaml(path.read_text(encoding="utf-8"), str(path))[1] or {}
             if not isinstance(data, dict):
                 raise ColumnError(f"{path}: expected `setting: value` lines")
             found |= data
@@ -144,7 +143,7 @@ def read_settings(path: Path | None, pairs: list[str]) -> dict[str, Any]:
             key, equals, value = pair.partition("=")
             if not equals:
                 raise ColumnError(f"--set {pair}: expected KEY=VALUE")
-            found[key] = yaml.safe_load(value)
-    except yaml.YAMLError as error:
-        raise ColumnError(f"settings are not YAML: {error}") from error
+            found[key] = parse_yaml(value, f"--set {pair}")[1]
+    except YamlError as error:
+        raise ColumnError(f"settings: {error}") from error
     return found

@@ -77,7 +77,7 @@ def test_exports_a_run_and_starts_another_from_it(scenes, tmp_path):
     (("clip", "x", "--zero-shot", "y"), "go together"),
     (("clip", "images=x"), "there is no stream 'images'"),
     (("clip", "x", "--set", "model.width=100"), "multiple of 64"),
-    (("clip", "x", "--set", "model.layers=["), "--set model.layers=[: the value is no YAML"),
+    (("clip", "x", "--set", "model.layers=["), "--set model.layers=[: not YAML"),
     (("clip", "x", "--set", "optimizer.betas=(0.9,0.98)"), "write lists as [0.9,0.98]"),
     (("clip", "x@0"), "a weight must be above zero"),
     (("clip", "x@heavy"), "as a weight 'heavy' is no number"),

@@ -4,9 +4,9 @@ import difflib
 from collections.abc import Sequence
 from typing import Any, TypeVar
 
-import yaml
 from pydantic import BaseModel, ValidationError
 
+from septet.schemas.strict_yaml import YamlError, parse_yaml
 from septet.trainers.settings.base import Settings
 
 S = TypeVar("S", bound=Settings)
@@ -48,10 +48,9 @@ def override(settings: S, changes: Sequence[str]) -> S:
         for group in groups:
             place = place[group]
         try:
-            place[name] = yaml.safe_load(text)
-        except yaml.YAMLError as error:
-            said = " ".join(str(error).split())
-            raise ValueError(f"--set {change}: the value is no YAML: {said}") from error
+            place[name] = parse_yaml(text, f"--set {change}")[1]
+        except YamlError as error:
+            raise ValueError(" ".join(str(error).split())) from error
     try:
         return type(settings).model_validate(data)
     except ValidationError as error:
