@@ -42,5 +42,5 @@ def test_a_dry_run_needs_no_account(capsys: pytest.CaptureFixture[str]) -> None:
         main(["build", "--runner", "dataflow", "--dry-run", str(DEMO), "--price-vcpu-hour", "0.05"])
     assert end.value.code == 0
     out = capsys.readouterr().out
-    for word in ("13 jobs", "identical", "cost, 10B", "shuffled", "Dataflow needs a project"):
+    for word in ("15 jobs", "identical", "cost, 10B", "shuffled", "Dataflow needs a project"):
         assert word in " ".join(out.split()), word
