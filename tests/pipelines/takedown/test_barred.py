@@ -81,7 +81,7 @@ def test_what_matched_nothing_is_dropped_by_the_next_build(tmp_path: Path) -> No
     before = records(corpus)
     (tmp_path / "photo.png").write_bytes(_png(random_image(9)))
     (tmp_path / "looks.txt").write_text(
-        f"# by hash and by image\n{phash(picture(8)).upper()}\nphoto.png\n"
+        f"# by hash and by image\n{phash(random_image(8)).upper()}\nphoto.png\n"
     )
     (tmp_path / "urls.txt").write_text("http://A.test/5.jpg\nhttp://a.test/bad.html#top\n")
     (tmp_path / "ids.txt").write_text(sample_id("http://a.test/6.jpg", "The picture a test 6 jpg"))
@@ -148,7 +148,7 @@ def test_what_looks_alike_goes_and_what_has_its_bytes(tmp_path: Path) -> None:
     hash_ = phash(random_image(2))
     (tmp_path / "far.txt").write_text(f"{int(hash_, 16) ^ 0b11111:016x}")
     assert taken_down(corpus, phash=tmp_path / "far.txt").removed == 0
-    (tmp_path / "near.txt").write_text(f"{int(hash_, 16) ^ 0b1111:016x}\n{phash(picture(77))}")
+    (tmp_path / "near.txt").write_text(f"{int(hash_, 16) ^ 0b1111:016x}\n{phash(random_image(77))}")
     taken = taken_down(corpus, phash=tmp_path / "near.txt")
     assert taken.removed == 1 and taken.unknown == (phash(random_image(77)),)
     assert "http://a.test/2.jpg" not in shown(corpus) and len(shown(corpus)) == 4

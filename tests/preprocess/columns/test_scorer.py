@@ -47,7 +47,7 @@ def test_sharpness_is_the_variance_of_the_laplacian_at_a_fixed_size():
     assert sharpness(dot) == 200_000 / 81
     blurred = [sharpness(cv2.GaussianBlur(image, (0, 0), sigma)) for sigma in (0.5, 1, 2, 4)]
     assert [sharpness(image), *blurred] == sorted([*blurred, sharpness(image)], reverse=True)
-    # The same picture at 1, 2 and 3 times its size: all are looked at with a shorter side of 256.
+    # The same image at 1, 2 and 3 times its size: all are looked at with a shorter side of 256.
     scene = cv2.GaussianBlur(noise(256, 300), (0, 0), 2)
     larger = [
         sharpness(np.repeat(np.repeat(scene, times, axis=0), times, axis=1)) for times in (2, 3)
