@@ -38,6 +38,8 @@ from benchmarks.near_dup.made import KINDS, Made, made_captions
 
 ROOT = Path(__file__).resolve().parents[2]
 HERE = Path(__file__).parent
+PIECE = 2_000_000
+"""The number of captions that are made at once; copies are of captions of the same piece."""
 PEERS = {"hybrid": "daft", "daft": "daft", "datatrove": "datatrove"}
 LANGUAGES = {"en": "English", "zh": "Chinese"}
 
@@ -62,9 +64,15 @@ class Spent:
 def written(folder: Path, rows: int, language: str) -> tuple[Path, Made]:
     """The captions as a Parquet file, and what is known of them."""
     path = folder / f"{language}-{rows}.parquet"
-    made = made_captions(rows, language)
-    pq.write_table(pa.table({"caption": made.captions}), path, row_group_size=65_536)
-    return path, made
+    groups, kinds, first = [], [], 0
+    with pq.ParquetWriter(path, pa.schema([("caption", pa.string())])) as out:
+        for piece, start in enumerate(range(0, rows, PIECE)):
+            made = made_captions(min(PIECE, rows - start), language, piece=piece)
+            out.write_table(pa.table({"caption": made.captions}), row_group_size=65_536)
+            groups.append(made.group + first)
+            kinds.append(made.kind)
+            first += made.group.max() + 1
+    return path, Made(None, np.concatenate(groups), np.concatenate(kinds))
 
 
 def run(name: str, path: Path, made: Made, language: str) -> Spent:

@@ -19,7 +19,7 @@ class Made:
     kind: np.ndarray
 
 
-def made_captions(rows: int, language: str, seed: int = 7) -> Made:
+def made_captions(rows: int, language: str, seed: int = 7, piece: int = 0) -> Made:
     """So many captions of 10.8 words on average, a fifth of them copies of others.
 
     Words are drawn as they are in texts, the r-th word as often as 1 / (r + 2.7). A tenth of the
@@ -29,10 +29,13 @@ def made_captions(rows: int, language: str, seed: int = 7) -> Made:
         rows: Number of captions.
         language: `en` (words of Latin letters with spaces) or `zh` (words of one and two
             ideographs without).
-        seed: Another one gives other captions.
+        seed: Another one gives other words and captions.
+        piece: Another one gives other captions of the same words.
     """
     random = np.random.default_rng(seed)
     words, space = _words(language, random)
+    if piece:
+        random = np.random.default_rng([seed, piece])
     copies = rows // 5
     bases = rows - copies
     share = 1 / (np.arange(len(words)) + 2.7)

@@ -14,7 +14,7 @@ from benchmarks.growth import looked_at
 from benchmarks.near_dup.measured import Measured
 from septet.pipelines.runners import make_runner
 from septet.pipelines.stages.near_text import NearTask, passes_over
-from septet.pipelines.stages.stage import Parts
+from septet.pipelines.stages.stage import Key, Parts
 from septet.preprocess import files
 from septet.preprocess.dedup import better_of
 from septet.preprocess.near_duplicates.captions import Limits
@@ -25,8 +25,9 @@ TOLD = ("id", "image_url", "caption", "page_url", "source", "extra", "annotation
 PLAN = pa.schema([(name, pa.string()) for name in TOLD])
 
 
-def write_shards(path: str, folder: Path) -> tuple[dict[str, Parts], int]:
-    """The captions as shards of samples whose ids ascend in the order of rows; returns how many."""
+def write_shards(path: str, folder: Path) -> tuple[dict[str, Parts], dict[Key, int]]:
+    """The captions as shards of samples whose ids ascend in the order of rows; returns how many
+    each has."""
     parts = {name: Parts(str(folder / name), "x")
              for name in ("compared", "lost", "plans", "words", "kept", "rejects")}  # fmt: skip
     captions = pq.read_table(path)["caption"].combine_chunks()
@@ -49,7 +50,7 @@ def write_shards(path: str, folder: Path) -> tuple[dict[str, Parts], int]:
             if name not in ("id", "caption")
         }
         files.write_table(parts["plans"].path(shard), pa.table(plan).select(PLAN.names).cast(PLAN))
-    return parts, shards
+    return parts, {shard: min(SHARD, len(captions) - shard * SHARD) for shard in range(shards)}
 
 
 def main() -> None:
@@ -64,18 +65,17 @@ def main() -> None:
             parts["compared"],
             parts["lost"],
             parts["plans"],
-            Limits(),
         )
         with make_runner("local", 2, [], str(folder)) as runner:
             runner.check()
             measured = Measured()
-            for each in passes_over(task, parts["words"], range(shards), rows):
+            for each in passes_over(task, parts["words"], shards, Limits()):
                 runner.run(each.label, each.graph(each.todo()))
             others = looked_at(os.getpid())
             others.pop(os.getpid())
             measured.stop(sum(cpu for _, cpu in others.values()))
             peak = max((peak for peak, _ in others.values()), default=0)
-        kept = [files.read_table(parts["kept"].path(shard))["id"] for shard in range(shards)]
+        kept = [files.read_table(parts["kept"].path(shard))["id"] for shard in shards]
         stays = {int(id_[:16], 16) for ids in kept for id_ in ids.to_pylist()}
     np.save(out, np.array(sorted(set(range(rows)) - stays), np.int64))
     measured.show(peak)

@@ -120,7 +120,9 @@ class CurateStage(Stage):
         if near_text:
             from septet.pipelines.stages.near_text import near_passes  # only here: Numba
 
-            yield from near_passes(self, task, first.poll().rows_out)
+            first.poll()
+            rows = {shard: counts.rows_out for shard, counts in first.counts.items()}
+            yield from near_passes(self, task, {shard: rows[shard] for shard in shards})
 
 
 class CurateTask(Task):

@@ -2,11 +2,13 @@
 
 Captions meet in buckets of MinHash bands; which of those are near is verified with their tokens;
 what hangs together is labelled in rounds; and each group is judged in one place. What is shuffled
-is hashes. A shard is work for one task in each step, so memory is that of a shard, a bucket of
-about a million records, or the captions of one group, of which a shard sends 1,024 at most.
+is hashes. Each step's task is a slab (the captions of some neighbouring shards, cut into tokens
+once) or a bucket, so memory is that of a slab of a quarter of a million captions, a bucket of about
+a million records, or the captions of one group, of which a slab sends 1,024 at most.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
@@ -21,24 +23,25 @@ from septet.preprocess import files
 from septet.preprocess.dedup import ANNOTATED
 from septet.preprocess.near_duplicates import spread
 from septet.preprocess.near_duplicates.captions import Limits
-from septet.preprocess.near_duplicates.minhash import BANDS
 from septet.preprocess.near_duplicates.spread import (
     EDGE,
+    GONE,
     LABEL,
     MEMBER,
     RECORD,
     VERDICT,
+    Buckets,
     Captions,
-    shard_of,
+    Labels,
+    by_slab,
 )
-from septet.preprocess.near_duplicates.tokens import SLOTS, slots_of, tokens_of, weights_of
-from septet.preprocess.text.ids import bucket_of, by_bucket, split_ids
+from septet.preprocess.near_duplicates.tokens import SLOTS, slots_of, weights_of
+from septet.preprocess.text.ids import bucket_of, by_bucket
 from septet.schemas import tables
 
-_RECORDS_A_BUCKET = 1_000_000
+_SMALLEST_SLAB, _LARGEST_SLAB, _SLABS = 16_384, 250_000, 32
 _CAPTIONS_A_BUCKET = 500_000
 _CAPTIONS_COUNTED = 500_000
-_PIECE = 65_536
 _ROUNDS = 6
 _CACHED = 2
 
@@ -47,73 +50,111 @@ _WEIGHTS = pa.schema([("weight", pa.float32())])
 _SLOT_COUNT = np.dtype([("slot", "<u4"), ("count", "<u4")])
 
 
-def near_passes(stage: Stage, before: Task, rows: int) -> Iterator[Pass]:
+def near_passes(stage: Stage, before: Task, rows: Mapping[Key, int]) -> Iterator[Pass]:
     """The passes of curate that follow when `before` has written what is left of each shard,
-    `tables.COMPARED`, and the rejects so far; `rows` samples in all."""
+    `tables.COMPARED`, and the rejects so far; `rows` says how many samples those are."""
     task = NearTask(
         stage.parts("kept"),
         stage.rejects,
         before.output,
         before.rejects,
         stage.input("plans"),
-        Limits.of(stage.recipe.curate.near_text_similarity),
     )
-    return passes_over(task, stage.parts("near_words"), stage.keys(), rows)
+    limits = Limits.of(stage.recipe.curate.near_text_similarity)
+    yield from passes_over(task, stage.parts("near_words"), rows, limits)
 
 
-def passes_over(task: "NearTask", words: Parts, shards: Sequence[Key], rows: int) -> Iterator[Pass]:
+def passes_over(
+    task: "NearTask", words: Parts, rows: Mapping[Key, int], limits: Limits
+) -> Iterator[Pass]:
     """The passes over all shards: the weights of words, then everything else.
 
     Args:
         task: The last step.
-        words: Where the weights go.
-        shards: Numbers of the shards.
-        rows: How many samples there are in all.
+        words: Where the weights go, and the captions of slabs.
+        rows: How many samples there are of each shard.
+        limits: How near is near.
     """
-    compared, limits = task.compared, task.limits
+    count = sum(rows.values())
     weigh = WeightsTask(words)
-    every = max(1, rows // _CAPTIONS_COUNTED)
+    slabs = Slabs.of(task.compared, words, rows)
+    numbers = range(len(slabs.shards))
+    cut = CutCaptions(slabs, max(1, count // _CAPTIONS_COUNTED))
     yield Pass(
         "curate: words",
         weigh.outputs([0]),
-        lambda todo: shuffle_tasks(CountWords(compared, every), shards, weigh, todo),
+        lambda todo: shuffle_tasks(cut, numbers, weigh, todo),
     )
-    read = Reader(compared, weigh.path(0))
-    buckets = max(1, -(-rows * BANDS // _RECORDS_A_BUCKET))
+    weights, buckets = weigh.path(0), Buckets(count)
     steps: list[Split | Regroup] = [
-        SplitBands(read, buckets),
-        FindStars(),
-        SendTokens(read),
-        Verify(read, limits),
-        *(LowerLabels(round_) for round_ in range(_ROUNDS)),
-        SendMembers(read, max(1, -(-rows // _CAPTIONS_A_BUCKET))),
-        JudgeGroups(read, limits),
+        SplitBands(slabs, buckets),
+        FindStars(buckets),
+        SendTokens(slabs),
+        Verify(slabs, weights, limits),
+        *(LowerLabels() for _ in range(_ROUNDS)),
+        SendMembers(slabs, max(1, -(-count // _CAPTIONS_A_BUCKET))),
+        JudgeGroups(weights, limits),
+        TellShards(slabs),
     ]
     yield Pass(
         "curate: near text",
-        task.outputs(shards),
-        lambda todo: shuffle_tasks(steps, shards, task, todo),
+        task.outputs(rows),
+        lambda todo: shuffle_tasks(steps, numbers, task, todo),
     )
 
 
-class Reader:
-    """A reader of what each step needs: a shard's captions, and the weights of words."""
+@dataclass(frozen=True)
+class Slabs:
+    """The slabs of a corpus: the shards of each, whose captions are cut into tokens once and kept
+    beside the weights of words. Plain data, shipped to workers."""
 
-    def __init__(self, compared: Parts, weights: str):
-        self.compared, self._weights = compared, weights
+    compared: Parts
+    cut: Parts
+    shards: tuple[tuple[Key, ...], ...]
 
-    def captions(self, shard: int) -> Captions:
-        """The captions of a shard."""
-        return _captions(self.compared.path(shard), shard)
+    @classmethod
+    def of(cls, compared: Parts, cut: Parts, rows: Mapping[Key, int]) -> "Slabs":
+        """Slabs of neighbouring shards.
 
-    def weights(self) -> np.ndarray:
-        """Of tokens, float32."""
-        return _read_weights(self._weights)
+        Args:
+            compared: The shards' samples, `tables.COMPARED`.
+            cut: Where the captions of slabs go.
+            rows: How many samples there are of each shard.
+        """
+        most = min(max(sum(rows.values()) // _SLABS, _SMALLEST_SLAB), _LARGEST_SLAB)
+        slabs: list[list[Key]] = []
+        room = 0
+        for shard, count in rows.items():
+            if count > room or not slabs:
+                slabs.append([])
+                room = most
+            slabs[-1].append(shard)
+            room -= count
+        return cls(compared, cut, tuple(map(tuple, slabs)))
+
+    def path(self, slab: int) -> str:
+        """The file of a slab's captions."""
+        return self.cut.path(f"slab {slab}").removesuffix(".parquet") + ".captions"
+
+    def read(self, slab: int) -> Captions:
+        """The captions of a slab."""
+        return _read_slab(self, slab)
+
+    def write(self, slab: int) -> Captions:
+        """Cut the captions of a slab into tokens, and keep them."""
+        shards = self.shards[slab]
+        samples = [files.read_table(self.compared.path(shard)) for shard in shards]
+        captions = Captions.of(slab, shards, samples)
+        files.write_bytes(self.path(slab), captions.to_bytes())
+        return captions
 
 
 @lru_cache(_CACHED)
-def _captions(path: str, shard: int) -> Captions:
-    return Captions.of(shard, files.read_table(path))
+def _read_slab(slabs: Slabs, slab: int) -> Captions:
+    path = slabs.path(slab)
+    if not files.exists(path):  # removed between two builds, of which the first was killed
+        return slabs.write(slab)
+    return Captions.from_bytes(slab, files.read_bytes(path))
 
 
 @lru_cache(_CACHED)
@@ -121,36 +162,31 @@ def _read_weights(path: str) -> np.ndarray:
     return files.read_table(path)["weight"].to_numpy()
 
 
-def _by_shard(records: np.ndarray, nodes: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
-    """Records by the shard of the node of each, in pieces."""
-    for shard, rows in by_bucket(shard_of(nodes)):
-        for start in range(0, len(rows), _PIECE):
-            yield shard, records[rows[start : start + _PIECE]]
-
-
-def _joined(parts: list[bytes], kind: np.dtype) -> np.ndarray:
+def _joined(parts: Iterable[bytes], kind: np.dtype) -> np.ndarray:
     return np.frombuffer(b"".join(parts), kind)
 
 
-class CountWords(Split):
-    """The step that counts the words of a sample of a shard's captions."""
+def _of_kind(parts: list[bytes], kind: bytes, dtype: np.dtype) -> np.ndarray:
+    return _joined((memoryview(part)[1:] for part in parts if part[:1] == kind), dtype)
+
+
+class CutCaptions(Split):
+    """The step that cuts a slab's captions into tokens, and counts those of a sample of them."""
 
     stage = "words"
 
-    def __init__(self, compared: Parts, every: int):
-        self.compared, self.every = compared, np.uint64(every)
+    def __init__(self, slabs: Slabs, every: int):
+        self.slabs, self.every = slabs, np.uint64(every)
 
-    def split(self, shard: int) -> Iterable[tuple[int, bytes]]:
+    def split(self, slab: int) -> Iterable[tuple[int, bytes]]:
         """Yield (0, number of captions and `_SLOT_COUNT` records)."""
-        table = files.read_table(self.compared.path(shard), ["id", "caption"])
-        if not len(table):
-            return
-        chosen = split_ids(table["id"])[1] % self.every == 0
-        captions = table["caption"].filter(pa.array(chosen)).drop_null()
-        slots, counts = np.unique(slots_of(tokens_of(captions).tokens), return_counts=True)
+        captions = self.slabs.write(slab)
+        some = np.flatnonzero(captions.rests % self.every == 0)
+        counts = np.bincount(slots_of(captions.tokens.take(some).tokens), minlength=SLOTS)
+        slots = np.flatnonzero(counts)
         found = np.empty(len(slots), _SLOT_COUNT)
-        found["slot"], found["count"] = slots, counts
-        yield 0, np.array([len(captions)], "<u8").tobytes() + found.tobytes()
+        found["slot"], found["count"] = slots, counts[slots]
+        yield 0, np.array([len(some)], "<u8").tobytes() + found.tobytes()
 
 
 class WeightsTask(Task):
@@ -175,45 +211,50 @@ class WeightsTask(Task):
 
 
 class SplitBands(Split):
-    """The step that sends a shard's captions to the buckets of their bands' keys."""
+    """The step that sends a slab's captions to the buckets of their bands' keys."""
 
     stage = "bands"
 
-    def __init__(self, read: Reader, buckets: int):
-        self.read, self.buckets = read, buckets
+    def __init__(self, slabs: Slabs, buckets: Buckets):
+        self.slabs, self.buckets = slabs, buckets
 
-    def split(self, shard: int) -> Iterable[tuple[int, bytes]]:
-        """Yield (bucket, `RECORD`s)."""
-        for found in self.read.captions(shard).records():
-            for bucket, rows in by_bucket(bucket_of(found["key"], self.buckets)):
-                yield bucket, found[rows].tobytes()
+    def split(self, slab: int) -> Iterable[tuple[int, bytes]]:
+        """Yield (bucket, `RECORD`s), and (number of buckets + slab, `EDGE`s within the slab)."""
+        for bucket, found in spread.met(self.slabs.read(slab), self.buckets):
+            yield bucket if bucket >= 0 else len(self.buckets) + slab, found.tobytes()
 
 
 class FindStars(Regroup):
-    """The step that finds the first near caption of each one under a key."""
+    """The step that links the captions under a key to the first near one."""
 
     stage = "stars"
 
+    def __init__(self, buckets: Buckets):
+        self.buckets = buckets
+
     def regroup(self, bucket: int, parts: list[bytes]) -> Iterable[tuple[int, bytes]]:
-        """Yield (shard of the member, `EDGE`s)."""
+        """Yield (slab of the member, `EDGE`s)."""
+        if bucket >= len(self.buckets):  # found within the slab
+            yield from ((bucket - len(self.buckets), part) for part in parts)
+            return
         edges = spread.stars(_joined(parts, RECORD))
-        for shard, found in _by_shard(edges, edges["member"]):
-            yield shard, found.tobytes()
+        for slab, found in by_slab(edges, edges["member"]):
+            yield slab, found.tobytes()
 
 
 class SendTokens(Regroup):
-    """The step that sends the members' tokens to the shards of the heads."""
+    """The step that sends the members' tokens to the slabs of the heads."""
 
     stage = "tokens"
 
-    def __init__(self, read: Reader):
-        self.read = read
+    def __init__(self, slabs: Slabs):
+        self.slabs = slabs
 
-    def regroup(self, shard: int, parts: list[bytes]) -> Iterable[tuple[int, bytes]]:
-        """Yield (shard of the head, `EDGE`s with the members' tokens)."""
-        edges, captions = np.unique(_joined(parts, EDGE)), self.read.captions(shard)
-        for head, found in _by_shard(edges, edges["head"]):
-            tokens = captions.tokens.take(captions.at(found["member"])).sorted()
+    def regroup(self, slab: int, parts: list[bytes]) -> Iterable[tuple[int, bytes]]:
+        """Yield (slab of the head, `EDGE`s with the members' tokens)."""
+        edges, captions = spread.distinct(_joined(parts, EDGE)), self.slabs.read(slab)
+        for head, found in by_slab(edges, edges["head"]):
+            tokens = captions.tokens.take(spread.rows_of(found["member"])).sorted()
             yield head, spread.packed(found, tokens)
 
 
@@ -222,45 +263,41 @@ class Verify(Regroup):
 
     stage = "verify"
 
-    def __init__(self, read: Reader, limits: Limits):
-        self.read, self.limits = read, limits
+    def __init__(self, slabs: Slabs, weights: str, limits: Limits):
+        self.slabs, self.weights, self.limits = slabs, weights, limits
 
-    def regroup(self, shard: int, parts: list[bytes]) -> Iterable[tuple[int, bytes]]:
-        """Yield (shard of the member, `EDGE`s), each edge once for either end."""
+    def regroup(self, slab: int, parts: list[bytes]) -> Iterable[tuple[int, bytes]]:
+        """Yield (slab of the member, `EDGE`s), each edge once for either end."""
         edges, members = spread.unpacked(parts, EDGE)
-        captions, weights = self.read.captions(shard), self.read.weights()
-        near = spread.verified(edges, members, captions, weights, self.limits)
-        for edges in (near, spread.edges_of(near["head"], near["member"])):
-            for to, found in _by_shard(edges, edges["member"]):
-                yield to, b"E" + found.tobytes()
+        captions, weights = self.slabs.read(slab), _read_weights(self.weights)
+        near = spread.both_ends(spread.verified(edges, members, captions, weights, self.limits))
+        for to, found in by_slab(near, near["member"]):
+            yield to, _EDGES + found.tobytes()
 
 
-def _edges_and_labels(parts: list[bytes]) -> tuple[np.ndarray, np.ndarray]:
-    """The edges of a shard's nodes, and their labels."""
-    edges = np.unique(_joined([part[1:] for part in parts if part[:1] == b"E"], EDGE))
-    told = _joined([part[1:] for part in parts if part[:1] == b"L"], LABEL)
-    return edges, spread.lowered(edges, told)
+_EDGES, _KNOWN, _TOLD = b"E", b"K", b"T"
+
+
+def _labels(parts: list[bytes]) -> Labels:
+    """The labels of a slab after a round more."""
+    return Labels.lowered(
+        _of_kind(parts, _EDGES, EDGE), _of_kind(parts, _KNOWN, LABEL), _of_kind(parts, _TOLD, LABEL)
+    )
 
 
 class LowerLabels(Regroup):
-    """A round in which each node takes the least label of its neighbours; there are so many rounds
-    that what hangs together over twice as many edges has one label."""
+    """A round in which each caption takes the least label of those that it hangs together with in
+    its slab, and of their neighbours elsewhere."""
 
     stage = "labels"
 
-    def __init__(self, number: int):
-        self.number = number
-
-    def regroup(self, shard: int, parts: list[bytes]) -> Iterable[tuple[int, bytes]]:
-        """Yield (shard, edges), (shard, labels), and (shard of a neighbour, labels)."""
-        edges, labels = _edges_and_labels(parts)
-        yield shard, b"E" + edges.tobytes()
-        yield shard, b"L" + labels.tobytes()
-        told = np.empty(len(edges), LABEL)
-        told["node"] = edges["head"]
-        told["label"] = labels["label"][np.searchsorted(labels["node"], edges["member"])]
-        for to, found in _by_shard(told, told["node"]):
-            yield to, b"L" + found.tobytes()
+    def regroup(self, slab: int, parts: list[bytes]) -> Iterable[tuple[int, bytes]]:
+        """Yield (slab, edges), (slab, labels), and (slab of a neighbour, labels)."""
+        lowered = _labels(parts)
+        yield slab, _EDGES + lowered.edges.tobytes()
+        yield slab, _KNOWN + lowered.labels.tobytes()
+        for to, found in by_slab(lowered.told, lowered.told["node"]):
+            yield to, _TOLD + found.tobytes()
 
 
 class SendMembers(Regroup):
@@ -268,13 +305,12 @@ class SendMembers(Regroup):
 
     stage = "members"
 
-    def __init__(self, read: Reader, buckets: int):
-        self.read, self.buckets = read, buckets
+    def __init__(self, slabs: Slabs, buckets: int):
+        self.slabs, self.buckets = slabs, buckets
 
-    def regroup(self, shard: int, parts: list[bytes]) -> Iterable[tuple[int, bytes]]:
+    def regroup(self, slab: int, parts: list[bytes]) -> Iterable[tuple[int, bytes]]:
         """Yield (bucket, `MEMBER`s with their tokens)."""
-        _, labels = _edges_and_labels(parts)
-        members, tokens = spread.sent(labels, self.read.captions(shard))
+        members, tokens = spread.sent(_labels(parts).labels, self.slabs.read(slab))
         hashed = members["label"] * np.uint64(0x9E3779B97F4A7C15)
         for bucket, rows in by_bucket(bucket_of(hashed, self.buckets)):
             yield bucket, spread.packed(members[rows], tokens.take(rows))
@@ -285,14 +321,30 @@ class JudgeGroups(Regroup):
 
     stage = "judge"
 
-    def __init__(self, read: Reader, limits: Limits):
-        self.read, self.limits = read, limits
+    def __init__(self, weights: str, limits: Limits):
+        self.weights, self.limits = weights, limits
 
     def regroup(self, bucket: int, parts: list[bytes]) -> Iterable[tuple[int, bytes]]:
-        """Yield (shard, `VERDICT`s)."""
+        """Yield (slab, `VERDICT`s)."""
         members, tokens = spread.unpacked(parts, MEMBER)
-        verdicts = spread.judged(members, tokens, self.read.weights(), self.limits)
-        for shard, found in _by_shard(verdicts, verdicts["node"]):
+        verdicts = spread.judged(members, tokens, _read_weights(self.weights), self.limits)
+        for slab, found in by_slab(verdicts, verdicts["node"]):
+            yield slab, found.tobytes()
+
+
+class TellShards(Regroup):
+    """The step that tells shards which of their samples go."""
+
+    stage = "told"
+
+    def __init__(self, slabs: Slabs):
+        self.slabs = slabs
+
+    def regroup(self, slab: int, parts: list[bytes]) -> Iterable[tuple[int, bytes]]:
+        """Yield (shard, `GONE` records)."""
+        captions = self.slabs.read(slab)
+        stays = captions.better & ANNOTATED > 0
+        for shard, found in spread.gone(captions, _joined(parts, VERDICT), stays):
             yield shard, found.tobytes()
 
 
@@ -305,63 +357,47 @@ class NearTask(Task):
         compared: The samples that are left, `tables.COMPARED`.
         lost: The rejects so far.
         plans: The shards' plans, for what a reject row says.
-        limits: How near is near.
     """
 
     stage = "curate"
 
-    def __init__(
-        self, output: Parts, rejects: Parts, compared: Parts, lost: Parts, plans: Parts,
-        limits: Limits,
-    ):  # fmt: skip
+    def __init__(self, output: Parts, rejects: Parts, compared: Parts, lost: Parts, plans: Parts):
         self.output, self.rejects = output, rejects
-        self.compared, self.lost, self.plans, self.limits = compared, lost, plans, limits
+        self.compared, self.lost, self.plans = compared, lost, plans
 
     def run(self, shard: int, parts: list[bytes]) -> Counts:
         """Write the ids of the samples that stay, and the rejects."""
-        table = files.read_table(self.compared.path(shard))
+        table = files.read_table(self.compared.path(shard), ["id"])
         before = files.read_table(self.lost.path(shard))
-        values = _values(Captions.of(shard, table), _joined(parts, VERDICT), len(table))
+        lost = np.sort(_joined(parts, GONE), order="row")
         with self.results(shard, _KEPT) as results:
             results.counts.rows_in = len(table) + len(before)
             results.reject(before)
-            stays = pc.is_null(values)
-            gone = table["id"].filter(pc.invert(stays))
-            plan = files.read_table(
-                self.plans.path(shard), [name for name in tables.REJECTS.names if name in _TOLD]
-            )
-            rows = plan.take(pc.index_in(gone, value_set=plan["id"].combine_chunks()))
-            rows = rows.append_column("value", values.drop_null())
-            results.reject(
-                rows.append_column("reason", pa.repeat("near_duplicate_text", len(rows)))
-            )
-            results.keep(table.filter(stays))
+            if len(lost):
+                results.reject(self._rejects(shard, table, lost))
+            stays = np.ones(len(table), bool)
+            stays[lost["row"]] = False
+            results.keep(table.filter(pa.array(stays)))
         return results.counts
 
-
-_TOLD = frozenset({"id", "image_url", "caption", "page_url", "source", "extra", "annotations"})
-
-
-def _values(captions: Captions, verdicts: np.ndarray, count: int) -> pa.Array:
-    """What is said of each row of a shard that goes, null where it stays."""
-    best, (anchors, rests) = captions.representatives(), captions.ids
-    told = np.full(len(best), -1)  # the verdict on each caption that stands for others
-    told[captions.at(verdicts["node"])] = np.arange(len(verdicts))
-    of = told[best]
-    names = ("anchor", "rest")
-    kept, group = (
-        [np.where(of >= 0, verdicts[name][of], half[best]) if len(verdicts) else half[best]
-         for name, half in zip(pair, (anchors, rests), strict=True)]
-        for pair in (names, ("first", "second"))
-    )  # fmt: skip
-    same = (kept[0] == anchors[best]) & (kept[1] == rests[best])
-    goes = (kept[0] != anchors) | (kept[1] != rests)
-    goes &= captions.better & ANNOTATED == 0
-    said = np.full(count, None, object)
-    for i in np.flatnonzero(goes):
-        near = 1.0 if same[i] else float(verdicts["near"][of[i]])
-        said[captions.rows[i]] = (
-            f"{kept[0][i]:016x}{kept[1][i]:016x}, similarity {near:.2f}, "
-            f"group {group[0][i]:016x}{group[1][i]:016x}"
+    def _rejects(self, shard: int, table: pa.Table, lost: np.ndarray) -> pa.Table:
+        """The reject rows of samples that go, `GONE` records by ascending row."""
+        plan = files.read_table(
+            self.plans.path(shard), [name for name in tables.REJECTS.names if name in _TOLD_OF]
         )
-    return pa.array(said, pa.string())
+        gone = table["id"].take(lost["row"])
+        rows = plan.take(pc.index_in(gone, value_set=plan["id"].combine_chunks()))
+        rows = rows.append_column("value", pa.array(_values(lost), pa.string()))
+        return rows.append_column("reason", pa.repeat("near_duplicate_text", len(rows)))
+
+
+_TOLD_OF = frozenset({"id", "image_url", "caption", "page_url", "source", "extra", "annotations"})
+
+
+def _values(lost: np.ndarray) -> list[str]:
+    """What is said of each sample that goes."""
+    columns = (lost[name].tolist() for name in ("anchor", "rest", "near", "first", "second"))
+    return [
+        f"{anchor:016x}{rest:016x}, similarity {near:.2f}, group {first:016x}{second:016x}"
+        for anchor, rest, near, first, second in zip(*columns, strict=True)
+    ]

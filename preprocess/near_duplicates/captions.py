@@ -7,13 +7,8 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from septet.preprocess.near_duplicates.matching import (
-    keep_best_of_groups,
-    least_labels,
-    shared_keys,
-    star_edges,
-    verify_edges,
-)
+from septet.preprocess.near_duplicates.links import least_labels, stars_of
+from septet.preprocess.near_duplicates.matching import keep_best_of_groups, verify_edges
 from septet.preprocess.near_duplicates.minhash import BANDS
 from septet.preprocess.near_duplicates.tokens import (
     Tokens,
@@ -71,8 +66,7 @@ def near_captions(
     kept, similarity = np.arange(count), np.ones(count, np.float32)
     with ThreadPoolExecutor(threads) as pool:
         tokens, keys, sketches, weights = _described(texts, pool)
-        row_mask = np.uint64((1 << count.bit_length()) - 1)
-        stars = partial(_stars, keys, sketches, row_mask)
+        stars = partial(_stars, keys, sketches)
         edges = np.sort(np.concatenate([np.empty(0, np.uint64), *pool.map(stars, range(BANDS))]))
         edges = edges[np.diff(edges, prepend=~np.uint64(0)) != 0]
         del keys
@@ -98,17 +92,16 @@ def near_captions(
 def _described(
     texts: pa.Array, pool: ThreadPoolExecutor
 ) -> tuple[Tokens, np.ndarray, np.ndarray, np.ndarray]:
-    """Tokens, keys with the row in their low bits, sketches and weights of the captions."""
+    """Tokens, keys, sketches and weights of the captions."""
     count = len(texts)
     keys, sketches = np.empty((BANDS, count), np.uint64), np.empty(count, np.uint64)
-    row_mask = np.uint64((1 << count.bit_length()) - 1)
     every = max(1, count // _COUNTED)
 
     def describe(start: int) -> tuple[Tokens, np.ndarray | None]:
         tokens = tokens_of(texts.slice(start, _CHUNK))
         part = slice(start, start + len(tokens))
         scopes = np.zeros(len(tokens), np.uint64)
-        write_bands(tokens, scopes, row_mask, start, keys[:, part], sketches[part])
+        write_bands(tokens, scopes, keys[:, part], sketches[part])
         counted = start // _CHUNK % every == 0
         return tokens, count_tokens(tokens) if counted else None
 
@@ -124,15 +117,9 @@ def _described(
     return tokens, keys, sketches, weights_of(np.sum(counts, axis=0), of)
 
 
-def _stars(keys: np.ndarray, sketches: np.ndarray, row_mask: np.uint64, band: int) -> np.ndarray:
-    packed = keys[band]
-    packed.sort()
-    shared, rows = np.empty((2, len(packed)), np.uint64)
-    count = shared_keys(packed, row_mask, shared, rows)
-    members, heads = np.empty((2, count), np.uint64)
-    rows = rows[:count]
-    found = star_edges(shared[:count], rows, sketches[rows.astype(np.int64)], members, heads)
-    return members[:found] << np.uint64(32) | heads[:found]
+def _stars(keys: np.ndarray, sketches: np.ndarray, band: int) -> np.ndarray:
+    members, heads, _ = stars_of(keys[band], sketches)
+    return members << np.uint64(32) | heads
 
 
 def _near(

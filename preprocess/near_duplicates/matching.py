@@ -8,8 +8,6 @@ from numba import njit
 
 from septet.preprocess.near_duplicates.minhash import FILLER, NUMBER, SLOT_SHIFT
 
-_LEADERS_A_KEY = 8
-_MOST_BITS_APART = 22  # of a sketch's 64: a similarity of 0.3
 _LEADERS = 256
 """The number of captions of one group that others are compared with."""
 _FEWEST = 3
@@ -239,61 +237,6 @@ def _varied(tokens: np.ndarray, starts: np.ndarray, backwards: bool) -> np.ndarr
 
 
 @njit(nogil=True, cache=True)
-def _differing(a: np.uint64, b: np.uint64) -> int:
-    bits = a ^ b
-    bits -= (bits >> np.uint64(1)) & np.uint64(0x5555555555555555)
-    bits = (bits & np.uint64(0x3333333333333333)) + (
-        (bits >> np.uint64(2)) & np.uint64(0x3333333333333333)
-    )
-    bits = (bits + (bits >> np.uint64(4))) & np.uint64(0x0F0F0F0F0F0F0F0F)
-    return int((bits * np.uint64(0x0101010101010101)) >> np.uint64(56))
-
-
-@njit(nogil=True, cache=True)
-def star_edges(
-    keys: np.ndarray,
-    nodes: np.ndarray,
-    sketches: np.ndarray,
-    members: np.ndarray,
-    heads: np.ndarray,
-) -> int:
-    """Find, for each node, the first one under the same key whose sketch is near.
-
-    Args:
-        keys: Keys of a band, ascending, uint64 [n].
-        nodes: The nodes that have them, ascending within a key, uint64 [n].
-        sketches: Their sketches, uint64 [n].
-        members, heads: Room for the edges, uint64 [n] each.
-
-    Returns:
-        The number of edges.
-    """
-    found = 0
-    leaders = np.empty(_LEADERS_A_KEY, np.int64)
-    start = 0
-    while start < len(keys):
-        end = start + 1
-        while end < len(keys) and keys[end] == keys[start]:
-            end += 1
-        if end - start > 1:
-            leaders[0], led = start, 1
-            for i in range(start + 1, end):
-                best, least = -1, _MOST_BITS_APART + 1
-                for k in range(led):
-                    bits = _differing(sketches[i], sketches[leaders[k]])
-                    if bits < least:
-                        best, least = leaders[k], bits
-                if best >= 0:
-                    members[found], heads[found] = nodes[i], nodes[best]
-                    found += 1
-                elif led < _LEADERS_A_KEY:
-                    leaders[led] = i
-                    led += 1
-        start = end
-    return found
-
-
-@njit(nogil=True, cache=True)
 def verify_edges(
     tokens: np.ndarray, starts: np.ndarray, members: np.ndarray, heads: np.ndarray,
     weights: np.ndarray, replaced: float, extended: float, near: np.ndarray,
@@ -304,48 +247,6 @@ def verify_edges(
         a = tokens[starts[heads[i]] : starts[heads[i] + 1]]
         b = tokens[starts[members[i]] : starts[members[i] + 1]]
         near[i] = compare(a, b, weights, replaced, extended, left_a, left_b) > 0
-
-
-@njit(nogil=True, cache=True)
-def least_labels(count: int, members: np.ndarray, heads: np.ndarray) -> np.ndarray:
-    """The least node that hangs together with each of `count` nodes; int64 [count]."""
-    labels = np.arange(count)
-    changed = True
-    while changed:
-        changed = False
-        for i in range(len(members)):
-            a, b = members[i], heads[i]
-            least = min(labels[a], labels[b])
-            least = min(least, labels[least])
-            if labels[a] != least or labels[b] != least:
-                labels[a] = labels[b] = least
-                changed = True
-    return labels
-
-
-@njit(nogil=True, cache=True)
-def shared_keys(packed: np.ndarray, row_mask: np.uint64, keys: np.ndarray, rows: np.ndarray) -> int:
-    """Unpack the keys that several rows have, and these rows.
-
-    Args:
-        packed: Ascending; a key in the upper bits, a row in those of `row_mask`; uint64 [n].
-        keys, rows: Room for them, uint64 [n].
-
-    Returns:
-        The number of rows found.
-    """
-    found = 0
-    start = 0
-    while start < len(packed):
-        key, end = packed[start] & ~row_mask, start + 1
-        while end < len(packed) and packed[end] & ~row_mask == key:
-            end += 1
-        if end - start > 1:
-            for i in range(start, end):
-                keys[found], rows[found] = key, packed[i] & row_mask
-                found += 1
-        start = end
-    return found
 
 
 @njit(nogil=True, cache=True)

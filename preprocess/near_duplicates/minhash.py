@@ -194,13 +194,10 @@ def fill_bands(
     factors: np.ndarray,
     summands: np.ndarray,
     scopes: np.ndarray,
-    row_mask: np.uint64,
-    first_row: int,
     keys: np.ndarray,
     sketches: np.ndarray,
 ) -> None:
-    """Write the keys and sketches of `band_keys`; the bits of `row_mask` of each key are the row's
-    number, the first one's being `first_row`."""
+    """Write the keys and sketches of `band_keys`."""
     least = np.empty(128, np.uint32)
     for row in range(len(sketches)):
         _minima(tokens[starts[row] : starts[row + 1]], factors, summands, least)
@@ -213,4 +210,4 @@ def fill_bands(
             for p in range(band * ROWS, band * ROWS + ROWS):
                 key = (key ^ np.uint64(least[p])) * _BASE
                 key ^= key >> _S32
-            keys[band, row] = key & ~row_mask | np.uint64(first_row + row) & row_mask
+            keys[band, row] = key

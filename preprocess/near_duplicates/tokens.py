@@ -103,20 +103,13 @@ def band_keys(tokens: Tokens, scopes: np.ndarray) -> tuple[np.ndarray, np.ndarra
     """
     keys = np.empty((BANDS, len(tokens)), np.uint64)
     sketches = np.empty(len(tokens), np.uint64)
-    write_bands(tokens, scopes, np.uint64(0), 0, keys, sketches)
+    write_bands(tokens, scopes, keys, sketches)
     return keys, sketches
 
 
-def write_bands(
-    tokens: Tokens, scopes: np.ndarray, row_mask: np.uint64, first_row: int, keys: np.ndarray,
-    sketches: np.ndarray,
-) -> None:  # fmt: skip
-    """Write what `band_keys` gives; the bits of `row_mask` of each key are the row's number, the
-    first one's being `first_row`."""
-    fill_bands(
-        tokens.tokens, tokens.starts, _FACTORS, _SUMMANDS, scopes, row_mask, first_row, keys,
-        sketches,
-    )  # fmt: skip
+def write_bands(tokens: Tokens, scopes: np.ndarray, keys: np.ndarray, sketches: np.ndarray) -> None:
+    """Write what `band_keys` gives."""
+    fill_bands(tokens.tokens, tokens.starts, _FACTORS, _SUMMANDS, scopes, keys, sketches)
 
 
 def bag_hashes(tokens: Tokens) -> np.ndarray:

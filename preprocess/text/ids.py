@@ -6,6 +6,7 @@ caption with the annotations. So all samples of one image are neighbours and sha
 by URL and by sample needs no second shuffle. Texts without an image spread over all shards.
 """
 
+import binascii
 import hashlib
 
 import numpy as np
@@ -60,9 +61,19 @@ def sample_id(image_url: str | None, caption: str | None, annotations: str | Non
 
 def split_ids(ids: pa.ChunkedArray | pa.Array) -> tuple[np.ndarray, np.ndarray]:
     """Ids as two uint64 arrays [n]: hashes of the anchors and of the rest."""
-    text = "".join(ids.to_pylist())
-    halves = np.frombuffer(bytes.fromhex(text), dtype=">u8").astype(np.uint64).reshape(-1, 2)
+    parts = ids.chunks if isinstance(ids, pa.ChunkedArray) else [ids]
+    digits = b"".join(_bytes_of(part.cast(pa.string())) for part in parts)
+    halves = np.frombuffer(binascii.unhexlify(digits), ">u8").astype(np.uint64).reshape(-1, 2)
     return halves[:, 0], halves[:, 1]
+
+
+def _bytes_of(texts: pa.Array) -> bytes:
+    """The bytes of all strings of an array."""
+    if not len(texts):
+        return b""
+    _, offsets, data = texts.buffers()
+    ends = np.frombuffer(offsets, np.int32)[texts.offset : texts.offset + len(texts) + 1]
+    return bytes(memoryview(data)[ends[0] : ends[-1]]) if data else b""
 
 
 def caption_hashes(rows: pa.Table) -> np.ndarray:
