@@ -160,6 +160,20 @@ def better_of(annotated: np.ndarray, pixels: np.ndarray, lengths: np.ndarray) ->
     return found | annotated.astype(np.uint64) * ANNOTATED
 
 
+def rank_of_earlier(corpus: np.ndarray | int) -> np.ndarray:
+    """What makes a sample of an earlier corpus better than all others: the complement of the
+    corpus's number, uint64. `better_of` gives none of these values."""
+    return ~np.asarray(corpus, np.uint64)
+
+
+def earlier_corpus(better: np.ndarray) -> np.ndarray:
+    """The earlier corpus's number that a value of `rank_of_earlier` says, int64 [n]; -1 for one of
+    `better_of`."""
+    ranks = ~better
+    is_earlier = ranks < np.uint64(1 << 31)
+    return np.where(is_earlier, ranks.astype(np.int64), -1)
+
+
 def caption_measures(rows: pa.Table) -> tuple[np.ndarray, np.ndarray]:
     """Length (characters) and language score of each row's caption; 0 and NaN where missing."""
     lengths = pc.utf8_length(rows["caption"]).fill_null(0).to_numpy()

@@ -18,9 +18,12 @@ CANDIDATE = np.dtype(
      ("length", "<i4"), ("score", "<f4"), ("shard", "<i4")]
 )  # fmt: skip
 """A shard's best sample of an image: its SHA-256, the caption that it is kept beside (0 where one
-sample an image is), the sample's id, what makes it better than others, and the shard."""
-WINNER = np.dtype([*_DIGEST, ("caption", "<u8"), ("anchor", "<u8"), ("rest", "<u8")])
-"""The sample that stays of an image."""
+sample an image is), the sample's id, what makes it better than others, and the shard: -1 less the
+number of its corpus for a sample of an earlier one."""
+WINNER = np.dtype(
+    [*_DIGEST, ("caption", "<u8"), ("anchor", "<u8"), ("rest", "<u8"), ("corpus", "<i4")]
+)
+"""The sample that stays of an image; the number of the earlier corpus that has it (-1: none)."""
 
 _GROUP = [name for name, _ in _DIGEST] + ["caption"]
 
@@ -35,6 +38,19 @@ def candidates(rows: pa.Table, shard: int, distinct_captions: bool) -> np.ndarra
         distinct_captions: Whether one sample is kept of each caption of an image, not one in all.
     """
     return best(described(rows, shard, distinct_captions))
+
+
+def earlier_candidates(rows: pa.Table, corpus: int, distinct_captions: bool) -> np.ndarray:
+    """Samples of an earlier corpus as `CANDIDATE` [n], better than all of others.
+
+    Args:
+        rows: As in `candidates`.
+        corpus: The number of the corpus.
+        distinct_captions: As in `candidates`.
+    """
+    found = described(rows, -1 - corpus, distinct_captions)
+    found["plain"], found["length"] = False, np.iinfo(np.int32).max
+    return found
 
 
 def best(found: np.ndarray) -> np.ndarray:
@@ -57,7 +73,7 @@ def group_of(found: np.ndarray) -> np.ndarray:
 
 
 def losers(found: np.ndarray) -> list[tuple[int, np.ndarray]]:
-    """Find the shards that have candidates which another shard's beats: (shard, `WINNER` of
+    """Find the shards of the build that have candidates which another's beats: (shard, `WINNER` of
     each)."""
     if not len(found):
         return []
@@ -66,14 +82,18 @@ def losers(found: np.ndarray) -> list[tuple[int, np.ndarray]]:
     winners = found[first][np.cumsum(first) - 1]
     lost = found[~first]
     told = np.empty(len(lost), WINNER)
-    for name in WINNER.names or ():
+    for name in (*_GROUP, "anchor", "rest"):
         told[name] = winners[~first][name]
-    return [(shard, told[rows]) for shard, rows in by_bucket(lost["shard"].astype(np.int64))]
+    told["corpus"] = np.maximum(-1 - winners[~first]["shard"], -1)
+    shards = by_bucket(lost["shard"].astype(np.int64))
+    return [(shard, told[rows]) for shard, rows in shards if shard >= 0]
 
 
-def replaced_by(rows: pa.Table, winners: np.ndarray, distinct_captions: bool) -> list[str | None]:
-    """The id, for each sample of a shard, of the sample that stays in its stead; None where it
-    stays.
+def replaced_by(
+    rows: pa.Table, winners: np.ndarray, distinct_captions: bool
+) -> list[tuple[int, int, int] | None]:
+    """For each sample of a shard the sample that stays in its stead, as the halves of its id and
+    the number of its corpus (-1: not an earlier one); None where it stays itself.
 
     Args:
         rows: As in `candidates`.
@@ -81,13 +101,16 @@ def replaced_by(rows: pa.Table, winners: np.ndarray, distinct_captions: bool) ->
         distinct_captions: As in `candidates`.
     """
     ours = described(rows, 0, distinct_captions)
-    stays = {
-        tuple(one[name] for name in _GROUP): f"{one['anchor']:016x}{one['rest']:016x}"
-        for one in [*best(ours), *winners]  # winners of other shards come last
-    }
-    ids = rows["id"].to_pylist()
-    kept = [stays[tuple(one[name] for name in _GROUP)] for one in ours]
-    return [other if other != this else None for this, other in zip(ids, kept, strict=True)]
+    stays = {_group(one): (int(one["anchor"]), int(one["rest"]), -1) for one in best(ours)}
+    for one in winners:
+        stays[_group(one)] = int(one["anchor"]), int(one["rest"]), int(one["corpus"])
+    ids = zip(ours["anchor"].tolist(), ours["rest"].tolist(), strict=True)
+    kept = [stays[_group(one)] for one in ours]
+    return [other if other != (*this, -1) else None for this, other in zip(ids, kept, strict=True)]
+
+
+def _group(one: np.void) -> tuple[int, ...]:
+    return tuple(one[name] for name in _GROUP)
 
 
 def described(rows: pa.Table, shard: int, distinct_captions: bool) -> np.ndarray:

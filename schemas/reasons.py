@@ -155,9 +155,10 @@ REASONS: dict[str, Reason] = {
     **_of(
         "duplicate", "dedup",
         duplicate_pair="the same image, caption and annotations stand elsewhere; value: the page "
-        "of the row that is kept",
+        "of the row that is kept, or the id and the corpus of `dedup.against` that has it",
         duplicate_image_url="more captions of one image than `captions_per_image`; value: the "
-        "caption's rank",
+        "caption's rank. Or, where one sample is kept of an image, one that a corpus of "
+        "`dedup.against` has; value: an id there, and the corpus",
     ),
     **_of(
         "rule", "dedup",
@@ -242,7 +243,8 @@ REASONS: dict[str, Reason] = {
     ),
     **_of(
         "duplicate", "curate",
-        duplicate_image="another sample has the same bytes of an image; value: its id",
+        duplicate_image="another sample has the same bytes of an image; value: its id, here and "
+        "below with the corpus where it is one of `dedup.against`",
         near_duplicate_text="a better sample has nearly the same caption (`near_text`); value: its "
         "id, how similar the captions are, and the id of the best sample of the group",
         near_duplicate_image="another sample has an image that looks the same; value: its id, "

@@ -48,7 +48,18 @@ class Balance(Section):
 
 
 class Dedup(Section):
-    """Exact duplicates and repetition among the pairs, before anything is fetched."""
+    """Exact duplicates and repetition among the pairs, before anything is fetched; and corpora that
+    there are already."""
+
+    against: list[str] = Field(
+        default=[],
+        description="Folders of corpora built before. Samples are compared with theirs as if these "
+        "were among them and better than all: the same pair goes before it is fetched, with "
+        "`curate.identical_images: keep_one` any sample whose image's URL they have; then the same "
+        "bytes, and what `curate.near_text` and `near_images` find. Their sidecars are read, no "
+        "image of theirs. A reject row names the other corpus and the id there. Relative paths "
+        "start at the recipe's folder.",
+    )
 
     captions_per_image: int | None = Field(
         default=1000,

@@ -92,7 +92,9 @@ def run(name: str, path: Path, made: Made, language: str) -> Spent:
     )
     if ended.returncode or not gone.exists():
         raise SystemExit(f"{name} ended with status {ended.returncode}:\n{ended.stderr[-3000:]}")
-    told = json.loads(ended.stdout.splitlines()[-1])
+    *said, last = ended.stdout.splitlines()
+    print(*said, sep="\n", end="\n" if said else "", flush=True)
+    told = json.loads(last)
     recall, lost = quality(np.load(gone), made)
     gone.unlink()
     return Spent(len(made.group), told["seconds"], told["cpu"], told["peak_mb"], recall, lost)

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from benchmarks.growth import looked_at
 from benchmarks.near_dup.measured import Measured
 from septet.pipelines.runners import make_runner
-from septet.pipelines.stages.near_text import NearTask, passes_over
+from septet.pipelines.stages.near_text import NearTask, Slabs, passes_over
 from septet.pipelines.stages.stage import Key, Parts
 from septet.preprocess import files
 from septet.preprocess.dedup import better_of
@@ -30,10 +30,10 @@ def write_shards(path: str, folder: Path) -> tuple[dict[str, Parts], dict[Key, i
     each has."""
     parts = {name: Parts(str(folder / name), "x")
              for name in ("compared", "lost", "plans", "words", "kept", "rejects")}  # fmt: skip
-    captions = pq.read_table(path)["caption"].combine_chunks()
-    shards = -(-len(captions) // SHARD)
-    for shard in range(shards):
-        texts = captions.slice(shard * SHARD, SHARD)
+    shards: dict[Key, int] = {}
+    for shard, batch in enumerate(pq.ParquetFile(path).iter_batches(SHARD)):
+        texts = batch["caption"]
+        shards[shard] = len(texts)
         ids = [
             f"{shard * SHARD + i:016x}{(i * 0x9E3779B97F4A7C15) % 2**64:016x}"
             for i in range(len(texts))
@@ -50,7 +50,7 @@ def write_shards(path: str, folder: Path) -> tuple[dict[str, Parts], dict[Key, i
             if name not in ("id", "caption")
         }
         files.write_table(parts["plans"].path(shard), pa.table(plan).select(PLAN.names).cast(PLAN))
-    return parts, {shard: min(SHARD, len(captions) - shard * SHARD) for shard in range(shards)}
+    return parts, shards
 
 
 def main() -> None:
@@ -66,17 +66,20 @@ def main() -> None:
             parts["lost"],
             parts["plans"],
         )
+        slabs = Slabs.of(parts["compared"], parts["words"], shards, (), "everywhere")
         with make_runner("local", 2, [], str(folder)) as runner:
             runner.check()
             measured = Measured()
-            for each in passes_over(task, parts["words"], shards, Limits()):
+            for each in passes_over(task, slabs, Limits()):
                 runner.run(each.label, each.graph(each.todo()))
             others = looked_at(os.getpid())
-            others.pop(os.getpid())
+            driver, _ = others.pop(os.getpid())
             measured.stop(sum(cpu for _, cpu in others.values()))
             peak = max((peak for peak, _ in others.values()), default=0)
         kept = [files.read_table(parts["kept"].path(shard))["id"] for shard in shards]
         stays = {int(id_[:16], 16) for ids in kept for id_ in ids.to_pylist()}
+    peaks = ", ".join(f"{peak:,}" for peak, _ in others.values())
+    print(f"peak MB: driver {driver:,}; nursery and workers {peaks}")
     np.save(out, np.array(sorted(set(range(rows)) - stays), np.int64))
     measured.show(peak)
 

@@ -17,6 +17,12 @@ from septet.pipelines.stages.barred import (
     read_barred,
 )
 from septet.pipelines.stages.counts import Counts
+from septet.pipelines.stages.earlier import (
+    EarlierShard,
+    earlier_settings,
+    earlier_shards,
+    sample_name,
+)
 from septet.pipelines.stages.evaluation import (
     EvaluationPasses,
     evaluation_digests,
@@ -36,6 +42,7 @@ from septet.preprocess.identical_images import (
     CANDIDATE,
     WINNER,
     candidates,
+    earlier_candidates,
     group_of,
     losers,
     replaced_by,
@@ -63,10 +70,12 @@ class CurateStage(Stage):
     gives = ("kept",)
 
     def settings(self) -> dict[str, Any]:
-        """Those of the recipe, with digests of evaluation sets, and which samples were removed,
-        where any were."""
-        sets = evaluation_digests(self.recipe.decontaminate.against, self.context.folder)
+        """Those of the recipe, with digests of evaluation sets; which samples were removed, and
+        what earlier corpora there are, where any are."""
+        folder = self.context.folder
+        sets = evaluation_digests(self.recipe.decontaminate.against, folder)
         changed = {"decontaminate": sets} if sets else {}
+        changed |= earlier_settings(self.recipe.dedup.against, folder, self.corpus)
         return super().settings() | changed | barred_settings(self.corpus)
 
     def keys(self) -> Sequence[Key]:
@@ -78,7 +87,10 @@ class CurateStage(Stage):
         by image digest, and back by shard; then those that find near-duplicate captions, where the
         recipe asks for them."""
         shards = self.keys()
+        against = self.recipe.dedup.against
+        earlier = earlier_shards(against, self.context.folder)
         images = self.givers["fetched"].require_done().counts.rows_out
+        images += sum(one.samples for one in earlier)
         buckets = max(1, -(-images // _IMAGES_A_BUCKET))
         settings = self.recipe.curate
         near_text = settings.near_text != "off"
@@ -90,6 +102,7 @@ class CurateStage(Stage):
             settings,
             self.corpus,
             barred_lists(self.corpus),
+            against=tuple(against),
         )
         if sets := self.recipe.decontaminate.against:
             hits = self.parts("evaluation_hits")
@@ -104,7 +117,7 @@ class CurateStage(Stage):
         lost: list[str] = []
         if settings.near_images:
             near = NearImages(
-                self.parts, task.shown, shards, images, settings.near_images_radius,
+                self.parts, task.shown, [*shards, *earlier], images, settings.near_images_radius,
                 task.distinct_captions,
             )  # fmt: skip
             yield from near.passes()
@@ -114,7 +127,7 @@ class CurateStage(Stage):
         first = Pass(
             "curate",
             task.outputs(shards),
-            lambda todo: shuffle_tasks(steps, [*shards, *lost], task, todo),
+            lambda todo: shuffle_tasks(steps, [*shards, *lost, *earlier], task, todo),
         )
         yield first
         if near_text:
@@ -122,7 +135,7 @@ class CurateStage(Stage):
 
             first.poll()
             rows = {shard: counts.rows_out for shard, counts in first.counts.items()}
-            yield from near_passes(self, task, {shard: rows[shard] for shard in shards})
+            yield from near_passes(self, task, {shard: rows[shard] for shard in shards}, earlier)
 
 
 class CurateTask(Task):
@@ -140,16 +153,17 @@ class CurateTask(Task):
         corpus: str,
         barred: BarredLists,
         hits: Parts | None = None,
+        against: tuple[str, ...] = (),
     ):
         self.output, self.rejects = output, rejects
         self.plans, self.fetched, self.settings = plans, fetched, settings
-        self.corpus, self.barred, self.hits = corpus, barred, hits
+        self.corpus, self.barred, self.hits, self.against = corpus, barred, hits, against
 
     def with_hits(self, hits: Parts) -> "CurateTask":
         """The same, with the samples that hold evaluation images or texts told."""
         return CurateTask(
             self.output, self.rejects, self.plans, self.fetched, self.settings, self.corpus,
-            self.barred, hits,
+            self.barred, hits, self.against,
         )  # fmt: skip
 
     def judged(self, shard: int, shown: bool = False) -> pa.Table:
@@ -212,13 +226,17 @@ class CurateTask(Task):
                 replaced = iter(
                     replaced_by(rows.filter(has_image), winners, self.distinct_captions)
                 )
-                kept = [next(replaced) if has else None for has in has_image.to_pylist()]
+                others = [next(replaced) if has else None for has in has_image.to_pylist()]
+                kept = [sample_name(*one, self.against) if one else None for one in others]
                 rows = _without(rows, kept, "duplicate_image", results)
-            if near := stand_ins(np.frombuffer(_of_kind(parts, _NEAR), LOST)):
+            lost_records = np.frombuffer(_of_kind(parts, _NEAR), LOST)
+            if near := stand_ins(lost_records, self.against):
                 kept = [near.get(id_) for id_ in rows["id"].to_pylist()]
                 rows = _without(rows, kept, "near_duplicate_image", results)
             results.keep(
-                rows if self.settings.near_text == "off" else compared(rows, self.settings)
+                rows
+                if self.settings.near_text == "off"
+                else compared(rows, self.settings.near_text)
             )
         return results.counts
 
@@ -237,23 +255,28 @@ def _without(rows: pa.Table, values: list[str | None], reason: str, results: Res
     return rows.append_column("reason", pa.nulls(len(rows), pa.string()))
 
 
-def stand_ins(lost: np.ndarray) -> dict[str, str]:
+def stand_ins(lost: np.ndarray, names: Sequence[str] = ()) -> dict[str, str]:
     """By the id of each sample that goes for a near-duplicate image: the id of the one that stays,
-    and the bits in which their hashes differ."""
-    return {
-        f"{one['anchor']:016x}{one['rest']:016x}": f"{one['kept_anchor']:016x}"
-        f"{one['kept_rest']:016x}, {one['bits']} bits"
-        for one in lost
-    }
+    and the bits in which their hashes differ.
+
+    Args:
+        lost: `LOST` records.
+        names: Of the earlier corpora.
+    """
+    said = {}
+    for one in lost:
+        kept = sample_name(one["kept_anchor"], one["kept_rest"], int(one["corpus"]), names)
+        said[f"{one['anchor']:016x}{one['rest']:016x}"] = f"{kept}, {one['bits']} bits"
+    return said
 
 
-def compared(rows: pa.Table, settings: Curate) -> pa.Table:
-    """The rows of `tables.COMPARED` of samples that are left."""
+def compared(rows: pa.Table, near_text: str) -> pa.Table:
+    """The rows of `tables.COMPARED` of samples; `near_text` as in the recipe's `curate`."""
     has_image = rows["image_url"].is_valid().to_numpy()
     scopes = np.full(len(rows), _TEXTS, np.uint64)
-    if settings.near_text == "same_image":
+    if near_text == "same_image":
         scopes[has_image] = split_ids(rows["id"])[0][has_image]
-    elif settings.near_text == "same_domain":
+    elif near_text == "same_domain":
         hosts = [urlsplit(url).hostname or "" for url in rows["image_url"].drop_null().to_pylist()]
         scopes[has_image] = [url_hash(registered_domain(host)) for host in hosts]
     else:
@@ -312,8 +335,9 @@ class SplitDigests(Split):
     def __init__(self, task: CurateTask, buckets: int):
         self.task, self.buckets = task, buckets
 
-    def split(self, task: int | str) -> Iterable[tuple[int, bytes]]:
-        """Yield (bucket, kind and records); the task is a shard, or a path of `LOST` records."""
+    def split(self, task: int | str | EarlierShard) -> Iterable[tuple[int, bytes]]:
+        """Yield (bucket, kind and records); the task is a shard, one of an earlier corpus, or a
+        path of `LOST` records."""
         if isinstance(task, str):
             lost = read_records(task, LOST)
             for start in range(0, len(lost), _ROWS_A_PIECE):
@@ -322,7 +346,12 @@ class SplitDigests(Split):
             return
         if self.task.settings.identical_images == "keep_all":
             return
-        found = candidates(self.task.passed(task), task, self.task.distinct_captions)
+        if isinstance(task, EarlierShard):
+            theirs = task.read()
+            theirs = theirs.filter(pc.is_valid(theirs["sha256"]))
+            found = earlier_candidates(theirs, task.corpus, self.task.distinct_captions)
+        else:
+            found = candidates(self.task.passed(task), task, self.task.distinct_captions)
         for bucket, rows in by_bucket(bucket_of(group_of(found), self.buckets)):
             for start in range(0, len(rows), _ROWS_A_PIECE):
                 piece = found[rows[start : start + _ROWS_A_PIECE]]

@@ -27,6 +27,13 @@ from septet.pipelines.stages.barred import (
     read_barred,
 )
 from septet.pipelines.stages.counts import Counts
+from septet.pipelines.stages.earlier import (
+    EARLIER,
+    EarlierShard,
+    earlier_settings,
+    earlier_shards,
+    same_samples,
+)
 from septet.pipelines.stages.graphs import Split, map_tasks, shuffle_tasks
 from septet.pipelines.stages.ipc import from_ipc, to_ipc
 from septet.pipelines.stages.stage import Done, Key, Parts, Pass, Stage
@@ -55,7 +62,7 @@ workers."""
 
 _SURVEY = pa.schema([("caption_hash", pa.uint64()), ("images", pa.int64())])
 _PLANNED_SHARDS = pa.schema([("shard", pa.int64()), ("rows_out", pa.int64())])
-_ROWS, _LOCATIONS = b"R", b"L"
+_ROWS, _LOCATIONS, _EARLIER = b"R", b"L", b"E"
 
 
 class DedupStage(Stage):
@@ -68,8 +75,14 @@ class DedupStage(Stage):
     gives = ("plans",)
 
     def settings(self) -> dict[str, Any]:
-        """Those of the recipe, and which samples were removed, where any were."""
-        return super().settings() | barred_settings(self.corpus)
+        """Those of the recipe; which samples were removed, and what earlier corpora there are,
+        where any are."""
+        settings = super().settings()
+        against = settings["dedup"].pop("against")
+        if against:
+            earlier = earlier_settings(against, self.context.folder, self.corpus)
+            settings |= earlier | {"identical_images": self.recipe.curate.identical_images}
+        return settings | barred_settings(self.corpus)
 
     def keys(self) -> Sequence[Key]:
         """Numbers of the shards."""
@@ -92,7 +105,9 @@ class DedupStage(Stage):
 
         surveyed = first.poll()
         shards = max(1, -(-surveyed.other["samples"] // self.recipe.write.samples_per_shard))
-        width = shards_a_range(rows, shards)
+        against = self.recipe.dedup.against
+        earlier = earlier_shards(against, self.context.folder)
+        width = shards_a_range(rows + sum(one.samples for one in earlier), shards)
         frequent = [survey.path(i) for i in range(buckets) if first.counts[i].rows_out]
         if len(frequent) > 1:  # one file, for every range of shards reads all
             gather = GatherTask(self.parts("frequent"), frequent)
@@ -106,13 +121,14 @@ class DedupStage(Stage):
             (shards, width),
             self.recipe.dedup,
             barred_lists(self.corpus),
+            self.recipe.curate.identical_images == "keep_one",
         )
         yield Pass(
             "dedup: plan",
             plan.outputs(range(-(-shards // width))),
             lambda todo: shuffle_tasks(
                 SplitRows(filtered, locations, shards, width),
-                [*zip(keys, self.givers["image_locations"].keys(), strict=True)],
+                [*zip(keys, self.givers["image_locations"].keys(), strict=True), *earlier],
                 plan,
                 todo,
             ),
@@ -221,9 +237,15 @@ class SplitRows(Split):
         self.samples, self.locations = samples, locations
         self.shards, self.width = shards, width
 
-    def split(self, keys: tuple[Key, Key]) -> Iterable[tuple[int, bytes]]:
-        """Yield (range, kind and rows)."""
-        samples, locations = keys
+    def split(self, task: tuple[Key, Key] | EarlierShard) -> Iterable[tuple[int, bytes]]:
+        """Yield (range, kind and rows) of a part's samples and image locations, whose keys are
+        given; of a shard of an earlier corpus, ids."""
+        if isinstance(task, EarlierShard):
+            found = task.ids()
+            for number, rows in by_bucket(bucket_of(found["anchor"], self.shards) // self.width):
+                yield number, _EARLIER + found[rows].tobytes()
+            return
+        samples, locations = task
         for rows in _gathered(_batches(self.samples.path(samples))):
             yield from self._pieces(rows, split_ids(rows["id"])[0], _ROWS, tables.FILTERED)
         for rows in _gathered(_batches(self.locations.path(locations))):
@@ -263,6 +285,7 @@ class PlanTask(Task):
         shards: How many there are, and how many are in a range.
         settings: The recipe's `dedup` section.
         barred: The lists of what is not to come back.
+        whole_images: Whether an image that an earlier corpus has goes whatever its caption.
     """
 
     stage = "dedup"
@@ -276,29 +299,51 @@ class PlanTask(Task):
         shards: tuple[int, int],
         settings: Dedup,
         barred: BarredLists,
+        whole_images: bool = False,
     ):
         self.output, self.plans, self.rejects = output, plans, rejects
         self.frequent, self.settings, self.barred = frequent, settings, barred
         self.shards, self.width = shards
+        self.whole_images = whole_images
 
     def run(self, number: int, parts: list[bytes]) -> Counts:
         """Write the plans and rejects of the range's shards, then the list of the shards."""
         rows = _received(parts, _ROWS, tables.FILTERED)
         locations = _received(parts, _LOCATIONS, tables.IMAGE_LOCATIONS)
+        earlier = b"".join(part[1:] for part in parts if part[:1] == _EARLIER)
+        rows, known = self._without(rows, np.frombuffer(earlier, EARLIER))
         frequent = self._frequent_among(rows)
         where = _first_locations(locations)
-        of_shard = dict(by_bucket(bucket_of(split_ids(rows["id"])[0], self.shards)))
+        of_shard, known_of_shard = (
+            dict(by_bucket(bucket_of(split_ids(some["id"])[0], self.shards)))
+            for some in (rows, known)
+        )
+        nothing = np.array([], np.int64)
         here = range(number * self.width, min((number + 1) * self.width, self.shards))
         total, rows_out = Counts(), []
         for shard in here:
-            mine = rows.take(of_shard.get(shard, np.array([], np.int64)))
+            mine = rows.take(of_shard.get(shard, nothing))
+            theirs = known.take(known_of_shard.get(shard, nothing))
             with self.results(shard, tables.PLANNED, self.plans) as results:
                 self._plan(mine, frequent, where, results)
+                results.reject(theirs)
+                results.counts.rows_in += len(theirs)
             total.add(results.counts)
             rows_out.append(results.counts.rows_out)
         table = pa.table({"shard": list(here), "rows_out": rows_out}, schema=_PLANNED_SHARDS)
         files.write_table(self.path(number), table, metadata=total.to_metadata())
         return total
+
+    def _without(self, rows: pa.Table, earlier: np.ndarray) -> tuple[pa.Table, pa.Table]:
+        """The rows that no earlier corpus has, and the others, by id, with a reason and a value.
+        Samples that were removed are no one's."""
+        if not len(earlier):
+            return rows, rows.slice(0, 0)
+        reasons, values = same_samples(rows, earlier, self.whole_images, self.settings.against)
+        theirs = pc.and_not(pc.is_valid(reasons), read_barred(self.barred).samples(rows))
+        told = rows.append_column("reason", reasons).append_column("value", values).filter(theirs)
+        order = [(name, "ascending") for name in ("id", "page_url", "source", "extra")]
+        return rows.filter(pc.invert(theirs)), told.sort_by(order)
 
     def _frequent_among(self, rows: pa.Table) -> tuple[np.ndarray, np.ndarray]:
         """The hashes and image counts of the frequent captions that any row has."""

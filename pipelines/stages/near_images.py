@@ -13,13 +13,22 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from septet.pipelines.stages.counts import Counts
+from septet.pipelines.stages.earlier import EarlierShard
 from septet.pipelines.stages.graphs import Graph, Regroup, Split, StreamsParts, shuffle_tasks
 from septet.pipelines.stages.stage import Key, Parts, Pass, digest_of
 from septet.pipelines.stages.tasks import Task
 from septet.preprocess import files
-from septet.preprocess.identical_images import CANDIDATE, best, described, group_of
+from septet.preprocess.dedup import rank_of_earlier
+from septet.preprocess.identical_images import (
+    CANDIDATE,
+    best,
+    described,
+    earlier_candidates,
+    group_of,
+)
 from septet.preprocess.near_duplicates import images as near
 from septet.preprocess.near_duplicates.hamming import BANDS
 from septet.preprocess.text.ids import bucket_of, by_bucket
@@ -39,7 +48,7 @@ class NearImages:
     Args:
         parts: Gives the files of an artifact of the stage.
         samples: See `Samples`; shipped to workers.
-        shards: Numbers of the shards.
+        shards: Numbers of the shards, and shards of earlier corpora.
         images: The number of images at most.
         radius: See `hamming.near_pairs`.
         distinct_captions: Whether only images beside the same caption are compared.
@@ -49,7 +58,7 @@ class NearImages:
         self,
         parts: Callable[[str], Parts],
         samples: Samples,
-        shards: Sequence[Key],
+        shards: Sequence[Key | EarlierShard],
         images: int,
         radius: int,
         distinct_captions: bool,
@@ -104,7 +113,7 @@ def _pass(
     label: str,
     task: Any,
     steps: tuple[Split | Regroup, ...],
-    tasks: Sequence[Key],
+    tasks: Sequence[Key | EarlierShard],
     buckets: Sequence[int],
 ) -> Pass:
     def graph(todo: list[int]) -> Graph:
@@ -143,14 +152,23 @@ class SplitMembers(Split):
     def __init__(self, samples: Samples, distinct_captions: bool, buckets: int):
         self.samples, self.distinct_captions, self.buckets = samples, distinct_captions, buckets
 
-    def split(self, shard: int) -> Iterable[tuple[int, bytes]]:
+    def split(self, shard: int | EarlierShard) -> Iterable[tuple[int, bytes]]:
         """Yield (bucket, descriptions)."""
-        rows = self.samples(shard)
-        plain = described(rows, shard, self.distinct_captions)
+        if isinstance(shard, EarlierShard):
+            rows = shard.read()
+            looks = pc.and_(pc.is_valid(rows["phash"]), pc.is_valid(rows["thumbnail"]))
+            rows = rows.filter(pc.and_(looks, pc.is_valid(rows["sha256"])))
+            plain = earlier_candidates(rows, shard.corpus, self.distinct_captions)
+            members = near.members(rows, plain["caption"], -1 - shard.corpus)
+            members["rank"] = ~rank_of_earlier(shard.corpus)
+        else:
+            rows = self.samples(shard)
+            plain = described(rows, shard, self.distinct_captions)
+            members = near.members(rows, plain["caption"], shard)
         found = np.zeros(len(rows), _DESCRIBED)
         for name in CANDIDATE.names or ():
             found[name] = plain[name]
-        found["member"] = near.members(rows, plain["caption"], shard)
+        found["member"] = members
         found = best(found)
         yield from _pieces(found, bucket_of(group_of(found), self.buckets), _PAIRS_A_PIECE)
 

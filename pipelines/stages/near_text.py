@@ -3,11 +3,11 @@
 Captions meet in buckets of MinHash bands; which of those are near is verified with their tokens;
 what hangs together is labelled in rounds; and each group is judged in one place. What is shuffled
 is hashes. Each step's task is a slab (the captions of some neighbouring shards, cut into tokens
-once) or a bucket, so memory is that of a slab of a quarter of a million captions, a bucket of about
+once) or a bucket, so memory is that of a slab of 125,000 captions, a bucket of about
 a million records, or the captions of one group, of which a slab sends 1,024 at most.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -16,11 +16,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from septet.pipelines.stages.counts import Counts
+from septet.pipelines.stages.curate import CurateTask, compared
+from septet.pipelines.stages.earlier import EarlierShard, sample_name
 from septet.pipelines.stages.graphs import Regroup, Split, shuffle_tasks
 from septet.pipelines.stages.stage import Key, Parts, Pass, Stage
 from septet.pipelines.stages.tasks import Task
 from septet.preprocess import files
-from septet.preprocess.dedup import ANNOTATED
+from septet.preprocess.dedup import rank_of_earlier
 from septet.preprocess.near_duplicates import spread
 from septet.preprocess.near_duplicates.captions import Limits
 from septet.preprocess.near_duplicates.spread import (
@@ -39,7 +41,7 @@ from septet.preprocess.near_duplicates.tokens import SLOTS, slots_of, weights_of
 from septet.preprocess.text.ids import bucket_of, by_bucket
 from septet.schemas import tables
 
-_SMALLEST_SLAB, _LARGEST_SLAB, _SLABS = 16_384, 250_000, 32
+_SMALLEST_SLAB, _LARGEST_SLAB, _SLABS = 16_384, 125_000, 32
 _CAPTIONS_A_BUCKET = 500_000
 _CAPTIONS_COUNTED = 500_000
 _ROUNDS = 6
@@ -50,7 +52,9 @@ _WEIGHTS = pa.schema([("weight", pa.float32())])
 _SLOT_COUNT = np.dtype([("slot", "<u4"), ("count", "<u4")])
 
 
-def near_passes(stage: Stage, before: Task, rows: Mapping[Key, int]) -> Iterator[Pass]:
+def near_passes(
+    stage: Stage, before: CurateTask, rows: Mapping[Key, int], earlier: Sequence[EarlierShard]
+) -> Iterator[Pass]:
     """The passes of curate that follow when `before` has written what is left of each shard,
     `tables.COMPARED`, and the rejects so far; `rows` says how many samples those are."""
     task = NearTask(
@@ -59,25 +63,25 @@ def near_passes(stage: Stage, before: Task, rows: Mapping[Key, int]) -> Iterator
         before.output,
         before.rejects,
         stage.input("plans"),
+        before.against,
     )
     limits = Limits.of(stage.recipe.curate.near_text_similarity)
-    yield from passes_over(task, stage.parts("near_words"), rows, limits)
+    slabs = Slabs.of(
+        before.output, stage.parts("near_words"), rows, earlier, before.settings.near_text
+    )
+    yield from passes_over(task, slabs, limits)
 
 
-def passes_over(
-    task: "NearTask", words: Parts, rows: Mapping[Key, int], limits: Limits
-) -> Iterator[Pass]:
+def passes_over(task: "NearTask", slabs: "Slabs", limits: Limits) -> Iterator[Pass]:
     """The passes over all shards: the weights of words, then everything else.
 
     Args:
         task: The last step.
-        words: Where the weights go, and the captions of slabs.
-        rows: How many samples there are of each shard.
+        slabs: The captions.
         limits: How near is near.
     """
-    count = sum(rows.values())
-    weigh = WeightsTask(words)
-    slabs = Slabs.of(task.compared, words, rows)
+    count, shards = slabs.captions, slabs.own_shards
+    weigh = WeightsTask(slabs.cut)
     numbers = range(len(slabs.shards))
     cut = CutCaptions(slabs, max(1, count // _CAPTIONS_COUNTED))
     yield Pass(
@@ -98,39 +102,58 @@ def passes_over(
     ]
     yield Pass(
         "curate: near text",
-        task.outputs(rows),
+        task.outputs(shards),
         lambda todo: shuffle_tasks(steps, numbers, task, todo),
     )
 
 
 @dataclass(frozen=True)
 class Slabs:
-    """The slabs of a corpus: the shards of each, whose captions are cut into tokens once and kept
-    beside the weights of words. Plain data, shipped to workers."""
+    """The slabs of a build: the shards of each, with those of earlier corpora in slabs of their
+    own. The captions of a slab are cut into tokens once, and kept. Plain data, shipped to workers.
+
+    Args:
+        compared: The samples of the build's shards, `tables.COMPARED`.
+        cut: Where the captions of slabs go, and the weights of words.
+        shards: By slab.
+        captions: How many there are at most.
+        near_text: Of the recipe's `curate`: which captions of earlier corpora are compared.
+    """
 
     compared: Parts
     cut: Parts
-    shards: tuple[tuple[Key, ...], ...]
+    shards: tuple[tuple[Key | EarlierShard, ...], ...]
+    captions: int
+    near_text: str
 
     @classmethod
-    def of(cls, compared: Parts, cut: Parts, rows: Mapping[Key, int]) -> "Slabs":
-        """Slabs of neighbouring shards.
+    def of(
+        cls, compared: Parts, cut: Parts, rows: Mapping[Key, int], earlier: Sequence[EarlierShard],
+        near_text: str,
+    ) -> "Slabs":  # fmt: skip
+        """Slabs of neighbouring shards; `rows` says how many samples there are of each."""
+        theirs = {shard: shard.samples for shard in earlier}
+        captions = sum(rows.values()) + sum(theirs.values())
+        most = min(max(captions // _SLABS, _SMALLEST_SLAB), _LARGEST_SLAB)
+        slabs: list[list[Key | EarlierShard]] = []
+        for some in (rows, theirs):
+            room = 0
+            for shard, count in some.items():
+                if count > room or not room:
+                    slabs.append([])
+                    room = most
+                slabs[-1].append(shard)
+                room = max(0, room - count)
+        return cls(compared, cut, tuple(map(tuple, slabs)), captions, near_text)
 
-        Args:
-            compared: The shards' samples, `tables.COMPARED`.
-            cut: Where the captions of slabs go.
-            rows: How many samples there are of each shard.
-        """
-        most = min(max(sum(rows.values()) // _SLABS, _SMALLEST_SLAB), _LARGEST_SLAB)
-        slabs: list[list[Key]] = []
-        room = 0
-        for shard, count in rows.items():
-            if count > room or not slabs:
-                slabs.append([])
-                room = most
-            slabs[-1].append(shard)
-            room -= count
-        return cls(compared, cut, tuple(map(tuple, slabs)))
+    @property
+    def own_shards(self) -> list[Key]:
+        """The build's own shards."""
+        return [one for some in self.shards for one in some if not isinstance(one, EarlierShard)]
+
+    def is_earlier(self, slab: int) -> bool:
+        """Whether a slab's captions are of earlier corpora."""
+        return isinstance(self.shards[slab][0], EarlierShard)
 
     def path(self, slab: int) -> str:
         """The file of a slab's captions."""
@@ -143,10 +166,16 @@ class Slabs:
     def write(self, slab: int) -> Captions:
         """Cut the captions of a slab into tokens, and keep them."""
         shards = self.shards[slab]
-        samples = [files.read_table(self.compared.path(shard)) for shard in shards]
-        captions = Captions.of(slab, shards, samples)
+        captions = Captions.of(slab, [self._samples(shard) for shard in shards])
         files.write_bytes(self.path(slab), captions.to_bytes())
         return captions
+
+    def _samples(self, shard: Key | EarlierShard) -> tuple[int, pa.Table]:
+        if not isinstance(shard, EarlierShard):
+            return int(shard), files.read_table(self.compared.path(shard))
+        rows = compared(shard.read(), self.near_text)
+        better = pa.array(np.full(len(rows), rank_of_earlier(shard.corpus)))
+        return 0, rows.set_column(rows.column_names.index("better"), "better", better)
 
 
 @lru_cache(_CACHED)
@@ -167,7 +196,7 @@ def _joined(parts: Iterable[bytes], kind: np.dtype) -> np.ndarray:
 
 
 def _of_kind(parts: list[bytes], kind: bytes, dtype: np.dtype) -> np.ndarray:
-    return _joined((memoryview(part)[1:] for part in parts if part[:1] == kind), dtype)
+    return _joined((part[1:] for part in parts if part[:1] == kind), dtype)
 
 
 class CutCaptions(Split):
@@ -342,10 +371,10 @@ class TellShards(Regroup):
 
     def regroup(self, slab: int, parts: list[bytes]) -> Iterable[tuple[int, bytes]]:
         """Yield (shard, `GONE` records)."""
-        captions = self.slabs.read(slab)
-        stays = captions.better & ANNOTATED > 0
-        for shard, found in spread.gone(captions, _joined(parts, VERDICT), stays):
-            yield shard, found.tobytes()
+        if not self.slabs.is_earlier(slab):
+            captions = self.slabs.read(slab)
+            for shard, found in spread.gone(captions, _joined(parts, VERDICT)):
+                yield shard, found.tobytes()
 
 
 class NearTask(Task):
@@ -357,19 +386,24 @@ class NearTask(Task):
         compared: The samples that are left, `tables.COMPARED`.
         lost: The rejects so far.
         plans: The shards' plans, for what a reject row says.
+        against: Names of the earlier corpora.
     """
 
     stage = "curate"
 
-    def __init__(self, output: Parts, rejects: Parts, compared: Parts, lost: Parts, plans: Parts):
+    def __init__(
+        self, output: Parts, rejects: Parts, compared: Parts, lost: Parts, plans: Parts,
+        against: tuple[str, ...] = (),
+    ):  # fmt: skip
         self.output, self.rejects = output, rejects
-        self.compared, self.lost, self.plans = compared, lost, plans
+        self.compared, self.lost, self.plans, self.against = compared, lost, plans, against
 
     def run(self, shard: int, parts: list[bytes]) -> Counts:
         """Write the ids of the samples that stay, and the rejects."""
         table = files.read_table(self.compared.path(shard), ["id"])
         before = files.read_table(self.lost.path(shard))
-        lost = np.sort(_joined(parts, GONE), order="row")
+        lost = _joined(parts, GONE)
+        lost = lost[np.argsort(lost["row"])]
         with self.results(shard, _KEPT) as results:
             results.counts.rows_in = len(table) + len(before)
             results.reject(before)
@@ -387,17 +421,19 @@ class NearTask(Task):
         )
         gone = table["id"].take(lost["row"])
         rows = plan.take(pc.index_in(gone, value_set=plan["id"].combine_chunks()))
-        rows = rows.append_column("value", pa.array(_values(lost), pa.string()))
+        rows = rows.append_column("value", pa.array(_values(lost, self.against), pa.string()))
         return rows.append_column("reason", pa.repeat("near_duplicate_text", len(rows)))
 
 
 _TOLD_OF = frozenset({"id", "image_url", "caption", "page_url", "source", "extra", "annotations"})
 
 
-def _values(lost: np.ndarray) -> list[str]:
+def _values(lost: np.ndarray, names: Sequence[str]) -> list[str]:
     """What is said of each sample that goes."""
-    columns = (lost[name].tolist() for name in ("anchor", "rest", "near", "first", "second"))
+    columns = (lost[name].tolist() for name in ("anchor", "rest", "corpus", "near", "first",
+                                                "second"))  # fmt: skip
     return [
-        f"{anchor:016x}{rest:016x}, similarity {near:.2f}, group {first:016x}{second:016x}"
-        for anchor, rest, near, first, second in zip(*columns, strict=True)
+        f"{sample_name(anchor, rest, corpus, names)}, similarity {near:.2f}, "
+        f"group {first:016x}{second:016x}"
+        for anchor, rest, corpus, near, first, second in zip(*columns, strict=True)
     ]

@@ -146,8 +146,9 @@ def _best(
     part = tokens.take(mine)
     kept_here, near_here = np.empty(len(mine), np.int64), np.empty(len(mine), np.float32)
     keep_best_of_groups(
-        part.tokens, part.starts, starts - starts[0], weights, *limits, kept_here, near_here
-    )
+        part.tokens, part.starts, starts - starts[0], weights, *limits, np.zeros(len(mine), bool),
+        kept_here, near_here,
+    )  # fmt: skip
     kept[mine], similarity[mine] = mine[kept_here], near_here
 
 

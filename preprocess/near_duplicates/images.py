@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from septet.preprocess.dedup import better_of
+from septet.preprocess.dedup import better_of, earlier_corpus
 from septet.preprocess.images.appearance import THUMBNAIL_BYTES, hashes_of
 from septet.preprocess.near_duplicates.hamming import (
     Pairs,
@@ -28,9 +28,9 @@ MEMBER = np.dtype(
     [*_NAME, ("caption", "<u8"), ("phash", "<u8"), ("aspect", "<f8"), ("shard", "<i4"),
      ("thumbnail", "u1", (THUMBNAIL_BYTES,))]
 )  # fmt: skip
-"""A member: its rank (the complement of `dedup.better_of`: less is better), the halves of its
-sample's id, the caption that it is kept beside (0 where one sample an image is), what its image
-looks like, and its shard."""
+"""A member: its rank (the complement of `dedup.better_of`, or of `dedup.rank_of_earlier`: less is
+better), the halves of its sample's id, the caption that it is kept beside (0 where one sample an
+image is), what its image looks like, and its shard."""
 HASHED = np.dtype([*_NAME, ("caption", "<u8"), ("phash", "<u8")])
 """What of a member is needed to find near ones."""
 PAIR = np.dtype(
@@ -46,10 +46,10 @@ FATE = np.dtype([("anchor", "<u8"), ("rest", "<u8"), ("kept", "?")])
 """Whether a member is kept."""
 LOST = np.dtype(
     [("anchor", "<u8"), ("rest", "<u8"), ("kept_anchor", "<u8"), ("kept_rest", "<u8"),
-     ("bits", "u1"), ("shard", "<i4")]
+     ("corpus", "<i4"), ("bits", "u1"), ("shard", "<i4")]
 )  # fmt: skip
-"""A member that goes, the sample that stays in its stead, and the bits in which their hashes
-differ."""
+"""A member that goes, the sample that stays in its stead, the number of the earlier corpus that has
+it (-1: none), and the bits in which their hashes differ."""
 
 _PAIRS_A_HASH = 2_000_000
 _FEWEST_LEADERS = 16
@@ -153,6 +153,7 @@ def _leads(groups: np.ndarray) -> np.ndarray:
 def _pairs(some: np.ndarray, pairs: Pairs, leads: np.ndarray) -> np.ndarray:
     better, worse = np.minimum(pairs[0], pairs[1]), np.maximum(pairs[0], pairs[1])
     useful = leads[better] & (some["caption"][better] == some["caption"][worse])
+    useful &= earlier_corpus(~some["rank"][worse]) < 0  # which stay, whatever they are near to
     found = np.empty(int(useful.sum()), PAIR)
     for side, rows in (("better", better[useful]), ("worse", worse[useful])):
         for name, _ in _NAME:
@@ -257,6 +258,7 @@ def decide(edges: np.ndarray, fates: np.ndarray) -> tuple[np.ndarray, np.ndarray
         ("kept_rest", "better_rest"), ("bits", "bits"), ("shard", "shard"),
     ):  # fmt: skip
         lost[name] = gone_edges[source]
+    lost["corpus"] = earlier_corpus(~gone_edges["better_rank"])
     return told, lost, len(mine) - len(decided)
 
 

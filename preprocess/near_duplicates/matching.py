@@ -252,7 +252,7 @@ def verify_edges(
 @njit(nogil=True, cache=True)
 def keep_best_of_groups(
     tokens: np.ndarray, starts: np.ndarray, groups: np.ndarray, weights: np.ndarray,
-    replaced: float, extended: float, kept: np.ndarray, similarity: np.ndarray,
+    replaced: float, extended: float, stays: np.ndarray, kept: np.ndarray, similarity: np.ndarray,
 ) -> None:  # fmt: skip
     """`keep_best` for several groups: `groups` says where each begins among the members, int64
     [g + 1]; `kept` gets numbers among all members."""
@@ -262,8 +262,8 @@ def keep_best_of_groups(
         here = tokens[begin : starts[end]]
         mine = kept[first:end]
         keep_best(
-            here, starts[first : end + 1] - begin, weights, replaced, extended, mine,
-            similarity[first:end],
+            here, starts[first : end + 1] - begin, weights, replaced, extended, stays[first:end],
+            mine, similarity[first:end],
         )  # fmt: skip
         mine += first
 
@@ -271,7 +271,7 @@ def keep_best_of_groups(
 @njit(nogil=True, cache=True)
 def keep_best(
     tokens: np.ndarray, starts: np.ndarray, weights: np.ndarray, replaced: float, extended: float,
-    kept: np.ndarray, similarity: np.ndarray,
+    stays: np.ndarray, kept: np.ndarray, similarity: np.ndarray,
 ) -> None:  # fmt: skip
     """Decide, within what hangs together, who is kept in whose stead: each member that goes is near
     to the one that is kept, not to another that goes.
@@ -280,6 +280,7 @@ def keep_best(
         tokens, starts: Tokens of the members in their order, the best member first. Fillers of
             templates are marked and the tokens sorted in place.
         weights, replaced, extended: See `compare`.
+        stays: Members that stay whatever they are near to, bool [n].
         kept: Room for the number of the member that is kept in each one's stead, int64 [n].
         similarity: Room for how near it is, float32 [n].
     """
@@ -297,7 +298,7 @@ def keep_best(
         led += 1
         a = tokens[starts[leader] : starts[leader + 1]]
         for i in range(leader + 1, len(kept)):
-            if kept[i] < 0:
+            if kept[i] < 0 and not stays[i]:
                 b = tokens[starts[i] : starts[i + 1]]
                 near = compare(a, b, weights, replaced, extended, left_a, left_b)
                 if near > 0:

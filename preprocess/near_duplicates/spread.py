@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
+from septet.preprocess.dedup import ANNOTATED, earlier_corpus
 from septet.preprocess.near_duplicates.captions import Limits
 from septet.preprocess.near_duplicates.links import (
     distinct_links,
@@ -31,6 +32,9 @@ from septet.preprocess.text.ids import bucket_of, by_bucket, split_ids
 
 MOST_OF_A_LABEL = 1024
 """The number of a slab's captions of one group that are compared with those of other slabs."""
+_ALIKE = 4
+"""The number of a slab's captions of the same tokens that take part: what repeats tells templates'
+fillers from words that were replaced."""
 _RECORDS_A_BUCKET = 1_000_000
 
 _U8 = "<u8"
@@ -43,10 +47,12 @@ MEMBER = np.dtype([("label", _U8), ("node", _U8), ("better", _U8), ("anchor", _U
 """A caption of a group, what makes it better than others, and its sample's id."""
 VERDICT = np.dtype(
     [("node", _U8), ("anchor", _U8), ("rest", _U8), ("first", _U8), ("second", _U8),
-     ("near", "<f4")]
+     ("corpus", "<i4"), ("near", "<f4")]
 )  # fmt: skip
 """Of a caption: the id of the sample that is kept in its stead, or its own; the id of the best of
-all that hang together; how near the two are."""
+all that hang together; the number of the earlier corpus that has the one kept (-1: none); how near
+the two are."""
+_SAID = ("anchor", "rest", "first", "second", "corpus")
 GONE = np.dtype([*VERDICT.descr[1:], ("row", "<u4")])
 """What a verdict says of a sample that goes, by its row in its shard."""
 
@@ -68,18 +74,19 @@ class Captions:
     rests: np.ndarray
 
     @classmethod
-    def of(cls, slab: int, shards: Sequence[int], tables: Sequence[pa.Table]) -> "Captions":
+    def of(cls, slab: int, shards: Sequence[tuple[int, pa.Table]]) -> "Captions":
         """Those of shards' tables with `id`, `caption` (null: not compared), `scope` and
         `better`."""
-        lengths = [len(table) for table in tables]
-        joined = pa.concat_tables(tables).combine_chunks()
+        lengths = [len(table) for _, table in shards]
+        joined = pa.concat_tables([table for _, table in shards]).combine_chunks()
         tokens = tokens_of(joined["caption"])
         found = cls(
             slab,
-            np.repeat(np.array(shards, np.uint32), lengths),
+            np.repeat(np.array([number for number, _ in shards], np.uint32), lengths),
             np.concatenate([np.arange(length, dtype=np.uint32) for length in lengths]),
             tokens,
-            *(joined[name].to_numpy().astype(np.uint64) for name in ("scope", "better")),
+            joined["scope"].to_numpy().astype(np.uint64),
+            joined["better"].to_numpy().astype(np.uint64),
             *split_ids(joined["id"]),
         )
         some = np.flatnonzero(np.diff(tokens.starts))
@@ -105,7 +112,7 @@ class Captions:
 
         def read(kind: type, length: int) -> np.ndarray:
             nonlocal at
-            found = np.frombuffer(data, kind, length, at)
+            found: np.ndarray = np.frombuffer(data, kind, length, at)
             at += found.nbytes
             return found
 
@@ -121,14 +128,17 @@ class Captions:
         return np.uint64(self.slab) << _S32
 
     def representatives(self) -> np.ndarray:
-        """For each caption the number of the best that has the same tokens and scope, int64 [n]."""
+        """For each caption the number of the one that stands for it, int64 [n]: itself, unless it
+        is beyond the best few of those with the same tokens and scope, for which the best stands.
+        """
         bags = bag_hashes(self.tokens) ^ self.scopes * np.uint64(0x9E3779B97F4A7C15)
         row_mask = np.uint64((1 << len(bags).bit_length()) - 1)
         some = (packed_shared(bags, row_mask) & row_mask).astype(np.int64)
         some = some[np.lexsort((some, ~self.better[some], bags[some]))]
         first = np.diff(bags[some], prepend=~bags[some[:1]]) != 0
+        others = _rank(np.cumsum(first)) >= _ALIKE
         found = np.arange(len(bags))
-        found[some] = some[first][np.cumsum(first) - 1]
+        found[some[others]] = some[first][np.cumsum(first)[others] - 1]
         return found
 
 
@@ -145,7 +155,7 @@ def by_slab(records: np.ndarray, nodes: np.ndarray) -> Iterator[tuple[int, np.nd
 
 @dataclass(frozen=True)
 class Buckets:
-    """The buckets in which captions meet: a band or several together, or a range of a band's keys."""
+    """The buckets in which captions meet: some bands together, or a range of the keys of one."""
 
     captions: int
 
@@ -347,39 +357,40 @@ def judged(members: np.ndarray, tokens: Tokens, weights: np.ndarray, limits: Lim
     fresh = np.diff(members["label"], prepend=~members["label"][:1]) != 0
     starts = np.append(np.flatnonzero(fresh), len(members))
     kept, near = np.empty(len(members), np.int64), np.empty(len(members), np.float32)
-    keep_best_of_groups(tokens.tokens, tokens.starts, starts, weights, *limits, kept, near)
+    stays = members["better"] >= ANNOTATED
+    keep_best_of_groups(tokens.tokens, tokens.starts, starts, weights, *limits, stays, kept, near)
     first = np.repeat(starts[:-1], np.diff(starts))
     found = np.empty(len(members), VERDICT)
     found["node"], found["near"] = members["node"], near
     found["anchor"], found["rest"] = members["anchor"][kept], members["rest"][kept]
+    found["corpus"] = earlier_corpus(members["better"][kept])
     found["first"], found["second"] = members["anchor"][first], members["rest"][first]
     return found
 
 
-def gone(
-    captions: Captions, verdicts: np.ndarray, stays: np.ndarray
-) -> Iterator[tuple[int, np.ndarray]]:
-    """Yield (shard, `GONE` records) of the samples that go.
+def gone(captions: Captions, verdicts: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+    """Yield (shard, `GONE` records) of the samples that go; annotated ones never do.
 
     Args:
         captions: A slab's.
         verdicts: `VERDICT`s of those that stand for all with the same tokens.
-        stays: Which samples do not go, whatever they are near to, bool [n].
     """
     best = captions.representatives()
     told = np.full(len(best), -1)
     told[rows_of(verdicts["node"])] = np.arange(len(verdicts))
     of = told[best]
     found = np.empty(len(best), GONE)
-    for name, half in zip(VERDICT.names[1:5], 2 * (captions.anchors, captions.rests), strict=True):
+    for name, half in zip(_SAID[:4], 2 * (captions.anchors, captions.rests), strict=True):
         found[name] = half[best]
-    found["row"], found["near"] = captions.rows, 1
+    found["row"], found["near"], found["corpus"] = captions.rows, 1, -1
     named = np.flatnonzero(of >= 0)
-    for name in VERDICT.names[1:5]:
+    for name in _SAID:
         found[name][named] = verdicts[name][of[named]]
     other = (found["anchor"] != captions.anchors[best]) | (found["rest"] != captions.rests[best])
+    other |= found["corpus"] >= 0
     found["near"][other] = verdicts["near"][of[other]]
-    goes = (found["anchor"] != captions.anchors) | (found["rest"] != captions.rests)
-    goes = np.flatnonzero(goes & ~stays)
+    goes = other | (captions.anchors[best] != captions.anchors)
+    goes |= captions.rests[best] != captions.rests
+    goes = np.flatnonzero(goes & (captions.better < ANNOTATED))
     for shard, rows in by_bucket(captions.shards[goes].astype(np.int64)):
         yield shard, found[goes[rows]]

@@ -9,11 +9,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from benchmarks.near_captions import labelled_captions, score
+from septet.pipelines.runners import make_runner
 from septet.pipelines.stages.curate import compared
 from septet.preprocess.dedup import ANNOTATED
 from septet.preprocess.text.clean import clean_caption
 from septet.preprocess.text.ids import sample_id, split_ids
-from septet.schemas.recipe import Curate
 from septet.schemas.recipe_file import RecipeError
 from tests.corpora import digests, rows, run_build
 from tests.kills import build_through_kills
@@ -83,6 +83,12 @@ def test_worker_counts_make_no_difference(
     assert digests(tmp_path / "corpus") == digests(built)
 
 
+def test_a_beam_runner_makes_no_difference(recipe: Path, built: Path, tmp_path: Path) -> None:
+    with make_runner("embedded", 1, [], str(tmp_path / "corpus")) as runner:
+        run_build(recipe, tmp_path / "corpus", runner=runner)
+    assert digests(tmp_path / "corpus") == digests(built)
+
+
 def test_the_order_of_rows_makes_no_difference(built: Path, tmp_path: Path) -> None:
     recipe = write_lists(tmp_path / "in", [one.caption for one in SET], 2, parts=3)
     run_build(recipe, tmp_path / "corpus", workers=2)
@@ -133,7 +139,7 @@ def test_which_captions_are_compared_and_which_is_better() -> None:
         table = table.set_column(table.column_names.index(name), name, table[name].cast(kind))
     groups = {}
     for near_text in ("same_image", "same_domain", "everywhere"):
-        found = compared(table, Curate(near_text=near_text))
+        found = compared(table, near_text)
         groups[near_text] = np.unique(found["scope"].to_numpy(), return_inverse=True)[1].tolist()
     same = {name: [of.index(one) for one in of] for name, of in groups.items()}
     assert same == {
@@ -141,10 +147,10 @@ def test_which_captions_are_compared_and_which_is_better() -> None:
         "same_domain": [0, 0, 2, 3, 3],
         "everywhere": [0, 0, 0, 3, 3],
     }
-    better = compared(table, Curate(near_text="everywhere"))["better"].to_numpy()
+    better = compared(table, "everywhere")["better"].to_numpy()
     assert np.argsort(better).tolist() == [3, 4, 0, 1, 2]
     assert ((better & ANNOTATED) > 0).tolist() == [False, False, True, False, False]
-    scopes = compared(table, Curate(near_text="same_image"))["scope"].to_numpy()
+    scopes = compared(table, "same_image")["scope"].to_numpy()
     assert (scopes[:3] == split_ids(table["id"])[0][:3]).all()
 
 

@@ -1,0 +1,150 @@
+"""Samples of earlier corpora (`dedup.against`): a build's samples are compared with them as if they
+were among these, and they stay whatever they are compared with.
+
+What is compared is read from the earlier corpora's sidecars: no image is opened.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from septet.pipelines.sources.paths import locate
+from septet.preprocess import files
+from septet.preprocess.shards.heads import read_corpus, read_head
+from septet.preprocess.shards.removed import Removed
+from septet.preprocess.shards.sidecar import open_sidecar, read_batches
+from septet.preprocess.text.ids import split_ids
+from septet.schemas.recipe_file import RecipeError
+from septet.schemas.tables import SAMPLES
+from septet.schemas.versioned import ManifestError
+
+EARLIER = np.dtype([("anchor", "<u8"), ("rest", "<u8"), ("corpus", "<u4")])
+"""An earlier sample: the halves of its id, and the number of its corpus."""
+
+_NAMES = {"key": "id", "url": "image_url"}
+_COLUMNS = ("key", "url", "caption", "language_score", "width", "height", "original_width",
+            "original_height", "sha256", "phash", "thumbnail", "annotations")  # fmt: skip
+
+
+@dataclass(frozen=True)
+class EarlierShard:
+    """A shard of an earlier corpus: the corpus's number, the shard's sidecar, the rows in it of
+    removed samples, and how many samples are left. Plain data, shipped to workers."""
+
+    corpus: int
+    sidecar: str
+    removed: tuple[int, ...]
+    samples: int
+
+    def read(self) -> pa.Table:
+        """The samples, with `id`, `image_url` and what else of a sidecar is compared."""
+        with open_sidecar(self.sidecar) as parquet:
+            there = parquet.schema_arrow.names
+            batches = list(read_batches(parquet, self.sidecar, _COLUMNS))
+            schema = pa.schema(
+                [parquet.schema_arrow.field(name) for name in _COLUMNS if name in there]
+            )
+        table = pa.Table.from_batches(batches, schema)
+        for name in _COLUMNS:
+            if name not in there:  # of an earlier format
+                table = table.append_column(name, pa.nulls(len(table), SAMPLES.field(name).type))
+        stays = np.ones(len(table), bool)
+        stays[list(self.removed)] = False
+        table = table.filter(pa.array(stays)).select(_COLUMNS)
+        return table.rename_columns([_NAMES.get(name, name) for name in _COLUMNS])
+
+    def ids(self) -> np.ndarray:
+        """`EARLIER` records of the samples."""
+        rows = self.read()
+        found = np.empty(len(rows), EARLIER)
+        found["anchor"], found["rest"] = split_ids(rows["id"])
+        found["corpus"] = self.corpus
+        return found
+
+
+def earlier_shards(against: Sequence[str], folder: str) -> list[EarlierShard]:
+    """The shards of earlier corpora, in order."""
+    found = []
+    for number, label in enumerate(against):
+        path = locate(label, folder)
+        head, shards = read_corpus(path)
+        counts = np.array([shard.samples for shard in shards])
+        removed = Removed.read(path, head, counts)
+        for place, shard in enumerate(shards):
+            rows = tuple(removed.of(place).tolist())
+            sidecar = files.join(path, shard.sidecar)
+            found.append(EarlierShard(number, sidecar, rows, shard.samples - len(rows)))
+    return found
+
+
+def earlier_settings(against: Sequence[str], folder: str, corpus: str) -> dict[str, Any]:
+    """Digests of the earlier corpora, as settings of a stage; none where there is none.
+
+    Raises:
+        RecipeError: one of them is no corpus, was not built by Septet, or is the one that is built.
+    """
+    found = {}
+    for label in against:
+        path = locate(label, folder)
+        if _same_folder(path, corpus):
+            raise RecipeError(f"dedup.against: {label} is the corpus that is built itself")
+        try:
+            head = read_head(path)
+        except (ManifestError, OSError) as error:
+            raise RecipeError(f"dedup.against: {label} cannot be read: {error}") from error
+        if head.recipe is None:
+            raise RecipeError(
+                f"dedup.against: {label} is an indexed folder, whose samples have no ids by which "
+                "they could be compared; build a corpus of its tars (`kind: webdataset`)"
+            )
+        found[label] = [head.shard_list.sha256, head.removed.sha256 if head.removed else ""]
+    return {"earlier": found} if found else {}
+
+
+def _same_folder(path: str, other: str) -> bool:
+    if files.is_local(path) and files.is_local(other):
+        return files.local_path(path).resolve() == files.local_path(other).resolve()
+    return path.rstrip("/") == other.rstrip("/")
+
+
+def same_samples(
+    rows: pa.Table, earlier: np.ndarray, whole_images: bool, names: Sequence[str]
+) -> tuple[pa.Array, pa.Array]:
+    """What is said of rows that earlier corpora have: a reason and a value, null where they have
+    none.
+
+    Args:
+        rows: With `id` and `image_url`.
+        earlier: `EARLIER` records, those of the rows' anchors among them.
+        whole_images: Whether one sample is kept of an image, whatever its captions.
+        names: Of the corpora.
+    """
+    anchors, rests = split_ids(rows["id"])
+    earlier = np.sort(earlier, order=["anchor", "rest", "corpus"])
+    reasons, values = np.full((2, len(rows)), None, object)
+    first = np.searchsorted(earlier["anchor"], anchors)
+    known = np.minimum(first, len(earlier) - 1) if len(earlier) else first
+    there = earlier["anchor"][known] == anchors if len(earlier) else np.zeros(len(rows), bool)
+    has_image = rows["image_url"].is_valid().to_numpy()
+    for row in np.flatnonzero(there):
+        at = first[row]
+        end = np.searchsorted(earlier["anchor"], anchors[row], "right")
+        same = at + int(np.searchsorted(earlier["rest"][at:end], rests[row]))
+        if same < end and earlier["rest"][same] == rests[row]:
+            reasons[row], at = "duplicate_pair", same
+        elif whole_images and has_image[row]:
+            reasons[row] = "duplicate_image_url"
+        else:
+            continue
+        one = earlier[at]
+        values[row] = sample_name(one["anchor"], one["rest"], int(one["corpus"]), names)
+    return pa.array(reasons, pa.string()), pa.array(values, pa.string())
+
+
+def sample_name(anchor: int, rest: int, corpus: int, names: Sequence[str]) -> str:
+    """The id of a sample, and the name of the earlier corpus that has it; `corpus` is -1 for a
+    sample of the build itself."""
+    return f"{anchor:016x}{rest:016x}" + (f" of {names[corpus]}" if corpus >= 0 else "")
