@@ -145,10 +145,10 @@ def pipeline_of(graph: Graph) -> BuildPipeline:
             _ = tasks | graph.work.stage >> beam.ParDo(_RunTask(graph.work))
             return
         split, *regroups = graph.shuffles
-        parts = tasks | split.stage >> _parts(_RunSplit(split))
-        for step in regroups:
-            parts = parts | f"for {step.stage}" >> beam.GroupByKey()
-            parts = parts | step.stage >> _parts(_RunRegroup(step))
+        parts = tasks | f"1 {split.stage}" >> _parts(_RunSplit(split))
+        for number, step in enumerate(regroups, 2):  # of rounds each has the same name
+            parts = parts | f"for {number} {step.stage}" >> beam.GroupByKey()
+            parts = parts | f"{number} {step.stage}" >> _parts(_RunRegroup(step))
         every = pipeline | "groups" >> beam.Create(
             [(group, b"") for group in graph.groups], reshuffle=False
         )

@@ -16,6 +16,10 @@ from septet.preprocess.near_duplicates.images import (
 NONE = np.empty(0, FATE)
 
 
+_FIRST_RANK = np.uint64(1 << 31)
+"""Less are samples of earlier corpora."""
+
+
 def edges(*pairs: tuple[int, int]) -> np.ndarray:
     """Edges (better, worse) between members whose rank is their number."""
     found = np.zeros(len(pairs), EDGE)
@@ -96,7 +100,7 @@ def test_buckets_and_rounds_decide_what_one_task_decides() -> None:
 def test_pairs_beside_captions_are_those_of_one_caption() -> None:
     some = np.zeros(6, HASHED)
     some["rest"] = [1, 2, 3, 4, 5, 6]
-    some["rank"] = [6, 5, 4, 3, 2, 1]
+    some["rank"] = _FIRST_RANK + np.array([6, 5, 4, 3, 2, 1], np.uint64)
     some["caption"] = [8, 8, 9, 9, 8, 7]
     some["phash"] = [0, 1, 0, 2**12 - 1, 3, 0]
     found = np.concatenate([*pairs_beside_captions(some, 11)])
@@ -108,7 +112,17 @@ def test_pairs_beside_captions_are_those_of_one_caption() -> None:
 
 def test_of_a_hash_that_very_many_have_the_best_ones_lead() -> None:
     some = np.zeros(100_000, HASHED)
-    some["rest"] = some["rank"] = np.arange(len(some))
+    some["rest"] = np.arange(len(some))
+    some["rank"] = _FIRST_RANK + some["rest"]
     found = np.concatenate([*pairs_beside_captions(some, 0)])
     assert sorted(set(found["better_rest"].tolist())) == list(range(20))
     assert len(found) == 20 * len(some) - sum(range(1, 21))
+
+
+def test_what_an_earlier_corpus_has_stays() -> None:
+    some = np.zeros(3, HASHED)
+    some["rest"], some["phash"], some["caption"] = [1, 2, 3], [0, 1, 2], 5
+    some["rank"] = [0, 1, _FIRST_RANK]  # of the first corpus, of the second, of the build
+    found = np.concatenate([*pairs_beside_captions(some, 11)])
+    pairs = zip(found["better_rest"].tolist(), found["worse_rest"].tolist(), strict=True)
+    assert sorted(pairs) == [(1, 3), (2, 3)]

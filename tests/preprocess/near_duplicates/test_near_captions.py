@@ -180,7 +180,8 @@ def test_who_goes_is_near_to_one_that_stays_and_is_better(found: list[list[str]]
     tokens = tokens_of(pa.array([" ".join(letter * 4 for letter in one) for one in found]))
     weights = weights_of(count_tokens(tokens), 100)
     kept, near = np.empty(len(found), np.int64), np.empty(len(found), np.float32)
-    keep_best(tokens.tokens.copy(), tokens.starts, weights, *LIMITS, kept, near)
+    stays = np.zeros(len(found), bool)
+    keep_best(tokens.tokens.copy(), tokens.starts, weights, *LIMITS, stays, kept, near)
     assert (kept[kept] == kept).all() and (kept <= np.arange(len(found))).all()
     assert (near[kept == np.arange(len(found))] == 1).all()
     assert (near >= LIMITS.extended).all()
@@ -195,3 +196,15 @@ def test_the_labelled_set(held_out: bool) -> None:
     assert len({one.language for one in captions}) >= 24
     assert found.recall >= 0.92 and found.precision >= 0.99 and found.lost <= 0.001
     assert min(hit / of for hit, of in found.found_of.values()) >= 0.80
+
+
+def test_what_stays_is_one_that_others_are_near_to() -> None:
+    texts = ["an old boat in the harbour at dawn", "an old boat in the harbour at dawn today",
+             "an old boat in the harbour at dawn today again"]  # fmt: skip
+    tokens = tokens_of(pa.array(texts))
+    weights = weights_of(count_tokens(tokens), 3)
+    for stays, expected in (([0, 0, 0], [0, 0, 0]), ([0, 1, 0], [0, 1, 0])):
+        kept, near = np.empty(3, np.int64), np.empty(3, np.float32)
+        always = np.array(stays, bool)
+        keep_best(tokens.tokens.copy(), tokens.starts, weights, *LIMITS, always, kept, near)
+        assert kept.tolist() == expected
