@@ -14,7 +14,8 @@ for other work on a machine disturbs these less; wall seconds and peak memory st
   given spaces between characters, without which a caption is one word to it.
 - Recall: of the copies (all of a group but one), how many are gone. Lost: of the groups, how many
   are gone whole. Both hold for ours and are printed for all.
-- `stage`: ours through a build's own passes on the local runner, two workers, shuffles on disk.
+- `stage`: ours through a build's own passes on the local runner, two workers, shuffles on disk;
+  with the peak memory of each process.
 - `growth`: time a caption at 0.2 M and 2 M (`--long`: 10 M) captions.
 
 Needs `make peers` and, for the peers' names, no network.
