@@ -31,7 +31,7 @@ def write_shards(path: str, folder: Path) -> tuple[dict[str, Parts], dict[Key, i
     parts = {name: Parts(str(folder / name), "x")
              for name in ("compared", "lost", "plans", "words", "kept", "rejects")}  # fmt: skip
     shards: dict[Key, int] = {}
-    for shard, batch in enumerate(pq.ParquetFile(path).iter_batches(SHARD)):
+    for shard, batch in enumerate(pq.ParquetFile(path, pre_buffer=False).iter_batches(SHARD)):
         texts = batch["caption"]
         shards[shard] = len(texts)
         ids = [
