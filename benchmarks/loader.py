@@ -21,6 +21,7 @@ shards of 10,000, the same 100,000 samples, on one thread.
 import argparse
 import itertools
 import os
+import resource
 import statistics
 import subprocess
 import sys
@@ -186,15 +187,25 @@ def webdataset_regions(folder: Path) -> Iterator[int]:
         yield 1
 
 
+def cpu_seconds() -> float:
+    """CPU time of this process and of children that ended."""
+    own, ended = (resource.getrusage(w) for w in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return own.ru_utime + own.ru_stime + ended.ru_utime + ended.ru_stime
+
+
+clock = time.perf_counter
+"""What rates are by."""
+
+
 def rate(source: Callable[[], Iterator[int]]) -> float:
     """Samples a second once each worker has given a batch: the start of processes is left out,
-    and what they made meanwhile."""
+    and what they made meanwhile; of CPU time it is not, as theirs is known when they end."""
     batches = source()
     for _ in range(WORKERS):
         next(batches)
-    begin = time.perf_counter()
+    begin = clock()
     samples = sum(batches)
-    return samples / (time.perf_counter() - begin)
+    return samples / (clock() - begin)
 
 
 class Peer:
@@ -277,7 +288,17 @@ def first_batch(folder: Path, progress: Progress) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="a corpus a quarter the size")
-    quick = parser.parse_args().quick
+    parser.add_argument(
+        "--cpu",
+        action="store_true",
+        help="samples a second of CPU time, for machines that do other work; without the peers "
+        "that have a process of their own",
+    )
+    options = parser.parse_args()
+    quick = options.quick
+    if options.cpu:
+        global clock
+        clock = cpu_seconds
     cv2.setNumThreads(1)  # Each decoding thread or process has a core of its own.
     samples, rounds = (1024, 3) if quick else (4096, 7)
     jpegs = noise_jpegs(20 if quick else 100)
@@ -306,7 +327,7 @@ def main() -> None:
         peers = {
             name: Peer(name, folder, Path(place) / name)
             for name in PEERS
-            if (INSTALLED / name).exists()
+            if not options.cpu and (INSTALLED / name).exists()
         }
         decoding = Compared(
             {
