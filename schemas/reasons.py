@@ -169,7 +169,8 @@ REASONS: dict[str, Reason] = {
     **_of(
         "access", "dedup curate",
         removed="the sample, or one with its image's URL or bytes, was removed from this corpus by "
-        "`septet remove`; the row says nothing else",
+        "`septet remove`, or a removal asked for its URL, domain, looks or text; the row says "
+        "nothing else",
     ),
     # -- fetch: the network
     **_of(

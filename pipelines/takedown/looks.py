@@ -70,6 +70,8 @@ def _may_be_image(file: str) -> bool:
 
 
 def _look_of(path: str, label: str, image: Image) -> dict[str, object]:
+    if path.lower().startswith(("http://", "https://")):
+        raise ValueError(f"{label} is a URL, and no server is asked here: give the image as a file")
     try:
         found = process_image(files.read_bytes(path), image)
     except OSError as error:

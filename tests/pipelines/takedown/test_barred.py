@@ -172,6 +172,7 @@ def test_lists_of_looks_that_cannot_be_used(
             "0123456789abcde",
             r"'0123456789abcde' is no hash of 16 hex digits, nor an image that can",
         ),
+        ("http://a.test/1.jpg", r"'http://a\.test/1\.jpg' is a URL, and no server is asked"),
         ("no-such.jpg", "'no-such.jpg' is no hash of 16"),
         ("list.txt", "'list.txt' is no image that can be used: not_image"),
         ("broken.jpg", "'broken.jpg' is no image that can be used: decode_error"),
