@@ -137,8 +137,8 @@ def test_what_cannot_be_answered_costs_itself_alone(trained, tmp_path):
 
 
 def test_a_file_that_cannot_be_read_costs_itself_alone(trained, tmp_path, monkeypatch):
-    pictures = tmp_path / "pictures"
-    shutil.copytree(trained / "images/more", pictures)
+    images = tmp_path / "pictures"
+    shutil.copytree(trained / "images/more", images)
     read = Path.read_bytes
 
     def refuse(path):
@@ -147,7 +147,7 @@ def test_a_file_that_cannot_be_read_costs_itself_alone(trained, tmp_path, monkey
         return read(path)
 
     monkeypatch.setattr(Path, "read_bytes", refuse)
-    given = ("--task", "match", "--text", "a dog|a red star", "--image", pictures)
+    given = ("--task", "match", "--text", "a dog|a red star", "--image", images)
     found = ask(trained / "run", *given, "--out", tmp_path / "out.jsonl")
     lines = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
     assert found.exit_code == 0 and "Permission denied" in lines[1]["error"], found.output

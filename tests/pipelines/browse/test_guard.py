@@ -20,7 +20,7 @@ HOST = "127.0.0.1:8000"
 @pytest.fixture(scope="module")
 def tables(tmp_path_factory: pytest.TempPathFactory) -> Tables:
     folder = tmp_path_factory.mktemp("guard")
-    run_build(write_site(folder / "in", pages=8, pictures=8), folder / "corpus")
+    run_build(write_site(folder / "in", pages=8, images=8), folder / "corpus")
     return Tables(str(folder / "corpus"), folder / "scratch")
 
 

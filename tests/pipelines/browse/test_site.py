@@ -10,7 +10,7 @@ from playwright.sync_api import Browser
 import septet
 from septet.preprocess.shards.reader import Corpus
 from tests.browser import browser as browser
-from tests.corpora import picture, run_build, write_site
+from tests.corpora import random_image, run_build, write_site
 from tests.pipelines.browse.serving import Visitor, served
 
 HOSTILE = [
@@ -150,7 +150,7 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "images").mkdir()
     with (folder / "rows.jsonl").open("w") as file:
         for number, caption in enumerate(HOSTILE):
-            (folder / f"images/{number}.jpg").write_bytes(picture(number))
+            (folder / f"images/{number}.jpg").write_bytes(random_image(number))
             extra = {"boxes": [[0, 0, 2, "x"], [0.1, 0.1, 0.5, 0.5], None], "labels": [caption] * 3,
                      "phrases": [{"phrase": caption, "box": [0.9, 0.9, 0.1, 0.1]}, 7]}  # fmt: skip
             file.write(json.dumps({"file": f"{number}.jpg", "text": caption, **extra}) + "\n")
