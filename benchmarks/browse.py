@@ -4,8 +4,8 @@
 
 Sidecars of 10,000 samples each, with columns as builds write them, and no tars: what is asked is
 what the sidecars say. `filter` is the overview and the first page of samples under a condition that
-was not asked before. `bare` are the same predicate, counts and aggregates, in SQL written by hand
-for DuckDB alone with as many threads. In turns; ratios are of wall time, two threads each.
+was not asked before. `bare` are the same predicate, counts and aggregates for DuckDB alone with as
+many threads, a statement each. In turns; ratios are of wall time, two threads each.
 """
 
 import argparse

@@ -126,17 +126,15 @@ class Site:
         """What there is: counts, and how values are spread, of the samples that are kept."""
         keep = form.get("keep", "")
         tables = self._tables
-        kept = tables.count(keep)
-        facets, spreads = [], []
-        for name in _FACETS:
-            if name in tables.columns:
-                facets.append((name, _bars(name, tables.facet(name, keep))))
-        for name in (*_SPREADS, *(name for name in tables.columns if "." in name)):
-            if name in tables.columns and tables.columns[name].is_number:
-                found = tables.histogram(name, keep)
-                if found:
-                    spreads.append((name, _bins(name, found)))
-        whole = kept if not keep.strip() else tables.count()
+        numbers = [*_SPREADS, *(name for name in tables.columns if "." in name)]
+        found = tables.spread(
+            [name for name in _FACETS if name in tables.columns],
+            [name for name in numbers if name in tables.columns and tables.columns[name].is_number],
+            keep,
+        )
+        facets = [(name, _bars(name, values)) for name, values in found.facets.items()]
+        spreads = [(name, _bins(name, bins)) for name, bins in found.numbers.items()]
+        kept, whole = found.samples, len(self._corpus)
         return self._show("overview", form, kept=kept, whole=whole, facets=facets, spreads=spreads)
 
     def samples(self, request: Request, form: Mapping[str, str]) -> Response:

@@ -24,6 +24,8 @@ from septet.schemas.layout import REJECTS, column_sidecar
 QUERY_SECONDS = 20.0
 """The most time for one question; one that takes longer is given up."""
 _MEMORY = "1GB"
+_BINS = 24
+"""Bins of a histogram."""
 _OF_REJECTS = (
     "id",
     "stage",
@@ -56,6 +58,16 @@ class Bins:
 
     edges: list[float]
     counts: list[int]
+
+
+@dataclass(frozen=True)
+class Spread:
+    """How the values of some samples are spread: how many they are, the commonest values of facets
+    with their counts (None: nothing is said), largest first, and histograms of numbers."""
+
+    samples: int
+    facets: dict[str, list[tuple[Any, int]]]
+    numbers: dict[str, Bins]
 
 
 class Tables:
@@ -198,43 +210,59 @@ class Tables:
         source, values = self._from((), keep)
         return int(self._ask(f"SELECT count(*){source}", values)[0][0])
 
-    def facet(self, field: str, keep: str = "", most: int = 20) -> list[tuple[Any, int]]:
-        """The commonest values of a field and how many samples have each, None where it says
-        nothing; largest first."""
-        column = self.require(field)
-        source, values = self._from([field], keep)
-        return self._ask(
-            f"SELECT {column.known} AS value, count(*) AS samples{source} "
-            f"GROUP BY value ORDER BY samples DESC, value LIMIT {most}",
+    def spread(
+        self, facets: Sequence[str], numbers: Sequence[str], keep: str = "", most: int = 20
+    ) -> Spread:
+        """How many samples meet a condition, and how their values are spread, in two readings.
+
+        Args:
+            facets: Fields whose commonest values are counted.
+            numbers: Fields whose values are counted in bins.
+            keep: The condition.
+            most: The most values of a facet.
+        """
+        source, values = self._from([*facets, *numbers], keep)
+        known = {name: self.require(name).known for name in (*facets, *numbers)}
+        as_number = [f"CAST({known[name]} AS DOUBLE)" for name in numbers]
+        ends = "".join(f", min({n}), max({n}), approx_quantile({n}, 0.99)" for n in as_number)
+        count, *found = self._ask(f"SELECT count(*){ends}{source}", values)[0]
+        edges = {}
+        for i, name in enumerate(numbers):
+            low, high, most_usual = found[3 * i : 3 * i + 3]
+            if low is not None:
+                whole = pa.types.is_integer(self.columns[name].type)
+                edges[name] = _edges(low, high, most_usual, whole)
+        selected = [known[name] for name in facets] + [
+            f"CAST(least(floor((CAST({known[name]} AS DOUBLE) - {low!r}) / {width!r}), "
+            f"{_BINS - 1}) AS INTEGER)"
+            for name, (low, width, _) in edges.items()
+        ]
+        names = [*facets, *edges]
+        if not selected or not count:
+            return Spread(count, {name: [] for name in facets}, {})
+        places = ", ".join(f"v{i}" for i in range(len(selected)))
+        rows = self._ask(
+            f"SELECT grouping_id({places}) AS which, count(*) AS n, {places} FROM (SELECT "
+            f"{', '.join(f'{sql} AS v{i}' for i, sql in enumerate(selected))}{source}) "
+            f"GROUP BY GROUPING SETS ({', '.join(f'(v{i})' for i in range(len(selected)))}) "
+            f"QUALIFY row_number() OVER (PARTITION BY which ORDER BY n DESC, {places}) <= "
+            f"{max(most, _BINS + 1)} ORDER BY n DESC, {places}",
             values,
         )
-
-    def histogram(self, field: str, keep: str = "", bins: int = 24) -> Bins | None:
-        """How the values of a field are spread between the least and the greatest, outliers (above
-        the 99th percentile) in the last bin; None where there are none."""
-        column = self.require(field)
-        source, values = self._from([field], keep)
-        known = f"CAST({column.known} AS DOUBLE)"
-        low, high, top = self._ask(
-            f"SELECT min({known}), max({known}), approx_quantile({known}, 0.99){source}", values
-        )[0]
-        if low is None:
-            return None
-        whole = pa.types.is_integer(column.type)
-        end = max(min(high, top), low)
-        width = (end - low) / bins or 1.0
-        if whole:
-            width = max(1.0, float(np.ceil((end - low + 1) / bins)))
-        found = self._ask(
-            f"SELECT CAST(least(floor(({known} - ?) / ?), ?) AS INTEGER) AS bin, count(*){source} "
-            "GROUP BY bin HAVING bin IS NOT NULL",
-            [low, width, bins - 1, *values],
-        )
-        counts = [0] * bins
-        for place, count in found:
-            counts[place] += count
-        edges = [low + width * number for number in range(bins)] + [max(high, low + width * bins)]
-        return Bins(edges, counts)
+        by_name: dict[str, list[tuple[Any, int]]] = {name: [] for name in names}
+        every = (1 << len(names)) - 1
+        which = {every ^ (1 << (len(names) - 1 - i)): i for i in range(len(names))}
+        for group, n, *told in rows:
+            by_name[names[which[group]]].append((told[which[group]], n))
+        bins = {}
+        for name, (low, width, high) in edges.items():
+            counts = [0] * _BINS
+            for place, n in by_name[name]:
+                if place is not None:
+                    counts[place] += n
+            last = max(high, low + width * _BINS)
+            bins[name] = Bins([low + width * i for i in range(_BINS)] + [last], counts)
+        return Spread(count, {name: by_name[name][:most] for name in facets}, bins)
 
     def page(
         self,
@@ -335,6 +363,18 @@ class Tables:
         for place, count in found:
             counts[place] += count
         return Bins([low + width * number for number in range(bins + 1)], counts)
+
+
+def _edges(low: float, high: float, most: float, whole: bool) -> tuple[float, float, float]:
+    """The first edge of a histogram, the width of its bins, and the greatest value: what lies above
+    `most`, the 99th percentile, is in the last bin."""
+    end = max(min(high, most), low)
+    width = (end - low) / _BINS or 1.0
+    if whole:
+        width = max(1.0, float(np.ceil((end - low + 1) / _BINS)))
+    if not np.isfinite([low, width]).all():  # infinities among the values
+        low, width = max(low, -1e300), 1e300
+    return float(low), float(width), float(high)
 
 
 def _texts(paths: Sequence[str]) -> str:

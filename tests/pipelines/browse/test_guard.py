@@ -1,9 +1,13 @@
 """Who may ask the server, and what it answers to mistakes."""
 
+import math
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from starlette.testclient import TestClient
 
 from septet.pipelines.browse import tables as tables_module
@@ -138,6 +142,32 @@ def test_a_question_that_takes_too_long_is_given_up(
 def test_the_database_reaches_nothing_else(tables: Tables, sql: str) -> None:
     with pytest.raises(QueryError, match="cannot be read"):
         tables._ask(sql)
+
+
+def test_each_sample_is_in_one_bar_of_each_chart(tables: Tables) -> None:
+    opened = tables.corpus
+    parts = [opened.metadata(number) for number in range(len(opened.shards))]
+    rows = [row for part in parts for row in part.to_pylist()]
+    for keep, kept in (("", rows), ("language == de", [r for r in rows if r["language"] == "de"])):
+        found = tables.spread(["language", "caption_from"], ["width", "language_score"], keep)
+        assert found.samples == len(kept) > 0
+        for name, values in found.facets.items():
+            assert dict(values) == Counter(row[name] for row in kept)
+            assert [n for _, n in values] == sorted((n for _, n in values), reverse=True)
+        for name, bins in found.numbers.items():
+            for place, count in enumerate(bins.counts):
+                low, high = bins.edges[place], bins.edges[place + 1]
+                last = place == len(bins.counts) - 1
+                inside = [r for r in kept if low <= r[name] < high or (last and r[name] >= high)]
+                assert len(inside) == count, (name, place)
+    assert tables.spread(["language"], ["width"], "width < 0").numbers == {}
+
+
+@given(st.lists(st.floats(allow_nan=False), min_size=1, max_size=9), st.booleans())
+def test_edges_hold_any_values(values: list[float], whole: bool) -> None:
+    values = [float(int(one)) if whole and math.isfinite(one) else one for one in values]
+    low, width, high = tables_module._edges(min(values), max(values), values[0], whole)
+    assert math.isfinite(low) and math.isfinite(width) and width > 0 and high == max(values)
 
 
 def test_a_corpus_on_an_object_store(tables: Tables, tmp_path: Path) -> None:
