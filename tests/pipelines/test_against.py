@@ -15,7 +15,7 @@ from septet.pipelines.build import EmptyCorpusError
 from septet.pipelines.takedown.remove import remove
 from septet.pipelines.takedown.wanted import Wanted
 from septet.schemas.recipe_file import RecipeError
-from tests.corpora import digests, picture, rows, run_build
+from tests.corpora import digests, random_image, rows, run_build
 
 OLD = {
     "pier": "An old wooden pier in the harbour of Ostend on a calm winter morning",
@@ -33,9 +33,9 @@ BOTH = "curate: {near_images: on, near_text: everywhere}\n"
 
 
 def image_bytes(name: str) -> bytes:
-    made = picture(sorted(OLD).index(name.split("-")[0]) if name.split("-")[0] in OLD else 77)
+    made = random_image(sorted(OLD).index(name.split("-")[0]) if name.split("-")[0] in OLD else 77)
     if name == "fresh":
-        made = picture(78)
+        made = random_image(78)
     if name.endswith("-small"):
         out = io.BytesIO()
         Image.open(io.BytesIO(made)).resize((160, 120)).save(out, "JPEG", quality=60)
