@@ -153,7 +153,7 @@ def engine(
         quick: Whether few steps are enough.
         data: A corpus, whose loader is timed with the update, too; or one step's batches.
     """
-    bare = copy.deepcopy(module)
+    module, bare = copy.deepcopy(module), copy.deepcopy(module)  # both lie alike in memory
     update = updater(module, task, TrainSettings(steps=1000, global_batch=8))
     optimizer = make_optimizer(bare, task, OPTIMIZER)
     loader = loader_of(task, data) if isinstance(data, Path) else None
