@@ -4,6 +4,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from septet.preprocess.rules.tally import Tally
 from septet.preprocess.text.ids import caption_hashes, split_ids
 from septet.schemas.recipe import Dedup
 
@@ -50,12 +51,16 @@ def combine_captions(rows: np.ndarray, most: int | None) -> np.ndarray:
     return rows[rank < max(_MOST_IMAGES_COUNTED, most + 1)]
 
 
-def frequent_captions(rows: np.ndarray, most: int | None) -> tuple[np.ndarray, np.ndarray, int]:
+def frequent_captions(
+    rows: np.ndarray, most: int | None, tally: Tally | None = None
+) -> tuple[np.ndarray, np.ndarray, int]:
     """Find the captions that stand beside more than `most` distinct images.
 
     Args:
         rows: uint64 [n, 3] of (caption hash, anchor hash, hash of the rest), repetitions allowed.
         most: The bound; None finds none.
+        tally: Where to count beside how many images the caption of each sample stands that has
+            both; `combine_captions` leaves out samples of captions beside very many.
 
     Returns:
         Their hashes, ascending, uint64 [k]; beside how many of the images given each stands,
@@ -66,11 +71,18 @@ def frequent_captions(rows: np.ndarray, most: int | None) -> tuple[np.ndarray, n
     hashes, images = np.unique(pairs[:, 0], return_counts=True)
     frequent = images > most if most is not None else np.zeros(len(hashes), bool)
     others = len(rows) - np.isin(rows[:, 0], hashes[frequent]).sum()
+    if tally is not None and most is not None:
+        of = np.searchsorted(hashes, rows[rows[:, 0] != rows[:, 1], 0])
+        tally.count_values("dedup", "images_per_caption", images[of], frequent[of])
     return hashes[frequent], images[frequent], int(others)
 
 
 def dedup_samples(
-    rows: pa.Table, settings: Dedup, frequent: np.ndarray, frequent_images: np.ndarray
+    rows: pa.Table,
+    settings: Dedup,
+    frequent: np.ndarray,
+    frequent_images: np.ndarray,
+    tally: Tally | None = None,
 ) -> tuple[pa.Table, pa.Table]:
     """Drop duplicates and repetition from all samples of a shard.
 
@@ -83,6 +95,7 @@ def dedup_samples(
         settings: The recipe's `dedup` section.
         frequent: Hashes of captions to be dropped, ascending, uint64 [k].
         frequent_images: Beside how many images each of them stands, int64 [k].
+        tally: Where to count on how many pages pairs stand.
 
     Returns:
         The rows kept, by ascending id, and the rejects with `reason` and `value`. Neither depends
@@ -116,7 +129,10 @@ def dedup_samples(
         drop(both & (frequent[at] == captions), "caption_repeated", _text(frequent_images[at]))
     if settings.pages_per_pair is not None:
         counts = _distinct_pages(group, pages)[group]
-        drop(has_image & (counts > settings.pages_per_pair), "pair_repeated", _text(counts))
+        beyond, seen = counts > settings.pages_per_pair, has_image & (reasons == "")
+        if tally is not None:
+            tally.count_values("dedup", "pages_per_pair", counts[seen], beyond[seen])
+        drop(has_image & beyond, "pair_repeated", _text(counts))
     if settings.captions_per_image is not None:
         rank = _rank_of_captions(rows, anchors, has_image & (reasons == ""))
         drop(rank >= settings.captions_per_image, "duplicate_image_url", _text(rank + 1))

@@ -37,9 +37,10 @@ class Filter(Section):
     file without entries is refused.
 
     Length is counted by script. *Unspaced* captions are mostly of scripts without spaces (Chinese,
-    Japanese, Thai …) or of Hangul. *Compact* ones are mostly of another script than Latin, or the
-    page or list declares a language that says in one word what English says in several (Finnish,
-    Hungarian, Turkish, Polish, German …). All others are *plain*.
+    Japanese, Thai …), of syllables (Hangul, Ethiopic …) or without short vowels (Arabic, Hebrew).
+    *Compact* ones are mostly of another script than Latin, or the page or list declares a language
+    that says in one word what English says in several (Finnish, Hungarian, Turkish, Polish, German
+    …). All others are *plain*. What that drops by language: docs/lengths.md.
     """
 
     rules: RuleSetName = Field(
@@ -50,6 +51,12 @@ class Filter(Section):
     # -- cleaning: in this order, before any rule
     strip_markup: bool = Field(
         default=False, description="Cut tags of HTML out of captions: `<b>a cat</b>`."
+    )
+    strip_figure_numbers: bool = Field(
+        default=False,
+        description="Cut off running figure numbers, as books and manuals have them in front of "
+        "captions: `Figure 3.2. The harbour` becomes `The harbour`, in any language. They are left "
+        "out of account anyway where languages are told and in `curate.near_text`.",
     )
     keep_scripts: list[str] | None = Field(
         default=None,

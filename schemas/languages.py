@@ -26,14 +26,16 @@ MODEL_LANGUAGES = frozenset(_CODES.split())
 Wikipedia's: `als` is Alemannic."""
 
 _COMPACT = """
-af az bs cs cy da de et eu fi fo fy hr hu id is jv kk kl kmr ku la lb lt lv ms nds nl nn no pl qu ro
-sh sk sl so sr su sv sw tk tr ug uz vep vls xh zu zza
+ach af ak ay az bm bs cs cy da de ee eo et eu ff fi fo fy ga gd gn gv ha hr hu id ig is jv kab kk kl
+kmr ku kw la lb lg ln lt luo lv ms nah nds nl nn no nr ny om pl qu rn ro rw sh shs sk sl sn so son
+sq sr ss st su sv sw tk tn tr ts tw ug uz ve vep vls wo xh yo zgh zu zza
 """
 COMPACT_LANGUAGES = frozenset(_COMPACT.split())
 """Languages that are written in Latin letters (also) and often say in one word what English says
 in several: they join words (German, Finnish), inflect instead of using prepositions (Hungarian,
-Turkish, Polish), or have no articles or join them to the noun (Indonesian, Romanian). Read off
-grammars, not learnt from captions."""
+Turkish, Polish), or have no articles, no indefinite one, or join them to the noun (Indonesian and
+the Bantu languages, Irish and Esperanto, Romanian and Albanian). Read off grammars; which ones were
+missing, captions told (docs/lengths.md)."""
 
 _MODEL_NAMES = {"nb": "no", "cmn": "zh", "fil": "tl", "bho": "bh", "gsw": "als", "egl": "eml"}
 """Codes of the same languages that the model calls otherwise."""

@@ -12,7 +12,7 @@ corpus/
   columns/<name>/0000/0000000.tar     one member a sample, keys and order of shards/0000/0000000.tar
   columns/<name>/0000/0000000.parquet its sidecar
   rejects/                        what the build dropped, Parquet, a row a pair, with the reason
-  stats/funnel.json               rows in and out of each stage
+  stats/funnel.json               rows in and out of each stage, what its rules measured
   stats/build.json                wall times of the last build
   stats/statistics.json           figures of the samples
   stats/report.html               the report

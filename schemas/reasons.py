@@ -103,6 +103,8 @@ REASONS: dict[str, Reason] = {
     # -- filter
     **_of(
         "rule", "filter",
+        boilerplate="nothing is left of the caption when what the recipe names is cut out; value: "
+        "the caption before",
         too_short="fewer characters than `min_chars`, or what holds instead in its script; value: "
         "how many",
         too_long="more characters than `max_chars`; value: how many",
@@ -137,8 +139,6 @@ REASONS: dict[str, Reason] = {
         language_quota="more of a language than `language_quotas` leaves; value: the language",
         own_rule="a rule of `own_rules`, which `rule` names; value: what it measured",
         part_of_speech="a part of speech that `parts_of_speech` asks for is missing; value: which",
-        boilerplate="nothing is left of the caption when what the recipe names is cut out; value: "
-        "the caption before",
     ),
     **_of(
         "internal", "filter",
@@ -153,12 +153,15 @@ REASONS: dict[str, Reason] = {
     ),
     # -- dedup
     **_of(
+        "access", "dedup curate",
+        removed="the sample, or one with its image's URL or bytes, was removed from this corpus by "
+        "`septet remove`, or a removal asked for its URL, domain, looks or text; the row says "
+        "nothing else",
+    ),
+    **_of(
         "duplicate", "dedup",
         duplicate_pair="the same image, caption and annotations stand elsewhere; value: the page "
         "of the row that is kept, or the id and the corpus of `dedup.against` that has it",
-        duplicate_image_url="more captions of one image than `captions_per_image`; value: the "
-        "caption's rank. Or, where one sample is kept of an image, one that a corpus of "
-        "`dedup.against` has; value: an id there, and the corpus",
     ),
     **_of(
         "rule", "dedup",
@@ -167,10 +170,10 @@ REASONS: dict[str, Reason] = {
         pair_repeated="the pair stands on more pages than `pages_per_pair`; value: how many",
     ),
     **_of(
-        "access", "dedup curate",
-        removed="the sample, or one with its image's URL or bytes, was removed from this corpus by "
-        "`septet remove`, or a removal asked for its URL, domain, looks or text; the row says "
-        "nothing else",
+        "duplicate", "dedup",
+        duplicate_image_url="more captions of one image than `captions_per_image`; value: the "
+        "caption's rank. Or, where one sample is kept of an image, one that a corpus of "
+        "`dedup.against` has; value: an id there, and the corpus",
     ),
     # -- fetch: the network
     **_of(
@@ -246,13 +249,14 @@ REASONS: dict[str, Reason] = {
         "duplicate", "curate",
         duplicate_image="another sample has the same bytes of an image; value: its id, here and "
         "below with the corpus where it is one of `dedup.against`",
-        near_duplicate_text="a better sample has nearly the same caption (`near_text`); value: its "
-        "id, how similar the captions are, and the id of the best sample of the group",
         near_duplicate_image="another sample has an image that looks the same; value: its id, "
         "which names the cluster of all that went for it, and in how many bits their hashes differ",
+        near_duplicate_text="a better sample has nearly the same caption (`near_text`); value: its "
+        "id, how similar the captions are, and the id of the best sample of the group",
     ),
 }  # fmt: skip
-"""Every reason of every stage, by name. A stage that writes another one is stopped."""
+"""Every reason of every stage, by name. A stage that writes another one is stopped. Those of the
+stages filter, balance, dedup and curate stand in the order in which rows are held to them."""
 
 _PASSING_STATUS = frozenset({"408", "425", "429"})
 

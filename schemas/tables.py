@@ -178,5 +178,5 @@ REJECTS = pa.schema(
 )
 """A row that was dropped. `reason` is a name of `septet.schemas.reasons.REASONS`, `value` what
 failed, as text; `id` is null where the loss came before there was a sample (a broken record).
-`rule` names the rule that decided, with its version (`too_short@2`); `extra` and `annotations` are
+`rule` names the rule that decided, with its version (`too_short@3`); `extra` and `annotations` are
 those of the row."""

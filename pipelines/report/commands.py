@@ -38,6 +38,10 @@ def stats(
             "--recount", help="Read all sidecars, also where the build's figures are kept."
         ),
     ] = False,
+    examples: Annotated[
+        int,
+        typer.Option(min=0, max=100, help="Rows to show of each reason on the terminal."),
+    ] = 0,
     trust: Annotated[
         list[str] | None,
         typer.Option(
@@ -56,6 +60,8 @@ def stats(
     **Examples**
 
     septet stats corpora/demo
+
+    septet stats corpora/demo --examples 3
 
     septet stats corpora/demo --html report.html
 
@@ -84,7 +90,7 @@ def stats(
         sys.stdout.buffer.write(text.encode())
         sys.stdout.flush()
     elif html is None:
-        _print(found, changes)
+        _print(found, changes, corpus, examples)
         if not changes:
             terminal.print_columns(found.columns or [], Console())
 
@@ -159,11 +165,19 @@ def _other(against: str, recount: bool) -> "Statistics":
     return _measured(against, recount)
 
 
-def _print(found: "Statistics", changes: "Comparison | None") -> None:
+def _print(found: "Statistics", changes: "Comparison | None", corpus: str, examples: int) -> None:
     from septet.pipelines.report import terminal
+    from septet.pipelines.report.losses import MOST_REASONS
+    from septet.pipelines.report.rejects import SEED, count_rejects, sample_rejects
+    from septet.preprocess.shards.heads import read_head
+    from septet.preprocess.shards.views import split_view
 
     console = Console()
     if changes:
         terminal.print_comparison(changes, console)
-    else:
-        terminal.print_statistics(found, console)
+        return
+    path = split_view(corpus)[0]
+    drawn = (
+        sample_rejects(path, count_rejects(path), examples, MOST_REASONS, SEED) if examples else {}
+    )
+    terminal.print_statistics(found, console, read_head(path).recipe, drawn)

@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -15,6 +16,10 @@ JsonText = str | bytes
 
 TOP = 100
 """Values listed of a category; the others are counted together."""
+
+
+def _is_empty(value: dict[str, Any]) -> bool:
+    return not value
 
 
 class _Figures(BaseModel):
@@ -131,6 +136,11 @@ class Stage(_Figures):
     unit: str = "pairs"
     rejected: dict[str, int] = {}
     counts: dict[str, int] = {}
+    values: dict[str, tuple[list[int], list[int]]] = Field(default={}, exclude_if=_is_empty)
+    """By setting, how many values were kept and dropped in each bin of
+    `septet.schemas.cuts.EDGES`."""
+    languages: dict[str, dict[str, int]] = Field(default={}, exclude_if=_is_empty)
+    """By declared language ("" for none), the rows that came `in` and those dropped by reason."""
 
 
 class Reason(_Figures):

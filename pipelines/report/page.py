@@ -16,13 +16,15 @@ import yaml
 from markupsafe import Markup
 
 from septet.pipelines.report import charts, readable
+from septet.pipelines.report.clusters import duplicate_clusters
 from septet.pipelines.report.columns import column_views
 from septet.pipelines.report.compare import Comparison
 from septet.pipelines.report.current import columns_digest, is_current
-from septet.pipelines.report.figures import Category, Stage, Statistics
+from septet.pipelines.report.figures import Category, Statistics
 from septet.pipelines.report.funnel import Build, read_build
 from septet.pipelines.report.gallery import Card, sample_cards
-from septet.pipelines.report.rejects import count_rejects, sample_rejects
+from septet.pipelines.report.losses import MOST_REASONS, language_rows, percent, stage_blocks
+from septet.pipelines.report.rejects import SEED, count_rejects, sample_rejects
 from septet.pipelines.report.statistics import ShardStatistics, corpus_statistics, known_statistics
 from septet.preprocess import files
 from septet.preprocess.columns.base import Column
@@ -34,17 +36,13 @@ from septet.schemas.manifest import Manifest
 MAX_BYTES = 3_000_000
 """The greatest size of a page."""
 
-_SEED = 7
 _CARDS = (200, 180, 160, 140, 120, 100, 60, 20, 0)
 _FIRST_CARDS = 42
 _EXAMPLES = 12
-_REASONS = 48
-_EXAMPLE_CHARS = 160
 _ROWS = 20
 _SHARDS = 12
 _CHANGES = 200
 _RECIPE_CHARS = 40_000
-_REJECT_FIELDS = ("caption", "value", "image_url", "page_url", "source", "id")
 
 _BARS = {
     "language": "Languages",
@@ -79,28 +77,6 @@ class Bars:
     rows: list[BarRow]
     more: str
     """What the table leaves out, in words."""
-
-
-@dataclass(frozen=True)
-class ReasonRow:
-    """A reject reason with its examples."""
-
-    reason: str
-    count: int
-    share: str
-    width: float
-    examples: list[dict[str, str]]
-
-
-@dataclass(frozen=True)
-class StageBlock:
-    """A stage of the funnel, or of the rejects where there is no funnel, with its reasons."""
-
-    stage: str
-    figures: Stage | None
-    dropped: int
-    kept: str
-    reasons: list[ReasonRow]
 
 
 def write_report(corpus_path: str, found: Iterable[ShardStatistics] | None = None) -> None:
@@ -156,20 +132,22 @@ def report_page(
     corpus_path = corpus.path  # without a view
     drawn_from = columns_digest(corpus_path)
     counts = count_rejects(corpus_path)
-    rejects = sample_rejects(corpus_path, counts, _EXAMPLES, _REASONS, _SEED)
-    cards = sample_cards(corpus, _CARDS[0], _SEED)
+    rejects = sample_rejects(corpus_path, counts, _EXAMPLES, MOST_REASONS, SEED)
+    clusters = duplicate_clusters(Corpus(corpus_path, open_shards=2), counts, rejects)
+    cards = sample_cards(corpus, _CARDS[0], SEED)
     manifest_bytes = files.read_bytes(files.join(corpus_path, MANIFEST))
     view = {
         "stats": statistics,
         "facts": _facts(statistics),
         "segments": charts.funnel_chart(statistics.funnel),
-        "stages": _stages(statistics, rejects),
+        "stages": stage_blocks(statistics, corpus.manifest.recipe, rejects, clusters),
+        "languages_lost": language_rows(statistics.funnel),
         "text_charts": _histograms(statistics, corpus.manifest, text=True),
         "image_charts": _histograms(statistics, corpus.manifest, text=False),
         "bars": {name: _bars(name, found) for name, found in statistics.categories.items()},
         "failed_domains": _named_bars("failed_domains", "Where fetching failed",
                                       statistics.failed_domains),
-        "columns": column_views(corpus, live or {}, _SEED),
+        "columns": column_views(corpus, live or {}, SEED),
         "columns_digest": drawn_from,
         "comparison": comparison,
         "build": _build(read_build(corpus_path), statistics),
@@ -259,54 +237,6 @@ def _facts(stats: Statistics) -> list[tuple[str, str]]:
     return facts
 
 
-def _stages(
-    stats: Statistics, examples: Mapping[tuple[str, str], list[dict[str, Any]]]
-) -> list[StageBlock]:
-    reasons: dict[str, dict[str, int]] = {stage.stage: dict(stage.rejected)
-                                          for stage in stats.funnel}  # fmt: skip
-    for entry in stats.rejects:
-        reasons.setdefault(entry.stage, {}).setdefault(entry.reason, entry.count)
-    figures = {stage.stage: stage for stage in stats.funnel}
-    most = max((count for told in reasons.values() for count in told.values()), default=0)
-    blocks = []
-    for stage, told in reasons.items():
-        found = figures.get(stage)
-        dropped = sum(told.values())
-        whole = found.rows_in if found else dropped
-        blocks.append(
-            StageBlock(
-                stage=stage,
-                figures=found,
-                dropped=dropped,
-                kept=readable.share(found.rows_out, found.rows_in) if found else "",
-                reasons=[
-                    ReasonRow(
-                        reason=reason,
-                        count=count,
-                        share=readable.share(count, whole),
-                        width=_percent(count, most),
-                        examples=[_example(row) for row in examples.get((stage, reason), [])],
-                    )
-                    for reason, count in sorted(told.items(), key=lambda item: (-item[1], item[0]))
-                    if count
-                ][:_REASONS],
-            )
-        )
-    return blocks
-
-
-def _example(row: Mapping[str, Any]) -> dict[str, str]:
-    return {
-        name: readable.one_line(str(row[name]), _EXAMPLE_CHARS)
-        for name in _REJECT_FIELDS
-        if row.get(name) is not None and str(row[name]) != ""
-    }
-
-
-def _percent(part: float, whole: float) -> float:
-    return round(100 * part / whole, 2) if whole else 0.0
-
-
 def _histograms(stats: Statistics, manifest: Manifest, text: bool) -> list[charts.HistogramChart]:
     return [
         charts.histogram_chart(name, histogram, manifest.recipe)
@@ -334,7 +264,7 @@ def _named_bars(name: str, title: str, category: Category) -> Bars:
             name=readable.one_line(readable.value_name(name, entry.value), 80),
             count=entry.count,
             share=readable.share(entry.count, category.count),
-            width=_percent(entry.count, most),
+            width=percent(entry.count, most),
         )
         for entry in shown
     ]
@@ -353,7 +283,7 @@ def _build(build: Build | None, stats: Statistics) -> dict[str, Any] | None:
         rate = ""
         if figures and not stage.skipped and stage.seconds > 0:
             rate = f"{readable.number(round(figures.rows_in / stage.seconds))} {figures.unit}/s"
-        stages.append((stage, _percent(stage.seconds, longest), rate))
+        stages.append((stage, percent(stage.seconds, longest), rate))
     return {
         "stages": stages,
         "total": sum(stage.seconds for stage in build.stages),

@@ -20,11 +20,16 @@ from septet.schemas.reasons import REASONS, class_of
 STAGES = ("source", "filter", "balance", "dedup", "fetch", "curate", "write")
 """The stages in build order."""
 
+SEED = 7
+"""What examples are drawn by, on the terminal and on the page."""
+
 _OTHER = "other"
 """Class of reasons that this Septet does not know."""
 
 _WITH_VALUE = ["http_status", "timeout"]
 """Reasons whose values are few and tell the cause: the status, the limit that passed."""
+
+_SHOWN = ["id", "value", "image_url", "caption", "page_url", "source"]
 
 Key = tuple[str, str]
 """Stage and reason."""
@@ -67,7 +72,12 @@ def _order(stage: str) -> tuple[int, str]:
     return (STAGES.index(stage) if stage in STAGES else len(STAGES)), stage
 
 
-def _read(corpus: str, name: str, columns: list[str]) -> pa.Table:
+def read_rejects(corpus: str, name: str, columns: list[str]) -> pa.Table:
+    """Some columns of a file of a corpus's `rejects/`.
+
+    Raises:
+        ValueError: it is not a table of `septet.schemas.tables.REJECTS`.
+    """
     path = files.join(corpus, REJECTS, name)
     try:
         return files.read_table(path, columns)
@@ -94,11 +104,11 @@ def count_rejects(corpus: str) -> RejectCounts:
 
 def _count_file(corpus: str, name: str) -> RejectCounts:
     found = RejectCounts()
-    table = _read(corpus, name, ["stage", "reason"])
+    table = read_rejects(corpus, name, ["stage", "reason"])
     found.by_file.append((name, _counted(table)))
     fetch = pc.equal(table["stage"], "fetch")
     if pc.any(fetch).as_py():
-        lost = _read(corpus, name, ["reason", "value", "image_url"]).filter(fetch)
+        lost = read_rejects(corpus, name, ["reason", "value", "image_url"]).filter(fetch)
         telling = pc.is_in(lost["reason"], value_set=pa.array(_WITH_VALUE))
         value = pc.if_else(telling, pc.fill_null(lost["value"], ""), "")
         pairs = _counted(pa.table([lost["reason"], value], ["reason", "value"]))
@@ -164,13 +174,13 @@ def sample_rejects(
         before.update(counts)
         if not here:
             continue
-        labels = _read(corpus, name, ["stage", "reason"])
+        labels = read_rejects(corpus, name, ["stage", "reason"])
         places = {}
         for key, ranks in here.items():
             mask = pc.and_(pc.equal(labels["stage"], key[0]), pc.equal(labels["reason"], key[1]))
             indices = np.flatnonzero(mask.to_numpy())
             places[key] = indices[ranks[(ranks >= 0) & (ranks < counts[key])]]
-        table = _read(corpus, name, ["id", "value", "image_url", "caption", "page_url", "source"])
+        table = read_rejects(corpus, name, _SHOWN)
         for key, at in places.items():
             rows[key] += table.take(pa.array(at)).to_pylist()
     return rows

@@ -1,6 +1,9 @@
 """Statistics printed on the terminal."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import groupby
+from types import MappingProxyType
+from typing import Any
 
 from rich.columns import Columns
 from rich.console import Console, Group, RenderableType
@@ -9,8 +12,10 @@ from rich.text import Text
 
 from septet.pipelines.report.charts import value_text
 from septet.pipelines.report.compare import Comparison
+from septet.pipelines.report.cuts import cut_text, cuts_of, in_unit
 from septet.pipelines.report.figure_table import SOFT, FigureTable
 from septet.pipelines.report.figures import Category, ColumnFigures, Histogram, Statistics
+from septet.pipelines.report.losses import dropped_in_order, language_rows
 from septet.pipelines.report.measures import MEASURES
 from septet.pipelines.report.readable import (
     counted,
@@ -22,7 +27,11 @@ from septet.pipelines.report.readable import (
     value_name,
 )
 
+Examples = Mapping[tuple[str, str], Sequence[Mapping[str, Any]]]
+_NO_EXAMPLES: Examples = MappingProxyType({})
+
 KEPT, LOST = "cyan", "red"
+_CUTS_SHOWN, _LANGUAGES_SHOWN = 5, 12
 _BLOCKS = " ▁▂▃▄▅▆▇█"
 _EIGHTHS = " ▏▎▍▌▋▊▉█"
 _TITLES = {
@@ -95,18 +104,25 @@ def _funnel(stats: Statistics) -> Iterable[RenderableType]:
     yield table
 
 
-def _rejects(stats: Statistics) -> Iterable[RenderableType]:
+def _rejects(stats: Statistics, examples: Examples) -> Iterable[RenderableType]:
     if not stats.rejects:
         return
     total = sum(reason.count for reason in stats.rejects)
     most = max(reason.count for reason in stats.rejects)
-    table = FigureTable("Rejects", ("stage", "reason", "rows", "share", ""), frozenset({0, 1}))
-    before = None
-    for reason in stats.rejects:
-        stage = reason.stage if reason.stage != before else ""
-        before = reason.stage
-        table.add_row(stage, one_line(label(reason.reason), 40), number(reason.count),
-                      share(reason.count, total), bar(reason.count, most, style=LOST))  # fmt: skip
+    came_in = {stage.stage: stage.rows_in for stage in stats.funnel}
+    table = FigureTable(
+        "Rejects", ("stage", "reason", "rows", "share", "left", ""), frozenset({0, 1})
+    )
+    for stage, found in groupby(stats.rejects, key=lambda reason: reason.stage):
+        told = {reason.reason: reason.count for reason in found}
+        name = stage
+        for reason, count, left in dropped_in_order(stage, told, came_in.get(stage, 0)):
+            shown = "" if left is None or stage not in came_in else number(left)
+            table.add_row(name, one_line(label(reason), 40), number(count), share(count, total),
+                          shown, bar(count, most, style=LOST))  # fmt: skip
+            name = ""
+            for row in examples.get((stage, reason), ()):
+                table.add_row("", Text(_example(row), style=SOFT))
     yield table
     if stats.fetch_failures:
         table = FigureTable(
@@ -118,6 +134,48 @@ def _rejects(stats: Statistics) -> Iterable[RenderableType]:
             )
             table.add_row(failure.failure, number(failure.count), one_line(reasons, 60))
         yield table
+
+
+def _example(row: Mapping[str, Any]) -> str:
+    """A reject in a line: what failed, and the caption."""
+    value, caption = str(row["value"] or ""), str(row["caption"] or row["image_url"] or "")
+    told = f"{one_line(value, 40)}: " if value and value != caption else ""
+    return f"  {told}{one_line(caption, 70)}"
+
+
+def _cuts(stats: Statistics, recipe: Mapping[str, Any] | None) -> Iterable[RenderableType]:
+    found = [one for stage in stats.funnel for one in cuts_of(stage, recipe)]
+    if not found:
+        return
+    table = FigureTable(
+        "Cuts", ("setting", "keeps", "measured", "dropped", "kept if it were", ""),
+        frozenset({0, 1, 4}),
+    )  # fmt: skip
+    for one in found:
+        values = [kept + lost for kept, lost in zip(one.kept, one.dropped, strict=True)]
+        # Without spaces, at which they would be wrapped.
+        elsewhere = "   ".join(
+            f"{in_unit(one.unit, edge)}:{share(kept, one.total)}".replace(" ", "")
+            for edge, kept in one.around(_CUTS_SHOWN)
+        )
+        table.add_row(one.setting, cut_text(one), number(one.total), number(sum(one.dropped)),
+                      elsewhere, sparkline(values))  # fmt: skip
+    yield table
+
+
+def _languages(stats: Statistics) -> Iterable[RenderableType]:
+    rows = [row for row in language_rows(stats.funnel) if row.language]
+    if not rows:
+        return
+    table = FigureTable(
+        "What the text rules dropped, by declared language",
+        ("language", "captions", "dropped", "share", "mostly as"),
+        frozenset({0, 4}),
+    )
+    for row in rows[:_LANGUAGES_SHOWN]:
+        reasons = ", ".join(f"{label(reason)} {number(count)}" for reason, count in row.reasons)
+        table.add_row(row.language, number(row.came_in), number(row.dropped), row.share, reasons)
+    yield table
 
 
 def _measures(measures: dict[str, Histogram]) -> RenderableType:
@@ -147,12 +205,27 @@ def _category(name: str, found: Category, rows: int = 10) -> RenderableType:
     return table
 
 
-def print_statistics(stats: Statistics, console: Console) -> None:
-    """Print the figures of a corpus as tables."""
+def print_statistics(
+    stats: Statistics,
+    console: Console,
+    recipe: Mapping[str, Any] | None = None,
+    examples: Examples = _NO_EXAMPLES,
+) -> None:
+    """Print the figures of a corpus as tables.
+
+    Args:
+        stats: The figures.
+        console: Where to.
+        recipe: The recipe of the build, which says where its cuts are.
+        examples: Rejects to be shown, by stage and reason.
+    """
     console.print(_heading(stats))
     for note in stats.notes:
         console.print(Text(f"  ! {one_line(note)}", style="yellow"))
-    for part in (*_funnel(stats), *_rejects(stats)):
+    parts = (
+        *_funnel(stats), *_rejects(stats, examples), *_cuts(stats, recipe), *_languages(stats)
+    )  # fmt: skip
+    for part in parts:
         console.print()
         console.print(part)
     if stats.measures:

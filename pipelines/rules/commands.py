@@ -182,8 +182,10 @@ def try_recipe(
     """Show what each rule of a recipe would drop, with examples, without building.
 
     Reads the first rows of up to 64 slices of the inputs, always the same ones, and asks the text
-    rules of `filter`; declared languages weigh what is usual. Nothing is fetched and nothing
-    written; `balance`, `dedup` and `curate` are not tried.
+    rules of `filter`; declared languages weigh what is usual. Then `balance`, `dedup` and
+    `curate.near_text: everywhere` are tried on the rows that pass: a sample holds fewer duplicates
+    than all inputs do. Nothing is fetched and nothing written, so thresholds on images, and images
+    that are alike, are not tried.
 
     **Examples**
 
@@ -202,11 +204,24 @@ def try_recipe(
     _show_trial(Console(), parsed.filter.rules, trial)
 
 
-def _show_trial(console: "Console", rule_set: str, trial: Any) -> None:
-    from rich.table import Table
+def _show_examples(console: "Console", name: str, examples: list[tuple[str, str]]) -> None:
     from rich.text import Text
 
     from septet.pipelines.report.readable import clean
+
+    if examples:
+        console.print(f"\n[bold]{name}[/]")
+    for value, text in examples:
+        line = clean(text)
+        cut = line if len(line) <= 100 else line[:100] + "…"
+        shown = "" if value in ("", text) else f"{clean(str(value))[:60]}: "
+        console.print(Text(f"  {shown}{cut}"), soft_wrap=True)
+
+
+def _show_trial(console: "Console", rule_set: str, trial: Any) -> None:
+    from rich.table import Table
+
+    from septet.pipelines.report.readable import label
 
     total = max(trial.rows, 1)
     console.print(
@@ -227,13 +242,15 @@ def _show_trial(console: "Console", rule_set: str, trial: Any) -> None:
     console.print(table)
     console.print("`drops` counts rows that no rule above dropped, `fail it` all of them.")
     for one in trial.rules:
-        if one.examples:
-            console.print(f"\n[bold]{one.name}[/]")
-            for value, text in one.examples:
-                line = clean(text)
-                cut = line if len(line) <= 100 else line[:100] + "…"
-                shown = "" if value == text else f"{clean(str(value))[:60]}: "
-                console.print(Text(f"  {shown}{cut}"), soft_wrap=True)
+        _show_examples(console, one.name, one.examples)
+    if trial.later:
+        console.print("\nLater stages, on the rows of the sample that pass; all inputs hold more.")
+        table = _table("stage", "reason", "drops", "left")
+        for one in trial.later:
+            table.add_row(one.stage, label(one.reason), f"{one.count:,}", f"{one.left:,}")
+        console.print(table)
+        for one in trial.later:
+            _show_examples(console, one.reason, one.examples)
     if trial.by_language:
         table = _table("\nlanguage", "\ntexts", "\npass")
         for code, count, kept in trial.by_language[:20]:

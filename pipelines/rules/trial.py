@@ -1,4 +1,4 @@
-"""A trial of a recipe's text rules on a sample of its inputs: nothing is built, nothing fetched."""
+"""A trial of a recipe's rules on a sample of its inputs: nothing is built, nothing fetched."""
 
 import hashlib
 from collections import Counter
@@ -11,12 +11,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from septet.pipelines.inputs import find_inputs
+from septet.pipelines.rules.later import LaterDrops, try_later_stages
 from septet.pipelines.sources.base import Input, Pair
 from septet.pipelines.sources.paths import locate
 from septet.pipelines.sources.table import SOURCES
-from septet.pipelines.stages.filter import clean, list_digest, located_lists
+from septet.pipelines.stages.filter import clean, list_digest, located_lists, without_language
 from septet.pipelines.stages.source import candidate, read_slice
-from septet.preprocess.rules.apply import Asked, asked_rules
+from septet.preprocess.rules.apply import Asked, as_text, asked_rules
 from septet.preprocess.rules.captions import Captions
 from septet.preprocess.rules.own import RuleError
 from septet.preprocess.rules.rule import Verdict
@@ -61,6 +62,8 @@ class Trial:
     rules: list[Drops]
     by_language: list[tuple[str, int, int]]
     """Language, rows, and rows kept; the most frequent first."""
+    later: list[LaterDrops] = field(default_factory=list)
+    """What later stages drop of the sample's rows that pass."""
 
 
 def sample_slices(slices: tuple[Input, ...]) -> list[Input]:
@@ -89,7 +92,8 @@ def sample_rows(recipe: Recipe, slices: list[Input], rows: int) -> Iterator[pa.T
 
 
 def try_rules(recipe: Recipe, folder: str, rows: int, examples: int) -> Trial:
-    """Try the rules of a recipe's section `filter` on a sample of its inputs.
+    """Try the rules of a recipe's section `filter` on a sample of its inputs, and on the rows that
+    pass them the later stages that need no image.
 
     Args:
         recipe: A parsed recipe.
@@ -112,20 +116,19 @@ def try_rules(recipe: Recipe, folder: str, rows: int, examples: int) -> Trial:
     shown: list[list[tuple[str, str, str]]] = [[] for _ in rules]
     seen: Counter[str] = Counter()
     kept: Counter[str] = Counter()
+    passed = [tables.FILTERED.empty_table()]
     for table in sample_rows(recipe, slices, rows):
         trial.without_text += table["caption"].null_count
-        _try_batch(
-            table.filter(pc.is_valid(table["caption"])),
-            settings,
-            teller,
-            rules,
-            trial,
-            shown,
-            (seen, kept),
+        has_text = pc.is_valid(table["caption"])
+        passed.append(without_language(table.filter(pc.invert(has_text))))
+        passed += _try_batch(
+            table.filter(has_text), settings, teller, rules, trial, shown, (seen, kept)
         )
     for drops, found in zip(trial.rules, shown, strict=True):
         distinct = dict.fromkeys((value, text) for _, value, text in found)
         drops.examples = list(distinct)[:examples]
+    whole = pa.concat_tables(one.cast(tables.FILTERED) for one in passed)
+    trial.later = try_later_stages(recipe, folder, whole, examples)
     trial.by_language = [(code, count, kept[code]) for code, count in seen.most_common()]
     return trial
 
@@ -150,12 +153,13 @@ def _try_batch(
     trial: Trial,
     shown: list[list[tuple[str, str, str]]],
     languages: tuple[Counter[str], Counter[str]],
-) -> None:
+) -> list[pa.Table]:
+    """Add what the rules do to a batch to the trial; returns the rows that pass."""
     trial.rows += len(table)
     table, _, changed = clean(table, settings)
     trial.cleaned += changed
     if not len(table):
-        return
+        return []
     table = teller.add_language(table)
     captions = Captions(table)
     alive = np.ones(len(table), bool)
@@ -170,7 +174,7 @@ def _try_batch(
         drops.alone += int(failed.sum())
         drops.first += int(first.sum())
         places = np.flatnonzero(first)
-        values = pc.cast(verdict.value.take(pa.array(np.searchsorted(at, places))), pa.string())
+        values = as_text(verdict.value.take(pa.array(np.searchsorted(at, places))))
         lost = table.select(["id", "caption"]).take(pa.array(places)).to_pydict()
         found += zip(lost["id"], values.to_pylist(), lost["caption"], strict=True)
         found.sort(key=lambda one: one[0])
@@ -179,3 +183,4 @@ def _try_batch(
     codes = table["language"]
     languages[0].update(codes.to_pylist())
     languages[1].update(codes.filter(pa.array(alive)).to_pylist())
+    return [table.filter(pa.array(alive))]

@@ -14,7 +14,7 @@ from septet.pipelines.stages.counts import Counts
 from septet.pipelines.stages.filter import list_digest
 from septet.pipelines.stages.graphs import map_tasks
 from septet.pipelines.stages.stage import Key, Parts, Pass, Stage
-from septet.pipelines.stages.tasks import Results, Task
+from septet.pipelines.stages.tasks import Task
 from septet.preprocess import files
 from septet.preprocess.rules.balance import Hits, domains_in, drawn, entries_in
 from septet.preprocess.rules.lists import made_of, spaced_phrases
@@ -42,16 +42,9 @@ class BalanceStage(Stage):
 
     def settings(self) -> dict[str, Any]:
         """The section of the recipe, with a digest of the list of entries."""
-        entries = self._located().entries
+        entries = located_entries(self.recipe.balance, self.context.folder).entries
         digest = list_digest("balance.entries", entries) if isinstance(entries, str) else None
         return {**super().settings(), "entries": digest}
-
-    def _located(self) -> Balance:
-        settings = self.recipe.balance
-        if not isinstance(settings.entries, str):
-            return settings
-        path = locate(settings.entries, self.context.folder)
-        return settings.model_copy(update={"entries": path})
 
     def keys(self) -> Sequence[Key]:
         """The keys of the inputs."""
@@ -59,13 +52,26 @@ class BalanceStage(Stage):
 
     def passes(self) -> Iterator[Pass]:
         """Count, add up, draw."""
-        filtered, settings, keys = self.input("filtered"), self._located(), self.keys()
+        filtered, keys = self.input("filtered"), self.keys()
+        settings = located_entries(self.recipe.balance, self.context.folder)
         count = CountTask(self.parts("entry_counts"), filtered, settings)
         yield Pass("balance: count", count.outputs(keys), lambda todo: map_tasks(count, todo))
         add = AddTask(self.parts("entry_totals"), [count.path(key) for key in keys])
         yield Pass("balance: add", add.outputs([0]), lambda todo: map_tasks(add, todo))
         draw = DrawTask(self.parts("filtered"), self.rejects, filtered, settings, add.path(0))
         yield Pass("balance", draw.outputs(keys), lambda todo: map_tasks(draw, todo))
+
+
+def located_entries(settings: Balance, folder: str) -> Balance:
+    """The settings with the path of a list of entries as it is on this machine.
+
+    Args:
+        settings: The recipe's `balance` section.
+        folder: Where the recipe's relative paths start.
+    """
+    if not isinstance(settings.entries, str):
+        return settings
+    return settings.model_copy(update={"entries": locate(settings.entries, folder)})
 
 
 def _batches(path: str) -> Iterator[pa.Table]:
@@ -85,6 +91,12 @@ def hits_in(rows: pa.Table, settings: Balance) -> dict[str, Hits]:
     return found
 
 
+def count_hits(rows: pa.Table, settings: Balance) -> pa.Table:
+    """The counts of what stands in rows, by kind and key."""
+    counted = ((kind, hits.counted()) for kind, hits in hits_in(rows, settings).items())
+    return _added([_table(kind, keys, numbers) for kind, (keys, numbers) in counted])
+
+
 class CountTask(Task):
     """The task that counts entries and domains of one input's rows."""
 
@@ -99,9 +111,7 @@ class CountTask(Task):
         parts = []
         for rows in _batches(self.filtered.path(key)):
             counts.rows_in += len(rows)
-            for kind, hits in hits_in(rows, self.settings).items():
-                keys, numbers = hits.counted()
-                parts.append(_table(kind, keys, numbers))
+            parts.append(count_hits(rows, self.settings))
         files.write_table(self.path(key), _added(parts), metadata=counts.to_metadata())
         return counts
 
@@ -149,41 +159,50 @@ class DrawTask(Task):
 
     def run(self, key: Key) -> Counts:
         """Write the rows that were drawn and the rejects."""
-        totals = files.read_table(self.totals)
-        known = {}
-        for kind in (_ENTRY, _DOMAIN):
-            of_kind = totals.filter(pc.equal(totals["kind"], kind))
-            known[kind] = (of_kind["key"].to_numpy(), of_kind["rows"].to_numpy())
+        known = by_kind(files.read_table(self.totals))
         with self.results(key, tables.FILTERED) as results:
             for rows in _batches(self.filtered.path(key)):
                 results.counts.rows_in += len(rows)
-                self._draw(rows, known, results)
+                kept, lost = draw_rows(rows, self.settings, known)
+                results.keep(kept)
+                results.reject(lost)
         return results.counts
 
-    def _draw(
-        self, rows: pa.Table, known: dict[str, tuple[np.ndarray, np.ndarray]], results: Results
-    ) -> None:
-        found, ids, seed = hits_in(rows, self.settings), rows["id"], self.settings.seed
-        kept = np.ones(len(rows), bool)
-        reasons = np.full(len(rows), "", object)
-        values = np.full(len(rows), None, object)
 
-        def drop(which: np.ndarray, reason: str, least: np.ndarray) -> None:
-            which = which & kept
-            kept[which], reasons[which] = False, reason
-            values[which] = [str(count) if count else None for count in least[which].tolist()]
+Totals = dict[str, tuple[np.ndarray, np.ndarray]]
+"""By kind: keys, ascending, and how many rows of the whole corpus each stands in."""
 
-        if _ENTRY in found:
-            most = self.settings.most_of_an_entry
-            won, least = drawn(found[_ENTRY], ids, known[_ENTRY], most, seed)
-            has_text = pc.is_valid(rows["caption"]).to_numpy()
-            drop(has_text & (least == 0), "no_entry", least)
-            drop(has_text & ~won, "entry_draw", least)
-        if _DOMAIN in found:
-            most = self.settings.most_of_a_domain or 0
-            won, least = drawn(found[_DOMAIN], ids, known[_DOMAIN], most, seed)
-            drop((least > 0) & ~won, "domain_draw", least)
-        results.keep(rows.filter(pa.array(kept)))
-        lost = rows.append_column("reason", pa.array(reasons, pa.string()))
-        lost = lost.append_column("value", pa.array(values, pa.string()))
-        results.reject(lost.filter(pa.array(~kept)))
+
+def by_kind(totals: pa.Table) -> Totals:
+    """The counts of all inputs, as `draw_rows` reads them."""
+    known = {}
+    for kind in (_ENTRY, _DOMAIN):
+        of_kind = totals.filter(pc.equal(totals["kind"], kind))
+        known[kind] = (of_kind["key"].to_numpy(), of_kind["rows"].to_numpy())
+    return known
+
+
+def draw_rows(rows: pa.Table, settings: Balance, known: Totals) -> tuple[pa.Table, pa.Table]:
+    """Draw among some rows; returns those drawn, and the others with `reason` and `value`."""
+    found, ids, seed = hits_in(rows, settings), rows["id"], settings.seed
+    kept = np.ones(len(rows), bool)
+    reasons = np.full(len(rows), "", object)
+    values = np.full(len(rows), None, object)
+
+    def drop(which: np.ndarray, reason: str, least: np.ndarray) -> None:
+        which = which & kept
+        kept[which], reasons[which] = False, reason
+        values[which] = [str(count) if count else None for count in least[which].tolist()]
+
+    if _ENTRY in found:
+        won, least = drawn(found[_ENTRY], ids, known[_ENTRY], settings.most_of_an_entry, seed)
+        has_text = pc.is_valid(rows["caption"]).to_numpy()
+        drop(has_text & (least == 0), "no_entry", least)
+        drop(has_text & ~won, "entry_draw", least)
+    if _DOMAIN in found:
+        most = settings.most_of_a_domain or 0
+        won, least = drawn(found[_DOMAIN], ids, known[_DOMAIN], most, seed)
+        drop((least > 0) & ~won, "domain_draw", least)
+    lost = rows.append_column("reason", pa.array(reasons, pa.string()))
+    lost = lost.append_column("value", pa.array(values, pa.string()))
+    return rows.filter(pa.array(kept)), lost.filter(pa.array(~kept))

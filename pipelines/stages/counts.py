@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+from septet.preprocess.rules.tally import Tally
+
 METADATA_KEY = "septet.counts"
 
 
@@ -18,6 +20,8 @@ class Counts:
     rows_out: int = 0
     rejected: Counter[str] = field(default_factory=Counter)
     other: Counter[str] = field(default_factory=Counter)
+    tally: Tally = field(default_factory=Tally)
+    """What rules measured, of the rows that they kept too."""
 
     def add(self, more: "Counts") -> None:
         """Add another task's figures."""
@@ -25,6 +29,7 @@ class Counts:
         self.rows_out += more.rows_out
         self.rejected.update(more.rejected)
         self.other.update(more.other)
+        self.tally.add(more.tally)
 
     @classmethod
     def sum(cls, parts: "Iterable[Counts]") -> "Counts":
@@ -45,12 +50,14 @@ class Counts:
             "out": self.rows_out,
             "rejected": dict(sorted(self.rejected.items())),
             "counts": dict(sorted(self.other.items())),
+            **self.tally.to_dict(),
         }
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> "Counts":
         """The inverse of `to_dict`."""
-        return cls(data["in"], data["out"], Counter(data["rejected"]), Counter(data["counts"]))
+        rejected, other = Counter(data["rejected"]), Counter(data["counts"])
+        return cls(data["in"], data["out"], rejected, other, Tally.from_dict(data))
 
     def to_metadata(self) -> dict[str, str]:
         """The counts as metadata for the footer of the task's Parquet output."""

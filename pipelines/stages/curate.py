@@ -48,8 +48,12 @@ from septet.preprocess.identical_images import (
     replaced_by,
 )
 from septet.preprocess.near_duplicates.images import LOST
+from septet.preprocess.rules.apply import as_text
+from septet.preprocess.rules.tally import Tally
+from septet.preprocess.text.figure_numbers import without_figure_numbers
 from septet.preprocess.text.ids import bucket_of, by_bucket, split_ids, url_hash
 from septet.schemas import tables
+from septet.schemas.cuts import CUTS
 from septet.schemas.recipe import Curate
 
 _IMAGES_A_BUCKET = 1_000_000
@@ -64,7 +68,7 @@ class CurateStage(Stage):
     """The stage that drops images that fail a threshold, and images that another sample has."""
 
     name = "curate"
-    version = 4
+    version = 5
     sections = ("curate", "decontaminate")
     reads = ("plans", "fetched")
     gives = ("kept",)
@@ -166,10 +170,10 @@ class CurateTask(Task):
             self.barred, hits, self.against,
         )  # fmt: skip
 
-    def judged(self, shard: int, shown: bool = False) -> pa.Table:
+    def judged(self, shard: int, shown: bool = False, tally: Tally | None = None) -> pa.Table:
         """The shard's samples whose image was fetched, and those without one, with `reason` (null:
         passed) and `value`, by ascending id; where they are to be `shown`, with what they look
-        like."""
+        like. What the thresholds measure is counted in `tally`."""
         plan = files.read_table(
             self.plans.path(shard),
             ["id", "image_url", "caption", "page_url", "source", "extra", "annotations",
@@ -185,7 +189,7 @@ class CurateTask(Task):
             images = files.read_table(self.fetched.path(shard), columns)
         rows = with_images(plan, images, images.column_names[1:])
         rows = rows.filter(pc.is_null(rows["reason"])).drop_columns(["reason", "value"])
-        judged = judge(rows, self.settings)
+        judged = judge(rows, self.settings, tally or Tally())
         if self.hits is not None:
             judged = with_hits(judged, self.hits.path(shard))
         return barred.judge(judged)
@@ -211,9 +215,9 @@ class CurateTask(Task):
 
     def run(self, shard: int, parts: list[bytes]) -> Counts:
         """Write the ids of the samples that stay, and the rejects."""
-        rows = self.judged(shard)
         schema = _KEPT if self.settings.near_text == "off" else tables.COMPARED
         with self.results(shard, schema) as results:
+            rows = self.judged(shard, tally=results.counts.tally)
             results.counts.rows_in = len(rows)
             lost = rows.filter(pc.is_valid(rows["reason"]))
             is_removed = pc.equal(lost["reason"], "removed")
@@ -285,11 +289,12 @@ def compared(rows: pa.Table, near_text: str) -> pa.Table:
     pixels = pc.multiply(*sides).fill_null(0).to_numpy()
     annotated = rows["annotations"].is_valid().to_numpy()
     better = better_of(annotated, pixels, caption_measures(rows)[0])
-    table = {"id": rows["id"], "caption": rows["caption"], "scope": scopes, "better": better}
+    captions = without_figure_numbers(rows["caption"].combine_chunks())
+    table = {"id": rows["id"], "caption": captions, "scope": scopes, "better": better}
     return pa.table(table, schema=tables.COMPARED)
 
 
-def judge(rows: pa.Table, settings: Curate) -> pa.Table:
+def judge(rows: pa.Table, settings: Curate, tally: Tally) -> pa.Table:
     """Judge rows by the thresholds: adds `reason` and `value`, both null where a row passes them
     all.
 
@@ -297,6 +302,7 @@ def judge(rows: pa.Table, settings: Curate) -> pa.Table:
         rows: With `original_bytes`, `original_width`, `original_height` and `format`; null where
             there is no image, which passes.
         settings: The recipe's `curate` section.
+        tally: Where to count what was measured, of the images that pass too.
     """
     short = pc.min_element_wise(rows["original_width"], rows["original_height"])
     long = pc.max_element_wise(rows["original_width"], rows["original_height"])
@@ -304,17 +310,21 @@ def judge(rows: pa.Table, settings: Curate) -> pa.Table:
     pixels = pc.multiply(pc.cast(long, pa.int64()), pc.cast(short, pa.int64()))
     formats = rows["format"]
     reason = value = pa.chunked_array([pa.nulls(len(rows), pa.string())])
-    for name, failed, measured in (
-        ("too_few_bytes", pc.less(rows["original_bytes"], settings.min_bytes),
+    for name, setting, failed, measured in (
+        ("too_few_bytes", "min_bytes", pc.less(rows["original_bytes"], settings.min_bytes),
          rows["original_bytes"]),
-        ("too_small", pc.less(short, settings.min_side), short),
-        ("too_few_pixels", pc.less(pixels, settings.min_pixels), pixels),
-        ("aspect_ratio", pc.greater(ratio, settings.max_aspect_ratio or np.inf),
-         pc.round(ratio, 3)),
-        ("other_format", _others(formats, settings.formats), formats),
+        ("too_small", "min_side", pc.less(short, settings.min_side), short),
+        ("too_few_pixels", "min_pixels", pc.less(pixels, settings.min_pixels), pixels),
+        ("aspect_ratio", "max_aspect_ratio",
+         pc.greater(ratio, settings.max_aspect_ratio or np.inf), ratio),
+        ("other_format", "formats", _others(formats, settings.formats), formats),
     ):  # fmt: skip
+        seen = pc.and_(pc.is_valid(measured), pc.is_null(reason))
+        if setting in CUTS["curate"] and getattr(settings, setting):
+            values, beyond = (one.filter(seen).to_numpy() for one in (measured, failed))
+            tally.count_values("curate", setting, values, beyond)
         fresh = pc.and_(failed.fill_null(False), pc.is_null(reason))
-        value = pc.if_else(fresh, pc.cast(measured, pa.string()), value)
+        value = pc.if_else(fresh, as_text(measured), value)
         reason = pc.if_else(fresh, pa.scalar(name), reason)
     return rows.append_column("reason", reason).append_column("value", value)
 

@@ -69,7 +69,7 @@ class DedupStage(Stage):
     """The stage that drops duplicates and repetition, and plans the shards."""
 
     name = "dedup"
-    version = 3
+    version = 4
     sections = ("dedup", "write")
     reads = ("filtered", "image_locations")
     gives = ("plans",)
@@ -104,6 +104,7 @@ class DedupStage(Stage):
         yield first
 
         surveyed = first.poll()
+        self._measured = surveyed.tally
         shards = max(1, -(-surveyed.other["samples"] // self.recipe.write.samples_per_shard))
         against = self.recipe.dedup.against
         earlier = earlier_shards(against, self.context.folder)
@@ -137,6 +138,7 @@ class DedupStage(Stage):
     def finish(self, last: Pass) -> Done:
         """Mark the stage as complete, with the figures of the shards of each range."""
         counts = last.poll()
+        counts.tally.add(self._measured)
         with ThreadPoolExecutor() as pool:
             ranges = pool.map(files.read_table, last.outputs.values())
             rows_out = [rows for one in ranges for rows in one["rows_out"].to_pylist()]
@@ -200,8 +202,9 @@ class SurveyTask(Task):
     def run(self, bucket: int, parts: list[bytes]) -> Counts:
         """Write the bucket's frequent captions."""
         rows = np.frombuffer(b"".join(parts), "<u8").astype(np.uint64).reshape(-1, 3)
-        hashes, images, samples = frequent_captions(rows, self.most)
-        counts = Counts(rows_in=len(rows), rows_out=len(hashes))
+        counts = Counts(rows_in=len(rows))
+        hashes, images, samples = frequent_captions(rows, self.most, counts.tally)
+        counts.rows_out = len(hashes)
         counts.other["samples"] = samples
         table = pa.table({"caption_hash": hashes, "images": images}, schema=_SURVEY)
         files.write_table(self.path(bucket), table, metadata=counts.to_metadata())
@@ -367,13 +370,21 @@ class PlanTask(Task):
         barred = read_barred(self.barred).samples(rows)
         results.reject(as_removed(rows.filter(barred)))
         rows = rows.filter(pc.invert(barred))
-        kept, rejected = dedup_samples(rows, self.settings, *frequent)
+        if again := repeated_within_pages(rows):
+            results.counts.other["pairs repeated within a page"] += again
+        kept, rejected = dedup_samples(rows, self.settings, *frequent, results.counts.tally)
         results.reject(rejected)
         at = pc.index_in(kept["image_url"], value_set=where["image_url"].combine_chunks())
         found = where.take(at)
         for name in found.column_names[1:]:
             kept = kept.append_column(f"image_{name}", found[name])
         results.keep(kept)
+
+
+def repeated_within_pages(rows: pa.Table) -> int:
+    """The number of rows whose pair stands on their page already."""
+    on_pages = rows.filter(pc.is_valid(rows["page_url"])).select(["id", "page_url"])
+    return len(on_pages) - len(on_pages.group_by(["id", "page_url"]).aggregate([]))
 
 
 def _received(parts: list[bytes], kind: bytes, schema: pa.Schema) -> pa.Table:

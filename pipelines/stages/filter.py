@@ -24,6 +24,7 @@ from septet.preprocess.rules.apply import Asked, apply_rules, asked_rules
 from septet.preprocess.rules.captions import Captions
 from septet.preprocess.rules.clean import clean_rows
 from septet.preprocess.rules.parts_of_speech import tagger_digest
+from septet.preprocess.rules.tally import Tally
 from septet.preprocess.text.language.model import language_model, model_digest
 from septet.preprocess.text.language.sites import LanguageTeller
 from septet.schemas import tables
@@ -183,11 +184,11 @@ class FilterTask(Task):
                 results.counts.rows_in += len(batch)
                 rows = pa.Table.from_batches([batch])
                 has_text = pc.is_valid(rows["caption"])
-                results.keep(_without_language(rows.filter(pc.invert(has_text))))
+                results.keep(without_language(rows.filter(pc.invert(has_text))))
                 rows, lost, changed = clean(rows.filter(has_text), self.settings)
                 results.reject(lost)
                 results.counts.other.update({"captions cleaned": changed} if changed else {})
-                for passed, rejected in guarded_rules(rows, rules, teller):
+                for passed, rejected in guarded_rules(rows, rules, teller, results.counts.tally):
                     results.keep(passed)
                     results.reject(rejected)
         return results.counts
@@ -213,24 +214,30 @@ def clean(rows: pa.Table, settings: Filter) -> tuple[pa.Table, pa.Table, int]:
 
 
 def guarded_rules(
-    rows: pa.Table, rules: list[Asked], teller: LanguageTeller
+    rows: pa.Table, rules: list[Asked], teller: LanguageTeller, tally: Tally
 ) -> Iterator[tuple[pa.Table, pa.Table]]:
-    """Apply the rules; a row on which a rule itself fails becomes a reject (`rule_error`)."""
+    """Apply the rules; a row on which a rule itself fails becomes a reject (`rule_error`), and is
+    not in the tally."""
+    measured = Tally()
     try:
-        yield apply_rules(rows, rules, teller)
+        found = apply_rules(rows, rules, teller, measured)
     except Exception as error:
         if len(rows) > 1:
             half = len(rows) // 2
-            yield from guarded_rules(rows.slice(0, half), rules, teller)
-            yield from guarded_rules(rows.slice(half), rules, teller)
+            yield from guarded_rules(rows.slice(0, half), rules, teller, tally)
+            yield from guarded_rules(rows.slice(half), rules, teller, tally)
             return
         value = f"{type(error).__name__}: {error}"[:_SHOWN]
         lost = rows.append_column("reason", pa.array(["rule_error"]))
-        yield _without_language(rows.slice(0, 0)), lost.append_column("value", pa.array([value]))
+        yield without_language(rows.slice(0, 0)), lost.append_column("value", pa.array([value]))
+        return
+    tally.add(measured)
+    yield found
 
 
-def _without_language(rows: pa.Table) -> pa.Table:
-    """The images without a text, which pass: the rules are about texts."""
+def without_language(rows: pa.Table) -> pa.Table:
+    """Candidates as rows of `FILTERED` of which no language is told: the images without a text,
+    which pass, for the rules are about texts."""
     for field in list(tables.FILTERED)[len(tables.CANDIDATES) :]:
         rows = rows.append_column(field, pa.nulls(len(rows), field.type))
     return rows

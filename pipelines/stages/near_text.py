@@ -19,7 +19,7 @@ from septet.pipelines.stages.counts import Counts
 from septet.pipelines.stages.curate import CurateTask, compared
 from septet.pipelines.stages.earlier import EarlierShard, sample_name
 from septet.pipelines.stages.graphs import Regroup, Split, shuffle_tasks
-from septet.pipelines.stages.stage import Key, Parts, Pass, Stage
+from septet.pipelines.stages.stage import Key, Parts, Pass, Stage, read_counts
 from septet.pipelines.stages.tasks import Task
 from septet.preprocess import files
 from septet.preprocess.dedup import rank_of_earlier
@@ -406,6 +406,7 @@ class NearTask(Task):
         lost = lost[np.argsort(lost["row"])]
         with self.results(shard, _KEPT) as results:
             results.counts.rows_in = len(table) + len(before)
+            results.counts.tally.add(read_counts([self.compared.path(shard)])[0].tally)
             results.reject(before)
             if len(lost):
                 results.reject(self._rejects(shard, table, lost))

@@ -65,20 +65,11 @@ class Captions:
         return Tokens.of(self.characters)
 
     @cached_property
-    def unspaced(self) -> np.ndarray:
-        """Whether most letters of each caption are of scripts without spaces or of Hangul, bool
-        [n]."""
-        return self._writing == 2
-
-    @cached_property
-    def compact(self) -> np.ndarray:
-        """Whether each caption is compact: most letters are of a script other than Latin, or it is
-        declared to be of one of `septet.schemas.languages.COMPACT_LANGUAGES`; bool [n]. Unspaced
-        captions are not."""
-        return self._writing == 1
-
-    @cached_property
-    def _writing(self) -> np.ndarray:
+    def writing(self) -> np.ndarray:
+        """How each caption is written, uint8 [n]: 2, unspaced, where most letters are `DENSE`
+        (of scripts without spaces, of syllables, or without short vowels); else 1, compact, where
+        most are of a script other than Latin, or where it is declared to be of one of
+        `septet.schemas.languages.COMPACT_LANGUAGES`; else 0, plain."""
         writing = self._is_declared_compact().astype(np.uint8)
         others, characters = self._others
         if len(others):

@@ -1,5 +1,5 @@
-"""What is cut out of captions before any rule: markup, foreign letters, repeated marks,
-boiler-plate.
+"""What is cut out of captions before any rule: markup, figure numbers, foreign letters, repeated
+marks, boiler-plate.
 
 A caption that changes is another text: its sample gets another id, and keeps its first form in
 `extra` as `caption_before`.
@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 from septet.preprocess.rules.lists import made_of
 from septet.preprocess.rules.patterns import alternatives
 from septet.preprocess.text.clean import clean_captions
+from septet.preprocess.text.figure_numbers import without_figure_numbers
 from septet.preprocess.text.ids import sample_id
 from septet.schemas.filter import Filter
 
@@ -67,6 +68,8 @@ def cut(captions: pa.Array, settings: Filter) -> pa.Array:
     """The captions without what the settings name; the same object where they name nothing."""
     if settings.strip_markup:
         captions = pc.replace_substring_regex(captions, _TAG, " ")
+    if settings.strip_figure_numbers:
+        captions = without_figure_numbers(captions)
     if settings.keep_scripts:
         kept = "".join(rf"\p{{{script}}}" for script in settings.keep_scripts)
         # What no script has alone (digits, marks, punctuation, spaces) stays.

@@ -8,14 +8,18 @@ from septet.preprocess.rules.captions import Captions
 from septet.preprocess.rules.rule import Verdict
 from septet.schemas.filter import Filter
 
+_ELIDED = r"^[^\pL]*(?i:l|un|dell|all|dall|nell|sull|d|qu)['’]\pL"
+"""An elided article in front, of Italian, French, Catalan, Occitan."""
+
 
 def too_short(captions: Captions, settings: Filter) -> Verdict:
     """Captions of fewer characters than `min_chars`; `min_chars_compact` and `min_chars_unspaced`
     hold instead by script and language."""
-    least = np.full(len(captions), settings.min_chars)
-    least[captions.compact] = settings.min_chars_compact
-    least[captions.unspaced] = settings.min_chars_unspaced
-    return Verdict(pc.less(captions.lengths, pa.array(least)), captions.lengths)
+    least = np.array(
+        [settings.min_chars, settings.min_chars_compact, settings.min_chars_unspaced], np.int32
+    )[captions.writing]
+    failed = pc.less(captions.lengths, pa.array(least))
+    return Verdict(failed, captions.lengths, captions.writing)
 
 
 def too_long(captions: Captions, settings: Filter) -> Verdict:
@@ -24,10 +28,16 @@ def too_long(captions: Captions, settings: Filter) -> Verdict:
 
 
 def too_few_words(captions: Captions, settings: Filter) -> Verdict:
-    """Captions of fewer words than `min_words`, or `min_words_compact` by script and language."""
-    least = np.full(len(captions), settings.min_words)
-    least[captions.compact | captions.unspaced] = settings.min_words_compact
-    return Verdict(pc.less(captions.words, pa.array(least)), captions.words)
+    """Captions of fewer words than `min_words`, or `min_words_compact` by script and language; an
+    article that an apostrophe joins to the first word ("L'arbre") counts as a word."""
+    held_to = np.minimum(captions.writing, 1)
+    least = np.array([settings.min_words, settings.min_words_compact])[held_to]
+    words = captions.words.to_numpy()
+    few = np.flatnonzero(words < least)
+    elided = pc.match_substring_regex(captions.text.take(pa.array(few)), _ELIDED)
+    words = words.copy()
+    words[few] += elided.to_numpy(zero_copy_only=False)
+    return Verdict(pa.array(words < least), pa.array(words), held_to)
 
 
 def too_many_words(captions: Captions, settings: Filter) -> Verdict:

@@ -102,9 +102,11 @@ def checked(name: str, rule: OwnRule) -> Callable[[Captions], Verdict]:
 
 
 def _is_verdict(found: object, count: int) -> bool:
-    if not isinstance(found, Verdict) or not all(isinstance(one, pa.Array) for one in found):
+    if not isinstance(found, Verdict):
         return False
-    failed, value = found
+    failed, value, _ = found
+    if not isinstance(failed, pa.Array) or not isinstance(value, pa.Array):
+        return False
     try:
         pa.nulls(0, value.type).cast(pa.string())
     except pa.ArrowNotImplementedError:

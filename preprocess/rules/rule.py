@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -13,10 +14,14 @@ from septet.schemas.filter import Filter
 
 class Verdict(NamedTuple):
     """The verdict of a rule on n captions: `failed` bool [n] without nulls, and `value` [n] of any
-    type, what each was measured at; only the values of those that failed are read."""
+    type, what each was measured at; values of captions that passed are read where a setting of
+    `septet.schemas.cuts` bounds them."""
 
     failed: pa.Array
     value: pa.Array
+    held_to: np.ndarray | None = None
+    """The place among the rule's switches of the setting that held for each caption, uint8 [n];
+    None where it is the first."""
 
 
 @dataclass(frozen=True)

@@ -12,19 +12,15 @@ from septet.preprocess.rules.rule import Verdict
 from septet.preprocess.text.characters import CAPITAL, DIGIT, LETTER, SMALL
 from septet.schemas.filter import Filter
 
-_DIGITS = 3
-"""Decimals of a share in a reject row."""
-
 
 def at_least(share: np.ndarray, least: float | None) -> Verdict:
     """The verdict on shares [n] that must not be less."""
-    return Verdict(pa.array(share < (least or 0.0)), pc.round(pa.array(share), _DIGITS))
+    return Verdict(pa.array(share < (least or 0.0)), pa.array(share))
 
 
 def at_most(share: np.ndarray, most: float | None) -> Verdict:
     """The verdict on shares [n] that must not be more."""
-    return Verdict(pa.array(share > (1.0 if most is None else most)),
-                   pc.round(pa.array(share), _DIGITS))  # fmt: skip
+    return Verdict(pa.array(share > (1.0 if most is None else most)), pa.array(share))
 
 
 def share(part: np.ndarray, whole: np.ndarray) -> np.ndarray:

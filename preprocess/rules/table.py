@@ -28,7 +28,7 @@ _ROOTS = "ROOTS (Laurençon et al. 2022), OBELICS (Laurençon et al. 2023)"
 
 RULES: dict[str, Rule] = {
     "too_short": Rule(
-        too_short, 2, ("min_chars", "min_chars_compact", "min_chars_unspaced"),
+        too_short, 3, ("min_chars", "min_chars_compact", "min_chars_unspaced"),
         "LAION-400M, DataComp, COYO; by script: Septet",
     ),
     "too_long": Rule(too_long, 1, ("max_chars",), "COYO (dataset card)"),
@@ -36,7 +36,7 @@ RULES: dict[str, Rule] = {
     "url_caption": Rule(url_caption, 1, ("drop_urls",), ""),
     "template": Rule(template, 1, ("templates",), _CONCEPTUAL),
     "too_few_words": Rule(
-        too_few_words, 2, ("min_words", "min_words_compact"),
+        too_few_words, 3, ("min_words", "min_words_compact"),
         "ALIGN, CC12M, DataComp, COYO; by script: Septet",
     ),
     "too_many_words": Rule(too_many_words, 1, ("max_words",), "ALIGN, CC12M, COYO"),

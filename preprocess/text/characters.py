@@ -11,6 +11,12 @@ import pyarrow.compute as pc
 UNSPACED = r"\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}"
 """Scripts that write no spaces between words, as members of an RE2 character class."""
 
+_SYLLABLES = (
+    r"\p{Hangul}\p{Ethiopic}\p{Canadian_Aboriginal}\p{Cherokee}\p{Yi}"
+    r"\p{Arabic}\p{Hebrew}\p{Syriac}\p{Thaana}"
+)
+"""Scripts with spaces in which a character is a syllable, or that leave out short vowels."""
+
 LETTER: Final = 1
 DIGIT: Final = 2
 CAPITAL: Final = 4
@@ -27,7 +33,7 @@ _CLASSES = {
     CAPITAL: r"[\p{Lu}\p{Lt}]",
     SMALL: r"\p{Ll}",
     SPACE: r"[\s\p{Z}]",
-    DENSE: rf"[{UNSPACED}\p{{Hangul}}]",
+    DENSE: f"[{UNSPACED}{_SYLLABLES}]",
     LATIN: r"\p{Latin}",
     UNSPACED_LETTER: f"[{UNSPACED}]",
     MARK: r"\p{M}",
@@ -35,7 +41,7 @@ _CLASSES = {
 }
 """Bits of a character's kind, and what each stands for. Marks count as letters: vowels are marks in
 many scripts. DENSE are scripts in which a character is a syllable or a word, or that write no
-spaces. BLANK are the spaces of ASCII alone."""
+spaces or no short vowels: two letters are a word there. BLANK are the spaces of ASCII alone."""
 
 _PLANES = 0x40000
 """Code points that are looked at; behind them there are tags, selectors and private use alone."""

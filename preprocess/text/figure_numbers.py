@@ -3,6 +3,9 @@
 
 import re
 
+import pyarrow as pa
+import pyarrow.compute as pc
+
 _WORDS = (
     # Latin
     "figures? figs? abbildung abb bild figura figuras figuur afbeelding afb figur kuva kuvio ábra "
@@ -36,6 +39,8 @@ _NUMBER_FIRST = re.compile(
     rf"\.?{_END}"
 )
 _MAYBE = re.compile(r"[^\W\d_]?.{0,24}?[\dIVXLC]")
+_MAYBE_RE2 = r"^.{0,25}[\p{Nd}IVXLC]"
+"""What all captions match that begin with a figure number, as Arrow has it."""
 
 
 def without_figure_number(caption: str) -> str:
@@ -60,3 +65,10 @@ def without_figure_number(caption: str) -> str:
     if not end and not found.groupdict().get("unspaced"):
         return caption
     return caption[found.end() :]
+
+
+def without_figure_numbers(captions: pa.Array) -> pa.Array:
+    """Captions [n], null or not, each without the figure number in front of it."""
+    maybe = pc.fill_null(pc.match_substring_regex(captions, _MAYBE_RE2), False)
+    some = [without_figure_number(text) for text in captions.filter(maybe).to_pylist()]
+    return pc.replace_with_mask(captions, maybe, pa.array(some, captions.type))

@@ -44,7 +44,7 @@ def test_a_set_tells_thresholds_sources_and_what_it_lacks(
 def test_a_set_tells_values_and_the_rules_that_run(capsys: pytest.CaptureFixture) -> None:
     text = told(capsys, "rules", "align")
     assert "filter.max_words 20 256" in text and "dedup.images_per_caption 10 10" in text
-    assert "Text rules that run: too_few_words@2, too_many_words@1 Rules" in text
+    assert "Text rules that run: too_few_words@3, too_many_words@1 Rules" in text
     assert "filter.min_chars 5 5" in told(capsys, "rules", "default")
 
 
@@ -79,9 +79,9 @@ def test_what_each_rule_would_drop(tmp_path: Path) -> None:
     trial = trial_of(tmp_path, "{strip_markup: true}")
     assert (trial.rows, trial.without_text, trial.kept, trial.cleaned) == (8, 0, 3, 1)
     drops = {one.name: (one.first, one.alone, sorted(one.examples)) for one in trial.rules}
-    assert drops["too_short@2"] == (2, 2, [("3", "dog"), ("4", "Logo")])
+    assert drops["too_short@3"] == (2, 2, [("3", "dog"), ("4", "Logo")])
     assert drops["filename@1"] == (2, 2, [("IMG_2041.JPG", "IMG_2041.JPG"), ("x.png", "x.png")])
-    assert drops["too_few_words@2"] == (1, 5, [("1", "thumbnails")])
+    assert drops["too_few_words@3"] == (1, 5, [("1", "thumbnails")])
     assert drops["too_long@1"] == (0, 0, [])
     assert sum(count for _, count, _ in trial.by_language) == 8
     assert ("zh", 1, 1) in trial.by_language
@@ -131,4 +131,44 @@ def test_try_prints_drops_and_examples(tmp_path: Path, capsys: pytest.CaptureFix
     recipe.write_text("name: x\nsources:\n  - {kind: list, paths: [list.jsonl]}\n")
     text = told(capsys, "try", str(recipe), "--rows", "100", "--examples", "1")
     assert "8 texts from 1 of 1 slices" in text and "rules: default" in text
-    assert re.search(r"too_short@2 2 25\.0% 2", text)
+    assert re.search(r"too_short@3 2 25\.0% 2", text)
+
+
+LATER = [
+    ("1", "A red bicycle leans against the wall of a bakery"),
+    ("1", "A red bicycle leans against the wall of a bakery"),  # the same pair
+    ("2", "Figure 3. A red bicycle leans against the wall of a bakery"),  # nearly the same
+    ("3", "A lighthouse stands on the cliff above the sea"),
+    ("4", "next page"), ("5", "next page"), ("6", "next page"),  # beside too many images
+    ("7", "dog"),  # too short
+]  # fmt: skip
+
+
+def test_later_stages_are_tried_on_what_passes(
+    tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    rows = [{"url": f"https://e.invalid/{i}.jpg", "caption": text} for i, text in LATER]
+    (tmp_path / "list.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    recipe = tmp_path / "r.yaml"
+    text = (
+        "name: x\nsources:\n  - {kind: list, paths: [list.jsonl]}\n"
+        "dedup: {images_per_caption: 2}\ncurate: {near_text: everywhere}\n"
+    )
+    recipe.write_text(text)
+    trial = try_rules(parse_recipe(text), str(tmp_path), 100, 5)
+    assert trial.kept == 7
+    assert [(one.stage, one.reason, one.count, one.left) for one in trial.later] == [
+        ("dedup", "duplicate_pair", 1, 6),
+        ("dedup", "caption_repeated", 3, 3),
+        ("curate", "near_duplicate_text", 1, 2),
+    ]
+    assert trial.later[1].examples == [("3", "next page")]
+    assert trial.later[2].examples == [(f"similarity 1.00 to: {LATER[2][1]}", LATER[0][1])]
+    told_ = told(capsys, "try", str(recipe), "--examples", "1")
+    assert "dedup caption repeated 3 3" in told_
+
+    balanced = text + "balance: {entries: [bicycle, lighthouse, next], most_of_an_entry: 1}\n"
+    first = try_rules(parse_recipe(balanced), str(tmp_path), 100, 5).later
+    drawn = {one.reason: one.count for one in first if one.stage == "balance"}
+    assert set(drawn) == {"entry_draw"} and 1 <= drawn["entry_draw"] < 7
+    assert try_rules(parse_recipe(balanced), str(tmp_path), 100, 5).later == first

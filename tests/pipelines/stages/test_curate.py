@@ -6,6 +6,7 @@ import pyarrow as pa
 import pytest
 
 from septet.pipelines.stages.curate import judge
+from septet.preprocess.rules.tally import Tally
 from septet.schemas.recipe import Curate
 
 SCHEMA = pa.schema(
@@ -41,5 +42,6 @@ SCHEMA = pa.schema(
 )
 def test_thresholds(settings: dict[str, Any], image: tuple, expected: tuple) -> None:
     row = dict(zip(SCHEMA.names, image, strict=False))
-    found = judge(pa.Table.from_pylist([row, row], SCHEMA), Curate(**settings)).to_pylist()
+    rows = pa.Table.from_pylist([row, row], SCHEMA)
+    found = judge(rows, Curate(**settings), Tally()).to_pylist()
     assert [(one["reason"], one["value"]) for one in found] == [expected] * 2

@@ -15,6 +15,7 @@ from septet.preprocess.rules.apply import asked_rules
 from septet.preprocess.rules.captions import Captions
 from septet.preprocess.rules.own import RuleError, checked, make_rules, own_rules, rule_class
 from septet.preprocess.rules.rule import Verdict
+from septet.preprocess.rules.tally import Tally
 from septet.preprocess.text.ids import sample_id
 from septet.preprocess.text.language.model import language_model, model_digest
 from septet.preprocess.text.language.sites import LanguageTeller
@@ -40,14 +41,14 @@ def rows_of(*captions: str, url: str | None = None) -> pa.Table:
 
 
 def filtered(table: pa.Table, settings: Filter) -> list[tuple[pa.Table, pa.Table]]:
-    return list(guarded_rules(table, asked_rules(settings), TELLER))
+    return list(guarded_rules(table, asked_rules(settings), TELLER, Tally()))
 
 
 def test_rejects_keep_rule_and_what_the_row_carried() -> None:
     ((passed, lost),) = filtered(rows_of("a house of stone", "tiny"), Filter())
     assert passed["caption"].to_pylist() == ["a house of stone"]
     (row,) = lost.to_pylist()
-    assert (row["reason"], row["value"], row["rule"]) == ("too_short", "4", "too_short@2")
+    assert (row["reason"], row["value"], row["rule"]) == ("too_short", "4", "too_short@3")
     assert (row["extra"], row["annotations"]) == ('{"n":1}', '{"box":[1]}')
 
 
@@ -61,12 +62,14 @@ def test_a_rule_that_fails_on_a_row_costs_that_row() -> None:
     rules = [first._replace(judge=fragile), *others]
     captions = [f"a house of stone {i}" for i in range(9)]
     table = rows_of(*captions[:5], "poison of stone", *captions[5:])
-    found = list(guarded_rules(table, rules, TELLER))
+    tally = Tally()
+    found = list(guarded_rules(table, rules, TELLER, tally))
     assert [text for passed, _ in found for text in passed["caption"].to_pylist()] == captions
     assert all(passed.schema.names == tables.FILTERED.names for passed, _ in found)
     (lost,) = [row for _, rejected in found for row in rejected.to_pylist()]
     assert (lost["caption"], lost["reason"]) == ("poison of stone", "rule_error")
     assert lost["value"] == "ZeroDivisionError: by a caption"
+    assert tally.values["min_chars"].sum() == len(captions)  # each once, however often it was tried
 
 
 CROP = {"crop": ["stock photo", "click to enlarge"]}
@@ -88,6 +91,12 @@ CROP = {"crop": ["stock photo", "click to enlarge"]}
         ("C\\\\d aa", {"fold_punctuation": True}, "C\\d aa"),
         ("一只猫 кот cat 1.", {"keep_scripts": ["Han", "Latin"]}, "一只猫 cat 1."),
         ("кот", {"keep_scripts": ["Latin"]}, ""),
+        ("Figure 3.2. A red cat", {"strip_figure_numbers": True}, "A red cat"),
+        ("<i>Fig. 2:</i> A cat", {"strip_figure_numbers": True, "strip_markup": True}, "A cat"),
+        ("图 3-2 红色的猫", {"strip_figure_numbers": True}, "红色的猫"),
+        ("Abb. 4: Eine Katze", {"strip_figure_numbers": True}, "Eine Katze"),
+        ("2001: A Space Odyssey", {"strip_figure_numbers": True}, None),
+        ("Figure 3.2. A red cat", {}, None),
     ],
 )
 def test_what_is_cut_out_of_captions(caption: str, settings: dict, expected: str | None) -> None:

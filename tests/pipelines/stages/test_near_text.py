@@ -160,3 +160,35 @@ def test_without_numba_a_recipe_says_what_is_missing(
     monkeypatch.setattr("septet.pipelines.build.find_spec", lambda name: None)
     with pytest.raises(RecipeError, match=r"near_text: numba is not installed; .*septet\[near\]"):
         run_build(recipe, tmp_path / "corpus")
+
+
+NUMBERED = {
+    "en": ("Figure 3.2. The harbour at night", "Figure 17. The harbour at night"),
+    "de": ("Abb. 4: Der Hafen bei Nacht", "Abbildung 12.1. Der Hafen bei Nacht"),
+    "fr": ("Figure 2. Le port la nuit", "Fig. 31 : Le port la nuit"),
+    "es": ("Figura 5. El puerto de noche", "Figura 8-1: El puerto de noche"),
+    "pl": ("Rysunek 7. Port nocą", "Rys. 21. Port nocą"),
+    "ru": ("Рис. 2. Гавань ночью в городе", "Рисунок 14. Гавань ночью в городе"),
+    "hu": ("3. ábra: A kikötő éjjel", "18. ábra: A kikötő éjjel"),
+    "tr": ("Şekil 2. Gece limanı manzarası", "Şekil 19. Gece limanı manzarası"),
+    "vi": ("Hình 1.2: Bến cảng ban đêm", "Hình 7: Bến cảng ban đêm"),
+    "zh": ("图 3-2 夜晚的港口和渔船", "图 11 夜晚的港口和渔船"),
+    "ja": ("図3 夜の港と漁船の風景", "図12 夜の港と漁船の風景"),
+    "ko": ("그림 2. 밤의 항구 풍경", "그림 13. 밤의 항구 풍경"),
+    "ar": ("شكل 3: الميناء في الليل", "شكل 22: الميناء في الليل"),
+    "hi": ("चित्र 4: रात में बंदरगाह", "चित्र 15: रात में बंदरगाह"),
+}
+APART = ["Figure 3. Dose 10 mg after two days", "Figure 3. Dose 80 mg after two days"]
+
+
+def test_captions_are_compared_without_figure_numbers(tmp_path: Path) -> None:
+    """One of each pair stays, as it is written; numbers elsewhere keep captions apart."""
+    captions = [caption for pair in NUMBERED.values() for caption in pair]
+    recipe = write_lists(tmp_path / "in", captions + APART, 3)
+    run_build(recipe, tmp_path / "corpus")
+    kept = {row["caption"] for row in rows(tmp_path / "corpus", "shards")}
+    assert {code: len(kept & set(pair)) for code, pair in NUMBERED.items()} == dict.fromkeys(
+        NUMBERED, 1
+    )
+    assert kept >= set(APART)
+    assert len(kept) == len(NUMBERED) + len(APART)

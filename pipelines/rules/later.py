@@ -1,0 +1,105 @@
+"""A trial of the stages that come after the text rules, on a sample: what `balance`, `dedup` and
+`curate.near_text` would drop of it."""
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from septet.pipelines.stages.balance import (
+    BalanceStage,
+    by_kind,
+    count_hits,
+    draw_rows,
+    located_entries,
+)
+from septet.pipelines.stages.curate import compared
+from septet.preprocess.dedup import dedup_samples, frequent_captions
+from septet.preprocess.text.ids import caption_hashes, split_ids
+from septet.schemas.recipe import Curate, Dedup, Recipe
+
+
+@dataclass
+class LaterDrops:
+    """The rows of a sample that a stage drops for one reason, those left after it, and examples,
+    each with its value."""
+
+    stage: str
+    reason: str
+    count: int
+    left: int
+    examples: list[tuple[str, str]]
+
+
+def try_later_stages(recipe: Recipe, folder: str, rows: pa.Table, most: int) -> list[LaterDrops]:
+    """Try the stages that need no image.
+
+    Args:
+        recipe: A parsed recipe.
+        folder: Where its relative paths start.
+        rows: A sample's rows that pass the filter, of `septet.schemas.tables.FILTERED`.
+        most: How many distinct examples to show of each reason.
+    """
+    found = []
+    left = len(rows)
+    for stage, lost in _losses(recipe, folder, rows):
+        for reason, count in _in_order(lost["reason"]):
+            left -= count
+            mine = lost.filter(pc.equal(lost["reason"], reason)).sort_by("id")
+            shown = zip(mine["value"].to_pylist(), mine["caption"].to_pylist(), strict=True)
+            examples = dict.fromkeys((str(value or ""), str(text or "")) for value, text in shown)
+            found.append(LaterDrops(stage, reason, count, left, list(examples)[:most]))
+    return found
+
+
+def _losses(recipe: Recipe, folder: str, rows: pa.Table) -> Iterator[tuple[str, pa.Table]]:
+    """The rows that each stage drops, with `reason` and `value`."""
+    if BalanceStage.asked_for(recipe):
+        balance = located_entries(recipe.balance, folder)
+        rows, lost = draw_rows(rows, balance, by_kind(count_hits(rows, balance)))
+        yield "balance", lost
+    rows, lost = _deduplicated(rows, recipe.dedup)
+    yield "dedup", lost
+    if recipe.curate.near_text == "everywhere":
+        yield "curate", _near(rows, recipe.curate)
+
+
+def _deduplicated(rows: pa.Table, settings: Dedup) -> tuple[pa.Table, pa.Table]:
+    hashes = np.stack([caption_hashes(rows), *split_ids(rows["id"])], axis=1)
+    frequent, images, _ = frequent_captions(hashes, settings.images_per_caption)
+    return dedup_samples(rows, settings, frequent, images)
+
+
+def _near(rows: pa.Table, settings: Curate) -> pa.Table:
+    """The rows for whose caption a near one is kept. Images are not known yet, so that of near
+    captions the longest is best."""
+    from septet.preprocess.near_duplicates.captions import Limits, near_captions  # only here: Numba
+
+    rows = rows.filter(pc.is_valid(rows["caption"]))
+    for side in ("original_width", "original_height"):
+        rows = rows.append_column(side, pa.nulls(len(rows), pa.int32()))
+    found = compared(rows, settings.near_text)
+    ranks = np.empty(len(found), np.int64)
+    order = pc.sort_indices(found, [("better", "descending"), ("id", "ascending")]).to_numpy()
+    ranks[order] = np.arange(len(found))
+    kept, near = near_captions(found["caption"], ranks, Limits.of(settings.near_text_similarity))
+    goes = np.flatnonzero((kept != np.arange(len(kept))) & rows["annotations"].is_null().to_numpy())
+    captions = rows["caption"].take(pa.array(kept[goes])).to_pylist()
+    values = [
+        f"similarity {one:.2f} to: {caption}"
+        for one, caption in zip(near[goes].tolist(), captions, strict=True)
+    ]
+    lost = rows.take(pa.array(goes)).append_column("value", pa.array(values, pa.string()))
+    return lost.append_column("reason", pa.repeat("near_duplicate_text", len(lost)))
+
+
+def _in_order(reasons: pa.ChunkedArray) -> list[tuple[str, int]]:
+    """Reasons and their counts, in the order in which rows are held to them."""
+    from septet.schemas.reasons import REASONS
+
+    places = list(REASONS)
+    counted = Counter(reasons.to_pylist())
+    return sorted(counted.items(), key=lambda item: places.index(item[0]))
