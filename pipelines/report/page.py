@@ -6,8 +6,10 @@ and shows text of unknown origin only as text.
 
 import base64
 import hashlib
+import posixpath
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -107,7 +109,10 @@ def refresh_report(corpus_path: str, live: Mapping[str, Column]) -> None:
     """
     while not is_current(corpus_path):
         page = report_page(corpus_path, known_statistics(corpus_path), live=live)
-        files.write_bytes(files.join(corpus_path, REPORT), page)
+        # A writer that ends first takes others' temporary files for those that killed ones left.
+        with suppress(FileNotFoundError):
+            files.write_bytes(files.join(corpus_path, REPORT), page)
+        files.remove_temporaries(files.join(corpus_path, posixpath.dirname(REPORT)))
 
 
 def report_page(

@@ -10,6 +10,7 @@ from septet.pipelines.report import columns
 from septet.pipelines.report.columns import SIDE, column_views, trusted_columns
 from septet.pipelines.report.page import MAX_BYTES, refresh_report, report_page, write_report
 from septet.pipelines.report.statistics import corpus_statistics
+from septet.preprocess import files
 from septet.preprocess.shards.reader import Corpus
 from septet.schemas.columns import ColumnShard
 from tests.corpora import run_annotation, run_build, write_site
@@ -124,6 +125,29 @@ def test_refreshing_the_report_gives_what_writing_it_gives(corpus: Path, tmp_pat
     page.unlink()
     refresh_report(str(tmp_path / "corpus"), {})
     assert not page.exists()
+
+
+def test_what_killed_and_concurrent_writers_of_the_report_leave_is_taken_away(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(corpus, tmp_path / "corpus")
+    page = tmp_path / "corpus/stats/report.html"
+    whole = page.read_bytes()
+    page.unlink()
+    page.with_name(".report.html.0123abcd.septet-tmp").write_bytes(b"cut short by a ki")
+    written, put = [], files.write_bytes
+
+    def in_the_middle(path: str, data: bytes) -> None:
+        if not written:  # another writer ends first, and takes this one's temporary file
+            written.append(path)
+            put(path, data)
+            raise FileNotFoundError(path)
+        put(path, data)
+
+    monkeypatch.setattr(files, "write_bytes", in_the_middle)
+    refresh_report(str(tmp_path / "corpus"), {})
+    assert page.read_bytes() == whole and written
+    assert not [*page.parent.glob(".*.septet-tmp")]
 
 
 def test_stats_lists_columns(corpus: Path, capsys: pytest.CaptureFixture[str]) -> None:
