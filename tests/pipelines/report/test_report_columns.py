@@ -132,6 +132,8 @@ def test_what_killed_and_concurrent_writers_of_the_report_leave_is_taken_away(
 ) -> None:
     shutil.copytree(corpus, tmp_path / "corpus")
     page = tmp_path / "corpus/stats/report.html"
+    page.unlink()
+    refresh_report(str(tmp_path / "corpus"), {})
     whole = page.read_bytes()
     page.unlink()
     page.with_name(".report.html.0123abcd.septet-tmp").write_bytes(b"cut short by a ki")
