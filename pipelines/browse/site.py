@@ -1,6 +1,5 @@
 """The pages of `septet browse`, made on the server; the state of each is in its address."""
 
-import json
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -16,13 +15,13 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
+from septet.pipelines.browse.drawing import as_text, draw
 from septet.pipelines.browse.images import Images, require_sample
 from septet.pipelines.browse.tables import Bins, QueryError, Tables
 from septet.pipelines.report import readable
 from septet.pipelines.report.show import resolve_key
 from septet.pipelines.views.curate import Wish, curate
 from septet.pipelines.views.expressions import ExpressionError
-from septet.preprocess.text.json_depth import parse_json
 from septet.preprocess.text.language.identify import identify
 from septet.preprocess.text.language.model import language_model
 from septet.schemas.reasons import REASONS, RejectedError
@@ -45,17 +44,6 @@ class Bar:
     count: int
     share: float
     keep: str
-
-
-@dataclass(frozen=True)
-class Box:
-    """A box over an image: corners as percent of it, and what it is said to be."""
-
-    left: float
-    top: float
-    width: float
-    height: float
-    label: str
 
 
 class Site:
@@ -163,15 +151,13 @@ class Site:
         facts = self._corpus.metadata(shard).slice(row, 1).to_pylist()[0]
         members = facts.pop("members", None) or []
         facts.pop("thumbnail", None)
-        layers: dict[str, list[Box]] = {}
-        for name in ("extra", "annotations"):
-            layers |= _layers(facts.get(name))
-        told = {name: _text(value) for name, value in facts.items() if value is not None}
+        drawn = draw(self._corpus, shard, row, facts)
+        told = {name: as_text(value) for name, value in facts.items() if value is not None}
         has_image = any(
             member["ext"].lower() in ("jpg", "jpeg", "png", "webp") for member in members
         )
         return self._show(
-            "sample", form, shard=shard, row=row, facts=told, layers=layers, has_image=has_image,
+            "sample", form, shard=shard, row=row, facts=told, drawn=drawn, has_image=has_image,
             members=members, tar=self._corpus.shards[shard].tar,
         )  # fmt: skip
 
@@ -255,7 +241,7 @@ def both(keep: str, other: str) -> str:
 def _bars(field: str, values: list[tuple[Any, int]]) -> list[Bar]:
     most = max((count for _, count in values), default=1)
     return [
-        Bar(_text(value) if value is not None else "(none)", count, 100 * count / most,
+        Bar(as_text(value) if value is not None else "(none)", count, 100 * count / most,
             _equals(field, value))
         for value, count in values
     ]  # fmt: skip
@@ -289,16 +275,6 @@ def _edge(value: float) -> str:
     return readable.number(value) if abs(value) >= 1000 else f"{value:.4g}"
 
 
-def _text(value: Any) -> str:
-    if isinstance(value, dict | list):
-        value = json.dumps(value, ensure_ascii=False, default=str)
-    if isinstance(value, bytes):
-        value = value.hex()
-    if isinstance(value, float):
-        value = f"{value:.6g}"
-    return readable.clean(str(value))[:20_000]
-
-
 def _meaning(reason: str) -> str:
     known = REASONS.get(reason)
     return known.meaning if known else ""
@@ -308,42 +284,6 @@ def _languages(rows: list[dict[str, Any]]) -> list[str]:
     """The language of each row's caption as far as a model alone can tell."""
     model = language_model()
     return [identify(row["caption"] or "", model=model).code for row in rows]
-
-
-def _layers(value: Any) -> dict[str, list[Box]]:
-    """The boxes that annotations hold, by kind."""
-    if not isinstance(value, str):
-        return {}
-    try:
-        told = parse_json(value)
-    except ValueError:
-        return {}
-    if not isinstance(told, dict):
-        return {}
-    layers: dict[str, list[Box]] = {}
-    boxes, labels = told.get("boxes"), told.get("labels")
-    if isinstance(boxes, list):
-        names = (
-            labels if isinstance(labels, list) and len(labels) == len(boxes) else [""] * len(boxes)
-        )
-        layers["boxes"] = [*filter(None, map(_box, boxes, names))]
-    phrases = told.get("phrases")
-    if isinstance(phrases, list):
-        some = [one for one in phrases if isinstance(one, dict)]
-        layers["phrases"] = [
-            *filter(None, (_box(one.get("box"), one.get("phrase")) for one in some))
-        ]
-    return {name: found for name, found in layers.items() if found}
-
-
-def _box(corners: Any, label: Any) -> Box | None:
-    """A box of normalised corners; None where it is none."""
-    if not isinstance(corners, list) or len(corners) != 4:
-        return None
-    if not all(isinstance(side, int | float) and math.isfinite(side) for side in corners):
-        return None
-    x0, y0, x1, y1 = (min(max(float(side), 0.0), 1.0) * 100 for side in corners)
-    return Box(x0, y0, max(x1 - x0, 0), max(y1 - y0, 0), _text(label or ""))
 
 
 def _whole(text: str, name: str, least: int) -> int:
