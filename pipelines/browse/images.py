@@ -7,6 +7,7 @@ from collections import OrderedDict
 from septet.pipelines.report.gallery import find_image, thumbnail
 from septet.preprocess.images.headers import is_heavy
 from septet.preprocess.shards.reader import Corpus
+from septet.schemas.layout import is_image
 
 SIDE = 224
 """Pixels of a thumbnail's longer side."""
@@ -37,6 +38,11 @@ class Images:
         self._kept: OrderedDict[tuple[int, int], bytes] = OrderedDict()
         self._bytes = 0
         self._lock = threading.Lock()
+
+    def is_there(self, shard: int, row: int) -> bool:
+        """Whether a sample has an image, whatever its sidecar says of it."""
+        with self._lock:
+            return any(map(is_image, self._corpus.shard(shard).exts(row)))
 
     def stored(self, shard: int, row: int) -> tuple[bytes, str]:
         """An image as it is stored, and its media type.

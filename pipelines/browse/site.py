@@ -1,6 +1,7 @@
 """The pages of `septet browse`, made on the server; the state of each is in its address."""
 
 import math
+import re
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ from septet.pipelines.browse.tables import Bins, QueryError, Tables
 from septet.pipelines.report import readable
 from septet.pipelines.report.show import resolve_key
 from septet.pipelines.views.curate import Wish, curate
-from septet.pipelines.views.expressions import ExpressionError
+from septet.pipelines.views.expressions import ExpressionError, is_spoken
 from septet.preprocess.text.language.identify import identify
 from septet.preprocess.text.language.model import language_model
 from septet.schemas.reasons import REASONS, RejectedError
@@ -134,8 +135,14 @@ class Site:
         rows = self._tables.page(
             keep, fields, sort, form.get("order") == "falling", (number - 1) * A_PAGE, A_PAGE
         )
+        told = "url" in fields  # of an indexed folder, nothing may be
+        with_image = {
+            (one.shard, one.row)
+            for one in rows
+            if (one.facts["url"] if told else self._images.is_there(one.shard, one.row))
+        }
         return self._show(
-            "samples", form, rows=rows, kept=kept, number=number, sort=sort,
+            "samples", form, rows=rows, with_image=with_image, kept=kept, number=number, sort=sort,
             falling=form.get("order") == "falling", pages=max(1, math.ceil(kept / A_PAGE)),
         )  # fmt: skip
 
@@ -235,7 +242,7 @@ def both(keep: str, other: str) -> str:
     if not keep.strip() or not other:
         return keep.strip() or other
     one = keep.strip()
-    return f"({one}) and {other}" if " or " in one else f"{one} and {other}"
+    return f"({one}) and {other}" if re.search(r"\bor\b", one) else f"{one} and {other}"
 
 
 def _bars(field: str, values: list[tuple[Any, int]]) -> list[Bar]:
@@ -266,7 +273,9 @@ def _bins(field: str, found: Bins) -> list[Bar]:
         low, high = found.edges[number], found.edges[number + 1]
         sign = "<=" if number == last else "<"
         label = f"{_edge(low)} to {_edge(high)}"
-        keep = f"{field} >= {low:.12g} and {field} {sign} {high:.12g}" if field else ""
+        sides = [f"{field} >= {low:.12g}"] if low > -1e300 else []  # conditions know no infinity
+        sides += [f"{field} {sign} {high:.12g}"] if math.isfinite(high) else []
+        keep = " and ".join(sides) if is_spoken(field) else ""
         bars.append(Bar(label, count, 100 * count / most, keep))
     return bars
 

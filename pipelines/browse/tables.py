@@ -26,6 +26,8 @@ QUERY_SECONDS = 20.0
 _MEMORY = "1GB"
 _BINS = 24
 """Bins of a histogram."""
+_PATTERN_MARKS = "*?[\\"
+"""What DuckDB takes for parts of a pattern in a path: files that have them are read by links."""
 _OF_REJECTS = (
     "id",
     "stage",
@@ -75,13 +77,16 @@ class Tables:
 
     Args:
         path: The corpus, or PATH@VIEW.
-        scratch: A folder for copies of a remote corpus's sidecars.
+        scratch: A folder of its own, for copies of a remote corpus's sidecars, and links.
+
+    Raises:
+        ValueError: there is no such corpus or view, or its files cannot be read.
     """
 
     def __init__(self, path: str, scratch: Path):
         self.corpus = Corpus(path, open_shards=16)
         self._fields = fields = Fields(self.corpus)
-        self._scratch = scratch
+        self._scratch, self._links = scratch, 0
         shards = self.corpus.shards
         self._files: dict[str | None, list[str]] = {
             None: [self._local(shard.sidecar) for shard in shards]
@@ -99,18 +104,27 @@ class Tables:
         self._making = threading.Lock()
         self._shares: dict[Share, str] = {}
         self._db = duckdb.connect(config={"memory_limit": _MEMORY, "threads": 2})
-        self._open(rejects)
+        try:
+            self._open(rejects)
+        except duckdb.Error as error:
+            raise ValueError(f"{path} cannot be read: {str(error).splitlines()[0]}") from error
 
     def _local(self, name: str) -> str:
         """The path of one of the corpus's files on this machine."""
         path = files.join(self.corpus.path, name)
         if files.is_local(path):
-            return str(files.local_path(path).absolute())
-        copy = self._scratch / name
-        if not copy.exists():
-            copy.parent.mkdir(parents=True, exist_ok=True)
-            copy.write_bytes(files.read_bytes(path))
-        return str(copy)
+            here = files.local_path(path).absolute()
+        else:
+            here = self._scratch / "copies" / name
+            if not here.exists():
+                here.parent.mkdir(parents=True, exist_ok=True)
+                here.write_bytes(files.read_bytes(path))
+        if not any(mark in str(here) for mark in _PATTERN_MARKS):
+            return str(here)
+        link = self._scratch / f"link-{self._links}.parquet"
+        link.symlink_to(here)
+        self._links += 1
+        return str(link)
 
     def _open(self, rejects: list[str]) -> None:
         every = [*(path for some in self._files.values() for path in some), *rejects]
@@ -122,10 +136,10 @@ class Tables:
             if paths:
                 given = (
                     "*, file_index AS shard_number, file_row_number AS row_number "
-                    f"FROM read_parquet({_texts(paths)})"
+                    f"FROM {_read(paths)}"
                 )
             self._db.execute(f"CREATE VIEW {self._aliases[name]}_files AS SELECT {given}")
-        given = f"read_parquet({_texts(rejects)})" if rejects else _nothing(_OF_REJECTS)
+        given = _read(rejects) if rejects else _nothing(_OF_REJECTS)
         self._db.execute(f"CREATE VIEW rejects AS SELECT * FROM {given}")
         if self.corpus.is_whole:
             return
@@ -233,8 +247,8 @@ class Tables:
                 whole = pa.types.is_integer(self.columns[name].type)
                 edges[name] = _edges(low, high, most_usual, whole)
         selected = [known[name] for name in facets] + [
-            f"CAST(least(floor((CAST({known[name]} AS DOUBLE) - {low!r}) / {width!r}), "
-            f"{_BINS - 1}) AS INTEGER)"
+            f"CAST(greatest(least(floor((CAST({known[name]} AS DOUBLE) - {low!r}) / {width!r}), "
+            f"{_BINS - 1}), 0) AS INTEGER)"
             for name, (low, width, _) in edges.items()
         ]
         names = [*facets, *edges]
@@ -365,21 +379,26 @@ class Tables:
         return Bins([low + width * number for number in range(bins + 1)], counts)
 
 
-def _edges(low: float, high: float, most: float, whole: bool) -> tuple[float, float, float]:
+def _edges(low: float, high: float, most: float | None, whole: bool) -> tuple[float, float, float]:
     """The first edge of a histogram, the width of its bins, and the greatest value: what lies above
-    `most`, the 99th percentile, is in the last bin."""
-    end = max(min(high, most), low)
+    `most`, the 99th percentile if there is one, is in the last bin."""
+    end = high if most is None else max(min(high, most), low)
     width = (end - low) / _BINS or 1.0
     if whole:
         width = max(1.0, float(np.ceil((end - low + 1) / _BINS)))
     if not np.isfinite([low, width]).all():  # infinities among the values
-        low, width = max(low, -1e300), 1e300
+        low, width = min(max(low, -1e300), 1e300), 1e300
     return float(low), float(width), float(high)
 
 
 def _texts(paths: Sequence[str]) -> str:
     """A list of texts as SQL."""
     return "[" + ", ".join("'" + path.replace("'", "''") + "'" for path in paths) + "]"
+
+
+def _read(paths: Sequence[str]) -> str:
+    """The rows of some Parquet files as SQL; folders named `a=b` are no columns."""
+    return f"read_parquet({_texts(paths)}, hive_partitioning = false)"
 
 
 def _nothing(names: Sequence[str]) -> str:

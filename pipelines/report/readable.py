@@ -1,5 +1,6 @@
 """Numbers, sizes, durations and names as text for people."""
 
+import math
 import re
 
 _SIZES = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
@@ -13,6 +14,8 @@ _UNSAFE = re.compile(
 
 def number(value: float) -> str:
     """A number as text: `1,234,567`; fractions with two decimals below ten, one above."""
+    if not math.isfinite(value):
+        return str(value)
     if value == int(value):
         return f"{int(value):,}"
     return f"{value:,.2f}".rstrip("0").rstrip(".") if abs(value) < 10 else f"{value:,.1f}"

@@ -154,6 +154,12 @@ class Joined:
 Condition = Comparison | Share | Joined
 
 
+def is_spoken(field: str) -> bool:
+    """Whether a condition can name a field: one word, of no other meaning."""
+    found = _TOKEN.fullmatch(field)
+    return found is not None and found["word"] == field and field not in _WORDS
+
+
 def parse(text: str) -> Condition:
     """Parse a condition.
 

@@ -184,5 +184,5 @@ def test_a_corpus_on_an_object_store(tables: Tables, tmp_path: Path) -> None:
 
 def test_conditions_are_joined() -> None:
     assert both("", "a > 1") == both("a > 1", "") == "a > 1"
-    for one, other in [("a > 1 or b > 1", "c > 1"), ("a > 1", "c > 1")]:
+    for one, other in [("a > 1 or b > 1", "c > 1"), ("a>1 or(b>1)", "c > 1"), ("a > 1", "c > 1")]:
         assert parse(both(one, other)).word == "and" and len(parse(both(one, other)).parts) == 2  # type: ignore[union-attr]
