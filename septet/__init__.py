@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from septet.pipelines.browse.notebook import ShownSample
     from septet.pipelines.build import BuildResult
     from septet.pipelines.clean import Leftover
     from septet.pipelines.crawl.crawl import Figures
@@ -33,8 +34,8 @@ if TYPE_CHECKING:
     from septet.schemas.view import View
 
 __all__ = [
-    "annotate", "build", "check", "clean", "crawl", "curate", "index", "open", "remove", "stats",
-    "train",
+    "annotate", "build", "check", "clean", "crawl", "curate", "index", "open", "remove", "show",
+    "stats", "train",
 ]  # fmt: skip
 
 Path = str | PathLike[str]
@@ -42,7 +43,8 @@ Path = str | PathLike[str]
 
 
 def open(corpus: Path) -> "Corpus":
-    """A corpus, for reading: a sequence of samples, each a dict of extension to bytes.
+    """A corpus, for reading: a sequence of samples, each a dict of extension to bytes. A notebook
+    shows it with its figures and some of its samples.
 
     Args:
         corpus: A folder that `septet build` or `septet index` made; PATH@VIEW for some of its
@@ -51,9 +53,9 @@ def open(corpus: Path) -> "Corpus":
     Raises:
         ValueError: it is no corpus, or of a newer format than this version reads.
     """
-    from septet.preprocess.shards.reader import Corpus
+    from septet.pipelines.browse.notebook import ShownCorpus
 
-    return Corpus(fspath(corpus))
+    return ShownCorpus(fspath(corpus))
 
 
 def build(
@@ -369,6 +371,23 @@ def remove(
     taken = [take_down(path, one, who, note, where) for one in wanted]
     done = write_anew(path, who, note, where) if compact else None
     return (taken[0] if taken else None), done
+
+
+def show(corpus: "Path | Corpus", sample: int | str) -> "ShownSample":
+    """A sample that shows itself in a notebook: its image with boxes, its texts, and the values
+    of its columns.
+
+    Args:
+        corpus: A corpus that `open` gave, or its folder, or PATH@VIEW.
+        sample: The sample's index, or its key or the beginning of it.
+
+    Raises:
+        ValueError: there is no such sample, or several keys begin so.
+    """
+    from septet.pipelines.browse.notebook import show as draw
+    from septet.preprocess.shards.reader import Corpus
+
+    return draw(corpus if isinstance(corpus, Corpus) else Corpus(fspath(corpus)), sample)
 
 
 def stats(corpus: Path) -> "Statistics":

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
 
-import jinja2
 from rich.console import Console
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -18,6 +17,7 @@ from starlette.staticfiles import StaticFiles
 
 from septet.pipelines.browse.drawing import as_text, draw
 from septet.pipelines.browse.images import Images, require_sample
+from septet.pipelines.browse.pages import templates
 from septet.pipelines.browse.tables import Bins, QueryError, Tables
 from septet.pipelines.report import readable
 from septet.pipelines.report.show import resolve_key
@@ -57,16 +57,7 @@ class Site:
     def __init__(self, tables: Tables):
         self._tables, self._corpus = tables, tables.corpus
         self._images = Images(tables.corpus)
-        self._templates = jinja2.Environment(
-            loader=jinja2.PackageLoader("septet.pipelines.browse"),
-            autoescape=True,
-            trim_blocks=True,
-            lstrip_blocks=True,
-            undefined=jinja2.StrictUndefined,
-        )
-        self._templates.filters |= {
-            "number": readable.number, "clean": readable.clean, "words": readable.label,
-        }  # fmt: skip
+        self._templates = templates()
         self._templates.globals |= {"address": address, "both": both, "label": self._corpus.label}
 
     def app(self) -> Starlette:

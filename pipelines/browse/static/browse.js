@@ -13,7 +13,7 @@ addEventListener("keydown", (event) => {
 });
 for (const box of document.querySelectorAll("[data-layer]"))
   box.addEventListener("change", () => {
-    document.getElementById(box.dataset.layer).classList.toggle("off", !box.checked);
+    document.querySelectorAll(".layer")[box.dataset.layer].classList.toggle("off", !box.checked);
   });
 for (const range of document.querySelectorAll("[data-shows]")) {
   const shown = document.getElementById(range.dataset.shows);

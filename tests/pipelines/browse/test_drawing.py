@@ -81,21 +81,21 @@ def address(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         yield found
 
 
-def _place(corpus: Path, named: bool = True) -> tuple[int, int]:
+def place(corpus: Path, named: bool = True) -> tuple[int, int]:
     """Shard and row of the sample with values, or of the other one."""
     opened = Corpus(str(corpus))
     (table,) = (opened.metadata(number) for number in range(len(opened.shards)))
     return 0, [row["caption"] == CAPTION for row in table.to_pylist()].index(named)
 
 
-def _percent(box: list[float]) -> list[float]:
+def percent(box: list[float]) -> list[float]:
     x0, y0, x1, y1 = (100 * side for side in box)
     return [x0, y0, x1 - x0, y1 - y0]
 
 
 def test_layers_lie_where_their_boxes_do(browser: Browser, address: str, corpus: Path) -> None:
     one = Visitor(browser, address)
-    shard, row = _place(corpus)
+    shard, row = place(corpus)
     one.go(f"/samples/{shard}/{row}")
     labels = [" ".join(text.split()) for text in one.page.locator("figure label").all_inner_texts()]
     assert labels == ["extra.boxes (2)", "extra.phrases (1)", "boxes (2)", "ocr (1)", "phrases (1)",
@@ -104,16 +104,16 @@ def test_layers_lie_where_their_boxes_do(browser: Browser, address: str, corpus:
         (line,) = json.loads(reader.value(row))["lines"]
     assert "HOTEL" in line["text"]
     wanted = [[BOX, BOX], [PHRASE], [BOX, BOX], [line["box"]], [PHRASE], [REGION]]
-    for number, boxes in enumerate(wanted, 1):
-        rects = one.page.locator(f"#layer-{number} rect").all()
+    for number, boxes in enumerate(wanted):
+        rects = one.page.locator(f".layer >> nth={number}").locator("rect").all()
         drawn = [
             [float(rect.get_attribute(name)) for name in ("x", "y", "width", "height")]
             for rect in rects
         ]
-        assert np.allclose(drawn, [_percent(box) for box in boxes], atol=1e-3), number
+        assert np.allclose(drawn, [percent(box) for box in boxes], atol=1e-3), number
     # On the screen, too: the box of the region over the image as it stands there.
     image = one.page.locator(".picture img").bounding_box()
-    region = one.page.locator("#layer-6 rect").bounding_box()
+    region = one.page.locator(".layer >> nth=5").locator("rect").bounding_box()
     assert region["x"] == pytest.approx(image["x"] + image["width"] / 2, abs=3)
     assert region["width"] == pytest.approx(image["width"] / 2, abs=4)
     assert region["height"] == pytest.approx(image["height"] / 2, abs=4)
@@ -122,19 +122,19 @@ def test_layers_lie_where_their_boxes_do(browser: Browser, address: str, corpus:
 
 def test_a_layer_is_switched_off_and_on_alone(browser: Browser, address: str, corpus: Path) -> None:
     one = Visitor(browser, address)
-    one.go("/samples/{}/{}".format(*_place(corpus)))
+    one.go("/samples/{}/{}".format(*place(corpus)))
     one.page.uncheck("label:has-text('ocr') input")
-    shown = [one.page.locator(f"#layer-{number}").is_visible() for number in range(1, 7)]
+    shown = [layer.is_visible() for layer in one.page.locator(".layer").all()]
     assert shown == [True, True, True, False, True, True]
     one.page.check("label:has-text('ocr') input")
-    assert one.page.locator("#layer-4").is_visible()
+    assert one.page.locator(".layer >> nth=3").is_visible()
 
 
 def test_values_are_tables_and_hostile_ones_text(
     browser: Browser, address: str, corpus: Path
 ) -> None:
     one = Visitor(browser, address)
-    one.go("/samples/{}/{}".format(*_place(corpus)))
+    one.go("/samples/{}/{}".format(*place(corpus)))
 
     def rows(name: str) -> list[list[str]]:
         found = one.page.locator(f"section[aria-label='{name}'] tr").all()
@@ -152,7 +152,7 @@ def test_values_are_tables_and_hostile_ones_text(
     labels = one.page.locator(".labels li").all_inner_texts()
     assert labels.count(HOSTILE) == 2 and f"{HOSTILE} 0.75" in labels
     assert one.page.locator("main script, main img").count() == 1, "the sample's own image"
-    one.go("/samples/{}/{}".format(*_place(corpus, named=False)))
+    one.go("/samples/{}/{}".format(*place(corpus, named=False)))
     assert one.page.locator("figure label, .error, section[aria-label=questions]").count() == 0
     assert one.complaints == one.outside == one.dialogs == []
 
@@ -160,7 +160,7 @@ def test_values_are_tables_and_hostile_ones_text(
 def _told(corpus: Path) -> tuple[set[str], dict[str, str]]:
     """What is drawn of the sample with values: names of columns, and sentences of others."""
     opened = Corpus(str(corpus))
-    shard, row = _place(corpus)
+    shard, row = place(corpus)
     facts = opened.metadata(shard).slice(row, 1).to_pylist()[0]
     drawn = draw(opened, shard, row, facts)
     return {one.name for one in (*drawn.layers, *drawn.tables)}, dict(drawn.problems)
@@ -198,7 +198,7 @@ def test_damage_and_other_builds_are_told(browser: Browser, corpus: Path, tmp_pa
         assert "antigravity" not in sys.modules, "no class is imported because a corpus names it"
         assert "lists boxes, labels" in problems["boxes"]
         one = Visitor(browser, address)
-        one.go("/samples/{}/{}".format(*_place(copy)))
+        one.go("/samples/{}/{}".format(*place(copy)))
         assert one.page.locator(".error").count() == len(broken)
         assert "Traceback" not in one.page.content()
         assert one.text("blockquote") == CAPTION
@@ -227,14 +227,14 @@ def test_a_column_of_another_build_is_not_drawn(corpus: Path, tmp_path: Path) ->
 )  # fmt: skip
 def test_what_is_no_box_is_not_drawn(corpus: Path, boxes: object) -> None:
     extra = json.dumps({"boxes": boxes, "phrases": [{"box": BOX, "phrase": 10**400}, None]})
-    shard, row = _place(corpus, named=False)
+    shard, row = place(corpus, named=False)
     layers = draw(Corpus(str(corpus)), shard, row, {"extra": extra}).layers
     assert [one.name for one in layers if one.name.startswith("extra")] == ["extra.phrases"]
 
 
 def test_many_boxes_and_long_labels_are_cut(corpus: Path) -> None:
     extra = json.dumps({"boxes": [BOX] * 5000, "labels": ["\u202e" + "x" * 9999] * 5000})
-    shard, row = _place(corpus)
+    shard, row = place(corpus)
     layer = draw(Corpus(str(corpus)), shard, row, {"extra": extra}).layers[0]
     assert (len(layer.boxes), layer.given) == (MOST_BOXES, 5000)
     assert {len(box.label) for box in layer.boxes} == {200}
