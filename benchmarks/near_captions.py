@@ -43,9 +43,10 @@ class Labelled:
 Base = tuple[str, str, tuple[str, ...], list[str]]
 
 
-def labelled_captions(held_out: bool, seed: int = 0) -> list[Labelled]:
-    """One half of the set, in an order that says nothing."""
-    parts = yaml.safe_load(DATA.read_text(encoding="utf-8"))
+def labelled_captions(held_out: bool | None, seed: int = 0, data: Path = DATA) -> list[Labelled]:
+    """One half of a set, or all of it where it has no halves (None), in an order that says
+    nothing."""
+    parts = yaml.safe_load(data.read_text(encoding="utf-8"))
     drawn = random.Random(seed)
     found: list[Labelled] = []
     group, known = 0, set[str]()
@@ -70,7 +71,9 @@ def _text(value: Any) -> Any:
     return list(map(str, value)) if isinstance(value, list) else str(value)
 
 
-def _half(texts: list[Any], held_out: bool) -> list[Any]:
+def _half(texts: list[Any], held_out: bool | None) -> list[Any]:
+    if held_out is None:
+        return texts
     half = len(texts) // 2
     return texts[half:] if held_out else texts[:half]
 

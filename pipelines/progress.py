@@ -23,7 +23,7 @@ from rich.progress import (
 )
 
 from septet.pipelines.runners.base import Told
-from septet.pipelines.stages.counts import HOSTS_WAITING, Counts
+from septet.pipelines.stages.counts import EVALUATION_HITS, HOSTS_WAITING, Counts
 from septet.pipelines.stages.stage import Pass
 
 _PAUSE = 2.0
@@ -129,8 +129,18 @@ class BuildProgress:
 
 def _figures(counts: Counts) -> str:
     text = f"{counts.rows_in:>9,} in {counts.rows_out:>9,} out"
-    reasons = _reasons(counts)
-    return f"{text}  [yellow]{reasons}[/]" if reasons else text
+    told = [one for one in (_reasons(counts), _evaluation_sets(counts)) if one]
+    return f"{text}  [yellow]{'; '.join(told)}[/]" if told else text
+
+
+def _evaluation_sets(counts: Counts) -> str:
+    """How much was dropped for each evaluation set, most first."""
+    sets = [
+        f"{name.removeprefix(EVALUATION_HITS).strip()} {count:,}"
+        for name, count in counts.other.most_common()
+        if name.startswith(EVALUATION_HITS)
+    ]
+    return f"evaluation sets: {', '.join(sets)}" if sets else ""
 
 
 def _reasons(counts: Counts) -> str:

@@ -33,7 +33,8 @@ class EvaluationList(Section):
 
 class Decontaminate(Section):
     """Evaluation sets whose images and texts are kept out of the corpus. Changing this fetches
-    nothing again. Relative paths start at the recipe's folder."""
+    nothing again. `septet stats` and the report say what was dropped for each set. Relative paths
+    start at the recipe's folder."""
 
     against: list[EvaluationList] = Field(
         default=[], description="The sets, see `decontaminate.against` below."

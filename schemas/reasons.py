@@ -243,7 +243,7 @@ REASONS: dict[str, Reason] = {
         evaluation_image="looks like an evaluation image (`decontaminate`); value: the set, the "
         "image, and in how many bits the hashes differ",
         evaluation_text="holds an evaluation text (`decontaminate`), whole or nearly so; value: "
-        "the set, and the text",
+        "the set, the text, and how much of it is there",
     ),
     **_of(
         "duplicate", "curate",

@@ -111,7 +111,8 @@ FETCHED = pa.schema(
 `value` that failed), or what it is and where its final bytes lie in the fetch store: `size` bytes
 at `offset` of `file`, a path within the corpus, with their CRC-32. `md5` and `sha1` of the fetched
 bytes are there where a list asked for them. `phash` and `thumbnail` say how the final bytes look
-(`septet.preprocess.images.appearance`); stores of earlier versions lack them."""
+(`septet.preprocess.images.appearance`); stores of earlier versions lack them, or have smaller
+thumbnails."""
 
 STORED = pa.schema([*FETCHED, ("digest", pa.string())])
 """A row of a table of the fetch store, one an image, whether there are bytes of it or not.
@@ -147,7 +148,7 @@ SAMPLES = pa.schema(
 """A built shard's sidecar: a sample has an image (`url`), a text (`caption`), or both. `sha256`
 and the `original_*` columns describe the image as it was fetched; `width`,
 `height` (pixels) the member in the tar, as do `phash` (the perceptual hash, 64 bits in 16 hex
-digits, laid out like that of ImageHash) and `thumbnail` (16 x 16 bytes of luma, 4 x 4 of Cr, 4 x 4
+digits, laid out like that of ImageHash) and `thumbnail` (24 x 24 bytes of luma, 4 x 4 of Cr, 4 x 4
 of Cb); corpora of minor version 0 lack these two."""
 
 COMPARED = pa.schema(

@@ -28,7 +28,8 @@ _WORDS = re.findall(
     valley cotton mirror theatre pepper ladder meadow copper violin lantern a of the in on with
     """,
 )
-SPLITS = {"dev": 11, "held-out": 23}
+SPLITS = {"dev": 11, "held-out": 43}
+_STAMPS_EACH = 150
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ class Made:
 
 
 @lru_cache(maxsize=1)
-def stamps() -> list[Image.Image]:
+def _stamps() -> list[Image.Image]:
     """The stamps, with their transparency, largest first."""
     found = []
     with _STAMPS.open("rb") as file:
@@ -51,7 +52,13 @@ def stamps() -> list[Image.Image]:
             headers = record.http_headers
             if headers is not None and "image" in (headers.get("Content-Type") or ""):
                 found.append(Image.open(io.BytesIO(record.reader.read())).convert("RGBA"))
-    return sorted(found, key=lambda image: -image.width * image.height)[:150]
+    return sorted(found, key=lambda image: -image.width * image.height)
+
+
+def stamps(split: str) -> list[Image.Image]:
+    """The stamps of a split: it has no stamp of the other."""
+    first = _STAMPS_EACH * [*SPLITS].index(split)
+    return _stamps()[first : first + _STAMPS_EACH]
 
 
 def noise(rng: Rng, width: int, height: int, slope: float) -> np.ndarray:
@@ -94,8 +101,9 @@ def _ground(rng: Rng, width: int, height: int) -> Image.Image:
     return Image.fromarray(np.clip(128 + 42 * mixed, 0, 255).astype(np.uint8))
 
 
-def _paste(image: Image.Image, rng: Rng, at: Rng, share: tuple[float, float]) -> None:
-    stamp = stamps()[int(rng.integers(len(stamps())))]
+def _paste(image: Image.Image, rng: Rng, at: Rng, share: tuple[float, float], split: str) -> None:
+    there = stamps(split)
+    stamp = there[int(rng.integers(len(there)))]
     scale = at.uniform(*share) * min(image.size) / max(stamp.size)
     size = max(8, int(stamp.width * scale)), max(8, int(stamp.height * scale))
     stamp = stamp.resize(size, Image.Resampling.LANCZOS)
@@ -104,25 +112,25 @@ def _paste(image: Image.Image, rng: Rng, at: Rng, share: tuple[float, float]) ->
     image.paste(stamp, (x, y), stamp)
 
 
-def photograph(rng: Rng, other: Rng | None = None) -> Image.Image:
+def photograph(rng: Rng, other: Rng | None, split: str) -> Image.Image:
     """A ground like a landscape's, with objects. A look-alike has other objects on that ground."""
     image = _ground(rng, *_size(rng))
     chosen = other or rng
     for _ in range(int(chosen.integers(2, 5))):
-        _paste(image, chosen, chosen, (0.3, 0.7))
+        _paste(image, chosen, chosen, (0.3, 0.7), split)
     return image
 
 
-def product(rng: Rng, other: Rng | None = None) -> Image.Image:
+def product(rng: Rng, other: Rng | None, split: str) -> Image.Image:
     """An object on white. A look-alike is another object in its place."""
     width, height = _size(rng)
     image = Image.new("RGB", (width, height), "white")
     place = np.random.default_rng(int(rng.integers(2**31)))
-    _paste(image, other or rng, place, (0.6, 0.9))
+    _paste(image, other or rng, place, (0.6, 0.9), split)
     return image
 
 
-def page(rng: Rng, other: Rng | None = None) -> Image.Image:
+def page(rng: Rng, other: Rng | None, split: str) -> Image.Image:
     """A page of text. A look-alike has the same form, and other words."""
     width, height = _size(rng)
     image = Image.new("RGB", (width, height), "white")
@@ -146,7 +154,7 @@ def page(rng: Rng, other: Rng | None = None) -> Image.Image:
     return image
 
 
-def chart(rng: Rng, other: Rng | None = None) -> Image.Image:
+def chart(rng: Rng, other: Rng | None, split: str) -> Image.Image:
     """A chart with axes and labels. A look-alike has the same axes, and other values."""
     width, height = _size(rng)
     image = Image.new("RGB", (width, height), "white")
@@ -169,7 +177,7 @@ def chart(rng: Rng, other: Rng | None = None) -> Image.Image:
     return image
 
 
-def pattern(rng: Rng, other: Rng | None = None) -> Image.Image:
+def pattern(rng: Rng, other: Rng | None, split: str) -> Image.Image:
     """A fine pattern: stripes, checks, dots or grain. A look-alike has another period, or other
     grain."""
     width, height = _size(rng)
@@ -189,7 +197,7 @@ def pattern(rng: Rng, other: Rng | None = None) -> Image.Image:
     return Image.fromarray(mixed.astype(np.uint8)).filter(ImageFilter.GaussianBlur(0.6))
 
 
-def blank(rng: Rng, other: Rng | None = None) -> Image.Image:
+def blank(rng: Rng, other: Rng | None, split: str) -> Image.Image:
     """Next to nothing: a colour, a faint slope, a small mark. A look-alike has another colour, or
     another mark."""
     width, height = _size(rng)
@@ -210,7 +218,7 @@ def blank(rng: Rng, other: Rng | None = None) -> Image.Image:
     return image
 
 
-def sign(rng: Rng, other: Rng | None = None) -> Image.Image:
+def sign(rng: Rng, other: Rng | None, split: str) -> Image.Image:
     """A photograph with a large number on it, as on a price tag. A look-alike has another one."""
     image = _ground(rng, *_size(rng))
     width, height = image.size
@@ -224,14 +232,55 @@ def sign(rng: Rng, other: Rng | None = None) -> Image.Image:
     return image
 
 
-DRAWN: dict[str, Callable[[Rng, Rng | None], Image.Image]] = {
+def poster(rng: Rng, other: Rng | None, split: str) -> Image.Image:
+    """A photograph with a line of large letters on it, as on a poster or a cover. A look-alike has
+    another line."""
+    image = photograph(rng, None, split)
+    ink = _colour(rng)
+    across, down = rng.uniform(0.05, 0.2), rng.uniform(0.1, 0.5)
+    words = str(_text(other or rng, 2)).title()
+    size = image.width * 0.75 / max(1.0, ImageDraw.Draw(image).textlength(words, _font(100))) * 100
+    place = (int(across * image.width), int(down * image.height))
+    draw = ImageDraw.Draw(image)
+    draw.text(place, words, ink, _font(size), stroke_width=2, stroke_fill="black")
+    return image
+
+
+def dial(rng: Rng, other: Rng | None, split: str) -> Image.Image:
+    """The face of a clock or a meter on a ground. A look-alike tells another time."""
+    image = _ground(rng, *_size(rng))
+    draw = ImageDraw.Draw(image)
+    x, y, radius = image.width / 2, image.height / 2, min(image.size) * rng.uniform(0.3, 0.42)
+    draw.ellipse((x - radius, y - radius, x + radius, y + radius), _colour(rng), "black", 3)
+    ink = _colour(rng)
+
+    def hand(angle: float, start: float, end: float, width: int) -> None:
+        way = radius * np.sin(angle), -radius * np.cos(angle)
+        draw.line((x + way[0] * start, y + way[1] * start, x + way[0] * end, y + way[1] * end),
+                  ink, width)  # fmt: skip
+
+    for hour in range(12):
+        hand(hour * np.pi / 6, 0.85, 0.97, 3)
+    minutes = float(rng.uniform(0, 720))
+    if other is not None:
+        minutes += float(other.uniform(60, 660))
+    hand(minutes / 720 * 2 * np.pi, 0, 0.5, max(3, int(radius / 14)))
+    hand(minutes / 60 * 2 * np.pi, 0, 0.8, max(2, int(radius / 20)))
+    return image
+
+
+DRAWN: dict[str, Callable[[Rng, Rng | None, str], Image.Image]] = {
     "photograph": photograph, "product": product, "page": page, "chart": chart,
-    "pattern": pattern, "blank": blank, "sign": sign,
+    "pattern": pattern, "blank": blank, "sign": sign, "poster": poster, "dial": dial,
+}  # fmt: skip
+_SHARES = {
+    "photograph": 0.45, "product": 0.18, "page": 0.1, "chart": 0.1, "pattern": 0.02, "blank": 0.05,
 }  # fmt: skip
 SHARES = {
-    "photograph": 0.45, "product": 0.18, "page": 0.1, "chart": 0.1, "pattern": 0.02, "blank": 0.05,
-    "sign": 0.1,
-}  # fmt: skip
+    "dev": _SHARES | {"sign": 0.1},
+    "held-out": _SHARES | {"sign": 0.04, "poster": 0.03, "dial": 0.03},
+}
+"""The shares of kinds by split: two kinds of signs are in `held-out` only."""
 
 
 def _jpeg(image: Image.Image, quality: int = 88, **more: object) -> bytes:
@@ -355,13 +404,13 @@ def make(split: str, groups: int, copies: int = 5) -> Iterator[Made]:
         groups: The number of originals, look-alikes aside.
         copies: The number of copies of each, of kinds drawn at random.
     """
-    kinds, shares = [*SHARES], [*SHARES.values()]
+    kinds, shares = [*SHARES[split]], [*SHARES[split].values()]
     number = 0
     for index in range(groups):
         seed = [SPLITS[split], index]
         rng = np.random.default_rng(seed)
         kind = str(rng.choice(kinds, p=shares))
-        image = DRAWN[kind](np.random.default_rng([*seed, 1]), None)
+        image = DRAWN[kind](np.random.default_rng([*seed, 1]), None, split)
         yield Made(_jpeg(image, 92), number, kind, "original")
         chosen = [name for name in COPIES if name not in _NOT_OF.get(kind, ("transparent",))]
         for change in rng.choice(chosen, min(copies, len(chosen)), replace=False):
@@ -370,8 +419,8 @@ def make(split: str, groups: int, copies: int = 5) -> Iterator[Made]:
         others = {}
         if rng.random() < 0.6:
             other = np.random.default_rng([*seed, 2])
-            others["same form"] = DRAWN[kind](np.random.default_rng([*seed, 1]), other)
-        if kind in ("photograph", "product", "sign") and rng.random() < 0.3:
+            others["same form"] = DRAWN[kind](np.random.default_rng([*seed, 1]), other, split)
+        if kind in ("photograph", "product", "sign", "poster") and rng.random() < 0.3:
             others["mirrored"] = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
         if kind == "product" and rng.random() < 0.5:
             others["recoloured"] = _recoloured(image, rng)

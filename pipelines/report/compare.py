@@ -82,6 +82,9 @@ def _figures(stats: Statistics) -> Iterator[tuple[tuple[str, str], float]]:
         yield ("funnel", f"{stage.stage} out"), stage.rows_out
     for reason in stats.rejects:
         yield ("rejects", f"{reason.stage}: {reason.reason}"), reason.count
+    for found in stats.evaluation:
+        yield ("evaluation sets", f"{found.name}: images"), found.images
+        yield ("evaluation sets", f"{found.name}: texts"), found.texts
     for name, category in stats.categories.items():
         for value in category.values:
             yield (name, value.value), value.count

@@ -159,6 +159,25 @@ class FailureClass(_Figures):
     reasons: dict[str, int]
 
 
+class EvaluationSample(_Figures):
+    """A sample that was dropped for an evaluation set: its id, the image or text of the set, and
+    how like it is (bits in which hashes differ, or the share of the text that is there)."""
+
+    id: str
+    item: str
+    similarity: str
+
+
+class EvaluationHits(_Figures):
+    """What was dropped for one evaluation set (`decontaminate`)."""
+
+    name: str
+    images: int
+    texts: int
+    examples: list[EvaluationSample]
+    """Those with the smallest ids, images before texts."""
+
+
 class ColumnFigures(_Figures):
     """The figures of a column: samples with and without a value, and the size of its tars."""
 
@@ -197,6 +216,8 @@ class Statistics(_Figures):
     rejects: list[Reason]
     duplicates: list[Reason]
     """The rejects of the stages dedup and curate whose reason starts with `duplicate`."""
+    evaluation: list[EvaluationHits] = Field(default=[], exclude_if=lambda value: not value)
+    """The evaluation sets of which anything was found, by name."""
     fetch_failures: list[FailureClass]
     failed_domains: Category
     """Registered domains of the images that could not be fetched."""

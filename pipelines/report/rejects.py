@@ -11,7 +11,13 @@ import pyarrow.compute as pc
 
 from septet.pipelines.ahead import map_ahead
 from septet.pipelines.report.domains import count_domains
-from septet.pipelines.report.figures import FailureClass, Reason, ranked
+from septet.pipelines.report.figures import (
+    EvaluationHits,
+    EvaluationSample,
+    FailureClass,
+    Reason,
+    ranked,
+)
 from septet.pipelines.report.frequent import Frequent
 from septet.preprocess import files
 from septet.schemas.layout import REJECTS
@@ -31,8 +37,26 @@ _WITH_VALUE = ["http_status", "timeout"]
 
 _SHOWN = ["id", "value", "image_url", "caption", "page_url", "source"]
 
+_EXAMPLES = 3
+"""Examples of images, and of texts, of each evaluation set."""
+_OF_SETS = ("evaluation_image", "evaluation_text")
+
 Key = tuple[str, str]
 """Stage and reason."""
+
+
+@dataclass
+class EvaluationCounts:
+    """What was dropped for one evaluation set: rows, and the first of them by id (id, value), by
+    reason."""
+
+    rows: Counter[str] = field(default_factory=Counter)
+    first: dict[str, list[tuple[str, str]]] = field(default_factory=dict)
+
+    def add(self, reason: str, rows: int, some: list[tuple[str, str]]) -> None:
+        """Add rows, with some of them."""
+        self.rows[reason] += rows
+        self.first[reason] = sorted([*self.first.get(reason, []), *some])[:_EXAMPLES]
 
 
 @dataclass
@@ -44,6 +68,8 @@ class RejectCounts:
     fetch: Counter[str] = field(default_factory=Counter)
     """Reasons of the stage fetch; HTTP statuses and time-outs with their value."""
     failed_domains: Frequent = field(default_factory=Frequent)
+    evaluation: dict[str, "EvaluationCounts"] = field(default_factory=dict)
+    """By evaluation set, what was dropped for it."""
 
     @property
     def total(self) -> Counter[Key]:
@@ -66,6 +92,24 @@ class RejectCounts:
                 self.total.items(), key=lambda item: (_order(item[0][0]), -item[1], item[0])
             )
         ]
+
+    def evaluation_sets(self) -> list[EvaluationHits]:
+        """The evaluation sets with what was dropped for them, by name."""
+        return [
+            EvaluationHits(
+                name=name,
+                images=counts.rows[_OF_SETS[0]],
+                texts=counts.rows[_OF_SETS[1]],
+                examples=[_evaluation_sample(*row) for reason in _OF_SETS
+                          for row in counts.first.get(reason, [])],
+            )
+            for name, counts in sorted(self.evaluation.items())
+        ]  # fmt: skip
+
+
+def _evaluation_sample(id_: str, told: str) -> EvaluationSample:
+    item, _, similarity = told.rpartition(", ")
+    return EvaluationSample(id=id_, item=item, similarity=similarity)
 
 
 def _order(stage: str) -> tuple[int, str]:
@@ -99,6 +143,10 @@ def count_rejects(corpus: str) -> RejectCounts:
         found.by_file += part.by_file
         found.fetch.update(part.fetch)
         found.failed_domains += part.failed_domains
+        for set_, counts in part.evaluation.items():
+            known = found.evaluation.setdefault(set_, EvaluationCounts())
+            for reason, rows in counts.rows.items():
+                known.add(reason, rows, counts.first[reason])
     return found
 
 
@@ -115,6 +163,16 @@ def _count_file(corpus: str, name: str) -> RejectCounts:
         for (reason, told), count in pairs.items():
             found.fetch[f"{reason} {told}".strip()] += count
         found.failed_domains += Frequent.of(count_domains(lost["image_url"].drop_null()))
+    if pc.any(pc.is_in(table["reason"], value_set=pa.array(_OF_SETS))).as_py():
+        for reason in _OF_SETS:
+            lost = _read(corpus, name, ["id", "reason", "value"])
+            lost = lost.filter(pc.equal(lost["reason"], reason))
+            by_set: dict[str, list[tuple[str, str]]] = {}
+            for id_, value in zip(lost["id"].to_pylist(), lost["value"].to_pylist(), strict=True):
+                set_, _, told = (value or "").partition(": ")
+                by_set.setdefault(set_, []).append((id_ or "", told))
+            for set_, rows in by_set.items():
+                found.evaluation.setdefault(set_, EvaluationCounts()).add(reason, len(rows), rows)
     return found
 
 

@@ -306,6 +306,7 @@ def corpus_statistics(
             for reason in lost.reasons()
             if reason.stage in ("dedup", "curate") and reason.reason.startswith("duplicate")
         ],
+        evaluation=lost.evaluation_sets(),
         fetch_failures=rejects.failure_classes(lost),
         failed_domains=Category.of(lost.failed_domains, lost.failed),
         categories={

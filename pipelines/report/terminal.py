@@ -124,6 +124,16 @@ def _rejects(stats: Statistics, examples: Examples) -> Iterable[RenderableType]:
             for row in examples.get((stage, reason), ()):
                 table.add_row("", Text(_example(row), style=SOFT))
     yield table
+    if stats.evaluation:
+        table = FigureTable(
+            "Evaluation sets", ("set", "images", "texts", "for example"), frozenset({0, 3})
+        )
+        for found in stats.evaluation:
+            table.add_row(found.name, number(found.images), number(found.texts))
+            for one in found.examples:
+                told = f"{one_line(one.id, 40)}: {one_line(one.item, 40)}, {one.similarity}"
+                table.add_row("", "", "", Text(told, style=SOFT))
+        yield table
     if stats.fetch_failures:
         table = FigureTable(
             "Why fetching failed", ("class", "images", "reasons"), frozenset({0, 2})

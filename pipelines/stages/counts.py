@@ -73,6 +73,8 @@ class Counts:
 HOSTS_WAITING = "hosts_waiting"
 """The key in `Counts.other` of the hosts that have URLs without a result: a state and no sum, so
 it is only in counts that are under way."""
+EVALUATION_HITS = "evaluation_hits"
+"""The keys in `Counts.other` of what was dropped for an evaluation set: this word and its name."""
 UNDER_WAY: list[Counts] = []
 """The counts of the tasks that this process runs now; workers send them to the process that waits
 for the build."""

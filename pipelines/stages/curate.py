@@ -25,9 +25,10 @@ from septet.pipelines.stages.earlier import (
 )
 from septet.pipelines.stages.evaluation import (
     EvaluationPasses,
+    Hits,
     evaluation_digests,
+    hits_by_set,
     pieces_of,
-    with_hits,
 )
 from septet.pipelines.stages.graphs import Regroup, Split, shuffle_tasks
 from septet.pipelines.stages.located import HASHES, with_images
@@ -109,9 +110,10 @@ class CurateStage(Stage):
             against=tuple(against),
         )
         if sets := self.recipe.decontaminate.against:
-            hits = self.parts("evaluation_hits")
+            hits = Hits(self.parts("evaluation_hits"), self.parts("evaluation_slots"))
             evaluation = EvaluationPasses(
-                (self.parts("evaluation_sets"), hits),
+                self.parts("evaluation_sets"),
+                hits,
                 pieces_of(sets, self.context.folder),
                 task.compared_with_sets,
                 self.recipe.image,
@@ -156,14 +158,14 @@ class CurateTask(Task):
         settings: Curate,
         corpus: str,
         barred: BarredLists,
-        hits: Parts | None = None,
+        hits: Hits | None = None,
         against: tuple[str, ...] = (),
     ):
         self.output, self.rejects = output, rejects
         self.plans, self.fetched, self.settings = plans, fetched, settings
         self.corpus, self.barred, self.hits, self.against = corpus, barred, hits, against
 
-    def with_hits(self, hits: Parts) -> "CurateTask":
+    def with_hits(self, hits: Hits) -> "CurateTask":
         """The same, with the samples that hold evaluation images or texts told."""
         return CurateTask(
             self.output, self.rejects, self.plans, self.fetched, self.settings, self.corpus,
@@ -191,7 +193,7 @@ class CurateTask(Task):
         rows = rows.filter(pc.is_null(rows["reason"])).drop_columns(["reason", "value"])
         judged = judge(rows, self.settings, tally or Tally())
         if self.hits is not None:
-            judged = with_hits(judged, self.hits.path(shard))
+            judged = self.hits.judge(judged, shard)
         return barred.judge(judged)
 
     def compared_with_sets(self, shard: int) -> pa.Table:
@@ -222,6 +224,7 @@ class CurateTask(Task):
             lost = rows.filter(pc.is_valid(rows["reason"]))
             is_removed = pc.equal(lost["reason"], "removed")
             results.reject(lost.filter(pc.invert(is_removed)))
+            results.counts.other.update(hits_by_set(lost))
             results.reject(as_removed(lost.filter(is_removed)))
             rows = rows.filter(pc.is_null(rows["reason"]))
             if self.settings.identical_images != "keep_all":

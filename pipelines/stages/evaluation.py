@@ -1,6 +1,7 @@
 """Evaluation sets, as passes of the stage curate: their images and texts are read once, then the
 samples of each shard are compared with them."""
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -12,14 +13,14 @@ import pyarrow.compute as pc
 
 from septet.pipelines.sources.listing import list_files, listing_digest
 from septet.pipelines.sources.paths import locate
-from septet.pipelines.stages.counts import Counts
+from septet.pipelines.stages.counts import EVALUATION_HITS, Counts
 from septet.pipelines.stages.graphs import map_tasks
 from septet.pipelines.stages.near_images import Samples
 from septet.pipelines.stages.stage import Key, Parts, Pass
 from septet.pipelines.stages.tasks import Task
 from septet.preprocess import files
 from septet.preprocess.evaluation.images import find_images, listed, shown_of
-from septet.preprocess.evaluation.texts import TextIndex
+from septet.preprocess.evaluation.texts import TextHit, TextIndex, slots_of_hits
 from septet.preprocess.images.process import ProcessedImage, process_image
 from septet.preprocess.lists.lines import ListError
 from septet.preprocess.lists.rows import kind_of, read_rows
@@ -36,7 +37,13 @@ _IMAGES = pa.schema(
      ("thumbnail", pa.binary())]
 )  # fmt: skip
 _TEXTS = pa.schema([("set", pa.string()), ("text", pa.string())])
-_HITS = pa.schema([("id", pa.string()), ("reason", pa.string()), ("value", pa.string())])
+_TOKENS = pa.list_(pa.string())
+_HITS = pa.schema(
+    [("id", pa.string()), ("reason", pa.string()), ("value", pa.string()), ("text", pa.int64()),
+     ("lacking", _TOKENS), ("extra", _TOKENS)]
+)  # fmt: skip
+"""Hits of one shard; of texts, what `TextHit` says of them."""
+_SLOTS = pa.schema([("text", pa.int64()), ("token", pa.string())])
 
 
 class EvaluationError(ValueError):
@@ -109,11 +116,65 @@ def pieces_of(sets: Sequence[EvaluationList], folder: str) -> list[Piece]:
     return found
 
 
+@dataclass(frozen=True)
+class Hits:
+    """What shards hold of evaluation sets, as files: hits by shard, and the slots that the captions
+    of all shards show (see `preprocess.evaluation.texts`)."""
+
+    found: Parts
+    slots: Parts
+
+    def judge(self, rows: pa.Table, shard: int) -> pa.Table:
+        """Give rows of a shard that have no reason that of their hit.
+
+        Args:
+            rows: With `id`, `reason` and `value`.
+            shard: Its number.
+        """
+        hits = files.read_table(self.found.path(shard))
+        slots = _read_slots(self.slots.path(0))
+        stays = [
+            not hit.replaced or slots.isdisjoint((hit.number, token) for token in hit.lacking)
+            for hit in _text_hits(hits)
+        ]
+        hits = hits.filter(pa.array(stays, pa.bool_()))
+        if not len(hits):
+            return rows
+        at = pc.index_in(rows["id"], value_set=hits["id"].combine_chunks())
+        fresh = pc.and_(pc.is_valid(at), pc.is_null(rows["reason"]))
+        for name in ("reason", "value"):
+            column = pc.if_else(fresh, hits[name].take(at), rows[name])
+            rows = rows.set_column(rows.column_names.index(name), name, column)
+        return rows
+
+
+def hits_by_set(rejects: pa.Table) -> Counter[str]:
+    """How many rejects are of each evaluation set, by its key in `Counts.other`."""
+    lost = rejects.filter(pc.starts_with(rejects["reason"], "evaluation_"))
+    names = [value.partition(": ")[0] for value in lost["value"].to_pylist()]
+    return Counter(f"{EVALUATION_HITS} {name}" for name in names)
+
+
+def _text_hits(hits: pa.Table) -> Iterator[TextHit]:
+    for number, lacking, extra in zip(
+        *(hits[name].to_pylist() for name in ("text", "lacking", "extra")), strict=True
+    ):
+        yield TextHit(-1 if number is None else number, 1.0, tuple(lacking or ()),
+                      tuple(extra or ()))  # fmt: skip
+
+
+@lru_cache(maxsize=1)
+def _read_slots(path: str) -> frozenset[tuple[int, str]]:
+    table = files.read_table(path)
+    return frozenset(zip(table["text"].to_pylist(), table["token"].to_pylist(), strict=True))
+
+
 class EvaluationPasses:
     """The passes that compare all shards with evaluation sets.
 
     Args:
-        sets: The parts of the sets that are read, and those of hits by shard.
+        sets: The parts of the sets that are read.
+        hits: What is found.
         pieces: See `pieces_of`.
         samples: The samples that take part, with captions and, where they have an image, what it
             looks like.
@@ -121,22 +182,25 @@ class EvaluationPasses:
     """
 
     def __init__(
-        self, sets: tuple[Parts, Parts], pieces: Sequence[Piece], samples: Samples, image: Image
+        self, sets: Parts, hits: Hits, pieces: Sequence[Piece], samples: Samples, image: Image
     ):
-        self._read = ReadTask(sets[0], tuple(pieces), image)
+        self._read = ReadTask(sets, tuple(pieces), image)
         numbers = range(len(pieces))
         self._numbers = numbers
-        self._find = FindTask(sets[1], [self._read.path(number) for number in numbers], samples)
+        self._find = FindTask(hits.found, [self._read.path(number) for number in numbers], samples)
+        self._slots = hits.slots
 
     def passes(self, shards: Sequence[Key]) -> Iterator[Pass]:
-        """Read the sets, then find what shards hold of them."""
+        """Read the sets, find what shards hold of them, then which of that are templates."""
         read, find = self._read, self._find
+        slots = SlotsTask(self._slots, [find.path(shard) for shard in shards])
         yield Pass(
             "curate: evaluation sets",
             read.outputs(self._numbers),
             lambda todo: map_tasks(read, todo),
         )
         yield Pass("curate: evaluation", find.outputs(shards), lambda todo: map_tasks(find, todo))
+        yield Pass("curate: templates", slots.outputs([0]), lambda todo: map_tasks(slots, todo))
 
 
 class ReadTask(Task):
@@ -238,44 +302,53 @@ class FindTask(Task):
         """Write the shard's hits."""
         sets, rows = _read_sets(tuple(self.sets)), self.samples(shard)
         ids = rows["id"].to_pylist()
-        hits: dict[int, tuple[str, str]] = {}
+        hits: dict[int, dict[str, Any]] = {}
         if sets.texts is not None:
             for number, text in enumerate(sets.texts.find(rows["caption"].to_pylist())):
                 if text is not None:
-                    hits[number] = "evaluation_text", sets.text_labels[text.number]
+                    label = f"{sets.text_labels[text.number]}, {int(100 * text.share)} %"
+                    hits[number] = {
+                        "reason": "evaluation_text", "value": label, "text": text.number,
+                        "lacking": text.lacking, "extra": text.extra,
+                    }  # fmt: skip
         if len(sets.images):
             there = np.flatnonzero(rows["phash"].is_valid().to_numpy())
             images = shown_of(rows.take(there))
             for number, image in zip(there.tolist(), find_images(sets.images, images), strict=True):
                 if image is not None:
                     label = f"{sets.image_labels[image.number]}, {image.bits} bits"
-                    hits[number] = "evaluation_image", label
-        found = [
-            {"id": ids[number], "reason": reason, "value": value}
-            for number, (reason, value) in sorted(hits.items())
-        ]
+                    hits[number] = {"reason": "evaluation_image", "value": label}
+        found = [{"id": ids[number], **hit} for number, hit in sorted(hits.items())]
         counts = Counts(rows_in=len(rows), rows_out=len(found))
         table = pa.Table.from_pylist(found, _HITS)
         files.write_table(self.path(shard), table, metadata=counts.to_metadata())
         return counts
 
 
-def with_hits(rows: pa.Table, path: str) -> pa.Table:
-    """Give rows without a reason that of their hit.
+class SlotsTask(Task):
+    """The task that learns from the hits of all shards where captions have several things in the
+    place of one.
 
     Args:
-        rows: With `id`, `reason` and `value`.
-        path: What `FindTask` has written for their shard.
+        output: Slots: numbers of evaluation texts with a token.
+        hits: What `FindTask` has written.
     """
-    hits = files.read_table(path)
-    if not len(hits):
-        return rows
-    at = pc.index_in(rows["id"], value_set=hits["id"].combine_chunks())
-    fresh = pc.and_(pc.is_valid(at), pc.is_null(rows["reason"]))
-    for name in ("reason", "value"):
-        column = pc.if_else(fresh, hits[name].take(at), rows[name])
-        rows = rows.set_column(rows.column_names.index(name), name, column)
-    return rows
+
+    stage = "curate"
+
+    def __init__(self, output: Parts, hits: list[str]):
+        self.output, self.hits = output, hits
+
+    def run(self, number: int) -> Counts:
+        """Write the slots, in order."""
+        found = slots_of_hits(
+            hit for path in self.hits for hit in _text_hits(files.read_table(path))
+        )
+        rows = [{"text": text, "token": token} for text, token in sorted(found)]
+        counts = Counts(rows_in=len(rows), rows_out=len(rows))
+        table = pa.Table.from_pylist(rows, _SLOTS)
+        files.write_table(self.path(number), table, metadata=counts.to_metadata())
+        return counts
 
 
 class _Sets:

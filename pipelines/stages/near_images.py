@@ -33,7 +33,7 @@ from septet.preprocess.near_duplicates import images as near
 from septet.preprocess.near_duplicates.hamming import BANDS
 from septet.preprocess.text.ids import bucket_of, by_bucket
 
-MEMBERS_A_BUCKET = 500_000
+MEMBERS_A_BUCKET = 300_000
 _RECORDS_A_PIECE = 65_536
 _PAIRS_A_PIECE = 16_384
 

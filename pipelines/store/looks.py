@@ -1,5 +1,5 @@
 """What images of the fetch store look like, computed where a store of an earlier version does not
-say."""
+say, or has a smaller thumbnail."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from septet.pipelines.store.reader import StoreReader
-from septet.preprocess.images.appearance import appearance_of
+from septet.preprocess.images.appearance import THUMBNAIL_BYTES, appearance_of
 
 LOOKS = ("phash", "thumbnail")
 """Columns of stores and sidecars that say what an image looks like."""
@@ -21,7 +21,7 @@ def looks_of(row: dict[str, Any], data: bytes) -> dict[str, Any]:
         row: Its row of `tables.FETCHED`.
         data: Its stored bytes.
     """
-    if row["phash"] is not None:
+    if row["phash"] is not None and len(row["thumbnail"]) == THUMBNAIL_BYTES:
         return {name: row[name] for name in LOOKS}
     looks = appearance_of(data, row["width"] * row["height"])
     return {"phash": looks.phash, "thumbnail": looks.thumbnail}
@@ -37,7 +37,8 @@ def with_appearance(images: pa.Table, corpus: str) -> pa.Table:
     Raises:
         StoreError: the store does not hold what the rows say.
     """
-    lacking = pc.and_(pc.is_null(images["reason"]), pc.is_null(images["phash"]))
+    seen = pc.equal(pc.binary_length(images["thumbnail"]), THUMBNAIL_BYTES).fill_null(False)
+    lacking = pc.and_(pc.is_null(images["reason"]), pc.invert(seen))
     rows = np.flatnonzero(lacking.to_numpy())
     if not len(rows):
         return images

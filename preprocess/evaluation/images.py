@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from septet.preprocess.images.appearance import THUMBNAIL_BYTES, hashes_of
 from septet.preprocess.near_duplicates.hamming import MAX_RADIUS, near_pairs
@@ -37,7 +38,7 @@ def find_images(evaluation: np.ndarray, images: np.ndarray) -> list[ImageHit | N
     found: list[ImageHit | None] = [None] * len(images)
     for i, j, bits in near_pairs(images["phash"], MAX_RADIUS, evaluation["phash"]):
         ours, theirs = images[i], evaluation[j]
-        alone = np.isnan(theirs["aspect"])
+        alone = np.isnan(theirs["aspect"]) | np.isnan(ours["aspect"])
         hit = alone & (bits <= HASHES_ALONE)
         seen = np.flatnonzero(~alone)
         hit[seen] = look_alike(
@@ -58,11 +59,10 @@ def shown_of(rows: pa.Table) -> np.ndarray:
     """What stored images look like; `SHOWN` [n].
 
     Args:
-        rows: `phash`, `thumbnail`, `width` and `height` of each, none of them null.
+        rows: `phash`, `thumbnail`, `width` and `height` of each, none of them null. Of a thumbnail
+            of an earlier version, which has another size, only the hash counts.
     """
-    aspects = np.log(rows["width"].to_numpy() / rows["height"].to_numpy())
-    hashes = hashes_of(rows["phash"].to_pylist())
-    return shown(hashes, aspects, thumbnails_of(rows["thumbnail"]))
+    return _shown(rows, np.log(rows["width"].to_numpy() / rows["height"].to_numpy()))
 
 
 def listed(rows: pa.Table) -> np.ndarray:
@@ -71,9 +71,14 @@ def listed(rows: pa.Table) -> np.ndarray:
     Args:
         rows: `phash` of each; `aspect` and `thumbnail`, null where only the hash is known.
     """
-    thumbnails = rows["thumbnail"].fill_null(bytes(THUMBNAIL_BYTES))
-    aspects = rows["aspect"].fill_null(np.nan).to_numpy()
-    return shown(hashes_of(rows["phash"].to_pylist()), aspects, thumbnails_of(thumbnails))
+    return _shown(rows, rows["aspect"].fill_null(np.nan).to_numpy())
+
+
+def _shown(rows: pa.Table, aspects: np.ndarray) -> np.ndarray:
+    fits = pc.equal(pc.binary_length(rows["thumbnail"]), THUMBNAIL_BYTES).fill_null(False)
+    thumbnails = thumbnails_of(pc.if_else(fits, rows["thumbnail"], bytes(THUMBNAIL_BYTES)))
+    aspects = np.where(fits.to_numpy(), aspects, np.nan)
+    return shown(hashes_of(rows["phash"].to_pylist()), aspects, thumbnails)
 
 
 def shown(phashes: np.ndarray, aspects: Sequence[float], thumbnails: np.ndarray) -> np.ndarray:

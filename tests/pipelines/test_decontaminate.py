@@ -1,5 +1,6 @@
 """Evaluation images and texts are kept out of corpora."""
 
+import io
 import json
 import time
 from collections.abc import Callable
@@ -7,7 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from rich.console import Console
 
+from septet.pipelines.report.statistics import corpus_statistics
+from septet.pipelines.report.terminal import print_statistics
 from septet.pipelines.stages.evaluation import EvaluationError
 from septet.preprocess.shards.reader import Corpus
 from septet.schemas.recipe_file import RecipeError, parse_recipe
@@ -85,7 +89,9 @@ def test_what_leaks_is_told_and_nothing_is_fetched_again(tmp_path: Path) -> None
     run_build(recipe, corpus, workers=2)
     assert store(corpus) == before
     found = lost(corpus)
-    assert set(found) == {*(f"{n}-small" for n in range(LEAKED)), "17-mirrored", "3-mirrored"}
+    # What says "small" in the place of "mirrored" may be a synonym.
+    texts = {"17-mirrored", "17-small", "3-mirrored"}
+    assert set(found) == {*(f"{n}-small" for n in range(LEAKED)), *texts}
     for number in range(LEAKED):
         reason, value = found[f"{number}-small"]
         where, bits = value.removesuffix(" bits").split(", ")
@@ -93,9 +99,10 @@ def test_what_leaks_is_told_and_nothing_is_fetched_again(tmp_path: Path) -> None
             bits
         ) < 12
     assert found["17-mirrored"] == (
-        "evaluation_text", "vqa: the mirrored view of valley number 17 from a hill!"
+        "evaluation_text", "vqa: the mirrored view of valley number 17 from a hill!, 100 %"
     )  # fmt: skip
-    assert found["3-mirrored"][1] == "flickr: THE mirrored view of valley number 3"
+    assert found["3-mirrored"][1] == "flickr: THE mirrored view of valley number 3, 100 %"
+    check_report(corpus)
     assert kept(corpus).isdisjoint(found) and len(kept(corpus)) + len(found) == 2 * IMAGES
     run_build(recipe, tmp_path / "anew")
     assert digests(tmp_path / "anew") == digests(corpus)
@@ -104,6 +111,57 @@ def test_what_leaks_is_told_and_nothing_is_fetched_again(tmp_path: Path) -> None
     run_build(recipe, corpus)
     assert store(corpus) == before
     assert "12-small" in lost(corpus) and "3-mirrored" in kept(corpus)
+
+
+def check_report(corpus: Path) -> None:
+    """What was dropped for each set is in the funnel, the statistics and the report."""
+    funnel = json.loads((corpus / "stats/funnel.json").read_text())
+    (curate,) = (stage for stage in funnel["stages"] if stage["stage"] == "curate")
+    told = {name: n for name, n in curate["counts"].items() if name.startswith("evaluation_hits")}
+    assert told == {
+        f"evaluation_hits {k}": n for k, n in {"coco": 6, "flickr": 1, "vqa": 2}.items()
+    }
+    sets = corpus_statistics(str(corpus)).evaluation
+    assert [(one.name, one.images, one.texts) for one in sets] == [
+        ("coco", LEAKED, 0), ("flickr", 0, 1), ("vqa", 0, 2),
+    ]  # fmt: skip
+    ids = {row["id"] for row in rows(corpus, "rejects")}
+    (example,) = sets[1].examples
+    assert example.id in ids and example.similarity == "100 %"
+    assert example.item == "THE mirrored view of valley number 3"
+    assert len(sets[0].examples) == 3 and sets[0].examples[0].similarity.endswith("bits")
+    page = (corpus / "stats/report.html").read_text()
+    assert example.id in page and "Evaluation sets, and what was dropped for them" in page
+    console = Console(file=io.StringIO(), width=150)
+    print_statistics(corpus_statistics(str(corpus)), console)
+    assert f"{example.id}: {example.item}, 100 %" in console.file.getvalue()  # type: ignore[attr-defined]
+
+
+def test_synonyms_leak_and_templates_do_not(tmp_path: Path) -> None:
+    recipe = write(tmp_path / "in")
+    said = [
+        "a narrow boat passes under the old stone bridge at dusk",  # for "beneath"
+        *(f"find a cheap {it} in our winter sale with free delivery" for it in ("tent", "lamp")),
+    ]
+    lines = [
+        json.dumps({"url": f"{n}-small.jpg", "caption": text}) + "\n" for n, text in enumerate(said)
+    ]
+    (tmp_path / "in/list.jsonl").write_text("".join(lines))
+    (tmp_path / "in/flickr.txt").write_text(
+        "a narrow boat passes beneath the old stone bridge at dusk\n"
+        "find a cheap kettle in our winter sale with free delivery\n"
+    )
+    recipe.write_text(
+        PLAIN.replace("7", "1") + AGAINST.replace("name: coco, images", "name: x, images")
+    )
+    (tmp_path / "in/eval").rename(tmp_path / "in/away")
+    (tmp_path / "in/eval").mkdir()
+    run_build(recipe, tmp_path / "corpus")
+    assert kept(tmp_path / "corpus") == {"1-small", "2-small"}, "two fill the place of the kettle"
+    assert lost(tmp_path / "corpus")["0-small"] == (
+        "evaluation_text",
+        "flickr: a narrow boat passes beneath the old stone bridge at dusk, 90 %",
+    )
 
 
 def hashes_of(corpus: Path) -> list[str]:

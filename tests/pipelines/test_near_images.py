@@ -2,9 +2,13 @@
 
 import io
 import json
+from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 from PIL import Image
 
@@ -88,14 +92,30 @@ def test_one_of_each_image(tmp_path: Path) -> None:
     assert kept(tmp_path / "one") == expected
     assert len(lost(tmp_path / "one")) == 3 * SHOTS
     check_rejects(tmp_path / "one")
-    shuffled = write(tmp_path / "reversed", "keep_one", reverse=True)
-    for name, told, options in (
-        ("two", recipe, {"workers": 2}),
-        ("embedded", recipe, {"runner": make_runner("embedded", 1)}),
-        ("reversed", shuffled, {}),
+    run_build(recipe, tmp_path / "two", workers=2)
+    assert shards(tmp_path / "two") == shards(tmp_path / "one")
+
+
+def test_near_images_and_near_captions_at_once_are_the_same_however_they_are_built(
+    tmp_path: Path,
+) -> None:
+    recipes = []
+    for name, reverse in (("in", False), ("reversed", True)):
+        recipe = write(tmp_path / name, "keep_distinct_captions", reverse)
+        text = recipe.read_text().replace(
+            "near_images: on", "near_images: on, near_text: everywhere"
+        )
+        recipe.write_text(text)
+        recipes.append(recipe)
+    run_build(recipes[0], tmp_path / "one")
+    reasons = Counter(row["reason"] for row in rows(tmp_path / "one", "rejects"))
+    assert reasons["near_duplicate_image"] == SHOTS and reasons["near_duplicate_text"] > SHOTS / 2
+    for name, recipe, options in (
+        ("four", recipes[1], {"workers": 4}),
+        ("embedded", recipes[1], {"runner": make_runner("embedded", 1)}),
     ):
-        run_build(told, tmp_path / f"{name}-corpus", **options)
-        assert shards(tmp_path / f"{name}-corpus") == shards(tmp_path / "one")
+        run_build(recipe, tmp_path / name, **options)
+        assert shards(tmp_path / name) == shards(tmp_path / "one")
 
 
 def shards(corpus: Path) -> dict[str, str]:
@@ -119,8 +139,18 @@ def test_off_unless_asked_for(tmp_path: Path) -> None:
     assert len(kept(tmp_path / "corpus")) == 5 * SHOTS and not lost(tmp_path / "corpus")
 
 
+def without_looks(table: pa.Table) -> pa.Table:
+    return table.drop_columns(["phash", "thumbnail"])
+
+
+def with_small_thumbnails(table: pa.Table) -> pa.Table:
+    at = table.column_names.index("thumbnail")
+    return table.set_column(at, "thumbnail", pc.binary_slice(table["thumbnail"], 0, 288))
+
+
+@pytest.mark.parametrize("earlier", [without_looks, with_small_thumbnails])
 def test_a_store_of_an_earlier_version_is_looked_at_anew_and_nothing_is_fetched(
-    tmp_path: Path,
+    tmp_path: Path, earlier: Callable[[pa.Table], pa.Table]
 ) -> None:
     recipe = write(tmp_path / "in", "keep_one")
     run_build(recipe, tmp_path / "new")
@@ -130,7 +160,7 @@ def test_a_store_of_an_earlier_version_is_looked_at_anew_and_nothing_is_fetched(
     tables = [*(tmp_path / "old/store").rglob("*.parquet")]
     for path in tables:
         _, footer = files.read_table_metadata(str(path))
-        plain = files.read_table(str(path)).drop_columns(["phash", "thumbnail"])
+        plain = earlier(files.read_table(str(path)))
         metadata = {k.decode(): v.decode() for k, v in footer.items() if k.startswith(b"septet")}
         files.write_table(str(path), plain, metadata=metadata)
     files.remove(str(tmp_path / "old/stages"))

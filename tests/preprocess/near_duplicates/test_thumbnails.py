@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageEnhance
 
-from septet.preprocess.images.appearance import appearance
+from septet.preprocess.images.appearance import THUMBNAIL_BYTES, appearance
 from septet.preprocess.near_duplicates.thumbnails import look_alike
 from tests.corpora import random_image
 
@@ -77,5 +77,5 @@ def test_next_to_blank_images() -> None:
 
 
 def test_none() -> None:
-    nothing = np.empty((0, 288), np.uint8)
+    nothing = np.empty((0, THUMBNAIL_BYTES), np.uint8)
     assert look_alike((nothing, nothing), (np.empty(0), np.empty(0))).tolist() == []
