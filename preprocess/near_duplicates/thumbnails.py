@@ -57,10 +57,11 @@ Floats = NDArray[np.float64]
 def look_alike(
     thumbnails: tuple[NDArray[np.uint8], NDArray[np.uint8]], aspects: tuple[Floats, Floats]
 ) -> NDArray[np.bool_]:
-    """Whether the images of each pair show the same; the order of the two does not count.
+    """Whether the images of each pair show the same.
 
     Args:
-        thumbnails: Of both images of each pair, uint8 [n, THUMBNAIL_BYTES].
+        thumbnails: Of both images of each pair, uint8 [n, THUMBNAIL_BYTES]. Colours are brought to
+            the strength of the second; but for colours at their bounds the order does not count.
         aspects: Logarithms of width / height, [n].
     """
     found = [np.empty(0, bool)]
@@ -68,12 +69,9 @@ def look_alike(
         part = slice(start, start + _AT_ONCE)
         a, b = (one[part].astype(np.float64) for one in thumbnails)
         same = np.abs(aspects[0][part] - aspects[1][part]) <= _ASPECT
-        same[same] = _same_colours(a[same], b[same])
-        grey_a, grey_b = (
-            one[:, : GREY_SIDE**2].reshape(-1, GREY_SIDE, GREY_SIDE) for one in (a, b)
-        )
-        same[same] = _same_shapes(_coarse(grey_a[same]), _coarse(grey_b[same]))
-        same[same] = _nothing_exchanged(grey_a[same], grey_b[same])
+        for looks_same in (_same_colours, _same_shapes, _nothing_exchanged):
+            if same.any():
+                same[same] = looks_same(a[same], b[same])
         found.append(same)
     return np.concatenate(found)
 
@@ -101,11 +99,16 @@ def _shares() -> Floats:
 _SHARES = _shares()
 
 
+def _grey(thumbnails: Floats) -> Floats:
+    return thumbnails[:, : GREY_SIDE**2].reshape(-1, GREY_SIDE, GREY_SIDE)
+
+
 def _coarse(grey: Floats) -> Floats:
     return np.asarray(_SHARES @ grey @ _SHARES.T)
 
 
 def _same_shapes(a: Floats, b: Floats) -> NDArray[np.bool_]:
+    a, b = _coarse(_grey(a)), _coarse(_grey(b))
     contrast = np.minimum(a.std(axis=(1, 2)), b.std(axis=(1, 2)))
     # Of an image without contrast any light would be explained by the offset.
     same_light = (
@@ -146,6 +149,7 @@ def _explain(a: Floats, b: Floats, view: slice) -> tuple[Floats, Floats]:
 
 def _nothing_exchanged(a: Floats, b: Floats) -> NDArray[np.bool_]:
     """Whether nowhere much is left over of both signs."""
+    a, b = _grey(a), _grey(b)
     rests = [_left_over(a, b), _left_over(b, a)]
     first = (rests[0] ** 2).mean(axis=(1, 2)) <= (rests[1] ** 2).mean(axis=(1, 2))
     rest = np.where(first[:, None, None], *rests)

@@ -40,6 +40,7 @@ INDEX = TextIndex(TEXTS)
         ("पुरानी नाव नदी के किनारे खड़ी है।", 5),
         # Something else in the place of what no other text differs by
         ("A man riding a wave on top of a surfboard in the sea", 0),
+        ("What colour is the dog on the table?", 1),
         ("two dogs frolicking with a red ball in the park", 3),
         ("一个男人在海边上骑着一匹白色的马", 2),
         ("在海滩上骑着一匹白色的马 一个男人", 2),
@@ -47,11 +48,11 @@ INDEX = TextIndex(TEXTS)
         ("A man riding a wave on top of a bicycle in the ocean", None),
         ("A child riding a wave on top of a surfboard in the ocean", None),
         ("A girl skimming a lake on top of a surfboard in the ocean", None),
-        ("What color is the dog on the table?", None),
+        ("What color is the dog on a table?", None),  # two of eight words
         ("一个男人在海滩上骑着一匹黑色的马", None),
         ("two dogs playing with a red ball in the garden", None),
         ("three dogs playing with a red ball in the park", None),
-        ("पुरानी गाड़ी नदी के किनारे खड़ी है", None),
+        ("नई गाड़ी नदी के किनारे खड़ी है", None),
         # Too little of it, or too short to be looked for
         ("A man riding a wave", None),
         ("a red boat", None),
