@@ -165,7 +165,7 @@ def _count_file(corpus: str, name: str) -> RejectCounts:
         found.failed_domains += Frequent.of(count_domains(lost["image_url"].drop_null()))
     if pc.any(pc.is_in(table["reason"], value_set=pa.array(_OF_SETS))).as_py():
         for reason in _OF_SETS:
-            lost = _read(corpus, name, ["id", "reason", "value"])
+            lost = read_rejects(corpus, name, ["id", "reason", "value"])
             lost = lost.filter(pc.equal(lost["reason"], reason))
             by_set: dict[str, list[tuple[str, str]]] = {}
             for id_, value in zip(lost["id"].to_pylist(), lost["value"].to_pylist(), strict=True):

@@ -69,7 +69,7 @@ class CurateStage(Stage):
     """The stage that drops images that fail a threshold, and images that another sample has."""
 
     name = "curate"
-    version = 5
+    version = 6
     sections = ("curate", "decontaminate")
     reads = ("plans", "fetched")
     gives = ("kept",)

@@ -156,7 +156,7 @@ class SplitMembers(Split):
         """Yield (bucket, descriptions)."""
         if isinstance(shard, EarlierShard):
             rows = shard.read()
-            looks = pc.and_(pc.is_valid(rows["phash"]), pc.is_valid(rows["thumbnail"]))
+            looks = pc.and_(pc.is_valid(rows["phash"]), near.are_thumbnails(rows["thumbnail"]))
             rows = rows.filter(pc.and_(looks, pc.is_valid(rows["sha256"])))
             plain = earlier_candidates(rows, shard.corpus, self.distinct_captions)
             members = near.members(rows, plain["caption"], -1 - shard.corpus)

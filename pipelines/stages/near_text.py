@@ -221,7 +221,7 @@ class CutCaptions(Split):
 class WeightsTask(Task):
     """The task that makes weights of counts."""
 
-    stage = "curate"
+    stage = "words"
 
     def __init__(self, output: Parts):
         self.output = output

@@ -9,6 +9,7 @@ import pyarrow.compute as pc
 
 from septet.pipelines.store.reader import StoreReader
 from septet.preprocess.images.appearance import THUMBNAIL_BYTES, appearance_of
+from septet.preprocess.near_duplicates.images import are_thumbnails
 
 LOOKS = ("phash", "thumbnail")
 """Columns of stores and sidecars that say what an image looks like."""
@@ -37,8 +38,7 @@ def with_appearance(images: pa.Table, corpus: str) -> pa.Table:
     Raises:
         StoreError: the store does not hold what the rows say.
     """
-    seen = pc.equal(pc.binary_length(images["thumbnail"]), THUMBNAIL_BYTES).fill_null(False)
-    lacking = pc.and_(pc.is_null(images["reason"]), pc.invert(seen))
+    lacking = pc.and_(pc.is_null(images["reason"]), pc.invert(are_thumbnails(images["thumbnail"])))
     rows = np.flatnonzero(lacking.to_numpy())
     if not len(rows):
         return images

@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 
 from septet.preprocess.images.appearance import THUMBNAIL_BYTES, hashes_of
 from septet.preprocess.near_duplicates.hamming import MAX_RADIUS, near_pairs
-from septet.preprocess.near_duplicates.images import thumbnails_of
+from septet.preprocess.near_duplicates.images import are_thumbnails, thumbnails_of
 from septet.preprocess.near_duplicates.thumbnails import look_alike
 
 HASHES_ALONE = 4
@@ -75,13 +75,15 @@ def listed(rows: pa.Table) -> np.ndarray:
 
 
 def _shown(rows: pa.Table, aspects: np.ndarray) -> np.ndarray:
-    fits = pc.equal(pc.binary_length(rows["thumbnail"]), THUMBNAIL_BYTES).fill_null(False)
+    fits = are_thumbnails(rows["thumbnail"])
     thumbnails = thumbnails_of(pc.if_else(fits, rows["thumbnail"], bytes(THUMBNAIL_BYTES)))
     aspects = np.where(fits.to_numpy(), aspects, np.nan)
     return shown(hashes_of(rows["phash"].to_pylist()), aspects, thumbnails)
 
 
-def shown(phashes: np.ndarray, aspects: Sequence[float], thumbnails: np.ndarray) -> np.ndarray:
+def shown(
+    phashes: np.ndarray, aspects: Sequence[float] | np.ndarray, thumbnails: np.ndarray
+) -> np.ndarray:
     """Put together what images look like; `SHOWN` [n]."""
     found = np.zeros(len(phashes), SHOWN)
     found["phash"], found["aspect"], found["thumbnail"] = phashes, aspects, thumbnails

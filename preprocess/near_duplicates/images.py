@@ -79,6 +79,11 @@ def members(rows: pa.Table, captions: np.ndarray, shard: int) -> np.ndarray:
     return found
 
 
+def are_thumbnails(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Whether each value is a thumbnail of this version; those of earlier ones are smaller."""
+    return pc.equal(pc.binary_length(column), THUMBNAIL_BYTES).fill_null(False)
+
+
 def thumbnails_of(column: pa.ChunkedArray) -> np.ndarray:
     """Thumbnails as an array, uint8 [n, THUMBNAIL_BYTES]."""
     joined = b"".join(column.to_pylist())
