@@ -124,16 +124,6 @@ def _rejects(stats: Statistics, examples: Examples) -> Iterable[RenderableType]:
             for row in examples.get((stage, reason), ()):
                 table.add_row("", Text(_example(row), style=SOFT))
     yield table
-    if stats.evaluation:
-        table = FigureTable(
-            "Evaluation sets", ("set", "images", "texts", "for example"), frozenset({0, 3})
-        )
-        for found in stats.evaluation:
-            table.add_row(found.name, number(found.images), number(found.texts))
-            for one in found.examples:
-                told = f"{one_line(one.id, 40)}: {one_line(one.item, 40)}, {one.similarity}"
-                table.add_row("", "", "", Text(told, style=SOFT))
-        yield table
     if stats.fetch_failures:
         table = FigureTable(
             "Why fetching failed", ("class", "images", "reasons"), frozenset({0, 2})
@@ -144,6 +134,20 @@ def _rejects(stats: Statistics, examples: Examples) -> Iterable[RenderableType]:
             )
             table.add_row(failure.failure, number(failure.count), one_line(reasons, 60))
         yield table
+
+
+def _evaluation(stats: Statistics) -> Iterable[RenderableType]:
+    if not stats.evaluation:
+        return
+    table = FigureTable(
+        "Evaluation sets", ("set", "images", "texts", "for example"), frozenset({0, 3})
+    )
+    for found in stats.evaluation:
+        table.add_row(found.name, number(found.images), number(found.texts))
+        for one in found.examples:
+            told = f"{one_line(one.id, 40)}: {one_line(one.item, 40)}, {one.similarity}"
+            table.add_row("", "", "", Text(told, style=SOFT))
+    yield table
 
 
 def _example(row: Mapping[str, Any]) -> str:
@@ -233,7 +237,8 @@ def print_statistics(
     for note in stats.notes:
         console.print(Text(f"  ! {one_line(note)}", style="yellow"))
     parts = (
-        *_funnel(stats), *_rejects(stats, examples), *_cuts(stats, recipe), *_languages(stats)
+        *_funnel(stats), *_rejects(stats, examples), *_evaluation(stats), *_cuts(stats, recipe),
+        *_languages(stats),
     )  # fmt: skip
     for part in parts:
         console.print()
