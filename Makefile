@@ -9,7 +9,8 @@ ENV := OMP_NUM_THREADS=2
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo seven test check setup constraints docs learn bench fuzz mutants peers clean
+.PHONY: help demo seven test check setup constraints docs learn bench fuzz mutants peers \
+  lowest clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -104,7 +105,8 @@ lowest: setup  ## Install the lowest versions that pyproject.toml allows, and ru
 	$(BIN)/uv venv --quiet --clear --python $(BIN)/python .venv/lowest
 	$(BIN)/uv pip install --quiet --python $(LOWEST) --resolution lowest-direct . \
 	  'pytest>=8.3' 'hypothesis>=6.130' 'pytest-xdist>=3.6' 'cryptography>=44' 'warcio>=1.8' \
-	  'webdataset>=1.0' 'fastwarc>=2.0.1'
+	  'webdataset>=1.0' 'fastwarc>=2.0.1' 'imagehash>=4.3' 'huggingface_hub>=1.0' \
+	  'moto[s3,server]>=5.1' 's3fs>=2025.3'
 	$(ENV) PYTHONPATH=. $(LOWEST) -m pytest -m "not slow" tests/schemas tests/preprocess/http \
 	  tests/preprocess/html tests/preprocess/warc tests/preprocess/lists tests/preprocess/images \
 	  tests/preprocess/text tests/pipelines/sources tests/pipelines/runners/test_local.py \

@@ -10,9 +10,10 @@ def browse(
         str, typer.Argument(help="A corpus folder or URL, or PATH@VIEW.", show_default=False)
     ],
     port: Annotated[int, typer.Option(help="The port; any free one where it is 0.")] = 0,
-    open_page: Annotated[
-        bool, typer.Option("--open/--no-open", help="Open the page in this machine's browser.")
-    ] = True,
+    no_open: Annotated[
+        bool,
+        typer.Option("--no-open", help="Print the link, and do not open it in a browser."),
+    ] = False,
 ) -> None:
     """See, filter and cut a corpus in a browser.
 
@@ -33,4 +34,4 @@ def browse(
         raise ValueError(
             f'`septet browse` needs {error.name}: pip install "septet[browse]"'
         ) from error
-    serve(corpus, port, open_page)
+    serve(corpus, port, not no_open)
