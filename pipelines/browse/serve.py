@@ -43,5 +43,7 @@ def serve(corpus: str, port: int, open_page: bool) -> None:
         console.print(f"{link}\nstop it with Ctrl+C", soft_wrap=True, highlight=False, markup=False)
         if open_page:
             webbrowser.open(link)
-        config = uvicorn.Config(app, log_level="warning", server_header=False, ws="none")
+        config = uvicorn.Config(
+            app, log_level="warning", server_header=False, ws="none", timeout_graceful_shutdown=2
+        )
         uvicorn.Server(config).run(sockets=[sock])

@@ -107,7 +107,17 @@ class Tables:
         try:
             self._open(rejects)
         except duckdb.Error as error:
-            raise ValueError(f"{path} cannot be read: {str(error).splitlines()[0]}") from error
+            raise ValueError(f"{path}: {self._told(error)}") from error
+
+    def _told(self, error: duckdb.Error) -> str:
+        """What is wrong, in a sentence: a corpus that was built anew has other files."""
+        for path in self._paths:
+            if not Path(path).exists():
+                return (
+                    f"{Path(path).resolve()} is not there: where the corpus was changed, stop "
+                    "`septet browse` and start it again"
+                )
+        return f"cannot be read: {str(error).splitlines()[0]}"
 
     def _local(self, name: str) -> str:
         """The path of one of the corpus's files on this machine."""
@@ -127,8 +137,8 @@ class Tables:
         return str(link)
 
     def _open(self, rejects: list[str]) -> None:
-        every = [*(path for some in self._files.values() for path in some), *rejects]
-        self._db.execute(f"SET allowed_paths = {_texts(every)}")
+        self._paths = [*(path for some in self._files.values() for path in some), *rejects]
+        self._db.execute(f"SET allowed_paths = {_texts(self._paths)}")
         self._db.execute("SET enable_external_access = false")
         self._db.execute("SET lock_configuration = true")
         for name, paths in self._files.items():
@@ -169,7 +179,7 @@ class Tables:
             except duckdb.OutOfMemoryException as error:
                 raise QueryError(f"this takes more than {_MEMORY} of memory") from error
             except duckdb.Error as error:
-                raise QueryError(f"cannot be read: {str(error).splitlines()[0]}") from error
+                raise QueryError(self._told(error)) from error
             finally:
                 timer.cancel()
 

@@ -194,7 +194,10 @@ class _Parser:
     def _error(self, expected: str, at: int | None = None) -> ExpressionError:
         place = at if at is not None else self._place()
         found = repr(self._text[place : place + 20]) if self._text[place:].strip() else "the end"
-        return ExpressionError(f"{self._text!r}: expected {expected}, found {found}")
+        whole = self._text
+        if len(whole) > 300:
+            whole = f"…{whole[max(0, place - 150) : place + 50]}…"
+        return ExpressionError(f"{whole!r}: expected {expected}, found {found}")
 
     def _place(self) -> int:
         return self._tokens[self._at][1] if self._at < len(self._tokens) else len(self._text)

@@ -1,6 +1,7 @@
 """Who may ask the server, and what it answers to mistakes."""
 
 import math
+import shutil
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -142,6 +143,24 @@ def test_a_question_that_takes_too_long_is_given_up(
 def test_the_database_reaches_nothing_else(tables: Tables, sql: str) -> None:
     with pytest.raises(QueryError, match="cannot be read"):
         tables._ask(sql)
+
+
+def test_a_corpus_that_was_changed_meanwhile_is_told(tables: Tables, tmp_path: Path) -> None:
+    shutil.copytree(tables.corpus.path, tmp_path / "corpus")
+    client = TestClient(Site(Tables(str(tmp_path / "corpus"), tmp_path / "scratch")).app())
+    assert client.get("/").status_code == 200
+    gone = tmp_path / "corpus" / tables.corpus.shards[0].sidecar
+    gone.unlink()
+    answer = client.get("/")
+    assert answer.status_code == 503
+    assert f"{gone} is not there" in answer.text and "start it again" in answer.text
+
+
+def test_a_long_condition_is_told_by_the_place(client: TestClient) -> None:
+    client.get("/?token=secret")
+    keep = "caption == " + "'" + "x" * 5000 + "' and and"
+    told = client.get("/", params={"keep": keep}).text.split('role="alert">')[1].split("</p>")[0]
+    assert "found &#39;and&#39;" in told and len(told) < 600
 
 
 def test_each_sample_is_in_one_bar_of_each_chart(tables: Tables) -> None:
