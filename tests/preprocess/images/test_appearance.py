@@ -80,11 +80,11 @@ def test_grey_and_rgb_of_the_same_pixels_look_the_same() -> None:
 
 
 def test_the_thumbnail_is_what_one_sees() -> None:
-    pixels = np.zeros((160, 160, 3), np.uint8)
-    pixels[:, 80:] = (255, 0, 0)
+    pixels = np.zeros((240, 240, 3), np.uint8)
+    pixels[:, 120:] = (255, 0, 0)
     thumbnail = np.frombuffer(appearance(pixels).thumbnail, np.uint8)
-    luma, red = thumbnail[:256].reshape(16, 16), thumbnail[256:272].reshape(4, 4)
-    assert (luma[:, :8] == 0).all() and (luma[:, 8:] == 76).all()
+    luma, red = thumbnail[:576].reshape(24, 24), thumbnail[576:592].reshape(4, 4)
+    assert (luma[:, :12] == 0).all() and (luma[:, 12:] == 76).all()
     assert (red[:, :2] == 128).all() and (red[:, 2:] == 255).all()
 
 
