@@ -3,6 +3,8 @@ for."""
 
 import threading
 from collections import OrderedDict
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from septet.pipelines.report.gallery import find_image, thumbnail
 from septet.preprocess.images.headers import is_heavy
@@ -43,6 +45,10 @@ class Images:
         """Whether a sample has an image, whatever its sidecar says of it."""
         with self._lock:
             return any(map(is_image, self._corpus.shard(shard).exts(row)))
+
+    def is_shown(self, members: Iterable[Mapping[str, Any]]) -> bool:
+        """Whether browsers show one of a sample's members."""
+        return any(member["ext"].lower() in _MEDIA for member in members)
 
     def stored(self, shard: int, row: int) -> tuple[bytes, str]:
         """An image as it is stored, and its media type.

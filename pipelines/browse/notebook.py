@@ -4,7 +4,6 @@ Drawn by what draws the pages of `septet browse`, and like these without making 
 corpus names.
 """
 
-import base64
 import io
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -94,7 +93,7 @@ def show(corpus: Corpus, sample: int | str) -> ShownSample:
 
 def _image(members: Mapping[str, bytes]) -> tuple[str, str]:
     """A sample's image as a data URI, else why there is none."""
-    from septet.pipelines.report.gallery import find_image, open_image
+    from septet.pipelines.report.gallery import find_image, open_image, webp_uri
 
     found = find_image(members)
     if found is None:
@@ -106,4 +105,4 @@ def _image(members: Mapping[str, bytes]) -> tuple[str, str]:
     image.thumbnail((SIDE, SIDE))
     out = io.BytesIO()
     image.save(out, "WEBP", quality=80)
-    return "data:image/webp;base64," + base64.b64encode(out.getvalue()).decode(), ""
+    return webp_uri(out.getvalue()), ""

@@ -10,6 +10,7 @@ from urllib.parse import urlencode
 
 from rich.console import Console
 from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Mount, Route
@@ -84,8 +85,6 @@ class Site:
             return {name: value for name, value in form.items() if isinstance(value, str)}
 
         async def respond(request: Request) -> Response:
-            from starlette.concurrency import run_in_threadpool
-
             form = await form_of(request) if request.method == "POST" else request.query_params
             try:
                 return await run_in_threadpool(make, request, form)
@@ -151,12 +150,9 @@ class Site:
         facts.pop("thumbnail", None)
         drawn = draw(self._corpus, shard, row, facts)
         told = {name: as_text(value) for name, value in facts.items() if value is not None}
-        has_image = any(
-            member["ext"].lower() in ("jpg", "jpeg", "png", "webp") for member in members
-        )
         return self._show(
-            "sample", form, shard=shard, row=row, facts=told, drawn=drawn, has_image=has_image,
-            members=members, tar=self._corpus.shards[shard].tar,
+            "sample", form, shard=shard, row=row, facts=told, drawn=drawn, members=members,
+            has_image=self._images.is_shown(members), tar=self._corpus.shards[shard].tar,
         )  # fmt: skip
 
     def rejects(self, request: Request, form: Mapping[str, str]) -> Response:

@@ -20,6 +20,7 @@ from septet.pipelines.views.expressions import Share, parse
 from septet.preprocess import files
 from septet.preprocess.shards.reader import Corpus
 from septet.schemas.layout import REJECTS, column_sidecar
+from septet.schemas.tables import REJECTS as REJECT_ROWS
 
 QUERY_SECONDS = 20.0
 """The most time for one question; one that takes longer is given up."""
@@ -28,17 +29,7 @@ _BINS = 24
 """Bins of a histogram."""
 _PATTERN_MARKS = "*?[\\"
 """What DuckDB takes for parts of a pattern in a path: files that have them are read by links."""
-_OF_REJECTS = (
-    "id",
-    "stage",
-    "reason",
-    "value",
-    "image_url",
-    "caption",
-    "page_url",
-    "source",
-    "rule",
-)
+_OF_REJECTS = tuple(name for name in REJECT_ROWS.names if name not in ("extra", "annotations"))
 
 
 class QueryError(ValueError):
@@ -326,7 +317,7 @@ class Tables:
 
     def rejects(
         self, stage: str, reason: str, low: float | None = None, high: float | None = None,
-        words: str = "", offset: int = 0, limit: int = 60, rising: bool = False,
+        words: str = "", limit: int = 60, rising: bool = False,
     ) -> list[dict[str, Any]]:  # fmt: skip
         """Rejects of a stage and reason, those whose value is a number by it.
 
@@ -336,7 +327,6 @@ class Tables:
             low: Only those whose value is at least this.
             high: Only those whose value is below this.
             words: Only those whose caption contains this, in either case.
-            offset: How many are passed over.
             limit: How many are given.
             rising: Whether the least values come first, not the greatest.
         """
@@ -352,7 +342,7 @@ class Tables:
         found = self._ask(
             f"SELECT {', '.join(_OF_REJECTS)} FROM rejects WHERE {where} ORDER BY "
             f"try_cast(value AS DOUBLE) {'ASC' if rising else 'DESC'} NULLS LAST, id "
-            f"LIMIT {limit} OFFSET {offset}",
+            f"LIMIT {limit}",
             values,
         )
         return [dict(zip(_OF_REJECTS, row, strict=True)) for row in found]
@@ -367,7 +357,7 @@ class Tables:
         )[0]
         return int(below), int(above)
 
-    def reject_values(self, stage: str, reason: str, bins: int = 24) -> Bins | None:
+    def reject_values(self, stage: str, reason: str) -> Bins | None:
         """How the values of a reason's rejects are spread; None where they are no numbers."""
         known = "try_cast(value AS DOUBLE)"
         where, values = "WHERE stage = ? AND reason = ?", [stage, reason]
@@ -377,16 +367,16 @@ class Tables:
         )[0]
         if not counted or counted < rows or not np.isfinite([low, high]).all():
             return None
-        width = (high - low) / bins or 1.0
+        width = (high - low) / _BINS or 1.0
         found = self._ask(
             f"SELECT CAST(least(floor(({known} - ?) / ?), ?) AS INTEGER) AS bin, count(*) "
             f"FROM rejects {where} GROUP BY bin",
-            [low, width, bins - 1, *values],
+            [low, width, _BINS - 1, *values],
         )
-        counts = [0] * bins
+        counts = [0] * _BINS
         for place, count in found:
             counts[place] += count
-        return Bins([low + width * number for number in range(bins + 1)], counts)
+        return Bins([low + width * number for number in range(_BINS + 1)], counts)
 
 
 def _edges(low: float, high: float, most: float | None, whole: bool) -> tuple[float, float, float]:

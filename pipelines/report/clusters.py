@@ -1,6 +1,5 @@
 """Clusters of duplicates, drawn from the rejects: the sample kept, and those that went for it."""
 
-import base64
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -10,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from septet.pipelines.report.gallery import caption_of, find_image, thumbnail
+from septet.pipelines.report.gallery import caption_of, find_image, thumbnail, webp_uri
 from septet.pipelines.report.readable import label, one_line
 from septet.pipelines.report.rejects import Key, RejectCounts, read_rejects
 from septet.preprocess.shards.reader import Corpus
@@ -139,5 +138,5 @@ def _kept_member(corpus: Corpus, id_: str, fate: Mapping[str, Any] | None) -> Me
             data, member.width, member.height = thumbnail(image[1], _SIDE)
         except ValueError:
             return member
-        member.thumbnail = "data:image/webp;base64," + base64.b64encode(data).decode()
+        member.thumbnail = webp_uri(data)
     return member

@@ -82,6 +82,11 @@ def thumbnail(data: bytes, side: int = MAX_SIDE) -> tuple[bytes, int, int]:
     return out.getvalue(), image.width, image.height
 
 
+def webp_uri(data: bytes) -> str:
+    """A WebP image as a URI that holds it, for pages that need no other file."""
+    return "data:image/webp;base64," + base64.b64encode(data).decode()
+
+
 def sample_cards(corpus: Corpus, most: int, seed: int) -> list[Card]:
     """Draw up to `most` samples evenly from a corpus, in its order; equal seeds draw equal samples.
 
@@ -131,7 +136,7 @@ def _card(facts: dict[str, object], sample: Sample) -> Card:
     if found:
         try:
             data, width, height = thumbnail(found[1])
-            uri = "data:image/webp;base64," + base64.b64encode(data).decode()
+            uri = webp_uri(data)
             problem = ""
         except ValueError as error:
             problem = str(error)

@@ -47,17 +47,19 @@ def bar(corpus: str, rows: pa.Table) -> bool:
         corpus: The corpus folder.
         rows: Rows of `BARRED_LIST`.
     """
-    known = read_barred_list(newest_barred(corpus))
+    numbers = sorted(_numbers(corpus))
+    newest = files.join(corpus, barred_list(numbers[-1])) if numbers else None
+    known = read_barred_list(newest)
     joined = pa.concat_tables([known, rows])
     places = {name: place for place, name in reversed([*enumerate(_names(joined))])}
     if len(places) == len(known):
         return False
-    number = max(_numbers(corpus), default=0) + 1
+    numbers.append(max(numbers, default=0) + 1)
     files.write_table(
-        files.join(corpus, barred_list(number)),
+        files.join(corpus, barred_list(numbers[-1])),
         joined.take([at for _, at in sorted(places.items())]),
     )
-    for old in sorted(_numbers(corpus))[:-2]:  # a task of a build may be about to read the last
+    for old in numbers[:-2]:  # a task of a build may be about to read the last
         files.remove(files.join(corpus, barred_list(old)))
     return True
 
