@@ -29,6 +29,7 @@ _NAMES = {
     "self_attn.out_proj": "attn.out_proj",
 }
 _LAYER = re.compile(r"encoder\.layers\.(\d+)\.")
+_UNKNOWN = "is no name of CLIP's: no weight of Hugging Face's CLIPModel"
 _PROJECTIONS = {
     "visual_projection.weight": "visual.proj",
     "text_projection.weight": "text_projection",
@@ -118,8 +119,10 @@ def renamed(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
                 continue
             known = next((one for one in _NAMES if rest == one or rest.startswith(f"{one}.")), None)
             if known is None:
-                raise ValueError(f"{name} is no name of CLIP's")
+                raise ValueError(f"{name} {_UNKNOWN}")
             found[_SIDES[side] + start + _NAMES[known] + rest.removeprefix(known)] = tensor
+        elif not rest.endswith("position_ids"):
+            raise ValueError(f"{name} {_UNKNOWN}")
     for name, parts in inner.items():
         found[name] = torch.cat([parts[one] for one in "qkv"])
     return found

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from septet.preprocess.annotators.transformers_clip import renamed
 from septet.preprocess.tokenizers.clip import END, START
 from septet.trainers.clip.model import HEAD_WIDTH, Clip, ClipSettings
 from septet.trainers.weights.form import Form, Forms
@@ -77,30 +78,15 @@ def to_hugging_face(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def from_hugging_face(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The reverse of `to_hugging_face`."""
-    out: dict[str, Tensor] = {}
-    plain = {theirs: mine for mine, theirs in _PLAIN.items()}
-    transposed = {theirs: mine for mine, theirs in _TRANSPOSED.items()}
-    in_block = {theirs: mine for mine, theirs in _IN_BLOCK.items()}
-    pattern = re.compile(r"(vision|text)_model\.encoder\.layers\.(\d+)\.(.+)\.(weight|bias)")
-    for name, x in state.items():
-        found = pattern.fullmatch(name)
-        if name in plain:
-            out[plain[name]] = x.reshape(1) if name == "logit_scale" else x
-        elif name in transposed:
-            out[transposed[name]] = x.T.contiguous()
-        elif found:
-            visual = "visual." if found[1] == "vision" else ""
-            base = f"{visual}transformer.resblocks.{found[2]}."
-            part, kind = found[3], found[4]
-            if part == "self_attn.q_proj":
-                others = [name.replace("q_proj", f"{letter}_proj") for letter in "kv"]
-                out[f"{base}attn.in_proj_{kind}"] = torch.cat([x, *(state[n] for n in others)])
-            elif part not in ("self_attn.k_proj", "self_attn.v_proj"):
-                out[f"{base}{in_block[part]}.{kind}"] = x
-        else:
-            raise ValueError(f"{name} is no weight of Hugging Face's CLIPModel")
-    return out
+    """The reverse of `to_hugging_face`: this model has open_clip's names, and a temperature of one
+    dimension.
+
+    Raises:
+        ValueError: a name is none of CLIP's.
+    """
+    return {
+        name: x.reshape(1) if name == "logit_scale" else x for name, x in renamed(state).items()
+    }
 
 
 def from_openai(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
