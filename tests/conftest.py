@@ -17,6 +17,10 @@ if "SEPTET_FUZZ" in os.environ:  # other examples in each run, and more of them:
     settings.register_profile("fuzz", deadline=None, max_examples=int(os.environ["SEPTET_FUZZ"]))
     settings.load_profile("fuzz")
 
+# With it, a fork of a process that has used gRPC (Beam's runners do) lets gRPC restart its threads
+# in the child, where they are killed by what they find: 1 to 20 of 100 such children.
+os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
+
 TOGETHER = "tests/distributed/"
 """Of its tests each may start a Spark cluster that takes all cores."""
 

@@ -122,7 +122,7 @@ def start(command: Sequence[str], log: Path | None = None) -> "subprocess.Popen[
     with log.open("ab") if log else nullcontext() as file:
         return subprocess.Popen(
             command, cwd=ROOT, env=environment, stdout=file, stderr=file,
-            preexec_fn=_end_with_parent,
+            preexec_fn=_end_with_parent,  # noqa: PLW1509 - this process has one thread
         )  # fmt: skip
 
 

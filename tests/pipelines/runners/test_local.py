@@ -338,7 +338,9 @@ def test_workers_killed_at_random_moments_never_hang_the_runner(tmp_path: Path) 
 
 
 _WRITES_FOR_EVER = """
-import sys
+import signal, sys
+# Tests that run in the background of a shell were told to ignore it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 from septet.pipelines.runners import make_runner
 from septet.pipelines.stages.graphs import map_tasks
 from tests.pipelines.runners.test_local import WriteForEver
@@ -360,15 +362,14 @@ def test_workers_stop_writing_when_the_driver_ends(tmp_path: Path, how: signal.S
     script, out = tmp_path / "driver.py", tmp_path / "out"
     out.mkdir()
     script.write_text(_WRITES_FOR_EVER.replace("sys.argv[1]", repr(str(out))))
-    driver = subprocess.Popen(
-        [sys.executable, str(script)],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-        stderr=subprocess.DEVNULL,
-        # Tests that run in the background of a shell were told to ignore it.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
-    )
+    with (tmp_path / "stderr").open("wb") as stderr:
+        driver = subprocess.Popen(
+            [sys.executable, str(script)],
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+            stderr=stderr,
+        )
     while len([*out.iterdir()]) < 2:
-        assert driver.poll() is None
+        assert driver.poll() is None, (tmp_path / "stderr").read_text()
         time.sleep(0.05)
     driver.send_signal(how)
     driver.wait(20)
