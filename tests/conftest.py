@@ -21,19 +21,20 @@ if "SEPTET_FUZZ" in os.environ:  # other examples in each run, and more of them:
 # in the child, where they are killed by what they find: 1 to 20 of 100 such children.
 os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
 
-TOGETHER = "tests/distributed/"
-"""Of its tests each may start a Spark cluster that takes all cores."""
+TOGETHER = ("tests/distributed/", "tests/infra/")
+"""Of their tests each may start a cluster that takes all cores."""
 
 
 class ByFile(LoadFileScheduling):
     """A file's tests stay in one process, so that its fixtures are made once; so do a folder's."""
 
     def _split_scope(self, nodeid: str) -> str:
-        return TOGETHER if nodeid.startswith(TOGETHER) else super()._split_scope(nodeid)
+        together = (folder for folder in TOGETHER if nodeid.startswith(folder))
+        return next(together, super()._split_scope(nodeid))
 
 
 LONGEST = (
-    TOGETHER, "tests/trainers/test_distributed.py", "tests/examples/test_seven.py",
+    *TOGETHER, "tests/trainers/test_distributed.py", "tests/examples/test_seven.py",
     "tests/pipelines/runners/test_local.py",
     "tests/trainers/flava/test_training.py", "tests/trainers/experts/test_parallel.py",
     "tests/trainers/ofa/test_learning.py", "tests/trainers/beit3/", "tests/trainers/pali/",

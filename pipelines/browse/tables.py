@@ -6,7 +6,6 @@ once the tables are there. What a person types is one condition (`sql`), never a
 
 import threading
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,6 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 
-from septet.pipelines.browse.sound import Sound
 from septet.pipelines.browse.sql import Column, as_sql, quoted
 from septet.pipelines.views.curate import Fields
 from septet.pipelines.views.expressions import Share, parse
@@ -80,22 +78,15 @@ class Tables:
         self.corpus = Corpus(path, open_shards=16)
         self._fields = fields = Fields(self.corpus)
         self._scratch, self._links = scratch, 0
-        sound = Sound(scratch / "sound")
         shards = self.corpus.shards
-        counts = self.corpus.counts.tolist()
-        own = self._here(shard.sidecar for shard in shards)
-        self._files: dict[str | None, list[str]] = {None: sound.sidecars(own, counts, True)}
+        self._files: dict[str | None, list[str]] = {
+            None: [self._local(shard.sidecar) for shard in shards]
+        }
         for name in {field.column for field in fields.known.values()} - {None}:
             assert name is not None
-            here = self._here(column_sidecar(name, shard.tar) for shard in shards)
-            self._files[name] = sound.sidecars(here, counts, False)
+            self._files[name] = [self._local(column_sidecar(name, shard.tar)) for shard in shards]
         names = files.list_folder(files.join(self.corpus.path, REJECTS))
-        lost = self._here(f"{REJECTS}/{one}" for one in names if one.endswith(".parquet"))
-        rejects = sound.rejects(lost)
-        self.faults = sound.faults | {
-            f"columns/{name}": why for name, why in fields.damaged.items()
-        }
-        """What cannot be read of the corpus, with the reason."""
+        rejects = [self._local(f"{REJECTS}/{one}") for one in names if one.endswith(".parquet")]
         self._aliases = {name: f"c{number}" for number, name in enumerate(self._files)}
         self.columns = {
             spelled: Column(f"{self._aliases[field.column]}.{quoted(field.name)}", field.type)
@@ -119,10 +110,6 @@ class Tables:
                 )
         return f"cannot be read: {str(error).splitlines()[0]}"
 
-    def _here(self, names: Iterable[str]) -> dict[str, str]:
-        """The paths of some of the corpus's files on this machine, by their names within it."""
-        return {name: self._local(name) for name in names}
-
     def _local(self, name: str) -> str:
         """The path of one of the corpus's files on this machine."""
         path = files.join(self.corpus.path, name)
@@ -132,8 +119,7 @@ class Tables:
             here = self._scratch / "copies" / name
             if not here.exists():
                 here.parent.mkdir(parents=True, exist_ok=True)
-                with suppress(OSError):  # what is not there is told with what cannot be read
-                    here.write_bytes(files.read_bytes(path))
+                here.write_bytes(files.read_bytes(path))
         if not any(mark in str(here) for mark in _PATTERN_MARKS):
             return str(here)
         link = self._scratch / f"link-{self._links}.parquet"
@@ -154,7 +140,7 @@ class Tables:
                     f"FROM {_read(paths)}"
                 )
             self._db.execute(f"CREATE VIEW {self._aliases[name]}_files AS SELECT {given}")
-        given = _read(rejects, "union_by_name = true")
+        given = _read(rejects) if rejects else _nothing(_OF_REJECTS)
         self._db.execute(f"CREATE VIEW rejects AS SELECT * FROM {given}")
         if self.corpus.is_whole:
             return
@@ -410,9 +396,9 @@ def _texts(paths: Sequence[str]) -> str:
     return "[" + ", ".join("'" + path.replace("'", "''") + "'" for path in paths) + "]"
 
 
-def _read(paths: Sequence[str], more: str = "union_by_name = false") -> str:
+def _read(paths: Sequence[str]) -> str:
     """The rows of some Parquet files as SQL; folders named `a=b` are no columns."""
-    return f"read_parquet({_texts(paths)}, hive_partitioning = false, {more})"
+    return f"read_parquet({_texts(paths)}, hive_partitioning = false)"
 
 
 def _nothing(names: Sequence[str]) -> str:
