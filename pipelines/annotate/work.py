@@ -140,7 +140,7 @@ def read_items(corpus: Corpus, number: int, column: Column) -> Iterator[Item]:
     """Read the samples of a shard in the form that the column wants, in order; those that were
     removed are passed over."""
     metadata = corpus.metadata(number).drop_columns(["members"])
-    wanted = {ext for member in column.members for ext in member.split("|")}
+    wanted = frozenset(ext for member in column.members for ext in member.split("|"))
     base: ShardReader = corpus.shard(number)
     others = {name: ColumnShardReader(corpus, name, number) for name in column.columns()}
     rows = corpus.rows(number)

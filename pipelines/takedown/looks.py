@@ -103,7 +103,7 @@ def shard_looks(corpus: Corpus, number: int) -> pa.Table:
             if ext is None:
                 continue
             try:
-                image = OpenedImage(reader.read(row, {ext})[ext])
+                image = OpenedImage(reader.read(row, frozenset({ext}))[ext])
                 looks = appearance(image.small())
             except RejectedError:
                 continue

@@ -4,7 +4,7 @@ import bisect
 import os
 import threading
 from array import array
-from collections.abc import Callable, Container, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property, lru_cache
 from typing import Self
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from septet.preprocess import files
 from septet.preprocess.shards.blocks import BlockCache
 from septet.preprocess.shards.heads import read_corpus
+from septet.preprocess.shards.records import Records
 from septet.preprocess.shards.removed import NO_ROWS, Removed, RemovedError, without_removed
 from septet.preprocess.shards.sidecar import SidecarError, read_sidecar
 from septet.preprocess.shards.views import Chosen, split_view
@@ -72,38 +73,17 @@ class ShardReader:
         members = table["members"].combine_chunks()
         if isinstance(members, pa.ChunkedArray):  # an empty table has no chunk to combine
             members = pa.array([], members.type)
-        entries = members.values
-        if members.null_count or entries.null_count or self._keys.null_count:
-            raise SidecarError(f"{sidecar}: a row has no key or no list of members")
-        self._exts: list[str] = entries.field("ext").to_pylist()
-        offsets, sizes, crc32s = (
-            entries.field(name).to_numpy(zero_copy_only=False)
-            for name in ("offset", "size", "crc32")
-        )
-        if len(offsets) and min(offsets.min(), sizes.min()) < 0:
-            raise SidecarError(f"{sidecar}: a member has a negative offset or size")
-        # Per row: its members, and where they begin.
-        ends = members.offsets.to_numpy()
-        self._ends: list[int] = ends.tolist()
-        filled = np.flatnonzero(np.diff(ends))
-        starts = np.zeros(len(members), np.int64)
-        starts[filled] = offsets[ends[filled]]
-        self._starts: list[int] = starts.tolist()
-        # Per member: where it begins and stops behind its row's begin, and its checksum.
-        begins = offsets - np.repeat(starts, np.diff(ends))
-        follow = begins[1:] > begins[:-1]  # a member behind another one of its row
-        if (follow & (begins[1:] < (begins + sizes)[:-1])).any():
-            raise SidecarError(f"{sidecar}: a member reaches into the next one")
-        # Arrays of the standard library: as small as numpy's, and single numbers come out faster.
-        self._begins, self._stops, self._crc32s = (
-            array("q", x.astype(np.int64, copy=False).tobytes())
-            for x in (begins, begins + sizes, crc32s)
-        )
+        if self._keys.null_count:
+            raise SidecarError(f"{sidecar}: a row has no key")
+        try:
+            self._records = Records(members)
+        except ValueError as error:
+            raise SidecarError(f"{sidecar}: {error}") from error
         self._fd: int | None = None
         self._opening = threading.Lock()
 
     def __len__(self) -> int:
-        return len(self._starts)
+        return len(self._records)
 
     @property
     def keys(self) -> pa.Array:
@@ -121,7 +101,7 @@ class ShardReader:
 
     def exts(self, row: int) -> list[str]:
         """The extensions of a row's members."""
-        return self._exts[self._ends[row] : self._ends[row + 1]]
+        return list(self._records.exts(row))
 
     def _pread(self, size: int, offset: int) -> bytes:
         if self._fd is None:
@@ -139,7 +119,7 @@ class ShardReader:
     def read(
         self,
         row: int,
-        only: Container[str] | None = None,
+        only: frozenset[str] | None = None,
         checksum: Callable[[bytes], int] | None = None,
     ) -> Sample:
         """Read one sample's members, or those of some extensions (with what lies between them).
@@ -160,44 +140,33 @@ class ShardReader:
             raise IndexError(f"row {row} of {self.tar}")
         if row in self._removed:
             raise RemovedError(f"sample {self.key(row)} of {self.tar} was removed")
-        wanted, start, size = self._span(row, only)
+        record, wanted, start, size = self._records.find(row, only)
         if not wanted:
             return {}
-        if size > MAX_SAMPLE_BYTES:
+        if not 0 <= size <= MAX_SAMPLE_BYTES:
             raise DamagedError(
-                f"{self.tar}: sample {row} would have {size:,} bytes, more than a sample may have "
-                f"({MAX_SAMPLE_BYTES:,}): the sidecar is damaged"
+                f"{self.tar}: sample {row} would have {size:,} bytes, a sample has at most "
+                f"{MAX_SAMPLE_BYTES:,}: the sidecar is damaged"
             )
         # A store takes a range of no bytes for one without an end.
-        data = self._pread(size, self._starts[row] + start) if size else b""
+        data = self._pread(size, start) if size else b""
         if len(data) != size:
             raise DamagedError(
                 f"{self.tar} ends before sample {row}: the tar or its sidecar is damaged"
             )
-        found, exts, begins, stops = {}, self._exts, self._begins, self._stops
-        for i in wanted:
-            found[exts[i]] = part = data[begins[i] - start : stops[i] - start]
-            if checksum is not None and checksum(part) != self._crc32s[i]:
-                raise DamagedError(f"member {exts[i]} does not have its checksum")
+        found = {}
+        for ext, place in wanted:
+            part = data[record[place] - start : record[place + 1] - start]
+            if checksum is not None and checksum(part) != record[place + 2]:
+                raise DamagedError(f"member {ext} does not have its checksum")
+            found[ext] = part
         return found
 
-    def _span(self, row: int, only: Container[str] | None) -> tuple[Sequence[int], int, int]:
-        """Numbers of a row's wanted members; begin, behind the row's, and size of what holds them
-        all."""
-        wanted: Sequence[int] = range(self._ends[row], self._ends[row + 1])
-        if only is not None:
-            exts = self._exts
-            wanted = [i for i in wanted if exts[i] in only]
-        if not wanted:
-            return wanted, 0, 0
-        start = self._begins[wanted[0]]
-        return wanted, start, self._stops[wanted[-1]] - start
-
-    def read_ahead(self, row: int, only: Container[str] | None = None) -> None:
+    def read_ahead(self, row: int, only: frozenset[str] | None = None) -> None:
         """Let the cache, if there is one, fetch what `read` will ask for."""
         if self._cache is not None and row not in self._removed:
-            _, start, size = self._span(row, only)
-            self._cache.prefetch(self.tar, self._version, self._starts[row] + start, size)
+            *_, start, size = self._records.find(row, only)
+            self._cache.prefetch(self.tar, self._version, start, size)
 
     def close(self) -> None:
         """Close the tar; a later read opens it again."""

@@ -1,6 +1,7 @@
 import io
 import pickle
 import tarfile
+import zlib
 from pathlib import Path
 
 import pyarrow as pa
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from septet.preprocess import files
 from septet.preprocess.shards import sidecar
 from septet.preprocess.shards.heads import write_corpus
-from septet.preprocess.shards.reader import Corpus, ShardReader
+from septet.preprocess.shards.reader import Corpus, DamagedError, ShardReader
 from septet.preprocess.shards.tar import ShardWriter, TarError, index_tar, split_name
 from septet.schemas import tables
 from septet.schemas.manifest import Manifest, Shard
@@ -61,9 +62,11 @@ MEMBER = {"ext": "txt", "offset": 512, "size": 3, "crc32": 1}
 
 
 @pytest.mark.parametrize(("rows", "message"), [
-    ([{"key": None, "members": [MEMBER]}], "a row has no key or no list of members"),
-    ([{"key": "a", "members": None}], "a row has no key or no list of members"),
-    ([{"key": "a", "members": [None]}], "a row has no key or no list of members"),
+    ([{"key": None, "members": [MEMBER]}], "a row has no key"),
+    ([{"key": "a", "members": None}], "a row has no list of members"),
+    ([{"key": "a", "members": [None]}], "a row has no list of members"),
+    ([{"key": "a", "members": [MEMBER | {"ext": None}]}], "no extension, place or checksum"),
+    ([{"key": "a", "members": [MEMBER | {"crc32": None}]}], "no extension, place or checksum"),
     ([{"key": "a", "members": [MEMBER | {"offset": -1}]}], "negative offset or size"),
     ([{"key": "a", "members": [MEMBER | {"size": -1}]}], "negative offset or size"),
     ([{"key": "a", "members": [MEMBER, MEMBER | {"offset": 514}]}], "reaches into the next one"),
@@ -74,14 +77,57 @@ MEMBER = {"ext": "txt", "offset": 512, "size": 3, "crc32": 1}
 def test_sidecars_that_mean_nothing_are_refused(
     tmp_path: Path, rows: list[dict[str, object]], message: str | None
 ) -> None:
-    loose = pa.schema([pa.field(field.name, field.type) for field in tables.SHARD_INDEX])
-    path = str(tmp_path / "a.parquet")
-    files.write_table(path, pa.Table.from_pylist(rows, loose))
+    path = write_rows(tmp_path, rows)
     if message is None:
         assert len(ShardReader("a.tar", path)) == 1
     else:
         with pytest.raises(sidecar.SidecarError, match=message):
             ShardReader("a.tar", path)
+
+
+def write_rows(folder: Path, rows: list[dict[str, object]]) -> str:
+    """Rows as a sidecar, whatever they lack."""
+    parts = [pa.field(part.name, part.type) for part in tables.MEMBERS.value_type]
+    loose = pa.schema([("key", pa.string()), ("members", pa.list_(pa.struct(parts)))])
+    files.write_table(str(folder / "a.parquet"), pa.Table.from_pylist(rows, loose))
+    return str(folder / "a.parquet")
+
+
+def test_rows_of_different_members_are_found(tmp_path: Path) -> None:
+    content = b"0123456789"
+    lists = ["jpg txt", "txt", "", "png txt json", "jpg txt", "webp jpg"]
+    rows, wanted, at = list[dict[str, object]](), [], 0
+    for number, exts in enumerate(map(str.split, lists)):
+        row = {ext: bytes([number, i]) + content for i, ext in enumerate(exts)}
+        members = []
+        for ext, data in row.items():
+            crc32 = zlib.crc32(data)
+            members.append({"ext": ext, "offset": at, "size": len(data), "crc32": crc32})
+            at += 512
+        rows.append({"key": str(number), "members": members})
+        wanted.append(row)
+    tar = b"".join(data.ljust(512, b"-") for row in wanted for data in row.values())
+    (tmp_path / "a.tar").write_bytes(tar)
+    with ShardReader(str(tmp_path / "a.tar"), write_rows(tmp_path, rows)) as shard:
+        assert [shard.exts(row) for row in range(6)] == [*map(str.split, lists)]
+        for only in (None, frozenset({"txt"}), frozenset({"jpg", "json"})):
+            for number, row in enumerate(wanted):
+                found = shard.read(number, only, zlib.crc32)
+                assert found == {e: d for e, d in row.items() if only is None or e in only}
+        with pytest.raises(IndexError):
+            shard.read(6)
+
+
+def test_members_that_do_not_follow_each_other_are_damage(tmp_path: Path) -> None:
+    members = [MEMBER | {"ext": "jpg", "offset": 1024}, MEMBER]
+    (tmp_path / "a.tar").write_bytes(bytes(4096))
+    with (
+        ShardReader(
+            str(tmp_path / "a.tar"), write_rows(tmp_path, [{"key": "a", "members": members}])
+        ) as shard,
+        pytest.raises(DamagedError, match="the sidecar is damaged"),
+    ):
+        shard.read(0)
 
 
 def test_the_digest_and_size_are_the_files(tmp_path: Path) -> None:

@@ -1,0 +1,103 @@
+"""Where the members of a shard's rows lie, as its sidecar says."""
+
+import itertools
+from array import array
+from collections.abc import Sequence
+from functools import lru_cache
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+Wanted = tuple[tuple[str, int], ...]
+"""Extensions, and where a record tells of each."""
+
+
+class Records:
+    """What is known of each row's members, a record a row: the number of its list of extensions,
+    then of each member where it begins in the tar, where it stops, and its checksum.
+
+    A record's numbers lie side by side, as who reads in random order waits for memory.
+
+    Args:
+        members: A sidecar's lists of members.
+
+    Raises:
+        ValueError: they lack something, or contradict themselves.
+    """
+
+    def __init__(self, members: pa.ListArray):
+        entries = members.flatten()
+        if members.null_count or entries.null_count:
+            raise ValueError("a row has no list of members")
+        exts, *fields = (entries.field(name) for name in ("ext", "offset", "size", "crc32"))
+        if any(field.null_count for field in (exts, *fields)):
+            raise ValueError("a member has no extension, place or checksum")
+        begins, sizes, crc32s = (field.to_numpy().astype(np.int64) for field in fields)
+        if len(begins) and min(begins.min(), sizes.min()) < 0:
+            raise ValueError("a member has a negative offset or size")
+        stops = begins + sizes
+        firsts = members.offsets.to_numpy().astype(np.int64)
+        firsts -= firsts[0]
+        counts = np.diff(firsts)
+        rows = np.repeat(np.arange(len(counts)), counts)
+        follows = (rows[1:] == rows[:-1]) & (begins[1:] > begins[:-1])
+        if (follows & (begins[1:] < stops[:-1])).any():
+            raise ValueError("a member reaches into the next one")
+        bounds = np.arange(len(firsts)) + 3 * firsts
+        numbers = np.empty(bounds[-1], np.int64)
+        self._lists, numbers[bounds[:-1]] = _lists(exts.dictionary_encode(), firsts)
+        places = 1 + rows + 3 * np.arange(len(begins))
+        for i, column in enumerate((begins, stops, crc32s)):
+            numbers[places + i] = column
+        # Of the standard library: as small as numpy's, and single numbers come out faster.
+        self._numbers = array("q", numbers.tobytes())
+        self._bounds: Sequence[int] = array("q", bounds.tobytes())
+        if len(counts) and (counts == counts[0]).all():
+            each = 1 + 3 * int(counts[0])
+            self._bounds = range(0, len(numbers) + 1, each)
+
+    def __len__(self) -> int:
+        return len(self._bounds) - 1
+
+    def exts(self, row: int) -> tuple[str, ...]:
+        """The extensions of a row's members."""
+        return self._lists[self._numbers[self._bounds[row]]]
+
+    def find(self, row: int, only: frozenset[str] | None) -> tuple["array[int]", Wanted, int, int]:
+        """A row's record, its members of some extensions (None for all), and the begin and size of
+        what holds them.
+
+        Raises:
+            IndexError: no such row.
+        """
+        record = self._numbers[self._bounds[row] : self._bounds[row + 1]]
+        wanted = _wanted(self._lists[record[0]], only)
+        if not wanted:
+            return record, wanted, 0, 0
+        start = record[wanted[0][1]]
+        return record, wanted, start, record[wanted[-1][1] + 1] - start
+
+
+@lru_cache(1024)
+def _wanted(exts: tuple[str, ...], only: frozenset[str] | None) -> Wanted:
+    return tuple((e, 1 + 3 * i) for i, e in enumerate(exts) if only is None or e in only)
+
+
+def _lists(
+    exts: pa.DictionaryArray, firsts: NDArray[np.int64]
+) -> tuple[list[tuple[str, ...]], NDArray[np.int64]]:
+    """The different lists of extensions, and the number of each row's."""
+    names, rows = exts.dictionary.to_pylist(), len(firsts) - 1
+    codes = exts.indices.to_numpy()
+    each = len(codes) // max(1, rows)
+    if rows and (firsts == each * np.arange(rows + 1)).all():
+        table = codes.reshape(rows, each)
+        if (table == table[0]).all():  # as most shards have it
+            return [tuple(names[code] for code in table[0])], np.zeros(rows, np.int64)
+    listed, found = codes.tolist(), dict[tuple[int, ...], int]()
+    numbers = [
+        found.setdefault(tuple(listed[begin:end]), len(found))
+        for begin, end in itertools.pairwise(firsts.tolist())
+    ]
+    return [tuple(names[code] for code in one) for one in found], np.array(numbers, np.int64)
