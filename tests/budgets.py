@@ -32,5 +32,9 @@ def main() -> int:
     return bool(faults)
 
 
+def test_all_are_kept() -> None:
+    assert not main()
+
+
 if __name__ == "__main__":
     sys.exit(main())
