@@ -9,10 +9,14 @@ in all ways in turns; a ratio is the median of the rounds' ratios, the other's t
 with the least and the most behind it. For every model the engine's update (counts, checks,
 schedule) is beside a bare loop of forward, backward and optimizer on the same batches, without and
 (but for OFA) with the loader, whose decoding of scenes takes the same two cores; no other library
-trains ERNIE-ViL, OFA and M6. FLAVA's step beside transformers' is the mean of its three kinds' by
-their published shares; BEiT-3's is one of images, texts and pairs, and torchscale's, too, predicts
-at masked places alone. OFA's has its two passes, M6's one of a drawn task. PaLI's trains both
-halves, on prompts and answers of many lengths, padded, without the z-loss that transformers lacks.
+trains ERNIE-ViL, OFA and M6. Where a model's published recipe clips gradients (BEiT-3, ERNIE-ViL,
+OFA, M6), the engine and the bare loop both do, the latter by torch's `clip_grad_norm_`. Times are
+wall time; OFA's, which has no loader beside it, are the CPU time of both threads, which other
+processes' load does not lengthen. FLAVA's step beside transformers' is the mean of its three kinds'
+by their published shares; BEiT-3's is one of images, texts and pairs, and torchscale's, too,
+predicts at masked places alone. OFA's has its two passes, M6's one of a drawn task. PaLI's trains
+both halves, on prompts and answers of many lengths, padded, without the z-loss that transformers
+lacks.
 """
 
 import argparse
@@ -33,6 +37,7 @@ import torch.nn.functional as F
 from benchmarks.step_peers import TheirPali, open_clips, torchscale_beit3
 from septet.preprocess.shards.reader import Corpus
 from septet.trainers.beit3.model import Beit3
+from septet.trainers.beit3.presets import PRESETS as BEIT3_PRESETS
 from septet.trainers.beit3.samples import model_inputs
 from septet.trainers.beit3.settings import Beit3Settings
 from septet.trainers.clip.model import Clip, ClipSettings
@@ -43,6 +48,7 @@ from septet.trainers.engine.parallel import Parallel
 from septet.trainers.engine.update import Updater
 from septet.trainers.engine.world import World
 from septet.trainers.ernie_vil.model import ErnieVil
+from septet.trainers.ernie_vil.presets import PRESETS as ERNIE_VIL_PRESETS
 from septet.trainers.ernie_vil.settings import ErnieVilSettings, TowerSettings
 from septet.trainers.ernie_vil.task import ErnieVilTask
 from septet.trainers.flava.model import Flava
@@ -57,6 +63,7 @@ from septet.trainers.m6.task import M6Task
 from septet.trainers.nets.routing import ExpertSettings
 from septet.trainers.nets.t5 import T5Settings
 from septet.trainers.ofa.model import Ofa
+from septet.trainers.ofa.presets import PRESETS as OFA_PRESETS
 from septet.trainers.ofa.settings import OfaSettings
 from septet.trainers.ofa.task import OfaTask
 from septet.trainers.pali.model import Pali
@@ -93,13 +100,11 @@ def count(module: torch.nn.Module) -> int:
     return sum(p.numel() for p in module.parameters())
 
 
-def timed(step: Callable[[], object]) -> float:
-    begin = time.perf_counter()
-    step()
-    return time.perf_counter() - begin
-
-
-def in_turns(ways: Mapping[Way, Callable[[], float]], quick: bool) -> dict[Way, list[float]]:
+def in_turns(
+    ways: Mapping[Way, Callable[[], float]],
+    quick: bool,
+    clock: Callable[[], float] = time.perf_counter,
+) -> dict[Way, list[float]]:
     """Seconds of a step of each way in each round."""
     rounds, steps = (3, 4) if quick else (3, 20)
     found: dict[Way, list[float]] = {name: [] for name in ways}
@@ -107,7 +112,9 @@ def in_turns(ways: Mapping[Way, Callable[[], float]], quick: bool) -> dict[Way, 
         taken = dict.fromkeys(ways, 0.0)
         for _ in range(steps):
             for name, step in ways.items():
-                taken[name] += timed(step) / steps
+                begin = clock()
+                step()
+                taken[name] += (clock() - begin) / steps
         for name, seconds in taken.items():
             found[name].append(seconds)
     return found
@@ -123,9 +130,11 @@ def over(others: Sequence[float], ours: Sequence[float]) -> list[float]:
     return [b / a for a, b in zip(ours, others, strict=True)]
 
 
-def updater(module: torch.nn.Module, task: Task, train: TrainSettings) -> Updater:
+def updater(
+    module: torch.nn.Module, task: Task, train: TrainSettings, clip_norm: float | None = None
+) -> Updater:
     parallel = Parallel(module, task, train, WORLD)
-    return Updater(task, parallel, make_optimizer(module, task, OPTIMIZER), 0, None)
+    return Updater(task, parallel, make_optimizer(module, task, OPTIMIZER), 0, clip_norm)
 
 
 def placed(task: Task, batch: Batch) -> Batch:  # as the loader does
@@ -142,7 +151,12 @@ def loader_of(task: Task, folder: Path) -> Loader:
 
 
 def engine(
-    name: str, task: Task, module: torch.nn.Module, quick: bool, data: Path | list[list[Batch]]
+    name: str,
+    task: Task,
+    module: torch.nn.Module,
+    quick: bool,
+    data: Path | list[list[Batch]],
+    clip_norm: float | None = None,
 ) -> tuple[dict[str, list[float]], dict[str, list[float]]]:
     """Seconds and ratios of the engine's update and of a bare loop, each step on the same batches.
 
@@ -151,10 +165,12 @@ def engine(
         task: Its task.
         module: Its module.
         quick: Whether few steps are enough.
-        data: A corpus, whose loader is timed with the update, too; or one step's batches.
+        data: A corpus, whose loader is timed with the update, too; or one step's batches, and times
+            are CPU time.
+        clip_norm: What the published recipe clips gradients to.
     """
     module, bare = copy.deepcopy(module), copy.deepcopy(module)  # both lie alike in memory
-    update = updater(module, task, TrainSettings(steps=1000, global_batch=8))
+    update = updater(module, task, TrainSettings(steps=1000, global_batch=8), clip_norm)
     optimizer = make_optimizer(bare, task, OPTIMIZER)
     loader = loader_of(task, data) if isinstance(data, Path) else None
     batches: list[list[Batch]] = data if isinstance(data, list) else []
@@ -171,7 +187,7 @@ def engine(
         return without()
 
     def bare_loop() -> float:
-        total = 0.0
+        total = torch.zeros(())
         for (rows,) in batches:
             outputs = task.forward(bare, rows)
             sums = dict(task.losses(outputs, rows))
@@ -184,15 +200,18 @@ def engine(
             ]
             loss = torch.stack(parts).sum()
             loss.backward()
-            total += loss.item()
+            total += loss.detach()
+        if clip_norm is not None:
+            torch.nn.utils.clip_grad_norm_(bare.parameters(), clip_norm)
         optimizer.step()
         optimizer.zero_grad()
-        return total
+        return total.item()
 
     read()
     check_equal([without(), bare_loop()])
     ways = {"with loader": with_loader} if loader else {}
-    seconds = in_turns({**ways, "engine": without, "bare loop": bare_loop}, quick)
+    clock = time.perf_counter if loader else time.process_time  # a loader's thread counts, too
+    seconds = in_turns({**ways, "engine": without, "bare loop": bare_loop}, quick, clock)
     ratios = {f"{name}_engine_vs_bare_loop": over(seconds["bare loop"], seconds["engine"])}
     if loader:
         loader.close()
@@ -335,7 +354,8 @@ def beit3(quick: bool, place: Path) -> Result:
     folder = scenes_corpus(place, 1, 8 * rows, size=256)
     read = s.model_copy(update={"words": 256, "vocabulary": "scenes"})  # all that scenes say
     read_task = beit3_small.task(read, 3 * rows)
-    more, ratios = engine("beit3", read_task, Beit3(read), quick, folder)
+    clip_norm = BEIT3_PRESETS["base"].optimizer.clip_norm
+    more, ratios = engine("beit3", read_task, Beit3(read), quick, folder, clip_norm)
     ratios["beit3_step_vs_torchscale"] = over(seconds["torchscale"], seconds["septet"])
     return Result("BEiT-3", count(mine), f"3 x {rows}", seconds | more, ratios)
 
@@ -352,7 +372,8 @@ def ernie_vil(quick: bool, place: Path) -> Result:
     torch.manual_seed(0)
     module = ErnieVil(s)
     folder = annotated(place, 8 * rows)
-    seconds, ratios = engine("ernie_vil", ErnieVilTask(s, rows), module, quick, folder)
+    task, clip_norm = ErnieVilTask(s, rows), ERNIE_VIL_PRESETS["base"].optimizer.clip_norm
+    seconds, ratios = engine("ernie_vil", task, module, quick, folder, clip_norm)
     return Result("ERNIE-ViL", count(module), f"{rows} pairs", seconds, ratios)
 
 
@@ -369,7 +390,9 @@ def ofa(quick: bool, place: Path) -> Result:
     module = Ofa(s)
     passes = {"pairs": rows, "plain": rows // 2}
     batches = [[placed(task, ofa_small.batch(task, kind, n))] for kind, n in passes.items()]
-    seconds, ratios = engine("ofa", task, module, quick, batches)
+    clip_norm = OFA_PRESETS["base"].optimizer.clip_norm
+    seconds, ratios = engine("ofa", task, module, quick, batches, clip_norm)
+    ratios["ofa_step_vs_bare_loop"] = ratios.pop("ofa_engine_vs_bare_loop")
     return Result("OFA", count(module), f"{rows} + {rows // 2}", seconds, ratios)
 
 
@@ -385,7 +408,8 @@ def m6(quick: bool, place: Path) -> Result:
     torch.manual_seed(0)
     module = M6(s)
     folder = scenes_corpus(place, 1, 8 * rows, languages=("zh",))
-    seconds, ratios = engine("m6", M6Task(s, rows), module, quick, folder)
+    clip_norm = M6_PRESETS["base"].optimizer.clip_norm
+    seconds, ratios = engine("m6", M6Task(s, rows), module, quick, folder, clip_norm)
     return Result("M6", count(module), f"{rows} of a task", seconds, ratios)
 
 

@@ -9,16 +9,15 @@ import torch
 from torch import nn
 
 from septet.preprocess.regions.select import intersection_over_union
-from septet.preprocess.shards.reader import Corpus
+from septet.preprocess.shards.reader import Corpus, Sample
 from septet.trainers.generate.decoding import Decoding
 from septet.trainers.generate.write import unsharded, write
-from septet.trainers.measures.captions import words as cut
 from septet.trainers.measures.parts import Part, parts, total
 from septet.trainers.ofa import samples
 from septet.trainers.ofa.model import Ofa
 from septet.trainers.ofa.settings import END, PAD, START
 from septet.trainers.ofa.tokens import vocabulary
-from septet.trainers.task import Batch, Evaluator
+from septet.trainers.task import Batch, Evaluator, Row
 
 if TYPE_CHECKING:
     from septet.trainers.ofa.task import OfaTask
@@ -33,6 +32,9 @@ TASKS = {
 }
 """What the examples of a stream's rows are asked."""
 
+NAMES = "names"
+"""The input that says which names are a region's."""
+
 OVERLAP = 0.5
 """Intersection over union from which on a box is right."""
 
@@ -44,7 +46,7 @@ class Tasks:
     |---|---|
     | `caption`, `vqa` | texts that are exactly right |
     | `match_caption`, `match_answer`, `infill_text` | the same |
-    | `describe` | words: 2 in common / (written + there); a region has several right names |
+    | `describe` | texts that are one of the region's names |
     | `ground` | boxes that overlap the right one by half |
     | `detect` | objects found: 2 hits / (written + there); a hit has label and half of the box |
     | `infill` | image codes |
@@ -58,10 +60,24 @@ class Tasks:
     def __init__(self, task: "OfaTask", corpus: Corpus, rows: int = 256, batch: int = 64):
         self._settings = task.settings
         self._words = vocabulary(task.settings)
+        self._names: list[list[str]] = []
         self._parts: dict[str, list[Part]] = {
-            stream: parts(task, stream, corpus, rows, batch, stream not in ("images", "detection"))
+            stream: parts(
+                task, stream, corpus, rows, batch, stream not in ("images", "detection"),
+                also=self._named if stream == "regions" else None,
+            )
             for stream in task.streams
-        }
+        }  # fmt: skip
+
+    def _named(self, row: Row, sample: Sample) -> Row:
+        """A row of a region, with the place of all names that its sample has for that region."""
+        words, s = self._words, self._settings
+        boxes, phrases = samples.boxed(sample, s.phrases_column)
+        told = [words.decode(samples.answer(s, samples.clean(p, s.target_words))) for p in phrases]
+        name = words.decode(row["target"][:, TASKS["regions"].index("describe")])
+        its = {box.tobytes() for box, other in zip(boxes, told, strict=True) if other == name}
+        self._names.append([n for box, n in zip(boxes, told, strict=True) if box.tobytes() in its])
+        return {**row, NAMES: np.array(len(self._names) - 1)}
 
     def __call__(self, module: nn.Module, device: torch.device) -> dict[str, float]:
         """See `septet.trainers.task.Evaluator`."""
@@ -80,7 +96,7 @@ class Tasks:
             told = total(answers[name])
             if told and name in count:
                 right[f"{name}_commonest"] = max(told.values())
-                count[f"{name}_commonest"] = told.total()
+                count[f"{name}_commonest"] = count[name]
         return {name: right[name] / n for name, n in sorted(count.items()) if n}
 
     def _add(
@@ -104,21 +120,24 @@ class Tasks:
                 zip(written, target.cpu().numpy(), strict=True)
             ):
                 name = names[row % len(names)]
-                hits, whole = self._score(name, found, expected)
+                texts = [self._words.decode(expected)]
+                if name == "describe":
+                    texts = self._names[int(batch.data[NAMES][row // len(names)])]
+                hits, whole = self._score(name, found, expected, texts)
                 right[name + view] += hits
                 count[name + view] += whole
                 if not view:
-                    answers[name].update(self._told(name, expected))
+                    answers[name].update(self._told(name, expected, texts))
 
-    def _told(self, name: str, expected: np.ndarray) -> list[str]:
+    def _told(self, name: str, expected: np.ndarray, texts: list[str]) -> list[str]:
         if name == "infill":
             return [str(code) for code in self._words.image_codes(expected)]
-        if name in ("ground", "detect", "describe"):
-            return []
-        return [self._words.decode(expected)]
+        return [] if name in ("ground", "detect") else texts
 
-    def _score(self, name: str, found: np.ndarray, expected: np.ndarray) -> tuple[int, int]:
-        """How much is right, and of how much."""
+    def _score(
+        self, name: str, found: np.ndarray, expected: np.ndarray, texts: list[str]
+    ) -> tuple[int, int]:
+        """How much is right, and of how much; `texts` are those that are right."""
         words, s = self._words, self._settings
         if name == "infill":
             codes = words.codes(words.image_codes(expected))
@@ -130,9 +149,7 @@ class Tasks:
             return int(intersection_over_union(box[0], right)[0] >= OVERLAP), 1
         if name == "detect":
             return self._objects(found, expected)
-        if name == "describe":
-            return words_in_common(words.decode(found), words.decode(expected))
-        return int(words.decode(found) == words.decode(expected)), 1
+        return int(words.decode(found) in texts), 1
 
     def _objects(self, found: np.ndarray, expected: np.ndarray) -> tuple[int, int]:
         """Twice the objects that are found, of those written and those there."""
@@ -146,12 +163,6 @@ class Tasks:
                     hits += 1
                     break
         return 2 * hits, len(written) + len(there)
-
-
-def words_in_common(written: str, expected: str) -> tuple[int, int]:
-    """Twice the words that two texts share, and the words of both."""
-    mine, right = (Counter(cut(text).split()) for text in (written, expected))
-    return 2 * (mine & right).total(), mine.total() + right.total()
 
 
 def evaluators(task: "OfaTask", held_out: Corpus) -> list[Evaluator]:
