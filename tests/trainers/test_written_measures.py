@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from septet.trainers.measures.answers import answers, normalised, vqa_accuracy
-from septet.trainers.measures.boxes import Boxes, detection, grounding
+from septet.trainers.measures.boxes import Boxes, detection, grounding, objects
 from septet.trainers.measures.captions import bleu, captions, cider_d, words
 from septet.trainers.measures.texts import characters, languages
 
@@ -150,6 +150,19 @@ def test_detection() -> None:
     assert 0.7 < detection(loose, truth)["ap"] < 1
     with pytest.raises(ValueError, match="none of 2 images has a box"):
         detection(truth, nothing)
+
+
+def test_objects() -> None:
+    """Each box stands for one object at most; labels count alone, too."""
+    dog, near, far = [0.0, 0, 10, 10], [0.0, 0, 10, 7.2], [50.0, 50, 60, 60]
+    truth = [boxes((dog, "dog"), (far, "cat")), boxes((far, "dog"))]
+    assert objects(truth, truth) == {"objects": 1.0, "labels": 1.0}
+    assert objects([boxes(), boxes()], truth) == {"objects": 0.0, "labels": 0.0}
+    twice = [boxes((dog, "dog"), (near, "dog")), boxes((dog, "dog"))]
+    assert objects(twice, truth) == {"objects": 2 / 6, "labels": 4 / 6}
+    assert objects([boxes((near, "dog")), boxes((far, "cat"))], truth)["objects"] == 2 / 5
+    assert objects([boxes((far, "dog"), (dog, "cat")), boxes()], truth)["labels"] == 4 / 5
+    assert objects([], []) == {"objects": 0.0, "labels": 0.0}
 
 
 def test_characters() -> None:

@@ -1,4 +1,5 @@
-"""Grounding accuracy and detection AP: whether boxes that a model writes lie where they should."""
+"""Grounding accuracy, objects found and detection AP: whether boxes that a model writes lie where
+they should."""
 
 import contextlib
 import io
@@ -37,6 +38,30 @@ def grounding(
     return {
         "grounding_accuracy": sum(iou >= 0.5 for iou in found) / len(found),
         "grounding_iou": sum(found) / len(found),
+    }
+
+
+def hits(written: Boxes, expected: Boxes, overlap: float = 0.5) -> int:
+    """How many of the expected boxes are found: one that is written, and stands for no other, has
+    the label and at least this IoU."""
+    left, found = list(zip(expected.boxes, expected.labels, strict=True)), 0
+    for box, label in zip(written.boxes, written.labels, strict=True):
+        for i, (right, name) in enumerate(left):
+            if name == label and intersection_over_union(box, right[None])[0] >= overlap:
+                del left[i]
+                found += 1
+                break
+    return found
+
+
+def objects(written: Sequence[Boxes], expected: Sequence[Boxes]) -> dict[str, float]:
+    """`objects`, 2 hits / (written + there), where a hit has the label and half of the box, and
+    `labels`, the same by labels alone; for `Generation`."""
+    whole = sum(len(each.labels) for each in (*written, *expected))
+    pairs = list(zip(written, expected, strict=True))
+    return {
+        name: 2 * sum(hits(ours, theirs, overlap) for ours, theirs in pairs) / max(whole, 1)
+        for name, overlap in (("objects", 0.5), ("labels", 0.0))
     }
 
 

@@ -12,6 +12,7 @@ from septet.preprocess.regions.select import intersection_over_union
 from septet.preprocess.shards.reader import Corpus, Sample
 from septet.trainers.generate.decoding import Decoding
 from septet.trainers.generate.write import unsharded, write
+from septet.trainers.measures.boxes import Boxes, hits
 from septet.trainers.measures.parts import Part, parts, total
 from septet.trainers.ofa import samples
 from septet.trainers.ofa.model import Ofa
@@ -123,8 +124,8 @@ class Tasks:
                 texts = [self._words.decode(expected)]
                 if name == "describe":
                     texts = self._names[int(batch.data[NAMES][row // len(names)])]
-                hits, whole = self._score(name, found, expected, texts)
-                right[name + view] += hits
+                points, whole = self._score(name, found, expected, texts)
+                right[name + view] += points
                 count[name + view] += whole
                 if not view:
                     answers[name].update(self._told(name, expected, texts))
@@ -154,15 +155,11 @@ class Tasks:
     def _objects(self, found: np.ndarray, expected: np.ndarray) -> tuple[int, int]:
         """Twice the objects that are found, of those written and those there."""
         side = self._settings.plain_size
-        written, there = (self._words.objects(ids, side) for ids in (found, expected))
-        left, hits = list(there), 0
-        for box, label in written:
-            for i, (right, name) in enumerate(left):
-                if name == label and intersection_over_union(box, right[None])[0] >= OVERLAP:
-                    del left[i]
-                    hits += 1
-                    break
-        return 2 * hits, len(written) + len(there)
+        written, there = (
+            Boxes(np.array([box for box, _ in told]).reshape(-1, 4), [label for _, label in told])
+            for told in (self._words.objects(ids, side) for ids in (found, expected))
+        )
+        return 2 * hits(written, there, OVERLAP), len(written.labels) + len(there.labels)
 
 
 def evaluators(task: "OfaTask", held_out: Corpus) -> list[Evaluator]:

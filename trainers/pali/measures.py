@@ -11,7 +11,7 @@ from septet.preprocess.shards.reader import Corpus, Sample
 from septet.schemas.languages import language_code
 from septet.trainers.draws import generator
 from septet.trainers.measures.answers import answers
-from septet.trainers.measures.boxes import Boxes, detection
+from septet.trainers.measures.boxes import Boxes, detection, objects
 from septet.trainers.measures.captions import captions
 from septet.trainers.measures.generation import Generation, Score, exact
 from septet.trainers.measures.texts import characters, languages
@@ -33,13 +33,14 @@ def captions_in_languages(
 
 
 def boxes_of_texts(written: Sequence[str], expected: Sequence[Boxes]) -> dict[str, float]:
-    """`detection` of texts that write boxes."""
+    """`objects` and, where its package is installed, `detection` of texts that write boxes."""
     told = []
     for text in written:
         found = read_boxes(text)
         corners = np.array([box for box, _ in found]).reshape(-1, 4)
         told.append(Boxes(corners, [label for _, label in found]))
-    return detection(told, expected)
+    figures = objects(told, expected)
+    return {**figures, **detection(told, expected)} if find_spec("faster_coco_eval") else figures
 
 
 SCORES: dict[str, tuple[Score, str]] = {
@@ -47,7 +48,7 @@ SCORES: dict[str, tuple[Score, str]] = {
     "vqa": (answers, ""),
     "ocr": (characters, "rapidfuzz"),
     "objects": (exact, ""),
-    "detect": (boxes_of_texts, "faster_coco_eval"),
+    "detect": (boxes_of_texts, ""),
 }
 """How what is written is scored, and the package that it takes (`septet[measures]`)."""
 

@@ -1,12 +1,13 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from safetensors.torch import load_file
 
 from septet.trainers.ofa import positions
 from septet.trainers.ofa.model import Ofa
 from septet.trainers.ofa.settings import GRID, PAD, OfaSettings
 from septet.trainers.ofa.weights import FORMS
-from tests.trainers.ofa.small import SMALL, inputs, module, oracle, words
+from tests.trainers.ofa.small import ORACLE, SMALL, inputs, module, oracle, words
 
 
 @pytest.fixture(scope="module")
@@ -91,6 +92,22 @@ def test_rows_of_relative_positions_by_the_equations():
     ids = positions.code_ids(16, 260, torch.device("cpu"))
     assert ids[:3].tolist() == [0, 1, 2] and ids[17] == 1 + GRID and ids[256] == 1 + 15 * GRID + 15
     assert ids[257:].tolist() == [1024] * 3
+
+
+@pytest.mark.parametrize("way,interpolated", [("resized", 64), ("further_rows", None)])
+@pytest.mark.parametrize("size", ["96x96", "64x112", "48x64"])
+def test_images_of_another_size_are_the_reference_modules(loaded, size, way, interpolated):
+    _, given, _, within = oracle()
+    sizes = load_file(ORACLE.parent / "ofa_tiny_sizes.safetensors")
+    mine = Ofa(SMALL.model_copy(update={"interpolated": interpolated})).eval()
+    mine.load_state_dict(loaded.state_dict())
+    pixels, previous = sizes[f"inputs/pixels_{size}"].float() / 32, given["previous"]
+    states, logits = (sizes[f"outputs/{way}/{name}_{size}"] for name in ("states", "logits"))
+    with torch.no_grad():
+        cache = mine.encode(given["source"], pixels, given["image_present"])
+        assert (cache.memory - states).abs().max() < within / 10
+        found = mine.logits(mine.decode(previous, cache))
+    assert (found - logits)[previous != PAD].abs().max() < within / 10
 
 
 @pytest.mark.parametrize("size", [(96, 96), (64, 112)])

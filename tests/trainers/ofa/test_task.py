@@ -1,12 +1,22 @@
+import json
+from collections import Counter
+from types import SimpleNamespace
+
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 
-from septet.trainers.ofa.measures import words_in_common
+from septet.preprocess.shards.reader import Corpus
+from septet.trainers.loader.members import Members
+from septet.trainers.ofa.measures import Tasks
 from septet.trainers.ofa.presets import PRESETS
 from septet.trainers.ofa.samples import model_inputs, targets
+from septet.trainers.ofa.settings import END, PAD
 from septet.trainers.ofa.task import OfaTask
+from septet.trainers.ofa.tokens import vocabulary
 from septet.trainers.settings.overrides import override
+from tests.trainers.ofa.corpora import annotated
 from tests.trainers.ofa.small import batch
 
 DEBUG = PRESETS["debug"].model
@@ -86,16 +96,32 @@ def test_settings_that_do_not_go_together_are_refused(change, message):
         override(PRESETS["base"], [f"model.{change}"])
 
 
-@pytest.mark.parametrize(
-    "written,expected,share",
-    [
-        ("the red star", "the red star", (6, 6)),
-        ("the star", "the red star", (4, 5)),
-        ("the the star", "the red star", (4, 6)),
-        ("Der Stern.", "der stern", (4, 4)),
-        ("红色星形", "星形", (4, 6)),
-        ("", "a", (0, 1)),
-    ],
-)
-def test_names_of_regions_count_by_words(written, expected, share):
-    assert words_in_common(written, expected) == share
+@pytest.mark.parametrize("things,right", [((1, 1), 1.0), ((2, 2), 0.0)])
+def test_any_name_of_a_region_is_right_and_none_of_another(tmp_path, monkeypatch, things, right):
+    corpus = annotated(tmp_path / "scenes", 6, things=things)
+    alone = ["model.plain_rows=0", "model.shares.captions=0", "model.shares.questions=0"]
+    task = override(PRESETS["debug"], alone).task()
+    words, members = (
+        vocabulary(task.settings),
+        Members(Corpus(str(corpus)), task.streams["regions"], task),
+    )
+    found = [json.loads(members.read(0, row)["phrases"]) for row in range(6)]
+    boxes = [dict(zip(each["phrases"], each["boxes"], strict=True)) for each in found]
+    mine = Tasks(task, Corpus(str(corpus)))
+    (part,) = mine._parts["regions"]
+    drawn = [words.decode(ids) for ids in part.batch.data["target"][:, :, 1].numpy()]
+    # Of one thing its longest name, however it was drawn; of two, the other one's.
+    told = [
+        max((n for n, box in its.items() if (box == its[name]) == (right == 1.0)), key=len)
+        for name, its in zip(drawn, boxes, strict=True)
+    ]
+    assert told != drawn
+    ids = [np.append(words.encode(f" {name}"), END).tolist() for name in told for _ in range(2)]
+    rows = torch.tensor([each + [PAD] * (20 - len(each)) for each in ids])
+    written = SimpleNamespace(ids=rows[:, None])
+    monkeypatch.setattr("septet.trainers.ofa.measures.write", lambda *args: written)
+    figures = mine(task.build(), torch.device("cpu"))
+    assert figures["describe"] == figures["describe_other_image"] == right
+    names = Counter(n for each in boxes for n in each)
+    if right:
+        assert figures["describe_commonest"] == max(names.values()) / 6
