@@ -1,5 +1,5 @@
-"""Images of samples for a browser: as they are stored, and as thumbnails that are made when asked
-for."""
+"""Members of samples for a browser: images as they are stored, thumbnails that are made when asked
+for, and texts."""
 
 import threading
 from collections import OrderedDict
@@ -15,6 +15,7 @@ SIDE = 224
 """Pixels of a thumbnail's longer side."""
 _MEDIA = {"jpg": "image/jpeg", "jpeg": "image/jpeg", "png": "image/png", "webp": "image/webp"}
 _MOST_BYTES = 64 * 2**20
+_MOST_TEXT = 4 * 2**20
 
 
 def require_sample(corpus: Corpus, shard: int, row: int) -> None:
@@ -45,6 +46,15 @@ class Images:
         """Whether a sample has an image, whatever its sidecar says of it."""
         with self._lock:
             return any(map(is_image, self._corpus.shard(shard).exts(row)))
+
+    def text(self, shard: int, row: int) -> str:
+        """A sample's text member, of which many sidecars say nothing; empty where it has none, or
+        one of more than 4 MiB."""
+        with self._lock:
+            opened = self._corpus.shard(shard)
+            if opened.size(row, ("txt",)) > _MOST_TEXT:
+                return ""
+            return opened.read(row, ("txt",)).get("txt", b"").decode("utf-8", "replace")
 
     def is_shown(self, members: Iterable[Mapping[str, Any]]) -> bool:
         """Whether browsers show one of a sample's members."""

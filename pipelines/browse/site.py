@@ -4,7 +4,8 @@ import math
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import urlencode
 
@@ -19,7 +20,7 @@ from starlette.staticfiles import StaticFiles
 from septet.pipelines.browse.drawing import as_text, draw
 from septet.pipelines.browse.images import Images, require_sample
 from septet.pipelines.browse.pages import templates
-from septet.pipelines.browse.tables import Bins, QueryError, Tables
+from septet.pipelines.browse.tables import Bins, QueryError, Row, Tables
 from septet.pipelines.report import readable
 from septet.pipelines.report.show import resolve_key
 from septet.pipelines.views.curate import Wish, curate
@@ -97,7 +98,11 @@ class Site:
     def _show(self, name: str, form: Mapping[str, Any], status: int = 200, **more: Any) -> Response:
         keep = str(form.get("keep", ""))
         page = self._templates.get_template(f"{name}.html.j2").render(
-            keep=keep, page=name, fields=list(self._tables.columns), **more
+            keep=keep,
+            page=name,
+            fields=list(self._tables.columns),
+            faults=self._tables.faults,
+            **more,
         )
         return HTMLResponse(page, status)
 
@@ -125,6 +130,8 @@ class Site:
         rows = self._tables.page(
             keep, fields, sort, form.get("order") == "falling", (number - 1) * A_PAGE, A_PAGE
         )
+        if "caption" not in fields:
+            rows = [self._with_text(one) for one in rows]
         told = "url" in fields  # of an indexed folder, nothing may be
         with_image = {
             (one.shard, one.row)
@@ -135,6 +142,13 @@ class Site:
             "samples", form, rows=rows, with_image=with_image, kept=kept, number=number, sort=sort,
             falling=form.get("order") == "falling", pages=max(1, math.ceil(kept / A_PAGE)),
         )  # fmt: skip
+
+    def _with_text(self, one: Row) -> Row:
+        """A sample of which no sidecar tells the caption, with its text member as such."""
+        with suppress(ValueError, OSError):
+            text = self._images.text(one.shard, one.row)
+            return replace(one, facts=one.facts | {"caption": text})
+        return one
 
     def key(self, request: Request, form: Mapping[str, str]) -> Response:
         """The page of the sample whose key is, or begins with, what was typed."""
@@ -149,6 +163,8 @@ class Site:
         members = facts.pop("members", None) or []
         facts.pop("thumbnail", None)
         drawn = draw(self._corpus, shard, row, facts)
+        if facts.get("caption") is None:
+            facts |= self._with_text(Row(shard, row, {})).facts
         told = {name: as_text(value) for name, value in facts.items() if value is not None}
         return self._show(
             "sample", form, shard=shard, row=row, facts=told, drawn=drawn, members=members,

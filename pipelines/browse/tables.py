@@ -6,6 +6,7 @@ once the tables are there. What a person types is one condition (`sql`), never a
 
 import threading
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 
+from septet.pipelines.browse.sound import Sound
 from septet.pipelines.browse.sql import Column, as_sql, quoted
 from septet.pipelines.views.curate import Fields
 from septet.pipelines.views.expressions import Share, parse
@@ -78,15 +80,22 @@ class Tables:
         self.corpus = Corpus(path, open_shards=16)
         self._fields = fields = Fields(self.corpus)
         self._scratch, self._links = scratch, 0
+        sound = Sound(scratch / "sound")
         shards = self.corpus.shards
-        self._files: dict[str | None, list[str]] = {
-            None: [self._local(shard.sidecar) for shard in shards]
-        }
+        counts = self.corpus.counts.tolist()
+        own = self._here(shard.sidecar for shard in shards)
+        self._files: dict[str | None, list[str]] = {None: sound.sidecars(own, counts, True)}
         for name in {field.column for field in fields.known.values()} - {None}:
             assert name is not None
-            self._files[name] = [self._local(column_sidecar(name, shard.tar)) for shard in shards]
+            here = self._here(column_sidecar(name, shard.tar) for shard in shards)
+            self._files[name] = sound.sidecars(here, counts, False)
         names = files.list_folder(files.join(self.corpus.path, REJECTS))
-        rejects = [self._local(f"{REJECTS}/{one}") for one in names if one.endswith(".parquet")]
+        lost = self._here(f"{REJECTS}/{one}" for one in names if one.endswith(".parquet"))
+        rejects = sound.rejects(lost)
+        self.faults = sound.faults | {
+            f"columns/{name}": why for name, why in fields.damaged.items()
+        }
+        """What cannot be read of the corpus, with the reason."""
         self._aliases = {name: f"c{number}" for number, name in enumerate(self._files)}
         self.columns = {
             spelled: Column(f"{self._aliases[field.column]}.{quoted(field.name)}", field.type)
@@ -110,6 +119,10 @@ class Tables:
                 )
         return f"cannot be read: {str(error).splitlines()[0]}"
 
+    def _here(self, names: Iterable[str]) -> dict[str, str]:
+        """The paths of some of the corpus's files on this machine, by their names within it."""
+        return {name: self._local(name) for name in names}
+
     def _local(self, name: str) -> str:
         """The path of one of the corpus's files on this machine."""
         path = files.join(self.corpus.path, name)
@@ -119,7 +132,8 @@ class Tables:
             here = self._scratch / "copies" / name
             if not here.exists():
                 here.parent.mkdir(parents=True, exist_ok=True)
-                here.write_bytes(files.read_bytes(path))
+                with suppress(OSError):  # what is not there is told with what cannot be read
+                    here.write_bytes(files.read_bytes(path))
         if not any(mark in str(here) for mark in _PATTERN_MARKS):
             return str(here)
         link = self._scratch / f"link-{self._links}.parquet"
@@ -140,7 +154,7 @@ class Tables:
                     f"FROM {_read(paths)}"
                 )
             self._db.execute(f"CREATE VIEW {self._aliases[name]}_files AS SELECT {given}")
-        given = _read(rejects) if rejects else _nothing(_OF_REJECTS)
+        given = _read(rejects, "union_by_name = true")
         self._db.execute(f"CREATE VIEW rejects AS SELECT * FROM {given}")
         if self.corpus.is_whole:
             return
@@ -396,9 +410,9 @@ def _texts(paths: Sequence[str]) -> str:
     return "[" + ", ".join("'" + path.replace("'", "''") + "'" for path in paths) + "]"
 
 
-def _read(paths: Sequence[str]) -> str:
+def _read(paths: Sequence[str], more: str = "union_by_name = false") -> str:
     """The rows of some Parquet files as SQL; folders named `a=b` are no columns."""
-    return f"read_parquet({_texts(paths)}, hive_partitioning = false)"
+    return f"read_parquet({_texts(paths)}, hive_partitioning = false, {more})"
 
 
 def _nothing(names: Sequence[str]) -> str:

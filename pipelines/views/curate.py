@@ -19,7 +19,7 @@ from septet.pipelines.views.expressions import Condition, ExpressionError, Share
 from septet.preprocess import files
 from septet.preprocess.columns.reader import column_names, is_stale, read_manifest
 from septet.preprocess.shards.reader import Corpus
-from septet.preprocess.shards.sidecar import open_sidecar, read_sidecar
+from septet.preprocess.shards.sidecar import SidecarError, open_sidecar, read_sidecar
 from septet.preprocess.shards.views import is_name, key_ids, view_folder, write_view
 from septet.schemas.layout import column_sidecar
 from septet.schemas.view import VIEW, Kept, View
@@ -49,15 +49,22 @@ class Fields:
         """The fields by the names under which conditions know them."""
         self._several: dict[str, list[str]] = {}
         """Facts that several columns have, and where."""
+        self.damaged: dict[str, str] = {}
+        """Columns of which nothing can be read, with the reason."""
         if not corpus.shards:
             return
         facts = {}
         for name in column_names(corpus.path):
-            if not is_stale(corpus, read_manifest(corpus.path, name)):
-                sidecar = column_sidecar(name, corpus.shards[0].tar)
-                for fact in _fields(files.join(corpus.path, sidecar)):
-                    if fact.name not in ("key", "members"):
-                        facts[f"{name}.{fact.name}"] = Field(fact.name, name, fact.type)
+            try:
+                if is_stale(corpus, read_manifest(corpus.path, name)):
+                    continue
+                found = _fields(corpus, name)
+            except (ValueError, OSError) as error:
+                self.damaged[name] = str(error)
+                continue
+            for fact in found:
+                if fact.name not in ("key", "members"):
+                    facts[f"{name}.{fact.name}"] = Field(fact.name, name, fact.type)
         for spelled, field in facts.items():
             self.known.setdefault(spelled.replace(".", "_"), field)
             if field.name not in ("reason", "found"):
@@ -65,7 +72,7 @@ class Fields:
         for fact, where in self._several.items():
             if len(where) == 1:
                 self.known.setdefault(fact, facts[where[0]])
-        own = _fields(files.join(corpus.path, corpus.shards[0].sidecar))
+        own = _fields(corpus, None)
         self.known |= {
             one.name: Field(one.name, None, one.type) for one in own if one.name not in _NONE_OF
         }
@@ -81,8 +88,11 @@ class Fields:
             return
         if name in self._several:
             raise ExpressionError(f"{name!r}: say which of {', '.join(self._several[name])}")
+        lost = "".join(
+            f"; its column {column} cannot be read: {why}" for column, why in self.damaged.items()
+        )
         raise ExpressionError(
-            f"{self._corpus.label} has no field {name!r}; it has: {', '.join(self.known)}"
+            f"{self._corpus.label} has no field {name!r}; it has: {', '.join(self.known)}{lost}"
         )
 
     def read(self, number: int, names: Sequence[str]) -> dict[str, pa.Array]:
@@ -104,9 +114,21 @@ class Fields:
         return found
 
 
-def _fields(path: str) -> list[pa.Field]:
-    with open_sidecar(path, ["key"]) as parquet:
-        return list(parquet.schema_arrow)
+def _fields(corpus: Corpus, column: str | None) -> list[pa.Field]:
+    """The fields of the first sidecar that can be read, of the base or of a column.
+
+    Raises:
+        SidecarError: none can be read; says why not the first.
+    """
+    problem: Exception | None = None
+    for shard in corpus.shards:
+        name = shard.sidecar if column is None else column_sidecar(column, shard.tar)
+        try:
+            with open_sidecar(files.join(corpus.path, name), ["key"]) as parquet:
+                return list(parquet.schema_arrow)
+        except (SidecarError, OSError) as error:
+            problem = problem or error
+    raise SidecarError(str(problem))
 
 
 @dataclass(frozen=True)
