@@ -17,10 +17,12 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
+from septet.pipelines.browse.database import QueryError
 from septet.pipelines.browse.drawing import as_text, draw
 from septet.pipelines.browse.images import Images, require_sample
 from septet.pipelines.browse.pages import templates
-from septet.pipelines.browse.tables import Bins, QueryError, Row, Tables
+from septet.pipelines.browse.spread import Bins
+from septet.pipelines.browse.tables import Row, Tables
 from septet.pipelines.report import readable
 from septet.pipelines.report.show import resolve_key
 from septet.pipelines.views.curate import Wish, curate
@@ -173,7 +175,7 @@ class Site:
 
     def rejects(self, request: Request, form: Mapping[str, str]) -> Response:
         """What was dropped, by stage and reason."""
-        found = self._tables.reasons()
+        found = self._tables.dropped.reasons()
         most = max((count for _, _, count in found), default=1)
         rows = [
             (stage, reason, count, 100 * count / most, _meaning(reason))
@@ -188,17 +190,19 @@ class Site:
         words, language = form.get("words", ""), form.get("language", "")
         number = _whole(form.get("page", "1"), "page", 1)
         cut = _number(form.get("cut", ""), "cut")
-        values = self._tables.reject_values(stage, reason)
-        found = self._tables.rejects(stage, reason, words=words, limit=_MOST_LANGUAGES)
+        values = self._tables.dropped.values(stage, reason)
+        found = self._tables.dropped.rows(stage, reason, words=words, limit=_MOST_LANGUAGES)
         languages = _languages(found)
         if language:
             found = [one for one, code in zip(found, languages, strict=True) if code == language]
         shown = found[(number - 1) * A_PAGE : number * A_PAGE]
         sides = None
         if cut is not None:
-            below = self._tables.rejects(stage, reason, high=cut, words=words, limit=12)
-            above = self._tables.rejects(stage, reason, low=cut, words=words, limit=12, rising=True)
-            counts = self._tables.count_rejects(stage, reason, cut)
+            below = self._tables.dropped.rows(stage, reason, high=cut, words=words, limit=12)
+            above = self._tables.dropped.rows(
+                stage, reason, low=cut, words=words, limit=12, rising=True
+            )
+            counts = self._tables.dropped.sides(stage, reason, cut)
             sides = (below, above, *counts)
         return self._show(
             "reason", form, stage=stage, reason=reason, meaning=_meaning(reason), rows=shown,

@@ -18,10 +18,16 @@ from septet.pipelines.views.expressions import (
 
 
 class Column(NamedTuple):
-    """A field as SQL, and its type."""
+    """A field: the alias of the table that has it, its name there, and its type."""
 
-    sql: str
+    table: str
+    name: str
     type: pa.DataType
+
+    @property
+    def sql(self) -> str:
+        """Its value as SQL."""
+        return f"{self.table}.{quoted(self.name)}"
 
     @property
     def is_number(self) -> bool:

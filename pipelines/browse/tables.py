@@ -4,38 +4,35 @@ DuckDB may open these files and no others, reaches no network, and its settings 
 once the tables are there. What a person types is one condition (`sql`), never a statement.
 """
 
+import math
 import threading
-from collections.abc import Iterable, Sequence
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import duckdb
 import numpy as np
 import pyarrow as pa
 
+from septet.pipelines.browse.database import Database, texts
+from septet.pipelines.browse.dropped import Dropped
 from septet.pipelines.browse.sound import Sound
-from septet.pipelines.browse.sql import Column, as_sql, quoted
+from septet.pipelines.browse.spread import CELLS, Grid, Spread, of_rows
+from septet.pipelines.browse.sql import Column, as_sql
 from septet.pipelines.views.curate import Fields
 from septet.pipelines.views.expressions import Share, parse
 from septet.preprocess import files
 from septet.preprocess.shards.reader import Corpus
 from septet.schemas.layout import REJECTS, column_sidecar
-from septet.schemas.tables import REJECTS as REJECT_ROWS
 
-QUERY_SECONDS = 20.0
-"""The most time for one question; one that takes longer is given up."""
-_MEMORY = "1GB"
-_BINS = 24
-"""Bins of a histogram."""
+_AT_ONCE = 24
+"""The most fields whose values one statement counts."""
+_MOST_SPREADS = 16
+_LOOKED_AT = 500_000
 _PATTERN_MARKS = "*?[\\"
 """What DuckDB takes for parts of a pattern in a path: files that have them are read by links."""
-_OF_REJECTS = tuple(name for name in REJECT_ROWS.names if name not in ("extra", "annotations"))
-
-
-class QueryError(ValueError):
-    """Raised when a question takes too long, or more memory than it may."""
 
 
 @dataclass(frozen=True)
@@ -47,36 +44,20 @@ class Row:
     facts: dict[str, Any]
 
 
-@dataclass(frozen=True)
-class Bins:
-    """A histogram: the edges [n + 1] of its bins, and the counts [n] in them."""
-
-    edges: list[float]
-    counts: list[int]
-
-
-@dataclass(frozen=True)
-class Spread:
-    """How the values of some samples are spread: how many they are, the commonest values of facets
-    with their counts (None: nothing is said), largest first, and histograms of numbers."""
-
-    samples: int
-    facets: dict[str, list[tuple[Any, int]]]
-    numbers: dict[str, Bins]
-
-
 class Tables:
     """The tables of a corpus, or of a view.
 
     Args:
         path: The corpus, or PATH@VIEW.
         scratch: A folder of its own, for copies of a remote corpus's sidecars, and links.
+        database: Where another corpus's tables are, too, which is to be locked when all are there;
+            where absent, one of its own.
 
     Raises:
         ValueError: there is no such corpus or view, or its files cannot be read.
     """
 
-    def __init__(self, path: str, scratch: Path):
+    def __init__(self, path: str, scratch: Path, database: Database | None = None):
         self.corpus = Corpus(path, open_shards=16)
         self._fields = fields = Fields(self.corpus)
         self._scratch, self._links = scratch, 0
@@ -98,26 +79,22 @@ class Tables:
         """What cannot be read of the corpus, with the reason."""
         self._aliases = {name: f"c{number}" for number, name in enumerate(self._files)}
         self.columns = {
-            spelled: Column(f"{self._aliases[field.column]}.{quoted(field.name)}", field.type)
+            spelled: Column(self._aliases[field.column], field.name, field.type)
             for spelled, field in fields.known.items()
         }
         self._making = threading.Lock()
         self._shares: dict[Share, str] = {}
-        self._db = duckdb.connect(config={"memory_limit": _MEMORY, "threads": 2})
+        self._grids: dict[str, Grid | None] = {}
+        self._spreads: OrderedDict[tuple[Any, ...], Spread] = OrderedDict()
+        self._database = database or Database(scratch)
+        self._schema = self._database.schema()
         try:
             self._open(rejects)
-        except duckdb.Error as error:
-            raise ValueError(f"{path}: {self._told(error)}") from error
-
-    def _told(self, error: duckdb.Error) -> str:
-        """What is wrong, in a sentence: a corpus that was built anew has other files."""
-        for path in self._paths:
-            if not Path(path).exists():
-                return (
-                    f"{Path(path).resolve()} is not there: where the corpus was changed, stop "
-                    "`septet browse` and start it again"
-                )
-        return f"cannot be read: {str(error).splitlines()[0]}"
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from error
+        if database is None:
+            self._database.lock()
+        self.dropped = Dropped(self._database, f"{self._schema}.rejects")
 
     def _here(self, names: Iterable[str]) -> dict[str, str]:
         """The paths of some of the corpus's files on this machine, by their names within it."""
@@ -142,10 +119,7 @@ class Tables:
         return str(link)
 
     def _open(self, rejects: list[str]) -> None:
-        self._paths = [*(path for some in self._files.values() for path in some), *rejects]
-        self._db.execute(f"SET allowed_paths = {_texts(self._paths)}")
-        self._db.execute("SET enable_external_access = false")
-        self._db.execute("SET lock_configuration = true")
+        self._database.allow([*(path for some in self._files.values() for path in some), *rejects])
         for name, paths in self._files.items():
             given = "*, 0 AS shard_number, 0 AS row_number FROM " + _nothing(("key",))
             if paths:
@@ -153,40 +127,19 @@ class Tables:
                     "*, file_index AS shard_number, file_row_number AS row_number "
                     f"FROM {_read(paths)}"
                 )
-            self._db.execute(f"CREATE VIEW {self._aliases[name]}_files AS SELECT {given}")
+            self._database.make(
+                f"CREATE VIEW {self._schema}.{self._aliases[name]} AS SELECT {given}"
+            )
         given = _read(rejects, "union_by_name = true")
-        self._db.execute(f"CREATE VIEW rejects AS SELECT * FROM {given}")
+        self._database.make(f"CREATE VIEW {self._schema}.rejects AS SELECT * FROM {given}")
         if self.corpus.is_whole:
             return
-        self._db.execute("CREATE TABLE chosen (shard_number UBIGINT, row_number BIGINT)")
+        chosen = f"{self._schema}.chosen"
+        self._database.make(f"CREATE TABLE {chosen} (shard_number UBIGINT, row_number BIGINT)")
         for number in range(len(self.corpus.shards)):
             rows = self.corpus.rows(number)
             part = pa.table({"shard": np.full(len(rows), number, np.uint64), "row": rows})
-            self._db.register("part", part)
-            self._db.execute("INSERT INTO chosen SELECT * FROM part")
-            self._db.unregister("part")
-
-    def _ask(self, sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
-        """The rows of an answer.
-
-        Raises:
-            QueryError: it takes too long, or too much memory.
-        """
-        with self._db.cursor() as cursor:
-            timer = threading.Timer(QUERY_SECONDS, cursor.interrupt)
-            timer.start()
-            try:
-                return cursor.execute(sql, list(values)).fetchall()
-            except duckdb.InterruptException as error:
-                raise QueryError(
-                    f"this takes more than {QUERY_SECONDS:g} seconds, and was given up"
-                ) from error
-            except duckdb.OutOfMemoryException as error:
-                raise QueryError(f"this takes more than {_MEMORY} of memory") from error
-            except duckdb.Error as error:
-                raise QueryError(self._told(error)) from error
-            finally:
-                timer.cancel()
+            self._database.insert(chosen, part)
 
     def require(self, name: str) -> Column:
         """The column of a field.
@@ -203,46 +156,58 @@ class Tables:
         values: list[Any] = []
         if keep.strip():
             condition = parse(keep)
-            needed |= {test.field for test in condition.tests()}
-            for name in needed:
+            tested = [test.field for test in condition.tests()]
+            for name in tested:
                 self.require(name)
+            needed |= {*tested}
             sql, values = as_sql(condition, self.columns, self._share)
             clause = f" WHERE {sql}"
-        tables = "c0_files AS c0"
-        for other in sorted({self.columns[name].sql.partition(".")[0] for name in needed} - {"c0"}):
-            tables += f" JOIN {other}_files AS {other} ON ({_same(other)})"
+        tables = f"{self._schema}.c0 AS c0"
+        for other in sorted({self.require(name).table for name in needed} - {"c0"}):
+            tables += f" JOIN {self._schema}.{other} AS {other} ON ({_same(other)})"
         if not self.corpus.is_whole:
-            tables += f" SEMI JOIN chosen ON ({_same('chosen')})"
+            tables += f" SEMI JOIN {self._schema}.chosen AS chosen ON ({_same('chosen')})"
         return f" FROM {tables}{clause}", values
 
     def _share(self, share: Share) -> str:
-        """The condition in SQL for a share of all samples; these are chosen once."""
+        """The condition in SQL for a share of all samples: a value that the others are compared
+        with, and the place up to which those of just that value are among them."""
         with self._making:
             if share not in self._shares:
-                table = f"share_{len(self._shares)}"
-                order = "DESC" if share.end == "top" else "ASC"
-                source, _ = self._from([share.field], "")
-                known = f"CAST({self.columns[share.field].known} AS DOUBLE)"
-                self._ask(
-                    f"CREATE TABLE {table} AS SELECT shard, row FROM (SELECT c0.shard_number AS "
-                    f"shard, c0.row_number AS row, {known} AS value, count(value) OVER () AS given,"
-                    f" row_number() OVER (ORDER BY value {order} NULLS LAST, shard, row) AS place"
-                    f"{source}) WHERE value IS NOT NULL "
-                    f"AND place <= floor(given * {share.percent!r} / 100 + 0.5)"
-                )
-                self._shares[share] = table
-        table = self._shares[share]
-        return f"((c0.shard_number, c0.row_number) IN (SELECT (shard, row) FROM {table}))"
+                self._shares[share] = self._sought(share)
+        return self._shares[share]
+
+    def _sought(self, share: Share) -> str:
+        source, _ = self._from([share.field], "")
+        value = f"CAST({self.columns[share.field].known} AS DOUBLE)"
+        given = self._database.ask(f"SELECT count({value}){source}")[0][0]
+        wanted = math.floor(given * share.percent / 100 + 0.5)
+        if not wanted:
+            return "(false)"
+        place = given - wanted if share.end == "top" else wanted - 1
+        cut, more = self._database.ask(
+            f"SELECT quantile_disc({value}, {(place + 0.5) / given!r}){source}"
+        )[0][0], ">" if share.end == "top" else "<"  # fmt: skip
+        cut_sql = f"CAST('{cut!r}' AS DOUBLE)"  # an infinity has no other form
+        beyond = self._database.ask(f"SELECT count(*){source} WHERE {value} {more} {cut_sql}")
+        shard, row = self._database.ask(
+            f"SELECT c0.shard_number, c0.row_number{source} WHERE {value} = {cut_sql} ORDER BY ALL "
+            f"LIMIT 1 OFFSET {wanted - beyond[0][0] - 1}"
+        )[0]
+        last = (
+            f"(c0.shard_number < {shard} OR c0.shard_number = {shard} AND c0.row_number <= {row})"
+        )
+        return f"coalesce({value} {more} {cut_sql} OR {value} = {cut_sql} AND {last}, false)"
 
     def count(self, keep: str = "") -> int:
         """The number of samples that meet a condition; of all where it is empty."""
         source, values = self._from((), keep)
-        return int(self._ask(f"SELECT count(*){source}", values)[0][0])
+        return int(self._database.ask(f"SELECT count(*){source}", values)[0][0])
 
     def spread(
         self, facets: Sequence[str], numbers: Sequence[str], keep: str = "", most: int = 20
     ) -> Spread:
-        """How many samples meet a condition, and how their values are spread, in two readings.
+        """How many samples meet a condition, and how their values are spread.
 
         Args:
             facets: Fields whose commonest values are counted.
@@ -250,48 +215,99 @@ class Tables:
             keep: The condition.
             most: The most values of a facet.
         """
-        source, values = self._from([*facets, *numbers], keep)
-        known = {name: self.require(name).known for name in (*facets, *numbers)}
-        as_number = [f"CAST({known[name]} AS DOUBLE)" for name in numbers]
-        ends = "".join(f", min({n}), max({n}), approx_quantile({n}, 0.99)" for n in as_number)
-        count, *found = self._ask(f"SELECT count(*){ends}{source}", values)[0]
-        edges = {}
-        for i, name in enumerate(numbers):
-            low, high, most_usual = found[3 * i : 3 * i + 3]
-            if low is not None:
-                whole = pa.types.is_integer(self.columns[name].type)
-                edges[name] = _edges(low, high, most_usual, whole)
-        selected = [known[name] for name in facets] + [
-            f"CAST(greatest(least(floor((CAST({known[name]} AS DOUBLE) - {low!r}) / {width!r}), "
-            f"{_BINS - 1}), 0) AS INTEGER)"
-            for name, (low, width, _) in edges.items()
+        asked = (tuple(facets), tuple(numbers), keep.strip(), most)
+        with self._making:
+            if asked in self._spreads:
+                self._database.require_files()
+                self._spreads.move_to_end(asked)
+                return self._spreads[asked]
+        found = self._spread(*asked)
+        with self._making:
+            self._spreads[asked] = found
+            while len(self._spreads) > _MOST_SPREADS:
+                self._spreads.popitem(last=False)
+        return found
+
+    def _spread(
+        self, facets: Sequence[str], numbers: Sequence[str], keep: str, most: int
+    ) -> Spread:
+        grids = self._grids_over(numbers)
+        whole, counts = 0, dict[str, list[tuple[Any, int]]]()
+        names = [*facets, *grids]
+        for start in range(0, max(len(names), 1), _AT_ONCE):
+            some = {name: grids.get(name) for name in names[start : start + _AT_ONCE]}
+            whole, found = self._counts(some, keep)
+            counts |= found
+        cells = {name: of_rows(counts[name]) for name in grids}
+        coarse = [
+            name for name, grid in grids.items() if cells[name] and not grid.is_enough(cells[name])
         ]
-        names = [*facets, *edges]
-        if not selected or not count:
-            return Spread(count, {name: [] for name in facets}, {})
-        places = ", ".join(f"v{i}" for i in range(len(selected)))
-        rows = self._ask(
-            f"SELECT grouping_id({places}) AS which, count(*) AS n, {places} FROM (SELECT "
-            f"{', '.join(f'{sql} AS v{i}' for i, sql in enumerate(selected))}{source}) "
-            f"GROUP BY GROUPING SETS ({', '.join(f'(v{i})' for i in range(len(selected)))}) "
-            f"QUALIFY row_number() OVER (PARTITION BY which ORDER BY n DESC, {places}) <= "
-            f"{max(most, _BINS + 1)} ORDER BY n DESC, {places}",
+        if coarse:
+            grids |= self._ends(coarse, keep)
+            _, again = self._counts({name: grids[name] for name in coarse}, keep)
+            cells |= {name: of_rows(rows) for name, rows in again.items()}
+        bins = {name: grid.bins(cells[name]) for name, grid in grids.items() if cells[name]}
+        return Spread(whole, {name: counts[name][:most] for name in facets}, bins)
+
+    def _counts(
+        self, fields: Mapping[str, Grid | None], keep: str
+    ) -> tuple[int, dict[str, list[tuple[Any, int]]]]:
+        """How many samples meet a condition, and the counts of the commonest values of some fields,
+        largest first: of the cells where there is a grid."""
+        source, values = self._from(fields, keep)
+        if not fields:
+            return self.count(keep), {}
+        selected, places = [], []
+        for number, (name, grid) in enumerate(fields.items()):
+            known = self.require(name).known
+            selected.append(f"{grid.cell(known) if grid else known} AS v{number}")
+            places.append(f"v{number}")
+        rows = self._database.ask(
+            f"SELECT grouping_id({', '.join(places)}) AS which, count(*) AS n, {', '.join(places)} "
+            f"FROM (SELECT {', '.join(selected)}{source}) "
+            f"GROUP BY GROUPING SETS ((), {', '.join(f'({one})' for one in places)}) "
+            f"QUALIFY row_number() OVER (PARTITION BY which ORDER BY n DESC, {', '.join(places)}) "
+            f"<= {CELLS + 2} ORDER BY n DESC, {', '.join(places)}",
             values,
         )
-        by_name: dict[str, list[tuple[Any, int]]] = {name: [] for name in names}
-        every = (1 << len(names)) - 1
-        which = {every ^ (1 << (len(names) - 1 - i)): i for i in range(len(names))}
+        every = (1 << len(places)) - 1
+        which = {every ^ (1 << (len(places) - 1 - i)): i for i in range(len(places))}
+        whole, counts = 0, {name: list[tuple[Any, int]]() for name in fields}
+        names = [*fields]
         for group, n, *told in rows:
-            by_name[names[which[group]]].append((told[which[group]], n))
-        bins = {}
-        for name, (low, width, high) in edges.items():
-            counts = [0] * _BINS
-            for place, n in by_name[name]:
-                if place is not None:
-                    counts[place] += n
-            last = max(high, low + width * _BINS)
-            bins[name] = Bins([low + width * i for i in range(_BINS)] + [last], counts)
-        return Spread(count, {name: by_name[name][:most] for name in facets}, bins)
+            if group == every:
+                whole = n
+            else:
+                counts[names[which[group]]].append((told[which[group]], n))
+        return whole, counts
+
+    def _grids_over(self, names: Sequence[str]) -> dict[str, Grid]:
+        """The grids over all values of some fields, of those that have any."""
+        with self._making:
+            if new := [name for name in names if name not in self._grids]:
+                found = self._ends(new, "")
+                self._grids |= {name: found.get(name) for name in new}
+        return {name: grid for name in names if (grid := self._grids[name]) is not None}
+
+    def _ends(self, names: Sequence[str], keep: str) -> dict[str, Grid]:
+        """The grids over those values of some fields that samples have which meet a condition."""
+        source, values = self._from(names, keep)
+        # Where the most usual values end is told of some rows alone: of all it would take as long
+        # as all the rest.
+        step = max(1, len(self.corpus) // _LOOKED_AT) if not keep else 1
+        ends = "".join(
+            f", min({number}), max({number}), approx_quantile({number}, 0.99) "
+            f"FILTER (c0.row_number % {step} = 0)"
+            for number in (f"CAST({self.require(name).known} AS DOUBLE)" for name in names)
+        )
+        _, *found = self._database.ask(f"SELECT count(*){ends}{source}", values)[0]
+        grids = {}
+        for i, name in enumerate(names):
+            low, high, usual = found[3 * i : 3 * i + 3]
+            if low is not None:
+                whole = pa.types.is_integer(self.columns[name].type)
+                grids[name] = Grid.over(low, high, usual, whole)
+        return grids
 
     def page(
         self,
@@ -304,115 +320,38 @@ class Tables:
     ) -> list[Row]:
         """Samples that meet a condition, in the corpus's order or sorted by a field; where it says
         nothing they come last."""
-        names = [*dict.fromkeys([*fields, *([sort] if sort else [])])]
-        selected = ", ".join(
-            ["c0.shard_number", "c0.row_number", *(self.require(name).sql for name in names)]
-        )
-        source, values = self._from(names, keep)
+        # Places first, then what is shown of them: else texts of all samples are sorted with them.
+        source, values = self._from([sort] if sort else [], keep)
         order = "c0.shard_number, c0.row_number"
         if sort:
-            order = (
-                f"{self.columns[sort].known} {'DESC' if descending else 'ASC'} NULLS LAST, {order}"
-            )
-        found = self._ask(
-            f"SELECT {selected}{source} ORDER BY {order} LIMIT {limit} OFFSET {offset}", values
-        )
-        return [
-            Row(int(shard), int(row), dict(zip(names, facts, strict=True)))
-            for shard, row, *facts in found
-        ]
-
-    def reasons(self) -> list[tuple[str, str, int]]:
-        """Stages and reasons of rejects with their counts, largest first."""
-        return self._ask(
-            "SELECT stage, reason, count(*) AS n FROM rejects GROUP BY stage, reason "
-            "ORDER BY n DESC, stage, reason"
-        )
-
-    def rejects(
-        self, stage: str, reason: str, low: float | None = None, high: float | None = None,
-        words: str = "", limit: int = 60, rising: bool = False,
-    ) -> list[dict[str, Any]]:  # fmt: skip
-        """Rejects of a stage and reason, those whose value is a number by it.
-
-        Args:
-            stage: The stage.
-            reason: The reason.
-            low: Only those whose value is at least this.
-            high: Only those whose value is below this.
-            words: Only those whose caption contains this, in either case.
-            limit: How many are given.
-            rising: Whether the least values come first, not the greatest.
-        """
-        where = "stage = ? AND reason = ?"
-        values: list[Any] = [stage, reason]
-        for bound, sign in ((low, ">="), (high, "<")):
-            if bound is not None:
-                where += f" AND try_cast(value AS DOUBLE) {sign} ?"
-                values.append(bound)
-        if words:
-            where += " AND contains(lower(caption), lower(?))"
-            values.append(words)
-        found = self._ask(
-            f"SELECT {', '.join(_OF_REJECTS)} FROM rejects WHERE {where} ORDER BY "
-            f"try_cast(value AS DOUBLE) {'ASC' if rising else 'DESC'} NULLS LAST, id "
-            f"LIMIT {limit}",
+            known = self.require(sort).known
+            order = f"{known} {'DESC' if descending else 'ASC'} NULLS LAST, {order}"
+        places = self._database.ask(
+            f"SELECT c0.shard_number, c0.row_number{source} ORDER BY {order} "
+            f"LIMIT {limit} OFFSET {offset}",
             values,
         )
-        return [dict(zip(_OF_REJECTS, row, strict=True)) for row in found]
+        return self.rows([(int(shard), int(row)) for shard, row in places], [*fields, sort])
 
-    def count_rejects(self, stage: str, reason: str, cut: float) -> tuple[int, int]:
-        """How many rejects of a reason have a value below a cut, and at or above it."""
-        known = "try_cast(value AS DOUBLE)"
-        below, above = self._ask(
-            f"SELECT count(*) FILTER ({known} < ?), count(*) FILTER ({known} >= ?) FROM rejects "
-            "WHERE stage = ? AND reason = ?",
-            [cut, cut, stage, reason],
-        )[0]
-        return int(below), int(above)
-
-    def reject_values(self, stage: str, reason: str) -> Bins | None:
-        """How the values of a reason's rejects are spread; None where they are no numbers."""
-        known = "try_cast(value AS DOUBLE)"
-        where, values = "WHERE stage = ? AND reason = ?", [stage, reason]
-        low, high, counted, rows = self._ask(
-            f"SELECT min({known}), max({known}), count({known}), count(*) FROM rejects {where}",
-            values,
-        )[0]
-        if not counted or counted < rows or not np.isfinite([low, high]).all():
-            return None
-        width = (high - low) / _BINS or 1.0
-        found = self._ask(
-            f"SELECT CAST(least(floor(({known} - ?) / ?), ?) AS INTEGER) AS bin, count(*) "
-            f"FROM rejects {where} GROUP BY bin",
-            [low, width, _BINS - 1, *values],
+    def rows(self, places: Sequence[tuple[int, int]], fields: Sequence[str]) -> list[Row]:
+        """What some fields say of the samples at some places."""
+        names = [*dict.fromkeys(name for name in fields if name)]
+        selected = ["c0.shard_number", "c0.row_number", *(self.require(one).sql for one in names)]
+        source, _ = self._from(names, "")
+        shards = ", ".join(sorted({str(shard) for shard, _ in places}))
+        tables = {"c0", *(self.columns[name].table for name in names)}
+        within = " AND ".join(f"{one}.shard_number IN ({shards})" for one in sorted(tables))
+        found = places and self._database.ask(
+            f"SELECT {', '.join(selected)}{source} WHERE {within} AND (c0.shard_number, "
+            f"c0.row_number) IN ({', '.join(map(str, places))})"
         )
-        counts = [0] * _BINS
-        for place, count in found:
-            counts[place] += count
-        return Bins([low + width * number for number in range(_BINS + 1)], counts)
-
-
-def _edges(low: float, high: float, most: float | None, whole: bool) -> tuple[float, float, float]:
-    """The first edge of a histogram, the width of its bins, and the greatest value: what lies above
-    `most`, the 99th percentile if there is one, is in the last bin."""
-    end = high if most is None else max(min(high, most), low)
-    width = (end - low) / _BINS or 1.0
-    if whole:
-        width = max(1.0, float(np.ceil((end - low + 1) / _BINS)))
-    if not np.isfinite([low, width]).all():  # infinities among the values
-        low, width = min(max(low, -1e300), 1e300), 1e300
-    return float(low), float(width), float(high)
-
-
-def _texts(paths: Sequence[str]) -> str:
-    """A list of texts as SQL."""
-    return "[" + ", ".join("'" + path.replace("'", "''") + "'" for path in paths) + "]"
+        told = {(shard, row): dict(zip(names, facts, strict=True)) for shard, row, *facts in found}
+        return [Row(*place, told[place]) for place in places]
 
 
 def _read(paths: Sequence[str], more: str = "union_by_name = false") -> str:
     """The rows of some Parquet files as SQL; folders named `a=b` are no columns."""
-    return f"read_parquet({_texts(paths)}, hive_partitioning = false, {more})"
+    return f"read_parquet({texts(paths)}, hive_partitioning = false, {more})"
 
 
 def _nothing(names: Sequence[str]) -> str:

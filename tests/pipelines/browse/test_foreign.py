@@ -35,6 +35,17 @@ def write_folder(folder: Path, shards: dict[str, dict[str, bytes]]) -> Path:
     return folder
 
 
+def write_table(folder: Path, rows: dict[str, list]) -> Path:
+    """An indexed folder of one tar with texts, of which a table says this."""
+    folder.mkdir(parents=True)
+    pq.write_table(pa.table(rows), folder / "0.parquet")
+    with tarfile.open(folder / "0.tar", "w") as tar:
+        for key in rows["key"]:
+            tar.addfile(tarfile.TarInfo(f"{key}.txt"), io.BytesIO())
+    index_folder(str(folder), None, Console(quiet=True))
+    return folder
+
+
 def client(tables: Tables) -> TestClient:
     return TestClient(Site(tables).app())
 
@@ -74,19 +85,12 @@ def test_a_folder_that_says_nothing_of_its_samples(tmp_path: Path) -> None:
 
 
 def test_columns_of_any_name_and_type(tmp_path: Path) -> None:
-    folder = tmp_path / "in"
-    folder.mkdir()
     rows = {
         "key": ["a", "b"], 'we "ird\'': [1, 2], "st": [{"a": 1}, None], "bin": [b"\0" * 5000, None],
         "list": [[1.5] * 5000, []], "caption": [None, "<b>"], "width": [float("inf"), 1.5],
         "language": [["de"], None], "a b.c d": [1.0, 2.0], "x.y": [float("-inf"), float("inf")],
     }  # fmt: skip
-    pq.write_table(pa.table(rows), folder / "0.parquet")
-    with tarfile.open(folder / "0.tar", "w") as tar:
-        for name in ("a.txt", "b.txt"):
-            tar.addfile(tarfile.TarInfo(name), io.BytesIO())
-    index_folder(str(folder), None, Console(quiet=True))
-    tables = Tables(str(folder), tmp_path)
+    tables = Tables(str(write_table(tmp_path / "in", rows)), tmp_path)
     site = client(tables)
     page = site.get("/")
     assert page.status_code == 200
@@ -189,7 +193,7 @@ def test_a_sidecar_that_is_damaged_or_lies_leaves_its_shard_out(
 
 def test_rejects_of_a_damaged_file_leave_the_others(damaged: Path, tmp_path: Path) -> None:
     tables = Tables(str(damaged), tmp_path / "before")
-    every = tables.reasons()
+    every = tables.dropped.reasons()
     folder = damaged / "rejects"
     names = sorted(folder.glob("*.parquet"))
     (folder / "a-cut.parquet").write_bytes(names[0].read_bytes()[:-5])
@@ -197,7 +201,7 @@ def test_rejects_of_a_damaged_file_leave_the_others(damaged: Path, tmp_path: Pat
     pq.write_table(pa.table({"stage": ["x"], "reason": [[1]]}), folder / "c-lists.parquet")
     pq.write_table(pa.table({"stage": ["x"], "reason": ["old"]}), folder / "d-fewer.parquet")
     tables = Tables(str(damaged), tmp_path / "after")
-    assert sorted(tables.reasons()) == sorted([*every, ("x", "old", 1)])
+    assert sorted(tables.dropped.reasons()) == sorted([*every, ("x", "old", 1)])
     assert list(tables.faults) == [
         f"rejects/{one}.parquet" for one in ("a-cut", "b-other", "c-lists")
     ]

@@ -1,20 +1,18 @@
 """Who may ask the server, and what it answers to mistakes."""
 
-import math
 import shutil
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from starlette.testclient import TestClient
 
-from septet.pipelines.browse import tables as tables_module
+from septet.pipelines.browse import database as database_module
+from septet.pipelines.browse.database import QueryError
 from septet.pipelines.browse.guard import Guard
 from septet.pipelines.browse.site import Site, both
-from septet.pipelines.browse.tables import QueryError, Tables
+from septet.pipelines.browse.tables import Tables
 from septet.pipelines.views.expressions import parse
 from tests.corpora import run_build, write_site
 from tests.object_store import object_store, upload
@@ -125,10 +123,10 @@ def test_a_key_leads_to_its_sample(client: TestClient, tables: Tables) -> None:
 def test_a_question_that_takes_too_long_is_given_up(
     client: TestClient, tables: Tables, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tables_module, "QUERY_SECONDS", 0.2)
+    monkeypatch.setattr(database_module, "QUERY_SECONDS", 0.2)
     endless = "SELECT count(*) FROM range(1000000000) a, range(1000000000) b WHERE a.range % 7 = 3"
     with pytest.raises(QueryError, match=r"more than 0\.2 seconds"):
-        tables._ask(endless)
+        tables._database.ask(endless)
     monkeypatch.undo()
     client.get("/?token=secret")
     assert client.get("/").status_code == 200, "the server lives on"
@@ -142,7 +140,7 @@ def test_a_question_that_takes_too_long_is_given_up(
 )  # fmt: skip
 def test_the_database_reaches_nothing_else(tables: Tables, sql: str) -> None:
     with pytest.raises(QueryError, match="cannot be read"):
-        tables._ask(sql)
+        tables._database.ask(sql)
 
 
 def test_a_corpus_that_was_changed_meanwhile_is_told(tables: Tables, tmp_path: Path) -> None:
@@ -180,13 +178,6 @@ def test_each_sample_is_in_one_bar_of_each_chart(tables: Tables) -> None:
                 inside = [r for r in kept if low <= r[name] < high or (last and r[name] >= high)]
                 assert len(inside) == count, (name, place)
     assert tables.spread(["language"], ["width"], "width < 0").numbers == {}
-
-
-@given(st.lists(st.floats(allow_nan=False), min_size=1, max_size=9), st.booleans())
-def test_edges_hold_any_values(values: list[float], whole: bool) -> None:
-    values = [float(int(one)) if whole and math.isfinite(one) else one for one in values]
-    low, width, high = tables_module._edges(min(values), max(values), values[0], whole)
-    assert math.isfinite(low) and math.isfinite(width) and width > 0 and high == max(values)
 
 
 def test_a_corpus_on_an_object_store(tables: Tables, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from septet.pipelines.browse.sql import Column, as_sql, quoted
+from septet.pipelines.browse.sql import Column, as_sql
 from septet.pipelines.views.curate import numbers_of
 from septet.pipelines.views.expressions import ExpressionError, Share, parse
 
@@ -51,7 +51,7 @@ _DB = duckdb.connect(config={"threads": 1})
 
 def by_duckdb(text: str, table: pa.Table) -> list[bool]:
     """Which rows meet a condition."""
-    columns = {field.name: Column(f"t.{quoted(field.name)}", field.type) for field in table.schema}
+    columns = {field.name: Column("t", field.name, field.type) for field in table.schema}
     db = _DB
     db.register("t", table.append_column("place", pa.array(range(len(table)), pa.int64())))
 

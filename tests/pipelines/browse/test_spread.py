@@ -1,0 +1,107 @@
+"""Histograms have each value in the bin whose edges it lies between."""
+
+import math
+
+import duckdb
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from septet.pipelines.browse.spread import BINS, Grid, of_rows
+from septet.pipelines.browse.tables import Tables
+from septet.pipelines.views.expressions import parse
+from tests.pipelines.browse.test_foreign import write_table
+
+_DB = duckdb.connect(config={"threads": 1})
+FLOATS = st.floats(allow_nan=False) | st.floats(-10, 10)
+WHOLE = st.integers(-(2**62), 2**62) | st.integers(-20, 2000)
+
+
+def histogram(values: list[float | None], is_whole: bool, usual: float | None):
+    """The histogram of some values, counted by DuckDB."""
+    known = [value for value in values if value is not None]
+    grid = Grid.over(min(known), max(known), usual, is_whole)
+    _DB.register("t", pa.table({"x": pa.array(values, pa.int64() if is_whole else pa.float64())}))
+    cells = of_rows(_DB.execute(f"SELECT {grid.cell('x')}, count(*) FROM t GROUP BY 1").fetchall())
+    return grid, grid.bins(cells)
+
+
+@given(st.lists(st.none() | FLOATS, max_size=30), FLOATS)
+def test_each_number_is_in_one_bin(values: list[float | None], one: float) -> None:
+    values.append(one)
+    grid, found = histogram(values, False, None)
+    known = [value for value in values if value is not None]
+    assert sum(found.counts) == len(known), "what says nothing is in none"
+    assert 1 <= len(found.counts) == len(found.edges) - 1 <= BINS
+    assert found.edges == sorted(found.edges) and not any(map(math.isnan, found.edges))
+    assert found.edges[-1] >= max(known)
+    assert found.edges[0] <= min(known) or found.edges[0] == grid.low == -1e300
+
+
+@given(st.lists(st.none() | WHOLE, max_size=30), WHOLE)
+def test_whole_numbers_have_whole_edges(values: list[int | None], one: int) -> None:
+    values.append(one)
+    _, found = histogram(values, True, None)
+    assert sum(found.counts) == sum(value is not None for value in values)
+    assert all(edge == math.floor(edge) for edge in found.edges)
+    small = [value for value in values if value is not None and abs(value) <= 2**20]
+    for value in small if len(small) == sum(value is not None for value in values) else ():
+        place = sum(edge <= value for edge in found.edges[1:-1])
+        assert found.counts[place] > 0
+
+
+def test_what_is_rare_and_large_is_in_the_last_bin() -> None:
+    values = [float(one) for one in range(1000)] + [1e9]
+    _, found = histogram(values, False, 999.0)
+    assert sum(found.counts) == 1001 and len(found.counts) > BINS / 2
+    assert found.edges[-2] < 1000 < found.edges[-1] == 1e9
+    assert max(found.counts) < 90
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory: pytest.TempPathFactory) -> Tables:
+    """Samples with seventy numbers, of which the first says nothing of each third one."""
+    folder = tmp_path_factory.mktemp("many")
+    rows = {"key": [f"{one:03d}" for one in range(300)]}
+    rows |= {f"n{one}": [float(one + row) for row in range(300)] for one in range(70)}
+    rows["n0"] = [None if row % 3 == 0 else row for row in range(300)]
+    rows["nan"] = [math.nan if row % 2 else 1.0 for row in range(300)]
+    return Tables(str(write_table(folder / "in", rows)), folder)
+
+
+def test_samples_of_which_a_field_says_nothing_are_in_no_bar(many: Tables) -> None:
+    found = many.spread([], ["n0", "nan"])
+    assert found.samples == 300
+    assert sum(found.numbers["n0"].counts) == 200 and sum(found.numbers["nan"].counts) == 150
+    assert found.numbers["n0"].counts[-1] < 20
+
+
+def test_any_number_of_fields_is_counted(many: Tables) -> None:
+    names = [f"n{one}" for one in range(70)]
+    found = many.spread(["key"], names, "n1 >= 101")
+    assert found.samples == 200 and len(found.facets["key"]) == 20
+    assert [sum(found.numbers[name].counts) for name in names[1:]] == [200] * 69
+
+
+def test_a_narrow_condition_is_seen_finely(many: Tables) -> None:
+    whole = many.spread([], ["n1"]).numbers["n1"]
+    assert whole.edges[0] == 1.0 and whole.edges[-1] == 300.0
+    few = many.spread([], ["n1"], "n1 >= 10 and n1 <= 20").numbers["n1"]
+    assert few.edges[0] == 10.0 and few.edges[-1] == 20.0 and len(few.counts) > 20
+
+
+@pytest.mark.parametrize("keep", ["n1 top 10%", "n0 top 50%", "n0 bottom 1%", "nan top 30%",
+    "nan bottom 100%", "n5 top 0.01%", "not n0 top 50%"])  # fmt: skip
+def test_shares_are_of_the_samples_that_have_a_value(many: Tables, keep: str) -> None:
+    known = {"n0": [r for r in range(300) if r % 3], "nan": [r for r in range(300) if not r % 2]}
+    condition = next(parse(keep).tests())
+    rows = known.get(condition.field, list(range(300)))
+    wanted = math.floor(len(rows) * condition.percent / 100 + 0.5)
+    if condition.field == "nan":  # of equal values the first
+        kept = rows[:wanted]
+    else:
+        kept = rows[len(rows) - wanted :] if condition.end == "top" else rows[:wanted]
+    if keep.startswith("not"):
+        kept = sorted({*range(300)} - {*kept})
+    assert [one.row for one in many.page(keep, ["key"], limit=300)] == kept
