@@ -15,6 +15,7 @@ SIDE = 224
 """Pixels of a thumbnail's longer side."""
 _MEDIA = {"jpg": "image/jpeg", "jpeg": "image/jpeg", "png": "image/png", "webp": "image/webp"}
 _MOST_BYTES = 64 * 2**20
+_TEXT = frozenset({"txt"})
 _MOST_TEXT = 4 * 2**20
 
 
@@ -52,9 +53,9 @@ class Images:
         one of more than 4 MiB."""
         with self._lock:
             opened = self._corpus.shard(shard)
-            if opened.size(row, ("txt",)) > _MOST_TEXT:
+            if opened.size(row, _TEXT) > _MOST_TEXT:
                 return ""
-            return opened.read(row, ("txt",)).get("txt", b"").decode("utf-8", "replace")
+            return opened.read(row, _TEXT).get("txt", b"").decode("utf-8", "replace")
 
     def is_shown(self, members: Iterable[Mapping[str, Any]]) -> bool:
         """Whether browsers show one of a sample's members."""

@@ -103,9 +103,9 @@ class ShardReader:
         """The extensions of a row's members."""
         return list(self._records.exts(row))
 
-    def size(self, row: int, only: Container[str] | None = None) -> int:
+    def size(self, row: int, only: frozenset[str] | None = None) -> int:
         """The bytes that `read` would read of a row, as its sidecar says."""
-        return self._span(row, only)[2]
+        return self._records.find(row, only)[-1]
 
     def _pread(self, size: int, offset: int) -> bytes:
         if self._fd is None:
