@@ -26,8 +26,10 @@ class Database:
     """
 
     def __init__(self, scratch: Path) -> None:
-        config = {"memory_limit": _MEMORY, "threads": 2, "temp_directory": str(scratch / "spilt")}
-        self._db = duckdb.connect(config=config)
+        spilt = str(scratch / "spilt")
+        self._db = duckdb.connect(
+            config={"memory_limit": _MEMORY, "threads": 2, "temp_directory": spilt}
+        )
         # Else each question opens each file anew to read its footer.
         self._db.execute("SET parquet_metadata_cache = true")
         self._paths: list[str] = []
