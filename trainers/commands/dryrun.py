@@ -36,6 +36,8 @@ def show(
         many = f"{ranks} ranks x {rows:,}" if ranks > 1 else "1 rank"
         table.add_row(f"batch of {stream}", f"{rows * ranks:,} = {many}, {parts}")
     gib = 2**30
+    for stream, most in needs.joined.items():
+        table.add_row(f"a row of {stream}", f"up to {most} samples, joined; counted as one below")
     table.add_row("memory of a rank", "")
     for name, size in (
         ("weights, gradients, optimizer's state", needs.state_bytes),
@@ -66,11 +68,13 @@ def show(
         seconds, rate = found.whole, rate * scaled
         read = None if read is None else read * scaled
     table.add_row(f"a step, if {assumed}", f"{seconds:,.4f} s, not less")
-    table.add_row("samples then", f"{rate:,.0f} /s over all ranks")
+    unit = "rows" if needs.joined else "samples"
+    table.add_row(f"{unit} then", f"{rate:,.0f} /s over all ranks")
     if read is None:
         table.add_row("to be read from storage then", needs.unread)
     else:
-        table.add_row("to be read from storage then", f"{read / 1e6:,.1f} MB/s")
+        limit = "up to " if needs.joined else ""
+        table.add_row("to be read from storage then", f"{limit}{read / 1e6:,.1f} MB/s")
     hours = train.steps * seconds / 3600
     table.add_row(f"{train.steps:,} steps then take", f"{hours:,.1f} h, not less")
     console.print(table)

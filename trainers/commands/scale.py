@@ -25,6 +25,7 @@ here was measured: it is a model of memory, wires and loader, to be held against
 - **Wires**: {REACHED_WIRE:.0%} of a link's rate. Weights that are sharded are gathered for each
   forward and each backward pass as bf16, gradients reduced as fp32; both go on beside computing.
   Tokens on their way to experts, and vectors of losses that compare rows, are waited for.
+- **Samples**: a row of texts that are joined (PaLI's `spans`) counts as one.
 - **Loader**: {DECODED:.0f} images a second and core, decoded and cropped. Reading from storage is
   not in it: give a corpus to the dry run.
 - **Memory**: fp32 weights, gradients and what the optimizer keeps, copies in bf16 while they are

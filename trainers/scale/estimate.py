@@ -42,6 +42,8 @@ class Estimate:
     rows_per_rank: dict[str, int]
     """By stream."""
     micro_batches: dict[str, int]
+    joined: dict[str, int]
+    """Samples that a row is made of at most, of streams that join several."""
     images: float
     """Decoded in a step on all ranks, in the mean."""
     traffic: list[Traffic]
@@ -60,9 +62,10 @@ class Estimate:
     seconds_per_step: float
     """If each rank is an H100 at 40 % MFU; small steps take longer."""
     samples_per_second: float
-    """Of all ranks, likewise."""
+    """Of all ranks, likewise; a row of several samples (`joined`) counts as one."""
     bytes_per_second: float | None
-    """What the loader then reads from storage, all ranks; None where that is not known."""
+    """What the loader then reads from storage, all ranks, of rows of several samples all that they
+    may be made of; None where that is not known."""
     unread: str
     """Why it is not."""
 
@@ -123,6 +126,7 @@ def estimate(
     for plan in plans:
         for sub in plan:
             by_stream.update(sub.rows)
+    joined = {name: stream.joins for name, stream in task.streams.items() if stream.joins > 1}
     rows, micros, total, kept = {}, {}, 0, 0
     tokens = pooled = forwards = backwards = width = 0
     for (stream, count), times in subs.items():
@@ -155,7 +159,7 @@ def estimate(
     if all(corpora.get(name) for name in task.streams):
         try:
             sizes = {name: _sample_bytes(task, name, parts) for name, parts in corpora.items()}
-            size = sum(sizes[name] * count for name, count in by_stream.items())
+            size = sum(sizes[one] * joined.get(one, 1) * count for one, count in by_stream.items())
             read = rate * size / n / step_rows
         except ManifestError as error:  # A column that is still to be made.
             unread = f"not known: {error}"
@@ -166,6 +170,7 @@ def estimate(
         step_flops=step,
         rows_per_rank=rows,
         micro_batches=micros,
+        joined=joined,
         images=sum(k for name, k in by_stream.items() if IMAGE in task.streams[name].members) / n,
         traffic=traffic(module, made, train, width, ranks, a_node),
         state_bytes=_state_bytes(module, train, make_optimizer(module, task, optimizer)),

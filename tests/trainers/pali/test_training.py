@@ -3,12 +3,17 @@
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from septet.preprocess.shards.reader import Corpus
+from septet.trainers.loader.members import Members
 from septet.trainers.pali.presets import PRESETS, PaliPreset
+from septet.trainers.scale.estimate import Estimate, estimate
 from septet.trainers.settings.overrides import override
 from tests.trainers.conftest import train
 from tests.trainers.ranks import run_ranks
 from tests.trainers.runs import figures, same, stop_after
+from tests.trainers.test_cli import APP
 
 TINY = [
     "model.vision.width=24", "model.vision.inner=32", "model.vision.patch=16",
@@ -25,6 +30,34 @@ def preset(*changes: str) -> PaliPreset:
 
 def run(corpus: Path, out: Path, *changes: str) -> int:
     return train(preset(*changes), corpus, out)
+
+
+def test_a_dry_run_says_that_rows_are_joined_and_reads_all_that_they_may_hold(small):
+    def needs(*changes: str) -> Estimate:
+        one = preset("model.mixture={spans: 1, vqa: 1}", *changes)
+        corpora = {name: [(Corpus(str(small)), 1.0)] for name in one.task().streams}
+        return estimate(one.task(), one.train, one.optimizer, corpora, 1)
+
+    three, alone = needs(), needs("model.span_texts=1")
+    assert (three.joined, alone.joined) == ({"spans": 3}, {})
+    assert three.samples_per_second == alone.samples_per_second  # Of rows.
+    task = preset().task()
+    text = Members(Corpus(str(small)), task.streams["spans"], task).bytes_per_sample()
+    more = three.bytes_per_second - alone.bytes_per_second
+    assert more == pytest.approx(three.samples_per_second / 2 * 2 * text)  # Two more, in half.
+
+    def told(*changes: str) -> str:
+        arguments = [x for change in (*TINY, *changes) for x in ("--set", change)]
+        found = CliRunner().invoke(
+            APP, ["pali", str(small), "--preset", "debug", "--dry-run", *arguments]
+        )
+        assert found.exit_code == 0, found.output
+        return " ".join(found.output.split())
+
+    rows, samples = told(), told("model.span_texts=1")
+    assert "a row of spans up to 3 samples, joined" in rows and "rows then" in rows
+    assert "to be read from storage then up to " in rows
+    assert "joined" not in samples and "samples then" in samples and "up to" not in samples
 
 
 @pytest.mark.slow
