@@ -72,7 +72,10 @@ mutants: setup  ## Small changes of the code: which do the tests of their room n
 	$(ENV) $(BIN)/python -m benchmarks.mutants trainers --sample 210 --jobs 2
 
 spark-parts:  ## Copy Spark and Beam's job server into .cache (needs Java and Maven)
-	infra/spark/parts.sh
+	infra/parts.sh spark
+
+flink-parts:  ## Copy Flink and Beam's job server into .cache (needs Java and Maven)
+	infra/parts.sh flink
 
 peers: setup  ## Install other projects' loaders and models, for benchmarks to run beside
 	$(UV) --target .venv/peers/torchscale-0.3.0 --no-deps torchscale==0.3.0 fairscale==0.4.13

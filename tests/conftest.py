@@ -80,7 +80,8 @@ NOT_OF_BUILDS = (
     )),
     "septet.pipelines.dry_run",
     *(f"septet.pipelines.runners.{name}" for name in (
-        "beam", "dataflow", "embedded", "measure", "pool", "prism", "spark", "workers",
+        "beam", "dataflow", "embedded", "flink", "job_server", "measure", "pool", "prism", "spark",
+        "workers",
     )),
 )  # fmt: skip
 

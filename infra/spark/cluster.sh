@@ -15,7 +15,7 @@ usage: cluster.sh start|stop|status [--state DIR] [--cores N] [--memory SIZE] [-
                  service, Python worker pool, worker's web page (default: 7077)
   --conf KEY=VALUE  a Spark setting, as spark.default.parallelism=16 (default: 4 times the cores)
 
-The parts come from parts.sh. PYTHON is the interpreter that has Septet (default: python).
+The parts come from ../parts.sh. PYTHON is the interpreter that has Septet (default: python).
 TEXT
   exit 2
 }
@@ -42,82 +42,12 @@ parts=${SEPTET_SPARK_PARTS:-$checkout/.cache/spark-parts}
 python=${PYTHON:-python}
 members=(pool jobserver worker master)
 
-running() { # member: whether the very process that we started is alive
-  local pid since
-  [[ -f $state/$1.pid ]] || return 1
-  { read -r pid && read -r since; } <"$state/$1.pid"
-  [[ $(ps -o lstart= -p "$pid") == "$since" ]]
-}
+source "$here/../members.sh"
 
-launch() { # member command…
-  local member=$1
-  shift
-  setsid nohup "$@" >"$state/$member.log" 2>&1 </dev/null &
-  printf '%s\n%s\n' $! "$(ps -o lstart= -p $!)" >"$state/$member.pid"
-}
-
-port_open() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
-
-worker_registered() {
-  local reply
-  port_open $((base + 1)) || return 1
-  reply=$(exec 3<>"/dev/tcp/127.0.0.1/$((base + 1))" &&
-    printf 'GET /json/ HTTP/1.0\r\n\r\n' >&3 && cat <&3)
-  [[ $reply == *'"aliveworkers" : 1'* ]]
-}
-
-await() { # member condition…
-  local member=$1 deadline=$((SECONDS + 90))
-  shift
-  until "$@"; do
-    if ! running "$member" || ((SECONDS > deadline)); then
-      echo "the $member did not come up; the end of $state/$member.log:" >&2
-      tail -n 15 "$state/$member.log" >&2
-      stop
-      exit 1
-    fi
-    sleep 0.2
-  done
-}
-
-stop() {
-  local member pid
-  for member in "${members[@]}"; do
-    if running "$member"; then
-      read -r pid <"$state/$member.pid"
-      kill -TERM -- "-$pid" 2>/dev/null || true
-      for _ in $(seq 50); do
-        running "$member" || break
-        sleep 0.2
-      done
-      kill -KILL -- "-$pid" 2>/dev/null || true
-    fi
-    rm -f "$state/$member.pid"
-  done
-}
+worker_registered() { [[ $(answer $((base + 1)) /json/) == *'"aliveworkers" : 1'* ]]; }
 
 start() {
-  local port member
-  [[ -f $parts/complete ]] || {
-    echo "no Spark parts in $parts: run 'make spark-parts' first" >&2
-    exit 2
-  }
-  command -v java >/dev/null || {
-    echo "java is not on PATH: install a Java 17 runtime" >&2
-    exit 2
-  }
-  for member in "${members[@]}"; do
-    if running "$member"; then
-      echo "a cluster runs already (state: $state); stop it first" >&2
-      exit 2
-    fi
-  done
-  for port in $(seq "$base" $((base + 5))); do
-    if port_open "$port"; then
-      echo "port $port is taken; choose six free ones with --port" >&2
-      exit 2
-    fi
-  done
+  check_start "$parts" "$base" 6
   mkdir -p "$state/work" "$state/home" "$state/tmp"
   state=$(cd "$state" && pwd)
   # Spark looks for the jars of executors below SPARK_HOME.
@@ -165,19 +95,6 @@ worker pool       127.0.0.1:$((base + 4))
 web page          http://127.0.0.1:$((base + 1))
 logs              $state
 TEXT
-}
-
-status() {
-  local member up=0
-  for member in master worker jobserver pool; do
-    if running "$member"; then
-      printf '%-10s runs, pid %s\n' "$member" "$(head -n 1 "$state/$member.pid")"
-    else
-      printf '%-10s does not run\n' "$member"
-      up=1
-    fi
-  done
-  return "$up"
 }
 
 case $action in

@@ -16,6 +16,7 @@ RUNNERS = {
     "embedded": "septet.pipelines.runners.embedded:EmbeddedRunner",
     "prism": "septet.pipelines.runners.prism:PrismRunner",
     "spark": "septet.pipelines.runners.spark:SparkRunner",
+    "flink": "septet.pipelines.runners.flink:FlinkRunner",
     "dataflow": "septet.pipelines.runners.dataflow:DataflowRunner",
 }
 

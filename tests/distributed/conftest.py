@@ -1,4 +1,4 @@
-"""A real Spark cluster on this machine, for the tests of this folder."""
+"""Real clusters on this machine, for the tests of this folder."""
 
 import os
 import random
@@ -19,15 +19,16 @@ import pytest
 from septet.pipelines.runners import Runner, make_runner
 
 CHECKOUT = Path(__file__).parents[2]
-SPARK = CHECKOUT / "infra" / "spark"
+INFRA = CHECKOUT / "infra"
 KILLS = 10
 """Of Python workers, in one build."""
 
 
 @dataclass(frozen=True)
-class SparkCluster:
-    """A standalone master and worker, Beam's job server and a pool of Python workers."""
+class Cluster:
+    """A cluster of Spark or Flink, Beam's job server and a pool of Python workers."""
 
+    name: str
     job_endpoint: str
     worker_pool: str
     state: Path
@@ -38,8 +39,8 @@ class SparkCluster:
         return [f"--job_endpoint={self.job_endpoint}", f"--environment_config={self.worker_pool}"]
 
     def runner(self, corpus: str = "", inputs: tuple[str, ...] = ()) -> Runner:
-        """A checked Spark runner on this cluster."""
-        runner = make_runner("spark", 1, self.options, corpus, inputs)
+        """A checked runner on this cluster."""
+        runner = make_runner(self.name, 1, self.options, corpus, inputs)
         runner.check()
         return runner
 
@@ -61,7 +62,7 @@ def age(pid: int) -> float:
 
 @contextmanager
 def killing_workers(
-    cluster: SparkCluster,
+    cluster: Cluster,
     most: int,
     seed: int,
     pauses: tuple[float, float],
@@ -119,15 +120,20 @@ def _free_ports(count: int) -> int:
     raise RuntimeError("no free ports")
 
 
+SETTINGS = {
+    "spark": ["spark.default.parallelism=4", f"spark.task.maxFailures={KILLS + 2}"],
+    "flink": [f"restart-strategy.fixed-delay.attempts={KILLS + 2}"],
+}
+"""A task is tried as often as the kills of a test may hit it."""
+
+
 @contextmanager
-def started_cluster(state: Path, cores: int) -> Iterator[SparkCluster]:
-    """A cluster that runs while the block does. It tries a task as often as the kills of a test
-    may hit it."""
+def started_cluster(name: str, state: Path, cores: int) -> Iterator[Cluster]:
+    """A cluster that runs while the block does."""
     base = _free_ports(6)
-    script = [str(SPARK / "cluster.sh")]
-    where = ["--state", str(state), "--port", str(base)]
-    settings = ("spark.default.parallelism=4", f"spark.task.maxFailures={KILLS + 2}")
-    conf = [word for setting in settings for word in ("--conf", setting)]
+    script = [str(INFRA / name / "cluster.sh")]
+    where = ["--state", str(state), "--port", str(base), "--cores", str(cores)]
+    conf = [word for setting in SETTINGS[name] for word in ("--conf", setting)]
     environment = {
         **os.environ,
         "PYTHON": sys.executable,
@@ -136,32 +142,39 @@ def started_cluster(state: Path, cores: int) -> Iterator[SparkCluster]:
         ),
     }
     started = subprocess.run(
-        [*script, "start", *where, "--cores", str(cores), *conf],
-        env=environment,
-        capture_output=True,
-        text=True,
+        [*script, "start", *where, *conf], env=environment, capture_output=True, text=True
     )
     if started.returncode:
-        pytest.fail(f"the Spark cluster did not start:\n{started.stderr}")
+        pytest.fail(f"the {name} cluster did not start:\n{started.stderr}")
     try:
-        yield SparkCluster(f"127.0.0.1:{base + 2}", f"127.0.0.1:{base + 4}", state)
+        yield Cluster(name, f"127.0.0.1:{base + 2}", f"127.0.0.1:{base + 4}", state)
     finally:
         subprocess.run([*script, "stop", *where], check=True)
+
+
+def _fetch_parts(name: str) -> None:
+    missing = [tool for tool in ("java", "mvn") if shutil.which(tool) is None]
+    if missing:
+        pytest.skip(f"tests of {name} need {' and '.join(missing)} on PATH")
+    subprocess.run([INFRA / "parts.sh", name], check=True, capture_output=True, text=True)
 
 
 @pytest.fixture(scope="session")
 def spark_parts() -> None:
     """Makes sure of Spark's parts; skipped where Java or Maven is missing."""
-    missing = [tool for tool in ("java", "mvn") if shutil.which(tool) is None]
-    if missing:
-        pytest.skip(f"Spark tests need {' and '.join(missing)} on PATH")
-    subprocess.run([SPARK / "parts.sh"], check=True, capture_output=True, text=True)
+    _fetch_parts("spark")
 
 
 @pytest.fixture(scope="session")
-def spark_cluster(
-    spark_parts: None, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[SparkCluster]:
+def spark_cluster(spark_parts: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """A running cluster of two cores, for all tests that are content with one."""
-    with started_cluster(tmp_path_factory.mktemp("spark"), cores=2) as cluster:
+    with started_cluster("spark", tmp_path_factory.mktemp("spark"), cores=2) as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="session")
+def flink_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """A running session cluster of two task managers; skipped where Java or Maven is missing."""
+    _fetch_parts("flink")
+    with started_cluster("flink", tmp_path_factory.mktemp("flink"), cores=2) as cluster:
         yield cluster

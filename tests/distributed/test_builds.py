@@ -1,4 +1,4 @@
-"""The demo corpus on a real Spark cluster: the same bytes as on the embedded runner."""
+"""The demo corpus on real clusters: the same bytes as on this machine alone."""
 
 import os
 import shutil
@@ -10,7 +10,7 @@ from septet.pipelines.runners import make_runner
 from septet.pipelines.sources import annotated
 from septet.preprocess.files import TEMPORARY_SUFFIX
 from tests.corpora import digests, run_annotation, run_build, write_site
-from tests.distributed.conftest import SparkCluster, started_cluster
+from tests.distributed.conftest import Cluster, started_cluster
 from tests.every_source import write_every_source
 from tests.pipelines.annotate.columns_to_test import HERE
 
@@ -34,7 +34,7 @@ def test_embedded_with_two_workers(embedded: dict[str, str], tmp_path: Path) -> 
 
 def test_spark_with_one_core(spark_parts: None, embedded: dict[str, str], tmp_path: Path) -> None:
     """With two cores the tests below build."""
-    with started_cluster(tmp_path / "state", cores=1) as cluster:
+    with started_cluster("spark", tmp_path / "state", cores=1) as cluster:
         corpus = tmp_path / "corpus"
         run_build(DEMO, corpus, runner=cluster.runner(str(corpus)))
     assert digests(corpus) == embedded
@@ -42,7 +42,7 @@ def test_spark_with_one_core(spark_parts: None, embedded: dict[str, str], tmp_pa
 
 
 def test_each_source_on_spark(
-    spark_cluster: SparkCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    spark_cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(annotated, "SLICE_BYTES", 100)  # several tasks share a set's table
     recipe = write_every_source(tmp_path / "in")
@@ -52,7 +52,7 @@ def test_each_source_on_spark(
     assert not list((tmp_path / "spark").rglob(f"*{TEMPORARY_SUFFIX}"))
 
 
-def test_a_column_on_spark(spark_cluster: SparkCluster, tmp_path: Path) -> None:
+def test_a_column_on_spark(spark_cluster: Cluster, tmp_path: Path) -> None:
     recipe = write_site(tmp_path / "in", pages=48, images=40)
     for name in ("local", "spark"):
         run_build(recipe, tmp_path / name)
@@ -65,6 +65,13 @@ def test_a_column_on_spark(spark_cluster: SparkCluster, tmp_path: Path) -> None:
         assert ours == theirs and ours.values
     assert digests(tmp_path / "spark") == digests(tmp_path / "local")
     assert not list(tmp_path.rglob(f"*{TEMPORARY_SUFFIX}"))
+
+
+def test_flink(flink_cluster: Cluster, embedded: dict[str, str], tmp_path: Path) -> None:
+    corpus = tmp_path / "corpus"
+    run_build(DEMO, corpus, runner=flink_cluster.runner(str(corpus)))
+    assert digests(corpus) == embedded
+    assert not list(corpus.rglob(f"*{TEMPORARY_SUFFIX}"))
 
 
 def test_prism(embedded: dict[str, str], tmp_path: Path) -> None:

@@ -417,8 +417,8 @@ def test_workers_end_with_the_block_and_are_not_started_outside_of_one(tmp_path:
 
 
 def test_unknown_runner() -> None:
-    with pytest.raises(RunnerError, match="no runner 'flink'; there are local"):
-        make_runner("flink")
+    with pytest.raises(RunnerError, match="no runner 'yarn'; there are local"):
+        make_runner("yarn")
 
 
 def test_the_default_is_a_worker_a_core_on_this_machine_alone() -> None:

@@ -1,4 +1,4 @@
-"""A build on Spark whose Python workers are killed again and again."""
+"""Builds on clusters whose Python workers are killed again and again."""
 
 import json
 from pathlib import Path
@@ -7,7 +7,7 @@ import pytest
 
 from septet.preprocess.files import TEMPORARY_SUFFIX
 from tests.corpora import digests, random_image, run_build
-from tests.distributed.conftest import KILLS, SparkCluster, killing_workers
+from tests.distributed.conftest import KILLS, Cluster, killing_workers
 from tests.http_server import HostileServer
 
 pytestmark = pytest.mark.slow
@@ -32,24 +32,26 @@ def write_list(folder: Path, server: HostileServer) -> Path:
     return recipe
 
 
+@pytest.mark.parametrize(("name", "kills"), [("spark", KILLS), ("flink", 4)])
 def test_a_build_survives_the_death_of_its_workers(
-    spark_cluster: SparkCluster, tmp_path: Path
+    name: str, kills: int, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
-    """Ten are killed (SIGKILL) at random moments; the corpus is the embedded runner's.
+    """They are killed (SIGKILL) at random moments; the corpus is the local runner's.
 
     The server takes its time over images until the last one is dead, so that there is a build to
     be killed in.
     """
+    cluster: Cluster = request.getfixturevalue(f"{name}_cluster")
     images = {f"/{n}.jpg": random_image(n) for n in range(IMAGES)}
-    corpus = tmp_path / "spark"
+    corpus = tmp_path / name
     with HostileServer(images) as server:
         recipe = write_list(tmp_path / "in", server)
-        run_build(recipe, tmp_path / "embedded")
+        run_build(recipe, tmp_path / "local")
         server.pause = 0.5
         with killing_workers(
-            spark_cluster, KILLS, 23, (0.1, 1.5), lambda: setattr(server, "pause", 0.0)
+            cluster, kills, 23, (0.1, 1.5), lambda: setattr(server, "pause", 0.0)
         ) as killed:
-            run_build(recipe, corpus, runner=spark_cluster.runner(str(corpus)))
-    assert len(killed) == KILLS
-    assert digests(corpus) == digests(tmp_path / "embedded")
+            run_build(recipe, corpus, runner=cluster.runner(str(corpus)))
+    assert len(killed) == kills
+    assert digests(corpus) == digests(tmp_path / "local")
     assert not list(corpus.rglob(f"*{TEMPORARY_SUFFIX}"))

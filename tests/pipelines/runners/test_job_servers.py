@@ -13,13 +13,24 @@ def listening() -> Iterator[str]:
         yield f"127.0.0.1:{server.getsockname()[1]}"
 
 
-def test_what_spark_needs_is_told(listening: str) -> None:
-    with pytest.raises(RunnerError, match="--job_endpoint=HOST:PORT"):
-        make_runner("spark").check()
+@pytest.mark.parametrize(
+    ("name", "needs", "port"),
+    [
+        ("spark", "Spark's executors need a pool of Python workers", 7079),
+        ("flink", "Flink's task managers need a pool of Python workers", 6125),
+    ],
+)
+def test_what_a_cluster_needs_is_told(listening: str, name: str, needs: str, port: int) -> None:
+    where = rf"--job_endpoint=HOST:PORT \(infra/{name}/cluster.sh start .*localhost:{port}\)"
+    with pytest.raises(RunnerError, match=where):
+        make_runner(name).check()
+    with pytest.raises(RunnerError, match=f"{needs}: --environment_config=HOST:PORT"):
+        make_runner(name, options=[f"--job_endpoint={listening}"]).check()
+
+
+def test_addresses_are_told_to_be_none() -> None:
     with pytest.raises(RunnerError, match="--job_endpoint is HOST:PORT, not 'here'"):
         make_runner("spark", options=["--job_endpoint=here"]).check()
-    with pytest.raises(RunnerError, match="--environment_config=HOST:PORT"):
-        make_runner("spark", options=[f"--job_endpoint={listening}"]).check()
 
 
 def test_servers_that_do_not_answer_are_told(listening: str) -> None:
@@ -43,7 +54,7 @@ def test_a_cluster_elsewhere_does_not_see_local_paths(
     listening: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # The name of another machine, which for once is this one.
-    monkeypatch.setattr("septet.pipelines.runners.spark._ON_THIS_MACHINE", ())
+    monkeypatch.setattr("septet.pipelines.runners.job_server._ON_THIS_MACHINE", ())
     options = [f"--job_endpoint={listening}", "--environment_config=localhost:50000"]
     inputs = ["gs://bucket/list.parquet", "/data/list.parquet"]
     with pytest.raises(RunnerError, match=r"/data/list\.parquet is on this machine"):

@@ -1,0 +1,14 @@
+"""The runner for Apache Flink (`infra/flink/README.md` sets a cluster up)."""
+
+from typing import ClassVar
+
+from septet.pipelines.runners.job_server import JobServerRunner
+
+
+class FlinkRunner(JobServerRunner):
+    """The runner for a Flink session cluster, whose task managers have one slot each."""
+
+    name: ClassVar[str] = "flink"
+    cluster: ClassVar[str] = "Flink"
+    process: ClassVar[str] = "task manager"
+    job_port: ClassVar[int] = 6125
