@@ -1,6 +1,7 @@
 """The command line `septet`. Each command's code is imported only when it is called."""
 
 import importlib
+import os
 import sys
 from collections.abc import Callable
 from importlib.metadata import EntryPoint, entry_points
@@ -142,6 +143,10 @@ def _options(
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line; a user's error is one message and status 2."""
+    if os.environ.get("SEPTET_LOG"):  # else nothing is imported for it
+        from septet.preprocess.log import install
+
+        install()
     try:
         app(arguments)
     except (ValueError, OSError) as error:
@@ -155,14 +160,10 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _fail(error: Exception) -> None:
-    from rich.console import Console
-    from rich.markup import escape
-
     from septet.pipelines.report.readable import clean
+    from septet.preprocess.log import tell_error
 
-    Console(stderr=True).print(
-        f"[bold red]septet:[/] {escape(clean(str(error)))}", highlight=False, soft_wrap=True
-    )
+    tell_error("septet", clean(str(error)))
     sys.exit(2)
 
 

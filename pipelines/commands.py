@@ -67,12 +67,11 @@ def build(
 
     septet build sample.yaml --runner dataflow --dry-run --price-vcpu-hour 0.06
     """
-    from rich.console import Console
-
     from septet.pipelines.up_to_date import find_corpus, is_noted
+    from septet.preprocess.log import make_console
     from septet.schemas.recipe_text import read_recipe
 
-    console = Console(stderr=True)
+    console = make_console(stderr=True)
     text = read_recipe(recipe)
     corpus = find_corpus(text, out)
     plain = not explain and not dry_run and not beam and not retry and runner == "local"
@@ -122,10 +121,15 @@ def build(
 
 
 def _print_result(console: "Console", corpus: str, samples: int, shards: int) -> None:
-    console.print(
+    from septet.preprocess.log import tell
+
+    tell(
+        console,
         f"[bold]{samples:,}[/] samples in {shards:,} shards: {corpus}\n"
         f"report: {corpus.rstrip('/')}/stats/report.html",
-        soft_wrap=True,
+        True,
+        samples=samples,
+        shards=shards,
     )
 
 

@@ -25,6 +25,7 @@ from rich.progress import (
 from septet.pipelines.runners.base import Told
 from septet.pipelines.stages.counts import EVALUATION_HITS, HOSTS_WAITING, Counts
 from septet.pipelines.stages.stage import Pass
+from septet.preprocess.log import JsonConsole, make_console, tell
 
 _PAUSE = 2.0
 """Seconds between two counts of files, at least."""
@@ -36,24 +37,28 @@ class BuildProgress:
     """Progress bars and a line for each finished stage, on a terminal or in a log."""
 
     def __init__(self, console: Console | None = None):
-        self.console = console or Console(stderr=True)
+        self.console = console or make_console(stderr=True)
         self._warned: set[str] = set()
 
     def warn(self, text: str) -> None:
         """Print a warning."""
-        self.console.print(f"[yellow]{escape(text)}[/]", soft_wrap=True)
+        tell(self.console, f"[yellow]{escape(text)}[/]", True, level="warning")
 
     def skip(self, stage: str, counts: Counts) -> None:
         """Print that a stage was up to date."""
-        self.console.print(
-            f"[dim]{stage:<8}[/] {_figures(counts)}  [dim]up to date[/]", soft_wrap=True
+        self._tell_stage(
+            f"[dim]{stage:<8}[/] {_figures(counts)}  [dim]up to date[/]", stage, counts
         )
 
     def finish(self, stage: str, counts: Counts, seconds: float) -> None:
         """Print the figures of a stage that is complete now."""
-        self.console.print(
-            f"[bold]{stage:<8}[/] {_figures(counts)}  [cyan]{seconds:.1f} s[/]", soft_wrap=True
-        )
+        text = f"[bold]{stage:<8}[/] {_figures(counts)}  [cyan]{seconds:.1f} s[/]"
+        self._tell_stage(text, stage, counts, seconds=round(seconds, 3))
+
+    def _tell_stage(self, text: str, stage: str, counts: Counts, **more: float) -> None:
+        told = {"rows_in": counts.rows_in, "rows_out": counts.rows_out, **more}
+        rejected = dict(counts.rejected.most_common())
+        tell(self.console, text, True, stage=stage, **told, rejected=rejected)
 
     @contextmanager
     def watch(self, one: Pass, todo: int) -> Iterator[Told]:
@@ -77,6 +82,7 @@ class BuildProgress:
         rows_before = 0 if one.rows is None else one.poll().rows_in
         start = time.monotonic()
         quiet = not self.console.is_terminal
+        lines = _ShardLines(one, self.console) if isinstance(self.console, JsonConsole) else None
         with Progress(*columns, console=self.console, transient=True, disable=quiet) as bar:
             task = bar.add_task(
                 one.label, total=len(one.outputs), completed=before, news="", within=""
@@ -85,6 +91,8 @@ class BuildProgress:
             def told(tasks: int, counts: Counts) -> None:
                 has_told.set()
                 seconds = max(0.1, time.monotonic() - start)
+                if lines is not None:
+                    lines.rows_per_second = round(counts.rows_in / seconds, 1)
                 news = f"{counts.rows_in / seconds:,.0f} rows/s  {_reasons(counts)}"
                 if hosts := counts.other[HOSTS_WAITING]:
                     news += f"  {hosts:,} hosts wait"
@@ -113,10 +121,14 @@ class BuildProgress:
             if not quiet:
                 threading.Thread(target=count_files, daemon=True).start()
                 threading.Thread(target=tell_news, daemon=True).start()
+            if lines is not None:
+                lines.start()
             try:
                 yield told
             finally:
                 over.set()
+                if lines is not None:
+                    lines.stop()
             if one.warning is not None:
                 self._warn(one.warning())
 
@@ -125,6 +137,49 @@ class BuildProgress:
         if text is not None and (key := text.partition(":")[0]) not in self._warned:
             self._warned.add(key)
             self.warn(text)
+
+
+class _ShardLines:
+    """A JSON line for each shard (task) of a pass that was completed."""
+
+    def __init__(self, one: Pass, console: JsonConsole):
+        self._pass, self._console = one, console
+        self._left = set(one.todo())
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+        self.rows_per_second: float | None = None
+        """Of all tasks together, where the runner tells it."""
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Tell what is left to tell."""
+        self._over.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        stage, _, part = self._pass.label.partition(": ")
+        pause, ended = _PAUSE, False
+        while not ended:
+            ended = self._over.wait(pause)
+            begun = time.monotonic()
+            left = set(self._pass.todo())
+            for shard in sorted(self._left - left, key=str):
+                self._left.discard(shard)
+                total = len(self._pass.outputs)
+                self._console.write(
+                    {
+                        "stage": stage,
+                        "pass": part or stage,
+                        "shard": shard,
+                        "done": total - len(self._left),
+                        "of": total,
+                        "rows_per_second": self.rows_per_second,
+                    },
+                    f"{self._pass.label}: shard {shard} is complete",
+                )
+            pause = max(_PAUSE, 20 * (time.monotonic() - begun))
 
 
 def _figures(counts: Counts) -> str:

@@ -446,7 +446,7 @@ def train(
         fspath(out) if out is not None else None,
         tuple(fspath(part) for part in initial),
         resume,
-        None,
+        [],
         [f"{key}={value}" for key, value in (settings or {}).items()],
         None,
     )

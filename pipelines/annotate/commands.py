@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
+from septet.preprocess.log import make_console, tell
+
 if TYPE_CHECKING:
     from septet.preprocess.columns.base import Column
 
-_console = Console(stderr=True)
+_console = make_console(stderr=True)
 
 
 def annotate(
@@ -72,10 +74,13 @@ def annotate(
         console=_console,
     )
     folder = files.join(split_view(corpus)[0], column_folder(manifest.name))
-    _console.print(
+    tell(
+        _console,
         f"[bold]{manifest.values:,}[/] values for {manifest.samples:,} samples, "
         f"{manifest.bytes:,} bytes: {folder}",
-        soft_wrap=True,
+        True,
+        column=manifest.name,
+        values=manifest.values,
     )
 
 

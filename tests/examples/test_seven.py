@@ -110,7 +110,7 @@ def test_every_model_shows_what_it_predicts_of_held_out_scenes(
     corpus, held = str(corpora / "corpus"), str(corpora / "held-out")
     out = str(tmp_path / "run")
     code = train_model(
-        model.name, [corpus], "debug", ([], None, None), out, (), True, None, changes, None
+        model.name, [corpus], "debug", ([], None, None), out, (), True, [], changes, None
     )
     assert code == 0
     found = shown(out, corpus, held)

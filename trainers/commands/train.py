@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from septet.preprocess import files
+from septet.preprocess.log import tell_error
 from septet.preprocess.shards.views import split_view
 from septet.schemas.layout import MANIFEST
 from septet.trainers.commands.models import MODELS, presets_of
 
 if TYPE_CHECKING:
     from septet.preprocess.shards.reader import Corpus
+    from septet.trainers.task import Tracker
 
 _CORPUS = re.compile(r"(?:(?P<stream>\w+)=)?(?P<path>.+)", re.DOTALL)
 
@@ -81,6 +83,13 @@ def train(
     wandb: Annotated[
         str | None, typer.Option(help="Log to this Weights & Biases project as well.")
     ] = None,
+    prometheus: Annotated[
+        str | None,
+        typer.Option(
+            metavar="HOST:PORT",
+            help="Serve the newest figures for Prometheus there, from the first rank.",
+        ),
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Estimate memory, FLOPs and reading; train nothing.")
     ] = False,
@@ -127,11 +136,12 @@ def train(
         measures = (held_out or [], zero_shot, classes)
         dry = (ranks, card, cluster) if dry_run else None
         parts = tuple(initial or ())
+        trackers = [] if dry_run else _trackers(wandb, prometheus)
         code = train_model(
-            model, corpus or [], preset, measures, out, parts, resume, wandb, settings, dry
+            model, corpus or [], preset, measures, out, parts, resume, trackers, settings, dry
         )
     except _user_errors() as error:
-        typer.secho(f"septet train: {error}", fg="red", err=True)
+        tell_error("septet train", str(error))
         raise typer.Exit(1) from error
     raise typer.Exit(code)
 
@@ -160,7 +170,7 @@ def train_model(
     out: str | None,
     initial: tuple[str, ...],
     resume: bool,
-    wandb: str | None,
+    trackers: "Sequence[Tracker]",
     changes: list[str],
     devices: tuple[int, float, str | None] | None,
 ) -> int:
@@ -222,7 +232,7 @@ def train_model(
             out=folder,
             held_out=_held_out(measures[0], streams, cache),
             evaluators=_zero_shot(task, *measures[1:]),
-            trackers=_trackers(wandb),
+            trackers=trackers,
             initial=initial,
             resume=resume,
             record={"model": model, "preset": preset, "settings": settings.model_dump()},
@@ -306,10 +316,12 @@ def _cache(train: Any) -> Any:
     return BlockCache(train.cache, train.cache_bytes) if train.cache else None
 
 
-def _trackers(wandb: str | None) -> list[Any]:
-    from septet.trainers.engine.tracking import Wandb
+def _trackers(wandb: str | None, prometheus: str | None) -> "list[Tracker]":
+    from septet.trainers.tracking.prometheus import Prometheus
+    from septet.trainers.tracking.wandb import Wandb
 
-    return [Wandb(wandb)] if wandb else []
+    found: list[Tracker] = [Wandb(wandb)] if wandb else []
+    return [*found, Prometheus(prometheus)] if prometheus else found
 
 
 def _zero_shot(task: Any, corpus: str | None, classes: Path | None) -> list[Any]:

@@ -14,6 +14,7 @@ import torch
 from rich.console import Console
 from torch import nn
 
+from septet.preprocess.log import tell
 from septet.trainers.engine.world import World
 from septet.trainers.standard_json import figures_line
 from septet.trainers.task import Task, Tracker
@@ -183,24 +184,25 @@ class Reporter:
         for tracker in self._trackers:
             tracker.log(step, figures)
 
-    def show(self, step: int, losses: dict[str, float], rates: dict[str, float]) -> None:
-        """One line on the terminal."""
+    def show(self, step: int, losses: dict[str, float], figures: dict[str, float]) -> None:
+        """One line on the terminal: of all figures these losses and the rates."""
         if not self._world.main:
             return
         parts = [f"{name} {value:.4f}" for name, value in losses.items()]
-        speed, tokens = rates["samples_per_second"], rates["tokens_per_second"]
+        speed, tokens = figures["samples_per_second"], figures["tokens_per_second"]
         parts += [f"{speed:,.0f} samples/s", f"{tokens:,.0f} tokens/s"]
-        parts.append(f"data wait {rates['data_wait_percent']:.0f} %")
-        if "mfu_percent" in rates:
-            parts.append(f"MFU {rates['mfu_percent']:.1f} %")
-        parts.append(f"{timedelta(seconds=round(rates['seconds_left']))} left")
+        parts.append(f"data wait {figures['data_wait_percent']:.0f} %")
+        if "mfu_percent" in figures:
+            parts.append(f"MFU {figures['mfu_percent']:.1f} %")
+        parts.append(f"{timedelta(seconds=round(figures['seconds_left']))} left")
         width = len(str(self._steps))
-        self._console.print(f"step {step:>{width}}/{self._steps}  " + "  ".join(parts))
+        text = f"step {step:>{width}}/{self._steps}  " + "  ".join(parts)
+        tell(self._console, text, step=step, **figures)
 
-    def say(self, text: str) -> None:
+    def say(self, text: str, **fields: float) -> None:
         """A line of the main rank."""
         if self._world.main:
-            self._console.print(text)
+            tell(self._console, text, **fields)
 
     def close(self) -> None:
         """Finish the files."""

@@ -14,6 +14,7 @@ from rich.console import Console
 
 from septet.preprocess import files
 from septet.preprocess.locks import unless_lost
+from septet.preprocess.log import make_console
 from septet.preprocess.shards.reader import Corpus
 from septet.trainers.engine.checkpoint import Checkpoints, SavedWeights, completed
 from septet.trainers.engine.config import OptimizerSettings, TrainSettings
@@ -133,7 +134,7 @@ class Prepared:
         }
         self.reporter.log(self.progress.step, figures)
         named = self.last.losses if len(self.last.losses) > 1 else {}
-        self.reporter.show(self.progress.step, {"loss": self.last.total, **named}, rates)
+        self.reporter.show(self.progress.step, {"loss": self.last.total, **named}, figures)
 
     def save(self) -> None:
         """Write a checkpoint."""
@@ -162,7 +163,7 @@ class Prepared:
             if figures:
                 self.reporter.log(self.progress.step, figures)
                 shown = "  ".join(f"{name} {value:.3f}" for name, value in figures.items())
-                self.reporter.say(f"held out: {shown}")
+                self.reporter.say(f"held out: {shown}", step=self.progress.step, **figures)
 
     def finish(self, why: str) -> None:
         """Wait for a checkpoint that is being written, and say `why` the run ends."""
@@ -180,7 +181,7 @@ def prepare(run: Run, world: World, console: Console | None = None) -> Iterator[
         FolderBusyError: another run trains in it.
         ValueError: something does not fit; what was in the folder stays as it was.
     """
-    console = console or Console(highlight=False, soft_wrap=True)
+    console = console or make_console(highlight=False, soft_wrap=True)
     task, train = run.task, run.train
     with ExitStack() as stack:
         held = stack.enter_context(only_run_in(run.out, world))

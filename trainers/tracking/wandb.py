@@ -1,4 +1,4 @@
-"""Trackers: other places that a run's figures go to, beside its folder."""
+"""A run in Weights & Biases."""
 
 import json
 import uuid
