@@ -10,6 +10,13 @@ def browse(
         str, typer.Argument(help="A corpus folder or URL, or PATH@VIEW.", show_default=False)
     ],
     port: Annotated[int, typer.Option(help="The port; any free one where it is 0.")] = 0,
+    run: Annotated[
+        str | None, typer.Option(help="A run whose model can be asked about samples.")
+    ] = None,
+    codes: Annotated[
+        str | None,
+        typer.Option(help="Weights of the tokenizer, to draw image codes as images again."),
+    ] = None,
     no_open: Annotated[
         bool,
         typer.Option("--no-open", help="Print the link, and do not open it in a browser."),
@@ -27,6 +34,8 @@ def browse(
     septet browse corpora/demo
 
     septet browse corpora/demo@best --port 8000 --no-open
+
+    septet browse corpora/demo --run runs/ofa
     """
     try:
         from septet.pipelines.browse.serve import serve
@@ -34,4 +43,4 @@ def browse(
         raise ValueError(
             f'`septet browse` needs {error.name}: pip install "septet[browse]"'
         ) from error
-    serve(corpus, port, not no_open)
+    serve(corpus, port, not no_open, run, codes)

@@ -8,6 +8,8 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
+from septet.pipelines.browse.stopping import stoppable
+
 QUERY_SECONDS = 20.0
 """The most time for one question; one that takes longer is given up."""
 _MEMORY = "1GB"
@@ -107,7 +109,7 @@ class Database:
         self, sql: str, values: Sequence[Any], take: Callable[[duckdb.DuckDBPyConnection], Any]
     ) -> Any:
         assert self._locked
-        with self._db.cursor() as cursor:
+        with self._db.cursor() as cursor, stoppable(cursor.interrupt):
             timer = threading.Timer(QUERY_SECONDS, cursor.interrupt)
             timer.start()
             try:

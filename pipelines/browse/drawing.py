@@ -10,6 +10,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
+from septet.pipelines.browse.graphs import Graph, lay_out
 from septet.pipelines.report import readable
 from septet.preprocess.columns.members import unpack, unpack_arrays
 from septet.preprocess.columns.reader import (
@@ -22,7 +26,7 @@ from septet.preprocess.regions.labels import name_of
 from septet.preprocess.scene_graphs.graph import SceneGraph
 from septet.preprocess.shards.reader import Corpus
 from septet.preprocess.text.json_depth import parse_json
-from septet.schemas.columns import MemberFormat
+from septet.schemas.columns import ColumnManifest, MemberFormat
 
 MOST_BOXES = 300
 """The most boxes of a layer."""
@@ -30,6 +34,7 @@ _MOST_ROWS = 100
 _MOST_HEADS = 8
 _LABEL_CHARS = 200
 _CELL_CHARS = 500
+_MOST_CODES = 64
 _MOST_BYTES = 16 * 2**20
 """A larger value of a column is told, and not read."""
 
@@ -65,6 +70,18 @@ class ValueTable:
     rows: list[list[str]]
     given: int
     """How many rows there are; at most 100 of them are in `rows`."""
+    graph: Graph | None = None
+    """The same as a graph."""
+
+
+@dataclass(frozen=True)
+class Coded:
+    """A column's image codes: its name, how many views there are, and their grid."""
+
+    name: str
+    views: int
+    rows: int
+    columns: int
 
 
 @dataclass(frozen=True)
@@ -73,6 +90,7 @@ class Drawn:
 
     layers: list[Layer] = field(default_factory=list)
     tables: list[ValueTable] = field(default_factory=list)
+    codes: list[Coded] = field(default_factory=list)
     problems: list[tuple[str, str]] = field(default_factory=list)
     """Columns whose values cannot be shown, each with a sentence that says why."""
 
@@ -93,37 +111,51 @@ def draw(corpus: Corpus, shard: int, row: int, facts: Mapping[str, Any]) -> Draw
     drawn = Drawn()
     for source in ("extra", "annotations"):
         for name, found in _of_metadata(facts.get(source)):
-            drawn.layers.append(_layer(f"{source}.{name}", found))
+            drawn.layers.append(layer_of(f"{source}.{name}", found))
     for name in column_names(corpus.path):
         try:
             _draw_column(corpus, name, shard, row, drawn)
         except Exception as error:  # what a stranger stored must not keep the rest from being shown
             told = str(error) if isinstance(error, ValueError | OSError) else type(error).__name__
             drawn.problems.append((name, readable.one_line(f"cannot be shown: {told}")))
-    return Drawn([one for one in drawn.layers if one.given], drawn.tables, drawn.problems)
+    layers = [one for one in drawn.layers if one.given]
+    return Drawn(layers, drawn.tables, drawn.codes, drawn.problems)
 
 
-def _draw_column(corpus: Corpus, name: str, shard: int, row: int, drawn: Drawn) -> None:
+def read_value(corpus: Corpus, name: str, shard: int, row: int) -> tuple[ColumnManifest, bytes]:
+    """The head of a column and a sample's value there, empty where it has none.
+
+    Raises:
+        ValueError: the column is of another build, or the value too large.
+        OSError: it cannot be read.
+    """
     manifest = read_manifest(corpus.path, name)
     if is_stale(corpus, manifest):
         raise ValueError(
             "it was made from other shards than the corpus has; annotate again makes it anew"
         )
     with ColumnShardReader(corpus, name, shard) as reader:
-        data = reader.value(row)
+        if (size := reader.size(row)) > _MOST_BYTES:
+            raise ValueError(
+                f"a value of {readable.size(size)}, at most {readable.size(_MOST_BYTES)}"
+            )
+        return manifest, reader.value(row)
+
+
+def _draw_column(corpus: Corpus, name: str, shard: int, row: int, drawn: Drawn) -> None:
+    manifest, data = read_value(corpus, name, shard, row)
     if not data:
         return
-    if len(data) > _MOST_BYTES:
-        raise ValueError(
-            f"a value of {readable.size(len(data))}, at most {readable.size(_MOST_BYTES)}"
-        )
     if manifest.kind in _BOXES:
-        drawn.layers.append(_layer(name, _BOXES[manifest.kind](data, manifest.member)))
-    else:
+        drawn.layers.append(layer_of(name, _BOXES[manifest.kind](data, manifest.member)))
+    if manifest.kind == "codes":
+        drawn.codes.append(Coded(name, *codes_of(data).shape))
+    elif manifest.kind not in _BOXES:
         heads, rows = _TABLES.get(manifest.kind, _as_table)(data, manifest.member)
         shown = [[as_text(cell, _CELL_CHARS) for cell in one] for one in rows[:_MOST_ROWS]]
         heads = [as_text(head, _LABEL_CHARS) for head in heads]
-        drawn.tables.append(ValueTable(name, heads, shown, len(rows)))
+        graph = _graph(data) if manifest.kind == "scene-graphs" else None
+        drawn.tables.append(ValueTable(name, heads, shown, len(rows), graph))
 
 
 def as_text(value: Any, most: int = 20_000) -> str:
@@ -138,7 +170,8 @@ def as_text(value: Any, most: int = 20_000) -> str:
     return readable.clean(text if len(text) <= most else text[: most - 1] + "…")
 
 
-def _layer(name: str, found: Sequence[Labelled]) -> Layer:
+def layer_of(name: str, found: Sequence[Labelled]) -> Layer:
+    """A layer of those boxes that are some."""
     boxes = [box for box in (_box(*one) for one in found) if box]
     return Layer(name, boxes[:MOST_BOXES], len(boxes))
 
@@ -221,6 +254,46 @@ def _regions(data: bytes, member: MemberFormat) -> list[Labelled]:
     return [*zip(boxes, labels, strict=True)]
 
 
+def _patches(data: bytes, member: MemberFormat) -> list[Labelled]:
+    """The pieces of an image, of each of which a vector is kept."""
+    grid = member.notes.get("grid")
+    if not isinstance(grid, list) or len(grid) != 2 or not all(one in range(1, 33) for one in grid):
+        raise ValueError(f"expected a grid of rows and columns, found {as_text(grid, 80)}")
+    rows, columns = grid
+    return [
+        ([x / columns, y / rows, (x + 1) / columns, (y + 1) / rows], f"patch {y * columns + x}")
+        for y in range(rows)
+        for x in range(columns)
+    ]
+
+
+def _views(data: bytes, member: MemberFormat) -> list[Labelled]:
+    """The parts of an image whose codes are kept."""
+    arrays = unpack_arrays(data)
+    width, height = arrays["size"].tolist()
+    flips = arrays["flips"].tolist()
+    return [
+        ([x0 / width, y0 / height, x1 / width, y1 / height], f"view {n}{' flipped' * bool(flip)}")
+        for n, ((x0, y0, x1, y1), flip) in enumerate(
+            zip(arrays["boxes"].tolist(), flips, strict=True)
+        )
+    ]
+
+
+def codes_of(data: bytes) -> NDArray[np.uint16]:
+    """The codes [views, rows, columns] of a value of `codes`.
+
+    Raises:
+        ValueError: it has none, or a grid of more than 64 x 64.
+    """
+    codes = unpack_arrays(data).get("codes")
+    if codes is None or codes.ndim != 3 or codes.dtype != np.uint16:
+        raise ValueError("expected codes uint16 [views, rows, columns]")
+    if not 0 < max(codes.shape[1:]) <= _MOST_CODES:
+        raise ValueError(f"a grid of {codes.shape[1]} x {codes.shape[2]} codes")
+    return codes
+
+
 Table = tuple[list[str], list[list[Any]]]
 """Heads and rows."""
 
@@ -239,6 +312,26 @@ def _triples(data: bytes, member: MemberFormat) -> Table:
     told |= {one.object for one in graph.attributes} | {one.object for one in graph.numbers}
     rows += [[thing, "", ""] for number, thing in enumerate(things) if number not in told]
     return ["subject", "relation", "object"], rows
+
+
+def _graph(data: bytes) -> Graph:
+    """A scene graph as it is drawn: what is said of a thing stands below its name, and what is not
+    asserted apart."""
+    graph = SceneGraph.from_json(_json(data))
+    notes: list[list[str]] = [[] for _ in graph.objects]
+    for number in graph.numbers:
+        notes[number.object].append(as_text(number.value, 20))
+    for one in graph.attributes:
+        notes[one.object].append(one.lemma)
+    things = [
+        (as_text(thing.text, _LABEL_CHARS), as_text(", ".join(note), _LABEL_CHARS), False)
+        for thing, note in zip(graph.objects, notes, strict=True)
+    ]
+    things += [(as_text(one.text, _LABEL_CHARS), one.why, True) for one in graph.unasserted]
+    relations = [
+        (one.subject, as_text(one.lemma, _LABEL_CHARS), one.object) for one in graph.relations
+    ]
+    return lay_out(things, relations)
 
 
 def _as_table(data: bytes, member: MemberFormat) -> Table:
@@ -273,6 +366,7 @@ def _of_json(value: Any) -> Table:
 
 
 _BOXES: dict[str, Callable[[bytes, MemberFormat], list[Labelled]]] = {
-    "boxes": _boxes, "phrases": _phrases, "ocr": _lines, "regions": _regions,
+    "boxes": _boxes, "phrases": _phrases, "ocr": _lines, "regions": _regions, "patches": _patches,
+    "codes": _views,
 }  # fmt: skip
 _TABLES = {"scene-graphs": _triples}

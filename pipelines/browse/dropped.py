@@ -6,6 +6,7 @@ import numpy as np
 
 from septet.pipelines.browse.database import Database
 from septet.pipelines.browse.spread import Bins, Grid, of_rows
+from septet.pipelines.report.clusters import CLUSTERED
 from septet.schemas.tables import REJECTS
 
 FIELDS = tuple(name for name in REJECTS.names if name not in ("extra", "annotations"))
@@ -60,6 +61,19 @@ class Dropped:
             values,
         )
         return [dict(zip(FIELDS, row, strict=True)) for row in found]
+
+    def duplicates(self, key: str, limit: int = 24) -> tuple[int, list[dict[str, Any]]]:
+        """How many rows went for a sample of a key, as its duplicates, and some of them."""
+        named = ", ".join(f"'{reason}'" for _, reason in CLUSTERED if reason != "duplicate_pair")
+        found = self._database.ask(
+            f"SELECT count(*) OVER (), {', '.join(FIELDS)} FROM {self._table} WHERE "
+            f"(reason IN ({named}) AND starts_with(value, ?)) OR "
+            "(reason = 'duplicate_pair' AND id = ?) ORDER BY stage, reason, id, value "
+            f"LIMIT {limit}",
+            [key, key],
+        )
+        rows = [dict(zip(FIELDS, row, strict=True)) for _, *row in found]
+        return (found[0][0] if found else 0), rows
 
     def sides(self, stage: str, reason: str, cut: float) -> tuple[int, int]:
         """How many rejects of a reason have a value below a cut, and at or above it."""

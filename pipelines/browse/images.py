@@ -4,6 +4,7 @@ for, and texts."""
 import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from typing import Any
 
 from septet.pipelines.report.gallery import find_image, thumbnail
@@ -48,14 +49,14 @@ class Images:
         with self._lock:
             return any(map(is_image, self._corpus.shard(shard).exts(row)))
 
-    def text(self, shard: int, row: int) -> str:
-        """A sample's text member, of which many sidecars say nothing; empty where it has none, or
-        one of more than 4 MiB."""
-        with self._lock:
+    def caption(self, shard: int, row: int) -> str:
+        """A sample's text member, of which many sidecars say nothing; empty where it has none, one
+        of more than 4 MiB, or one that cannot be read."""
+        with self._lock, suppress(ValueError, OSError):
             opened = self._corpus.shard(shard)
-            if opened.size(row, _TEXT) > _MOST_TEXT:
-                return ""
-            return opened.read(row, _TEXT).get("txt", b"").decode("utf-8", "replace")
+            if opened.size(row, _TEXT) <= _MOST_TEXT:
+                return opened.read(row, _TEXT).get("txt", b"").decode("utf-8", "replace")
+        return ""
 
     def is_shown(self, members: Iterable[Mapping[str, Any]]) -> bool:
         """Whether browsers show one of a sample's members."""

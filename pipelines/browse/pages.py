@@ -2,6 +2,7 @@
 
 import jinja2
 
+from septet.pipelines.browse.graphs import short
 from septet.pipelines.report import readable
 
 
@@ -16,5 +17,6 @@ def templates() -> jinja2.Environment:
     )
     made.filters |= {
         "number": readable.number, "clean": readable.clean, "words": readable.label,
+        "short": short,
     }  # fmt: skip
     return made

@@ -1,10 +1,10 @@
 """The pages of `septet browse`, made on the server; the state of each is in its address."""
 
+import asyncio
 import math
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import urlencode
@@ -18,11 +18,14 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from septet.pipelines.browse.database import QueryError
-from septet.pipelines.browse.drawing import as_text, draw
-from septet.pipelines.browse.images import Images, require_sample
+from septet.pipelines.browse.drawing import as_text
+from septet.pipelines.browse.images import Images
+from septet.pipelines.browse.models import Decoder, Trained
 from septet.pipelines.browse.pages import templates
+from septet.pipelines.browse.sample import Samples
 from septet.pipelines.browse.spread import Bins
-from septet.pipelines.browse.tables import Row, Tables
+from septet.pipelines.browse.stopping import CURRENT, Stop
+from septet.pipelines.browse.tables import Tables
 from septet.pipelines.report import readable
 from septet.pipelines.report.show import resolve_key
 from septet.pipelines.views.curate import Wish, curate
@@ -56,11 +59,16 @@ class Site:
 
     Args:
         tables: The corpus's tables.
+        model: A trained model that can be asked about samples; None for none.
+        codes: A file of the weights by which image codes are decoded; None for that which a
+            column's head names, where it is on this machine.
     """
 
-    def __init__(self, tables: Tables):
+    def __init__(self, tables: Tables, model: Trained | None = None, codes: str | None = None):
         self._tables, self._corpus = tables, tables.corpus
         self._images = Images(tables.corpus)
+        self._model, self._decoder = model, Decoder(codes)
+        self._sample = Samples(tables, self._images, self._show, model, self._decoder)
         self._templates = templates()
         self._templates.globals |= {"address": address, "both": both, "label": self._corpus.label}
 
@@ -69,7 +77,12 @@ class Site:
         routes = [
             Route("/", self._page(self.overview)),
             Route("/samples", self._page(self.samples)),
-            Route("/samples/{shard:int}/{row:int}", self._page(self.sample)),
+            Route("/samples/{shard:int}/{row:int}", self._page(self._sample.page)),
+            Route("/samples/{shard:int}/{row:int}/model", self._page(self._sample.model),
+                  methods=["GET", "POST"]),
+            Route("/answers/{number:int}", self._sample.made),
+            Route("/codes/{how:str}/{column:str}/{shard:int}/{row:int}/{view:int}",
+                  _watched(self._sample.codes)),
             Route("/keys", self._page(self.key)),
             Route("/rejects", self._page(self.rejects)),
             Route("/rejects/{stage}/{reason}", self._page(self.reason)),
@@ -77,8 +90,14 @@ class Site:
             Route("/images/{shard:int}/{row:int}", self.image),
             Route("/thumbnails/{shard:int}/{row:int}", self.thumbnail),
             Mount("/static", StaticFiles(packages=[("septet.pipelines.browse", "static")])),
-        ]
+        ]  # fmt: skip
         return Starlette(routes=routes)
+
+    def end(self) -> None:
+        """End the processes of models."""
+        self._decoder.end()
+        if self._model is not None:
+            self._model.end()
 
     def _page(self, make: Callable[..., Response]) -> Callable[..., Any]:
         """A page, where a person's mistake, or a question that takes too long, is told on it."""
@@ -90,7 +109,7 @@ class Site:
         async def respond(request: Request) -> Response:
             form = await form_of(request) if request.method == "POST" else request.query_params
             try:
-                return await run_in_threadpool(make, request, form)
+                return await _watched(make)(request, form)
             except (ValueError, OSError) as error:
                 status = 503 if isinstance(error, QueryError) else 400
                 return self._show("error", form, status, error=str(error))
@@ -133,7 +152,12 @@ class Site:
             keep, fields, sort, form.get("order") == "falling", (number - 1) * A_PAGE, A_PAGE
         )
         if "caption" not in fields:
-            rows = [self._with_text(one) for one in rows]
+            rows = [
+                replace(
+                    one, facts={**one.facts, "caption": self._images.caption(one.shard, one.row)}
+                )
+                for one in rows
+            ]
         told = "url" in fields  # of an indexed folder, nothing may be
         with_image = {
             (one.shard, one.row)
@@ -145,33 +169,10 @@ class Site:
             falling=form.get("order") == "falling", pages=max(1, math.ceil(kept / A_PAGE)),
         )  # fmt: skip
 
-    def _with_text(self, one: Row) -> Row:
-        """A sample of which no sidecar tells the caption, with its text member as such."""
-        with suppress(ValueError, OSError):
-            text = self._images.text(one.shard, one.row)
-            return replace(one, facts=one.facts | {"caption": text})
-        return one
-
     def key(self, request: Request, form: Mapping[str, str]) -> Response:
         """The page of the sample whose key is, or begins with, what was typed."""
         shard, row = self._corpus.locate(resolve_key(self._corpus, form.get("key", "").strip()))
         return RedirectResponse(f"/samples/{shard}/{row}", 303)
-
-    def sample(self, request: Request, form: Mapping[str, str]) -> Response:
-        """A sample: its image with boxes, its texts, and all that is known of it."""
-        shard, row = request.path_params["shard"], request.path_params["row"]
-        require_sample(self._corpus, shard, row)
-        facts = self._corpus.metadata(shard).slice(row, 1).to_pylist()[0]
-        members = facts.pop("members", None) or []
-        facts.pop("thumbnail", None)
-        drawn = draw(self._corpus, shard, row, facts)
-        if facts.get("caption") is None:
-            facts |= self._with_text(Row(shard, row, {})).facts
-        told = {name: as_text(value) for name, value in facts.items() if value is not None}
-        return self._show(
-            "sample", form, shard=shard, row=row, facts=told, drawn=drawn, members=members,
-            has_image=self._images.is_shown(members), tar=self._corpus.shards[shard].tar,
-        )  # fmt: skip
 
     def rejects(self, request: Request, form: Mapping[str, str]) -> Response:
         """What was dropped, by stage and reason."""
@@ -236,6 +237,27 @@ class Site:
         return Response(
             data, media_type="image/webp", headers={"Cache-Control": "private, max-age=3600"}
         )
+
+
+def _watched(make: Callable[..., Response]) -> Callable[..., Any]:
+    """Work in a thread that ends when who asked for it has left."""
+
+    async def respond(request: Request, *more: Any) -> Response:
+        stop = Stop()
+        CURRENT.set(stop)  # the thread has a copy of this context
+
+        async def watch() -> None:
+            while not await request.is_disconnected():
+                await asyncio.sleep(0.2)
+            await run_in_threadpool(stop.ask)
+
+        watching = asyncio.create_task(watch())
+        try:
+            return await run_in_threadpool(make, request, *more)
+        finally:
+            watching.cancel()
+
+    return respond
 
 
 def address(path: str, **query: Any) -> str:

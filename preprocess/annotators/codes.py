@@ -263,7 +263,7 @@ class Codes(ImageColumn):
         ]
         decoder = self._loaded_decoder()
         image = false_colours(codes) if decoder is None else decoded(decoder, codes)
-        return Drawing(marks=marks, image=_png(image), lines=lines)
+        return Drawing(marks=marks, image=png(image), lines=lines)
 
     def _loaded_decoder(self) -> "Vqgan | None":
         s = self.settings
@@ -280,7 +280,7 @@ class Codes(ImageColumn):
         return self._decoder
 
 
-def decoded(vqgan: "Vqgan", codes: NDArray[np.uint16]) -> NDArray[np.uint8]:
+def decoded(vqgan: "Vqgan", codes: NDArray[np.integer]) -> NDArray[np.uint8]:
     """The image that codes [rows, columns] stand for, uint8 [height, width, 3]."""
     import torch
 
@@ -300,7 +300,8 @@ def false_colours(codes: NDArray[np.uint16], side: int = 224) -> NDArray[np.uint
     return colours.repeat(times, 0).repeat(times, 1)
 
 
-def _png(pixels: NDArray[np.uint8]) -> bytes:
+def png(pixels: NDArray[np.uint8]) -> bytes:
+    """Pixels uint8 [height, width, 3] as a PNG."""
     out = io.BytesIO()
     Image.fromarray(pixels).save(out, "png")
     return out.getvalue()

@@ -1,6 +1,7 @@
 """`septet predict`: what a trained model answers. Nothing here imports torch before a model is
 opened, so that help is instant."""
 
+import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
@@ -8,7 +9,7 @@ from dataclasses import replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, TextIO
 
 import typer
 from typer.core import TyperCommand
@@ -84,6 +85,14 @@ def predict(
     ] = None,
     most: Annotated[int | None, typer.Option(min=1, help="Images of a folder or corpus.")] = None,
     batch: Annotated[int, typer.Option(min=1, help="Images at once.")] = 16,
+    lines: Annotated[
+        bool,
+        typer.Option(
+            "--lines",
+            help="Answer questions on standard input, a JSON object a line with `task` and what "
+            "the flags are called; an empty one lists the tasks.",
+        ),
+    ] = False,
     model: Annotated[
         str | None, typer.Option(help="Whose weights RUN holds, where it is no run.")
     ] = None,
@@ -112,6 +121,9 @@ def predict(
     """
     try:
         trained = Trained(run, model, preset, changes or ())
+        if lines:
+            answer_lines(trained, sys.stdin)
+            return
         if not task:
             _list(trained)
             return
@@ -134,8 +146,9 @@ def predict(
                 raise ValueError(f"{flag} {path}: there is no folder {path.parent}")
         wanted = _wanted(image, text, ability)
         answers = _answers(
-            trained, task, islice(wanted, most), (question, text, box, language), beams, batch
-        )
+            trained.task, trained.on_device(), task, islice(wanted, most),
+            (question, text, box, language), beams, batch,
+        )  # fmt: skip
         if several:
             _lines(answers, out)
         else:
@@ -252,7 +265,8 @@ def _of_corpus(path: str, texts: bool) -> Iterator[_Wanted]:
 
 
 def _answers(
-    trained: Trained,
+    model: "Task",
+    module: "nn.Module",
     task: str,
     wanted: Iterator[_Wanted],
     given: tuple[str | None, str | None, str | None, str | None],
@@ -266,18 +280,16 @@ def _answers(
 
     question, text, box, language = given
     plain = Asked(None, question or "", text or "", None, language)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    module = trained.module().to(device).eval()
     while part := list(islice(wanted, batch)):
         ready: list[_Ready | str] = []
         for each in part:
             try:
-                ready.append(_ready(trained.task, task, each, plain, box))
+                ready.append(_ready(model, task, each, plain, box))
             except (ValueError, OSError) as error:
                 ready.append(str(error))
         asked = [each.asked for each in ready if not isinstance(each, str)]
         with torch.no_grad():
-            told = iter(_each(trained.task, module, task, asked, beams))
+            told = iter(_each(model, module, task, asked, beams))
         for each, found in zip(part, ready, strict=True):
             if isinstance(found, str):
                 yield each, None, found
@@ -346,6 +358,58 @@ def _lines(
     if out or failed:
         bad = f", {failed} of them not answered" if failed else ""
         typer.echo(f"{written} lines{f' in {out}' if out else ''}{bad}", err=True)
+
+
+def answer_lines(trained: Trained, questions: TextIO) -> None:
+    """Answer questions until there are no more, each by a line on standard output: `error`, or
+    what the lines of a folder have, with the image's `size`, width and height."""
+    out, sys.stdout = sys.stdout, sys.stderr  # whatever libraries print is no answer
+    module: nn.Module | None = None
+    for line in questions:
+        try:
+            asked = json.loads(line)
+            if not isinstance(asked, dict):
+                raise ValueError("expected a JSON object")
+            if asked:
+                module = module or trained.on_device()
+                answer = _of_line(trained, module, asked)
+            else:
+                answer = _abilities(trained)
+        except (ValueError, OSError) as error:
+            answer = {"error": str(error)}
+        out.write(to_json(answer, ascii_only=True) + "\n")
+        out.flush()
+
+
+def _abilities(trained: Trained) -> dict[str, Any]:
+    tasks = {
+        name: {"meaning": one.meaning, "needs": [*one.needs], "may": [*one.may],
+               "gives": one.gives, "text": one.text, "language": one.language}
+        for name, one in trained.task.abilities.items()
+    }  # fmt: skip
+    return {"model": trained.model, "preset": trained.preset, "tasks": tasks}
+
+
+def _of_line(trained: Trained, module: "nn.Module", asked: dict[str, Any]) -> dict[str, Any]:
+    """The answer to one question."""
+    parts = {name: asked.get(name) for name in _WORTH}
+    if odd := [name for name, one in parts.items() if not isinstance(one, str | None)]:
+        raise ValueError(f"{odd[0]} is a text")
+    beams, out = asked.get("beams", 1), asked.get("out")
+    if not isinstance(beams, int) or beams < 1:
+        raise ValueError("beams is a number from 1 on")
+    task, image, text = str(asked.get("task")), parts["image"], parts["text"]
+    ability = _ability(trained, task, {name for name, one in parts.items() if one is not None})
+    wanted = islice(_wanted(image, text, ability), 1)
+    given = (parts["question"], text, parts["box"], parts["language"])
+    _, ready, answer = next(_answers(trained.task, module, task, wanted, given, beams, 1))
+    if isinstance(answer, str) or ready is None:
+        raise ValueError(str(answer))
+    if answer.image is not None and isinstance(out, str):
+        from PIL import Image
+
+        Image.fromarray(answer.image).save(out)
+    return {**_told(ready, answer), "size": [ready.width, ready.height]}
 
 
 def _told(ready: _Ready, answer: "Answer") -> dict[str, Any]:

@@ -85,6 +85,12 @@ class Trained:
         self.name = self.path
         return module
 
+    def on_device(self) -> "nn.Module":
+        """`module`, on the accelerator where there is one, in evaluation mode."""
+        import torch
+
+        return self.module().to("cuda" if torch.cuda.is_available() else "cpu").eval()
+
 
 def run_record(run: str) -> dict[str, Any]:
     """What `run.json` says of a run that `septet train` started.

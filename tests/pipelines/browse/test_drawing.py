@@ -153,6 +153,7 @@ def test_values_are_tables_and_hostile_ones_text(
     assert labels.count(HOSTILE) == 2 and f"{HOSTILE} 0.75" in labels
     assert one.page.locator("main script, main img").count() == 1, "the sample's own image"
     one.go("/samples/{}/{}".format(*place(corpus, named=False)))
+    assert one.page.locator(".error").all_inner_texts() == []
     assert one.page.locator("figure label, .error, section[aria-label=questions]").count() == 0
     assert one.complaints == one.outside == one.dialogs == []
 

@@ -1,0 +1,171 @@
+"""Models that browse asks, each in a process of its own: one that was trained, and the tokenizer
+whose codes a column holds."""
+
+import base64
+import sys
+import threading
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from septet.pipelines.browse.child import Child
+from septet.pipelines.browse.drawing import Layer, layer_of
+from septet.preprocess import files
+from septet.preprocess.columns.weights import weights_digest
+from septet.schemas.columns import ColumnManifest
+
+ANSWER_SECONDS = 120.0
+"""The most time for an answer, with the time it takes to load the model."""
+PARTS = ("question", "text", "box", "language")
+"""What a person types of a question; the image is the sample's."""
+_MOST_ANSWERS = 8
+
+
+@dataclass(frozen=True)
+class Told:
+    """A model's answer: a text, boxes, the number of an image that it made, how sure it is."""
+
+    task: str
+    text: str
+    boxes: Layer | None
+    image: int | None
+    score: float | None
+
+
+class Trained:
+    """A run's model, asked by `septet predict --lines`.
+
+    Args:
+        run: The run's folder or URL.
+        scratch: A folder for the images that it is given, and makes.
+    """
+
+    def __init__(self, run: str, scratch: Path):
+        self.run = run
+        self._folder = scratch / "model"
+        self._folder.mkdir(parents=True, exist_ok=True)
+        command = [sys.executable, "-m", "septet", "predict", run, "--lines"]
+        self._child = Child(command, ANSWER_SECONDS)
+        self._tasks: dict[str, Any] = {}
+        self._made: OrderedDict[int, bytes] = OrderedDict()
+        self._count = 0
+        self._lock = threading.Lock()
+
+    def tasks(self) -> dict[str, Any]:
+        """What it can be asked: by name `meaning`, `needs`, `may`, `gives`, and a `text` and a
+        `language` for example.
+
+        Raises:
+            ChildError: it does not say so.
+        """
+        if not self._tasks:
+            self._tasks = self._child.ask({})["tasks"]
+        return self._tasks
+
+    def ask(self, task: str, image: bytes | None, parts: Mapping[str, str]) -> Told:
+        """Ask it about an image, or without one.
+
+        Raises:
+            ChildError: it does not answer, or not in time.
+        """
+        with self._lock:
+            self._count += 1
+            number = self._count
+        given, made = self._folder / f"{number}", self._folder / f"{number}.png"
+        question: dict[str, Any] = {"task": task, "out": str(made)}
+        question |= {name: parts[name] for name in PARTS if parts.get(name)}
+        try:
+            if image is not None:
+                given.write_bytes(image)
+                question["image"] = str(given)
+            answer = self._child.ask(question)
+            if made.exists():
+                with self._lock:
+                    self._made[number] = made.read_bytes()
+                    while len(self._made) > _MOST_ANSWERS:
+                        self._made.popitem(last=False)
+        finally:
+            given.unlink(missing_ok=True)
+            made.unlink(missing_ok=True)
+        width, height = answer["size"]
+        boxes = [
+            (
+                [x / side for x, side in zip(one["box"], (width, height) * 2, strict=True)],
+                one["label"],
+            )
+            for one in answer.get("boxes", ())
+        ]
+        return Told(
+            task, answer.get("text", ""), layer_of("predicted", boxes) if boxes else None,
+            number if number in self._made else None, answer.get("score"),
+        )  # fmt: skip
+
+    def made(self, number: int) -> bytes:
+        """An image that it made, one of the last eight.
+
+        Raises:
+            ValueError: there is no such image any more.
+        """
+        with self._lock:
+            if number not in self._made:
+                raise ValueError("there is no such image any more: ask again")
+            return self._made[number]
+
+    def end(self) -> None:
+        """End its process."""
+        self._child.end()
+
+
+class Decoder:
+    """The tokenizers of columns of image codes, where their weights are on this machine.
+
+    Args:
+        weights: A file of weights; None for that which a column's head names.
+    """
+
+    def __init__(self, weights: str | None):
+        self._weights = weights
+        self._child: tuple[str, Child] | None = None
+        self._lock = threading.Lock()
+
+    def weights(self, head: ColumnManifest) -> str:
+        """The file of weights for a column's codes; empty where there is none at hand. What a head
+        names is used where it is a file of this machine that is what the codes were made with."""
+        if head.member.notes.get("tokenizer") != "vqgan":
+            return ""
+        if self._weights:
+            return self._weights
+        named = head.settings.get("weights")
+        if not isinstance(named, str) or not named or not files.is_local(named):
+            return ""
+        if not Path(files.local_path(named)).is_file():
+            return ""
+        digest = weights_digest(named, "codes")
+        return named if head.models.get("tokenizer") == digest else ""
+
+    def png(self, weights: str, codes: list[list[int]]) -> bytes:
+        """The image that codes stand for, as a PNG.
+
+        Raises:
+            ChildError: they are not decoded, or not in time.
+        """
+        with self._lock:
+            if self._child is None or self._child[0] != weights:
+                self._end()
+                module = "septet.preprocess.codes.decoding"
+                command = [sys.executable, "-m", module, weights]
+                self._child = weights, Child(command, ANSWER_SECONDS)
+            child = self._child[1]
+        return base64.b64decode(child.ask({"codes": codes})["png"])
+
+    def end(self) -> None:
+        """End its process."""
+        with self._lock:
+            self._end()
+
+    def _end(self) -> None:
+        if self._child is not None:
+            self._child[1].end()
+            self._child = None
