@@ -215,23 +215,33 @@ def open_read(path: str, ahead: bool = True) -> BinaryIO:
         OSError: it is not there, is no plain file, or cannot be read.
     """
     if is_local(path):
-        plain = local_path(path)
-        descriptor = os.open(plain, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-        mode = os.fstat(descriptor).st_mode
-        if not stat.S_ISREG(mode):
-            os.close(descriptor)
-            kind = "a folder" if stat.S_ISDIR(mode) else "a pipe or a device"
-            raise OSError(errno.EINVAL, f"is {kind}, no plain file", str(plain))
-        return os.fdopen(descriptor, "rb")
+        return os.fdopen(open_plain(path), "rb")
     fs, remote = file_system(path)
     file: BinaryIO = fs.open(remote, "rb", **({} if ahead else {"cache_type": "none"}))
     return file
 
 
+def open_plain(path: str) -> int:
+    """Open a local plain file for reading, as `open_read` does; returns its descriptor.
+
+    Raises:
+        OSError: it is not there, is no plain file, or cannot be read.
+    """
+    plain = local_path(path)
+    descriptor = os.open(plain, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    mode = os.fstat(descriptor).st_mode
+    if not stat.S_ISREG(mode):
+        os.close(descriptor)
+        kind = "a folder" if stat.S_ISDIR(mode) else "a pipe or a device"
+        raise OSError(errno.EINVAL, f"is {kind}, no plain file", str(plain))
+    return descriptor
+
+
 def read_bytes(path: str) -> bytes:
-    """Read the whole of `path`."""
+    """Read the whole of `path`, which is a plain file as for `open_read`."""
     if is_local(path):
-        return local_path(path).read_bytes()
+        with open_read(path) as file:
+            return file.read()
     fs, remote = file_system(path)
     data: bytes = fs.cat_file(remote)
     return data
@@ -290,8 +300,9 @@ def write_table(
 
 
 def read_table(path: str, columns: list[str] | None = None) -> pa.Table:
-    """Read a Parquet file, or some columns of it."""
+    """Read a Parquet file, or some columns of it; it is a plain file as for `open_read`."""
     if is_local(path):
+        os.close(open_plain(path))  # Arrow would wait for what a pipe brings
         return pq.ParquetFile(local_path(path)).read(columns)
     fs, remote = file_system(path)
     with fs.open(remote) as file:

@@ -35,7 +35,11 @@ def read_looks(file: str, image: Image) -> Wanted:
     Raises:
         ValueError: there is no such file, or a line is neither; says which.
     """
-    if files.exists(file) and files.size(file) <= MAX_BYTES and _may_be_image(file):
+    try:
+        alone = files.size(file) <= MAX_BYTES and _may_be_image(file)
+    except OSError:
+        alone = False  # as a list it is told what is wrong with it
+    if alone:
         return _wanted([_look_of(file, file, image)], [file])
     lines = [line for _, line in lines_of(file)]
     rows: list[dict[str, object]] = []
@@ -43,7 +47,7 @@ def read_looks(file: str, image: Image) -> Wanted:
         if _HASH.fullmatch(line.lower()):
             rows.append({"what": "phash", "value": line.lower()})
         else:
-            rows.append(_look_of(_beside(file, line), f"{file}: {line!r}", image))
+            rows.append(_look_of(_beside(file, line), f"{file}: {line[:300]!r}", image))
     return _wanted(rows, lines)
 
 
@@ -75,8 +79,9 @@ def _look_of(path: str, label: str, image: Image) -> dict[str, object]:
     try:
         found = process_image(files.read_bytes(path), image)
     except OSError as error:
+        why = error.strerror or error  # whose own text may name the file once more, at any length
         raise ValueError(
-            f"{label} is no hash of 16 hex digits, nor an image that can be read ({error})"
+            f"{label} is no hash of 16 hex digits, nor an image that can be read ({why})"
         ) from error
     if not isinstance(found, ProcessedImage):
         raise ValueError(f"{label} is no image that can be used: {found.reason} {found.value}")

@@ -25,8 +25,12 @@ How = Literal["ids", "urls", "domain", "phash"]
 COLUMNS = ("key", "url", "page_url", "sha256")
 """Columns of a sidecar that are read, where it has them."""
 MAX_BYTES = 2**30
+_LONGEST = 65_536
+"""Characters of a line; more are a file of another kind."""
+_LINE_END = re.compile(r"\r\n|\r|\n")
+"""Not what `str.splitlines` also takes for one, which names of files and URLs can hold."""
 _ID = re.compile(r"[0-9A-Fa-f]{32}")
-_DOMAIN = re.compile(r"[^\s/@:?#]+\.[^\s/@:?#.]+")
+_DOMAIN = re.compile(r"[^\s/@:?#.*]+(\.[^\s/@:?#.*]+)+")
 
 
 @dataclass(frozen=True)
@@ -110,7 +114,7 @@ def read_wanted(how: Literal["ids", "urls", "domain"], file: str) -> Wanted:
             a list of URLs or domains is none.
     """
     if how == "domain" and not files.exists(file):
-        if _DOMAIN.fullmatch(file.rstrip(".")):
+        if _DOMAIN.fullmatch(_bare(file)):
             return Wanted(how, _spellings(how, [(1, file)], file))
         raise ValueError(f"{file}: there is no such file, nor is it a domain")
     if how == "ids" and file.endswith(".npy"):
@@ -118,6 +122,11 @@ def read_wanted(how: Literal["ids", "urls", "domain"], file: str) -> Wanted:
         halves = zip(chosen.high.tolist(), chosen.low.tolist(), strict=True)
         return Wanted(how, {key: key for key in (f"{a:016x}{b:016x}" for a, b in halves)})
     return Wanted(how, _spellings(how, lines_of(file), file))
+
+
+def _bare(domain: str) -> str:
+    """A domain without what people write around one that stands for all below it."""
+    return domain.rstrip(".").removeprefix("*.").removeprefix(".")
 
 
 def lines_of(file: str) -> list[tuple[int, str]]:
@@ -131,7 +140,7 @@ def lines_of(file: str) -> list[tuple[int, str]]:
     if files.size(file) > MAX_BYTES:
         raise ValueError(f"{file} has more than {MAX_BYTES:,} bytes: cut it")
     try:
-        lines = files.read_bytes(file).decode("utf-8-sig").splitlines()
+        lines = _LINE_END.split(files.read_bytes(file).decode("utf-8-sig"))
     except UnicodeDecodeError as error:
         raise ValueError(f"{file} is not UTF-8 ({error}); expected a text file") from error
     except OSError as error:
@@ -140,6 +149,10 @@ def lines_of(file: str) -> list[tuple[int, str]]:
              if line and not line.startswith("#")]  # fmt: skip
     if not found:
         raise ValueError(f"{file} holds no line: nothing to remove")
+    for number, line in found:
+        if len(line) > _LONGEST or "\0" in line:
+            what = f"{len(line):,} characters" if len(line) > _LONGEST else "NUL characters"
+            raise ValueError(f"{file}, line {number} has {what}; expected a value a line")
     return found
 
 
@@ -155,9 +168,11 @@ def _spelled(how: How, lines: Iterable[tuple[int, str]], file: str) -> Iterable[
     """Each spelling of a line, and the line."""
     for number, line in lines:
         if how == "domain":
-            domain = line.lower().rstrip(".").removeprefix("*.")
+            domain = _bare(line).lower()
             if not _DOMAIN.fullmatch(domain):
-                raise ValueError(f"{file}, line {number}: {line!r} is no domain: write example.org")
+                raise ValueError(
+                    f"{file}, line {number}: {line[:100]!r} is no domain: write example.org"
+                )
             yield domain, domain
             with suppress(ValueError):
                 yield domain_name(domain), domain

@@ -117,7 +117,7 @@ class ShardReader:
                 return data
             with self._opening:
                 if self._fd is None:
-                    self._fd = os.open(files.local_path(self.tar), os.O_RDONLY)
+                    self._fd = files.open_plain(self.tar)
         return os.pread(self._fd, size, offset)
 
     def read(

@@ -1,6 +1,7 @@
 """What was removed is shown by no reader, from the moment that the head is written."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -142,8 +143,14 @@ def test_lists_may_spell_ids_and_domains_otherwise(tmp_path: Path) -> None:
     for domain in ("müller.example", "Müller.EXAMPLE.", f"A.{host}"):
         hits, answered = read_wanted("domain", domain).rows(table)
         assert hits.tolist() == [True, False] and answered == {domain.lower().rstrip(".")}
-    with pytest.raises(ValueError, match=r"cannot be read .*; expected a text file"):
-        read_wanted("ids", str(tmp_path))
+    for spelled in (f".{host}", f"*.{host}", f".{host}."):
+        hits, _ = read_wanted("domain", spelled).rows(table)
+        assert hits.tolist() == [True, False]
+    for wrong in ("a..example", "..example", "*example", "*.*.example"):
+        with pytest.raises(ValueError, match="nor is it a domain"):
+            read_wanted("domain", wrong)
+    listed.write_text("a\u2028b.jpg\rc\x0bd\r\ne\n", encoding="utf-8", newline="")
+    assert read_wanted("urls", str(listed)).values == ["a\u2028b.jpg", "c\x0bd", "e"]
 
 
 def test_a_removal_that_was_killed_before_its_head_is_finished_by_the_next(
@@ -198,6 +205,23 @@ def test_lists_that_cannot_be_are_refused(
     assert ended.value.code == 0
     told = capsys.readouterr().err
     assert f"1 lines name no sample: {'0' * 32}" in told and "nothing to remove" in told
+
+
+def test_files_that_are_no_lists_are_refused_by_name(corpus: Path, tmp_path: Path) -> None:
+    paths = {name: tmp_path / name for name in ("pipe", "pipe.npy", "folder", "nul", "long")}
+    os.mkfifo(paths["pipe"])
+    os.mkfifo(paths["pipe.npy"])
+    paths["folder"].mkdir()
+    paths["nul"].write_bytes(b"a\n\0\0\n")
+    paths["long"].write_bytes(b"a" * 100_000)
+    told = {"pipe": "is a pipe or a device", "pipe.npy": "is a pipe", "folder": "is a folder",
+            "nul": "line 2 has NUL", "long": "line 1 has 100,000 characters"}  # fmt: skip
+    for name, path in paths.items():
+        for how in ("ids",) if name == "pipe.npy" else ("ids", "urls", "domain", "phash"):
+            with pytest.raises(ValueError, match=told[name]) as found:
+                taken_down(corpus, **{how: path})
+            assert str(path) in str(found.value) and len(str(found.value)) < 500
+    assert not (corpus / "removed").exists()
 
 
 def test_a_list_that_names_other_rows_is_refused(corpus: Path, tmp_path: Path) -> None:
