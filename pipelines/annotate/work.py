@@ -24,6 +24,8 @@ NOT_IN_VIEW = "not_in_view"
 """Reason of a sample that the view does not have for which the column was made."""
 ERROR = "error"
 """Reason of a sample for which the column raised an exception."""
+_LONGEST = 1000
+"""Characters of what is told of a failure."""
 GIVE_UP_AFTER = 64
 """The number of samples of a shard that may fail in a row from its start before the run ends."""
 
@@ -86,7 +88,7 @@ class AnnotateWork:
                     row |= found.facts
                     counts.rows_out += 1
                 else:
-                    row |= {"reason": found.reason, "found": found.found[:1000] or None}
+                    row |= {"reason": found.reason, "found": found.found[:_LONGEST] or None}
                     counts.rejected[found.reason] += 1
                 rows.append(row)
             size, digest = writer.close()
@@ -161,9 +163,9 @@ def annotate_batch(column: Column, batch: Sequence[Item]) -> list[Value | NoValu
         found = column.annotate(batch)
     except FormError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         if len(batch) == 1:
-            return [NoValue(ERROR, f"{type(error).__name__}: {error}")]
+            return [NoValue(ERROR, f"{type(error).__name__}: {error}"[:_LONGEST])]
         return [value for item in batch for value in annotate_batch(column, [item])]
     if len(found) != len(batch):
         raise ValueError(f"column {column.kind} gave {len(found)} values for {len(batch)} samples")

@@ -138,7 +138,7 @@ def _judged(rule: Asked, captions: Captions) -> Verdict:
         return rule.judge(captions)
     except RuleError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise RuleError(
             f"{rule.name} fails on a caption ({type(error).__name__}: {error}); a build makes "
             "rejects of such rows, for the reason rule_error"

@@ -89,6 +89,10 @@ class Runner(ABC):
         """End the processes that the runner has started."""
 
 
+_LONGEST = 2000
+"""Characters of an error's text that are shown: own code of users may raise any number."""
+
+
 def summary(error: BaseException) -> str:
     """The exception that a worker raised as text, without the frames above it, with the step that
     it was in."""
@@ -100,4 +104,5 @@ def summary(error: BaseException) -> str:
     step = re.search(r" \[while running '(.+?)'\]", text)
     text = text[: step.start()] if step else text
     text = re.split(r"\n(?:\tat |Caused by: )", text)[0].strip()
+    text = text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
     return f"{text} (in {step.group(1)})" if step else text

@@ -120,7 +120,7 @@ class LocalRunner(Runner):
                     counts = runner.run(task)
                 total.completed(counts, last=phase.writes is None)
             runner.close()
-        except Exception as error:
+        except (Exception, SystemExit) as error:  # own code of users may do either
             if runner:
                 runner.close(failed=True)
             raise _failure(name, phase, summary(error)) from error

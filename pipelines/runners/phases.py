@@ -124,7 +124,7 @@ def _serve(line: Connection, lock: threading.Lock) -> None:
             else:
                 runner.close()
                 answer = ("sealed",)
-        except Exception as error:
+        except (Exception, SystemExit) as error:  # own code of users may do either
             answer = ("failed", summary(error), traceback.format_exc())
         UNDER_WAY.clear()
         with lock:

@@ -221,7 +221,7 @@ def guarded_rules(
     measured = Tally()
     try:
         found = apply_rules(rows, rules, teller, measured)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         if len(rows) > 1:
             half = len(rows) // 2
             yield from guarded_rules(rows.slice(0, half), rules, teller, tally)

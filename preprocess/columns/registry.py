@@ -4,12 +4,13 @@ import difflib
 import inspect
 import re
 from collections.abc import Collection, Mapping
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint
 from typing import Any
 
 from pydantic import ValidationError
 
 from septet.preprocess.columns.base import Column
+from septet.preprocess.entry_points import offered, require_single
 from septet.schemas.columns import ColumnManifest
 
 GROUP = "septet.columns"
@@ -32,14 +33,15 @@ class ColumnError(ValueError):
 
 def column_kinds() -> dict[str, EntryPoint]:
     """The entry points of all kinds that installed packages offer, by kind."""
-    return {entry.name: entry for entry in sorted(entry_points(group=GROUP))}
+    return offered(GROUP)
 
 
 def column_class(kind: str) -> type[Column]:
     """Find the class of a kind, or of `module:Class` as Python would import it.
 
     Raises:
-        ColumnError: there is no such kind, or a package that it needs is missing.
+        ColumnError: there is no such kind, two packages offer it, or a package that it needs is
+            missing.
     """
     kinds = column_kinds()
     if ":" in kind:
@@ -51,8 +53,12 @@ def column_class(kind: str) -> type[Column]:
         hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(kinds)}"
         raise ColumnError(f"no kind of column {kind!r}; {hint}")
     try:
+        require_single(GROUP, kind)
+    except ValueError as error:
+        raise ColumnError(f"column {error}") from error
+    try:
         found = kinds[kind].load()
-    except Exception as error:  # a module may raise anything
+    except (Exception, SystemExit) as error:  # a module may raise anything
         extras = f": pip install 'septet[{EXTRAS[kind]}]'" if kind in EXTRAS else ""
         what = f"{type(error).__name__}: {error}"
         raise ColumnError(f"column {kind!r} cannot be loaded: {what}{extras}") from error
@@ -61,6 +67,8 @@ def column_class(kind: str) -> type[Column]:
             f"{kinds[kind].value} is no subclass of septet.preprocess.columns.base.Column with all "
             "of its methods"
         )
+    if not isinstance(getattr(found, "version", None), int):
+        raise ColumnError(f"{kinds[kind].value} has no `version`: write `version = 1` in it")
     return found
 
 
@@ -78,7 +86,12 @@ def make_column(kind: str, settings: Mapping[str, Any]) -> Column:
         raise ColumnError(
             "\n".join(f"column {kind}: {_explain(fault, known)}" for fault in error.errors())
         ) from error
-    column = found(parsed)
+    try:
+        column = found(parsed)
+    except Exception as error:
+        raise ColumnError(
+            f"column {kind} cannot be made: {type(error).__name__}: {error}"
+        ) from error
     column.kind = kind
     return column
 

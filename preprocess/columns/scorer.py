@@ -25,6 +25,22 @@ _WORDS = frozenset({"and", "or", "not", "in", "top", "bottom", "exists", "missin
 """Words of conditions, which name no field."""
 
 
+def _numbers(given: Any) -> NDArray[np.float64]:
+    """What a scorer gave, float64; what a mask hides is no value.
+
+    Raises:
+        TypeError: it holds no numbers.
+        OverflowError: it holds larger ones than a float.
+        RuntimeError: a library has no array of it.
+    """
+    array = given if isinstance(given, np.ma.MaskedArray) else np.asarray(given)
+    if array.dtype.kind not in "biufO":  # an object is None, or a number of Python's
+        raise TypeError(f"expected numbers, found {array.dtype}")
+    if isinstance(array, np.ma.MaskedArray):
+        array = array.astype(np.float64).filled(np.nan)
+    return array.astype(np.float64)
+
+
 class ScorerSettings(Settings):
     """Settings of a scorer; subclass it for more."""
 
@@ -123,8 +139,8 @@ class Scorer(Column):
         arrays = []
         for name in self.scores:
             try:
-                array = np.asarray(found[name], np.float64)
-            except (TypeError, ValueError) as error:
+                array = _numbers(found[name])
+            except (TypeError, ValueError, OverflowError, RuntimeError) as error:
                 raise FormError(f"{type(self).__name__}.score: {name}: {error}") from error
             if array.shape != (count,):
                 raise FormError(

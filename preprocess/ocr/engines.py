@@ -6,11 +6,11 @@
 
 import importlib
 from abc import ABC, abstractmethod
-from importlib.metadata import entry_points
 
 import numpy as np
 from numpy.typing import NDArray
 
+from septet.preprocess.entry_points import offered, require_single
 from septet.preprocess.ocr.lines import Line
 
 GROUP = "septet.ocr"
@@ -52,9 +52,11 @@ def engine_class(name: str) -> type[Engine]:
     """Find the engine of a name.
 
     Raises:
-        ValueError: there is none, or what goes by that name is no `Engine`.
+        ValueError: there is none, what goes by that name is no `Engine`, or two packages offer
+            one.
     """
-    found = {point.name: point for point in entry_points(group=GROUP)}
+    found = offered(GROUP)
+    require_single(GROUP, name)
     if name in found:
         engine = found[name].load()
     elif name in _BUILT_IN:

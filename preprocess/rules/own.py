@@ -9,12 +9,13 @@ import re
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from functools import lru_cache
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint
 from typing import ClassVar
 
 import pyarrow as pa
 from pydantic import ValidationError
 
+from septet.preprocess.entry_points import offered, require_single
 from septet.preprocess.rules.captions import Captions
 from septet.preprocess.rules.rule import Verdict
 from septet.schemas import filter as schema
@@ -51,7 +52,7 @@ class RuleError(ValueError):
 
 def own_rules() -> dict[str, EntryPoint]:
     """The entry points of all rules that installed packages offer, by name."""
-    return {entry.name: entry for entry in sorted(entry_points(group=GROUP))}
+    return offered(GROUP)
 
 
 @lru_cache(maxsize=64)
@@ -59,7 +60,7 @@ def rule_class(name: str) -> type[OwnRule]:
     """Find the class of a rule by its name, or by `module:Class` as Python would import it.
 
     Raises:
-        RuleError: there is no such rule, or it cannot be imported.
+        RuleError: there is no such rule, two packages offer it, or it cannot be imported.
     """
     known = own_rules()
     if ":" in name:
@@ -72,8 +73,12 @@ def rule_class(name: str) -> type[OwnRule]:
         hint = f"did you mean {near[0]!r}?" if near else others
         raise RuleError(f"filter.own_rules: no rule {name!r}; {hint}")
     try:
+        require_single(GROUP, name)
+    except ValueError as error:
+        raise RuleError(f"filter.own_rules: {error}") from error
+    try:
         found = known[name].load()
-    except Exception as error:  # a module may raise anything
+    except (Exception, SystemExit) as error:  # a module may raise anything
         raise RuleError(
             f"filter.own_rules: {name!r} cannot be loaded: {type(error).__name__}: {error}"
         ) from error

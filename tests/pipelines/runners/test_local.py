@@ -68,6 +68,12 @@ class Refuse(WriteTask):
             raise ValueError("expected a table,\nfound a chair")
 
 
+class End(WriteTask):
+    def run(self, task: str) -> None:
+        if task == "7":
+            sys.exit(0)
+
+
 class Die(WriteTask):
     def run(self, task: str) -> None:
         if task == "7":
@@ -192,6 +198,13 @@ def test_a_failure_is_told_with_its_step(workers: int, capfd: pytest.CaptureFixt
     )
     assert "found a chair" in str(failure.value.__cause__)
     assert "Traceback" not in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_code_that_ends_its_process_fails_the_stage(workers: int) -> None:
+    with pytest.raises(StageFailed) as failure, make_runner("local", workers) as runner:
+        runner.run("filter", map_tasks(End(""), TASKS))
+    assert str(failure.value) == "stage filter failed: SystemExit: 0 (in filter/captions)"
 
 
 def test_a_killed_worker_fails_the_stage_at_once(tmp_path: Path, runner: LocalRunner) -> None:

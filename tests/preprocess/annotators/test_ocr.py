@@ -12,6 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 pytest.importorskip("rapidocr")
 pytest.importorskip("onnxruntime")
 
+from septet.preprocess import entry_points
 from septet.preprocess.annotators.ocr import Ocr
 from septet.preprocess.columns.base import Item, NoValue, Value
 from septet.preprocess.columns.members import check_member
@@ -139,7 +140,7 @@ def test_engines_of_other_packages(monkeypatch: pytest.MonkeyPatch, signs: Image
         EntryPoint("wrong", "json:dumps", engines.GROUP),
     ])  # fmt: skip
     find: Callable = lambda **select: points.select(**select)  # noqa: E731
-    monkeypatch.setattr(engines, "entry_points", find)
+    monkeypatch.setattr(entry_points, "entry_points", find)
     monkeypatch.setitem(sys.modules, __name__, sys.modules.get(__name__) or _this())
     column = Ocr(Ocr.Settings(engine="loud", threads=3))
     assert column.models() == {}

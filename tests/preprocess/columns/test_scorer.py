@@ -101,7 +101,10 @@ def gives(answer) -> Gives:
         (lambda texts: {"a": [1], "b": [1]}, r"a of shape \[1\] for 3 samples"),
         (lambda texts: {"a": 1, "b": 1}, r"a of shape \[\] for 3"),
         (lambda texts: {"a": [1] * 3, "b": [[1]] * 3}, r"b of shape \[3, 1\] for 3"),
-        (lambda texts: {"a": ["x"] * 3, "b": [1] * 3}, "a: could not convert"),
+        (lambda texts: {"a": ["x"] * 3, "b": [1] * 3}, "a: expected numbers, found <U1"),
+        (lambda texts: {"a": ["1.5"] * 3, "b": [1] * 3}, "a: expected numbers"),
+        (lambda texts: {"a": np.zeros(3, "datetime64[s]"), "b": [1] * 3}, "a: expected numbers"),
+        (lambda texts: {"a": [10**400] * 3, "b": [1] * 3}, "a: int too large"),
         (lambda texts: {"a": [1, [2], 3], "b": [1] * 3}, "a: "),
         (lambda texts: {"a": [1j] * 3, "b": [1] * 3}, "a: "),
     ],
@@ -116,6 +119,10 @@ def test_numbers_that_are_none_cost_themselves_and_what_raises_costs_its_sample(
     texts = ["x", "y", "z", ""]
     odd = gives(lambda given: {"a": [1, nan, None, inf], "b": [2, 3, -inf, 4.5]})
     found = annotate_batch(odd, [item(caption=text) for text in texts])
+    hidden = np.ma.masked_array([7, 8, 9, 4], [False, True, True, True])
+    masked = gives(lambda given: {"a": hidden, "b": [2, 3, None, True]})
+    assert [getattr(one, "facts", None) for one in annotate_batch(masked, [item(caption="x")] * 4)]\
+        == [{"a": 7, "b": 2}, {"a": None, "b": 3}, None, {"a": None, "b": 1}]  # fmt: skip
     assert [one.facts if isinstance(one, Value) else one for one in found] == [
         {"a": 1, "b": 2}, {"a": None, "b": 3}, NoValue("not_finite"), {"a": None, "b": 4.5},
     ]  # fmt: skip
