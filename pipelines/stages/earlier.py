@@ -10,16 +10,17 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from septet.pipelines.sources.paths import locate
 from septet.preprocess import files
 from septet.preprocess.shards.heads import read_corpus, read_head
 from septet.preprocess.shards.removed import Removed
-from septet.preprocess.shards.sidecar import open_sidecar, read_batches
+from septet.preprocess.shards.sidecar import SidecarError, open_sidecar, read_batches
+from septet.preprocess.shards.views import require_whole
 from septet.preprocess.text.ids import split_ids
 from septet.schemas.recipe_file import RecipeError
 from septet.schemas.tables import SAMPLES
-from septet.schemas.versioned import ManifestError
 
 EARLIER = np.dtype([("anchor", "<u8"), ("rest", "<u8"), ("corpus", "<u4")])
 """An earlier sample: the halves of its id, and the number of its corpus."""
@@ -27,6 +28,7 @@ EARLIER = np.dtype([("anchor", "<u8"), ("rest", "<u8"), ("corpus", "<u4")])
 _NAMES = {"key": "id", "url": "image_url"}
 _COLUMNS = ("key", "url", "caption", "language_score", "width", "height", "original_width",
             "original_height", "sha256", "phash", "thumbnail", "annotations")  # fmt: skip
+_SIDES = ("width", "height", "original_width", "original_height")
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,20 @@ class EarlierShard:
     samples: int
 
     def read(self) -> pa.Table:
-        """The samples, with `id`, `image_url` and what else of a sidecar is compared."""
+        """The samples, with `id`, `image_url` and what else of a sidecar is compared.
+
+        Raises:
+            SidecarError: the sidecar cannot be read, or holds what no build has written.
+        """
+        try:
+            return self._read()
+        except (OSError, ValueError, TypeError, pa.ArrowException) as error:
+            raise SidecarError(
+                f"dedup.against: {self.sidecar} cannot be used ({error}); `septet check` of that "
+                "corpus tells what is damaged"
+            ) from error
+
+    def _read(self) -> pa.Table:
         with open_sidecar(self.sidecar) as parquet:
             there = parquet.schema_arrow.names
             batches = list(read_batches(parquet, self.sidecar, _COLUMNS))
@@ -49,8 +64,19 @@ class EarlierShard:
             )
         table = pa.Table.from_batches(batches, schema)
         for name in _COLUMNS:
+            kind = SAMPLES.field(name).type
             if name not in there:  # of an earlier format
-                table = table.append_column(name, pa.nulls(len(table), SAMPLES.field(name).type))
+                table = table.append_column(name, pa.nulls(len(table), kind))
+            elif not table.schema.field(name).type.equals(kind):
+                at = table.column_names.index(name)
+                table = table.set_column(at, name, table[name].cast(kind))
+        if table["key"].null_count or not _all_are("[0-9a-f]{32}", table["key"]):
+            raise ValueError("a `key` is no id, which has 32 hex digits")
+        for name, digits in (("phash", 16), ("sha256", 64)):
+            if not _all_are(f"[0-9a-f]{{{digits}}}", table[name]):
+                raise ValueError(f"a `{name}` is none, which has {digits} hex digits")
+        if not all(pc.all(pc.greater(table[n], 0), min_count=0).as_py() for n in _SIDES):
+            raise ValueError("an image has a side without a pixel")
         stays = np.ones(len(table), bool)
         stays[list(self.removed)] = False
         table = table.filter(pa.array(stays)).select(_COLUMNS)
@@ -63,6 +89,12 @@ class EarlierShard:
         found["anchor"], found["rest"] = split_ids(rows["id"])
         found["corpus"] = self.corpus
         return found
+
+
+def _all_are(pattern: str, texts: pa.ChunkedArray) -> bool:
+    """Whether all texts that are no null fit a pattern as a whole."""
+    fit = pc.match_substring_regex(texts, f"^(?:{pattern})$")
+    return bool(pc.all(fit, min_count=0).as_py())
 
 
 def earlier_shards(against: Sequence[str], folder: str) -> list[EarlierShard]:
@@ -84,7 +116,8 @@ def earlier_settings(against: Sequence[str], folder: str, corpus: str) -> dict[s
     """Digests of the earlier corpora, as settings of a stage; none where there is none.
 
     Raises:
-        RecipeError: one of them is no corpus, was not built by Septet, or is the one that is built.
+        RecipeError: one of them is no corpus or a view of one, was not built by Septet, or is the
+            one that is built.
     """
     found = {}
     for label in against:
@@ -92,8 +125,9 @@ def earlier_settings(against: Sequence[str], folder: str, corpus: str) -> dict[s
         if _same_folder(path, corpus):
             raise RecipeError(f"dedup.against: {label} is the corpus that is built itself")
         try:
+            require_whole(path, "a build is compared with all samples of a corpus; name {corpus}")
             head = read_head(path)
-        except (ManifestError, OSError) as error:
+        except (ValueError, OSError) as error:
             raise RecipeError(f"dedup.against: {label} cannot be read: {error}") from error
         if head.recipe is None:
             raise RecipeError(

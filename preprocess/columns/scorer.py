@@ -33,12 +33,12 @@ def _numbers(given: Any) -> NDArray[np.float64]:
         OverflowError: it holds larger ones than a float.
         RuntimeError: a library has no array of it.
     """
-    array = given if isinstance(given, np.ma.MaskedArray) else np.asarray(given)
+    array = np.asarray(given)
     if array.dtype.kind not in "biufO":  # an object is None, or a number of Python's
         raise TypeError(f"expected numbers, found {array.dtype}")
-    if isinstance(array, np.ma.MaskedArray):
-        array = array.astype(np.float64).filled(np.nan)
-    return array.astype(np.float64)
+    numbers = array.astype(np.float64)
+    numbers[np.ma.getmaskarray(given)] = np.nan
+    return numbers
 
 
 class ScorerSettings(Settings):

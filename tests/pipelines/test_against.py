@@ -7,13 +7,17 @@ import os
 import shutil
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 from rich.console import Console
 
 from septet.pipelines.build import EmptyCorpusError
+from septet.pipelines.stages.earlier import EarlierShard
 from septet.pipelines.takedown.remove import remove
 from septet.pipelines.takedown.wanted import Wanted
+from septet.preprocess.shards.sidecar import SidecarError
 from septet.schemas.recipe_file import RecipeError
 from tests.corpora import digests, random_image, rows, run_build
 
@@ -135,6 +139,9 @@ def test_what_cannot_be_compared_with_is_refused(old: Path, tmp_path: Path) -> N
     recipe.write_text(same)
     with pytest.raises(RecipeError, match="is the corpus that is built itself"):
         run_build(recipe, tmp_path / "corpus")
+    recipe.write_text(same.replace("../corpus", f"{old}@best"))
+    with pytest.raises(RecipeError, match=f"@best is a view: .* all samples .*; name {old}$"):
+        run_build(recipe, tmp_path / "corpus")
     indexed = tmp_path / "indexed"
     shutil.copytree(old, indexed)
     head = json.loads((old / "corpus.json").read_text()) | {"recipe": None}
@@ -145,3 +152,40 @@ def test_what_cannot_be_compared_with_is_refused(old: Path, tmp_path: Path) -> N
     only_old = write(tmp_path / "only", OLD, f"dedup: {{against: ['{old}']}}\n")
     with pytest.raises(EmptyCorpusError, match="duplicate_pair 3"):
         run_build(only_old, tmp_path / "none")
+
+
+def test_a_sidecar_that_no_build_has_written_is_told_by_its_name(old: Path, tmp_path: Path) -> None:
+    where = min((old / "shards").rglob("*.parquet"))
+    good, path = pq.read_table(where), tmp_path / "x.parquet"
+
+    def with_values(name: str, values: pa.Array) -> pa.Table:
+        return good.set_column(good.column_names.index(name), name, values)
+
+    shard, rows = EarlierShard(0, str(path), (), len(good)), len(good)
+    for table, message in (
+        (with_values("key", pa.array(["x1"] * rows)), "a `key` is no id"),
+        (with_values("key", pa.nulls(rows, pa.string())), "a `key` is no id"),
+        (with_values("phash", pa.array(["0123456789abcdeg"] * rows)), "a `phash` is none"),
+        (with_values("phash", pa.array([5] * rows)), "a `phash` is none"),
+        (with_values("sha256", pa.array(["ab\n"] * rows)), "a `sha256` is none"),
+        (with_values("width", pa.array([0] * rows)), "a side without a pixel"),
+        (with_values("width", pa.array(["wide"] * rows)), "Failed to parse"),
+        (with_values("caption", pa.array([{"a": 1}] * rows)), "cast"),
+        (good.drop_columns(["key"]), "key"),
+    ):
+        pq.write_table(table, path)
+        with pytest.raises(SidecarError, match=f"^dedup.against: {path} .*{message}.*septet check"):
+            shard.read()
+    damaged = bytearray(where.read_bytes())
+    damaged[4:200] = bytes(196)
+    path.write_bytes(damaged)
+    with pytest.raises(SidecarError, match=r"^dedup\.against: .* cannot be used"):
+        shard.read()
+    path.unlink()
+    with pytest.raises(SidecarError, match=r"^dedup\.against: .* cannot be used"):
+        shard.read()
+    # What older formats do not have is not known.
+    pq.write_table(good.drop_columns(["phash", "thumbnail", "sha256"]), path)
+    assert shard.read()["phash"].null_count == rows
+    pq.write_table(with_values("width", pa.array([9] * rows, pa.int64())), path)
+    assert shard.read()["width"].to_pylist() == [9] * rows
