@@ -106,16 +106,16 @@ def test_a_loader_without_threads_is_closed_too(tmp_path):
 def test_a_thread_takes_so_many_rows_at_once_in_however_many_pieces():
     """Of one stream they are one piece, of several each row may be its own."""
     n = _CHUNK
-    whole = list(_chunks([("a", range(5, 5 + 2 * n + 3))]))
+    whole = list(_chunks([("a", range(5, 5 + 2 * n + 3))], n))
     assert whole == [
         (0, [("a", range(5, 5 + n))]),
         (n, [("a", range(5 + n, 5 + 2 * n))]),
         (2 * n, [("a", range(5 + 2 * n, 8 + 2 * n))]),
     ]
     single = [("ab"[i % 2], range(i, i + 1)) for i in range(2 * n + 3)]
-    cut = list(_chunks(single))
+    cut = list(_chunks(single, n))
     assert cut == [(0, single[:n]), (n, single[n : 2 * n]), (2 * n, single[2 * n :])]
-    assert list(_chunks([("a", range(4)), ("b", range(n))])) == [
+    assert list(_chunks([("a", range(4)), ("b", range(n))], n)) == [
         (0, [("a", range(4)), ("b", range(n))])
     ]
-    assert not list(_chunks([]))
+    assert not list(_chunks([], n))

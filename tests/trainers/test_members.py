@@ -5,12 +5,14 @@ import resource
 from collections.abc import Iterator
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from septet.preprocess.shards.reader import Corpus
+from septet.schemas.layout import column_sidecar
 from septet.trainers.loader.kept import Kept
 from septet.trainers.loader.members import SPARE_FILES, Members
-from septet.trainers.task import Stream
+from septet.trainers.task import SampleError, Stream
 from tests.corpora import run_annotation
 from tests.pipelines.annotate.columns_to_test import HERE
 from tests.trainers.corpora import write_corpus
@@ -64,6 +66,22 @@ def test_no_more_shards_stay_open_than_files_may(tmp_path, monkeypatch):
 def test_bytes_of_a_sample_are_those_that_a_stream_reads(tmp_path, members, columns, expected):
     found = Members(pairs(tmp_path), Stream(members, columns), Texts())
     assert found.bytes_per_sample() == expected
+
+
+def test_a_value_of_another_sample_is_damage_of_its_row_alone(tmp_path):
+    corpus = pairs(tmp_path)
+    path = tmp_path / column_sidecar("codes", corpus.shards[1].tar)
+    table = pq.read_table(path)
+    keys = table["key"].to_pylist()
+    keys[4] = "of another sample"
+    pq.write_table(table.set_column(table.schema.get_field_index("key"), "key", [keys]), path)
+    members = Members(corpus, Stream(("txt",), ("codes",)), Texts())
+    with pytest.raises(SampleError, match="column codes has another key in this row") as error:
+        members.read(1, 4)
+    assert error.value.outcome == "damaged"
+    assert members.read(0, 4).key == f"{4:032x}"
+    sample = members.read(1, 5)
+    assert (sample.key, sample["txt"]) == (f"{25:032x}", b"025") and sample["codes"]
 
 
 def test_an_empty_corpus_has_no_bytes(tmp_path):

@@ -162,7 +162,8 @@ class Loader:
             count = sum(len(positions) for _, positions in pieces)
             buffer = BatchBuffer(count, lengths, together, self._memory)
             buffers.append(buffer)
-            chunks += [(buffer, chunk, at) for at, chunk in _chunks(pieces)]
+            most = _CHUNK if self._pool else count
+            chunks += [(buffer, chunk, at) for at, chunk in _chunks(pieces, most)]
         counts = [sum(streams[s].tokens * len(p) for s, p in pieces) for pieces in share.micro]
 
         def assemble(counted: Iterable[list[Counted]]) -> Filled:
@@ -298,16 +299,16 @@ class Loader:
                 pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _chunks(pieces: Sequence[Piece]) -> Iterator[tuple[int, list[Piece]]]:
-    """Pieces for a thread to read at once, with how many rows come before them."""
+def _chunks(pieces: Sequence[Piece], most: int) -> Iterator[tuple[int, list[Piece]]]:
+    """Pieces to read at once, of so many rows, with how many rows come before them."""
     at, begin, size = 0, 0, 0
     chunk: list[Piece] = []
     for stream, positions in pieces:
-        for i in range(0, len(positions), _CHUNK):
-            chunk.append((stream, positions[i : i + _CHUNK]))
+        for i in range(0, len(positions), most):
+            chunk.append((stream, positions[i : i + most]))
             size += len(chunk[-1][1])
             at += len(chunk[-1][1])
-            if size >= _CHUNK:
+            if size >= most:
                 yield begin, chunk
                 chunk, begin, size = [], at, 0
     if chunk:

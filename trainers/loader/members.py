@@ -45,7 +45,7 @@ class Members:
             task: Whose stream it is.
             also: Members that are read where a sample has them.
         """
-        self.corpus, self.stream = corpus, stream
+        self.corpus, self.stream, self._name = corpus, stream, corpus.manifest.name
         have = column_names(corpus.path) if stream.optional else []
         self.absent = [name for name in stream.optional if name not in have]
         """Optional columns that the corpus does not have."""
@@ -57,7 +57,6 @@ class Members:
         for name, manifest in self._manifests.items():
             task.check_column(name, manifest)
         self.keep_open(FEWEST_OPEN)
-        self._gone = {n: frozenset(rows.tolist()) for n, rows in corpus.removed.rows.items()}
         self.languages = SampleLanguages.of(corpus) if stream.languages else None
         # A sample that lacks a member may be of use to another task, see `Source`.
         needed = () if stream.otherwise else stream.members
@@ -76,10 +75,12 @@ class Members:
         self.corpus.keep_open(shards)
         self._column = lru_cache(maxsize=shards * len(self._manifests))(self._open_column)
 
-    def _open_column(self, name: str, shard: int) -> ShardReader:
+    def _open_column(self, name: str, shard: int) -> tuple[ShardReader, bool]:
+        """A column's shard, and whether its keys are the base's: if not, each one is compared."""
         base = self.corpus.shards[shard]
         version = f"{self._manifests[name].fingerprint} {base.tar_sha256}"
-        return ColumnShardReader(self.corpus, name, shard, version)
+        reader = ColumnShardReader(self.corpus, name, shard, version)
+        return reader, reader.keys.equals(self.corpus.shard(shard).keys)
 
     def read(self, shard: int, row: int) -> ReadSample:
         """A sample's members under their extensions and columns under their names; an optional
@@ -110,26 +111,22 @@ class Members:
 
     def _read(self, shard: int, row: int) -> ReadSample:
         base = self.corpus.shard(shard)
-        key, corpus = base.key(row), self.corpus.manifest.name
-        language = self.languages.code(shard, row) if self.languages else None
         members = base.read(row, self._only, crc32)
-        sample = ReadSample(members, key=key, corpus=corpus, language=language)
+        sample = ReadSample(members, key=base.key(row), corpus=self._name)
+        if self.languages is not None:
+            sample.language = self.languages.code(shard, row)
         for choices in self._wanted:
             if choices[0] not in sample and sample.keys().isdisjoint(choices):
                 have = sorted(base.exts(row))
                 raise SampleError(f"no member {' or '.join(choices)}; it has {have}", "no_member")
         for name in self._manifests:
-            reader = self._column(name, shard)
-            if reader.key(row) != key:
+            reader, same = self._column(name, shard)
+            if not same and reader.key(row) != sample.key:
                 raise SampleError(f"column {name} has another key in this row", "damaged")
             (sample[name],) = reader.read(row, None, crc32).values()
         for name in self.absent:
             sample[name] = b""
         return sample
-
-    def is_removed(self, shard: int, row: int) -> bool:
-        """Whether a row's sample was removed from the corpus."""
-        return shard in self._gone and row in self._gone[shard]
 
     def digest(self, base: str) -> str:
         """`base` changed by the columns that there are: on them depends which task a row goes to
@@ -162,4 +159,4 @@ class Members:
         """Let the corpus's cache fetch a sample that `read` will ask for."""
         self.corpus.shard(shard).read_ahead(row, self._only)
         for name in self._manifests:
-            self._column(name, shard).read_ahead(row)
+            self._column(name, shard)[0].read_ahead(row)

@@ -21,6 +21,10 @@ from numpy.typing import NDArray
 from septet.preprocess.shards.reader import Corpus
 from septet.trainers.draws import generator
 
+_ROW_BITS = 32
+"""Bits of a sample's number that are its row in its shard; those above are the shard's number."""
+_ROW = 2**_ROW_BITS - 1
+
 
 def corpus_digest(corpus: Corpus) -> str:
     """Hex digest of what determines order: each shard's content and sample count.
@@ -65,9 +69,6 @@ class ShardOrder:
         self.samples = int(self.counts.sum())
         self.distinct = max(1, distinct)
         self._of, self._window = (seed, stream, digest), window
-        self._begins = np.concatenate([[0], np.cumsum(self.counts)])
-        """Where each shard begins among all samples, in stored order."""
-        self._begin_list: list[int] = self._begins.tolist()
         self._epoch = lru_cache(4)(self._plan_epoch)
         self._permuted = lru_cache(8)(self._permute_window)
         self._head = lru_cache(4)(self._arrange_head)
@@ -88,14 +89,14 @@ class ShardOrder:
         return shards, starts, firsts, begins
 
     def _permute_window(self, epoch: int, number: int) -> NDArray[np.int64]:
-        """A window's samples in their order, by their number in stored order."""
+        """Numbers of a window's samples in their order."""
         shards, starts, firsts, _ = self._epoch(epoch)
         stop = firsts[number + 1] if number + 1 < len(firsts) else len(starts) - 1
         begin, end = starts[firsts[number]], starts[stop]
         draw = generator("window", *self._of, epoch, number)
         places = begin + draw.permutation(int(end - begin))
         which = np.searchsorted(starts, places, side="right") - 1
-        return self._begins[shards[which]] + places - starts[which]
+        return (shards[which] << _ROW_BITS) + places - starts[which]
 
     def _drawn(self, epoch: int, begin: int, stop: int) -> NDArray[np.int64]:
         """Samples of an epoch from `begin` to `stop`, before its head is arranged."""
@@ -143,11 +144,7 @@ class ShardOrder:
         found = self._drawn(epoch, max(position, arranged), stop)
         if position < arranged:
             found = np.concatenate([self._head(epoch)[position:stop], found])
-        begins, places = self._begin_list, []
-        for sample in found.tolist():  # For the few of a call this takes half numpy's time.
-            shard = bisect.bisect_right(begins, sample) - 1
-            places.append((shard, sample - begins[shard]))
-        return places
+        return [(sample >> _ROW_BITS, sample & _ROW) for sample in found.tolist()]
 
     def instead(self, epoch: int, position: int, attempt: int) -> int | None:
         """The position, in the same epoch, of the sample that takes the place of one that cannot

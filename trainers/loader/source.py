@@ -15,6 +15,7 @@ import numpy as np
 from septet.preprocess import files
 from septet.preprocess.columns.reader import read_manifest
 from septet.preprocess.shards.reader import Corpus
+from septet.preprocess.shards.removed import RemovedError
 from septet.trainers.draws import generator
 from septet.trainers.loader.kept import Kept
 from septet.trainers.loader.languages import LanguageRows, language_shares
@@ -101,12 +102,9 @@ class Place(NamedTuple):
     row: int
 
 
-class ReadRow(NamedTuple):
-    """A position's sample as model inputs."""
-
-    row: Row
-    counted: list[Counted]
-    """What is to be counted of it, and of samples that could not be used in its place."""
+ReadRow = tuple[Row, list[Counted]]
+"""A position's sample as model inputs, and what is to be counted of it and of samples that could
+not be used in its place."""
 
 
 @dataclass(frozen=True)
@@ -300,28 +298,29 @@ class Source:
             StorageError: see `Members.read`.
         """
         if self.joins:
-            yield from map(self._joined, positions)
-        else:
-            yield from map(self._row, self._places(positions))
+            return map(self._joined, positions)
+        return itertools.starmap(self._row, self._places(positions))
 
     def read_ahead(self, positions: range) -> None:
         """Let the caches of remote corpora fetch what `rows` will ask for."""
         if any(members.corpus.cache for members in self.members):
-            for place in self._places(positions):
-                self.parts[place.part].members.read_ahead(place.shard, place.row)
+            for part, _, _, shard, row in self._places(positions):
+                self.parts[part].members.read_ahead(shard, row)
 
-    def _places(self, positions: range) -> list[Place]:
+    def _places(self, positions: range) -> Sequence[tuple[int, int, int, int, int]]:
         """`locate` of all samples of consecutive positions."""
         if len(self.orders) > 1 or self.joins:
             each = range(self.joins or 1)
             return [self.locate(p, number) for p in positions for number in each]
-        places, at, kept = [], positions.start, self.parts[0].kept
+        places: list[tuple[int, int, int, int, int]] = []
+        at, kept = positions.start, self.parts[0].kept
         while at < positions.stop:
             epoch, i = divmod(at, self.samples[0])
             count = min(positions.stop - at, self.samples[0] - i)
+            found = self.orders[0].locate_run(epoch, i, count)
             places += [
-                Place(0, epoch, i + number, shard, kept.row(shard, place))
-                for number, (shard, place) in enumerate(self.orders[0].locate_run(epoch, i, count))
+                (0, epoch, number, shard, kept.row(shard, place))
+                for number, (shard, place) in enumerate(found, i)
             ]
             at += count
         return places
@@ -332,7 +331,7 @@ class Source:
 
         def rows() -> Iterator[Row]:
             for number in range(self.joins):
-                row, found = self._row(self.locate(position, number))
+                row, found = self._row(*self.locate(position, number))
                 further = number > 0
                 counted.extend(
                     Counted("joined", c.name) if further and c.what == "task" else c for c in found
@@ -341,17 +340,17 @@ class Source:
 
         draw = partial(generator, "join", self.seed, self.name, position)
         joined, changes = self.task.join(self.name, rows(), draw)
-        return ReadRow(joined, [*counted, *(Counted("outcome", each) for each in changes)])
+        return joined, [*counted, *(Counted("outcome", each) for each in changes)]
 
-    def _row(self, first: Place) -> ReadRow:
-        place, part, order = first, self.parts[first.part], self.orders[first.part]
-        members, counted = part.members, list[Counted]()
+    def _row(self, which: int, epoch: int, first: int, shard: int, row: int) -> ReadRow:
+        """The sample of a `Place` as model inputs, or another one that takes its place."""
+        part, counted = self.parts[which], list[Counted]()
+        members = part.members
         for attempt in itertools.count(1):
             try:
-                gone = members.is_removed(place.shard, place.row)
-                sample = None if gone else members.read(place.shard, place.row)
-                if sample is not None and sample.key not in self.tombstones:
-                    used, found = self._used(sample, place.epoch)
+                sample = members.read(shard, row)
+                if sample.key not in self.tombstones:
+                    used, found = self._used(sample, epoch)
                     self.health.good()
                     counted.append(self._used_by[used])
                     if used != self.name:
@@ -360,28 +359,29 @@ class Source:
                         counted.append(Counted("language", sample.language))
                     for note in sample.notes:
                         counted.append(Counted("outcome", note))
-                    return ReadRow(found, counted)
+                    return found, counted
+            except RemovedError:
+                pass
             except SampleError as error:
                 counted.append(Counted("outcome", error.outcome))
-                key = members.corpus.shard(place.shard).key(place.row)
                 self.health.skip(
                     {
                         "stream": self.name,
-                        "shard": members.corpus.shards[place.shard].tar,
-                        "row": place.row,
-                        "key": key,
+                        "shard": members.corpus.shards[shard].tar,
+                        "row": row,
+                        "key": members.corpus.shard(shard).key(row),
                         "outcome": error.outcome,
                         "reason": str(error),
                     }
                 )
-            other = order.instead(first.epoch, first.number, attempt)
+            other = self.orders[which].instead(epoch, first, attempt)
             if other is None:
                 raise TooManyBadSamplesError(
                     f"{members.corpus.path} has no sample left for stream {self.name!r}: all can "
                     "not be used, or were removed"
                 )
-            number, row = order.locate(first.epoch, other)
-            place = first._replace(number=other, shard=number, row=part.kept.row(number, row))
+            shard, place = self.orders[which].locate(epoch, other)
+            row = part.kept.row(shard, place)
         raise AssertionError
 
     def _require(self, sample: ReadSample, stream: Stream) -> None:
