@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from septet.preprocess import files
+from septet.preprocess.shards.lists import list_numbers
 from septet.preprocess.text.ids import hash64
 from septet.schemas.layout import REMOVED, barred_list
 from septet.schemas.manifest import BARRED_LIST
@@ -19,8 +20,8 @@ _APART = re.compile(r"[\W_]+")
 
 def newest_barred(corpus: str) -> str | None:
     """The path of a corpus folder's newest list of what is barred; a list is never changed."""
-    number = max(_numbers(corpus), default=0)
-    return files.join(corpus, barred_list(number)) if number else None
+    numbers = _numbers(corpus)
+    return files.join(corpus, barred_list(numbers[-1])) if numbers else None
 
 
 def read_barred_list(path: str | None) -> pa.Table:
@@ -47,7 +48,7 @@ def bar(corpus: str, rows: pa.Table) -> bool:
         corpus: The corpus folder.
         rows: Rows of `BARRED_LIST`.
     """
-    numbers = sorted(_numbers(corpus))
+    numbers = _numbers(corpus)
     newest = files.join(corpus, barred_list(numbers[-1])) if numbers else None
     known = read_barred_list(newest)
     joined = pa.concat_tables([known, rows])
@@ -71,8 +72,7 @@ def _names(rows: pa.Table) -> list[tuple[str, str, bytes]]:
 
 
 def _numbers(corpus: str) -> list[int]:
-    names = files.list_folder(files.join(corpus, REMOVED))
-    return [int(found[1]) for name in names if (found := _LIST.fullmatch(name))]
+    return list_numbers(files.join(corpus, REMOVED), _LIST)
 
 
 def text_key(text: str) -> str:

@@ -1,5 +1,6 @@
 """Lists of shards and input files: Parquet files of which a part is read at a time."""
 
+import re
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache, partial
@@ -25,6 +26,13 @@ MAX_ROWS = 10_000_000
 """Most rows of a list: as many shards as seven digits can number."""
 _GROUPS_KEPT = 16
 _ROWS_AT_ONCE = 256
+
+
+def list_numbers(folder: str, pattern: re.Pattern[str]) -> list[int]:
+    """The numbers, ascending, of the lists in a folder whose names a pattern's first group numbers;
+    none where there is no folder."""
+    names = files.list_folder(folder)
+    return sorted(int(found[1]) for name in names if (found := pattern.fullmatch(name)))
 
 
 class RowList(Sequence[Row], Generic[Row]):

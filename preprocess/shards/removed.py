@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from septet.preprocess import files
-from septet.preprocess.shards.lists import open_list, write_list
+from septet.preprocess.shards.lists import list_numbers, open_list, write_list
 from septet.preprocess.shards.sidecar import open_sidecar, read_sidecar
 from septet.schemas.layout import MANIFEST, REMOVED, removed_list
 from septet.schemas.manifest import REMOVED_LIST, ListFile, Manifest, RemovedSample, Shard
@@ -105,9 +105,8 @@ def without_removed(table: pa.Table, rows: NDArray[np.int64]) -> pa.Table:
 def newest_list(corpus: str) -> tuple[int, str] | None:
     """Number and path of a corpus folder's newest list; None where nothing was removed. It may be
     newer than the one that the head names, where a removal was killed in between."""
-    names = files.list_folder(files.join(corpus, REMOVED))
-    numbers = [int(found[1]) for name in names if (found := _LIST.fullmatch(name))]
-    return (max(numbers), removed_list(max(numbers))) if numbers else None
+    numbers = list_numbers(files.join(corpus, REMOVED), _LIST)
+    return (numbers[-1], removed_list(numbers[-1])) if numbers else None
 
 
 def read_newest(corpus: str) -> pa.Table:
@@ -201,10 +200,7 @@ def list_again(corpus: str, shards: Sequence[Shard]) -> ListFile | None:
 def forget_older(corpus: str, named: str) -> None:
     """Delete the lists before the one that the head names, but for the last of them: a reader that
     opened the head before may be about to read it."""
-    names = sorted(
-        (int(found[1]), name)
-        for name in files.list_folder(files.join(corpus, REMOVED))
-        if (found := _LIST.fullmatch(name)) and f"{REMOVED}/{name}" != named
-    )
-    for _, name in names[:-1]:
-        files.remove(files.join(corpus, REMOVED, name))
+    numbers = list_numbers(files.join(corpus, REMOVED), _LIST)
+    others = [path for path in map(removed_list, numbers) if path != named]
+    for path in others[:-1]:
+        files.remove(files.join(corpus, path))
