@@ -7,6 +7,7 @@ from functools import lru_cache
 import numpy as np
 
 from septet.preprocess.near_duplicates.minhash import (
+    BEFORE_SIGN,
     BREAK,
     CLASS_SHIFT,
     DIGIT,
@@ -29,6 +30,9 @@ _MARKS = ((0x0300, 0x036F), (0x0591, 0x05C7), (0x0610, 0x061A), (0x064B, 0x065F)
           (0x06D6, 0x06ED), (0xFE00, 0xFE0F))  # fmt: skip
 """Accents, and the points of Hebrew and Arabic, which many writers leave out."""
 _WITHIN_WORDS = "'’ʼ\u00ad\u200b\u200c\u200d\u0640"
+_SIGNS = dict.fromkeys("-−–－﹣", ord("-")) | {"±": ord("±")}
+"""Before a number, where nothing that they could join stands before them. A plus says nothing."""
+_BEFORE_SIGNS = '":;=~<>|/*'
 _SAME = {"ı": "i", "ى": "ي", "ی": "ي", "ک": "ك", "ة": "ه", "ё": "е"}
 """Letters that writers of one language use for each other."""
 
@@ -49,11 +53,17 @@ def _entry(char: str) -> int:
         return POINT << CLASS_SHIFT | ord(".")
     if char in _WITHIN_WORDS or _within(ord(char), _MARKS):
         return SKIPPED << CLASS_SHIFT
+    if char in _SIGNS:
+        return BREAK << CLASS_SHIFT | _SIGNS[char]
+    if category in ("Zs", "Zl", "Zp", "Cc", "Ps", "Pi", "Sc") or char in _BEFORE_SIGNS:
+        return BREAK << CLASS_SHIFT | BEFORE_SIGN
     if category in ("Cn", "Co", "Cs") or category[0] not in "LNM":
         return BREAK << CLASS_SHIFT
     digit = unicodedata.digit(char, None)
     if digit is not None:
         return DIGIT << CLASS_SHIFT | ord(str(digit))
+    if category in ("No", "Nl") and not _within(ord(char), _HAN):
+        return DIGIT << CLASS_SHIFT | ord(char)  # ½, Ⅷ, ⑩
     folded = unicodedata.normalize("NFKD", char).casefold()[0]
     folded = _SAME.get(folded, folded)
     code = ord(folded)

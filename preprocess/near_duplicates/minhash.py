@@ -10,7 +10,12 @@ from numba import njit
 BREAK, LETTER, DIGIT, IDEOGRAPH, SYLLABLE, UNSPACED, SKIPPED, POINT = range(8)
 """Classes of characters: what ends a token; letters of scripts with spaces; digits; characters of
 scripts without spaces of which one makes a token (Han), two (kana), or three (Thai, Lao, Burmese,
-Khmer); marks that do not count; points and commas, which belong to a number between two digits."""
+Khmer); marks that do not count; points and commas, which belong to a number between two digits.
+
+A break's letter is `BEFORE_SIGN`, or that of a sign, or 0."""
+BEFORE_SIGN = 1
+"""The letter of breaks behind which a minus belongs to the number that follows; behind a word or a
+digit it is a hyphen."""
 CLASS_SHIFT = 25
 NUMERAL = 1 << 24
 """The bit of a character that is an ideograph and means a number."""
@@ -80,6 +85,7 @@ def cut_captions(
         open_kind = -1  # of the word or number that is being read
         value, pairs, before = _NOTHING, _NOTHING, _NOTHING
         run, run_class, last = 0, np.int64(BREAK), _NOTHING  # of characters without spaces
+        sign_may_follow, minus = True, _NOTHING
         while True:
             if at < end:
                 byte = np.int64(data[at])
@@ -120,7 +126,13 @@ def cut_captions(
                 if open_kind == NUMBER and at < end and 48 <= data[at] < 58:
                     value = (value ^ letter) * _BASE
                     continue
-                kind = np.int64(BREAK)
+                kind, letter = np.int64(BREAK), np.uint64(BEFORE_SIGN)
+            before_minus, minus_before = sign_may_follow, minus
+            sign_may_follow, minus = kind != LETTER and kind != DIGIT, _NOTHING
+            if kind == BREAK and letter != np.uint64(BEFORE_SIGN):
+                sign_may_follow = False
+                if before_minus:
+                    minus = letter
             wanted = WORD if kind == LETTER else NUMBER if kind == DIGIT else -1
             if open_kind >= 0 and wanted != open_kind:
                 if open_kind == NUMBER or not _is_cut(data, at, end):
@@ -136,6 +148,8 @@ def cut_captions(
                 if open_kind < 0:
                     open_kind = wanted
                     value, pairs, before = _SEED, _NOTHING, _NOTHING
+                    if wanted == NUMBER and minus_before:
+                        value = (value ^ minus_before) * _BASE
                 value = (value ^ letter) * _BASE
                 if wanted == WORD:
                     pairs |= _pair(before, letter)

@@ -24,7 +24,9 @@ from septet.preprocess.near_duplicates.tokens import (
     weights_of,
 )
 
-_PARTS = re.compile(r"[0-9]+(?:[.,][0-9]+)*|[a-z]+|[一-鿿]|[ぁ-ゖ]+|[ก-ฮ]+")
+_PARTS = re.compile(
+    r"(?:(?<![^ |.,一-鿿ぁ-ゖก-ฮ])-)?[0-9]+(?:[.,][0-9]+)*|[a-z]+|[一-鿿]|[ぁ-ゖ]+|[ก-ฮ]+"
+)
 
 
 def plain_tokens(text: str) -> list[tuple[int, str]]:
@@ -32,7 +34,7 @@ def plain_tokens(text: str) -> list[tuple[int, str]]:
     apart = unicodedata.normalize("NFD", text.casefold())
     found: list[tuple[int, str]] = []
     for part in _PARTS.findall("".join(char for char in apart if char not in "\u0301'")):
-        if part[0].isdigit():
+        if part[-1].isdigit():
             found.append((NUMBER, part.replace(",", ".")))
         elif part[0] in "三":
             found.append((NUMBER, part))
@@ -125,6 +127,17 @@ def test_captions_of_two_scopes_never_meet() -> None:
         ("Flat with 3 bedrooms and a balcony near the river", "FLAT with 3 bedrooms, and a balcony near the river!", True),
         ("河边带阳台的三室公寓出租", "河边带阳台的四室公寓出租", False),
         ("Resistor 4.7 kΩ, pack of ten, metal film", "Resistor 47 kΩ, pack of ten, metal film", False),
+        ("Bonus of +100,0 points for the team that came last", "Bonus of -100,0 points for the team that came last", False),
+        ("Bonus of −100,0 points for the team that came last", "bonus of -100.0 points for the team that came last", True),
+        ("Bonus of +100,0 points for the team that came last", "Bonus of 100,0 points for the team that came last", True),
+        ("A lake frozen at (-5 °C) in the far north of the land", "A lake frozen at (5 °C) in the far north of the land", False),
+        ("A lake frozen at ±5 °C in the far north of the land", "A lake frozen at -5 °C in the far north of the land", False),
+        ("气温-5度的北方湖面上一片冰雪", "气温5度的北方湖面上一片冰雪", False),
+        ("Covid-19 ward of a hospital in Lyon, 10-12 beds", "Covid 19 ward of a hospital in Lyon, 10–12 beds", True),
+        ("Price - 20 euros for a ticket to the museum of trains", "Price: 20 euros for a ticket to the museum of trains", True),
+        ("Add ½ cup of sugar to the dough and stir it well", "Add ¼ cup of sugar to the dough and stir it well", False),
+        ("Portrait of king Louis Ⅷ of France on a white horse", "Portrait of king Louis Ⅶ of France on a white horse", False),
+        ("Step ⑩ of the guide to a wooden bird house", "Step ⑪ of the guide to a wooden bird house", False),
         ("red boat", "blue boat", False),
         ("Snow covers the tracks above the village", "Snow covers the track above the village", True),
         ("A glass blower shapes a vase on the island of Murano", "On the island of Murano a glass blower shapes a vase", True),
