@@ -1,22 +1,22 @@
 """One update on CPU: Septet's engine beside open_clip's CLIP, transformers' FLAVA, torchscale's
 BEiT-3 and a PaLI of transformers' SigLIP and mT5, and beside a bare loop.
 
-    python -m benchmarks.step [--quick] [clip] [flava] [ernie_vil] [beit3] [ofa] [pali] [m6]
+    python -m benchmarks.step [--quick] [--threads N] [clip] [flava] [ernie_vil] [beit3] [ofa] …
 
-Same sizes, same weights, same batch, fp32, two threads, fused AdamW with the same parameter groups,
-nothing compiled. First losses must agree to 1e-4. Three rounds of 20 steps, of which each is done
-in all ways in turns; a ratio is the median of the rounds' ratios, the other's time over Septet's,
-with the least and the most behind it. For every model the engine's update (counts, checks,
-schedule) is beside a bare loop of forward, backward and optimizer on the same batches, without and
-(but for OFA) with the loader, whose decoding of scenes takes the same two cores; no other library
-trains ERNIE-ViL, OFA and M6. Where a model's published recipe clips gradients (BEiT-3, ERNIE-ViL,
-OFA, M6), the engine and the bare loop both do, the latter by torch's `clip_grad_norm_`. Times are
-wall time; OFA's, which has no loader beside it, are the CPU time of both threads, which other
-processes' load does not lengthen. FLAVA's step beside transformers' is the mean of its three kinds'
-by their published shares; BEiT-3's is one of images, texts and pairs, and torchscale's, too,
-predicts at masked places alone. OFA's has its two passes, M6's one of a drawn task. PaLI's trains
-both halves, on prompts and answers of many lengths, padded, without the z-loss that transformers
-lacks.
+Same sizes, same weights, same batch, fp32, two threads (`--threads`), fused AdamW with the same
+parameter groups, nothing compiled. First losses must agree to 1e-4. Three rounds of 20 steps, of
+which each is done in all ways in turns; a ratio is the median of the rounds' ratios, the other's
+time over Septet's, with the least and the most behind it. For every model the engine's update
+(counts, checks, schedule) is beside a bare loop of forward, backward and optimizer on the same
+batches, without and (but for OFA) with the loader, whose decoding of scenes takes the same two
+cores; no other library trains ERNIE-ViL, OFA and M6. Where a model's recipe clips gradients (OFA's
+published scripts; the presets of BEiT-3, ERNIE-ViL and M6), the engine and the bare loop both do,
+the latter by torch's `clip_grad_norm_`. Times are wall time; OFA's, which has no loader beside it,
+are CPU time, which other processes' load lengthens little, and with one thread, which waits for no
+other, hardly at all. FLAVA's step beside transformers' is the mean of its three kinds' by their
+published shares; BEiT-3's is one of images, texts and pairs, and torchscale's, too, predicts at
+masked places alone. OFA's has its two passes, M6's one of a drawn task. PaLI's trains both halves,
+on prompts and answers of many lengths, padded, without the z-loss that transformers lacks.
 """
 
 import argparse
@@ -79,7 +79,6 @@ from tests.trainers.pali import small as pali_small
 
 Way = TypeVar("Way")
 
-THREADS = 2
 OPTIMIZER = OptimizerSettings(lr=1e-5, warmup_steps=0, schedule="constant")
 WORLD = World(0, 1, torch.device("cpu"))
 
@@ -167,7 +166,7 @@ def engine(
         quick: Whether few steps are enough.
         data: A corpus, whose loader is timed with the update, too; or one step's batches, and times
             are CPU time.
-        clip_norm: What the published recipe clips gradients to.
+        clip_norm: What the model's recipe clips gradients to.
     """
     module, bare = copy.deepcopy(module), copy.deepcopy(module)  # both lie alike in memory
     update = updater(module, task, TrainSettings(steps=1000, global_batch=8), clip_norm)
@@ -470,11 +469,12 @@ MODELS = (clip, flava, ernie_vil, beit3, ofa, pali, m6)
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="smaller models, fewer steps")
+    parser.add_argument("--threads", type=int, default=2)
     names = [model.__name__ for model in MODELS]
     parser.add_argument("models", nargs="*", choices=[*names, []], help="all without")
     given = parser.parse_args()
-    torch.set_num_threads(THREADS)
-    print(f"{THREADS} threads, fp32; milliseconds a step")
+    torch.set_num_threads(given.threads)
+    print(f"threads {given.threads}, fp32; milliseconds a step")
     print(f"{'model':10}{'parameters':>13}  {'batch':14}")
     for run in MODELS:
         if run.__name__ in (given.models or names):
