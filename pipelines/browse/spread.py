@@ -82,20 +82,35 @@ class Grid:
         first, last = _ends(cells)
         return self.is_exact or last - first >= _LEAST_CELLS or first == CELLS
 
+    def joined(self, other: Self) -> Self:
+        """The grid over the values of both."""
+        usual = max(one.low + one.width * CELLS for one in (self, other))
+        ends = min(self.low, other.low), max(self.high, other.high)
+        return type(self).over(*ends, usual, self.is_whole and other.is_whole)
+
     def bins(self, cells: Mapping[int, int]) -> Bins:
         """The histogram of counts in cells, of which one at least is not empty.
 
         Args:
             cells: The counts, by the cell's number.
         """
-        first, usual = _ends(cells)
+        return self._bins(cells, cells)
+
+    def both(self, first: Mapping[int, int], second: Mapping[int, int]) -> tuple[Bins, Bins]:
+        """Two histograms with the same bins."""
+        together = {cell: first.get(cell, 0) + second.get(cell, 0) for cell in {*first, *second}}
+        return self._bins(together, first), self._bins(together, second)
+
+    def _bins(self, together: Mapping[int, int], cells: Mapping[int, int]) -> Bins:
+        """The histogram of counts in cells, with the bins of others among which they are."""
+        first, usual = _ends(together)
         step = math.ceil((usual - first + 1) / BINS)
         count = math.ceil((usual - first + 1) / step)
         counts = [0] * count
         for cell, n in cells.items():
             counts[min((cell - first) // step, count - 1)] += n
         edges = [self.low + self.width * (first + step * i) for i in range(count + 1)]
-        last = max(cells)
+        last = max(together)
         end = self.high if last == CELLS else self.low + self.width * (last + 1)
         edges[-1] = max(edges[-2], min(end, self.high))
         return Bins(edges, counts)

@@ -86,15 +86,15 @@ class Tables:
         self._shares: dict[Share, str] = {}
         self._grids: dict[str, Grid | None] = {}
         self._spreads: OrderedDict[tuple[Any, ...], Spread] = OrderedDict()
-        self._database = database or Database(scratch)
-        self._schema = self._database.schema()
+        self.database = database or Database(scratch)
+        self.schema = self.database.schema()
         try:
             self._open(rejects)
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from error
         if database is None:
-            self._database.lock()
-        self.dropped = Dropped(self._database, f"{self._schema}.rejects")
+            self.database.lock()
+        self.dropped = Dropped(self.database, f"{self.schema}.rejects")
 
     def _here(self, names: Iterable[str]) -> dict[str, str]:
         """The paths of some of the corpus's files on this machine, by their names within it."""
@@ -119,7 +119,7 @@ class Tables:
         return str(link)
 
     def _open(self, rejects: list[str]) -> None:
-        self._database.allow([*(path for some in self._files.values() for path in some), *rejects])
+        self.database.allow([*(path for some in self._files.values() for path in some), *rejects])
         for name, paths in self._files.items():
             given = "*, 0 AS shard_number, 0 AS row_number FROM " + _nothing(("key",))
             if paths:
@@ -127,19 +127,17 @@ class Tables:
                     "*, file_index AS shard_number, file_row_number AS row_number "
                     f"FROM {_read(paths)}"
                 )
-            self._database.make(
-                f"CREATE VIEW {self._schema}.{self._aliases[name]} AS SELECT {given}"
-            )
+            self.database.make(f"CREATE VIEW {self.schema}.{self._aliases[name]} AS SELECT {given}")
         given = _read(rejects, "union_by_name = true")
-        self._database.make(f"CREATE VIEW {self._schema}.rejects AS SELECT * FROM {given}")
+        self.database.make(f"CREATE VIEW {self.schema}.rejects AS SELECT * FROM {given}")
         if self.corpus.is_whole:
             return
-        chosen = f"{self._schema}.chosen"
-        self._database.make(f"CREATE TABLE {chosen} (shard_number UBIGINT, row_number BIGINT)")
+        chosen = f"{self.schema}.chosen"
+        self.database.make(f"CREATE TABLE {chosen} (shard_number UBIGINT, row_number BIGINT)")
         for number in range(len(self.corpus.shards)):
             rows = self.corpus.rows(number)
             part = pa.table({"shard": np.full(len(rows), number, np.uint64), "row": rows})
-            self._database.insert(chosen, part)
+            self.database.insert(chosen, part)
 
     def require(self, name: str) -> Column:
         """The column of a field.
@@ -150,8 +148,17 @@ class Tables:
         self._fields.require(name)
         return self.columns[name]
 
-    def _from(self, names: Iterable[str], keep: str) -> tuple[str, list[Any]]:
-        """FROM and WHERE of the samples that meet a condition, with the tables of some fields."""
+    def source(
+        self, names: Iterable[str], keep: str, joined: str = "", is_whole: bool = False
+    ) -> tuple[str, list[Any]]:
+        """FROM and WHERE, and parameters, of the samples that meet a condition.
+
+        Args:
+            names: Fields whose tables are joined.
+            keep: The condition.
+            joined: What is joined besides.
+            is_whole: Whether all rows of the corpus are meant, whatever the view has of them.
+        """
         needed, clause = {*names}, ""
         values: list[Any] = []
         if keep.strip():
@@ -162,12 +169,12 @@ class Tables:
             needed |= {*tested}
             sql, values = as_sql(condition, self.columns, self._share)
             clause = f" WHERE {sql}"
-        tables = f"{self._schema}.c0 AS c0"
+        tables = f"{self.schema}.c0 AS c0"
         for other in sorted({self.require(name).table for name in needed} - {"c0"}):
-            tables += f" JOIN {self._schema}.{other} AS {other} ON ({_same(other)})"
-        if not self.corpus.is_whole:
-            tables += f" SEMI JOIN {self._schema}.chosen AS chosen ON ({_same('chosen')})"
-        return f" FROM {tables}{clause}", values
+            tables += f" JOIN {self.schema}.{other} AS {other} ON ({_same(other)})"
+        if not self.corpus.is_whole and not is_whole:
+            tables += f" SEMI JOIN {self.schema}.chosen AS chosen ON ({_same('chosen')})"
+        return f" FROM {tables}{joined}{clause}", values
 
     def _share(self, share: Share) -> str:
         """The condition in SQL for a share of all samples: a value that the others are compared
@@ -178,19 +185,19 @@ class Tables:
         return self._shares[share]
 
     def _sought(self, share: Share) -> str:
-        source, _ = self._from([share.field], "")
+        source, _ = self.source([share.field], "")
         value = f"CAST({self.columns[share.field].known} AS DOUBLE)"
-        given = self._database.ask(f"SELECT count({value}){source}")[0][0]
+        given = self.database.ask(f"SELECT count({value}){source}")[0][0]
         wanted = math.floor(given * share.percent / 100 + 0.5)
         if not wanted:
             return "(false)"
         place = given - wanted if share.end == "top" else wanted - 1
-        cut, more = self._database.ask(
+        cut, more = self.database.ask(
             f"SELECT quantile_disc({value}, {(place + 0.5) / given!r}){source}"
         )[0][0], ">" if share.end == "top" else "<"  # fmt: skip
         cut_sql = f"CAST('{cut!r}' AS DOUBLE)"  # an infinity has no other form
-        beyond = self._database.ask(f"SELECT count(*){source} WHERE {value} {more} {cut_sql}")
-        shard, row = self._database.ask(
+        beyond = self.database.ask(f"SELECT count(*){source} WHERE {value} {more} {cut_sql}")
+        shard, row = self.database.ask(
             f"SELECT c0.shard_number, c0.row_number{source} WHERE {value} = {cut_sql} ORDER BY ALL "
             f"LIMIT 1 OFFSET {wanted - beyond[0][0] - 1}"
         )[0]
@@ -201,8 +208,8 @@ class Tables:
 
     def count(self, keep: str = "") -> int:
         """The number of samples that meet a condition; of all where it is empty."""
-        source, values = self._from((), keep)
-        return int(self._database.ask(f"SELECT count(*){source}", values)[0][0])
+        source, values = self.source((), keep)
+        return int(self.database.ask(f"SELECT count(*){source}", values)[0][0])
 
     def spread(
         self, facets: Sequence[str], numbers: Sequence[str], keep: str = "", most: int = 20
@@ -218,7 +225,7 @@ class Tables:
         asked = (tuple(facets), tuple(numbers), keep.strip(), most)
         with self._making:
             if asked in self._spreads:
-                self._database.require_files()
+                self.database.require_files()
                 self._spreads.move_to_end(asked)
                 return self._spreads[asked]
         found = self._spread(*asked)
@@ -231,30 +238,30 @@ class Tables:
     def _spread(
         self, facets: Sequence[str], numbers: Sequence[str], keep: str, most: int
     ) -> Spread:
-        grids = self._grids_over(numbers)
+        grids = self.grids(numbers)
         whole, counts = 0, dict[str, list[tuple[Any, int]]]()
         names = [*facets, *grids]
         for start in range(0, max(len(names), 1), _AT_ONCE):
             some = {name: grids.get(name) for name in names[start : start + _AT_ONCE]}
-            whole, found = self._counts(some, keep)
+            whole, found = self.counts(some, keep)
             counts |= found
         cells = {name: of_rows(counts[name]) for name in grids}
         coarse = [
             name for name, grid in grids.items() if cells[name] and not grid.is_enough(cells[name])
         ]
         if coarse:
-            grids |= self._ends(coarse, keep)
-            _, again = self._counts({name: grids[name] for name in coarse}, keep)
+            grids |= self.ends(coarse, keep)
+            _, again = self.counts({name: grids[name] for name in coarse}, keep)
             cells |= {name: of_rows(rows) for name, rows in again.items()}
         bins = {name: grid.bins(cells[name]) for name, grid in grids.items() if cells[name]}
         return Spread(whole, {name: counts[name][:most] for name in facets}, bins)
 
-    def _counts(
+    def counts(
         self, fields: Mapping[str, Grid | None], keep: str
     ) -> tuple[int, dict[str, list[tuple[Any, int]]]]:
         """How many samples meet a condition, and the counts of the commonest values of some fields,
         largest first: of the cells where there is a grid."""
-        source, values = self._from(fields, keep)
+        source, values = self.source(fields, keep)
         if not fields:
             return self.count(keep), {}
         selected, places = [], []
@@ -262,7 +269,7 @@ class Tables:
             known = self.require(name).known
             selected.append(f"{grid.cell(known) if grid else known} AS v{number}")
             places.append(f"v{number}")
-        rows = self._database.ask(
+        rows = self.database.ask(
             f"SELECT grouping_id({', '.join(places)}) AS which, count(*) AS n, {', '.join(places)} "
             f"FROM (SELECT {', '.join(selected)}{source}) "
             f"GROUP BY GROUPING SETS ((), {', '.join(f'({one})' for one in places)}) "
@@ -281,17 +288,17 @@ class Tables:
                 counts[names[which[group]]].append((told[which[group]], n))
         return whole, counts
 
-    def _grids_over(self, names: Sequence[str]) -> dict[str, Grid]:
+    def grids(self, names: Sequence[str]) -> dict[str, Grid]:
         """The grids over all values of some fields, of those that have any."""
         with self._making:
             if new := [name for name in names if name not in self._grids]:
-                found = self._ends(new, "")
+                found = self.ends(new, "")
                 self._grids |= {name: found.get(name) for name in new}
         return {name: grid for name in names if (grid := self._grids[name]) is not None}
 
-    def _ends(self, names: Sequence[str], keep: str) -> dict[str, Grid]:
+    def ends(self, names: Sequence[str], keep: str) -> dict[str, Grid]:
         """The grids over those values of some fields that samples have which meet a condition."""
-        source, values = self._from(names, keep)
+        source, values = self.source(names, keep)
         # Where the most usual values end is told of some rows alone: of all it would take as long
         # as all the rest.
         step = max(1, len(self.corpus) // _LOOKED_AT) if not keep else 1
@@ -300,7 +307,7 @@ class Tables:
             f"FILTER (c0.row_number % {step} = 0)"
             for number in (f"CAST({self.require(name).known} AS DOUBLE)" for name in names)
         )
-        _, *found = self._database.ask(f"SELECT count(*){ends}{source}", values)[0]
+        _, *found = self.database.ask(f"SELECT count(*){ends}{source}", values)[0]
         grids = {}
         for i, name in enumerate(names):
             low, high, usual = found[3 * i : 3 * i + 3]
@@ -321,12 +328,12 @@ class Tables:
         """Samples that meet a condition, in the corpus's order or sorted by a field; where it says
         nothing they come last."""
         # Places first, then what is shown of them: else texts of all samples are sorted with them.
-        source, values = self._from([sort] if sort else [], keep)
+        source, values = self.source([sort] if sort else [], keep)
         order = "c0.shard_number, c0.row_number"
         if sort:
             known = self.require(sort).known
             order = f"{known} {'DESC' if descending else 'ASC'} NULLS LAST, {order}"
-        places = self._database.ask(
+        places = self.database.ask(
             f"SELECT c0.shard_number, c0.row_number{source} ORDER BY {order} "
             f"LIMIT {limit} OFFSET {offset}",
             values,
@@ -337,11 +344,11 @@ class Tables:
         """What some fields say of the samples at some places."""
         names = [*dict.fromkeys(name for name in fields if name)]
         selected = ["c0.shard_number", "c0.row_number", *(self.require(one).sql for one in names)]
-        source, _ = self._from(names, "")
+        source, _ = self.source(names, "")
         shards = ", ".join(sorted({str(shard) for shard, _ in places}))
         tables = {"c0", *(self.columns[name].table for name in names)}
         within = " AND ".join(f"{one}.shard_number IN ({shards})" for one in sorted(tables))
-        found = places and self._database.ask(
+        found = places and self.database.ask(
             f"SELECT {', '.join(selected)}{source} WHERE {within} AND (c0.shard_number, "
             f"c0.row_number) IN ({', '.join(map(str, places))})"
         )

@@ -126,7 +126,7 @@ def test_a_question_that_takes_too_long_is_given_up(
     monkeypatch.setattr(database_module, "QUERY_SECONDS", 0.2)
     endless = "SELECT count(*) FROM range(1000000000) a, range(1000000000) b WHERE a.range % 7 = 3"
     with pytest.raises(QueryError, match=r"more than 0\.2 seconds"):
-        tables._database.ask(endless)
+        tables.database.ask(endless)
     monkeypatch.undo()
     client.get("/?token=secret")
     assert client.get("/").status_code == 200, "the server lives on"
@@ -140,7 +140,7 @@ def test_a_question_that_takes_too_long_is_given_up(
 )  # fmt: skip
 def test_the_database_reaches_nothing_else(tables: Tables, sql: str) -> None:
     with pytest.raises(QueryError, match="cannot be read"):
-        tables._database.ask(sql)
+        tables.database.ask(sql)
 
 
 def test_a_corpus_that_was_changed_meanwhile_is_told(tables: Tables, tmp_path: Path) -> None:

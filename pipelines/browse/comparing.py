@@ -1,0 +1,262 @@
+"""Two corpora, or views, side by side: figures, and the samples that one has and the other has not.
+
+Why the other has not a sample is what its own tables say: it was taken down, its view's condition
+left it out, its build rejected it, or its image is there with another text.
+"""
+
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+
+from septet.pipelines.browse.spread import Bins, Grid, of_rows
+from septet.pipelines.browse.tables import Row, Tables
+from septet.pipelines.views.expressions import Comparison, Share, parse
+from septet.preprocess.shards.removed import read_newest
+
+NEVER = "not among its rejects"
+OTHER_TEXT = "its image is there with another text"
+REMOVED = "taken down"
+_HALF = 16
+"""Hexadecimal digits of an id that an image's texts share."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A value, or a stage and reason, with its counts on both sides."""
+
+    names: tuple[Any, ...]
+    first: int
+    second: int
+
+    @property
+    def difference(self) -> int:
+        """The second count, less the first."""
+        return self.second - self.first
+
+
+@dataclass(frozen=True)
+class Figures:
+    """Figures of both sides: how many samples, how often each value, and how numbers are spread
+    over the same bins."""
+
+    samples: tuple[int, int]
+    facets: dict[str, list[Pair]]
+    numbers: dict[str, tuple[Bins, Bins]]
+
+
+class Compared:
+    """Two corpora, whose tables are in one database.
+
+    Args:
+        first: The one, before `lock` of its database.
+        second: The other.
+    """
+
+    def __init__(self, first: Tables, second: Tables):
+        assert first.database is second.database
+        self.sides = first, second
+        self._database = first.database
+        self._making = threading.Lock()
+        self._made: set[int] = set()
+        for tables in self.sides:
+            gone = f"{tables.schema}.removed"
+            self._database.make(f"CREATE TABLE {gone} (key VARCHAR)")
+            keys = pa.table({"key": read_newest(tables.corpus.path)["key"].cast(pa.string())})
+            self._database.insert(gone, keys)
+
+    def figures(self, facets: Sequence[str], numbers: Sequence[str], keep: str = "") -> Figures:
+        """The figures of the samples that meet a condition.
+
+        Args:
+            facets: Fields whose values are counted, where both have them.
+            numbers: Fields whose values are counted in bins, where both have them.
+            keep: The condition.
+        """
+        facets = [name for name in facets if all(name in one.columns for one in self.sides)]
+        numbers = [name for name in numbers if all(name in one.columns for one in self.sides)]
+        grids = _joined([one.grids(numbers) for one in self.sides])
+        asked = {**dict.fromkeys(facets), **grids}
+        counts = [one.counts(asked, keep) for one in self.sides]
+        cells = {name: [of_rows(found[name]) for _, found in counts] for name in grids}
+        if coarse := [name for name, grid in grids.items() if not _is_enough(grid, cells[name])]:
+            fine = _joined([one.ends(coarse, keep) for one in self.sides])
+            again = [one.counts(fine, keep)[1] for one in self.sides]
+            grids |= fine
+            cells |= {name: [of_rows(found[name]) for found in again] for name in fine}
+        return Figures(
+            (counts[0][0], counts[1][0]),
+            {name: _pairs(*(found[name] for _, found in counts)) for name in facets},
+            {name: grid.both(*cells[name]) for name, grid in grids.items() if any(cells[name])},
+        )
+
+    def reasons(self) -> list[Pair]:
+        """Stages and reasons of both sides' rejects, those first whose counts differ most."""
+        found = [
+            [((stage, reason), n) for stage, reason, n in one.dropped.reasons()]
+            for one in self.sides
+        ]
+        pairs = [Pair(one.names[0], one.first, one.second) for one in _pairs(*found)]
+        return sorted(pairs, key=lambda one: (-abs(one.difference), one.names))
+
+    def why(self, side: int, keep: str = "") -> list[tuple[str, str, int]]:
+        """Why the other side has not those samples of a side which meet a condition: stages and
+        reasons with their counts, largest first.
+
+        Args:
+            side: 0 or 1.
+            keep: The condition.
+        """
+        source, values = self._only(side, [], keep)
+        return self._database.ask(
+            f"SELECT stage, reason, count(*) AS n{source} GROUP BY stage, reason "
+            "ORDER BY n DESC, stage, reason",
+            values,
+        )
+
+    def rows(
+        self, side: int, stage: str, reason: str, keep: str, fields: Sequence[str], offset: int,
+        limit: int,
+    ) -> list[tuple[Row, str]]:  # fmt: skip
+        """Samples of a side that the other has not for a reason, each with the value that failed
+        there."""
+        source, values = self._only(side, [], keep)
+        word = "AND" if keep.strip() else "WHERE"
+        found = self._database.ask(
+            f"SELECT c0.shard_number, c0.row_number, lone.value{source} {word} lone.stage = ? AND "
+            f"lone.reason = ? ORDER BY c0.shard_number, c0.row_number LIMIT {limit} OFFSET {offset}",
+            [*values, stage, reason],
+        )
+        places = [(int(shard), int(row)) for shard, row, _ in found]
+        rows = self.sides[side].rows(places, fields)
+        return [(row, value or "") for row, (*_, value) in zip(rows, found, strict=True)]
+
+    def _only(self, side: int, names: Sequence[str], keep: str) -> tuple[str, list[Any]]:
+        """FROM and WHERE of those samples of a side that the other has not."""
+        with self._making:
+            if side not in self._made:
+                self._look(self.sides[side], self.sides[1 - side])
+                self._made.add(side)
+        tables = self.sides[side]
+        joined = (
+            f" JOIN {tables.schema}.lone AS lone ON (lone.shard_number = c0.shard_number AND "
+            "lone.row_number = c0.row_number)"
+        )
+        return tables.source(names, keep, joined)
+
+    def _look(self, mine: Tables, other: Tables) -> None:
+        """Make the table of the samples that the other side has not, with the reasons."""
+        ask = self._database.ask
+        lone, left = f"{mine.schema}.lone", f"{other.schema}.left_out"
+        (own, _), (theirs, _) = mine.source((), ""), other.source((), "")
+        for table in (lone, f"{lone}_keys", left):
+            ask(f"DROP TABLE IF EXISTS {table}")
+        ask(
+            f"CREATE TABLE {lone}_keys AS SELECT * FROM (SELECT c0.key, c0.shard_number, "
+            f"c0.row_number{own}) ANTI JOIN (SELECT c0.key{theirs}) USING (key)"
+        )
+        whole, _ = other.source((), "", is_whole=True)
+        ask(
+            f"CREATE TABLE {left} AS SELECT c0.key, c0.shard_number, c0.row_number, "
+            "CAST(NULL AS VARCHAR) AS reason, CAST(NULL AS VARCHAR) AS value"
+            f"{whole} SEMI JOIN {lone}_keys AS k ON (k.key = c0.key)"
+        )
+        self._tell_conditions(other, left)
+        view = other.corpus.view.name if other.corpus.view else ""
+        ask(
+            f"CREATE TABLE {lone} AS SELECT k.shard_number, k.row_number, "
+            "CASE WHEN r.key IS NOT NULL THEN '' WHEN l.key IS NOT NULL THEN 'view ' || ? "
+            "WHEN d.id IS NOT NULL THEN d.stage ELSE '' END AS stage, "
+            "CASE WHEN r.key IS NOT NULL THEN ? WHEN l.key IS NOT NULL THEN coalesce(l.reason, ?) "
+            "WHEN d.id IS NOT NULL THEN d.reason WHEN h.half IS NOT NULL THEN ? ELSE ? END "
+            "AS reason, CASE WHEN r.key IS NOT NULL THEN NULL WHEN l.key IS NOT NULL THEN l.value "
+            f"ELSE d.value END AS value FROM {lone}_keys AS k "
+            f"LEFT JOIN (SELECT DISTINCT key FROM {other.schema}.removed) AS r ON r.key = k.key "
+            f"LEFT JOIN {left} AS l ON l.key = k.key "
+            "LEFT JOIN (SELECT id, first(stage) AS stage, first(reason) AS reason, first(value) AS "
+            f"value FROM {other.schema}.rejects SEMI JOIN {lone}_keys AS k ON id = k.key "
+            "GROUP BY id) AS d ON d.id = k.key "
+            f"LEFT JOIN (SELECT DISTINCT left(c0.key, {_HALF}) AS half{theirs}) AS h "
+            f"ON length(k.key) = {2 * _HALF} AND h.half = left(k.key, {_HALF})",
+            [view, REMOVED, _others(other), OTHER_TEXT, NEVER],
+        )
+        ask(f"DROP TABLE {lone}_keys")
+
+    def _tell_conditions(self, other: Tables, left: str) -> None:
+        """Tell of each sample that a view left out which of its conditions it does not meet, and
+        what it has instead."""
+        head = other.corpus.view.head if other.corpus.view else None
+        for kept in head.keep if head else []:
+            condition = parse(kept.keep)
+            tests = [*condition.tests()]
+            if any(isinstance(test, Share) for test in tests):
+                continue  # of which samples it was a share is not known here
+            fields = [*dict.fromkeys(test.field for test in tests)]
+            if any(name not in other.columns for name in fields):
+                continue
+            source, values = other.source(fields, kept.keep, is_whole=True)
+            what = ", ".join(
+                f"{_text(name + ' ') if len(fields) > 1 else _text('')} || "
+                f"coalesce(CAST({other.columns[name].sql} AS VARCHAR), 'nothing')"
+                for name in fields
+            )
+            every, _ = other.source(fields, "", is_whole=True)
+            self._database.ask(
+                f"UPDATE {left} AS l SET reason = ?, value = found.value FROM (SELECT "
+                f"c0.shard_number AS s, c0.row_number AS r, concat_ws(', ', {what}) AS value{every} "
+                f"SEMI JOIN {left} AS one ON (one.shard_number = c0.shard_number AND "
+                f"one.row_number = c0.row_number) ANTI JOIN (SELECT c0.shard_number AS s, "
+                f"c0.row_number AS r{source}) AS met ON (met.s = c0.shard_number AND "
+                "met.r = c0.row_number)) AS found "
+                "WHERE l.reason IS NULL AND l.shard_number = found.s AND l.row_number = found.r",
+                [kept.keep, *values],
+            )
+
+
+def _others(tables: Tables) -> str:
+    """What a view left samples out by, where they meet all conditions that can be asked again."""
+    view = tables.corpus.view
+    if view is None or view.head is None:
+        return "not in its list"
+    ways = [
+        one.keep
+        for one in view.head.keep
+        if not all(isinstance(test, Comparison) for test in parse(one.keep).tests())
+    ]
+    ways += [f"the view {view.head.of}"] if view.head.of else []
+    ways += [f"the part {view.head.part or 'that is left'} of a split"] if view.head.split else []
+    return " or ".join(ways) or "not in its list"
+
+
+def _joined(sides: Sequence[Mapping[str, Grid]]) -> dict[str, Grid]:
+    """The grids over the values of both sides."""
+    joined: dict[str, Grid] = {}
+    for grids in sides:
+        for name, grid in grids.items():
+            joined[name] = joined[name].joined(grid) if name in joined else grid
+    return joined
+
+
+def _is_enough(grid: Grid, sides: Sequence[Mapping[int, int]]) -> bool:
+    together = _together(sides)
+    return not together or grid.is_enough(together)
+
+
+def _together(sides: Sequence[Mapping[int, int]]) -> dict[int, int]:
+    return {cell: sum(one.get(cell, 0) for one in sides) for one in sides for cell in one}
+
+
+def _pairs(first: Sequence[tuple[Any, int]], second: Sequence[tuple[Any, int]]) -> list[Pair]:
+    """Counts of both sides, largest first."""
+    keyed: dict[str, tuple[Any, list[int]]] = {}
+    for side, rows in enumerate((first, second)):
+        for value, n in rows:
+            keyed.setdefault(repr(value), (value, [0, 0]))[1][side] = n
+    pairs = [Pair((value,), *counts) for value, counts in keyed.values()]
+    return sorted(pairs, key=lambda one: (-(one.first + one.second), repr(one.names)))
+
+
+def _text(value: str) -> str:
+    return "'" + value.replace("'", "''") + "'"
