@@ -1,17 +1,16 @@
 """The pages of two corpora side by side."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping
 
 from starlette.requests import Request
 from starlette.responses import Response
 
-from septet.pipelines.browse.bars import SPREADS, FACETS, bins, equals, page_number
+from septet.pipelines.browse import bars
 from septet.pipelines.browse.comparing import Compared
-from septet.pipelines.browse.drawing import as_text
-from septet.schemas.reasons import REASONS
 
+SIDES = ("first", "second")
+_MOST_VALUES = 20
 A_PAGE = 60
 _SHOWN = ("key", "caption", "language", "width", "height", "url")
 
@@ -32,50 +31,48 @@ class Beside:
         """Figures of both, and how many samples one alone has, with the reasons."""
         keep = form.get("keep", "")
         compared = self._compared
-        columns = compared.sides[0].columns
-        numbers = [*SPREADS, *(name for name in columns if "." in name)]
-        found = compared.figures(
-            FACETS, [name for name in numbers if name in columns and columns[name].is_number], keep
-        )
-        facets = [
-            (name, [(as_text(one.names[0]) if one.names[0] is not None else "(none)", one,
-                     equals(name, one.names[0])) for one in pairs[:20]])
-            for name, pairs in found.facets.items()
-        ]  # fmt: skip
-        spreads = [
-            (name, [*zip(bins(name, first), bins(name, second), strict=True)],
-             max(*first.counts, *second.counts, 1))
-            for name, (first, second) in found.numbers.items()
-        ]  # fmt: skip
+        found = compared.figures(bars.FACETS, bars.numbers(compared.sides[0].columns), keep)
+        facets = []
+        for name, pairs in found.facets.items():
+            shown = pairs[:_MOST_VALUES]
+            most = max((max(one.first, one.second) for one in shown), default=1)
+            sides = (
+                bars.of_values(
+                    name, [(one.names[0], n) for one, n in zip(shown, counts, strict=True)], most
+                )
+                for counts in ([one.first for one in shown], [one.second for one in shown])
+            )
+            facets.append((name, [*zip(*sides, strict=True)]))
+        spreads = []
+        for name, two in found.numbers.items():
+            most = max(*two[0].counts, *two[1].counts)
+            spreads.append(
+                (name, [*zip(*(bars.of_bins(name, one, most) for one in two), strict=True)])
+            )
         lone = [
-            [(stage, reason, n, meaning(reason)) for stage, reason, n in compared.why(side, keep)]
+            [
+                (stage, reason, n, bars.meaning(reason))
+                for stage, reason, n in compared.why(side, keep)
+            ]
             for side in (0, 1)
         ]
         return self._show(
             "compare", form, labels=self._labels, samples=found.samples, facets=facets,
-            spreads=spreads, lone=lone, reasons=compared.reasons()[:200], meaning=meaning,
+            spreads=spreads, lone=lone, reasons=compared.reasons()[:200], meaning=bars.meaning,
         )  # fmt: skip
 
     def lone(self, request: Request, form: Mapping[str, str]) -> Response:
         """Samples that one side alone has, and what the other says of them."""
-        side = ("first", "second").index(request.path_params["side"])
+        side = SIDES.index(request.url.path.rsplit("/", 1)[1])
         keep, stage, reason = (form.get(name, "") for name in ("keep", "stage", "reason"))
-        number = page_number(form)
+        number = bars.whole_number(form)
         tables = self._compared.sides[side]
         fields = [name for name in _SHOWN if name in tables.columns]
         counts = {(one, two): n for one, two, n in self._compared.why(side, keep)}
         count = counts.get((stage, reason), 0)
-        rows = self._compared.rows(
-            side, stage, reason, keep, fields, (number - 1) * A_PAGE, A_PAGE
-        )
+        rows = self._compared.rows(side, stage, reason, keep, fields, (number - 1) * A_PAGE, A_PAGE)
         return self._show(
             "lone", form, labels=self._labels, side=side, stage=stage, reason=reason, rows=rows,
             count=count, number=number, pages=max(1, math.ceil(count / A_PAGE)),
-            meaning=meaning(reason),
+            meaning=bars.meaning(reason),
         )  # fmt: skip
-
-
-def meaning(reason: str) -> str:
-    """What a reason means; empty of one that is not known."""
-    known = REASONS.get(reason)
-    return known.meaning if known else ""

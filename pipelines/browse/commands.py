@@ -9,6 +9,12 @@ def browse(
     corpus: Annotated[
         str, typer.Argument(help="A corpus folder or URL, or PATH@VIEW.", show_default=False)
     ],
+    beside: Annotated[
+        str | None,
+        typer.Option(
+            "--with", metavar="CORPUS", help="Another corpus, view or build, to compare it with."
+        ),
+    ] = None,
     port: Annotated[int, typer.Option(help="The port; any free one where it is 0.")] = 0,
     run: Annotated[
         str | None, typer.Option(help="A run whose model can be asked about samples.")
@@ -35,6 +41,8 @@ def browse(
 
     septet browse corpora/demo@best --port 8000 --no-open
 
+    septet browse corpora/before --with corpora/after
+
     septet browse corpora/demo --run runs/ofa
     """
     try:
@@ -43,4 +51,4 @@ def browse(
         raise ValueError(
             f'`septet browse` needs {error.name}: pip install "septet[browse]"'
         ) from error
-    serve(corpus, port, not no_open, run, codes)
+    serve(corpus, port, not no_open, run, codes, beside)

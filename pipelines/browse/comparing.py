@@ -7,10 +7,12 @@ left it out, its build rejected it, or its image is there with another text.
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
+from septet.pipelines.browse.database import Database
 from septet.pipelines.browse.spread import Bins, Grid, of_rows
 from septet.pipelines.browse.tables import Row, Tables
 from septet.pipelines.views.expressions import Comparison, Share, parse
@@ -125,8 +127,9 @@ class Compared:
         source, values = self._only(side, [], keep)
         word = "AND" if keep.strip() else "WHERE"
         found = self._database.ask(
-            f"SELECT c0.shard_number, c0.row_number, lone.value{source} {word} lone.stage = ? AND "
-            f"lone.reason = ? ORDER BY c0.shard_number, c0.row_number LIMIT {limit} OFFSET {offset}",
+            f"SELECT c0.shard_number, c0.row_number, lone.value{source} {word} lone.stage = ? "
+            "AND lone.reason = ? ORDER BY c0.shard_number, c0.row_number "
+            f"LIMIT {limit} OFFSET {offset}",
             [*values, stage, reason],
         )
         places = [(int(shard), int(row)) for shard, row, _ in found]
@@ -205,14 +208,35 @@ class Compared:
             every, _ = other.source(fields, "", is_whole=True)
             self._database.ask(
                 f"UPDATE {left} AS l SET reason = ?, value = found.value FROM (SELECT "
-                f"c0.shard_number AS s, c0.row_number AS r, concat_ws(', ', {what}) AS value{every} "
-                f"SEMI JOIN {left} AS one ON (one.shard_number = c0.shard_number AND "
+                f"c0.shard_number AS s, c0.row_number AS r, concat_ws(', ', {what}) AS value"
+                f"{every} SEMI JOIN {left} AS one ON (one.shard_number = c0.shard_number AND "
                 f"one.row_number = c0.row_number) ANTI JOIN (SELECT c0.shard_number AS s, "
                 f"c0.row_number AS r{source}) AS met ON (met.s = c0.shard_number AND "
                 "met.r = c0.row_number)) AS found "
                 "WHERE l.reason IS NULL AND l.shard_number = found.s AND l.row_number = found.r",
                 [kept.keep, *values],
             )
+
+
+def open_tables(path: str, beside: str | None, scratch: Path) -> tuple[Tables, Compared | None]:
+    """The tables of a corpus, and what it is compared with, if anything.
+
+    Args:
+        path: The corpus, or PATH@VIEW.
+        beside: The other one.
+        scratch: As of `Tables`.
+
+    Raises:
+        ValueError: as of `Tables`.
+    """
+    if beside is None:
+        return Tables(path, scratch), None
+    database = Database(scratch)
+    (scratch / "second").mkdir()
+    tables = Tables(path, scratch, database)
+    compared = Compared(tables, Tables(beside, scratch / "second", database))
+    database.lock()
+    return tables, compared
 
 
 def _others(tables: Tables) -> str:

@@ -2,12 +2,10 @@
 
 import asyncio
 import math
-import re
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
-from urllib.parse import urlencode
 
 from rich.console import Console
 from starlette.applications import Starlette
@@ -17,41 +15,29 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
+from septet.pipelines.browse import bars
+from septet.pipelines.browse.beside import SIDES, Beside
+from septet.pipelines.browse.comparing import Compared
 from septet.pipelines.browse.database import QueryError
-from septet.pipelines.browse.drawing import as_text
 from septet.pipelines.browse.images import Images
 from septet.pipelines.browse.models import Decoder, Trained
 from septet.pipelines.browse.pages import templates
 from septet.pipelines.browse.sample import Samples
-from septet.pipelines.browse.spread import Bins
 from septet.pipelines.browse.stopping import CURRENT, Stop
 from septet.pipelines.browse.tables import Tables
-from septet.pipelines.report import readable
 from septet.pipelines.report.show import resolve_key
 from septet.pipelines.views.curate import Wish, curate
-from septet.pipelines.views.expressions import ExpressionError, is_spoken
 from septet.preprocess.text.language.identify import identify
 from septet.preprocess.text.language.model import language_model
-from septet.schemas.reasons import REASONS, RejectedError
+from septet.schemas.reasons import RejectedError
 
 A_PAGE = 60
 """Samples, or rejects, on one page."""
+SECOND = "/second"
+"""Where the pages of the corpus are that another one is compared with."""
 _MOST_LANGUAGES = 2_000
 """The most rejects whose language is told for one page."""
 _IN_GRID = ("key", "caption", "url", "language", "width", "height")
-_FACETS = ("language", "caption_from", "format", "source")
-_SPREADS = ("width", "height", "original_bytes", "language_score")
-
-
-@dataclass(frozen=True)
-class Bar:
-    """A bar of a chart: what it is of, its count, its share of the largest, and the condition that
-    keeps just it (empty where none can)."""
-
-    label: str
-    count: int
-    share: float
-    keep: str
 
 
 class Site:
@@ -62,15 +48,32 @@ class Site:
         model: A trained model that can be asked about samples; None for none.
         codes: A file of the weights by which image codes are decoded; None for that which a
             column's head names, where it is on this machine.
+        beside: The corpus and another one, to be compared; None for no other.
+        at: Where the pages are: the beginning of their paths.
     """
 
-    def __init__(self, tables: Tables, model: Trained | None = None, codes: str | None = None):
+    def __init__(
+        self,
+        tables: Tables,
+        model: Trained | None = None,
+        codes: str | None = None,
+        beside: Compared | None = None,
+        at: str = "",
+    ):
         self._tables, self._corpus = tables, tables.corpus
         self._images = Images(tables.corpus)
         self._model, self._decoder = model, Decoder(codes)
         self._sample = Samples(tables, self._images, self._show, model, self._decoder)
         self._templates = templates()
-        self._templates.globals |= {"address": address, "both": both, "label": self._corpus.label}
+        self._at = at
+        self._templates.globals |= {
+            "address": self._address, "both": bars.both, "label": self._corpus.label, "at": at,
+            "beside": beside.sides[1].corpus.label if beside else "",
+        }  # fmt: skip
+        self._beside = self._other = None
+        if beside is not None:
+            self._beside = Beside(beside, self._show)
+            self._other = Site(beside.sides[1], codes=codes, at=SECOND)
 
     def app(self) -> Starlette:
         """The application."""
@@ -91,13 +94,24 @@ class Site:
             Route("/thumbnails/{shard:int}/{row:int}", self.thumbnail),
             Mount("/static", StaticFiles(packages=[("septet.pipelines.browse", "static")])),
         ]  # fmt: skip
+        if self._beside and self._other:
+            routes += [
+                Route("/compare", self._page(self._beside.overview)),
+                *(Route(f"/compare/{side}", self._page(self._beside.lone)) for side in SIDES),
+                Mount(SECOND, self._other.app()),
+            ]
         return Starlette(routes=routes)
 
     def end(self) -> None:
         """End the processes of models."""
         self._decoder.end()
+        if self._other:
+            self._other.end()
         if self._model is not None:
             self._model.end()
+
+    def _address(self, path: str, **query: Any) -> str:
+        return bars.address(self._at + path, **query)
 
     def _page(self, make: Callable[..., Response]) -> Callable[..., Any]:
         """A page, where a person's mistake, or a question that takes too long, is told on it."""
@@ -131,21 +145,22 @@ class Site:
         """What there is: counts, and how values are spread, of the samples that are kept."""
         keep = form.get("keep", "")
         tables = self._tables
-        numbers = [*_SPREADS, *(name for name in tables.columns if "." in name)]
         found = tables.spread(
-            [name for name in _FACETS if name in tables.columns],
-            [name for name in numbers if name in tables.columns and tables.columns[name].is_number],
+            [name for name in bars.FACETS if name in tables.columns],
+            bars.numbers(tables.columns),
             keep,
         )
-        facets = [(name, _bars(name, values)) for name, values in found.facets.items()]
-        spreads = [(name, _bins(name, bins)) for name, bins in found.numbers.items()]
+        facets = [(name, bars.of_values(name, values)) for name, values in found.facets.items()]
+        spreads = [
+            (name, bars.of_bins(name, found_bins)) for name, found_bins in found.numbers.items()
+        ]
         kept, whole = found.samples, len(self._corpus)
         return self._show("overview", form, kept=kept, whole=whole, facets=facets, spreads=spreads)
 
     def samples(self, request: Request, form: Mapping[str, str]) -> Response:
         """A grid of samples, sorted by a field or in the corpus's order."""
         keep, sort = form.get("keep", ""), form.get("sort", "")
-        number = _whole(form.get("page", "1"), "page", 1)
+        number = bars.whole_number(form)
         fields = [name for name in _IN_GRID if name in self._tables.columns]
         kept = self._tables.count(keep)
         rows = self._tables.page(
@@ -172,14 +187,14 @@ class Site:
     def key(self, request: Request, form: Mapping[str, str]) -> Response:
         """The page of the sample whose key is, or begins with, what was typed."""
         shard, row = self._corpus.locate(resolve_key(self._corpus, form.get("key", "").strip()))
-        return RedirectResponse(f"/samples/{shard}/{row}", 303)
+        return RedirectResponse(f"{self._at}/samples/{shard}/{row}", 303)
 
     def rejects(self, request: Request, form: Mapping[str, str]) -> Response:
         """What was dropped, by stage and reason."""
         found = self._tables.dropped.reasons()
         most = max((count for _, _, count in found), default=1)
         rows = [
-            (stage, reason, count, 100 * count / most, _meaning(reason))
+            (stage, reason, count, 100 * count / most, bars.meaning(reason))
             for stage, reason, count in found
         ]
         return self._show("rejects", form, rows=rows)
@@ -189,8 +204,8 @@ class Site:
         and their languages."""
         stage, reason = request.path_params["stage"], request.path_params["reason"]
         words, language = form.get("words", ""), form.get("language", "")
-        number = _whole(form.get("page", "1"), "page", 1)
-        cut = _number(form.get("cut", ""), "cut")
+        number = bars.whole_number(form)
+        cut = bars.number(form, "cut")
         values = self._tables.dropped.values(stage, reason)
         found = self._tables.dropped.rows(stage, reason, words=words, limit=_MOST_LANGUAGES)
         languages = _languages(found)
@@ -206,8 +221,8 @@ class Site:
             counts = self._tables.dropped.sides(stage, reason, cut)
             sides = (below, above, *counts)
         return self._show(
-            "reason", form, stage=stage, reason=reason, meaning=_meaning(reason), rows=shown,
-            values=values, bars=_bins("", values) if values else [], cut=cut, sides=sides,
+            "reason", form, stage=stage, reason=reason, meaning=bars.meaning(reason), rows=shown,
+            values=values, bars=bars.of_bins("", values) if values else [], cut=cut, sides=sides,
             words_wanted=words, language=language, number=number, found=len(found),
             looked_at=_MOST_LANGUAGES, pages=max(1, math.ceil(len(found) / A_PAGE)),
             languages=Counter(languages).most_common(40),
@@ -260,85 +275,7 @@ def _watched(make: Callable[..., Response]) -> Callable[..., Any]:
     return respond
 
 
-def address(path: str, **query: Any) -> str:
-    """A path with a query; what is empty is left out."""
-    given = {name: value for name, value in query.items() if value not in ("", None)}
-    return path + ("?" + urlencode(given) if given else "")
-
-
-def both(keep: str, other: str) -> str:
-    """Two conditions as one."""
-    if not keep.strip() or not other:
-        return keep.strip() or other
-    one = keep.strip()
-    return f"({one}) and {other}" if re.search(r"\bor\b", one) else f"{one} and {other}"
-
-
-def _bars(field: str, values: list[tuple[Any, int]]) -> list[Bar]:
-    most = max((count for _, count in values), default=1)
-    return [
-        Bar(as_text(value) if value is not None else "(none)", count, 100 * count / most,
-            _equals(field, value))
-        for value, count in values
-    ]  # fmt: skip
-
-
-def _equals(field: str, value: Any) -> str:
-    if value is None:
-        return f"{field} missing"
-    if isinstance(value, bool):
-        return f"{field} == {str(value).lower()}"
-    if isinstance(value, int | float):
-        return f"{field} == {value}"
-    mark = next((mark for mark in "\"'" if mark not in str(value)), "")
-    return f"{field} == {mark}{value}{mark}" if mark else ""
-
-
-def _bins(field: str, found: Bins) -> list[Bar]:
-    most = max(found.counts) or 1
-    last = len(found.counts) - 1
-    bars = []
-    for number, count in enumerate(found.counts):
-        low, high = found.edges[number], found.edges[number + 1]
-        sign = "<=" if number == last else "<"
-        label = f"{_edge(low)} to {_edge(high)}"
-        sides = [f"{field} >= {low:.12g}"] if low > -1e300 else []  # conditions know no infinity
-        sides += [f"{field} {sign} {high:.12g}"] if math.isfinite(high) else []
-        keep = " and ".join(sides) if is_spoken(field) else ""
-        bars.append(Bar(label, count, 100 * count / most, keep))
-    return bars
-
-
-def _edge(value: float) -> str:
-    return readable.number(value) if abs(value) >= 1000 else f"{value:.4g}"
-
-
-def _meaning(reason: str) -> str:
-    known = REASONS.get(reason)
-    return known.meaning if known else ""
-
-
 def _languages(rows: list[dict[str, Any]]) -> list[str]:
     """The language of each row's caption as far as a model alone can tell."""
     model = language_model()
     return [identify(row["caption"] or "", model=model).code for row in rows]
-
-
-def _whole(text: str, name: str, least: int) -> int:
-    if not text.isascii() or not text.isdigit() or len(text) > 9 or int(text) < least:
-        raise ExpressionError(
-            f"{name}: expected a whole number from {least} on, found {text[:40]!r}"
-        )
-    return int(text)
-
-
-def _number(text: str, name: str) -> float | None:
-    if not text.strip():
-        return None
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value):
-        raise ExpressionError(f"{name}: expected a number, found {text[:40]!r}")
-    return value

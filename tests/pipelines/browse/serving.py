@@ -9,20 +9,21 @@ from pathlib import Path
 import uvicorn
 from playwright.sync_api import Browser, Page
 
+from septet.pipelines.browse.comparing import open_tables
 from septet.pipelines.browse.guard import Guard
 from septet.pipelines.browse.site import Site
-from septet.pipelines.browse.tables import Tables
 
 TOKEN = "a-token"
 
 
 @contextmanager
-def served(corpus: str | Path, scratch: Path) -> Iterator[str]:
+def served(corpus: str | Path, scratch: Path, beside: str | Path | None = None) -> Iterator[str]:
     """Serve a corpus; gives the address without the token."""
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
         host = f"127.0.0.1:{sock.getsockname()[1]}"
-        app = Guard(Site(Tables(str(corpus), scratch)).app(), TOKEN, [host])
+        tables, compared = open_tables(str(corpus), str(beside) if beside else None, scratch)
+        app = Guard(Site(tables, beside=compared).app(), TOKEN, [host])
         server = uvicorn.Server(uvicorn.Config(app, log_level="error", ws="none"))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [sock]})
         thread.start()

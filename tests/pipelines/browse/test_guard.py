@@ -9,9 +9,10 @@ import pytest
 from starlette.testclient import TestClient
 
 from septet.pipelines.browse import database as database_module
+from septet.pipelines.browse.bars import both
 from septet.pipelines.browse.database import QueryError
 from septet.pipelines.browse.guard import Guard
-from septet.pipelines.browse.site import Site, both
+from septet.pipelines.browse.site import Site
 from septet.pipelines.browse.tables import Tables
 from septet.pipelines.views.expressions import parse
 from tests.corpora import run_build, write_site
