@@ -7,11 +7,13 @@ from typing import NamedTuple
 class Cut(NamedTuple):
     """A threshold: the reject reason of the rows beyond it, and a key of `EDGES`.
 
-    Settings called `min_…` keep values of at least themselves, all others of at most.
+    Settings of `LEAST`, and those called `min_…`, keep values of at least themselves, all others of
+    at most. `words` say what becomes of a row on either side.
     """
 
     reason: str
     unit: str
+    words: tuple[str, str] = ("kept", "dropped")
 
 
 CUTS: dict[str, dict[str, Cut]] = {
@@ -32,6 +34,7 @@ CUTS: dict[str, dict[str, Cut]] = {
         "max_char_repetition": Cut("repeated_chars", "share"),
         "max_capitalised": Cut("many_capitalised", "share"),
         "max_capitals": Cut("many_capitals", "share"),
+        "language_score": Cut("language", "probability", ("told", "undetermined")),
     },
     "dedup": {
         "images_per_caption": Cut("caption_repeated", "images"),
@@ -60,7 +63,7 @@ EDGES: dict[str, tuple[float, ...]] = {
     **dict.fromkeys(
         ("characters", "words", "ideographs", "marks in a row", "images", "pages"), _COUNTS
     ),
-    "share": tuple(k / 40 for k in range(41)),
+    **dict.fromkeys(("share", "probability"), tuple(k / 40 for k in range(41))),
     "bytes": tuple(1024 * k for k in _KIB),
     "pixels": _SIDES,
     "pixels in all": tuple(side * side for side in _SIDES),
@@ -73,6 +76,10 @@ beyond the last. A value on an edge is in the bin above where the setting is a l
 the one below; so how many values a cut at an edge keeps is exact."""
 
 
+LEAST = frozenset({"language_score"})
+"""Settings that are the least value that is kept, though their names do not say so."""
+
+
 def is_least(setting: str) -> bool:
     """Whether a setting is the least value that is kept, and not the greatest."""
-    return setting.startswith("min_")
+    return setting.startswith("min_") or setting in LEAST

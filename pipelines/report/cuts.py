@@ -9,7 +9,7 @@ from typing import Any
 from septet.pipelines.report.charts import BASE, WIDTH, Mark
 from septet.pipelines.report.figures import Stage
 from septet.pipelines.report.readable import number, share, size
-from septet.schemas.cuts import CUTS, EDGES, is_least
+from septet.schemas.cuts import CUTS, EDGES, Cut, is_least
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,12 @@ class CutFigures:
     def is_least(self) -> bool:
         """Whether the setting is the least value that is kept."""
         return is_least(self.setting)
+
+    @property
+    def words(self) -> tuple[str, str]:
+        """What becomes of a row within the cut, and of one beyond it."""
+        cuts = (cuts[self.setting] for cuts in CUTS.values() if self.setting in cuts)
+        return next(cuts, Cut(self.reason, self.unit)).words
 
     @property
     def total(self) -> int:
@@ -84,11 +90,14 @@ def in_unit(unit: str, value: float) -> str:
     return f"{value:.3f}".rstrip("0").rstrip(".") if isinstance(value, float) else number(value)
 
 
+_OF = {"share": "a share of", "probability": "a probability of", "long : short side": "a ratio of"}
+
+
 def cut_text(found: CutFigures) -> str:
     """What a setting keeps, in words: `at least 5 characters`."""
     side = "at least" if found.is_least else "at most"
-    if found.unit in ("share", "long : short side"):
-        name = "a share of" if found.unit == "share" else "a ratio of"
+    if found.unit in _OF:
+        name = _OF[found.unit]
         return f"{side} {name} {in_unit(found.unit, found.cut)}"
     unit = "" if found.unit == "bytes" else f" {found.unit}"
     unit = unit.removesuffix("s") if found.cut == 1 else unit
@@ -134,6 +143,8 @@ class CutChart:
     """The path of the curve; its top is all that were measured."""
     rows: list[OtherCut]
     """Cuts about the recipe's."""
+    words: tuple[str, str] = ("kept", "dropped")
+    """What becomes of a row within the cut, and of one beyond it."""
 
 
 _SHOWN = 13
@@ -167,7 +178,8 @@ def cut_chart(found: CutFigures) -> CutChart:
                 top=round(BASE - whole, 2),
                 kept_height=round(low, 2),
                 dropped_height=round(whole - low, 2),
-                text=f"{_span(found, i)}: {number(kept)} kept, {number(both - kept)} dropped",
+                text=f"{_span(found, i)}: {number(kept)} {found.words[0]}, "
+                f"{number(both - kept)} {found.words[1]}",
             )
         )
     edges = [place for place in range(bins.start - 1, bins.stop) if 0 <= place < len(found.edges)]
@@ -189,6 +201,7 @@ def cut_chart(found: CutFigures) -> CutChart:
             OtherCut(in_unit(found.unit, edge), kept, share(kept, found.total), edge == found.cut)
             for edge, kept in found.around(_SHOWN)
         ],
+        words=found.words,
     )
 
 

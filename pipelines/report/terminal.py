@@ -172,7 +172,10 @@ def _cuts(stats: Statistics, recipe: Mapping[str, Any] | None) -> Iterable[Rende
             f"{in_unit(one.unit, edge)}:{share(kept, one.total)}".replace(" ", "")
             for edge, kept in one.around(_CUTS_SHOWN)
         )
-        table.add_row(one.setting, cut_text(one), number(one.total), number(sum(one.dropped)),
+        dropped = number(sum(one.dropped))
+        if one.words[1] != "dropped":
+            dropped += f" {one.words[1]}"
+        table.add_row(one.setting, cut_text(one), number(one.total), dropped,
                       elsewhere, sparkline(values))  # fmt: skip
     yield table
 

@@ -41,7 +41,7 @@ class FilterStage(Stage):
     others."""
 
     name = "filter"
-    version = 4
+    version = 5
     sections = ("filter",)
     reads = ("candidates",)
     gives = ("filtered",)

@@ -15,6 +15,7 @@ from septet.preprocess.rules.tally import CAME_IN, Tally
 from septet.preprocess.text.language.sites import LanguageTeller
 from septet.schemas.cuts import CUTS
 from septet.schemas.filter import Filter
+from septet.schemas.languages import UNDETERMINED
 
 REJECTED = [
     "id", "reason", "value", "image_url", "caption", "page_url", "source", "rule", "extra",
@@ -89,12 +90,22 @@ def apply_rules(
     tally.count_languages(rows["page_language"], pa.chunked_array([pa.repeat(CAME_IN, len(rows))]))
     lost = [rejected]
     passed = teller.add_language(passed)
+    _count_scores(passed, teller.sure, tally)
     for rule in rules:
         if rule.slow and len(passed):
             passed, more = _split(passed, [(rule, rule.judge(Captions(passed)))], tally)
             lost.append(more)
     table = pa.concat_tables(one.select(REJECTED) for one in lost)
     return passed, table
+
+
+def _count_scores(rows: pa.Table, sure: float, tally: Tally) -> None:
+    """Count how probable the languages of rows are, by whether they were told; not of texts whose
+    language no cut would tell."""
+    scores = rows["language_score"].to_numpy()
+    told = pc.not_equal(rows["language"], UNDETERMINED).to_numpy()
+    seen = told | ((scores < sure) & (scores > 0))
+    tally.count_values("filter", "language_score", scores[seen], ~told[seen])
 
 
 def pass_quick_rules(rows: pa.Table, rules: list[Asked], tally: Tally) -> tuple[pa.Table, pa.Table]:

@@ -226,14 +226,14 @@ class LanguageTeller:
     """
 
     def __init__(self, model: LanguageModel, sure: float, sites: SiteLanguages | None = None):
-        self._model, self._sure, self._sites = model, sure, sites
+        self._model, self.sure, self._sites = model, sure, sites
 
     def add_language(self, rows: pa.Table) -> pa.Table:
         """Add the language columns of `septet.schemas.tables.FILTERED` to candidates with
         captions."""
         keys, declared = site_keys(rows)
         verdicts = [
-            identify(caption, said, self._sure, self._prior(key, said), self._model)
+            identify(caption, said, self.sure, self._prior(key, said), self._model)
             for caption, said, key in zip(
                 rows["caption"].to_pylist(), declared.to_pylist(), keys.tolist(), strict=True
             )

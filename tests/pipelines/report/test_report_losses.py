@@ -152,12 +152,18 @@ def test_the_page_and_the_terminal_show_it(corpus: str, monkeypatch: pytest.Monk
     assert "10 measured, 3 dropped (30.0 %)" in chart
     assert '<td class="at">5</td>' in chart
     assert '<td class="at">7</td>' in chart
+    scores = page.split('id="cut-filter-language_score"')[1].split("</figure>")[0]
+    assert "told: at least a probability of 0.5" in scores
+    assert "7 measured, " in scores and " undetermined (" in scores
+    assert "Told if the cut were" in scores and "dropped" not in scores
     cluster = page.split('aria-label="Clusters of duplicate pair"')[1].split("</ul>")[0]
     assert cluster.count('class="mark"') == 2
     assert "<script>alert" not in page
     monkeypatch.setenv("COLUMNS", "160")
     told = CliRunner().invoke(app, ["stats", corpus, "--examples", "2"]).stdout
     assert "kept if it were" in told
+    score = next(line for line in told.splitlines() if "language_score " in line)
+    assert "at least a probability of 0.5" in score and "undetermined" in score
     assert any("min_chars " in line and "4:90.0%" in line for line in told.splitlines())
     too_short = next(line for line in told.splitlines() if "too short" in line)
     assert too_short.split()[-2:] == ["7", too_short.split()[-1]]

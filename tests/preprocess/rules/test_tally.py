@@ -1,10 +1,12 @@
 """What rules measured, counted by hand."""
 
+from collections import Counter
+
 import numpy as np
 import pyarrow as pa
 import pytest
 
-from septet.preprocess.rules.apply import apply_rules, asked_rules
+from septet.preprocess.rules.apply import apply_rules, asked_rules, pass_quick_rules
 from septet.preprocess.rules.tally import Tally
 from septet.preprocess.text.language.model import language_model
 from septet.preprocess.text.language.sites import LanguageTeller
@@ -83,6 +85,37 @@ def test_a_greatest_value_keeps_what_is_on_its_edge(text: str, share: float) -> 
         assert counted(measured([(text, "en")], lower), "max_digits") == {share: (0, 1)}
 
 
+def test_probabilities_of_languages_are_counted_by_whether_one_was_told() -> None:
+    captions = [*CAPTIONS, ("Bridge of stones", None), ("la la la", None), ("Gato preto no muro", None),
+                ("una casa", "it"), ("12345 67890", None), ("Bora bora", None)]  # fmt: skip
+    settings = Filter(rules="none")
+    found = counted(measured(captions, settings), "language_score")
+    rows = pa.Table.from_pylist(
+        [
+            {"id": "0" * 32, "caption": text, "page_language": tag, "source": "s"}
+            for text, tag in captions
+        ],
+        tables.CANDIDATES,
+    )
+    rows, _ = pass_quick_rules(rows, asked_rules(settings), Tally())
+    told = LanguageTeller(language_model(), 0.5).add_language(rows).to_pylist()
+    expected: Counter[tuple[bool, float]] = Counter()
+    for row in told:
+        score, is_told = row["language_score"], row["language"] != "und"
+        if is_told or 0 < score < 0.5:
+            expected[is_told, max(k for k in EDGES["probability"] if k <= score)] += 1
+    assert {(is_told, edge): n for edge, both in found.items()
+            for is_told, n in zip((True, False), both, strict=True) if n} == expected  # fmt: skip
+    # A cut elsewhere tells as many as the figures say.
+    edges = EDGES["probability"]
+    kept, dropped = measured(captions, settings).values["language_score"]
+    for cut in (0.25, 0.75, 0.9):
+        stricter = LanguageTeller(language_model(), cut).add_language(rows)["language"].to_pylist()
+        at = edges.index(cut) + 1
+        assert kept[at:].sum() + dropped[at:].sum() == sum(code != "und" for code in stricter)
+    assert sum(kept) and sum(dropped)
+
+
 def test_parts_in_any_order_sum_to_the_whole_and_survive_storing() -> None:
     rng = np.random.default_rng(0)
     whole = measured(CAPTIONS * 3, Filter())
@@ -99,5 +132,5 @@ def test_every_setting_of_the_table_is_one_of_the_recipe_and_switches_its_rule()
     from septet.schemas.recipe import Curate
 
     for setting, cut in CUTS["filter"].items():
-        assert setting in RULES[cut.reason].switches
+        assert setting in (*RULES[cut.reason].switches, *RULES[cut.reason].also)
     assert set(CUTS["curate"]) <= set(Curate.model_fields)
