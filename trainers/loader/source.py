@@ -156,7 +156,7 @@ class Source:
         self.tombstones = tombstones
         self._used_by = {one: Counted("task", one) for one in task.streams}
         stream = task.streams[name]
-        self.joins = stream.joins
+        self.joins, self._otherwise = stream.joins, stream.otherwise
         joined = with_otherwise(task.streams, name)
         also = [member for other in stream.otherwise for member in task.streams[other].members]
         self.members = [Members(corpus, joined, task, also) for corpus, _ in corpora]
@@ -350,7 +350,10 @@ class Source:
             try:
                 sample = members.read(shard, row)
                 if sample.key not in self.tombstones:
-                    used, found = self._used(sample, epoch)
+                    if self._otherwise:
+                        used, found = self._used(sample, epoch)
+                    else:
+                        used, found = self.name, self._read(self.name, sample, epoch)
                     self.health.good()
                     counted.append(self._used_by[used])
                     if used != self.name:
@@ -396,10 +399,8 @@ class Source:
     def _used(self, sample: ReadSample, epoch: int) -> tuple[str, Row]:
         """The stream that reads a sample, its own or one of `Stream.otherwise`, and its inputs."""
         streams = self.task.streams
-        if not streams[self.name].otherwise:
-            return self.name, self._read(self.name, sample, epoch)
         lacks, language = None, sample.language
-        for name in (self.name, *streams[self.name].otherwise):
+        for name in (self.name, *self._otherwise):
             sample.notes, sample.language = [], language
             try:
                 self._require(sample, streams[name])
