@@ -54,7 +54,8 @@ def file_system(path: str) -> tuple[fsspec.AbstractFileSystem, str]:
         ValueError: nobody knows the scheme.
     """
     try:
-        fs, plain = fsspec.url_to_fs(path)
+        # Listings are not kept: other processes write and remove files meanwhile.
+        fs, plain = fsspec.url_to_fs(path, use_listings_cache=False)
     except ImportError as error:
         scheme = path.partition("://")[0]
         advice = f"pip install {_PACKAGES[scheme]}" if scheme in _PACKAGES else str(error)
@@ -78,7 +79,6 @@ def list_folder(path: str) -> list[str]:
         names = [entry.name for entry in folder.iterdir()] if folder.is_dir() else []
     else:
         fs, plain = file_system(path)
-        fs.invalidate_cache(plain)
         found = fs.ls(plain, detail=False) if fs.exists(plain) else []
         names = [name.rstrip("/").rsplit("/", 1)[-1] for name in found]
     return sorted(name for name in names if not name.endswith(TEMPORARY_SUFFIX))
@@ -105,7 +105,6 @@ def walk_times(path: str) -> Iterator[tuple[str, int, float | None]]:
                     yield below_root, found.st_size, found.st_mtime
         return
     fs, remote = file_system(path)
-    fs.invalidate_cache(remote)
     for name, info in sorted(fs.find(remote, detail=True).items()):
         below_root = name.removeprefix(remote.rstrip("/") + "/")
         yield below_root, int(info.get("size") or 0), _written(info)
@@ -136,7 +135,7 @@ def remove(path: str) -> None:
             plain.unlink(missing_ok=True)
         return
     fs, remote = file_system(path)
-    if fs.exists(remote):
+    with suppress(FileNotFoundError):
         fs.rm(remote, recursive=True)
 
 
@@ -153,7 +152,6 @@ def take_away(path: str) -> bool:
             return False
         return True
     fs, remote = file_system(path)
-    fs.invalidate_cache(remote.rpartition("/")[0])
     try:
         there = bool(fs.exists(remote))
         if there:

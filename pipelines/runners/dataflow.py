@@ -78,7 +78,7 @@ class DataflowRunner(BeamRunner):
         options = super().pipeline_options("check")
         cloud = options.view_as(GoogleCloudOptions)
         found = []
-        if importlib.util.find_spec("apitools") is None:
+        if not _has_google_parts():
             found.append(
                 "Beam's Google Cloud parts are not installed: pip install 'apache-beam[gcp]'"
             )
@@ -145,6 +145,13 @@ class DataflowRunner(BeamRunner):
         )
         _check_graph(name, proto)
         return Graph(name, *_fuse(proto), proto.ByteSize(), proto)
+
+
+def _has_google_parts() -> bool:
+    try:
+        return importlib.util.find_spec("google.cloud.storage") is not None
+    except ModuleNotFoundError:  # not even the packages above it
+        return False
 
 
 def _check_graph(name: str, proto: beam_runner_api_pb2.Pipeline) -> None:
