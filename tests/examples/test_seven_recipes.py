@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import septet
+from septet.pipelines.cli import main
 from septet.preprocess.columns.reader import column_names, read_manifest
 from septet.preprocess.columns.registry import column_kinds
 from septet.schemas.recipe_file import parse_recipe
@@ -18,7 +19,16 @@ from tests.examples.published_sets import Sets, served
 from tests.http_server import HostileServer
 
 FOLDER = Path(__file__).parents[2] / "examples/recipes"
-SEVEN = ("ernie-vil", "clip", "m6", "flava", "ofa", "beit3", "pali")
+SETS = {
+    "ernie-vil": "cc3m sbu",
+    "clip": "common_crawl coyo_700m metaclip",
+    "m6": "wukong clue_corpus",
+    "flava": "coco sbu open_images cc3m visual_genome wit cc12m redcaps yfcc100m imagenet_1k texts",
+    "ofa": "cc12m cc3m sbu coco visual_genome open_images objects365 imagenet_21k pile",
+    "beit3": "cc12m cc3m sbu coco visual_genome imagenet_21k texts",
+    "pali": "mc4 common_crawl wit cc3m open_images visual_genome objects365",
+}
+"""Published sets that each recipe reads, and that lie in its folder here."""
 
 
 @pytest.fixture(scope="module")
@@ -33,15 +43,20 @@ def commands(name: str, command: str) -> list[list[str]]:
     return [shlex.split(line) for line in re.findall(rf"^# +septet ({command} .*)$", text, re.M)]
 
 
-def built(name: str, folder: Path, server: HostileServer, *sets: str) -> Path:
-    """The corpus of a recipe over these sets; the recipe changes in the hosts alone that it may ask."""
-    Sets(folder / "data", server.url)(*sets)
+def written(name: str, folder: Path, server: HostileServer) -> Path:
+    """A recipe over its sets, changed in the hosts alone that it may ask."""
+    Sets(folder / "data", server.url)(*SETS[name].split())
     recipe = folder / f"examples/recipes/{name}.yaml"
     recipe.parent.mkdir(parents=True)
     text = (FOLDER / f"{name}.yaml").read_text()
     assert text.count("\nfetch:\n") == 1
     recipe.write_text(text.replace("\nfetch:\n", f"\nfetch:\n  allowed_hosts: ['{server.host}']\n"))
-    run_build(recipe, folder / "corpus")
+    return recipe
+
+
+def built(name: str, folder: Path, server: HostileServer) -> Path:
+    """The corpus of a recipe over its sets."""
+    run_build(written(name, folder, server), folder / "corpus")
     return folder / "corpus"
 
 
@@ -91,13 +106,13 @@ PLANE, PERSON = "0001eeaf4aed83f9.jpg", "objects365_v2_00908726.jpg"
 
 
 def test_ernie_vil_reads_its_sets_as_they_were_filtered(tmp_path, server) -> None:
-    corpus = built("ernie-vil", tmp_path, server, "cc3m", "sbu")
+    corpus = built("ernie-vil", tmp_path, server)
     assert kept(corpus) == [*CC3M, *SBU]
     assert lost(corpus) == [*CC3M_LOST, *SBU_LOST]
 
 
 def test_clip_keeps_english_texts_that_hold_an_entry(tmp_path, server) -> None:
-    corpus = built("clip", tmp_path, server, "common_crawl", "coyo_700m", "metaclip")
+    corpus = built("clip", tmp_path, server)
     assert kept(corpus) == [
         ("alt-flat.jpg", "A long lighthouse wall beside the sea"),  # MetaCLIP asks no shape
         ("alt-mail.jpg", "A lighthouse to rent, mail keeper@example.org"),
@@ -111,7 +126,7 @@ def test_clip_keeps_english_texts_that_hold_an_entry(tmp_path, server) -> None:
 
 
 def test_m6_counts_characters_and_cleans_chinese(tmp_path, server) -> None:
-    corpus = built("m6", tmp_path, server, "wukong", "clue_corpus")
+    corpus = built("m6", tmp_path, server)
     assert kept(corpus) == [
         ("", "港口在暴风雨之后重新开放。 船只又可以出海了。"),
         ("zh-lake.jpg", "窗外的雪山和湖泊的风景照片"),
@@ -129,10 +144,7 @@ def test_m6_counts_characters_and_cleans_chinese(tmp_path, server) -> None:
 
 
 def test_flava_keeps_english_of_three_words(tmp_path, server) -> None:
-    corpus = built(
-        "flava", tmp_path, server, "coco", "sbu", "open_images", "cc3m", "visual_genome", "wit",
-        "cc12m", "redcaps", "yfcc100m", "imagenet_1k", "texts",
-    )  # fmt: skip
+    corpus = built("flava", tmp_path, server)
     assert kept(corpus) == [
         ("", NEWS), ("000000000009.jpg", COCO),
         (PLANE, "In this image there is an airplane in the sky."), ("1.jpg", CLOCK),
@@ -153,10 +165,7 @@ def test_flava_keeps_english_of_three_words(tmp_path, server) -> None:
 
 
 def test_ofa_reads_what_sets_say_of_their_images(tmp_path, server) -> None:
-    corpus = built(
-        "ofa", tmp_path, server, "cc12m", "cc3m", "sbu", "coco", "visual_genome", "open_images",
-        "objects365", "imagenet_21k", "pile",
-    )  # fmt: skip
+    corpus = built("ofa", tmp_path, server)
     coco = "COCO_train2014_000000000009.jpg"
     assert kept(corpus) == [
         ("", "The harbour was opened again."), (PLANE, ""), ("1.jpg", ""),
@@ -171,10 +180,7 @@ def test_ofa_reads_what_sets_say_of_their_images(tmp_path, server) -> None:
 
 
 def test_beit3_reads_its_sets_as_they_were_filtered(tmp_path, server) -> None:
-    corpus = built(
-        "beit3", tmp_path, server, "cc12m", "cc3m", "sbu", "coco", "visual_genome", "imagenet_21k",
-        "texts",
-    )  # fmt: skip
+    corpus = built("beit3", tmp_path, server)
     coco = "COCO_train2014_000000000009.jpg"
     assert kept(corpus) == [
         ("", "Storm over"), ("", NEWS), ("1.jpg", CLOCK), ("1.jpg", "red car"),
@@ -184,11 +190,24 @@ def test_beit3_reads_its_sets_as_they_were_filtered(tmp_path, server) -> None:
     assert views("beit3", corpus) == {"pairs": 10, "images": 1, "texts": 2}
 
 
+JOBS = dict.fromkeys(SETS, 15) | {"clip": 18, "ofa": 21, "pali": 17}
+"""Pipelines of a build: three more where texts are balanced, two more for each column."""
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_a_dry_run_for_dataflow(name, tmp_path, server, capsys) -> None:
+    """No account, and no address but the server's here."""
+    recipe = written(name, tmp_path, server)
+    with pytest.raises(SystemExit) as end:
+        main(["build", "--runner", "dataflow", "--dry-run", str(recipe)])
+    out = " ".join(capsys.readouterr().out.split())
+    assert end.value.code == 0, out
+    assert f"{name} on Dataflow: {JOBS[name]} jobs, one a pipeline" in out
+    assert "write: 2 steps, 1 shuffles" in out and "Dataflow needs a project" in out
+
+
 def test_pali_keeps_all_languages_and_no_address(tmp_path, server) -> None:
-    corpus = built(
-        "pali", tmp_path, server, "mc4", "common_crawl", "wit", "cc3m", "open_images",
-        "visual_genome", "objects365",
-    )  # fmt: skip
+    corpus = built("pali", tmp_path, server)
     assert kept(corpus) == [
         ("", "Der Hafen wurde am Montag wieder geöffnet."), (PLANE, ""), ("1.jpg", ""),
         ("alt-german.jpg", "Der alte Leuchtturm auf einem Felsen am Meer"),
@@ -208,13 +227,13 @@ def test_pali_keeps_all_languages_and_no_address(tmp_path, server) -> None:
     assert read_manifest(str(corpus), "boxes").values == 3
 
 
-@pytest.mark.parametrize("name", SEVEN)
+@pytest.mark.parametrize("name", SETS)
 def test_nobody_is_asked_by_accident(name: str) -> None:
     fetch = parse_recipe((FOLDER / f"{name}.yaml").read_text()).fetch
     assert fetch.contact is None and fetch.without_contact == "reject"
 
 
-@pytest.mark.parametrize("name", SEVEN)
+@pytest.mark.parametrize("name", SETS)
 def test_heads_say_how_to_train(name: str) -> None:
     """Model, preset, settings and streams of the line are such that there are; so are its views and
     the columns of the lines before."""
