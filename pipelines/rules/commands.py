@@ -182,10 +182,10 @@ def try_recipe(
     """Show what each rule of a recipe would drop, with examples, without building.
 
     Reads the first rows of up to 64 slices of the inputs, always the same ones, and asks the text
-    rules of `filter`; declared languages weigh what is usual. Then `balance`, `dedup` and
-    `curate.near_text: everywhere` are tried on the rows that pass: a sample holds fewer duplicates
-    than all inputs do. Nothing is fetched and nothing written, so thresholds on images, and images
-    that are alike, are not tried.
+    rules of `filter`; declared languages weigh what is usual. Then `balance`, `dedup` (with the
+    corpora that `dedup.against` names) and `curate.near_text: everywhere` are tried on the rows
+    that pass: a sample holds fewer duplicates than all inputs do. Nothing is fetched and nothing
+    written, so what asks for images is not tried; which settings of the recipe these are is told.
 
     **Examples**
 
@@ -220,6 +220,7 @@ def _show_examples(console: "Console", name: str, examples: list[tuple[str, str]
 
 def _show_trial(console: "Console", rule_set: str, trial: Any) -> None:
     from rich.table import Table
+    from rich.text import Text
 
     from septet.pipelines.report.readable import label
 
@@ -251,6 +252,10 @@ def _show_trial(console: "Console", rule_set: str, trial: Any) -> None:
         console.print(table)
         for one in trial.later:
             _show_examples(console, one.reason, one.examples)
+    if trial.untried:
+        console.print("\nNot tried:", highlight=False)
+    for line in trial.untried:
+        console.print(Text(f"  {line}"), soft_wrap=True)
     if trial.by_language:
         table = _table("\nlanguage", "\ntexts", "\npass")
         for code, count, kept in trial.by_language[:20]:

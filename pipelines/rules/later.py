@@ -17,6 +17,12 @@ from septet.pipelines.stages.balance import (
     located_entries,
 )
 from septet.pipelines.stages.curate import compared
+from septet.pipelines.stages.earlier import (
+    EARLIER,
+    earlier_settings,
+    earlier_shards,
+    same_samples,
+)
 from septet.preprocess.dedup import dedup_samples, frequent_captions
 from septet.preprocess.text.ids import caption_hashes, split_ids
 from septet.schemas.recipe import Curate, Dedup, Recipe
@@ -61,10 +67,50 @@ def _losses(recipe: Recipe, folder: str, rows: pa.Table) -> Iterator[tuple[str, 
         balance = located_entries(recipe.balance, folder)
         rows, lost = draw_rows(rows, balance, by_kind(count_hits(rows, balance)))
         yield "balance", lost
+    if recipe.dedup.against:
+        rows, lost = _without_earlier(rows, recipe, folder)
+        yield "dedup", lost
     rows, lost = _deduplicated(rows, recipe.dedup)
     yield "dedup", lost
     if recipe.curate.near_text == "everywhere":
         yield "curate", _near(rows, recipe.curate)
+
+
+def untried(recipe: Recipe) -> list[str]:
+    """Settings of a recipe that drop rows, and that a trial does not try."""
+    curate, needs = recipe.curate, "what an image is, and none is fetched"
+    asked = {
+        "curate.min_bytes": curate.min_bytes,
+        "curate.min_side": curate.min_side,
+        "curate.min_pixels": curate.min_pixels,
+        "curate.max_aspect_ratio": curate.max_aspect_ratio,
+        "curate.formats": curate.formats,
+        "curate.identical_images": curate.identical_images != "keep_all",
+        "curate.near_images": curate.near_images,
+        "decontaminate.against": recipe.decontaminate.against,
+    }
+    found = [f"{name}: it asks {needs}" for name, value in asked.items() if value]
+    if curate.near_text not in ("off", "everywhere"):
+        found.append(f"curate.near_text: {curate.near_text}: it asks {needs}")
+    if recipe.dedup.against and curate.near_text != "off":
+        found.append("curate.near_text against dedup.against: only equal samples of theirs are")
+    return found
+
+
+def _without_earlier(rows: pa.Table, recipe: Recipe, folder: str) -> tuple[pa.Table, pa.Table]:
+    """The rows that no earlier corpus has, and those that one has."""
+    against = recipe.dedup.against
+    earlier_settings(against, folder, None)  # an error that names the setting
+    anchors = split_ids(rows["id"])[0]
+    found = [np.empty(0, EARLIER)]
+    for shard in earlier_shards(against, folder):
+        ids = shard.ids()
+        found.append(ids[np.isin(ids["anchor"], anchors)])
+    whole_images = recipe.curate.identical_images == "keep_one"
+    reasons, values = same_samples(rows, np.concatenate(found), whole_images, against)
+    theirs = pc.is_valid(reasons)
+    lost = rows.append_column("reason", reasons).append_column("value", values).filter(theirs)
+    return rows.filter(pc.invert(theirs)), lost
 
 
 def _deduplicated(rows: pa.Table, settings: Dedup) -> tuple[pa.Table, pa.Table]:

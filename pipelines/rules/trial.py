@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from septet.pipelines.inputs import find_inputs
-from septet.pipelines.rules.later import LaterDrops, try_later_stages
+from septet.pipelines.rules.later import LaterDrops, try_later_stages, untried
 from septet.pipelines.sources.base import Input, Pair
 from septet.pipelines.sources.paths import locate
 from septet.pipelines.sources.table import SOURCES
@@ -64,6 +64,8 @@ class Trial:
     """Language, rows, and rows kept; the most frequent first."""
     later: list[LaterDrops] = field(default_factory=list)
     """What later stages drop of the sample's rows that pass."""
+    untried: list[str] = field(default_factory=list)
+    """Settings of the recipe that drop rows and were not tried, and why."""
 
 
 def sample_slices(slices: tuple[Input, ...]) -> list[Input]:
@@ -129,6 +131,7 @@ def try_rules(recipe: Recipe, folder: str, rows: int, examples: int) -> Trial:
         drops.examples = list(distinct)[:examples]
     whole = pa.concat_tables(one.cast(tables.FILTERED) for one in passed)
     trial.later = try_later_stages(recipe, folder, whole, examples)
+    trial.untried = untried(recipe)
     trial.by_language = [(code, count, kept[code]) for code, count in seen.most_common()]
     return trial
 

@@ -41,29 +41,32 @@ class EarlierShard:
     removed: tuple[int, ...]
     samples: int
 
-    def read(self) -> pa.Table:
+    def read(self, columns: Sequence[str] = _COLUMNS) -> pa.Table:
         """The samples, with `id`, `image_url` and what else of a sidecar is compared.
+
+        Args:
+            columns: Of the sidecar.
 
         Raises:
             SidecarError: the sidecar cannot be read, or holds what no build has written.
         """
         try:
-            return self._read()
+            return self._read(columns)
         except (OSError, ValueError, TypeError, pa.ArrowException) as error:
             raise SidecarError(
                 f"dedup.against: {self.sidecar} cannot be used ({error}); `septet check` of that "
                 "corpus tells what is damaged"
             ) from error
 
-    def _read(self) -> pa.Table:
+    def _read(self, columns: Sequence[str]) -> pa.Table:
         with open_sidecar(self.sidecar) as parquet:
             there = parquet.schema_arrow.names
-            batches = list(read_batches(parquet, self.sidecar, _COLUMNS))
+            batches = list(read_batches(parquet, self.sidecar, columns))
             schema = pa.schema(
-                [parquet.schema_arrow.field(name) for name in _COLUMNS if name in there]
+                [parquet.schema_arrow.field(name) for name in columns if name in there]
             )
         table = pa.Table.from_batches(batches, schema)
-        for name in _COLUMNS:
+        for name in columns:
             kind = SAMPLES.field(name).type
             if name not in there:  # of an earlier format
                 table = table.append_column(name, pa.nulls(len(table), kind))
@@ -73,18 +76,19 @@ class EarlierShard:
         if table["key"].null_count or not _all_are("[0-9a-f]{32}", table["key"]):
             raise ValueError("a `key` is no id, which has 32 hex digits")
         for name, digits in (("phash", 16), ("sha256", 64)):
-            if not _all_are(f"[0-9a-f]{{{digits}}}", table[name]):
+            if name in columns and not _all_are(f"[0-9a-f]{{{digits}}}", table[name]):
                 raise ValueError(f"a `{name}` is none, which has {digits} hex digits")
-        if not all(pc.all(pc.greater(table[n], 0), min_count=0).as_py() for n in _SIDES):
+        sides = [table[name] for name in _SIDES if name in columns]
+        if not all(pc.all(pc.greater(side, 0), min_count=0).as_py() for side in sides):
             raise ValueError("an image has a side without a pixel")
         stays = np.ones(len(table), bool)
         stays[list(self.removed)] = False
-        table = table.filter(pa.array(stays)).select(_COLUMNS)
-        return table.rename_columns([_NAMES.get(name, name) for name in _COLUMNS])
+        table = table.filter(pa.array(stays)).select(columns)
+        return table.rename_columns([_NAMES.get(name, name) for name in columns])
 
     def ids(self) -> np.ndarray:
         """`EARLIER` records of the samples."""
-        rows = self.read()
+        rows = self.read(["key"])
         found = np.empty(len(rows), EARLIER)
         found["anchor"], found["rest"] = split_ids(rows["id"])
         found["corpus"] = self.corpus
@@ -112,8 +116,13 @@ def earlier_shards(against: Sequence[str], folder: str) -> list[EarlierShard]:
     return found
 
 
-def earlier_settings(against: Sequence[str], folder: str, corpus: str) -> dict[str, Any]:
+def earlier_settings(against: Sequence[str], folder: str, corpus: str | None) -> dict[str, Any]:
     """Digests of the earlier corpora, as settings of a stage; none where there is none.
+
+    Args:
+        against: The corpora, as the recipe names them.
+        folder: Where relative paths start.
+        corpus: The corpus that is built, where one is.
 
     Raises:
         RecipeError: one of them is no corpus or a view of one, was not built by Septet, or is the
@@ -122,7 +131,7 @@ def earlier_settings(against: Sequence[str], folder: str, corpus: str) -> dict[s
     found = {}
     for label in against:
         path = locate(label, folder)
-        if _same_folder(path, corpus):
+        if corpus is not None and _same_folder(path, corpus):
             raise RecipeError(f"dedup.against: {label} is the corpus that is built itself")
         try:
             require_whole(path, "a build is compared with all samples of a corpus; name {corpus}")

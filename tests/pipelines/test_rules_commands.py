@@ -10,8 +10,9 @@ from septet.pipelines.cli import main
 from septet.pipelines.rules.trial import Trial, sample_slices, try_rules
 from septet.pipelines.sources.base import Input
 from septet.preprocess.rules.table import RULES
-from septet.schemas.recipe_file import parse_recipe
+from septet.schemas.recipe_file import RecipeError, parse_recipe
 from septet.schemas.rule_sets import RULE_SETS
+from tests.corpora import run_build
 
 
 def told(capsys: pytest.CaptureFixture, *arguments: str) -> str:
@@ -167,8 +168,48 @@ def test_later_stages_are_tried_on_what_passes(
     told_ = told(capsys, "try", str(recipe), "--examples", "1")
     assert "dedup caption repeated 3 3" in told_
 
+    assert (
+        "Not tried: curate.max_aspect_ratio: it asks what an image is, and none is fetched" in told_
+    )
+
     balanced = text + "balance: {entries: [bicycle, lighthouse, next], most_of_an_entry: 1}\n"
     first = try_rules(parse_recipe(balanced), str(tmp_path), 100, 5).later
     drawn = {one.reason: one.count for one in first if one.stage == "balance"}
     assert set(drawn) == {"entry_draw"} and 1 <= drawn["entry_draw"] < 7
     assert try_rules(parse_recipe(balanced), str(tmp_path), 100, 5).later == first
+
+
+def test_what_earlier_corpora_have_is_tried_and_what_is_not_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    captions = ["A red kite over the beach at noon", "Two boats in an old harbour",
+                "The mill beside a canal in winter"]  # fmt: skip
+    lists = {"old": captions[:2], "new": [*captions, captions[2] + " again"]}
+    for name, texts in lists.items():
+        lines = [json.dumps({"caption": text}) + "\n" for text in texts]
+        (tmp_path / f"{name}.jsonl").write_text("".join(lines))
+        (tmp_path / f"{name}.yaml").write_text(
+            f"name: {name}\nsources: [{{kind: list, paths: [{name}.jsonl], url_col: null}}]\n"
+        )
+    run_build(tmp_path / "old.yaml", tmp_path / "corpus")
+    recipe = tmp_path / "new.yaml"
+    text = recipe.read_text() + "dedup: {against: [corpus]}\n"
+    recipe.write_text(text)
+    trial = try_rules(parse_recipe(text), str(tmp_path), 100, 5)
+    assert [(one.stage, one.reason, one.count, one.left) for one in trial.later] == [
+        ("dedup", "duplicate_pair", 2, 2),
+    ]
+    assert sorted(said for _, said in trial.later[0].examples) == sorted(captions[:2])
+    assert all(value.endswith(" of corpus") for value, _ in trial.later[0].examples)
+    asked = "curate: {near_text: same_domain, near_images: true, max_aspect_ratio: null}\n"
+    recipe.write_text(text + asked + "decontaminate: {against: [{name: x, images: x}]}\n")
+    told_ = told(capsys, "try", str(recipe))
+    assert "dedup duplicate pair 2 2" in told_
+    for part in ("curate.identical_images: it asks", "curate.near_images: it asks",
+                 "decontaminate.against: it asks", "curate.near_text: same_domain: it asks",
+                 "curate.near_text against dedup.against: only equal"):  # fmt: skip
+        assert part in told_.split("Not tried:")[1]
+    assert "max_aspect_ratio" not in told_
+    recipe.write_text(text.replace("[corpus]", "[nowhere]"))
+    with pytest.raises(RecipeError, match=r"dedup\.against: nowhere cannot be read"):
+        try_rules(parse_recipe(recipe.read_text()), str(tmp_path), 100, 5)
