@@ -21,6 +21,7 @@ from septet.pipelines.browse.comparing import Compared
 from septet.pipelines.browse.database import QueryError
 from septet.pipelines.browse.images import Images
 from septet.pipelines.browse.models import Decoder, Trained
+from septet.pipelines.browse.nearest import Nearest
 from septet.pipelines.browse.pages import templates
 from septet.pipelines.browse.sample import Samples
 from septet.pipelines.browse.stopping import CURRENT, Stop
@@ -64,10 +65,12 @@ class Site:
         self._images = Images(tables.corpus)
         self._model, self._decoder = model, Decoder(codes)
         self._sample = Samples(tables, self._images, self._show, model, self._decoder)
+        self._nearest = Nearest(tables, self._show)
         self._templates = templates()
         self._at = at
         self._templates.globals |= {
             "address": self._address, "both": bars.both, "label": self._corpus.label, "at": at,
+            "has_embeddings": bool(self._nearest.columns()),
             "beside": beside.sides[1].corpus.label if beside else "",
         }  # fmt: skip
         self._beside = self._other = None
@@ -83,6 +86,7 @@ class Site:
             Route("/samples/{shard:int}/{row:int}", self._page(self._sample.page)),
             Route("/samples/{shard:int}/{row:int}/model", self._page(self._sample.model),
                   methods=["GET", "POST"]),
+            Route("/samples/{shard:int}/{row:int}/nearest", self._page(self._nearest.page)),
             Route("/answers/{number:int}", self._sample.made),
             Route("/codes/{how:str}/{column:str}/{shard:int}/{row:int}/{view:int}",
                   _watched(self._sample.codes)),

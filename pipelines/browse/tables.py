@@ -7,7 +7,7 @@ once the tables are there. What a person types is one condition (`sql`), never a
 import math
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from septet.pipelines.browse.database import Database, texts
 from septet.pipelines.browse.dropped import Dropped
@@ -341,7 +342,7 @@ class Tables:
         return self.rows([(int(shard), int(row)) for shard, row in places], [*fields, sort])
 
     def rows(self, places: Sequence[tuple[int, int]], fields: Sequence[str]) -> list[Row]:
-        """What some fields say of the samples at some places."""
+        """What some fields say of the samples at some places, as far as sidecars can be read."""
         names = [*dict.fromkeys(name for name in fields if name)]
         selected = ["c0.shard_number", "c0.row_number", *(self.require(one).sql for one in names)]
         source, _ = self.source(names, "")
@@ -353,7 +354,23 @@ class Tables:
             f"c0.row_number) IN ({', '.join(map(str, places))})"
         )
         told = {(shard, row): dict(zip(names, facts, strict=True)) for shard, row, *facts in found}
-        return [Row(*place, told[place]) for place in places]
+        return [Row(*place, told[place]) for place in places if place in told]
+
+    def rows_by_shard(self, keep: str) -> Callable[[int], NDArray[np.int64]]:
+        """Gives the rows of a shard, rising, that meet a condition."""
+        source, values = self.source((), keep)
+        found = self.database.table(
+            f"SELECT CAST(c0.shard_number AS INTEGER) AS shard, CAST(c0.row_number AS INTEGER) AS "
+            f"row{source} ORDER BY shard, row",
+            values,
+        )
+        shards, rows = (found[name].to_numpy() for name in ("shard", "row"))
+
+        def of(number: int) -> NDArray[np.int64]:
+            begin, end = np.searchsorted(shards, [number, number + 1])
+            return rows[begin:end].astype(np.int64)
+
+        return of
 
 
 def _read(paths: Sequence[str], more: str = "union_by_name = false") -> str:
