@@ -39,7 +39,12 @@ from septet.pipelines.stages.ipc import from_ipc, to_ipc
 from septet.pipelines.stages.stage import Done, Key, Parts, Pass, Stage
 from septet.pipelines.stages.tasks import Results, Task
 from septet.preprocess import files
-from septet.preprocess.dedup import combine_captions, dedup_samples, frequent_captions
+from septet.preprocess.dedup import (
+    combine_captions,
+    dedup_samples,
+    distinct_rows,
+    frequent_captions,
+)
 from septet.preprocess.text.ids import (
     bucket_of,
     by_bucket,
@@ -82,6 +87,7 @@ class DedupStage(Stage):
         if against:
             earlier = earlier_settings(against, self.context.folder, self.corpus)
             settings |= earlier | {"identical_images": self.recipe.curate.identical_images}
+            settings["shards_planned"] = "of what is left"  # not of all, as once
         return settings | barred_settings(self.corpus)
 
     def keys(self) -> Sequence[Key]:
@@ -93,22 +99,24 @@ class DedupStage(Stage):
         filtered, locations = self.input("filtered"), self.input("image_locations")
         giver = self.givers["filtered"]
         rows, keys = giver.require_done().counts.rows_out, giver.keys()
+        earlier = earlier_shards(self.recipe.dedup.against, self.context.folder)
+        rows += sum(one.samples for one in earlier)
         buckets = max(1, -(-rows // _SAMPLES_A_SURVEY_BUCKET))
         most = self.recipe.dedup.images_per_caption
         survey = SurveyTask(self.parts("survey"), most)
         first = Pass(
             "dedup: survey",
             survey.outputs(range(buckets)),
-            lambda todo: shuffle_tasks(SplitHashes(filtered, buckets, most), keys, survey, todo),
+            lambda todo: shuffle_tasks(
+                SplitHashes(filtered, buckets, most), [*keys, *earlier], survey, todo
+            ),
         )
         yield first
 
         surveyed = first.poll()
         self._measured = surveyed.tally
         shards = max(1, -(-surveyed.other["samples"] // self.recipe.write.samples_per_shard))
-        against = self.recipe.dedup.against
-        earlier = earlier_shards(against, self.context.folder)
-        width = shards_a_range(rows + sum(one.samples for one in earlier), shards)
+        width = shards_a_range(rows, shards)
         frequent = [survey.path(i) for i in range(buckets) if first.counts[i].rows_out]
         if len(frequent) > 1:  # one file, for every range of shards reads all
             gather = GatherTask(self.parts("frequent"), frequent)
@@ -163,36 +171,46 @@ def _batches(path: str, columns: list[str] | None = None) -> Iterator[pa.Table]:
 
 
 class SplitHashes(Split):
-    """The step that sends a part's distinct (caption, anchor, rest) hashes to the bucket of the
-    caption's."""
+    """The step that sends the distinct (caption, anchor, rest) hashes of a part, or of a shard of
+    an earlier corpus, to the bucket of the caption's."""
 
     stage = "split"
 
     def __init__(self, samples: Parts, buckets: int, most: int | None):
         self.samples, self.buckets, self.most = samples, buckets, most
 
-    def split(self, key: Key) -> Iterable[tuple[int, bytes]]:
-        """Yield (bucket, little-endian uint64 triples)."""
+    def split(self, key: Key | EarlierShard) -> Iterable[tuple[int, bytes]]:
+        """Yield (bucket, kind and little-endian uint64 triples)."""
+        if isinstance(key, EarlierShard):
+            theirs = key.read(["key", "url", "caption", "annotations"])
+            yield from self._pieces(_hashes(theirs), _EARLIER)
+            return
         gathered: list[np.ndarray] = []
         columns = ["id", "image_url", "caption", "annotations"]
         for rows in _batches(self.samples.path(key), columns):
-            gathered.append(np.stack([caption_hashes(rows), *split_ids(rows["id"])], axis=1))
+            gathered.append(_hashes(rows))
             if sum(map(len, gathered)) >= 4 * _ROWS_GATHERED:
                 gathered = [combine_captions(np.concatenate(gathered), self.most)]
                 if len(gathered[0]) >= 2 * _ROWS_GATHERED:
-                    yield from self._pieces(gathered.pop())
+                    yield from self._pieces(gathered.pop(), _ROWS)
         if gathered:
-            yield from self._pieces(combine_captions(np.concatenate(gathered), self.most))
+            yield from self._pieces(combine_captions(np.concatenate(gathered), self.most), _ROWS)
 
-    def _pieces(self, distinct: np.ndarray) -> Iterator[tuple[int, bytes]]:
+    def _pieces(self, distinct: np.ndarray, kind: bytes) -> Iterator[tuple[int, bytes]]:
         for bucket, rows in by_bucket(bucket_of(distinct[:, 0], self.buckets)):
             for start in range(0, len(rows), _ROWS_READ):
-                yield bucket, distinct[rows[start : start + _ROWS_READ]].astype("<u8").tobytes()
+                piece = distinct[rows[start : start + _ROWS_READ]]
+                yield bucket, kind + piece.astype("<u8").tobytes()
+
+
+def _hashes(rows: pa.Table) -> np.ndarray:
+    """The hashes of rows' captions, anchors and rests, uint64 [n, 3]."""
+    return np.stack([caption_hashes(rows), *split_ids(rows["id"])], axis=1)
 
 
 class SurveyTask(Task):
     """The task that finds the frequent captions of one bucket, and counts the samples that have
-    others."""
+    others and that no earlier corpus has: so many are to fill the shards."""
 
     stage = "survey"
 
@@ -201,14 +219,27 @@ class SurveyTask(Task):
 
     def run(self, bucket: int, parts: list[bytes]) -> Counts:
         """Write the bucket's frequent captions."""
-        rows = np.frombuffer(b"".join(parts), "<u8").astype(np.uint64).reshape(-1, 3)
+        rows, earlier = (
+            np.frombuffer(b"".join(one[1:] for one in parts if one[:1] == kind), "<u8")
+            .astype(np.uint64)
+            .reshape(-1, 3)
+            for kind in (_ROWS, _EARLIER)
+        )
         counts = Counts(rows_in=len(rows))
         hashes, images, samples = frequent_captions(rows, self.most, counts.tally)
         counts.rows_out = len(hashes)
-        counts.other["samples"] = samples
+        counts.other["samples"] = samples - _common(rows, earlier, hashes)
         table = pa.table({"caption_hash": hashes, "images": images}, schema=_SURVEY)
         files.write_table(self.path(bucket), table, metadata=counts.to_metadata())
         return counts
+
+
+def _common(rows: np.ndarray, earlier: np.ndarray, frequent: np.ndarray) -> int:
+    """How many distinct triples are among both, but for those of frequent captions."""
+    if not len(earlier):
+        return 0
+    mine, theirs = (distinct_rows(some[~np.isin(some[:, 0], frequent)]) for some in (rows, earlier))
+    return len(mine) + len(theirs) - len(distinct_rows(np.concatenate([mine, theirs])))
 
 
 class GatherTask(Task):

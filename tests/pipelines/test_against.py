@@ -189,3 +189,26 @@ def test_a_sidecar_that_no_build_has_written_is_told_by_its_name(old: Path, tmp_
     assert shard.read()["phash"].null_count == rows
     pq.write_table(with_values("width", pa.array([9] * rows, pa.int64())), path)
     assert shard.read()["width"].to_pylist() == [9] * rows
+
+
+def test_shards_are_planned_for_what_is_left(tmp_path: Path) -> None:
+    words = [f"{place} of the {thing}" for place in ("Roof", "Door", "Garden", "Cellar", "Yard")
+             for thing in ("mill", "school", "castle", "inn", "barn", "church", "farm", "tower")]  # fmt: skip
+    texts = {"old": words[:32], "new": [*words, *words[:9]]}
+    for name, captions in texts.items():
+        folder = tmp_path / name
+        folder.mkdir()
+        lines = [json.dumps({"caption": text}) + "\n" for text in captions]
+        (folder / "list.jsonl").write_text("".join(lines))
+        more = "dedup: {against: [../old-corpus]}\n" if name == "new" else ""
+        (folder / "recipe.yaml").write_text(
+            f"name: {name}\nsources: [{{kind: list, paths: [list.jsonl], url_col: null}}]\n"
+            f"write: {{samples_per_shard: 4}}\n{more}"
+        )
+    run_build(tmp_path / "old/recipe.yaml", tmp_path / "old-corpus")
+    run_build(tmp_path / "new/recipe.yaml", tmp_path / "corpus", workers=2)
+    kept = rows(tmp_path / "corpus", "shards")
+    assert {row["caption"] for row in kept} == set(words[32:])
+    assert len(kept) == 8
+    shards = pq.read_table(tmp_path / "corpus/shards.parquet")
+    assert len(shards) <= 2 and max(shards["tar"].to_pylist()) < "shards/0000/0000002"
