@@ -28,6 +28,8 @@ setup: .venv/installed  ## Make .venv with everything that demo, test and check 
 	$(UV) --target .venv/peers/webdataset-0.2.86 --no-deps webdataset==0.2.86
 	@# OpenAI's own dVAE encoder, which a test compares ours with; its pins are old.
 	$(UV) --target .venv/peers/dall-e-0.1 --no-deps dall-e==0.1
+	@# The document of Dataflow's API, which a test's stand-in for it keeps to.
+	$(UV) --target .venv/peers/google-api-python-client-2.202.0 --no-deps google-api-python-client==2.202.0
 	@# uv leaves that to the first import. A few files of packages are for other Pythons.
 	$(BIN)/python -m compileall -qq -j 0 .venv/lib .venv/peers || true
 	@touch $@

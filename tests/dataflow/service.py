@@ -3,6 +3,7 @@ against the published discovery document, and Cloud Storage, by an emulator."""
 
 import json
 import re
+import sys
 import threading
 import urllib.parse
 import uuid
@@ -11,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from importlib import resources
+from pathlib import Path
 from typing import Any
 
 import jsonschema
@@ -22,9 +23,11 @@ Run = Callable[[dict[str, Any]], str | None]
 
 @cache
 def discovery() -> dict[str, Any]:
-    """The discovery document of Dataflow v1b3, as Google's client ships it."""
-    folder = resources.files("googleapiclient") / "discovery_cache/documents"
-    found: dict[str, Any] = json.loads((folder / "dataflow.v1b3.json").read_text())
+    """The discovery document of Dataflow v1b3, as Google's client ships it; `make setup` lays that
+    beside the environment, for Beam would find parts of Google's in it."""
+    peer = Path(sys.prefix) / "peers/google-api-python-client-2.202.0"
+    path = peer / "googleapiclient/discovery_cache/documents/dataflow.v1b3.json"
+    found: dict[str, Any] = json.loads(path.read_text())
     return found
 
 
