@@ -5,10 +5,12 @@ import os
 import secrets
 from pathlib import Path
 
+import fsspec
 import pyarrow as pa
 import pytest
 
 from septet.preprocess import files
+from tests.object_store import object_store
 
 PLACES = ["local", "file URL", "signs in the name", "store"]
 
@@ -149,3 +151,24 @@ def test_a_file_is_taken_away_by_one(base: str) -> None:
     files.write_bytes(path, b"x")
     assert [files.take_away(path) for _ in range(2)] == [True, False]
     assert not files.exists(path)
+
+
+def test_a_store_is_asked_anew_when_others_wrote_and_removed() -> None:
+    """Drivers live long, and workers of other machines write and remove below the same folder."""
+    with object_store() as bucket:
+        folder = f"{bucket}/stages"
+        files.write_bytes(f"{folder}/1", b"1")
+        assert files.list_folder(folder) == ["1"]
+        assert [name for name, _ in files.walk(folder)] == ["1"]
+        other = fsspec.filesystem("s3", skip_instance_cache=True, use_listings_cache=False)
+        other.rm_file(f"{folder}/1")
+        other.pipe_file(f"{folder}/2", b"2")
+        assert not files.exists(f"{folder}/1") and files.exists(f"{folder}/2")
+        assert not files.take_away(f"{folder}/1")
+        files.remove(f"{folder}/1")
+        assert files.list_folder(folder) == ["2"]
+        other.rm_file(f"{folder}/2")
+        other.pipe_file(f"{folder}/3", b"3")
+        files.remove(folder)
+        assert other.find(folder) == []
+        files.remove(folder)
