@@ -2,6 +2,7 @@
 
 import math
 import re
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -29,7 +30,7 @@ class Bar:
     keep: str
 
 
-def address(path: str, **query: Any) -> str:
+def address(path: str, /, **query: Any) -> str:
     """A path with a query; what is empty is left out."""
     given = {name: value for name, value in query.items() if value not in ("", None)}
     return path + ("?" + urlencode(given) if given else "")
@@ -41,6 +42,12 @@ def both(keep: str, other: str) -> str:
         return keep.strip() or other
     one = keep.strip()
     return f"({one}) and {other}" if re.search(r"\bor\b", one) else f"{one} and {other}"
+
+
+def words(text: str) -> str:
+    """The condition that captions hold each of some words, or texts in quotes."""
+    found = re.findall(r'"([^"]+)"|([^\s"]+)', unicodedata.normalize("NFC", text))
+    return " and ".join(f'caption contains "{one or other}"' for one, other in found)
 
 
 def numbers(columns: Mapping[str, Column]) -> list[str]:

@@ -22,6 +22,7 @@ from septet.pipelines.browse.database import QueryError
 from septet.pipelines.browse.images import Images
 from septet.pipelines.browse.models import Decoder, Trained
 from septet.pipelines.browse.nearest import Nearest
+from septet.pipelines.browse.outgoing import Outgoing
 from septet.pipelines.browse.pages import templates
 from septet.pipelines.browse.sample import Samples
 from septet.pipelines.browse.stopping import CURRENT, Stop
@@ -65,6 +66,7 @@ class Site:
         self._images = Images(tables.corpus)
         self._model, self._decoder = model, Decoder(codes)
         self._sample = Samples(tables, self._images, self._show, model, self._decoder)
+        self._outgoing = Outgoing(tables)
         self._nearest = Nearest(tables, self._show)
         self._templates = templates()
         self._at = at
@@ -87,6 +89,8 @@ class Site:
             Route("/samples/{shard:int}/{row:int}/model", self._page(self._sample.model),
                   methods=["GET", "POST"]),
             Route("/samples/{shard:int}/{row:int}/nearest", self._page(self._nearest.page)),
+            Route("/ids.csv", self._page(self._outgoing.csv)),
+            Route("/ids.parquet", self._page(self._outgoing.parquet)),
             Route("/answers/{number:int}", self._sample.made),
             Route("/codes/{how:str}/{column:str}/{shard:int}/{row:int}/{view:int}",
                   _watched(self._sample.codes)),
@@ -127,12 +131,20 @@ class Site:
         async def respond(request: Request) -> Response:
             form = await form_of(request) if request.method == "POST" else request.query_params
             try:
+                if request.method == "GET" and form.get("find", "").strip():
+                    return RedirectResponse(self._with_words(request.url.path, form), 303)
                 return await _watched(make)(request, form)
             except (ValueError, OSError) as error:
                 status = 503 if isinstance(error, QueryError) else 400
                 return self._show("error", form, status, error=str(error))
 
         return respond
+
+    def _with_words(self, path: str, form: Mapping[str, str]) -> str:
+        """The address of a page with a condition on the words of captions besides."""
+        self._tables.require("caption")
+        keep = bars.both(form.get("keep", ""), bars.words(form["find"]))
+        return bars.address(path, **{**form, "find": "", "page": "", "keep": keep})
 
     def _show(self, name: str, form: Mapping[str, Any], status: int = 200, **more: Any) -> Response:
         keep = str(form.get("keep", ""))
@@ -159,7 +171,10 @@ class Site:
             (name, bars.of_bins(name, found_bins)) for name, found_bins in found.numbers.items()
         ]
         kept, whole = found.samples, len(self._corpus)
-        return self._show("overview", form, kept=kept, whole=whole, facets=facets, spreads=spreads)
+        return self._show(
+            "overview", form, kept=kept, whole=whole, facets=facets, spreads=spreads,
+            commands=self._outgoing.commands(keep),
+        )  # fmt: skip
 
     def samples(self, request: Request, form: Mapping[str, str]) -> Response:
         """A grid of samples, sorted by a field or in the corpus's order."""

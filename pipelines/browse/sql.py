@@ -89,6 +89,8 @@ def _compared(condition: Comparison, column: Column) -> tuple[str, list[Any]]:
         known = f"CAST({known} AS DOUBLE)"
         if condition.sign == "in" and pa.types.is_float32(column.type):
             values = [float(pa.scalar(value, pa.float32()).as_py()) for value in values]
+    if condition.sign == "contains":
+        return f"contains(lower({known}), lower(?))", values
     if condition.sign == "in":
         return f"({known} IN ({', '.join('?' * len(values))}))", values
     sign = {"==": "=", "!=": "<>"}.get(condition.sign, condition.sign)

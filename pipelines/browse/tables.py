@@ -356,6 +356,23 @@ class Tables:
         told = {(shard, row): dict(zip(names, facts, strict=True)) for shard, row, *facts in found}
         return [Row(*place, told[place]) for place in places if place in told]
 
+    def keys(self, keep: str, first: int, last: int) -> pa.Table:
+        """`key`, `shard` and `row` of the samples that meet a condition, in the corpus's order.
+
+        Args:
+            keep: The condition.
+            first: The first shard that is looked at.
+            last: The one before which it ends.
+        """
+        source, values = self.source((), keep)
+        word = "AND" if keep.strip() else "WHERE"
+        return self.database.table(
+            "SELECT c0.key, CAST(c0.shard_number AS BIGINT) AS shard, CAST(c0.row_number AS BIGINT)"
+            f" AS row{source} {word} c0.shard_number >= {first} AND c0.shard_number < {last} "
+            "ORDER BY shard, row",
+            values,
+        )
+
     def rows_by_shard(self, keep: str) -> Callable[[int], NDArray[np.int64]]:
         """Gives the rows of a shard, rising, that meet a condition."""
         source, values = self.source((), keep)

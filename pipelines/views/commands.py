@@ -40,9 +40,9 @@ def curate(
     """Choose samples by what is known of them: a view, without computing or copying any.
 
     A view is a list of ids with what it was chosen by. PATH@NAME stands for its samples wherever a
-    corpus is asked for. Conditions compare a field (`<`, `>=`, `==`, `!=`, `in a, b`, `exists`,
-    `missing`), or take the `top 30%` or `bottom 5%` of all samples that have a value; `and`, `or`,
-    `not` and brackets join them.
+    corpus is asked for. Conditions compare a field (`<`, `>=`, `==`, `!=`, `in a, b`, `contains`,
+    `exists`, `missing`), or take the `top 30%` or `bottom 5%` of all samples that have a value;
+    `and`, `or`, `not` and brackets join them.
 
     **Examples**
 

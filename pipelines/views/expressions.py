@@ -5,13 +5,15 @@ condition = both {"or" both}
 both      = one {"and" one}
 one       = "not" one | "(" condition ")" | FIELD test
 test      = ("<" | "<=" | ">" | ">=" | "==" | "!=") VALUE
+          | ["not"] "contains" VALUE
           | ["not"] "in" VALUE {"," VALUE}
           | ("top" | "bottom") NUMBER "%"
           | "exists" | "missing"
 ```
 
 A field is a column of the sidecars, or COLUMN.FACT of a column's. A value is a number, true, false,
-a word, or a text in quotes. What is not known keeps no sample, but for `missing`.
+a word, or a text in quotes; `contains` asks for one in capitals or small letters. What is not known
+keeps no sample, but for `missing`.
 """
 
 import re
@@ -58,6 +60,9 @@ class Comparison:
         if self.sign in ("exists", "missing"):
             return pc.is_valid(column) if self.sign == "exists" else pc.is_null(column)
         fit = [self.fit(column.type, value) for value in self.values]
+        if self.sign == "contains":
+            wanted = pc.utf8_lower(pa.scalar(fit[0])).as_py()
+            return pc.match_substring(pc.utf8_lower(column), wanted)
         if pa.types.is_integer(column.type):  # among which 1.5 is none
             column = column.cast(pa.float64(), safe=False)
         if self.sign == "in":
@@ -248,8 +253,13 @@ class _Parser:
         if end := self._take("top", "bottom"):
             return Share(field, "top" if end == "top" else "bottom", self._percent())
         is_not = self._take("not")
+        if self._take("contains"):
+            held = Comparison(field, "contains", (self._text_value(),))
+            return Joined("not", (held,)) if is_not else held
         if not self._take("in"):
-            raise self._error("'in'" if is_not else "a comparison (<, >=, ==, in, top, exists …)")
+            raise self._error(
+                "'in' or 'contains'" if is_not else "a comparison (<, >=, ==, in, top, exists …)"
+            )
         values = [self._value()]
         while self._take(","):
             values.append(self._value())
@@ -262,6 +272,12 @@ class _Parser:
         if not isinstance(value, float) or not self._take("%") or not 0 < value <= 100:
             raise self._error("a share above 0% and up to 100%, such as 30%", at)
         return value
+
+    def _text_value(self) -> str:
+        """A value as it is written: of texts, digits are no number."""
+        token = self._peek()
+        self._value()
+        return token[1:-1] if token[0] in "\"'" else token
 
     def _value(self) -> Value:
         token = self._peek()

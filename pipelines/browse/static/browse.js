@@ -20,3 +20,12 @@ for (const range of document.querySelectorAll("[data-shows]")) {
   range.addEventListener("input", () => { shown.value = Number(Number(range.value).toPrecision(4)); });
   range.addEventListener("change", () => range.form.requestSubmit());
 }
+// What is typed of a field's name in the filter is completed: a list of the browser's own completes whole texts.
+const keep = document.getElementById("keep");
+const list = document.getElementById("fields");
+const names = [...list.options].map((one) => one.value.trim());
+keep.addEventListener("input", () => {
+  const [, before, begun] = keep.value.match(/^([^]*?)([\w.:-]*)$/);
+  const fit = begun || !before.trim() ? names.filter((name) => name.startsWith(begun)) : [];
+  list.replaceChildren(...fit.slice(0, 50).map((name) => Object.assign(document.createElement("option"), { value: `${before}${name} `, label: name })));
+});

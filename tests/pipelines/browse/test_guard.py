@@ -1,14 +1,21 @@
 """Who may ask the server, and what it answers to mistakes."""
 
+import csv
+import html
+import io
+import shlex
 import shutil
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 
+import pyarrow.parquet as pq
 import pytest
 from starlette.testclient import TestClient
 
 from septet.pipelines.browse import database as database_module
+from septet.pipelines.browse import outgoing
 from septet.pipelines.browse.bars import both
 from septet.pipelines.browse.database import QueryError
 from septet.pipelines.browse.guard import Guard
@@ -84,7 +91,8 @@ MALFORMED = [
     "language == de and", "language == de or or width > 1", "width exists 3", "width missing not",
     "top 30%", "in de", "5 > width", "width > 1; DROP TABLE rejects", "width > (SELECT 1)",
     "width > 1 --", "read_csv('/etc/passwd') exists", "nothing > 1", "a.b.c > 1", "width == de",
-    "language > 5", "caption top 5%", "width > 1 " * 101,
+    "caption contains", "caption not contains", "caption contains ,",
+    "width contains 5", "caption contains a b", "language > 5", "caption top 5%", "width > 1 " * 101,
 ]  # fmt: skip
 
 
@@ -197,3 +205,54 @@ def test_conditions_are_joined() -> None:
     assert both("", "a > 1") == both("a > 1", "") == "a > 1"
     for one, other in [("a > 1 or b > 1", "c > 1"), ("a>1 or(b>1)", "c > 1"), ("a > 1", "c > 1")]:
         assert parse(both(one, other)).word == "and" and len(parse(both(one, other)).parts) == 2  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    ("typed", "keep"),
+    [("red boat", 'caption contains "red" and caption contains "boat"'), ("中文", 'caption contains "中文"'),
+     ('"old harbour" e\u0301t', 'caption contains "old harbour" and caption contains "\xe9t"'),
+     ('a"b', 'caption contains "a" and caption contains "b"'), ("it's (or", 'caption contains "it\'s" and caption contains "(or"')],
+)  # fmt: skip
+def test_words_become_a_condition(client: TestClient, typed: str, keep: str) -> None:
+    client.get("/?token=secret")
+    for path in ("/", "/samples"):
+        query = {"find": typed, "keep": "width > 1", "sort": "width", "path": "x"}
+        answer = client.get(path, params=query, follow_redirects=False)
+        assert answer.status_code == 303
+        where = urlsplit(answer.headers["location"])
+        assert where.path == path
+        told = parse_qs(where.query)
+        assert told == {"keep": [f"width > 1 and {keep}"], "sort": ["width"], "path": ["x"]}
+        assert client.get(path, params=query).status_code == 200
+
+
+@pytest.mark.parametrize("keep", ["", "language == de", "width < 0", "width top 30%"])
+def test_ids_go_out(
+    client: TestClient, tables: Tables, keep: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outgoing, "_ROWS_AT_ONCE", 20)
+    client.get("/?token=secret")
+    kept = tables.page(keep, ["key"], limit=10_000)
+    shards = tables.corpus.shards
+    rows = [(one.facts["key"], shards[one.shard].tar, one.row) for one in kept]
+    answer = client.get("/ids.csv", params={"keep": keep})
+    assert "attachment" in answer.headers["content-disposition"]
+    told = list(csv.reader(io.StringIO(answer.text)))
+    assert told[0] == ["key", "shard", "row"]
+    assert [(key, tar, int(row)) for key, tar, row in told[1:]] == rows
+    answer = client.get("/ids.parquet", params={"keep": keep})
+    table = pq.read_table(io.BytesIO(answer.content))
+    assert [tuple(row.values()) for row in table.to_pylist()] == rows
+    assert table.column_names == ["key", "shard", "row"]
+    for path in ("/ids.csv", "/ids.parquet"):
+        assert client.get(path, params={"keep": "width >"}).status_code == 400
+
+
+def test_the_shell_is_told_the_same(client: TestClient, tables: Tables) -> None:
+    client.get("/?token=secret")
+    keep = "language in de, 'fr' and caption contains \"it's\""
+    page = html.unescape(client.get("/", params={"keep": keep}).text)
+    line = next(one for one in page.splitlines() if "septet curate" in one).split(">")[-1]
+    assert shlex.split(line) == [
+        "septet", "curate", tables.corpus.label, "--keep", keep, "--name", "NAME",
+    ]  # fmt: skip

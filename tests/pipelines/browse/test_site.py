@@ -73,6 +73,32 @@ def _metadata(corpus: Path) -> list[dict]:
     ]
 
 
+def test_words_and_names_of_fields_by_the_keyboard(
+    browser: Browser, address: str, corpus: Path
+) -> None:
+    one = Visitor(browser, address)
+    one.page.keyboard.press("/")
+    one.page.keyboard.type("language == de and wi")
+    options = "[...document.querySelectorAll('#fields option')].map((one) => one.value)"
+    assert one.page.evaluate(options) == ["language == de and width "]
+    one.page.keyboard.type("dth > 1")
+    one.page.keyboard.press("Tab")
+    word = next(row["caption"] for row in _metadata(corpus) if row["language"] == "de").split()[0]
+    one.page.keyboard.type(word.upper())
+    one.page.keyboard.press("Enter")
+    one.page.wait_for_url("**contains**")
+    keep = f'language == de and width > 1 and caption contains "{word.upper()}"'
+    assert one.page.input_value("#keep") == keep
+    german = [row for row in _metadata(corpus) if row["language"] == "de"]
+    kept = sum(word.lower() in row["caption"].lower() for row in german)
+    assert one.text(".count").startswith(f"{kept} of") and kept
+    with one.page.expect_download() as download:
+        one.page.click("text=Ids as CSV")
+    lines = Path(download.value.path()).read_text().splitlines()
+    assert len(lines) == kept + 1
+    assert one.complaints == one.outside == []
+
+
 def test_samples_are_sorted_and_turned_by_pages(
     browser: Browser,
     address: str,

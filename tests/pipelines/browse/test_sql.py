@@ -37,7 +37,8 @@ CONDITIONS = [
     "score == 0", "blur == 0.1", "blur in 0.1, 1e300", "blur < 0", "blur missing", "language == de",
     "language != de", "language in de, 'fr'", "language not in de", "language == \"it's\"",
     "language == 'a \"b\"'", "language == 中文", "language == ''", "language < e", "language >= de",
-    "language missing", "reencoded == true", "reencoded != true", "reencoded in false, true",
+    "language contains d", "language contains IT", "language not contains R", "language contains 中",
+    "not language contains ''", "language contains 5", "language missing", "reencoded == true", "reencoded != true", "reencoded in false, true",
     "not reencoded == true", "clip.similarity >= 0.3", "clip.similarity == 0.25",
     "width > 0 and score > 0.2", "width > 0 or score > 0.2", "not (width > 0 and language == de)",
     "not width missing and (language == fr or not blur > 0)",
@@ -105,9 +106,18 @@ def test_all_conditions_on_a_table_with_everything() -> None:
         assert by_duckdb(text, table) == by_arrow(text, table), text
 
 
+@given(st.text(max_size=8), st.text(st.characters(exclude_characters="\"'"), max_size=3))
+def test_a_text_is_found_in_capitals_and_small_letters_of_any_script(text: str, part: str) -> None:
+    for whole in (text, text + part.upper(), part.lower() + text, "ΣΑΣ ẞ İ ǅ " + part.swapcase()):
+        table = pa.Table.from_pylist([{"language": whole}], SCHEMA)
+        for mark in "\"'":
+            condition = f"language contains {mark}{part}{mark}"
+            assert by_duckdb(condition, table) == by_arrow(condition, table), (whole, part)
+
+
 @pytest.mark.parametrize(
     "text",
-    ["width == de", "language > 5", "reencoded == 1", "language top 5%", "width in 1, de",
+    ["width contains 5", "reencoded contains true", "width == de", "language > 5", "reencoded == 1", "language top 5%", "width in 1, de",
      "score == 'x'", "reencoded >= yes"],
 )  # fmt: skip
 def test_values_that_do_not_fit_are_refused_by_both(text: str) -> None:
