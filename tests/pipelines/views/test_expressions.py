@@ -48,7 +48,7 @@ def test_a_condition_keeps_what_it_says(text, expected):
     ("width top 30", "expected a share above 0%"),
     ("width top 130%", "expected a share above 0%"),
     ("width top 0%", "expected a share above 0%"),
-    ("width not 30", "expected 'in', found '30'"),
+    ("width not 30", "expected 'in' or 'contains', found '30'"),
     ("width == 'open", "expected a quote that is closed"),
     ("__import__('os')", "expected a comparison"),
     ("not " * 300 + "width > 1", "of 303 words"),
