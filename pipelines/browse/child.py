@@ -40,7 +40,7 @@ class Child:
         self._command, self._seconds, self._environment = [*command], seconds, environment
         self._asking = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
-        self._said = tempfile.TemporaryFile()  # noqa: SIM115 (as long as this)
+        self._said = tempfile.TemporaryFile("a+b")  # noqa: SIM115 (as long as this)
 
     def ask(self, question: dict[str, Any]) -> dict[str, Any]:
         """The answer to a question.

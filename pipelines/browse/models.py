@@ -10,10 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from septet.pipelines.browse.child import Child
+from septet.pipelines.browse.child import Child, ChildError
 from septet.pipelines.browse.drawing import Layer, layer_of
-from septet.preprocess import files
-from septet.preprocess.columns.weights import weights_digest
 from septet.schemas.columns import ColumnManifest
 
 ANSWER_SECONDS = 120.0
@@ -119,53 +117,31 @@ class Trained:
 
 
 class Decoder:
-    """The tokenizers of columns of image codes, where their weights are on this machine.
+    """The tokenizer of columns of image codes.
 
     Args:
-        weights: A file of weights; None for that which a column's head names.
+        weights: A file of a VQGAN's weights; None where there is none at hand.
     """
 
     def __init__(self, weights: str | None):
-        self._weights = weights
-        self._child: tuple[str, Child] | None = None
-        self._lock = threading.Lock()
+        command = [sys.executable, "-m", "septet.preprocess.codes.decoding", weights or ""]
+        self._child = Child(command, ANSWER_SECONDS) if weights else None
 
-    def weights(self, head: ColumnManifest) -> str:
-        """The file of weights for a column's codes; empty where there is none at hand. What a head
-        names is used where it is a file of this machine that is what the codes were made with."""
-        if head.member.notes.get("tokenizer") != "vqgan":
-            return ""
-        if self._weights:
-            return self._weights
-        named = head.settings.get("weights")
-        if not isinstance(named, str) or not named or not files.is_local(named):
-            return ""
-        if not Path(files.local_path(named)).is_file():
-            return ""
-        digest = weights_digest(named, "codes")
-        return named if head.models.get("tokenizer") == digest else ""
+    def is_for(self, head: ColumnManifest) -> bool:
+        """Whether it decodes the codes of a column."""
+        return self._child is not None and head.member.notes.get("tokenizer") == "vqgan"
 
-    def png(self, weights: str, codes: list[list[int]]) -> bytes:
+    def png(self, codes: list[list[int]]) -> bytes:
         """The image that codes stand for, as a PNG.
 
         Raises:
             ChildError: they are not decoded, or not in time.
         """
-        with self._lock:
-            if self._child is None or self._child[0] != weights:
-                self._end()
-                module = "septet.preprocess.codes.decoding"
-                command = [sys.executable, "-m", module, weights]
-                self._child = weights, Child(command, ANSWER_SECONDS)
-            child = self._child[1]
-        return base64.b64decode(child.ask({"codes": codes})["png"])
+        if self._child is None:
+            raise ChildError("image codes are decoded with weights: septet browse --codes WEIGHTS")
+        return base64.b64decode(self._child.ask({"codes": codes})["png"])
 
     def end(self) -> None:
         """End its process."""
-        with self._lock:
-            self._end()
-
-    def _end(self) -> None:
         if self._child is not None:
-            self._child[1].end()
-            self._child = None
+            self._child.end()

@@ -72,7 +72,7 @@ class Samples:
             has_image=self._images.is_shown(members), tar=self._corpus.shards[shard].tar,
             problems=problems, origin=_ORIGIN, rules=rules, gone=gone, gone_count=count,
             places=places, run=self._model.run if self._model else "", most_views=_VIEWS,
-            decoded={one.name for one in drawn.codes if self._weights(one.name)},
+            decoded={one.name for one in drawn.codes if self._is_decoded(one.name)},
         )  # fmt: skip
 
     def _facts(self, shard: int, row: int) -> tuple[dict[str, Any], list[Mapping[str, Any]]]:
@@ -85,12 +85,12 @@ class Samples:
             facts["caption"] = self._images.caption(shard, row)
         return facts, members
 
-    def _weights(self, column: str) -> str:
-        """The weights that decode a column's codes; empty where there are none."""
+    def _is_decoded(self, column: str) -> bool:
+        """Whether a column's codes can be decoded."""
         try:
-            return self._decoder.weights(read_manifest(self._corpus.path, column))
+            return self._decoder.is_for(read_manifest(self._corpus.path, column))
         except (ValueError, OSError):
-            return ""
+            return False
 
     def codes(self, request: Request) -> Response:
         """The codes of a view as an image: decoded, or in false colours."""
@@ -98,7 +98,7 @@ class Samples:
         name, view = request.path_params["column"], request.path_params["view"]
         try:
             require_sample(self._corpus, shard, row)
-            head, data = read_value(self._corpus, name, shard, row)
+            _, data = read_value(self._corpus, name, shard, row)
             codes = codes_of(data)
             if not data or view >= min(len(codes), _VIEWS):
                 raise ValueError("there are no such codes")
@@ -106,10 +106,7 @@ class Samples:
                 return Response(
                     png(false_colours(codes[view])), media_type="image/png", headers=_KEPT
                 )
-            weights = self._decoder.weights(head)
-            if not weights:
-                raise ValueError("there are no weights that these codes were made with")
-            image = self._decoder.png(weights, codes[view].tolist())
+            image = self._decoder.png(codes[view].tolist())
         except (ValueError, OSError) as error:
             return Response(str(error), 404, media_type="text/plain")
         return Response(image, media_type="image/png", headers=_KEPT)

@@ -2,10 +2,12 @@
 
 import asyncio
 import math
+import re
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
+from urllib.parse import urlencode
 
 from rich.console import Console
 from starlette.applications import Starlette
@@ -39,7 +41,10 @@ SECOND = "/second"
 """Where the pages of the corpus are that another one is compared with."""
 _MOST_LANGUAGES = 2_000
 """The most rejects whose language is told for one page."""
+_READ = 400
+"""The signs of a caption by which its language is told."""
 _IN_GRID = ("key", "caption", "url", "language", "width", "height")
+_PLAIN = re.compile(r"[A-Za-z0-9_-]+")
 
 
 class Site:
@@ -48,8 +53,7 @@ class Site:
     Args:
         tables: The corpus's tables.
         model: A trained model that can be asked about samples; None for none.
-        codes: A file of the weights by which image codes are decoded; None for that which a
-            column's head names, where it is on this machine.
+        codes: A file of a VQGAN's weights, by which image codes are decoded.
         beside: The corpus and another one, to be compared; None for no other.
         at: Where the pages are: the beginning of their paths.
     """
@@ -73,7 +77,7 @@ class Site:
         self._templates.globals |= {
             "address": self._address, "both": bars.both, "label": self._corpus.label, "at": at,
             "has_embeddings": bool(self._nearest.columns()),
-            "beside": beside.sides[1].corpus.label if beside else "",
+            "reason_at": self._reason_at, "beside": beside.sides[1].corpus.label if beside else "",
         }  # fmt: skip
         self._beside = self._other = None
         if beside is not None:
@@ -97,6 +101,7 @@ class Site:
             Route("/keys", self._page(self.key)),
             Route("/rejects", self._page(self.rejects)),
             Route("/rejects/{stage}/{reason}", self._page(self.reason)),
+            Route("/reason", self._page(self.reason)),
             Route("/views", self._page(self.save), methods=["POST"]),
             Route("/images/{shard:int}/{row:int}", self.image),
             Route("/thumbnails/{shard:int}/{row:int}", self.thumbnail),
@@ -108,7 +113,16 @@ class Site:
                 *(Route(f"/compare/{side}", self._page(self._beside.lone)) for side in SIDES),
                 Mount(SECOND, self._other.app()),
             ]
-        return Starlette(routes=routes)
+        return Starlette(routes=routes, exception_handlers={404: self._no_page})
+
+    def _no_page(self, request: Request, _: Exception) -> Response:
+        return self._show("error", {}, 404, error="there is no such page")
+
+    def _reason_at(self, stage: str, reason: str) -> str:
+        """The address of a reason's page, whatever its stage and itself are called."""
+        if _PLAIN.fullmatch(stage) and _PLAIN.fullmatch(reason):
+            return f"{self._at}/rejects/{stage}/{reason}"
+        return f"{self._at}/reason?" + urlencode({"stage": stage, "reason": reason})
 
     def end(self) -> None:
         """End the processes of models."""
@@ -221,7 +235,8 @@ class Site:
     def reason(self, request: Request, form: Mapping[str, str]) -> Response:
         """The rejects of one reason: how their values are spread, examples on both sides of a cut,
         and their languages."""
-        stage, reason = request.path_params["stage"], request.path_params["reason"]
+        where = request.path_params or form
+        stage, reason = where.get("stage", ""), where.get("reason", "")
         words, language = form.get("words", ""), form.get("language", "")
         number = bars.whole_number(form)
         cut = bars.number(form, "cut")
@@ -297,4 +312,4 @@ def _watched(make: Callable[..., Response]) -> Callable[..., Any]:
 def _languages(rows: list[dict[str, Any]]) -> list[str]:
     """The language of each row's caption as far as a model alone can tell."""
     model = language_model()
-    return [identify(row["caption"] or "", model=model).code for row in rows]
+    return [identify((row["caption"] or "")[:_READ], model=model).code for row in rows]

@@ -1,11 +1,19 @@
-// Keys: "/" comes to the filter; arrows go from card to card; n and p turn pages.
+// Keys: "/" comes to the filter; arrows go from card to card; n and p turn pages; Escape stops what runs.
+const runs = document.getElementById("runs");
+let slow;
+function stop() { clearTimeout(slow); runs.hidden = true; window.stop(); } // the server notices, and stops too
+addEventListener("beforeunload", () => { slow = setTimeout(() => { runs.hidden = false; }, 1000); });
+addEventListener("pageshow", () => { clearTimeout(slow); runs.hidden = true; });
+runs.querySelector("button").addEventListener("click", stop);
 addEventListener("keydown", (event) => {
+  if (event.key === "Escape" && !runs.hidden) return stop();
   if (event.target.matches("input, select, textarea") || event.ctrlKey || event.metaKey || event.altKey) return;
   const cards = [...document.querySelectorAll(".grid a")];
   const at = cards.indexOf(document.activeElement);
-  const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
+  const row = Math.max(cards.findIndex((card) => card.offsetTop > cards[0].offsetTop), 1);
+  const step = { ArrowRight: 1, ArrowLeft: -1, ArrowDown: row, ArrowUp: -row }[event.key];
   if (event.key === "/") document.getElementById("keep").focus();
-  else if (step && cards.length) cards[Math.min(Math.max(at + step, 0), cards.length - 1)].focus();
+  else if (step && cards.length && (at >= 0 || event.key === "ArrowRight" || event.key === "ArrowLeft")) cards[Math.min(Math.max(at + step, 0), cards.length - 1)].focus();
   else if (event.key === "n") document.querySelector("a[rel=next]")?.click();
   else if (event.key === "p") document.querySelector("a[rel=prev]")?.click();
   else return;

@@ -11,19 +11,27 @@ from playwright.sync_api import Browser, Page
 
 from septet.pipelines.browse.comparing import open_tables
 from septet.pipelines.browse.guard import Guard
+from septet.pipelines.browse.models import Trained
 from septet.pipelines.browse.site import Site
 
 TOKEN = "a-token"
 
 
 @contextmanager
-def served(corpus: str | Path, scratch: Path, beside: str | Path | None = None) -> Iterator[str]:
+def served(
+    corpus: str | Path,
+    scratch: Path,
+    beside: str | Path | None = None,
+    model: Trained | None = None,
+    codes: str | None = None,
+) -> Iterator[str]:
     """Serve a corpus; gives the address without the token."""
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
         host = f"127.0.0.1:{sock.getsockname()[1]}"
         tables, compared = open_tables(str(corpus), str(beside) if beside else None, scratch)
-        app = Guard(Site(tables, beside=compared).app(), TOKEN, [host])
+        site = Site(tables, model, codes, compared)
+        app = Guard(site.app(), TOKEN, [host])
         server = uvicorn.Server(uvicorn.Config(app, log_level="error", ws="none"))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [sock]})
         thread.start()
@@ -33,6 +41,7 @@ def served(corpus: str | Path, scratch: Path, beside: str | Path | None = None) 
             server.should_exit = True
             thread.join(20)
             assert not thread.is_alive()
+            site.end()
 
 
 class Visitor:
