@@ -41,7 +41,8 @@ TESTS = (
     ("schemas/", ["tests/schemas", "tests/preprocess/shards", "tests/test_golden.py"]),
     ("trainers/loader/overlap.py", ["tests/trainers/test_overlap.py"]),
     ("trainers/loader/", [f"tests/trainers/{name}.py" for name in (
-        "test_loader", "test_loader_threads", "test_order", "test_streams", "test_members",
+        "test_loader", "test_loader_threads", "test_buffers", "test_order", "test_streams",
+        "test_members",
         "test_health", "test_languages", "test_side", "test_tally", "mixture/test_drawn",
         "pali/test_languages", "test_config")]),
     ("trainers/engine/experts.py", ["tests/trainers/experts", "tests/trainers/test_two_ranks.py"]),

@@ -15,11 +15,12 @@ HEAVY = {
 }  # fmt: skip
 
 AT_THE_FIRST_STEPS_END = """
-import json, os, sys
+import gc, json, os, sys
 from septet.trainers.engine.run import Prepared
 
 def told(prepared):
-    print(json.dumps([prepared.progress.step, prepared.last.total, sorted(sys.modules)]))
+    collector = gc.isenabled(), gc.get_freeze_count()
+    print(json.dumps([prepared.progress.step, prepared.last.total, collector, sorted(sys.modules)]))
     sys.stdout.flush()
     os._exit(0)
 
@@ -37,6 +38,7 @@ def test_nothing_heavy_is_imported_before_the_first_step(scenes, tmp_path):
         [sys.executable, "-c", AT_THE_FIRST_STEPS_END, *arguments],
         capture_output=True, text=True, check=True,
     )  # fmt: skip
-    step, loss, modules = json.loads(found.stdout.splitlines()[-1])
+    step, loss, (collects, kept), modules = json.loads(found.stdout.splitlines()[-1])
     assert step == 1 and loss > 0 and "torch" in modules
+    assert collects and kept > 100_000  # what torch's import made is not looked through
     assert HEAVY.isdisjoint(modules), sorted(HEAVY.intersection(modules))

@@ -3,6 +3,8 @@
 import importlib
 from typing import TYPE_CHECKING
 
+from septet.trainers.memory import collecting_nothing
+
 if TYPE_CHECKING:
     from septet.trainers.settings.preset import Preset
 
@@ -27,7 +29,8 @@ def presets_of(model: str) -> "dict[str, Preset]":
     if model not in MODELS:
         raise ValueError(f"there is no model {model!r}; there are: {', '.join(MODELS)}")
     try:
-        presets: dict[str, Preset] = importlib.import_module(MODELS[model]).PRESETS
+        with collecting_nothing():
+            presets: dict[str, Preset] = importlib.import_module(MODELS[model]).PRESETS
     except ImportError as error:
         name = (error.name or "").partition(".")[0]
         if name == "septet":
