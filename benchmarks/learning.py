@@ -115,6 +115,23 @@ BOUNDS = {
         "tasks/match_caption": Bound(0.64, 0.7, 0.76),
         "tasks/match_caption_other_image": Bound(0.64, 0.7, 0.64),
     },
+    # The names of regions; whether texts match is not learnt in so many steps.
+    "ofa-one": {
+        "tasks/caption": Bound(0.0, 0.12, 0.25),
+        "tasks/caption_other_image": Bound(0.0, 0.12, 0.0),
+        "tasks/vqa": Bound(0.54, 0.77, 0.99),
+        "tasks/vqa_other_image": Bound(0.54, 0.77, 0.54),
+        "tasks/ground": Bound(0.09, 0.5, 0.99),
+        "tasks/ground_other_image": Bound(0.09, 0.5, 0.09),
+        "tasks/describe": Bound(0.09, 0.15, 0.22),
+        "tasks/describe_other_image": Bound(0.09, 0.15, 0.09),
+        "tasks/detect": Bound(0.01, 0.07, 0.15),
+        "tasks/detect_other_image": Bound(0.01, 0.07, 0.01),
+        "tasks/infill": Bound(0.26, 0.45, 0.68),
+        "tasks/infill_other_image": Bound(0.26, 0.45, 0.26),
+        "tasks/infill_text": Bound(0.0, 0.13, 0.27),
+        "tasks/infill_text_other_image": Bound(0.0, 0.13, 0.0),
+    },
     # Chance is what is told with another's image (of `spans`: of another text).
     "pali": {
         "tokens/spans": Bound(0.69, 0.75, 0.82),
