@@ -27,7 +27,7 @@ from septet.pipelines.browse.tables import Tables
 from septet.preprocess.annotators.codes import decoded
 from septet.preprocess.codes.vqgan import Vqgan, VqganSettings
 from septet.preprocess.columns.reader import read_manifest
-from septet.preprocess.shards.reader import Corpus
+from septet.preprocess.shards.reader import Corpus, ShardReader
 from septet.preprocess.weights import read_state
 from septet.schemas.tables import REJECTS
 from tests.browser import browser as browser
@@ -253,3 +253,33 @@ def test_who_leaves_is_not_worked_for(
             assert begun.wait(20)
             assert not ended.is_set()
         assert ended.wait(15), "before the most time that a question has"
+
+
+def test_a_view_saved_here_trains_on_its_samples_alone(
+    browser: Browser, address: str, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = Visitor(browser, address)
+    one.page.fill("#keep", "language in de, fr")
+    one.page.keyboard.press("Enter")
+    one.page.wait_for_url("**keep=**")
+    one.page.fill("input[name=name]", "to-train")
+    one.page.click(".save button")
+    one.page.wait_for_url("**/views")
+    view = Corpus(f"{corpus}@to-train")
+    wanted = {view.key(index) for index in range(len(view))}
+    assert 0 < len(wanted) < len(Corpus(str(corpus)))
+    seen: list[str] = []
+    read = ShardReader.read
+
+    def noted(shard: ShardReader, row: int, *more: object, **named: object) -> dict[str, bytes]:
+        seen.append(shard.key(row))
+        return read(shard, row, *more, **named)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(ShardReader, "read", noted)
+    changes = [part for change in (*TINY, "train.workers=0") for part in ("--set", change)]
+    steps = len(wanted) // 16 + 2
+    found = call(
+        "clip", f"{corpus}@to-train", *changes, "--steps", steps, "--out", tmp_path / "run"
+    )
+    assert found.exit_code == 0, found.output
+    assert set(seen) == wanted

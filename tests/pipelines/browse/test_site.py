@@ -10,7 +10,7 @@ from playwright.sync_api import Browser
 import septet
 from septet.preprocess.shards.reader import Corpus
 from tests.browser import browser as browser
-from tests.corpora import run_build, write_site
+from tests.corpora import random_image, run_build, write_site
 from tests.pipelines.browse.serving import Visitor, served
 
 
@@ -125,6 +125,30 @@ def test_what_a_rule_dropped_by_language(browser: Browser, address: str, corpus:
     assert one.text(".count").startswith(f"{total} ")
     one.go("/rejects/filter/too_short?words=bicycle")
     assert one.text(".count").startswith("0 ")
+
+
+def test_what_too_few_words_dropped_in_finnish(browser: Browser, tmp_path: Path) -> None:
+    """The walk of docs/browse.md, from the first page by what stands there alone."""
+    dropped = {"fi": ["punainen talo", "vanha kirkko järvellä"], "de": ["das alte Haus am See"]}
+    kept = "vanha punainen talo seisoo järven rannalla metsän keskellä tänään"
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images/a.jpg").write_bytes(random_image(1))
+    rows = [{"file": "a.jpg", "text": text} for text in (*dropped["fi"], *dropped["de"], kept)]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (tmp_path / "recipe.yaml").write_text(
+        "name: finnish\nsources:\n  - {kind: list, paths: [rows.jsonl], url_col: file, caption_col: "
+        "text, image_root: images}\nfilter: {min_words: 7, min_words_compact: 7}\n"
+    )
+    run_build(tmp_path / "recipe.yaml", tmp_path / "corpus")
+    with served(tmp_path / "corpus", tmp_path / "scratch") as address:
+        one = Visitor(browser, address)
+        one.page.click("nav >> text=Rejects")
+        one.page.click("main a:has-text('too_few_words')")
+        one.page.select_option("select[name=language]", "fi")
+        one.page.click(".words >> text=Show")
+        captions = one.page.locator("main > .listing td:nth-child(2)").all_inner_texts()
+        assert sorted(captions) == sorted(dropped["fi"])
+        assert one.complaints == one.outside == []
 
 
 def test_a_view_is_saved_as_curate_writes_it(browser: Browser, address: str, corpus: Path) -> None:
