@@ -84,7 +84,7 @@ class Compared:
         counts = [one.counts(asked, keep) for one in self.sides]
         cells = {name: [of_rows(found[name]) for _, found in counts] for name in grids}
         if coarse := [name for name, grid in grids.items() if not _is_enough(grid, cells[name])]:
-            fine = _joined([one.ends(coarse, keep) for one in self.sides])
+            fine = {name: grids[name].finer(_together(cells[name])) for name in coarse}
             again = [one.counts(fine, keep)[1] for one in self.sides]
             grids |= fine
             cells |= {name: [of_rows(found[name]) for found in again] for name in fine}

@@ -82,6 +82,15 @@ class Grid:
         first, last = _ends(cells)
         return self.is_exact or last - first >= _LEAST_CELLS or first == CELLS
 
+    def finer(self, cells: Mapping[int, int]) -> Self:
+        """A grid over the cells that have a value."""
+        first, usual = _ends(cells)
+        last = max(cells)
+        end = self.high if last == CELLS else min(self.high, self.low + self.width * (last + 1))
+        begin = self.low + self.width * first
+        most = self.low + self.width * (usual + 1)
+        return type(self).over(begin, max(begin, end), most, self.is_whole)
+
     def joined(self, other: Self) -> Self:
         """The grid over the values of both."""
         usual = max(one.low + one.width * CELLS for one in (self, other))

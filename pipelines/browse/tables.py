@@ -251,7 +251,7 @@ class Tables:
             name for name, grid in grids.items() if cells[name] and not grid.is_enough(cells[name])
         ]
         if coarse:
-            grids |= self.ends(coarse, keep)
+            grids |= {name: grids[name].finer(cells[name]) for name in coarse}
             _, again = self.counts({name: grids[name] for name in coarse}, keep)
             cells |= {name: of_rows(rows) for name, rows in again.items()}
         bins = {name: grid.bins(cells[name]) for name, grid in grids.items() if cells[name]}
@@ -293,22 +293,22 @@ class Tables:
         """The grids over all values of some fields, of those that have any."""
         with self._making:
             if new := [name for name in names if name not in self._grids]:
-                found = self.ends(new, "")
+                found = self._ends(new)
                 self._grids |= {name: found.get(name) for name in new}
         return {name: grid for name in names if (grid := self._grids[name]) is not None}
 
-    def ends(self, names: Sequence[str], keep: str) -> dict[str, Grid]:
-        """The grids over those values of some fields that samples have which meet a condition."""
-        source, values = self.source(names, keep)
+    def _ends(self, names: Sequence[str]) -> dict[str, Grid]:
+        """The grids over all values of some fields, of those that have any."""
+        source, _ = self.source(names, "")
         # Where the most usual values end is told of some rows alone: of all it would take as long
         # as all the rest.
-        step = max(1, len(self.corpus) // _LOOKED_AT) if not keep else 1
+        step = max(1, len(self.corpus) // _LOOKED_AT)
         ends = "".join(
             f", min({number}), max({number}), approx_quantile({number}, 0.99) "
             f"FILTER (c0.row_number % {step} = 0)"
             for number in (f"CAST({self.require(name).known} AS DOUBLE)" for name in names)
         )
-        _, *found = self.database.ask(f"SELECT count(*){ends}{source}", values)[0]
+        _, *found = self.database.ask(f"SELECT count(*){ends}{source}")[0]
         grids = {}
         for i, name in enumerate(names):
             low, high, usual = found[3 * i : 3 * i + 3]

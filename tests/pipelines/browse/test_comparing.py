@@ -170,15 +170,15 @@ def test_from_a_figure_to_a_sample_that_went(
     one.page.click(".sides a:has-text('too_few_bytes')")
     assert one.text(".count").startswith(f"{len(german)} samples of")
     assert one.page.locator(".grid li").count() == min(len(german), 60)
-    one.until("document.querySelector('.grid img').naturalWidth > 100")
+    one.until("document.querySelector('.grid img')?.naturalWidth > 100")
     one.page.locator(".grid a").first.click()
     assert one.text("h1.key") in german
     one.go("/second/samples/0/0")
-    one.until("document.querySelector('.picture img').naturalWidth > 100")
+    one.until("document.querySelector('.picture img')?.naturalWidth > 100")
     assert one.text(".corpus") == str(second)
     one.page.click("nav >> text=Samples")
     assert "/second/samples" in one.page.url
-    one.until("document.querySelector('.grid img').naturalWidth > 100")
+    one.until("document.querySelector('.grid img')?.naturalWidth > 100")
     one.page.click("nav >> text=Compare")
     assert one.page.url == f"{address}/compare"
     for width in (360, 1280):
