@@ -85,7 +85,7 @@ def quiet_progress() -> Iterator[BuildProgress]:
 
 def run_build(
     recipe: Path,
-    corpus: Path,
+    corpus: Path | str,
     workers: int = 1,
     runner: Runner | None = None,
     retry: Sequence[str] = (),
@@ -113,7 +113,7 @@ def run_annotation(
 
 
 @contextmanager
-def _runner(given: Runner | None, workers: int, corpus: Path) -> Iterator[Runner]:
+def _runner(given: Runner | None, workers: int, corpus: Path | str) -> Iterator[Runner]:
     """The given runner, else a local one; checked."""
     with given or make_runner("local", workers, [], str(corpus)) as runner:
         runner.check()

@@ -44,3 +44,13 @@ def upload(folder: Path, url: str) -> str:
         if path.is_file():
             fs.pipe_file(f"{plain}/{path.relative_to(folder)}", path.read_bytes())
     return url
+
+
+def download(url: str, folder: Path) -> Path:
+    """Copy the files below a URL of the store into a folder; returns the folder."""
+    fs, plain = fsspec.url_to_fs(url, use_listings_cache=False)
+    for name in fs.find(plain):
+        path = folder / name.removeprefix(f"{plain}/")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(fs.cat_file(name))
+    return folder

@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from septet.pipelines.runners import Runner, make_runner
+from tests.object_store import object_store
 
 CHECKOUT = Path(__file__).parents[2]
 INFRA = CHECKOUT / "infra"
@@ -50,6 +51,28 @@ class Cluster:
         # pool -> fork server -> workers
         return [pid for server in _children(pool) for pid in _children(server)]
 
+    def executors(self) -> list[int]:
+        """The process ids of Spark's executors that run now, children of its worker daemon."""
+        return _children(int((self.state / "worker.pid").read_text().split()[0]))
+
+    def kill_daemon(self) -> None:
+        """Kill Spark's worker daemon (SIGKILL), with which its executors end, and start it again
+        with the same words, as the service manager of its machine would."""
+        note = self.state / "worker.pid"
+        daemon = Path("/proc") / note.read_text().split()[0]
+        words = (daemon / "cmdline").read_text().rstrip("\0").split("\0")
+        variables = (daemon / "environ").read_text().rstrip("\0").split("\0")
+        os.kill(int(daemon.name), signal.SIGKILL)
+        with (self.state / "worker-2.log").open("w") as log:
+            again = subprocess.Popen(
+                words, env=dict(variable.split("=", 1) for variable in variables),
+                stdout=log, stderr=log, start_new_session=True,
+            )  # fmt: skip
+        started = subprocess.run(
+            ["ps", "-o", "lstart=", "-p", str(again.pid)], capture_output=True, text=True
+        )
+        note.write_text(f"{again.pid}\n{started.stdout}")
+
 
 def age(pid: int) -> float:
     """Seconds since the process started; 0 when it has ended."""
@@ -62,14 +85,14 @@ def age(pid: int) -> float:
 
 @contextmanager
 def killing_workers(
-    cluster: Cluster,
+    running: Callable[[], list[int]],
     most: int,
     seed: int,
     pauses: tuple[float, float],
     afterwards: Callable[[], None],
 ) -> Iterator[list[int]]:
-    """Kills Python workers (SIGKILL) at random moments while the block runs, at most `most`; gives
-    the list of those that it killed. Calls `afterwards` once the last one is dead.
+    """Kills some of the workers that are `running` (SIGKILL), at random moments while the block
+    runs, at most `most`; gives the list of those that it killed. Calls `afterwards` once the last one is dead.
 
     Workers of the first two seconds are spared: one that dies between its first and its second
     connection is awaited by its executor for three minutes before the task is tried again.
@@ -80,7 +103,7 @@ def killing_workers(
 
     def kill() -> None:
         while len(killed) < most and not ended.wait(draw.uniform(*pauses)):
-            workers = [pid for pid in cluster.python_workers() if age(pid) > 2]
+            workers = [pid for pid in running() if age(pid) > 2]
             if workers:
                 killed.append(draw.choice(workers))
                 os.kill(killed[-1], signal.SIGKILL)
@@ -166,7 +189,16 @@ def spark_parts() -> None:
 
 
 @pytest.fixture(scope="session")
-def spark_cluster(spark_parts: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+def bucket() -> Iterator[str]:
+    """The URL of a bucket in an object store that the workers of `spark_cluster` can reach."""
+    with object_store() as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def spark_cluster(
+    spark_parts: None, bucket: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Cluster]:
     """A running cluster of two cores, for all tests that are content with one."""
     with started_cluster("spark", tmp_path_factory.mktemp("spark"), cores=2) as cluster:
         yield cluster

@@ -9,6 +9,7 @@ from septet.preprocess.files import TEMPORARY_SUFFIX
 from tests.corpora import digests, random_image, run_build
 from tests.distributed.conftest import KILLS, Cluster, killing_workers
 from tests.http_server import HostileServer
+from tests.object_store import download, upload
 
 pytestmark = pytest.mark.slow
 
@@ -49,9 +50,37 @@ def test_a_build_survives_the_death_of_its_workers(
         run_build(recipe, tmp_path / "local")
         server.pause = 0.5
         with killing_workers(
-            cluster, kills, 23, (0.1, 1.5), lambda: setattr(server, "pause", 0.0)
+            cluster.python_workers, kills, 23, (0.1, 1.5), lambda: setattr(server, "pause", 0.0)
         ) as killed:
             run_build(recipe, corpus, runner=cluster.runner(str(corpus)))
     assert len(killed) == kills
     assert digests(corpus) == digests(tmp_path / "local")
     assert not list(corpus.rglob(f"*{TEMPORARY_SUFFIX}"))
+
+
+def test_a_corpus_in_an_object_store_survives_the_death_of_executors(
+    spark_cluster: Cluster, bucket: str, tmp_path: Path
+) -> None:
+    """They are killed at random moments, and after the last the daemon that starts them; the
+    corpus is on S3 alone."""
+    images = {f"/{n}.jpg": random_image(n) for n in range(160)}
+    corpus = f"{bucket}/corpus"
+
+    def last() -> None:
+        spark_cluster.kill_daemon()
+        server.pause = 0.0
+
+    with HostileServer(images) as server:
+        recipe = write_list(tmp_path / "in", server)
+        upload(recipe.parent, f"{bucket}/in")
+        text = recipe.read_text().replace("[list.jsonl]", f"['{bucket}/in/list.jsonl']")
+        recipe.write_text(text)
+        run_build(recipe, tmp_path / "local")
+        server.pause = 0.5
+        runner = spark_cluster.runner(corpus, (f"{bucket}/in/list.jsonl",))
+        with killing_workers(spark_cluster.executors, KILLS, 31, (0.5, 4), last) as killed:
+            run_build(recipe, corpus, runner=runner)
+    assert len(killed) == KILLS
+    found = download(corpus, tmp_path / "spark")
+    assert digests(found) == digests(tmp_path / "local")
+    assert not list(found.rglob(f"*{TEMPORARY_SUFFIX}"))
