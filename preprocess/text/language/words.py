@@ -8,9 +8,11 @@ from septet.preprocess.text.figure_numbers import without_figure_number
 _ADDRESS = re.compile(
     r"(?:https?://|www\.)\S+"
     r"|[\w.+-]{1,64}@[\w-]+(?:\.[\w-]+)+"
-    r"|\S+\.(?:jpe?g|png|gif|webp|svg|bmp|tiff?|pdf|html?)\b",
+    r"|(?<!\S)\S+\.(?:jpe?g|png|gif|webp|svg|bmp|tiff?|pdf|html?)\b",
     re.IGNORECASE,
 )
+"""File names begin where a word does: looked for behind each of its letters, a word of a megabyte
+would take the square of its length."""
 _QUOTATION = re.compile(r"(?<!\w)['’ʻʼ]|['’ʻʼ](?!\w)")
 _WITHIN_WORDS = "'’ʻʼ\u200c\u200d"
 

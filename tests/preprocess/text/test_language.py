@@ -101,6 +101,13 @@ def test_a_model_sees_words_alone(caption: str, words: str) -> None:
     assert words_of(caption) == words
 
 
+@pytest.mark.parametrize("part", ["a", "a.", "a@", "a@a.", "www.", ".jpg", "'", "1."])
+def test_a_word_of_a_megabyte_is_read_once(part: str) -> None:
+    """With time that grows with the square this would take hours."""
+    long = part * (1_000_000 // len(part))
+    assert words_of(f"The harbour {long}").startswith("the harbour")
+
+
 @pytest.mark.parametrize(
     ("caption", "rest"),
     [
