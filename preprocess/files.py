@@ -46,6 +46,11 @@ _PACKAGES = {"s3": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "az": "adlfs", "abfs":
 """What is to be installed for stores that people name, by the scheme of their URLs."""
 
 
+STORE_OPTIONS: dict[str, Any] = {"use_listings_cache": False}
+"""How file systems are opened: listings are not kept, as other processes write and remove files
+meanwhile. Opened otherwise it is another one, which does not know what this one wrote."""
+
+
 def file_system(path: str) -> tuple[fsspec.AbstractFileSystem, str]:
     """The file system of a remote path, and the path as that has it.
 
@@ -54,8 +59,7 @@ def file_system(path: str) -> tuple[fsspec.AbstractFileSystem, str]:
         ValueError: nobody knows the scheme.
     """
     try:
-        # Listings are not kept: other processes write and remove files meanwhile.
-        fs, plain = fsspec.url_to_fs(path, use_listings_cache=False)
+        fs, plain = fsspec.url_to_fs(path, **STORE_OPTIONS)
     except ImportError as error:
         scheme = path.partition("://")[0]
         advice = f"pip install {_PACKAGES[scheme]}" if scheme in _PACKAGES else str(error)

@@ -8,8 +8,6 @@ from itertools import islice
 from types import TracebackType
 from typing import Any, BinaryIO, Self
 
-import fsspec
-
 from septet.preprocess import files
 
 _OPEN_FILES = 64
@@ -79,7 +77,7 @@ class StoreReader:
     def _read_remote(self, row: dict[str, Any] | None) -> bytes | None:
         if row is None:
             return None
-        fs, path = fsspec.url_to_fs(files.join(self._corpus, row["file"]))
+        fs, path = files.file_system(files.join(self._corpus, row["file"]))
         start = row["offset"]
         try:
             return _checked(fs.cat_file(path, start=start, end=start + row["size"]), row)

@@ -9,9 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
-import fsspec
-
-from septet.preprocess.files import TEMPORARY_SUFFIX
+from septet.preprocess import files
 from septet.preprocess.locks import in_turn
 
 MEBI = 2**20
@@ -145,7 +143,9 @@ class BlockCache:
             start = number * self.block_bytes
             data = self.get(url, start, start + self.block_bytes)
             path.parent.mkdir(exist_ok=True)
-            temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}{TEMPORARY_SUFFIX}")
+            temporary = path.with_name(
+                f".{path.name}.{secrets.token_hex(4)}{files.TEMPORARY_SUFFIX}"
+            )
             try:
                 temporary.write_bytes(data)
                 temporary.replace(path)
@@ -165,7 +165,7 @@ class BlockCache:
         Raises:
             OSError: it cannot be read; says which file.
         """
-        fs, plain = fsspec.url_to_fs(url)
+        fs, plain = files.file_system(url)
         try:
             data: bytes = fs.cat_file(plain, start=start, end=end)
         except OSError as error:

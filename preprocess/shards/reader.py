@@ -9,7 +9,6 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property, lru_cache
 from typing import Self
 
-import fsspec
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
@@ -112,7 +111,7 @@ class ShardReader:
             if self._cache is not None:
                 return self._cache.read(self.tar, self._version, offset, size)
             if not files.is_local(self.tar):
-                fs, plain = fsspec.url_to_fs(self.tar)
+                fs, plain = files.file_system(self.tar)
                 data: bytes = fs.cat_file(plain, start=offset, end=offset + size)
                 return data
             with self._opening:

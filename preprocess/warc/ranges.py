@@ -53,7 +53,7 @@ def _read(path: str, offset: int, length: int) -> bytes:
             with files.open_read(path) as file:
                 file.seek(offset)
                 return file.read(length)
-        fs, remote = fsspec.url_to_fs(path)
+        fs, remote = files.file_system(path)
         if path.startswith(("http://", "https://")):
             data: bytes = sync(fs.loop, _request, fs, remote, offset, length)
         else:

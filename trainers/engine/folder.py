@@ -3,8 +3,6 @@
 import tempfile
 from pathlib import Path
 
-import fsspec
-
 from septet.preprocess import files
 from septet.preprocess.locks import LEASES
 from septet.trainers.engine.lock import HOLDER
@@ -44,7 +42,7 @@ class RunFolder:
         """Send what has changed to the store."""
         if not self._remote:
             return
-        fs, plain = fsspec.url_to_fs(self.url)
+        fs, plain = files.file_system(self.url)
         now = self._state()
         for name in sorted(name for name in now if now[name] != self._sent.get(name)):
             fs.pipe_file(files.join(plain, name), (self.here / name).read_bytes())
@@ -77,9 +75,8 @@ def _move(source: str, target: str) -> None:
         files.local_path(target).parent.mkdir(parents=True, exist_ok=True)
         files.local_path(source).rename(files.local_path(target))
         return
-    fs, plain = fsspec.url_to_fs(source)
-    fs.invalidate_cache()  # Stores remember listings, and checkpoints were removed since.
-    _, there = fsspec.url_to_fs(target)
+    fs, plain = files.file_system(source)
+    _, there = files.file_system(target)
     for path in fs.find(plain):
         fs.cp_file(path, there + path.removeprefix(plain))
     fs.rm(plain, recursive=True)

@@ -9,7 +9,6 @@ import json
 from typing import Any
 
 import deflate
-import fsspec
 
 from septet.preprocess import files
 from septet.trainers.standard_json import standard
@@ -63,7 +62,7 @@ def damage(folder: str, rank: int = 0, size: int = 1) -> str | None:
 
 def _sum(path: str) -> tuple[int, int]:
     size, crc = 0, 0
-    with fsspec.open(path, "rb") as file:
+    with files.open_read(path) as file:
         while block := file.read(_BLOCK):
             size, crc = size + len(block), deflate.crc32(block, crc)
     return size, crc

@@ -68,7 +68,11 @@ def stored(folder: str) -> dict[str, tuple[torch.Size, torch.dtype]]:
 
 
 def _reader(folder: str) -> FileSystemReader:
-    return FileSystemReader(folder) if files.is_local(folder) else FsspecReader(folder)
+    return (
+        FileSystemReader(folder)
+        if files.is_local(folder)
+        else FsspecReader(folder, **files.STORE_OPTIONS)
+    )
 
 
 class _SummedFile:
@@ -124,7 +128,7 @@ class _SealingWriter(FileSystemWriter):
     def __init__(self, folder: str, state: Mapping[str, Any]):
         super().__init__(folder)
         if not files.is_local(folder):
-            remote = FsspecWriter(folder)
+            remote = FsspecWriter(folder, **files.STORE_OPTIONS)
             self.fs, self.path, self.sync_files = remote.fs, remote.path, False
         self._summed = _SummedFiles(self.fs)
         self.fs = self._summed  # type: ignore[assignment]

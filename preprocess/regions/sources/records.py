@@ -9,7 +9,6 @@ from pathlib import PurePosixPath
 from typing import Any, Protocol
 from urllib.parse import unquote, urlsplit
 
-import fsspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -222,7 +221,7 @@ def source_digest(path: str) -> str:
     """
     if not path or not files.exists(path):
         raise ValueError(f"regions: no such file {path!r}; set it with --set source=PATH")
-    fs, plain = fsspec.url_to_fs(path)
+    fs, plain = files.file_system(path)
     if fs.isfile(plain):
         return files.content_digest(path)[1]
     digest = hashlib.blake2b(digest_size=16, person=b"septet.folder")

@@ -13,8 +13,6 @@ holds a class distribution.
 from collections import Counter
 from typing import Any, Literal
 
-import fsspec
-
 from septet.preprocess import files
 from septet.preprocess.keyed import Keyed, KeyedWriter, open_stamped, write_keyed
 from septet.preprocess.regions.detections import FEATURES
@@ -156,7 +154,7 @@ class TsvSource:
                 file.seek(offset)
                 line = file.read(size)
         else:
-            fs, plain = fsspec.url_to_fs(self.path)
+            fs, plain = files.file_system(self.path)
             line = fs.cat_file(plain, start=offset, end=offset + size)
         return line.rstrip(b"\r\n").split(b"\t")
 
