@@ -28,7 +28,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
@@ -102,24 +102,29 @@ def make_list(folder: Path, rows: int) -> Path:
     return recipe
 
 
-def looked_at(leader: int) -> dict[int, tuple[int, float]]:
-    """Peak RSS in MB and CPU seconds of a process and all its descendants that live now."""
-    parents: dict[int, int] = {}
-    found: dict[int, tuple[int, float]] = {}
+def family(leader: int) -> dict[int, list[str]]:
+    """A process and all its descendants that live now: of each what its `stat` says behind its
+    name (proc_pid_stat(5), from field 3 on)."""
+    stats: dict[int, list[str]] = {}
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
-            try:
-                stat = (entry / "stat").read_text().rpartition(") ")[2].split()
-                lines = (entry / "status").read_text().splitlines()
-            except OSError:
-                continue
-            peak = sum(int(line.split()[1]) for line in lines if line.startswith("VmHWM:"))
-            parents[int(entry.name)] = int(stat[1])
-            found[int(entry.name)] = peak // 1024, (int(stat[11]) + int(stat[12])) / TICKS
+            with suppress(OSError):
+                stats[int(entry.name)] = (entry / "stat").read_text().rpartition(") ")[2].split()
     ours = {leader}
-    while more := {pid for pid, parent in parents.items() if parent in ours} - ours:
+    while more := {pid for pid, stat in stats.items() if int(stat[1]) in ours} - ours:
         ours |= more
-    return {pid: found[pid] for pid in ours if pid in found}
+    return {pid: stats[pid] for pid in ours if pid in stats}
+
+
+def looked_at(leader: int) -> dict[int, tuple[int, float]]:
+    """Peak RSS in MB and CPU seconds of a process and all its descendants that live now."""
+    found: dict[int, tuple[int, float]] = {}
+    for pid, stat in family(leader).items():
+        with suppress(OSError):
+            lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+            peak = sum(int(line.split()[1]) for line in lines if line.startswith("VmHWM:"))
+            found[pid] = peak // 1024, (int(stat[11]) + int(stat[12])) / TICKS
+    return found
 
 
 def run_rows(code: Path, recipe: Path, workers: int) -> dict:

@@ -20,7 +20,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.growth import ROOT, make_list
+from benchmarks.growth import ROOT, family, make_list
 
 STAGES = ("source", "filter", "dedup", "fetch", "curate", "write", "report")
 SIZES = [10_000, 100_000, 1_000_000]
@@ -46,20 +46,8 @@ class Held:
 
 def processes(leader: int) -> dict[int, tuple[int, int]]:
     """Resident MB and open files of a process and of its descendants."""
-    parents: dict[int, int] = {}
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                parents[int(entry.name)] = int(
-                    (entry / "stat").read_text().rpartition(") ")[2].split()[1]
-                )
-            except OSError:
-                continue
-    ours = {leader}
-    while more := {pid for pid, parent in parents.items() if parent in ours} - ours:
-        ours |= more
     found = {}
-    for pid in ours:
+    for pid in family(leader):
         try:
             pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
             files = sum(1 for _ in Path(f"/proc/{pid}/fd").iterdir())

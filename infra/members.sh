@@ -1,5 +1,32 @@
-# The processes of a cluster on this machine, for the scripts that start one: they set `state`, the
-# folder of pid files and logs, and `members`, the names in the order in which they are stopped.
+# The processes of a cluster on this machine, for the scripts that start one: they set defaults of
+# the flags and `members`, the names in the order in which they are stopped.
+
+read_flags() { # action flags…: into action, state, cores, memory, base and settings (KEY=VALUE)
+  settings=()
+  (($#)) || usage
+  action=$1
+  shift
+  while (($#)); do
+    case $1 in
+      --state) state=$2 ;;
+      --cores) cores=$2 ;;
+      --memory) memory=$2 ;;
+      --port) base=$2 ;;
+      --conf) settings+=("$2") ;;
+      *) usage ;;
+    esac
+    shift 2 || usage
+  done
+}
+
+tell_addresses() { # of ports that stand alike in all clusters
+  cat <<TEXT
+job endpoint      127.0.0.1:$((base + 2))
+worker pool       127.0.0.1:$((base + 4))
+web page          http://127.0.0.1:$((base + 1))
+logs              $state
+TEXT
+}
 
 running() { # member: whether the very process that we started is alive
   local pid since

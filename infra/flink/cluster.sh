@@ -24,27 +24,19 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 checkout=$(cd "$here/../.." && pwd)
 state=$checkout/.cache/flink-cluster
 cores=2 memory=384m base=6123
-settings=()
-action=${1:-}
-shift || usage
-while (($#)); do
-  case $1 in
-    --state) state=$2 ;;
-    --cores) cores=$2 ;;
-    --memory) memory=$2 ;;
-    --port) base=$2 ;;
-    --conf) settings+=("${2%%=*}: ${2#*=}") ;;
-    *) usage ;;
-  esac
-  shift 2 || usage
-done
+source "$here/../members.sh"
+read_flags "$@"
 parts=${SEPTET_FLINK_PARTS:-$checkout/.cache/flink-parts}
 python=${PYTHON:-python}
-members=(pool jobserver)
-for number in $(seq "$cores"); do members+=("taskmanager-$number"); done
-members+=(jobmanager)
-
-source "$here/../members.sh"
+managers=() # those to start, or that were started, however many are asked for now
+if [[ $action == start ]]; then
+  for number in $(seq "$cores"); do managers+=("taskmanager-$number"); done
+else
+  for file in "$state"/taskmanager-*.pid; do
+    [[ -f $file ]] && managers+=("$(basename "$file" .pid)")
+  done
+fi
+members=(pool jobserver "${managers[@]}" jobmanager)
 
 all_registered() { [[ $(answer $((base + 1)) /overview) == *"\"taskmanagers\":$cores,"* ]]; }
 
@@ -77,7 +69,8 @@ restart-strategy.fixed-delay.attempts: 8
 restart-strategy.fixed-delay.delay: 1s
 io.tmp.dirs: $state/tmp
 TEXT
-  printf '%s\n' "${settings[@]}"
+  local setting
+  for setting in "${settings[@]}"; do echo "${setting%%=*}: ${setting#*=}"; done
 }
 
 start() {
@@ -85,14 +78,14 @@ start() {
   mkdir -p "$state/conf" "$state/tmp"
   state=$(cd "$state" && pwd)
   # The last of a setting's values counts; YAML has no key twice.
-  configure | awk -F': ' 'NF { line[$1] = $0 } END { for (key in line) print line[key] }' \
+  configure | awk -F': ' '{ line[$1] = $0 } END { for (key in line) print line[key] }' \
     >"$state/conf/config.yaml"
   export FLINK_CONF_DIR=$state/conf PYTHONPATH=$checkout${PYTHONPATH:+:$PYTHONPATH}
   # A trial's jobs are too short for the second compiler to earn back its CPU time.
   local java=(java -XX:+UseSerialGC -XX:TieredStopAtLevel=1 "-Djava.io.tmpdir=$state/tmp"
     -Dorg.slf4j.simpleLogger.showDateTime=true
     "-Dorg.slf4j.simpleLogger.dateTimeFormat=yyyy-MM-dd HH:mm:ss.SSS" -cp "$parts/jars/*")
-  local opens number
+  local opens manager
   for opens in sun.nio.ch java.nio java.net java.util java.util.concurrent \
     java.util.concurrent.atomic java.lang java.lang.invoke java.lang.reflect java.io java.text \
     java.time sun.net.util; do
@@ -105,10 +98,10 @@ start() {
   # The pool imports Beam meanwhile.
   launch pool "$python" -m septet.pipelines.runners.pool --port "$((base + 4))"
   await jobmanager port_open "$base"
-  for number in $(seq "$cores"); do
-    launch "taskmanager-$number" "${java[@]}" -Xmx768m \
+  for manager in "${managers[@]}"; do
+    launch "$manager" "${java[@]}" -Xmx768m \
       org.apache.flink.runtime.taskexecutor.TaskManagerRunner --configDir "$FLINK_CONF_DIR" \
-      -D "taskmanager.resource-id=local-$number"
+      -D "taskmanager.resource-id=$manager"
   done
   launch jobserver "${java[@]}" -Xmx1g "$here/JobServer.java" --job-host 127.0.0.1 \
     --job-port "$((base + 2))" --artifact-port "$((base + 3))" --expansion-port -1 \
@@ -116,12 +109,7 @@ start() {
   await taskmanager-1 all_registered
   await jobserver port_open "$((base + 2))"
   await pool port_open "$((base + 4))"
-  cat <<TEXT
-job endpoint      127.0.0.1:$((base + 2))
-worker pool       127.0.0.1:$((base + 4))
-web page          http://127.0.0.1:$((base + 1))
-logs              $state
-TEXT
+  tell_addresses
 }
 
 case $action in

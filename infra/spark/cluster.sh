@@ -24,25 +24,11 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 checkout=$(cd "$here/../.." && pwd)
 state=$checkout/.cache/spark-cluster
 cores=2 memory=1g base=7077
-settings=()
-action=${1:-}
-shift || usage
-while (($#)); do
-  case $1 in
-    --state) state=$2 ;;
-    --cores) cores=$2 ;;
-    --memory) memory=$2 ;;
-    --port) base=$2 ;;
-    --conf) settings+=("-D$2") ;;
-    *) usage ;;
-  esac
-  shift 2 || usage
-done
+source "$here/../members.sh"
+read_flags "$@"
 parts=${SEPTET_SPARK_PARTS:-$checkout/.cache/spark-parts}
 python=${PYTHON:-python}
 members=(pool jobserver worker master)
-
-source "$here/../members.sh"
 
 worker_registered() { [[ $(answer $((base + 1)) /json/) == *'"aliveworkers" : 1'* ]]; }
 
@@ -82,19 +68,14 @@ start() {
     "-Dspark.executor.extraJavaOptions=$brief" \
     "-Dspark.executor.memory=$memory" -Dspark.executor.cores=1 \
     "-Dspark.default.parallelism=$((4 * cores))" -Dspark.task.maxFailures=8 \
-    "${settings[@]}" \
+    "${settings[@]/#/-D}" \
     org.apache.beam.runners.spark.SparkJobServerDriver --job-host 127.0.0.1 \
     --job-port "$((base + 2))" --artifact-port "$((base + 3))" --expansion-port -1 \
     --artifacts-dir "$state/tmp/artifacts" --spark-master-url "spark://127.0.0.1:$base"
   await worker worker_registered
   await jobserver port_open "$((base + 2))"
   await pool port_open "$((base + 4))"
-  cat <<TEXT
-job endpoint      127.0.0.1:$((base + 2))
-worker pool       127.0.0.1:$((base + 4))
-web page          http://127.0.0.1:$((base + 1))
-logs              $state
-TEXT
+  tell_addresses
 }
 
 case $action in

@@ -4,7 +4,6 @@ import os
 import random
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -18,6 +17,7 @@ import pytest
 
 from septet.pipelines.runners import Runner, make_runner
 from tests.object_store import object_store
+from tests.ports import free_ports
 
 CHECKOUT = Path(__file__).parents[2]
 INFRA = CHECKOUT / "infra"
@@ -130,19 +130,6 @@ def _children(parent: int) -> list[int]:
     return found
 
 
-def _free_ports(count: int) -> int:
-    """The first of `count` neighbouring free ports."""
-    for base in range(20077, 60000, count):
-        try:
-            for port in range(base, base + count):
-                with socket.socket() as probe:
-                    probe.bind(("127.0.0.1", port))
-            return base
-        except OSError:
-            continue
-    raise RuntimeError("no free ports")
-
-
 SETTINGS = {
     "spark": ["spark.default.parallelism=4", f"spark.task.maxFailures={KILLS + 2}"],
     "flink": [f"restart-strategy.fixed-delay.attempts={KILLS + 2}"],
@@ -153,7 +140,7 @@ SETTINGS = {
 @contextmanager
 def started_cluster(name: str, state: Path, cores: int) -> Iterator[Cluster]:
     """A cluster that runs while the block does."""
-    base = _free_ports(6)
+    base = free_ports(6, 20077)
     script = [str(INFRA / name / "cluster.sh")]
     where = ["--state", str(state), "--port", str(base), "--cores", str(cores)]
     conf = [word for setting in SETTINGS[name] for word in ("--conf", setting)]

@@ -3,7 +3,6 @@
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -13,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.infra.conftest import FLAGS, RANKS, STEPS, assert_same_run
+from tests.ports import free_ports
 from tests.trainers.runs import figures
 
 pytestmark = pytest.mark.slow
@@ -20,19 +20,6 @@ pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parents[2]
 NODES = RANKS
 TOOLS = ("munged", "slurmctld", "slurmd", "sbatch")
-
-
-def free_ports(count: int) -> int:
-    """The first of `count` neighbouring free ports."""
-    for base in range(26817, 60000, count):
-        try:
-            for port in range(base, base + count):
-                with socket.socket() as probe:
-                    probe.bind(("127.0.0.1", port))
-            return base
-        except OSError:
-            continue
-    raise RuntimeError("no free ports")
 
 
 class Slurm:
@@ -63,7 +50,7 @@ def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Slurm]:
     if os.geteuid() != 0:
         pytest.skip("Slurm tests bring up a Slurm of their own, which needs root")
     script, state = ROOT / "infra/slurm/cluster.sh", tmp_path_factory.mktemp("slurm")
-    where = ["--nodes", str(NODES), "--port", str(free_ports(NODES + 1))]
+    where = ["--nodes", str(NODES), "--port", str(free_ports(NODES + 1, 26817))]
     kept = {name: value for name, value in os.environ.items() if not name.startswith("SLURM")}
     environment = {**kept, "PATH": path, "OMP_NUM_THREADS": "1"}
     started = subprocess.run(
