@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from septet.pipelines.sources import annotated, folder
-from tests.corpora import rows, run_build
+from tests.corpora import digests, rows, run_build
 from tests.every_source import write_every_source
-from tests.object_store import object_store, upload
+from tests.object_store import Throttle, download, object_store, upload
 from tests.read_sources import read_sources
 
 RECIPE = """
@@ -37,17 +37,25 @@ def told(corpus: Path, of: str, root: str) -> list[tuple[Any, ...]]:
 
 
 def test_folders_on_an_object_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The store throttles, and so it does while a corpus is built into it."""
     write_every_source(tmp_path / "in")
     (tmp_path / "in/images/0.txt").write_text("A text beside an image\nand another")
     (tmp_path / "local.yaml").write_text(RECIPE.format("in"))
     run_build(tmp_path / "local.yaml", tmp_path / "local")
-    monkeypatch.setattr(annotated, "SLICE_BYTES", 100)
-    monkeypatch.setattr(folder, "SLICE_FILES", 3)
-    with object_store() as bucket:
+    throttle = Throttle(0.03)
+    with object_store(throttle) as bucket:
+        run_build(tmp_path / "local.yaml", f"{bucket}/corpus", workers=2)
+        assert throttle.answered
+        throttle.answered = 0
+        there = digests(download(f"{bucket}/corpus", tmp_path / "there"))
+        assert there == digests(tmp_path / "local")
+        monkeypatch.setattr(annotated, "SLICE_BYTES", 100)
+        monkeypatch.setattr(folder, "SLICE_FILES", 3)
         upload(tmp_path / "in", f"{bucket}/in")
         (tmp_path / "remote.yaml").write_text(RECIPE.format(f"{bucket}/in"))
         run_build(tmp_path / "remote.yaml", tmp_path / "remote")
         kinds = [len(read_sources(tmp_path / f"{name}.yaml")[0]) for name in ("local", "remote")]
+    assert throttle.answered
     assert kinds[0] == kinds[1]
     for of in ("shards", "rejects"):
         assert told(tmp_path / "remote", of, f"{bucket}/in/") == told(tmp_path / "local", of, "in/")
