@@ -2,8 +2,9 @@
 
 import json
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from importlib.util import find_spec
 
 from septet.pipelines.annotate.from_recipe import annotate_corpus, recipe_columns
@@ -13,6 +14,7 @@ from septet.pipelines.ownership import require_ours
 from septet.pipelines.progress import BuildProgress
 from septet.pipelines.report.current import is_current
 from septet.pipelines.runners import Runner
+from septet.pipelines.runners.usage import Usage
 from septet.pipelines.sources.base import Input, whole_inputs
 from septet.pipelines.stages.balance import BalanceStage
 from septet.pipelines.stages.counts import Counts
@@ -22,7 +24,7 @@ from septet.pipelines.stages.fetch import FetchStage
 from septet.pipelines.stages.filter import FilterStage
 from septet.pipelines.stages.report import ReportStage
 from septet.pipelines.stages.source import SourceStage
-from septet.pipelines.stages.stage import Context, Done, Stage
+from septet.pipelines.stages.stage import Context, Done, Pass, Stage
 from septet.pipelines.stages.write import WriteStage
 from septet.pipelines.store.store import Store
 from septet.preprocess import files
@@ -46,12 +48,14 @@ before it give."""
 
 @dataclass(frozen=True)
 class StageResult:
-    """The result of one stage: its figures, its seconds, and whether it was up to date."""
+    """The result of one stage: its figures, its seconds, whether it was up to date, and what its
+    tasks used in this build."""
 
     name: str
     counts: Counts
     seconds: float
     skipped: bool
+    used: Usage = field(default_factory=Usage)
 
 
 @dataclass(frozen=True)
@@ -163,8 +167,8 @@ def build(
     if recipe.curate.near_text != "off" and find_spec("numba") is None:
         raise RecipeError("curate.near_text: numba is not installed; `pip install septet[near]`")
     require_ours(corpus)
-    with locked(corpus, alone=True, busy=f"another build or annotation is at work in {corpus}"):
-        files.remove_temporaries(corpus)
+    busy = f"another build or annotation is at work in {corpus}"
+    with locked(corpus, alone=True, busy=busy), _without_temporaries(corpus):
         store = Store(corpus, recipe)
         if again := [*dict.fromkeys((*retry, *recipe.fetch.retry_failed))]:
             store.retry(again)
@@ -184,7 +188,6 @@ def build(
         if not results[-1].skipped:
             _remove_old_stages(corpus, stages)
             store.sweep()
-        files.remove_temporaries(corpus)
     columns, made, worked = annotate_corpus(recipe, folder, corpus, runner, progress)
     if not is_current(corpus):
         from septet.pipelines.report.page import refresh_report  # only here: plotting and templates
@@ -200,6 +203,17 @@ def build(
         for root in stage.image_roots.values()
     }
     return BuildResult(corpus, manifest, results, columns, nothing, inputs, roots)
+
+
+@contextmanager
+def _without_temporaries(corpus: str) -> Iterator[None]:
+    """Remove temporary files that workers left when they were killed, before the block and after
+    it, also where it failed: on a full disk they take the space that would let it go on."""
+    files.remove_temporaries(corpus)
+    try:
+        yield
+    finally:
+        files.remove_temporaries(corpus)
 
 
 def lacks_contact(recipe: Recipe) -> bool:
@@ -233,16 +247,25 @@ def _run_stage(stage: Stage, runner: Runner, progress: BuildProgress) -> StageRe
         progress.skip(stage.name, done.counts)
         return StageResult(stage.name, done.counts, 0.0, True)
     stage.prepare()
-    last = None
+    last, used = None, Usage()
     for last in stage.passes():
-        if todo := last.todo():
-            with progress.watch(last, len(todo)) as told:
-                runner.run(last.label, last.graph(todo), told)
+        used.add(_run_pass(last, stage.corpus, runner, progress))
     assert last is not None
     counts = stage.finish(last).counts
     seconds = time.monotonic() - start
-    progress.finish(stage.name, counts, seconds)
-    return StageResult(stage.name, counts, seconds, False)
+    progress.finish(stage.name, counts, seconds, **used.to_dict())
+    return StageResult(stage.name, counts, seconds, False, used)
+
+
+def _run_pass(one: Pass, corpus: str, runner: Runner, progress: BuildProgress) -> Usage:
+    """Run what is left of a pass; returns what its tasks used."""
+    todo = one.todo()
+    if not todo:
+        return Usage()
+    with progress.watch(one, len(todo)) as told:
+        return runner.run(
+            one.label, one.graph(todo), told, files.join(corpus, layout.STAGES, "usage")
+        )
 
 
 def _require_no_loss(results: list[StageResult]) -> None:
@@ -279,17 +302,17 @@ def _report(
         progress.skip(stage.name, done.counts)
         return StageResult(stage.name, done.counts, 0.0, True)
     stage.prepare()
+    used = Usage()
     for one in (*stage.passes(), stage.rejects_pass(stages[:-1])):
-        if todo := one.todo():
-            with progress.watch(one, len(todo)) as told:
-                runner.run(one.label, one.graph(todo), told)
+        used.add(_run_pass(one, stage.corpus, runner, progress))
     counted = [(stage, result.counts) for stage, result in zip(stages, results, strict=False)]
     manifest = stage.publish(counted)
     counts = Counts(rows_in=manifest.samples, rows_out=manifest.samples)
     seconds = time.monotonic() - start
-    result = StageResult(stage.name, counts, seconds, False)
+    result = StageResult(stage.name, counts, seconds, False, used)
     times = [
         {"stage": r.name, "seconds": round(r.seconds, 3), "skipped": r.skipped}
+        | ({} if r.skipped else r.used.to_dict())
         for r in [*results, result]
     ]
     ran = {"runner": runner.name, "workers": runner.job.workers, "stages": times}
@@ -298,7 +321,7 @@ def _report(
     )
     write_report(stage.corpus, stage.statistics())
     stage.mark(Done(counts))
-    progress.finish(stage.name, counts, time.monotonic() - start)
+    progress.finish(stage.name, counts, time.monotonic() - start, **used.to_dict())
     return result
 
 

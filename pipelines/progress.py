@@ -50,10 +50,11 @@ class BuildProgress:
             f"[dim]{stage:<8}[/] {_figures(counts)}  [dim]up to date[/]", stage, counts
         )
 
-    def finish(self, stage: str, counts: Counts, seconds: float) -> None:
-        """Print the figures of a stage that is complete now."""
+    def finish(self, stage: str, counts: Counts, seconds: float, **used: float) -> None:
+        """Print the figures of a stage that is complete now; a log in JSON also has what its tasks
+        used."""
         text = f"[bold]{stage:<8}[/] {_figures(counts)}  [cyan]{seconds:.1f} s[/]"
-        self._tell_stage(text, stage, counts, seconds=round(seconds, 3))
+        self._tell_stage(text, stage, counts, seconds=round(seconds, 3), **used)
 
     def _tell_stage(self, text: str, stage: str, counts: Counts, **more: float) -> None:
         told = {"rows_in": counts.rows_in, "rows_out": counts.rows_out, **more}

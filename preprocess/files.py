@@ -11,6 +11,7 @@ import secrets
 import shutil
 import stat
 import tempfile
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import datetime
@@ -65,6 +66,27 @@ def file_system(path: str) -> tuple[fsspec.AbstractFileSystem, str]:
         advice = f"pip install {_PACKAGES[scheme]}" if scheme in _PACKAGES else str(error)
         raise OSError(f"{path}: what reads {scheme}:// is not installed: {advice}") from error
     return fs, str(plain)
+
+
+class _Written:
+    """The bytes of the files that this process has written whole; threads may write at once."""
+
+    def __init__(self) -> None:
+        self.bytes = 0
+        self._lock = threading.Lock()
+
+    def add(self, out: BinaryIO) -> None:
+        """Count a file that is written."""
+        with self._lock:
+            self.bytes += os.fstat(out.fileno()).st_size
+
+
+_WRITTEN = _Written()
+
+
+def bytes_written() -> int:
+    """The bytes of all files that this process has written so far."""
+    return _WRITTEN.bytes
 
 
 def exists(path: str) -> bool:
@@ -173,6 +195,18 @@ def remove_temporaries(folder: str) -> None:
 
 
 @contextmanager
+def naming(path: str | Path) -> Iterator[None]:
+    """Add the file's name to the error that its disk is full (or a quota): what writes does not
+    say it."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT) and error.filename is None:
+            error.filename = str(path)
+        raise
+
+
+@contextmanager
 def open_atomic(path: str) -> Iterator[BinaryIO]:
     """Open a seekable binary file that appears as `path` when the block ends without an
     exception."""
@@ -181,20 +215,25 @@ def open_atomic(path: str) -> Iterator[BinaryIO]:
         final.parent.mkdir(parents=True, exist_ok=True)
         temporary = final.parent / f".{final.name}.{secrets.token_hex(4)}{TEMPORARY_SUFFIX}"
         try:
-            with temporary.open("wb+") as out:
+            with naming(final), temporary.open("wb+") as out:
                 yield out
                 out.flush()
                 os.fsync(out.fileno())
+                _WRITTEN.add(out)
             temporary.replace(final)
         finally:
             temporary.unlink(missing_ok=True)
         return
     fs, remote = file_system(path)
-    with tempfile.NamedTemporaryFile(dir=scratch_folder(), suffix=TEMPORARY_SUFFIX) as out:
-        yield out  # type: ignore[misc]
-        out.flush()
+    with (
+        tempfile.NamedTemporaryFile(dir=scratch_folder(), suffix=TEMPORARY_SUFFIX) as scratch,
+        naming(scratch.name),
+    ):
+        yield scratch  # type: ignore[misc]
+        scratch.flush()
         fs.makedirs(remote.rsplit("/", 1)[0], exist_ok=True)
-        fs.put_file(out.name, remote)
+        fs.put_file(scratch.name, remote)
+        _WRITTEN.add(scratch)  # type: ignore[arg-type]
 
 
 def write_bytes(path: str, data: bytes) -> None:

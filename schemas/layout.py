@@ -13,7 +13,7 @@ corpus/
   columns/<name>/0000/0000000.parquet its sidecar
   rejects/                        what the build dropped, Parquet, a row a pair, with the reason
   stats/funnel.json               rows in and out of each stage, what its rules measured
-  stats/build.json                wall times of the last build
+  stats/build.json                times of the last build, and what its tasks used
   stats/statistics.json           figures of the samples
   stats/report.html               the report
   views/<name>/view.json          the head of a view: some samples, and what they were chosen by

@@ -11,6 +11,7 @@ from pathlib import Path
 from septet.pipelines.report import page
 from septet.pipelines.runners.base import Job, Told
 from septet.pipelines.runners.local import _PRELOAD, LocalRunner
+from septet.pipelines.runners.usage import Usage
 from septet.pipelines.stages.counts import Counts
 from septet.pipelines.stages.graphs import Graph
 from tests.corpora import run_build
@@ -49,7 +50,7 @@ class Killed(LocalRunner):
         killer.start()
         return killer
 
-    def run(self, name: str, graph: Graph, told: Told | None = None) -> None:
+    def run(self, name: str, graph: Graph, told: Told | None = None, notes: str = "") -> Usage:
         known = self._known()
         first, last = f"{name}: first", f"{name}: last"
         count = len(graph.groups if graph.shuffles else graph.tasks)
@@ -64,9 +65,10 @@ class Killed(LocalRunner):
             if told:
                 told(tasks, counts)
 
-        super().run(name, graph, tell)
+        used = super().run(name, graph, tell)
         if killer:
             killer.join()
+        return used
 
 
 def run_killed_build(recipe: Path, corpus: Path, workers: int, log: Path) -> None:

@@ -12,13 +12,19 @@ from septet.schemas.layout import BUILD_TIMES, FUNNEL
 
 
 class StageTime(BaseModel):
-    """The time that a stage took; `skipped` where its output was there already."""
+    """The time that a stage took, and what its tasks used (see `septet.pipelines.runners.usage`);
+    `skipped` where its output was there already."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
     stage: str
     seconds: float
     skipped: bool = False
+    cpu_seconds: float | None = None
+    bytes_written: int = 0
+    bytes_shuffled: int = 0
+    peak_rss: int = 0
+    retries: int = 0
 
 
 class Build(BaseModel):

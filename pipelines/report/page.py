@@ -277,7 +277,8 @@ def _named_bars(name: str, title: str, category: Category) -> Bars:
 
 
 def _build(build: Build | None, stats: Statistics) -> dict[str, Any] | None:
-    """The times of the build with bars and, where the funnel tells the rows, rates."""
+    """The times of the build with bars and, where the funnel tells the rows, rates; what the tasks
+    of stages used, where it is known."""
     if build is None:
         return None
     rows_in = {stage.stage: stage for stage in stats.funnel}
@@ -291,6 +292,7 @@ def _build(build: Build | None, stats: Statistics) -> dict[str, Any] | None:
         stages.append((stage, percent(stage.seconds, longest), rate))
     return {
         "stages": stages,
+        "used": [stage for stage in build.stages if stage.cpu_seconds is not None],
         "total": sum(stage.seconds for stage in build.stages),
         "runner": build.runner,
         "workers": build.workers,

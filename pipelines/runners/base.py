@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import ClassVar, Self
 
+from septet.pipelines.runners.usage import Usage
 from septet.pipelines.stages.counts import Counts
 from septet.pipelines.stages.graphs import Graph
 
@@ -72,14 +73,16 @@ class Runner(ABC):
         """Raise RunnerError for whatever would make a stage fail for want of set-up."""
 
     @abstractmethod
-    def run(self, name: str, graph: Graph, told: Told | None = None) -> None:
-        """Run one graph to its end.
+    def run(self, name: str, graph: Graph, told: Told | None = None, notes: str = "") -> Usage:
+        """Run one graph to its end; returns what its tasks used.
 
         Args:
             name: Its name in messages.
             graph: The graph to run.
             told: Called with the figures of the tasks that were completed and of those that run,
                 where the runner has them while it runs.
+            notes: The folder in which workers of a cluster note what they use, for the time of the
+                run; without one it is not known there.
 
         Raises:
             StageFailed: a worker raised an error or died; what tasks finished is kept.

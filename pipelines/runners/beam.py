@@ -18,6 +18,7 @@ from apache_beam.runners.runner import PipelineResult, PipelineRunner, PipelineS
 from apache_beam.runners.worker import sdk_worker
 
 from septet.pipelines.runners.base import Runner, RunnerError, StageFailed, Told, summary
+from septet.pipelines.runners.usage import Note, Usage, read_notes
 from septet.pipelines.stages.counts import Counts
 from septet.pipelines.stages.graphs import Graph, StreamsParts
 from septet.preprocess import files
@@ -43,9 +44,17 @@ class BeamRunner(Runner):
         """Beam's options for the stage `name`."""
         return PipelineOptions([*self.flags(), f"--job_name={job_name(name)}", *self.job.options])
 
-    def run(self, name: str, graph: Graph, told: Told | None = None) -> None:
+    def run(self, name: str, graph: Graph, told: Told | None = None, notes: str = "") -> Usage:
         """See `Runner.run`. Nothing is told while it runs."""
-        self.run_pipeline(name, pipeline_of(graph))
+        if not notes:
+            self.run_pipeline(name, pipeline_of(graph))
+            return Usage()
+        files.remove(notes)  # what a driver that was killed left
+        try:
+            self.run_pipeline(name, pipeline_of(graph, notes))
+            return read_notes(notes)
+        finally:
+            files.remove(notes)
 
     def run_pipeline(self, name: str, build_pipeline: BuildPipeline) -> PipelineResult:
         """Build, run and await one pipeline; returns Beam's result, which has its metrics.
@@ -68,12 +77,31 @@ class BeamRunner(Runner):
 
 
 class _RunStep(beam.DoFn):
-    def __init__(self, step: Any):
-        self.step = step
+    def __init__(self, step: Any, notes: str):
+        self.step, self.notes = step, notes
+        self.note: Note | None = None
 
     def setup(self) -> None:
         """Let the step load what it needs."""
         self.step.setup()
+
+    def start_bundle(self) -> None:
+        """Note that some tasks begin."""
+        if self.notes:
+            self.note = self.note or Note(self.notes)
+            self.note.begin()
+
+    def finish_bundle(self) -> None:
+        """Note what they used."""
+        if self.note:
+            self.note.end()
+
+    def shuffled(self, pieces: Iterable[tuple[int, bytes]]) -> Iterator[tuple[int, bytes]]:
+        """Count pieces on their way to a shuffle."""
+        for group, data in pieces:
+            if self.note:
+                self.note.shuffled(data)
+            yield group, data
 
     def count(self, counts: Counts | None) -> None:
         """Add a task's figures to the pipeline's metrics, which clusters show."""
@@ -99,13 +127,13 @@ class _RunTask(_RunStep):
 class _RunSplit(_RunStep):
     def process(self, task: Any) -> Iterable[tuple[int, bytes]]:
         """Split one task."""
-        yield from self.step.split(task)
+        yield from self.shuffled(self.step.split(task))
 
 
 class _RunRegroup(_RunStep):
     def process(self, group: tuple[int, Iterable[bytes]]) -> Iterable[tuple[int, bytes]]:
         """Send one group's parts on."""
-        yield from self.step.regroup(group[0], sorted(group[1]))
+        yield from self.shuffled(self.step.regroup(group[0], sorted(group[1])))
 
 
 class _RunGroup(_RunStep):
@@ -132,8 +160,9 @@ class _Full:
         return (part for part in self.parts if part)
 
 
-def pipeline_of(graph: Graph) -> BuildPipeline:
-    """The Beam pipeline of a graph."""
+def pipeline_of(graph: Graph, notes: str = "") -> BuildPipeline:
+    """The Beam pipeline of a graph, whose workers note what they use in a folder, if there is
+    one."""
 
     def build(pipeline: beam.Pipeline) -> None:
         tasks = (
@@ -142,13 +171,13 @@ def pipeline_of(graph: Graph) -> BuildPipeline:
             | "spread" >> beam.Reshuffle()
         )
         if not graph.shuffles:
-            _ = tasks | graph.work.stage >> beam.ParDo(_RunTask(graph.work))
+            _ = tasks | graph.work.stage >> beam.ParDo(_RunTask(graph.work, notes))
             return
         split, *regroups = graph.shuffles
-        parts = tasks | f"1 {split.stage}" >> _parts(_RunSplit(split))
+        parts = tasks | f"1 {split.stage}" >> _parts(_RunSplit(split, notes))
         for number, step in enumerate(regroups, 2):  # of rounds each has the same name
             parts = parts | f"for {number} {step.stage}" >> beam.GroupByKey()
-            parts = parts | f"{number} {step.stage}" >> _parts(_RunRegroup(step))
+            parts = parts | f"{number} {step.stage}" >> _parts(_RunRegroup(step, notes))
         every = pipeline | "groups" >> beam.Create(
             [(group, b"") for group in graph.groups], reshuffle=False
         )
@@ -156,7 +185,7 @@ def pipeline_of(graph: Graph) -> BuildPipeline:
             (parts, every)
             | "all" >> beam.Flatten()
             | "shuffle" >> beam.GroupByKey()
-            | graph.work.stage >> beam.ParDo(_RunGroup(graph.work))
+            | graph.work.stage >> beam.ParDo(_RunGroup(graph.work, notes))
         )
 
     return build

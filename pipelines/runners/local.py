@@ -24,6 +24,7 @@ from septet.pipelines.runners.processes import (
     may_fork,
     ready,
 )
+from septet.pipelines.runners.usage import Usage
 from septet.pipelines.stages.counts import Counts
 from septet.pipelines.stages.graphs import Graph
 from septet.preprocess import files
@@ -71,7 +72,7 @@ class LocalRunner(Runner):
         if self.job.workers > 1 or (self._inside and may_fork()):
             self._nursery()  # before the build starts threads
 
-    def run(self, name: str, graph: Graph, told: Told | None = None) -> None:
+    def run(self, name: str, graph: Graph, told: Told | None = None, notes: str = "") -> Usage:
         """See `Runner.run`."""
         with self._shuffle_folder(bool(graph.shuffles)) as folder:
             tasks: Sequence[Any] = graph.tasks
@@ -86,6 +87,7 @@ class LocalRunner(Runner):
                 self._run_phase(name, phase, tasks, total)
                 if phase.reads:
                     shutil.rmtree(phase.reads)
+        return total.used
 
     def close(self) -> None:
         """See `Runner.close`."""
@@ -120,6 +122,7 @@ class LocalRunner(Runner):
                     counts = runner.run(task)
                 total.completed(counts, last=phase.writes is None)
             runner.close()
+            total.used.add(runner.meter.take())
         except (Exception, SystemExit) as error:  # own code of users may do either
             if runner:
                 runner.close(failed=True)
@@ -156,9 +159,11 @@ class LocalRunner(Runner):
 
 
 class _Figures:
-    """The sum of the figures of a graph's tasks, told to the caller as it grows."""
+    """The sum of the figures of a graph's tasks, told to the caller as it grows; `used` is what
+    they used."""
 
     def __init__(self, told: Told | None):
+        self.used = Usage()
         self._told = told or (lambda tasks, counts: None)
         self._tasks = 0
         self._counts = Counts()
@@ -228,6 +233,7 @@ class _Dealer:
         if not death.has_crashed or task in self.crashed or self.phase.writes:
             raise death
         self.crashed.append(task)
+        self.total.used.retries += 1
         self.workers.remove(worker)
         fresh = self.processes.ensure(len(self.workers) + 1)[-1]
         self.workers.append(fresh)
@@ -249,8 +255,10 @@ class _Dealer:
             _, message, trace = answer
             raise _failure(self.name, self.phase, message) from RuntimeError(trace)
         del self.busy[worker]
-        if answer[0] == "done":
-            self.total.completed(answer[2], self.phase.writes is None, worker.pid)
+        *counts, used = answer[1:]
+        self.total.used.add(used)
+        if counts:  # the end of a task, not of a phase
+            self.total.completed(counts[0], self.phase.writes is None, worker.pid)
         return True
 
     def _send(self, worker: Worker, message: Any) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 
 from septet.pipelines.runners.base import summary
 from septet.pipelines.runners.spill import SegmentReader, SegmentWriter
+from septet.pipelines.runners.usage import Meter, forget_peak
 from septet.pipelines.stages.counts import UNDER_WAY, Counts
 from septet.pipelines.stages.graphs import Graph, StreamsParts
 from septet.preprocess import files
@@ -54,15 +55,22 @@ class PhaseRunner:
         self.phase = phase
         self._reader = SegmentReader(phase.reads) if phase.reads else None
         self._writer = SegmentWriter(phase.writes) if phase.writes else None
-        phase.step.setup()
+        self.meter = Meter()
+        with self.meter.measuring():
+            phase.step.setup()
 
     def run(self, task: Any) -> Counts | None:
         """Run one task, unless its output is complete."""
+        with self.meter.measuring():
+            return self._run(task)
+
+    def _run(self, task: Any) -> Counts | None:
         step, parts = self.phase.step, self._parts()
         if self._writer:
             pieces = step.regroup(task, parts(task)) if parts else step.split(task)
             for group, data in pieces:
                 self._writer.put(group, data)
+                self.meter.used.bytes_shuffled += len(data)
             return None
         if files.exists(step.path(task)):
             return None
@@ -82,15 +90,16 @@ class PhaseRunner:
         if self._writer and failed:
             self._writer.discard()
         elif self._writer:
-            self._writer.close()
+            with self.meter.measuring():
+                self._writer.close()
 
 
 def serve(line: Connection) -> None:
     """The loop of a worker process: phases and tasks come over the line, figures go back.
 
     Messages of the driver: ("phase", environment, working folder, pickled phase), ("task", task),
-    ("seal",). Answers: ("done", task, counts), ("sealed",), ("failed", message, traceback), and
-    ("running", counts) from time to time while a task runs.
+    ("seal",). Answers: ("done", counts, usage), ("sealed", usage), ("failed", message, traceback),
+    and ("running", counts) from time to time while a task runs.
     """
     UNDER_WAY.clear()  # what the process that this one was forked from ran
     lock = threading.Lock()
@@ -115,15 +124,17 @@ def _serve(line: Connection, lock: threading.Lock) -> None:
                 os.environ.update(environment)
                 os.chdir(folder)
                 runner, phase = None, pickle.loads(pickled)
+                forget_peak()
                 continue
             assert phase is not None
             if runner is None:
                 runner = PhaseRunner(phase)
             if kind == "task":
-                answer: tuple[Any, ...] = ("done", told[0], runner.run(told[0]))
+                counts = runner.run(told[0])
+                answer: tuple[Any, ...] = ("done", counts, runner.meter.take())
             else:
                 runner.close()
-                answer = ("sealed",)
+                answer = ("sealed", runner.meter.take())
         except (Exception, SystemExit) as error:  # own code of users may do either
             answer = ("failed", summary(error), traceback.format_exc())
         UNDER_WAY.clear()

@@ -16,6 +16,8 @@ from types import TracebackType
 
 import numpy as np
 
+from septet.preprocess import files
+
 RUN_BYTES = 32 * 2**20
 _DATA, _INDEX = ".segment", ".npy"
 
@@ -41,7 +43,8 @@ class SegmentWriter:
     def close(self) -> None:
         """Write what is left, and the index."""
         self._write_run()
-        self._out.close()
+        with files.naming(self._path):
+            self._out.close()
         index = np.frombuffer(self._index, np.int64).reshape(-1, 3)
         np.save(self._path.with_suffix(_INDEX), index[np.argsort(index[:, 0], kind="stable")])
 
@@ -55,7 +58,8 @@ class SegmentWriter:
         for group, data in self._run:
             self._index.extend((group, self._end, len(data)))
             self._end += len(data)
-        self._out.writelines(data for _, data in self._run)
+        with files.naming(self._path):
+            self._out.writelines(data for _, data in self._run)
         self._run, self._bytes = [], 0
 
 

@@ -1,7 +1,10 @@
 import json
 import os
 import random
+import re
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -16,6 +19,7 @@ from septet.preprocess.locks import FolderBusyError, locked
 from septet.preprocess.shards.reader import Corpus
 from septet.schemas.layout import STATISTICS
 from tests.corpora import digests, rows, run_build, write_site
+from tests.dataflow.conftest import may_hide
 from tests.kills import FORKS, build_through_kills
 
 
@@ -129,6 +133,24 @@ def test_an_interrupted_change_does_not_leave_the_old_corpus_half_replaced(
     assert not (corpus / "corpus.json").exists()
     run_build(recipe, corpus)
     assert digests(corpus) == whole
+
+
+@pytest.mark.skipif(not may_hide(), reason="mounts need a user namespace")
+def test_a_full_disk_is_told_and_leaves_whole_files_alone(
+    recipe: Path, built: Path, tmp_path: Path
+) -> None:
+    """With more space the build goes on to the same corpus."""
+    hidden = ["unshare", "--user", "--map-root-user", "--mount"]
+    command = [sys.executable, "-m", "tests.pipelines.full_disk", recipe, tmp_path / "corpus"]
+    done = subprocess.run([*hidden, *command], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    *full, whole = found["told"]
+    named = re.compile(rf"StageFailed: .*No space left on device: '{tmp_path}/corpus/.*' \(in ")
+    assert len({error.split()[2] for error in full}) > 2  # in stages of all kinds
+    assert all(named.match(error) for error in full), full
+    assert whole == "built" and not found["left"]
+    assert found["digests"] == digests(built)
 
 
 def test_two_builds_at_once_are_refused(tmp_path: Path) -> None:

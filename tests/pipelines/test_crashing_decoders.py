@@ -1,5 +1,6 @@
 """A decoder or parser that crashes, or never ends, costs one image or page and not the build."""
 
+import json
 import os
 import signal
 import subprocess
@@ -109,6 +110,8 @@ def test_images_that_crash_their_decoder_are_lost_alone(tmp_path: Path, workers:
         "abort.jpg": ("decode_crash", "SIGABRT"),
         "for ever.jpg": ("decode_timeout", "1"),
     }
+    stages = json.loads((tmp_path / "corpus/stats/build.json").read_text())["stages"]
+    assert {one["stage"]: one["retries"] for one in stages if one["retries"]} == {"fetch": 1}
 
 
 def test_where_the_driver_itself_decodes_the_next_build_goes_on(tmp_path: Path) -> None:

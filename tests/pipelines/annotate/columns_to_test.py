@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import os
 import time
 from pathlib import Path
 
@@ -23,7 +24,9 @@ class WordsSettings(Settings):
     refuse: str = Field(default="", description="Raise for captions with this word.")
     upper: bool = Field(default=False, description="In capitals.")
     note: str = Field(default="", description="Noted of the values.")
-    loads: str = Field(default="", description="A file that gets a line for each setup.")
+    loads: str = Field(
+        default="", description="A file that gets a line for each setup: its process."
+    )
     indifferent = Settings.indifferent | {"seconds", "note", "loads"}
 
 
@@ -43,7 +46,7 @@ class Words(Column):
     def setup(self):
         if self.settings.loads:
             with Path(self.settings.loads).open("a") as out:
-                out.write("loaded\n")
+                out.write(f"{os.getpid()}\n")
 
     def annotate(self, items):
         time.sleep(self.settings.seconds)

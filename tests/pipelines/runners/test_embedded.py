@@ -1,11 +1,15 @@
 """Beam's embedded runner: the Beam pipelines of graphs, flags and messages."""
 
+import json
 from pathlib import Path
 
 import pytest
 
+from septet.pipelines.build import BuildResult
 from septet.pipelines.runners import RunnerError, StageFailed, make_runner
+from septet.pipelines.runners.usage import Note, read_notes
 from septet.pipelines.stages.graphs import map_tasks, shuffle_tasks
+from septet.preprocess import files
 from tests.corpora import digests, run_build, write_site
 from tests.pipelines.runners.test_local import (
     TASKS,
@@ -69,14 +73,39 @@ def test_check_says_what_to_set(workers: int, options: list[str], message: str) 
         make_runner("embedded", workers, options).check()
 
 
+def test_an_attempt_that_did_not_end_is_a_retry(tmp_path: Path) -> None:
+    for ends in (True, False, True):
+        note = Note(str(tmp_path))
+        note.begin()
+        note.shuffled(b"12345")
+        files.write_bytes(str(tmp_path / "out" / str(ends)), bytes(1000))
+        if ends:
+            note.end()
+    files.remove(str(tmp_path / "out"))
+    used = read_notes(str(tmp_path))
+    assert (used.retries, used.bytes_written, used.bytes_shuffled) == (1, 2000, 10)
+
+
+def bytes_used(result: BuildResult) -> list[tuple[str, int, int]]:
+    """By stage; the fetch's files hold times of day."""
+    return [
+        (one.name, one.used.bytes_written * (one.name != "fetch"), one.used.bytes_shuffled)
+        for one in result.stages
+    ]
+
+
 @pytest.mark.slow
 def test_a_build_is_the_same_on_local_workers_and_on_beam(tmp_path: Path) -> None:
+    """What its tasks used is known of each: bytes alike, and all else of every stage."""
     recipe = write_site(tmp_path / "in", parts=2, pages=12, images=12)
-    run_build(recipe, tmp_path / "one", workers=1)
-    wanted = digests(tmp_path / "one")
-    for workers in (2, 4):
-        run_build(recipe, tmp_path / str(workers), workers=workers)
-        assert digests(tmp_path / str(workers)) == wanted
+    alone = run_build(recipe, tmp_path / "one", workers=1)
+    results = [run_build(recipe, tmp_path / str(n), workers=n) for n in (2, 4)]
     runner = make_runner("embedded", corpus=str(tmp_path / "beam"))
-    run_build(recipe, tmp_path / "beam", runner=runner)
-    assert digests(tmp_path / "beam") == wanted
+    results.append(run_build(recipe, tmp_path / "beam", runner=runner))
+    for result in results:
+        assert digests(Path(result.corpus)) == digests(tmp_path / "one")
+        assert bytes_used(result) == bytes_used(alone)
+        told = json.loads((Path(result.corpus) / "stats/build.json").read_text())["stages"]
+        assert all(one["bytes_written"] > 0 and one["peak_rss"] > 2**20 for one in told)
+        assert all(one["cpu_seconds"] > 0 and one["retries"] == 0 for one in told)
+        assert not [*Path(result.corpus).rglob("usage")]
