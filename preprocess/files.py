@@ -268,13 +268,13 @@ def open_plain(path: str) -> int:
     Raises:
         OSError: it is not there, is no plain file, or cannot be read.
     """
-    plain = local_path(path)
+    plain = path.removeprefix("file://")
     descriptor = os.open(plain, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     mode = os.fstat(descriptor).st_mode
     if not stat.S_ISREG(mode):
         os.close(descriptor)
         kind = "a folder" if stat.S_ISDIR(mode) else "a pipe or a device"
-        raise OSError(errno.EINVAL, f"is {kind}, no plain file", str(plain))
+        raise OSError(errno.EINVAL, f"is {kind}, no plain file", plain)
     return descriptor
 
 

@@ -27,6 +27,9 @@ Sample = dict[str, bytes]
 """Content by extension, for example {"jpg": …, "txt": …, "json": …}; a sample may have no image or
 no text."""
 
+_APART = 2**14
+"""Bytes of members in the mean from which on those of a local tar are read one by one: to copy them
+out of one piece takes longer than to ask again."""
 MAX_SAMPLE_BYTES = 2**30
 """Most bytes that are read at once: what a sidecar claims is not believed beyond."""
 
@@ -151,15 +154,17 @@ class ShardReader:
                 f"{self.tar}: sample {row} would have {size:,} bytes, a sample has at most "
                 f"{MAX_SAMPLE_BYTES:,}: the sidecar is damaged"
             )
+        apart = size > _APART * len(wanted) and self._fd is not None
         # A store takes a range of no bytes for one without an end.
-        data = self._pread(size, start) if size else b""
-        if len(data) != size:
-            raise DamagedError(
-                f"{self.tar} ends before sample {row}: the tar or its sidecar is damaged"
-            )
+        data = self._pread(size, start) if size and not apart else b""
         found = {}
         for ext, place in wanted:
-            part = data[record[place] - start : record[place + 1] - start]
+            begin, stop = record[place], record[place + 1]
+            part = self._pread(stop - begin, begin) if apart else data[begin - start : stop - start]
+            if len(part) != stop - begin:
+                raise DamagedError(
+                    f"{self.tar} ends before sample {row}: the tar or its sidecar is damaged"
+                )
             if checksum is not None and checksum(part) != record[place + 2]:
                 raise DamagedError(f"member {ext} does not have its checksum")
             found[ext] = part
@@ -260,7 +265,9 @@ class Corpus:
     def keep_open(self, shards: int) -> None:
         """Set how many shards stay open; a reader in random order keeps those of its window
         open, as each costs its sidecar to open again."""
-        self._open = lru_cache(maxsize=shards)(self._open_shard)
+        # Where all stay open there is no order of use to keep.
+        most = shards if shards < len(self.shards) else None
+        self._open = lru_cache(maxsize=most)(self._open_shard)
 
     def _open_shard(self, number: int) -> ShardReader:
         shard = self.shards[number]

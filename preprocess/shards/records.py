@@ -1,8 +1,8 @@
 """Where the members of a shard's rows lie, as its sidecar says."""
 
 import itertools
-from array import array
-from collections.abc import Sequence
+import struct
+import sys
 from functools import lru_cache
 
 import numpy as np
@@ -50,28 +50,39 @@ class Records:
         places = 1 + rows + 3 * np.arange(len(begins))
         for i, column in enumerate((begins, stops, crc32s)):
             numbers[places + i] = column
-        # Of the standard library: as small as numpy's, and single numbers come out faster.
-        self._numbers = array("q", numbers.tobytes())
-        self._bounds: Sequence[int] = array("q", bounds.tobytes())
-        if len(counts) and (counts == counts[0]).all():
-            each = 1 + 3 * int(counts[0])
-            self._bounds = range(0, len(numbers) + 1, each)
+        self._rows, self._numbers = len(counts), numbers.tobytes()
+        equal = len(counts) > 0 and bool((counts == counts[0]).all())
+        self._each = 8 + 24 * int(counts[0]) if equal else 0
+        """Bytes of a record, where all have as many; otherwise `_bounds` says where each begins."""
+        self._bounds = bounds[:0] if equal else 8 * bounds
+        self._form = sys.intern(f"={self._each // 8}q")
 
     def __len__(self) -> int:
-        return len(self._bounds) - 1
+        return self._rows
+
+    def _record(self, row: int) -> tuple[int, ...]:
+        if not 0 <= row < self._rows:
+            raise IndexError(f"row {row} of {self._rows}")
+        # One call gives all numbers of a record; those of an array are asked for one by one.
+        if self._each:
+            return struct.unpack_from(self._form, self._numbers, row * self._each)
+        begin, stop = self._bounds[row : row + 2].tolist()
+        return struct.unpack_from(f"={(stop - begin) // 8}q", self._numbers, begin)
 
     def exts(self, row: int) -> tuple[str, ...]:
         """The extensions of a row's members."""
-        return self._lists[self._numbers[self._bounds[row]]]
+        return self._lists[self._record(row)[0]]
 
-    def find(self, row: int, only: frozenset[str] | None) -> tuple["array[int]", Wanted, int, int]:
+    def find(
+        self, row: int, only: frozenset[str] | None
+    ) -> tuple[tuple[int, ...], Wanted, int, int]:
         """A row's record, its members of some extensions (None for all), and the begin and size of
         what holds them.
 
         Raises:
             IndexError: no such row.
         """
-        record = self._numbers[self._bounds[row] : self._bounds[row + 1]]
+        record = self._record(row)
         wanted = _wanted(self._lists[record[0]], only)
         if not wanted:
             return record, wanted, 0, 0
@@ -84,6 +95,12 @@ def _wanted(exts: tuple[str, ...], only: frozenset[str] | None) -> Wanted:
     return tuple((e, 1 + 3 * i) for i, e in enumerate(exts) if only is None or e in only)
 
 
+@lru_cache(1024)
+def _kept(exts: tuple[str, ...]) -> tuple[str, ...]:
+    """The first of equal lists: what readers of many shards share stays in a core's cache."""
+    return exts
+
+
 def _lists(
     exts: pa.DictionaryArray, firsts: NDArray[np.int64]
 ) -> tuple[list[tuple[str, ...]], NDArray[np.int64]]:
@@ -94,10 +111,10 @@ def _lists(
     if rows and (firsts == each * np.arange(rows + 1)).all():
         table = codes.reshape(rows, each)
         if (table == table[0]).all():  # as most shards have it
-            return [tuple(names[code] for code in table[0])], np.zeros(rows, np.int64)
+            return [_kept(tuple(names[code] for code in table[0]))], np.zeros(rows, np.int64)
     listed, found = codes.tolist(), dict[tuple[int, ...], int]()
     numbers = [
         found.setdefault(tuple(listed[begin:end]), len(found))
         for begin, end in itertools.pairwise(firsts.tolist())
     ]
-    return [tuple(names[code] for code in one) for one in found], np.array(numbers, np.int64)
+    return [_kept(tuple(names[code] for code in one)) for one in found], np.array(numbers, np.int64)

@@ -1,6 +1,7 @@
 """A reader of shards' sidecars, whoever wrote them: form and size are checked before memory is
 taken."""
 
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -22,6 +23,10 @@ _ROWS_AT_ONCE = 1024
 """The number of rows read at once: so few that a value which a file repeats cheaply cannot fill the
 memory before it is counted."""
 
+_READ_WHOLE = 2**18
+"""Bytes up to which a file is read in one go: Arrow comes back to Python for each part of another.
+"""
+
 _REQUIRED: dict[str, tuple[pa.DataType, ...]] = {
     "key": (pa.string(), pa.large_string()),
     "members": (MEMBERS,),
@@ -36,7 +41,7 @@ class SidecarError(ValueError):
 
 @contextmanager
 def open_sidecar(path: str, columns: Sequence[str] = ()) -> Iterator[pq.ParquetFile]:
-    """Open a sidecar as a Parquet file, of which nothing but the footer is read.
+    """Open a sidecar as a Parquet file; of a large one nothing but the footer is read.
 
     Args:
         path: The file.
@@ -49,7 +54,9 @@ def open_sidecar(path: str, columns: Sequence[str] = ()) -> Iterator[pq.ParquetF
     try:
         file: Any = files.open_read(path)
         with file:
-            parquet = pq.ParquetFile(file)
+            size = file.seek(0, os.SEEK_END)
+            file.seek(0)
+            parquet = pq.ParquetFile(pa.BufferReader(file.read()) if size <= _READ_WHOLE else file)
             if parquet.metadata.num_rows > MAX_ROWS:
                 raise SidecarError(
                     f"{path} has {parquet.metadata.num_rows:,} rows, a shard has at most "
@@ -81,7 +88,8 @@ def read_batches(
         if wanted is not None and not any(_alike(found, one) for one in wanted):
             raise SidecarError(f"{path}: column {name} is {found}, expected {wanted[0]}")
     size = 0
-    for batch in parquet.iter_batches(rows, columns=names):
+    # Threads take longer to wake than the few columns that a reader asks for to decode.
+    for batch in parquet.iter_batches(rows, columns=names, use_threads=False):
         size += batch.nbytes
         if size > MAX_BYTES:
             raise SidecarError(f"{path} holds more than {MAX_BYTES:,} bytes in {', '.join(names)}")

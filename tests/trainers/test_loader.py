@@ -307,7 +307,7 @@ def test_a_corpus_smaller_than_a_batch_is_an_error(tmp_path):
 
 
 def test_a_read_that_fails_is_tried_again_and_never_replaced(tmp_path, monkeypatch):
-    monkeypatch.setattr("septet.trainers.loader.members.PAUSES", (0.001, 0.001))
+    monkeypatch.setattr("septet.trainers.loader.members.PAUSES", (0.001, 0.001, None))
     corpus = numbers(tmp_path, 100)
     expected = rows(load(Texts(), corpus, 6))
     calls = itertools.count(1)

@@ -19,8 +19,8 @@ FEWEST_OPEN = 64
 """Shards that stay open where no more are asked for."""
 SPARE_FILES = 256
 """Files that a process may open beside shards."""
-PAUSES = (0.2, 1.0, 5.0)
-"""Seconds before a read that failed is tried again."""
+PAUSES = (0.2, 1.0, 5.0, None)
+"""Seconds before a read that failed is tried again; at last it is not."""
 
 
 class StorageError(RuntimeError):
@@ -93,7 +93,7 @@ class Members:
             RemovedError: the sample was removed from the corpus.
             StorageError: the shard cannot be read.
         """
-        for pause in (*PAUSES, None):
+        for pause in PAUSES:
             try:
                 return self._read(shard, row)
             except DamagedError as error:
@@ -102,7 +102,7 @@ class Members:
                 if pause is None:
                     tar = self.corpus.shards[shard].tar
                     raise StorageError(
-                        f"{self.corpus.path}: {tar} cannot be read, tried {len(PAUSES) + 1} times: "
+                        f"{self.corpus.path}: {tar} cannot be read, tried {len(PAUSES)} times: "
                         f"{type(error).__name__}: {error}. Mend the storage, then start the run "
                         "again: it goes on from its newest checkpoint"
                     ) from error

@@ -244,6 +244,29 @@ def test_a_short_tar_is_noticed(tmp_path: Path) -> None:
         whole[49]
 
 
+def test_large_members_are_read_one_by_one_and_checked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sidecar, "_READ_WHOLE", 100)  # nor its sidecar
+    samples = {f"{i}": {"a.bin": bytes([i]) * 40_000, "b.bin": bytes([99 - i]) * 30_000, "c": b""}
+               for i in range(3)}  # fmt: skip
+    write_corpus(str(tmp_path), [write_shard(tmp_path, samples, "00000")], name="t", septet="0",
+                 sorted_keys=True)  # fmt: skip
+    shard = Corpus(str(tmp_path)).shard(0)
+    for _ in range(2):  # The first read opens the tar.
+        assert [shard.read(row, checksum=zlib.crc32) for row in range(3)] == list(samples.values())
+    assert shard.read(1, frozenset(["b.bin", "c"])) == {"b.bin": bytes([98]) * 30_000, "c": b""}
+    with (tmp_path / "00000.tar").open("rb+") as file:
+        begin = file.read().index(bytes([98]) * 30_000)
+        file.seek(begin + 7)
+        file.write(b"x")
+        file.truncate(begin + 73_000)
+    with pytest.raises(DamagedError, match=r"member b\.bin does not have its checksum"):
+        shard.read(1, checksum=zlib.crc32)
+    with pytest.raises(DamagedError, match="ends before sample 2"):
+        shard.read(2)
+
+
 def test_object_stores(tmp_path: Path) -> None:
     import fsspec
 
