@@ -4,10 +4,11 @@
 
 `septet build`, the whole command, of lists of texts (no image is fetched, so what is left is what
 Septet itself keeps of a pair). For each stage: the most resident memory of the driver and of a
-worker, and the most files that one process had open, looked at twenty times a second. For each
-folder of the corpus that is then there: its files, their bytes a row, the largest of them and the
-longest listing. What does not stay the same a worker, or linear in all, breaks first. With few
-rows a shard (`--shard 10`) a small list stands for the shards of a large one.
+worker, the most files that one process had open, and the CPU time of all processes, looked at
+twenty times a second (the start is the first stage's). For each folder of the corpus that is then
+there: its files, their bytes a row, the largest of them and the longest listing. What does not stay
+the same a worker, or linear in all, breaks first. With few rows a shard (`--shard 10`) a small list
+stands for the shards of a large one.
 """
 
 import argparse
@@ -34,6 +35,8 @@ class Held:
     """MB."""
     worker: int = 0
     files: int = 0
+    cpu: float = 0.0
+    """Seconds of all processes."""
 
     def see(self, resident: int, files: int, is_driver: bool) -> None:
         """Take a look at one process into account."""
@@ -44,16 +47,18 @@ class Held:
         self.files = max(self.files, files)
 
 
-def processes(leader: int) -> dict[int, tuple[int, int]]:
-    """Resident MB and open files of a process and of its descendants."""
+def processes(leader: int) -> dict[int, tuple[int, int, float]]:
+    """Resident MB, open files and CPU seconds of a process and of its descendants."""
     found = {}
     for pid in family(leader):
         try:
             pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
             files = sum(1 for _ in Path(f"/proc/{pid}/fd").iterdir())
+            spent = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()[11:13]
         except OSError:
             continue
-        found[pid] = pages * os.sysconf("SC_PAGE_SIZE") >> 20, files
+        cpu = sum(map(int, spent)) / os.sysconf("SC_CLK_TCK")
+        found[pid] = pages * os.sysconf("SC_PAGE_SIZE") >> 20, files, cpu
     return found
 
 
@@ -68,6 +73,7 @@ def build(folder: Path, rows: int, workers: int, shard: int) -> tuple[dict[str, 
                "--workers", str(workers)]  # fmt: skip
     held: dict[str, Held] = defaultdict(Held)
     done = folder / "c/stages/done"
+    known: dict[int, float] = {}
     start = time.monotonic()
     with (folder / "said").open("w") as said:
         process = subprocess.Popen(
@@ -76,8 +82,10 @@ def build(folder: Path, rows: int, workers: int, shard: int) -> tuple[dict[str, 
         while process.poll() is None:
             complete = {path.name.partition("-")[0] for path in done.glob("*.json")}
             stage = next((name for name in STAGES if name not in complete), STAGES[-1])
-            for pid, (resident, files) in processes(process.pid).items():
+            for pid, (resident, files, cpu) in processes(process.pid).items():
                 held[stage].see(resident, files, pid == process.pid)
+                held[stage].cpu += cpu - known.get(pid, 0.0)
+                known[pid] = cpu
             time.sleep(0.05)
     told = (folder / "said").read_text()
     assert process.returncode == 0 and f"{rows:,} samples" in told, told
@@ -123,11 +131,13 @@ def main() -> None:
             held, seconds = build(Path(name) / "in", rows, options.workers, options.shard)
             print(f"\n{rows:,} rows, {options.shard:,} a shard, {options.workers} workers, "
                   f"{seconds:.0f} s")  # fmt: skip
-            print(f"{'stage':22}{'driver':>10}{'worker':>10}{'open files':>12}")
+            print(f"{'stage':22}{'driver':>10}{'worker':>10}{'open files':>12}"
+                  f"{'CPU s':>8}{'ms a row':>10}")  # fmt: skip
             for stage in STAGES:
                 if stage in held:
                     one = held[stage]
-                    print(f"{stage:22}{one.driver:>7} MB{one.worker:>7} MB{one.files:>12}")
+                    print(f"{stage:22}{one.driver:>7} MB{one.worker:>7} MB{one.files:>12}"
+                          f"{one.cpu:>8.1f}{1000 * one.cpu / rows:>10.4f}")  # fmt: skip
             print(f"{'folder':22}{'files':>10}{'B a row':>10}{'largest kB':>12}{'listing':>10}")
             for place, lies in sorted(kept(Path(name) / "in/c").items()):
                 print(f"{place:22}{lies.files:>10}{lies.size / rows:>10.1f}"

@@ -22,6 +22,7 @@ from septet.pipelines.stages.curate import CurateStage
 from septet.pipelines.stages.dedup import DedupStage
 from septet.pipelines.stages.fetch import FetchStage
 from septet.pipelines.stages.filter import FilterStage
+from septet.pipelines.stages.folders import move_into_folders, remove_others
 from septet.pipelines.stages.report import ReportStage
 from septet.pipelines.stages.source import SourceStage
 from septet.pipelines.stages.stage import Context, Done, Pass, Stage
@@ -119,6 +120,8 @@ def chain(
             continue
         stage = kind(context, {name: givers[name] for name in kind.reads})
         givers |= dict.fromkeys(kind.gives, stage)
+        if isinstance(stage, ReportStage):
+            stage.before = tuple(stages)
         stages.append(stage)
     return stages
 
@@ -169,6 +172,11 @@ def build(
     require_ours(corpus)
     busy = f"another build or annotation is at work in {corpus}"
     with locked(corpus, alone=True, busy=busy), _without_temporaries(corpus):
+        if moved := move_into_folders(files.join(corpus, layout.STAGES)):
+            progress.warn(
+                f"{layout.STAGES}/: {moved:,} files of a build by an earlier Septet were moved "
+                "into folders of a thousand; what it finished is used"
+            )
         store = Store(corpus, recipe)
         if again := [*dict.fromkeys((*retry, *recipe.fetch.retry_failed))]:
             store.retry(again)
@@ -303,10 +311,9 @@ def _report(
         return StageResult(stage.name, done.counts, 0.0, True)
     stage.prepare()
     used = Usage()
-    for one in (*stage.passes(), stage.rejects_pass(stages[:-1])):
+    for one in stage.passes():
         used.add(_run_pass(one, stage.corpus, runner, progress))
-    counted = [(stage, result.counts) for stage, result in zip(stages, results, strict=False)]
-    manifest = stage.publish(counted)
+    manifest = stage.publish([result.counts for result in results])
     counts = Counts(rows_in=manifest.samples, rows_out=manifest.samples)
     seconds = time.monotonic() - start
     result = StageResult(stage.name, counts, seconds, False, used)
@@ -328,15 +335,5 @@ def _report(
 def _remove_old_stages(corpus: str, stages: list[Stage]) -> None:
     """Remove the intermediate files of other recipes: they can be made again, and disks are
     finite."""
-    root = files.join(corpus, layout.STAGES)
     current = {path for stage in stages for path in stage.current_files()}
-    needed = {path.rpartition("/")[0] for path in current}
-    for artifact in files.list_folder(root):
-        if artifact == CACHE_FOLDER:
-            continue
-        folder = files.join(root, artifact)
-        if folder not in needed:
-            files.remove(folder)
-        for name in files.list_folder(folder):
-            if files.join(folder, name) not in current:
-                files.remove(files.join(folder, name))
+    remove_others(files.join(corpus, layout.STAGES), current, (CACHE_FOLDER,))

@@ -204,7 +204,8 @@ def _used_files(corpus: str) -> set[str] | None:
     """Files of the store that the last build's samples were made of; None where its intermediate
     files are gone, which say it."""
     folder = files.join(corpus, layout.STAGES, "fetched")
-    paths = [files.join(folder, name) for name in files.list_folder(folder)]
+    names = (name for name, _ in files.walk(folder))
+    paths = [files.join(folder, name) for name in names if name.endswith(".parquet")]
 
     def of(path: str) -> list[str]:
         found: list[str] = pc.unique(files.read_table(path, ["file"])["file"]).to_pylist()

@@ -3,17 +3,18 @@ cost."""
 
 import tempfile
 
+import apache_beam as beam
 from apache_beam.runners.runner import PipelineResult
 from rich.console import Console
 from rich.table import Table
 
-from septet.pipelines.build import build
+from septet.pipelines.build import BuildResult, build
 from septet.pipelines.progress import BuildProgress
 from septet.pipelines.runners.base import Job
 from septet.pipelines.runners.beam import BuildPipeline
 from septet.pipelines.runners.cost import Measured, Prices, table
 from septet.pipelines.runners.dataflow import DataflowRunner, Graph
-from septet.pipelines.runners.measure import MeasuringRunner
+from septet.pipelines.runners.measure import MeasuringRunner, PassFigures
 from septet.schemas.recipe import Recipe
 
 
@@ -27,13 +28,17 @@ class _DryRunner(MeasuringRunner):
 
     def run_pipeline(self, name: str, build_pipeline: BuildPipeline) -> PipelineResult:
         """See `BeamRunner.run_pipeline`."""
-        self.graphs.append(self.dataflow.dry_run(name, build_pipeline))
-        return super().run_pipeline(name, build_pipeline)
+
+        def translated(pipeline: beam.Pipeline) -> None:
+            build_pipeline(pipeline)
+            self.graphs.append(self.dataflow.translate(name, pipeline))
+
+        return super().run_pipeline(name, translated)
 
 
 def dry_run(
     recipe: Recipe, folder: str, dataflow: DataflowRunner, prices: Prices, console: Console
-) -> None:
+) -> tuple[BuildResult, dict[str, PassFigures]]:
     """Build the recipe's corpus once in a temporary folder, and print what Dataflow would get.
 
     The figures a pair are those of the recipe's own inputs: give it a sample of them.
@@ -44,6 +49,9 @@ def dry_run(
         dataflow: The runner, with the user's options.
         prices: The prices of the region, as the provider lists them.
         console: The console to print on.
+
+    Returns:
+        The result of the build, and the figures of its pipelines by name.
     """
     with (
         tempfile.TemporaryDirectory() as scratch,
@@ -83,3 +91,4 @@ def dry_run(
         console.print(
             f"before it can run: {problem}", highlight=False, soft_wrap=True, markup=False
         )
+    return result, runner.figures

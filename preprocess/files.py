@@ -12,7 +12,7 @@ import shutil
 import stat
 import tempfile
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
@@ -110,6 +110,24 @@ def list_folder(path: str) -> list[str]:
     return sorted(name for name in names if not name.endswith(TEMPORARY_SUFFIX))
 
 
+_FEW_FOLDERS = 8
+
+
+def paths_in(folders: Iterable[str]) -> set[str]:
+    """Paths of the files in some folders. On a store, which lists a thousand names a request
+    whatever their folders, neighbouring folders are listed as one, with all below it."""
+    above: dict[str, list[str]] = {}
+    for folder in dict.fromkeys(folders):
+        above.setdefault(folder.rpartition("/")[0], []).append(folder)
+    found: set[str] = set()
+    for parent, some in above.items():
+        if len(some) > _FEW_FOLDERS and not is_local(parent):
+            found |= {join(parent, name) for name, _ in walk(parent)}
+        else:
+            found |= {join(folder, name) for folder in some for name in list_folder(folder)}
+    return found
+
+
 def walk(path: str) -> Iterator[tuple[str, int]]:
     """Walk the files below a folder, temporary ones too; yields path and size in bytes, sorted,
     paths relative to the folder."""
@@ -163,6 +181,16 @@ def remove(path: str) -> None:
     fs, remote = file_system(path)
     with suppress(FileNotFoundError):
         fs.rm(remote, recursive=True)
+
+
+def move(path: str, to: str) -> None:
+    """Move a file; on a store it is copied, then removed."""
+    if is_local(path):
+        local_path(to).parent.mkdir(parents=True, exist_ok=True)
+        local_path(path).replace(local_path(to))
+        return
+    fs, remote = file_system(path)
+    fs.mv(remote, file_system(to)[1])
 
 
 def take_away(path: str) -> bool:

@@ -53,7 +53,7 @@ class Killed(LocalRunner):
     def run(self, name: str, graph: Graph, told: Told | None = None, notes: str = "") -> Usage:
         known = self._known()
         first, last = f"{name}: first", f"{name}: last"
-        count = len(graph.groups if graph.shuffles else graph.tasks)
+        count = graph.told_tasks
         killer = None if first in known else self._kill(first)
 
         def tell(tasks: int, counts: Counts) -> None:

@@ -120,7 +120,7 @@ class LocalRunner(Runner):
             for task in tasks:
                 with counts_told(partial(total.running, worker=0)):
                     counts = runner.run(task)
-                total.completed(counts, last=phase.writes is None)
+                total.completed(counts, phase.is_told)
             runner.close()
             total.used.add(runner.meter.take())
         except (Exception, SystemExit) as error:  # own code of users may do either
@@ -169,10 +169,10 @@ class _Figures:
         self._counts = Counts()
         self._running: dict[int, Counts] = {}
 
-    def completed(self, counts: Counts | None, last: bool, worker: int = 0) -> None:
-        """Add the figures of a task that is complete; only those of the last step count."""
+    def completed(self, counts: Counts | None, told: bool, worker: int = 0) -> None:
+        """Add the figures of a task that is complete, where it counts as one of the graph's."""
         self._running.pop(worker, None)
-        if last:
+        if told:
             self._tasks += 1
             self._counts.add(counts or Counts())
             self._tell()
@@ -258,7 +258,7 @@ class _Dealer:
         *counts, used = answer[1:]
         self.total.used.add(used)
         if counts:  # the end of a task, not of a phase
-            self.total.completed(counts[0], self.phase.writes is None, worker.pid)
+            self.total.completed(counts[0], self.phase.is_told, worker.pid)
         return True
 
     def _send(self, worker: Worker, message: Any) -> None:

@@ -22,8 +22,8 @@ _NAMESPACE = "septet.measure"
 @dataclass
 class PassFigures:
     """The figures of one pipeline: CPU seconds, bytes that entered a shuffle, and the largest
-    encoded element of any PCollection with its place. Grouped values count one by one, since
-    runners stream them."""
+    encoded element that a step gave or that entered a shuffle, with its place. What a shuffle
+    gives is what entered it: runners stream grouped values one by one."""
 
     cpu_seconds: float = 0.0
     shuffled_bytes: int = 0
@@ -34,33 +34,36 @@ class PassFigures:
 class _Sizes(beam.DoFn):
     """A step that counts the encoded sizes of the elements that pass."""
 
-    def __init__(self, name: str, grouped: bool):
-        self.name, self.grouped = name, grouped
+    def __init__(self, name: str):
+        self.name = name
         self.coder = coders.FastPrimitivesCoder()
 
     def process(self, element: Any) -> Iterable[None]:
-        """Count one element, or each value of a group."""
-        sizes = Metrics.distribution(_NAMESPACE, self.name)
-        for part in element[1] if self.grouped else (element,):
-            sizes.update(len(self.coder.encode(part)))
+        """Count one element."""
+        size = len(self.coder.encode(element))
+        Metrics.distribution(_NAMESPACE, self.name).update(size)
         return ()
 
 
 class _Edges(PipelineVisitor):
-    """A visitor of pipelines that notes the outputs of all primitive steps, and which of them go
-    into a shuffle."""
+    """A visitor of pipelines that notes what the stage's own steps give, and what goes into a
+    shuffle. Of what Beam's own steps consist of, nothing else is looked at: it is the same
+    elements, and to look at all of it would be most of a dry run's work."""
 
     def __init__(self) -> None:
-        self.outputs: dict[str, tuple[beam.PCollection, bool]] = {}
+        self.outputs: dict[str, beam.PCollection] = {}
         self.shuffled: set[str] = set()
 
     def visit_transform(self, node: AppliedPTransform) -> None:
         """Called by Beam for each primitive step."""
-        is_shuffle = isinstance(node.transform, beam.GroupByKey)
-        if is_shuffle:
-            self.shuffled |= {one.producer.full_label for one in node.inputs if one.producer}
-        for output in node.outputs.values():
-            self.outputs[node.full_label] = (output, is_shuffle)
+        if isinstance(node.transform, beam.GroupByKey):
+            for one in node.inputs:
+                if one.producer:
+                    self.outputs[one.producer.full_label] = one
+                    self.shuffled.add(one.producer.full_label)
+        elif "/" not in node.full_label:
+            for output in node.outputs.values():
+                self.outputs[node.full_label] = output
 
 
 class MeasuringRunner(EmbeddedRunner):
@@ -79,8 +82,8 @@ class MeasuringRunner(EmbeddedRunner):
         def measured(pipeline: beam.Pipeline) -> None:
             build_pipeline(pipeline)
             pipeline.visit(edges)
-            for number, (label, (output, grouped)) in enumerate([*edges.outputs.items()]):
-                _ = output | f"size {number}" >> beam.ParDo(_Sizes(label, grouped))
+            for number, (label, output) in enumerate([*edges.outputs.items()]):
+                _ = output | f"size {number}" >> beam.ParDo(_Sizes(label))
 
         start = time.process_time()
         result = super().run_pipeline(name, measured)

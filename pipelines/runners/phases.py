@@ -15,7 +15,7 @@ from septet.pipelines.runners.base import summary
 from septet.pipelines.runners.spill import SegmentReader, SegmentWriter
 from septet.pipelines.runners.usage import Meter, forget_peak
 from septet.pipelines.stages.counts import UNDER_WAY, Counts
-from septet.pipelines.stages.graphs import Graph, StreamsParts
+from septet.pipelines.stages.graphs import Graph, StreamsParts, has_files
 from septet.preprocess import files
 
 _TELL_SECONDS = 1.0
@@ -30,6 +30,11 @@ class Phase:
     """The folder of the segments whose groups are the tasks; None for the first step."""
     writes: Path | None
     """The folder that gets what the step yields; None for the last step."""
+
+    @property
+    def is_told(self) -> bool:
+        """Whether its tasks count as the graph's: see `Graph.told_tasks`."""
+        return self.writes is None or (self.reads is None and has_files(self.step))
 
     def groups(self) -> list[int]:
         """The groups to which the step before gave anything, ascending."""

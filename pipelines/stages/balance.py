@@ -1,7 +1,7 @@
-"""The stage balance: few samples of what is frequent. One pass counts, one adds up, one draws; rows
+"""The stage balance: few samples of what is frequent. One pass counts and adds up, one draws; rows
 stay where they are, and nothing is shuffled but counts."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,9 +12,9 @@ import pyarrow.parquet as pq
 from septet.pipelines.sources.paths import locate
 from septet.pipelines.stages.counts import Counts
 from septet.pipelines.stages.filter import list_digest
-from septet.pipelines.stages.graphs import map_tasks
+from septet.pipelines.stages.graphs import map_tasks, shuffle_tasks
 from septet.pipelines.stages.stage import Key, Parts, Pass, Stage
-from septet.pipelines.stages.tasks import Task
+from septet.pipelines.stages.tasks import SendingTask, Task
 from septet.preprocess import files
 from septet.preprocess.rules.balance import Hits, domains_in, drawn, entries_in
 from septet.preprocess.rules.lists import made_of, spaced_phrases
@@ -51,13 +51,17 @@ class BalanceStage(Stage):
         return self.givers["filtered"].keys()
 
     def passes(self) -> Iterator[Pass]:
-        """Count, add up, draw."""
+        """Count and add up, draw."""
         filtered, keys = self.input("filtered"), self.keys()
         settings = located_entries(self.recipe.balance, self.context.folder)
         count = CountTask(self.parts("entry_counts"), filtered, settings)
-        yield Pass("balance: count", count.outputs(keys), lambda todo: map_tasks(count, todo))
         add = AddTask(self.parts("entry_totals"), [count.path(key) for key in keys])
-        yield Pass("balance: add", add.outputs([0]), lambda todo: map_tasks(add, todo))
+        if not files.exists(add.path(0)):
+            yield Pass(
+                "balance: count",
+                count.outputs(keys) | add.outputs([0]),
+                lambda _: shuffle_tasks(count, keys, add, [0]),
+            )
         draw = DrawTask(self.parts("filtered"), self.rejects, filtered, settings, add.path(0))
         yield Pass("balance", draw.outputs(keys), lambda todo: map_tasks(draw, todo))
 
@@ -97,7 +101,7 @@ def count_hits(rows: pa.Table, settings: Balance) -> pa.Table:
     return _added([_table(kind, keys, numbers) for kind, (keys, numbers) in counted])
 
 
-class CountTask(Task):
+class CountTask(SendingTask):
     """The task that counts entries and domains of one input's rows."""
 
     stage = "balance"
@@ -115,6 +119,10 @@ class CountTask(Task):
         files.write_table(self.path(key), _added(parts), metadata=counts.to_metadata())
         return counts
 
+    def sent(self, key: Key) -> Iterable[tuple[int, bytes]]:
+        """Yield nothing: what adds up reads the files one by one, when all are there."""
+        return ()
+
 
 class AddTask(Task):
     """The task that adds the counts of all inputs up."""
@@ -124,7 +132,7 @@ class AddTask(Task):
     def __init__(self, output: Parts, parts: list[str]):
         self.output, self.parts = output, parts
 
-    def run(self, key: Key) -> Counts:
+    def run(self, key: int, parts: list[bytes]) -> Counts:
         """Write the sums."""
         total = _COUNTS.empty_table()
         for path in self.parts:

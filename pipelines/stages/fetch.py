@@ -195,7 +195,7 @@ class FetchStage(Stage):
         fetched since; before them the marks of their slices, which would be taken for those of
         another cut."""
         folder = self.parts("missing").folder
-        paths = [files.join(folder, name) for name in files.list_folder(folder)]
+        paths = [files.join(folder, name) for name, _ in files.walk(folder)]
         if others := [path for path in paths if path not in current]:
             files.remove(self.parts("fetch_tasks").folder)
             for path in others:
@@ -348,14 +348,16 @@ class FetchTask(Task):
 
     def run(self, key: Key) -> Counts:
         """Store the slice's images, then the mark. What an earlier attempt stored is not fetched
-        again; where one crashed or was killed, each image is decoded apart, so that an image that
-        crashes a decoder is lost alone."""
+        again; where one crashed, was killed or failed, each image is decoded apart, so that an
+        image that crashes a decoder is lost alone."""
         name = self.path(key).rpartition("/")[2].removesuffix(".parquet")
-        with attempt(files.join(self.corpus, self.generation, f"{name}.begun")) as again:
+        mark = files.join(self.corpus, self.generation, f"{name}.begun")
+        with attempt(mark, until_done=True) as again:
             return self._run(key, name, again)
 
     def _run(self, key: Key, name: str, apart: bool) -> Counts:
-        counts, stored = self._earlier(name)
+        # Only then: the generation, which is listed for it, has the files of all tasks.
+        counts, stored = self._earlier(name) if apart else (Counts(), np.empty(0, _KEY))
         share = self.slices[int(str(key).split(".")[0])]
         limits, hashes = self.asked
         generation = self.corpus, self.generation

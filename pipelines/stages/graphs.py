@@ -79,6 +79,18 @@ class Graph:
         """All steps in their order."""
         return (*self.shuffles, self.work)
 
+    @property
+    def told_tasks(self) -> int:
+        """How many tasks runners tell of: those of the work, and of a first step that writes files
+        of its own."""
+        first = len(self.tasks) if not self.shuffles or has_files(self.shuffles[0]) else 0
+        return first + (len(self.groups) if self.shuffles else 0)
+
+
+def has_files(step: Step) -> bool:
+    """Whether a step writes a file for each of its tasks."""
+    return hasattr(step, "path")
+
 
 def map_tasks(work: Work, tasks: Sequence[Any]) -> Graph:
     """Make a graph that calls `work.run(task)` for each task, spread over the workers."""

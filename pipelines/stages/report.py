@@ -6,7 +6,7 @@ the driver adds up what they found.
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib.metadata import version
 from itertools import chain
 from typing import Any
@@ -55,6 +55,8 @@ class ReportStage(Stage):
     version = 4
     reads = ("shards",)
     gives = ("survey", "statistics")
+    before: Sequence[Stage] = ()
+    """All stages before, in order: what they rejected is brought together."""
 
     def settings(self) -> dict[str, Any]:
         """The whole recipe: the manifest holds it."""
@@ -79,36 +81,30 @@ class ReportStage(Stage):
             files.write_bytes(begun, b"")
 
     def passes(self) -> Iterator[Pass]:
-        """One pass over the shards. The rejects have one of their own, see `rejects_pass`."""
+        """One pass over the shards, and over what the stages before rejected."""
         task = SurveyTask(self.corpus, self._runs(), self.parts("survey"), self.parts("statistics"))
-        outputs = {int(key): task.path(int(key)) for key in self.keys()}
-        yield Pass("report", outputs, lambda todo: map_tasks(task, todo))
-
-    def rejects_pass(self, stages: list[Stage]) -> Pass:
-        """The pass that brings together what other stages rejected.
-
-        Args:
-            stages: All stages before, in order.
-        """
-        found = [path for stage in stages for path in map(stage.rejects.path, stage.keys())]
+        found = [path for stage in self.before for path in map(stage.rejects.path, stage.keys())]
         runs = chunks(len(found), _REJECTS_A_FILE)
-        task = RejectsTask(self.corpus, [[found[i] for i in run] for run in runs])
-        outputs = {number: task.path(number) for number in range(len(task.runs))}
-        return Pass("rejects", outputs, lambda todo: map_tasks(task, todo))
+        rejects = RejectsTask(self.corpus, [[found[i] for i in run] for run in runs])
+        both = PublishTask(task, rejects)
+        keys: list[Key] = list(map(int, self.keys()))
+        keys += [f"{rejects.stage} {run}" for run in range(len(runs))]
+        outputs = {key: both.path(key) for key in keys}
+        yield Pass("report", outputs, lambda todo: map_tasks(both, todo))
 
     def statistics(self) -> Iterator[ShardStatistics]:
         """The figures of each run of shards, in order."""
         parts = self.parts("statistics")
         return (read_statistics(parts.path(key)) for key in self.keys())
 
-    def publish(self, stages: list[tuple[Stage, Counts]]) -> Manifest:
+    def publish(self, figures: Sequence[Counts]) -> Manifest:
         """Write the funnel, the lists and, last, the head.
 
         Args:
-            stages: All stages before, in order, with their figures.
+            figures: Of the stages before, in their order.
         """
         funnel = [{"stage": stage.name, "unit": "pairs", **counts.to_dict()}
-                  for stage, counts in stages]  # fmt: skip
+                  for stage, counts in zip(self.before, figures, strict=True)]  # fmt: skip
         files.write_bytes(
             files.join(self.corpus, FUNNEL),
             (json.dumps({"stages": funnel}, indent=1) + "\n").encode(),
@@ -130,9 +126,9 @@ class ReportStage(Stage):
             ],
             sorted_keys=True,
             counts={
-                "candidates": stages[0][1].rows_in,
-                "samples": stages[-1][1].rows_out,
-                "rejects": sum(counts.rejected.total() for _, counts in stages),
+                "candidates": figures[0].rows_in,
+                "samples": figures[-1].rows_out,
+                "rejects": sum(counts.rejected.total() for counts in figures),
             },
             removed=removed,
         )
@@ -209,3 +205,31 @@ class RejectsTask(Task):
             counts = Counts(rows_in=sink.rows, rows_out=sink.rows)
             sink.close(counts.to_metadata())
         return counts
+
+
+class PublishTask:
+    """The tasks of both kinds, so that one pipeline runs them: numbers are runs of shards,
+    `rejects NUMBER` are files of rejects. Plain data, shipped to workers."""
+
+    stage = "report"
+
+    def __init__(self, survey: SurveyTask, rejects: RejectsTask):
+        self.survey, self.rejects = survey, rejects
+
+    def setup(self) -> None:
+        """Nothing to load."""
+
+    def _task(self, key: Key) -> tuple[SurveyTask | RejectsTask, int]:
+        if isinstance(key, int):
+            return self.survey, key
+        return self.rejects, int(key.removeprefix(f"{self.rejects.stage} "))
+
+    def path(self, key: Key) -> str:
+        """The task's main output."""
+        task, number = self._task(key)
+        return task.path(number)
+
+    def run(self, key: Key) -> Counts:
+        """Run one task."""
+        task, number = self._task(key)
+        return task.run(number)

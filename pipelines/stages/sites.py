@@ -16,10 +16,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from septet.pipelines.stages.counts import Counts
-from septet.pipelines.stages.graphs import Split, map_tasks, shuffle_tasks
+from septet.pipelines.stages.graphs import Regroup, shuffle_tasks
 from septet.pipelines.stages.ipc import from_ipc, to_ipc
 from septet.pipelines.stages.stage import Key, Parts, Pass, digest_of
-from septet.pipelines.stages.tasks import Task
+from septet.pipelines.stages.tasks import SendingTask, Task
 from septet.preprocess import files
 from septet.preprocess.text.ids import bucket_of, by_bucket
 from septet.preprocess.text.language.model import language_model
@@ -78,7 +78,7 @@ class Survey:
         """What is known of the sites of an input, by its digest."""
 
     def passes(self, rows: int) -> Iterator[Pass]:
-        """The passes that are needed.
+        """The pass that is needed, if any.
 
         Args:
             rows: The rows of all candidates.
@@ -88,22 +88,16 @@ class Survey:
             for number, start in enumerate(range(0, len(self.inputs), _INPUTS_A_GROUP))
         }
         hand = PriorsTask(self._digests, self.priors, self._texts, self._all.path(0), groups)
-        last = Pass("filter: priors", hand.outputs(groups), lambda todo: map_tasks(hand, todo))
-        if not last.todo():
+        if all(map(files.exists, hand.outputs(groups).values())):
             return
-        texts = TextsTask(self._texts, self.candidates, self.model)
-        outputs = texts.outputs(self.inputs)
-        yield Pass("filter: texts", outputs, lambda todo: map_tasks(texts, todo))
         buckets = max(1, -(-rows // _ROWS_A_BUCKET))
-        split, sites = SplitTexts(self._texts, buckets), SitesTask(self._sites)
+        texts = TextsTask(self._texts, self.candidates, self.model, buckets)
+        steps = (texts, FindSites(self._sites), GatherSites(self._sites, self._all.path(0)))
         yield Pass(
             "filter: sites",
-            sites.outputs(range(buckets)),
-            lambda todo: shuffle_tasks(split, self.inputs, sites, todo),
+            texts.outputs(self.inputs) | hand.outputs(groups),
+            lambda _: shuffle_tasks(steps, self.inputs, hand, [*groups]),
         )
-        gather = GatherSitesTask(self._all, [*map(sites.path, range(buckets))])
-        yield Pass("filter: all sites", gather.outputs([0]), lambda todo: map_tasks(gather, todo))
-        yield last
 
     @cached_property
     def digests(self) -> list[str]:
@@ -119,13 +113,15 @@ class Survey:
         yield from map(self.priors.path, self.digests)
 
 
-class TextsTask(Task):
-    """The task that tells the languages of an input's long texts, and lists its sites."""
+class TextsTask(SendingTask):
+    """The task that tells the languages of an input's long texts, and lists its sites; the texts go
+    to the buckets of their sites."""
 
     stage = "texts"
 
-    def __init__(self, output: Parts, candidates: Parts, model: ModelFile):
+    def __init__(self, output: Parts, candidates: Parts, model: ModelFile, buckets: int):
         self.output, self.candidates, self.model = output, candidates, model
+        self.buckets = buckets
 
     def setup(self) -> None:
         """Load the model."""
@@ -154,69 +150,56 @@ class TextsTask(Task):
             sink.close(counts.to_metadata())
         return counts
 
-
-class SplitTexts(Split):
-    """The step that sends the long texts of an input to the buckets of their sites."""
-
-    stage = "split"
-
-    def __init__(self, texts: Parts, buckets: int):
-        self.texts, self.buckets = texts, buckets
-
-    def setup(self) -> None:
-        """Nothing is needed."""
-
-    def split(self, key: Key) -> Iterable[tuple[int, bytes]]:
-        """Yield (bucket, rows of `TEXT_LANGUAGES`)."""
-        for rows in _batches(self.texts.path(key), None):
+    def sent(self, key: Key) -> Iterable[tuple[int, bytes]]:
+        """Yield (bucket, rows of `TEXT_LANGUAGES`), and one part at least."""
+        yield 0, b""
+        for rows in _batches(self.path(key), None):
             texts = rows.filter(pc.is_valid(rows["text_hash"]))
             for bucket, found in by_bucket(bucket_of(texts["key"].to_numpy(), self.buckets)):
                 yield bucket, to_ipc(texts.take(found), TEXT_LANGUAGES)
 
 
-class SitesTask(Task):
-    """The task that counts the languages of the sites of one bucket."""
+class FindSites(Regroup):
+    """The step that counts the languages of the sites of one bucket, and writes them: all sites
+    together may be more than a process holds."""
 
     stage = "sites"
 
-    def __init__(self, output: Parts):
-        self.output = output
+    def __init__(self, sites: Parts):
+        self.sites = sites
 
-    def run(self, bucket: int, parts: list[bytes]) -> Counts:
-        """Write the sites of the bucket."""
-        texts = pa.concat_tables(
-            [TEXT_LANGUAGES.empty_table(), *(from_ipc(part, TEXT_LANGUAGES) for part in parts)]
-        )
-        sites = count_sites(texts)
-        counts = Counts(rows_in=len(texts), rows_out=len(sites))
-        files.write_table(self.path(bucket), sites, metadata=counts.to_metadata())
-        return counts
+    def regroup(self, bucket: int, parts: list[bytes]) -> Iterable[tuple[int, bytes]]:
+        """Yield (0, number of the bucket)."""
+        if not files.exists(self.sites.path(bucket)):
+            found = [from_ipc(part, TEXT_LANGUAGES) for part in parts if part]
+            texts = pa.concat_tables([TEXT_LANGUAGES.empty_table(), *found])
+            files.write_table(self.sites.path(bucket), count_sites(texts))
+        yield 0, str(bucket).encode()
 
 
-class GatherSitesTask(Task):
-    """The task that learns the priors of all sites: first what is usual over all of them, then each
-    one's own."""
+class GatherSites(Regroup):
+    """The step that learns the priors of all sites: first what is usual over all of them, then each
+    one's own. They go into one file, which the next step reads."""
 
     stage = "all sites"
 
-    def __init__(self, output: Parts, buckets: list[str]):
-        self.output, self.buckets = output, buckets
+    def __init__(self, sites: Parts, output: str):
+        self.sites, self.output = sites, output
 
-    def run(self, key: Key) -> Counts:
-        """Write the priors, a bucket at a time."""
-        shares, counts = Shares(), Counts()
-        for path in self.buckets:
-            shares.add(files.read_table(path))
-        usual = usual_priors(shares.to_dict())
-        with files.open_atomic(self.path(key)) as out, files.TableSink(out, PRIORS) as sink:
-            sink.write(prior_rows({(0, declared): prior for declared, prior in usual.items()}))
-            for path in self.buckets:
-                sites = files.read_table(path)
-                counts.rows_in += len(sites)
-                sink.write(prior_rows(site_priors(sites, usual)))
-            counts.rows_out = sink.rows
-            sink.close(counts.to_metadata())
-        return counts
+    def regroup(self, group: int, parts: list[bytes]) -> Iterable[tuple[int, bytes]]:
+        """Write the priors, a bucket at a time; yields nothing."""
+        if not files.exists(self.output):
+            buckets = [self.sites.path(bucket) for bucket in sorted(map(int, parts))]
+            shares = Shares()
+            for path in buckets:
+                shares.add(files.read_table(path))
+            usual = usual_priors(shares.to_dict())
+            with files.open_atomic(self.output) as out, files.TableSink(out, PRIORS) as sink:
+                sink.write(prior_rows({(0, declared): prior for declared, prior in usual.items()}))
+                for path in buckets:
+                    sink.write(prior_rows(site_priors(files.read_table(path), usual)))
+                sink.close({})
+        return ()
 
 
 class PriorsTask(Task):
@@ -243,8 +226,8 @@ class PriorsTask(Task):
         self.output, self.priors, self.texts = output, priors, texts
         self.all_sites, self.groups = all_sites, groups
 
-    def run(self, group: int) -> Counts:
-        """Write what each input is handed, then the digests of the group."""
+    def run(self, group: int, parts: list[bytes]) -> Counts:
+        """Write what each input is handed, then the digests of the group; nothing is sent to it."""
         inputs = self.groups[group]
         sites = [_sites_of(files.read_table(self.texts.path(key))) for key in inputs]
         every = _sites_of(pa.concat_tables(sites))

@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 
 from septet.pipelines.inputs import Input
 from septet.pipelines.stages.counts import Counts
+from septet.pipelines.stages.folders import path_of
 from septet.pipelines.stages.graphs import Graph
 from septet.preprocess import files
 from septet.schemas.layout import STAGES
@@ -53,7 +54,7 @@ class Parts:
 
     def path(self, key: Key) -> str:
         """The file of a task."""
-        return files.join(self.folder, digest_of(self.identity, key) + ".parquet")
+        return path_of(self.folder, digest_of(self.identity, key) + ".parquet")
 
 
 class Pass:
@@ -102,10 +103,7 @@ class Pass:
         return Counts.sum(self.counts.values())
 
     def _there(self) -> set[str]:
-        folders = dict.fromkeys(path.rpartition("/")[0] for path in self.outputs.values())
-        return {
-            files.join(folder, name) for folder in folders for name in files.list_folder(folder)
-        }
+        return files.paths_in(path.rpartition("/")[0] for path in self.outputs.values())
 
 
 @dataclass

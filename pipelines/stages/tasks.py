@@ -1,6 +1,6 @@
 """The base class of tasks, which workers run for a stage, and their results."""
 
-from abc import ABC
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from typing import ClassVar
@@ -58,19 +58,47 @@ class Task(ABC):
             results.close()
 
 
+class SendingTask(Task):
+    """A task in front of a shuffle: it writes its file, then sends on what is in it. Where the file
+    is there already it only sends.
+
+    A subclass has `run(key)` and `sent(key)`.
+    """
+
+    @abstractmethod
+    def run(self, key: Key) -> Counts:
+        """Write the file of one task."""
+
+    @abstractmethod
+    def sent(self, key: Key) -> Iterable[tuple[int, bytes]]:
+        """Yield (group, bytes) of what is in the file."""
+
+    def split(self, key: Key) -> Iterable[tuple[int, bytes]]:
+        """Yield (group, bytes) for one task."""
+        if not files.exists(self.path(key)):
+            self.run(key)
+        yield from self.sent(key)
+
+
 @contextmanager
-def attempt(mark: str) -> Iterator[bool]:
+def attempt(mark: str, until_done: bool = False) -> Iterator[bool]:
     """An attempt at a task, with a file that marks it until it ends.
 
     Gives whether an earlier attempt never ended: its process was killed, or it crashed.
+
+    Args:
+        mark: The file.
+        until_done: Whether an attempt that raises an error counts as one that never ended.
     """
-    died = files.exists(mark)
+    died, done = files.exists(mark), False
     files.write_bytes(mark, b"")
     try:
         yield died
+        done = True
     finally:
-        with suppress(OSError):
-            files.remove(mark)
+        if done or not until_done:
+            with suppress(OSError):
+                files.remove(mark)
 
 
 class Results:

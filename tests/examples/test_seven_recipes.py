@@ -190,8 +190,8 @@ def test_beit3_reads_its_sets_as_they_were_filtered(tmp_path, server) -> None:
     assert views("beit3", corpus) == {"pairs": 10, "images": 1, "texts": 2}
 
 
-JOBS = dict.fromkeys(SETS, 15) | {"clip": 18, "ofa": 21, "pali": 17}
-"""Pipelines of a build: three more where texts are balanced, two more for each column."""
+JOBS = dict.fromkeys(SETS, 11) | {"clip": 13, "ofa": 17, "pali": 13}
+"""Pipelines of a build: two more where texts are balanced, and for each column."""
 
 
 @pytest.mark.parametrize("name", SETS)

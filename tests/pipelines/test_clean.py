@@ -126,7 +126,7 @@ def test_a_build_at_work_and_one_that_was_stopped_keep_their_files(built: Path) 
     begun.write_text("3")
     assert list(kinds(built)) == ["shards", "unfinished", "sites"]
     begun.unlink()
-    for path in (built / "stages/fetched").iterdir():
+    for path in (built / "stages/fetched").rglob("*.parquet"):
         path.unlink()
     assert list(kinds(built)) == ["settings", "shards", "unfinished", "sites"]
     septet.clean(built, remove=True, only=["shards", "unfinished", "sites"])

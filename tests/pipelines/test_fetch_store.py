@@ -15,6 +15,7 @@ from rich.console import Console
 from septet.pipelines.build import _run_stage, chain
 from septet.pipelines.check import check_corpus
 from septet.pipelines.inputs import find_inputs
+from septet.pipelines.progress import BuildProgress
 from septet.pipelines.runners import make_runner
 from septet.pipelines.stages import missing
 from septet.pipelines.stages.fetch import FetchTask
@@ -102,18 +103,34 @@ def test_only_what_the_store_lacks_is_asked_for(server: HostileServer, tmp_path:
     assert asked(server) == 12, "other bytes are another store"
 
 
-def test_one_more_input_reads_itself_alone(server: HostileServer, tmp_path: Path) -> None:
-    corpus = tmp_path / "corpus"
+def test_one_more_input_reads_itself_alone(
+    server: HostileServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is kept for that may be an earlier Septet's, which had all in one folder."""
+    corpus, told = tmp_path / "corpus", []
+    monkeypatch.setattr(BuildProgress, "warn", lambda _, text: told.append(text))
     write_list(tmp_path / "a.jsonl", server, range(3))
     recipe = write_recipe(tmp_path, server)
     run_build(recipe, corpus)
-    first = {path: path.stat().st_mtime_ns for path in (corpus / "stages/filtered").iterdir()}
+    first = written(corpus / "stages/filtered")
+    for path in (files := [*(corpus / "stages").glob("*/???/*")]):
+        path.rename(path.parents[1] / path.name)
     write_list(tmp_path / "b.jsonl", server, range(3, 5))
     run_build(recipe, corpus)
-    then = {path: path.stat().st_mtime_ns for path in (corpus / "stages/filtered").iterdir()}
+    then = written(corpus / "stages/filtered")
     assert len(first) == 1
     assert len(then) == 2
     assert first.items() <= then.items()
+    assert [text.partition(" were")[0] for text in told] == [
+        f"stages/: {len(files)} files of a build by an earlier Septet"
+    ]
+    folders = [path for path in (corpus / "stages").rglob("*") if path.is_dir()]
+    assert all(any(path.iterdir()) for path in folders)  # nor is one left of what went
+
+
+def written(folder: Path) -> dict[Path, int]:
+    """The files of an artifact, with the times when they were written."""
+    return {path: path.stat().st_mtime_ns for path in folder.rglob("*.parquet")}
 
 
 def test_failures_are_kept_until_they_are_to_be_tried_again(

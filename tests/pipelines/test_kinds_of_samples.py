@@ -150,6 +150,6 @@ def test_more_shards_than_ranges_of_shards(tmp_path: Path) -> None:
     run_build(recipe, corpus)
     found = [row["key"] for row in rows(corpus, "shards")]
     assert found == sorted(sample_id(None, line["caption"]) for line in lines)
-    plans = list((corpus / "stages/plans").iterdir())
+    plans = list((corpus / "stages/plans").rglob("*.parquet"))
     assert len(plans) == 160
     assert check_corpus(str(corpus), True, Console(quiet=True)) == []

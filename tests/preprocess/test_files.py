@@ -40,6 +40,17 @@ def test_what_is_written_is_read(base: str) -> None:
     assert not files.exists(path)
 
 
+def test_folders_are_listed_together_and_files_move(base: str) -> None:
+    for name in ("1/x", "1/.x.septet-tmp", "2/y"):
+        files.write_bytes(files.join(base, "a", name), name.encode())
+    folders = [files.join(base, "a", str(number)) for number in range(20)]
+    assert {files.join(base, "a/1/x"), files.join(base, "a/2/y")} <= files.paths_in(folders)
+    assert files.paths_in(folders[1:2]) == {files.join(base, "a/1/x")}
+    files.move(files.join(base, "a/1/x"), files.join(base, "a/new/z"))
+    assert not files.exists(files.join(base, "a/1/x"))
+    assert files.read_bytes(files.join(base, "a/new/z")) == b"1/x"
+
+
 def test_tables(base: str) -> None:
     path = files.join(base, "t.parquet")
     table = pa.table({"a": [1, 2], "b": ["x", None]})

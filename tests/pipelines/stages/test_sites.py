@@ -101,7 +101,10 @@ def test_what_is_learnt_depends_on_all_inputs(recipe: Path, built: Path, tmp_pat
 
 def filtered(corpus: Path) -> dict[str, int]:
     """The outputs of the filter's tasks, with the times when they were written."""
-    return {path.name: path.stat().st_mtime_ns for path in (corpus / "stages/filtered").iterdir()}
+    return {
+        path.name: path.stat().st_mtime_ns
+        for path in (corpus / "stages/filtered").rglob("*.parquet")
+    }
 
 
 @pytest.mark.parametrize("workers", [1, 2])
