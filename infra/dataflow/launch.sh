@@ -5,11 +5,16 @@ set -euo pipefail
 usage() {
   cat >&2 <<'TEXT'
 usage: launch.sh --project NAME --region NAME --bucket gs://BUCKET --image IMAGE
-                 [--extras LIST] [--skip-image] RECIPE [further flags of `septet build`…]
+                 [further flags of this script] RECIPE [further flags of `septet build`…]
 
   --image IMAGE   where the workers' image goes, as europe-docker.pkg.dev/PROJECT/septet/septet:1
-  --extras LIST   extras of Septet that the recipe's stages need
+  --extras LIST   extras of Septet that the recipe's stages need, as train,ocr
   --skip-image    the image is there already
+  --max-workers N        of a job; without it the service's own limit
+  --autoscaling KIND     THROUGHPUT_BASED (the service's own choice) or NONE
+  --machine TYPE         of workers, as n2-standard-8
+  --column-machine TYPE  of workers of the jobs that make columns, as g2-standard-8
+  --column-accelerator TYPE:COUNT   their GPUs, as nvidia-l4:1; the service installs the driver
 
 CONTAINER is the tool that builds images (default: podman, else docker).
 TEXT
@@ -17,6 +22,7 @@ TEXT
 }
 
 project='' region='' bucket='' image='' extras='' build_image=1
+beam=() # flags for Beam, of which a value that is none fails in `septet build`
 while (($#)); do
   case $1 in
     --project) project=${2:-} ;;
@@ -24,6 +30,11 @@ while (($#)); do
     --bucket) bucket=${2:-} ;;
     --image) image=${2:-} ;;
     --extras) extras=${2:-} ;;
+    --max-workers) beam+=("--beam=--max_num_workers=${2:-}") ;;
+    --autoscaling) beam+=("--beam=--autoscaling_algorithm=${2:-}") ;;
+    --machine) beam+=("--beam=--worker_machine_type=${2:-}") ;;
+    --column-machine) beam+=("--beam=--column_machine_type=${2:-}") ;;
+    --column-accelerator) beam+=("--beam=--column_accelerator=${2:-}") ;;
     --skip-image)
       build_image=0
       shift
@@ -57,4 +68,4 @@ shift
 exec septet build "$recipe" --runner dataflow \
   "--beam=--project=$project" "--beam=--region=$region" \
   "--beam=--temp_location=$bucket/temp" "--beam=--staging_location=$bucket/staging" \
-  "--beam=--sdk_container_image=$image" "$@"
+  "--beam=--sdk_container_image=$image" "${beam[@]}" "$@"

@@ -15,6 +15,7 @@ from septet.pipelines.annotate.listing import ListWork
 from septet.pipelines.annotate.work import AnnotateWork
 from septet.pipelines.progress import BuildProgress
 from septet.pipelines.runners import Runner, StageFailed
+from septet.pipelines.runners.base import COLUMN_PASS
 from septet.pipelines.stages.counts import Counts
 from septet.pipelines.stages.graphs import map_tasks
 from septet.pipelines.stages.stage import Pass, digest_of
@@ -222,7 +223,7 @@ def annotate(
         if plan.missing:
             try:
                 with progress.watch(one, len(plan.missing)) as told:
-                    runner.run(f"annotate {plan.name}", one.graph(plan.missing), told)
+                    runner.run(f"{COLUMN_PASS}{plan.name}", one.graph(plan.missing), told)
             except StageFailed:
                 if not any(map(files.exists, outputs.values())):
                     files.remove(folder)  # nothing is kept, so nothing is begun

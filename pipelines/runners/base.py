@@ -12,6 +12,9 @@ from septet.pipelines.runners.usage import Usage
 from septet.pipelines.stages.counts import Counts
 from septet.pipelines.stages.graphs import Graph
 
+COLUMN_PASS = "annotate "
+"""How the names of passes begin that make a column; its name follows."""
+
 Told = Callable[[int, Counts], None]
 """Called with how many tasks were completed, and the sum of the figures of all tasks so far."""
 

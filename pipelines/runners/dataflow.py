@@ -1,12 +1,18 @@
 """The runner for Google Cloud Dataflow, and the dry run that needs no account."""
 
+import argparse
 import importlib.util
 import logging
+import re
 from dataclasses import dataclass
 from typing import ClassVar
 
 import apache_beam as beam
-from apache_beam.options.pipeline_options import GoogleCloudOptions, WorkerOptions
+from apache_beam.options.pipeline_options import (
+    GoogleCloudOptions,
+    PipelineOptions,
+    WorkerOptions,
+)
 from apache_beam.portability import common_urns, python_urns
 from apache_beam.portability.api import beam_runner_api_pb2
 from apache_beam.runners.portability.fn_api_runner import translations
@@ -14,7 +20,7 @@ from apache_beam.runners.runner import PipelineRunner
 from apache_beam.runners.worker import bundle_processor
 from apache_beam.transforms import environments
 
-from septet.pipelines.runners.base import RunnerError
+from septet.pipelines.runners.base import COLUMN_PASS, RunnerError
 from septet.pipelines.runners.beam import BeamRunner, BuildPipeline, check_flags
 from septet.preprocess import files
 
@@ -42,6 +48,19 @@ _PRIMITIVES = frozenset(
 _PLUMBING = (bundle_processor.DATA_INPUT_URN, bundle_processor.DATA_OUTPUT_URN)
 # Dataflow refuses job requests above this size (https://cloud.google.com/dataflow/quotas).
 _LARGEST_GRAPH = 10 * 10**6
+
+
+_ACCELERATOR = re.compile(r"[a-z][a-z0-9-]*:[1-9]\d*")
+
+
+class ColumnWorkers(PipelineOptions):
+    """Flags for the workers of jobs that make columns: models want GPUs, which the other jobs of a
+    build would pay for and not use."""
+
+    @classmethod
+    def _add_argparse_args(cls, parser: argparse.ArgumentParser) -> None:
+        parser.add_argument("--column_machine_type", help="as --worker_machine_type")
+        parser.add_argument("--column_accelerator", help="TYPE:COUNT of a worker's GPUs")
 
 
 @dataclass(frozen=True)
@@ -72,6 +91,23 @@ class DataflowRunner(BeamRunner):
     # Where to watch the job, and its state.
     log_level: ClassVar[int] = logging.INFO
 
+    def pipeline_options(self, name: str) -> PipelineOptions:
+        """See `BeamRunner.pipeline_options`; jobs that make columns have workers of their own
+        kind, where flags say so."""
+        options = super().pipeline_options(name)
+        columns = options.view_as(ColumnWorkers)
+        if name.startswith(COLUMN_PASS):
+            if columns.column_machine_type:
+                options.view_as(WorkerOptions).machine_type = columns.column_machine_type
+            if columns.column_accelerator:
+                kind, _, count = columns.column_accelerator.partition(":")
+                cloud = options.view_as(GoogleCloudOptions)
+                cloud.dataflow_service_options = [
+                    *(cloud.dataflow_service_options or ()),
+                    f"worker_accelerator=type:{kind};count:{count};install-nvidia-driver",
+                ]
+        return options
+
     def problems(self) -> list[str]:
         """Find everything that would keep this build from running; returns sentences, needs no
         network."""
@@ -93,6 +129,9 @@ class DataflowRunner(BeamRunner):
                 "Dataflow's workers need an image with Septet: --sdk_container_image=IMAGE "
                 "(infra/dataflow/Containerfile builds it)"
             )
+        accelerator = options.view_as(ColumnWorkers).column_accelerator
+        if accelerator is not None and not _ACCELERATOR.fullmatch(accelerator):
+            found.append(f"--column_accelerator is TYPE:COUNT, as nvidia-l4:1, not {accelerator!r}")
         found += [
             f"{path} is on this machine, which Dataflow's workers cannot see: use gs:// paths"
             for path in (self.job.corpus, *self.job.inputs)
@@ -129,10 +168,18 @@ class DataflowRunner(BeamRunner):
             RunnerError: the graph has a transform that Dataflow's workers do not execute, or is
                 larger than Dataflow takes.
         """
+        pipeline = beam.Pipeline(options=self.pipeline_options(name))
+        build_pipeline(pipeline)
+        return self.translate(name, pipeline)
+
+    def translate(self, name: str, pipeline: beam.Pipeline) -> Graph:
+        """Translate a pipeline as for Dataflow; it may be built on and run afterwards.
+
+        Raises:
+            RunnerError: as of `dry_run`.
+        """
         options = self.pipeline_options(name)
         image = options.view_as(WorkerOptions).sdk_container_image or "septet"
-        pipeline = beam.Pipeline(options=options)
-        build_pipeline(pipeline)
         proto = pipeline.to_runner_api(
             default_environment=environments.DockerEnvironment.from_container_image(image)
         )

@@ -119,8 +119,6 @@ class Dataflow:
     images: Path = field(init=False)
     launcher: Path = field(init=False)
     service: Service = field(init=False)
-    worker_image: str | None = None
-    """The image of the workers, when it is to be another one than the job's."""
 
     def __post_init__(self) -> None:
         self.images, self.launcher = self.folder / "images", self.folder / "launcher"
@@ -160,7 +158,7 @@ class Dataflow:
     def run(self, request: dict[str, Any]) -> str | None:
         """Run a job that the service took, in the image that it names."""
         (pool,) = request["environment"]["workerPools"]
-        image = self.worker_image or pool["workerHarnessContainerImage"]
+        image = pool["workerHarnessContainerImage"]
         if image not in self._workers:
             self._workers[image] = Worker(
                 image_folder(self.images, image),
@@ -169,12 +167,16 @@ class Dataflow:
                 [CHECKOUT, self.launcher],
             )
         options = request["environment"]["sdkPipelineOptions"]["options"]
-        return self._workers[image].run({"pipeline": options["pipelineUrl"], "options": options})
+        booted = len(self.service.jobs) == 1  # the first of all
+        return self._workers[image].run(
+            {"pipeline": options["pipelineUrl"], "options": options, "booted": booted}
+        )
 
     def launch(
-        self, image: str, recipe: Path, *flags: str, skip_image: bool = False
+        self, image: str, own: list[str], recipe: Path, *flags: str
     ) -> subprocess.CompletedProcess[str]:
-        """Run `launch.sh` as its README says, but for the service's address."""
+        """Run `launch.sh` as its README says, but for the service's address; `own` are flags of the
+        script's, `flags` of `septet build`."""
         places = [
             "--project",
             "a-project",
@@ -183,10 +185,9 @@ class Dataflow:
             "--bucket",
             f"gs://{BUCKET}",
         ]
-        skip = ["--skip-image"] if skip_image else []
         return self.shell(
             image,
-            *[str(DATAFLOW / "launch.sh"), *places, "--image", image, *skip, str(recipe)],
+            *[str(DATAFLOW / "launch.sh"), *places, "--image", image, *own, str(recipe)],
             *[f"--beam=--dataflow_endpoint={self.service.url}", *flags],
         )
 

@@ -178,6 +178,9 @@ class Service:
         # What the document says in words.
         if not re.fullmatch(r"[a-z]([-a-z0-9]{0,1022}[a-z0-9])?", request.get("name", "")):
             raise Refused(f"job.name: {request.get('name')!r}")
+        for key in request.get("labels", ()):
+            if not re.fullmatch(r"[^\W\dA-Z_]\w{0,62}", key.replace("-", "_")):
+                raise Refused(f"job.labels: {key!r} is no key of a label")
         self.jobs.append(request)
         job = _Job({"id": uuid.uuid4().hex, "name": request["name"], "projectId": project})
         job.facts |= {"location": region, "clientRequestId": request.get("clientRequestId", "")}

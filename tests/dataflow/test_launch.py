@@ -27,15 +27,20 @@ def recipe(dataflow: Dataflow) -> Path:
     for part in recipe.parent.glob("*.warc.gz"):
         dataflow.upload(f"in/{part.name}", part.read_bytes())
         part.unlink()
-    text = recipe.read_text()
-    recipe.write_text(text.replace("'*.warc.gz'", f"'gs://{BUCKET}/in/*.warc.gz'"))
+    text = recipe.read_text().replace("'*.warc.gz'", f"'gs://{BUCKET}/in/*.warc.gz'")
+    recipe.write_text(text + "annotate: [{column: image-quality, name: quality}]\n")
     return recipe
 
 
 @pytest.fixture(scope="module")
 def launched(dataflow: Dataflow, recipe: Path) -> CompletedProcess[str]:
     """The build that all tests here look at."""
-    return dataflow.launch(IMAGE, recipe, "--out", OUT)
+    return dataflow.launch(
+        IMAGE, ["--extras", "formats", "--max-workers", "20", "--machine", "n2-standard-8",
+                "--autoscaling", "THROUGHPUT_BASED", "--column-machine", "g2-standard-8",
+                "--column-accelerator", "nvidia-l4:2"],
+        recipe, "--out", OUT,
+    )  # fmt: skip
 
 
 def test_the_corpus_is_the_local_ones(
@@ -47,55 +52,67 @@ def test_the_corpus_is_the_local_ones(
     assert local.returncode == 0, local.stderr
     found = digests(dataflow.download("corpus", tmp_path / "found"))
     assert found == digests(tmp_path / "local")
-    assert any(name.endswith(".tar") for name in found)
+    assert {name.partition("/")[0] for name in found if name.endswith(".tar")} == {
+        "shards", "columns",
+    }  # fmt: skip
 
 
 def test_a_job_for_each_pipeline(dataflow: Dataflow, launched: CompletedProcess[str]) -> None:
     names = [job["name"] for job in dataflow.service.jobs]
-    assert names[:2] == ["septet-source", "septet-filter-texts"] and "septet-write" in names
+    assert names[:2] == ["septet-source", "septet-filter-sites"] and "septet-write" in names
     for job in dataflow.service.jobs:
         (pool,) = job["environment"]["workerPools"]
         assert pool["workerHarnessContainerImage"] == IMAGE
         assert pool["numThreadsPerWorker"] == 1
         assert "packages" not in pool  # nothing is uploaded but the graph
+        scaling = pool["autoscalingSettings"]
+        assert scaling["maxNumWorkers"] == 20
+        is_column = job["name"] == "septet-annotate-quality"
+        assert pool["machineType"] == ("g2-standard-8" if is_column else "n2-standard-8")
+        gpus = "worker_accelerator=type:nvidia-l4;count:2;install-nvidia-driver"
+        assert job["environment"].get("serviceOptions", []) == ([gpus] if is_column else [])
+    assert "septet-annotate-quality" in names
 
 
-def test_a_package_that_the_image_lacks(
-    dataflow: Dataflow, recipe: Path, launched: CompletedProcess[str], tmp_path: Path
-) -> None:
-    """Who launches has gcsfs, and the workers' image has not."""
+def test_the_image_has_the_extras(dataflow: Dataflow, launched: CompletedProcess[str]) -> None:
+    done = dataflow.shell(IMAGE, "python", "-c", "import pillow_heif, pillow_jxl")
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.fixture(scope="module")
+def mistakes(dataflow: Dataflow, recipe: Path, launched: CompletedProcess[str]) -> dict[str, str]:
+    """What the mistakes of `mistakes.py` came to. It is launched from an image with gcsfs, and one
+    of its builds has workers of another, without."""
     text = (DATAFLOW / "Containerfile").read_text()
     assert text.count(" gcsfs ") == 1
-    (tmp_path / "Containerfile").write_text(text.replace(" gcsfs ", " "))
-    build = ["build", "-f", str(tmp_path / "Containerfile"), "-t", "forgetful", str(CHECKOUT)]
+    file = dataflow.folder / "Containerfile"
+    file.write_text(text.replace(" gcsfs ", " "))
+    build = ["build", "-f", str(file), "-t", "forgetful", str(CHECKOUT)]
     built = dataflow.shell(IMAGE, str(dataflow.folder / "container"), *build)
     assert built.returncode == 0, built.stderr
-    dataflow.worker_image = "forgetful"
-    try:
-        done = dataflow.launch(IMAGE, recipe, "--out", f"{OUT}-2", skip_image=True)
-    finally:
-        dataflow.worker_image = None
-    assert done.returncode == 2
-    last = " ".join(done.stderr.split("septet: ")[-1].split())
-    assert "stage source failed" in last and "pip install gcsfs" in last
-
-
-def test_mistakes_that_show_on_other_machines(
-    dataflow: Dataflow, launched: CompletedProcess[str]
-) -> None:
     folder = dataflow.launcher / "mistakes"
     folder.mkdir()
     shutil.copy(Path(__file__).with_name("mistakes.py"), folder)
     (folder / "only_here.py").write_text("def length(text):\n    return len(text)\n")
-    script = [str(folder / "mistakes.py"), dataflow.service.url, IMAGE]
+    script = [str(folder / "mistakes.py"), dataflow.service.url, IMAGE, "forgetful", str(recipe)]
     done = dataflow.shell(IMAGE, "python", *script)
     assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout)
-    assert found.pop("no_mistake") == ""
-    assert "No module named 'only_here'" in found.pop("own_module")
-    assert "cannot pickle" in found.pop("generator")
+    found: dict[str, str] = json.loads(done.stdout)
+    return found
+
+
+def test_a_package_that_the_image_lacks(mistakes: dict[str, str]) -> None:
+    found = mistakes["no_package"]
+    assert found.startswith("StageFailed: stage source failed") and "pip install gcsfs" in found
+
+
+def test_mistakes_that_show_on_other_machines(mistakes: dict[str, str]) -> None:
+    assert mistakes["no_mistake"] == ""
+    assert "No module named 'only_here'" in mistakes["own_module"]
+    assert "cannot pickle" in mistakes["generator"]
+    assert "job.labels: 'Team' is no key of a label" in mistakes["label"]
     if may_hide():
-        assert "FileNotFoundError" in found.pop("local_path")
+        assert "FileNotFoundError" in mistakes["local_path"]
 
 
 def test_who_launches_has_the_images_versions() -> None:

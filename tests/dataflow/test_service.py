@@ -18,6 +18,7 @@ JOBS = "/v1b3/projects/a-project/locations/europe-west4/jobs"
         ({"type": "JOB_TYPE_BULK"}, "'JOB_TYPE_BULK'"),
         ({"name": "Septet_write"}, "job.name: 'Septet_write'"),
         ({"labels": {"team": 3}}, "3 is not of type 'string'"),
+        ({"labels": {"Team": "vision"}}, "job.labels: 'Team'"),
     ],
 )
 def test_a_job_that_the_service_does_not_know(changed: dict, message: str) -> None:

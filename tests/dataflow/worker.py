@@ -2,7 +2,7 @@
 
 A line of standard input is a job, as JSON: its `pipeline` is the URL of the staged pipeline, with
 the `options` that the request gave to the SDK. A line of standard output is its end: null, or what
-went wrong. Jobs run on Beam's embedded portable runner; that of the first one starts
+went wrong. Jobs run on Beam's embedded portable runner; one that is to be `booted` starts
 Beam's worker program, as an image's boot program does, the others use the process that there is.
 """
 
@@ -38,7 +38,7 @@ def fetched(url: str, sha256: str) -> bytes:
     return data
 
 
-def run(job: dict, embedded: bool) -> None:
+def run(job: dict) -> None:
     """Run one job to its end."""
     # A request knows no whole numbers in what the SDK passes through.
     given = {
@@ -59,9 +59,11 @@ def run(job: dict, embedded: bool) -> None:
             if (name := payload.url.rsplit("/", 1)[1]) not in NOT_INSTALLED:
                 raise ValueError(f"{name} would be installed at the start of each worker")
         del environment.dependencies[:]
-        environment.urn = python_urns.EMBEDDED_PYTHON if embedded else python_urns.SUBPROCESS_SDK
-        command = HARNESS.format(shlex.quote(json.dumps(given)))
-        environment.payload = b"" if embedded else command.encode()
+        environment.urn = python_urns.EMBEDDED_PYTHON
+        environment.payload = b""
+        if job["booted"]:
+            environment.urn = python_urns.SUBPROCESS_SDK
+            environment.payload = HARNESS.format(shlex.quote(json.dumps(given))).encode()
     FnApiRunner().run_via_runner_api(pipeline, options).wait_until_finish()
 
 
@@ -69,14 +71,12 @@ def main() -> None:
     """Run jobs until there are no more."""
     logging.basicConfig(level=logging.ERROR)
     answers, sys.stdout = sys.stdout, sys.stderr  # steps may print
-    embedded = False
     for line in sys.stdin:
         try:
-            run(json.loads(line), embedded)
+            run(json.loads(line))
             answer = None
         except Exception:
             answer = traceback.format_exc()
-        embedded = True
         print(json.dumps(answer), file=answers, flush=True)
 
 

@@ -1,3 +1,5 @@
+import re
+
 import apache_beam as beam
 import pytest
 
@@ -64,6 +66,22 @@ def test_every_problem_is_told_at_once() -> None:
     for word in ("--project", "--region", "--temp_location", "--sdk_container_image", "/data/corp"):
         assert word in str(error.value)
     assert "list.parquet" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ("--max_workers=3", "Beam knows no flag '--max_workers=3'"),
+        ("--autoscaling_algorithm=FASTER", "Beam refuses --autoscaling_algorithm=FASTER: "),
+        ("--max_num_workers=many", "invalid int value: 'many'"),
+        ("--column_accelerator=nvidia-l4", "TYPE:COUNT, as nvidia-l4:1, not 'nvidia-l4'"),
+    ],
+)
+def test_an_option_that_nobody_knows_is_told_before_anything_runs(
+    option: str, message: str
+) -> None:
+    with pytest.raises(RunnerError, match=re.escape(message)):
+        DataflowRunner(Job(options=(option,))).check()
 
 
 def test_no_problem_is_seen_in_good_options() -> None:
