@@ -4,11 +4,12 @@ import importlib
 import os
 import sys
 from collections.abc import Callable
-from importlib.metadata import EntryPoint, entry_points
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperCommand, TyperGroup
+
+from septet.preprocess.entry_points import offered, package_of, require_single
 
 _SETTINGS: dict[str, Any] = {
     "rich_markup_mode": "markdown",
@@ -72,21 +73,27 @@ class LazyGroup(TyperGroup):
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
         self._listing = False
-        self._elsewhere = {entry.name: entry for entry in entry_points(group=ENTRY_POINTS)}
-        for name, (_, text) in COMMANDS.items():
-            self.commands[name] = TyperCommand(name, help=text)
+        self._elsewhere = offered(ENTRY_POINTS)
         for name, entry in self._elsewhere.items():
-            text = TRAINERS.get(name, f"A command of {_package(entry)}.")
+            text = TRAINERS.get(name, f"A command of {package_of(entry)}.")
+            self.commands[name] = TyperCommand(name, help=text)
+        for name, (_, text) in COMMANDS.items():  # last: no package's replaces Septet's own
             self.commands[name] = TyperCommand(name, help=text)
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        """The command of that name, imported unless only its first line is wanted."""
+        """The command of that name, imported unless only its first line is wanted.
+
+        Raises:
+            ValueError: two packages offer it, of which Septet may be the one.
+        """
         if cmd_name not in self.commands or self._listing:
             return self.commands.get(cmd_name)
-        if cmd_name in self._elsewhere:
+        own = COMMANDS[cmd_name][0] if cmd_name in COMMANDS else None
+        require_single(ENTRY_POINTS, cmd_name, own)
+        if own is None:
             function = self._elsewhere[cmd_name].load()
         else:
-            module, _, attribute = COMMANDS[cmd_name][0].partition(":")
+            module, _, attribute = own.partition(":")
             function = getattr(importlib.import_module(module), attribute)
         return _command(cmd_name, function)
 
@@ -105,10 +112,6 @@ def _command(name: str, function: Callable[..., Any]) -> Any:
     alone = typer.Typer(add_completion=False, **_SETTINGS)
     alone.command(name, cls=getattr(function, "command_class", None))(function)
     return typer.main.get_command(alone)
-
-
-def _package(entry: EntryPoint) -> str:
-    return entry.dist.name if entry.dist else entry.module.partition(".")[0]
 
 
 app = typer.Typer(

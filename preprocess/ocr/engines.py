@@ -53,10 +53,10 @@ def engine_class(name: str) -> type[Engine]:
 
     Raises:
         ValueError: there is none, what goes by that name is no `Engine`, or two packages offer
-            one.
+            one, of which Septet may be the one.
     """
     found = offered(GROUP)
-    require_single(GROUP, name)
+    require_single(GROUP, name, _BUILT_IN.get(name))
     if name in found:
         engine = found[name].load()
     elif name in _BUILT_IN:

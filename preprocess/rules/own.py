@@ -18,7 +18,9 @@ from pydantic import ValidationError
 from septet.preprocess.entry_points import offered, require_single
 from septet.preprocess.rules.captions import Captions
 from septet.preprocess.rules.rule import Verdict
+from septet.preprocess.rules.table import RULES
 from septet.schemas import filter as schema
+from septet.schemas.rule_sets import RULE_SETS
 from septet.schemas.section import Section
 
 GROUP = "septet.rules"
@@ -60,13 +62,19 @@ def rule_class(name: str) -> type[OwnRule]:
     """Find the class of a rule by its name, or by `module:Class` as Python would import it.
 
     Raises:
-        RuleError: there is no such rule, two packages offer it, or it cannot be imported.
+        RuleError: there is no such rule, its name is one of Septet's own, two packages offer it, or
+            it cannot be imported.
     """
     known = own_rules()
     if ":" in name:
         if not _CLASS.fullmatch(name):
             raise RuleError(f"filter.own_rules: {name!r} is no class; expected module:Class")
         known = {name: EntryPoint(name, name, GROUP)}
+    if name in RULES or name in RULE_SETS:
+        raise RuleError(
+            f"filter.own_rules: {name!r} is the name of a rule or a set of Septet's own; name the "
+            "class itself (module:Class), or have its package offer it by another name"
+        )
     if name not in known:
         near = difflib.get_close_matches(name, known, n=1)
         others = f"there are {', '.join(known)}" if known else "no package offers any"

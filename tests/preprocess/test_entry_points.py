@@ -1,10 +1,12 @@
 """Things of other packages: of two by one name none is taken, and none ends the process."""
 
+import re
 from pathlib import Path
 from types import MappingProxyType
 
 import pytest
 
+from septet.pipelines.cli import COMMANDS, main
 from septet.preprocess.columns.base import NoValue, Settings
 from septet.preprocess.columns.registry import ColumnError, column_class, column_kinds, make_column
 from septet.preprocess.columns.scorer import Scorer
@@ -34,12 +36,12 @@ class Unmade(Length):
         raise ValueError("not today")
 
 
-def install(folder: Path, package: str, **points: str) -> None:
-    """What a package of that name has in `site-packages`."""
+def install(folder: Path, package: str, name: str = "length", **points: str) -> None:
+    """What a package has in `site-packages` that offers things of several groups by one name."""
     info = folder / f"{package}-1.0.dist-info"
     info.mkdir(parents=True)
     (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: 1.0\n")
-    lines = [f"[septet.{group}]\nlength = {what}\n" for group, what in points.items()]
+    lines = [f"[septet.{group}]\n{name} = {what}\n" for group, what in points.items()]
     (info / "entry_points.txt").write_text("".join(lines))
 
 
@@ -65,6 +67,33 @@ def test_one_name_of_two_packages_is_refused(
     with pytest.raises(ValueError, match=r"'length' is offered by one \(a:B\) and two \(c:D\)"):
         engine_class("length")
     assert engine_class("rapidocr").__name__ == "RapidOcr"
+
+
+def test_no_package_replaces_what_septet_has(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = {"commands": ("build", "train"), "columns": ("clip",), "ocr": ("rapidocr",),
+             "rules": ("too_short", "cc12m")}  # fmt: skip
+    for group, some in names.items():
+        for name in some:
+            install(tmp_path / name, f"other_{name}", name, **{group: "other:Thing"})
+            monkeypatch.syspath_prepend(str(tmp_path / name))
+    theirs = r"is offered by (?=.*septet \(septet\.).*other_\w+ \(other:Thing\)"
+    with pytest.raises(ColumnError, match=theirs):
+        column_class("clip")
+    with pytest.raises(ValueError, match=theirs):
+        engine_class("rapidocr")
+    for name in names["rules"]:
+        with pytest.raises(RuleError, match=f"{name}' is the name of a rule or a set of Septet's"):
+            rule_class(name)
+    for name in names["commands"]:
+        with pytest.raises(SystemExit) as ended:
+            main([name])
+        assert ended.value.code == 2
+        assert re.search(f"'{name}' {theirs}", capsys.readouterr().err)
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    assert COMMANDS["build"][1] in " ".join(capsys.readouterr().out.replace("│", " ").split())
 
 
 def test_a_class_that_cannot_be_used_is_told(
