@@ -148,7 +148,7 @@ SAMPLES = pa.schema(
 """A built shard's sidecar: a sample has an image (`url`), a text (`caption`), or both. `sha256`
 and the `original_*` columns describe the image as it was fetched; `width`,
 `height` (pixels) the member in the tar, as do `phash` (the perceptual hash, 64 bits in 16 hex
-digits, laid out like that of ImageHash) and `thumbnail` (24 x 24 bytes of luma, 4 x 4 of Cr, 4 x 4
+digits, laid out like that of ImageHash) and `thumbnail` (48 x 48 bytes of luma, 4 x 4 of Cr, 4 x 4
 of Cb); corpora of minor version 0 lack these two."""
 
 COMPARED = pa.schema(

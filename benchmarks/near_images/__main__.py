@@ -90,11 +90,9 @@ def _described(data: bytes) -> tuple[tuple[object, ...], int]:
 
 def kept_by_septet(found: np.ndarray) -> np.ndarray:
     """The image that stays in the stead of each; int64 [n]."""
-    pairs = [np.empty(0, near.PAIR)]
-    for partition, part in near.spread(found, MAX_RADIUS, 0):
-        pairs += near.pairs_within_partition(part, MAX_RADIUS, partition, 0)
-    edges = near.verify(near.show(np.concatenate(pairs), found), found)
-    free = near.free_ones(np.concatenate(pairs), edges)
+    pairs = np.concatenate([np.empty(0, near.PAIR), *near.pairs_within(found, MAX_RADIUS)])
+    edges = near.verify(near.show(pairs, found), found)
+    free = near.free_ones(pairs, edges)
     _, lost, undecided = near.decide(edges, free)
     assert not undecided
     kept = np.arange(len(found))

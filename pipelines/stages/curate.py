@@ -60,8 +60,9 @@ from septet.schemas.recipe import Curate
 _IMAGES_A_BUCKET = 1_000_000
 _ROWS_A_PIECE = 65_536
 _TEXTS, _EVERYWHERE = 1, 2
-_NEAR_TEXT_VERSION = 2
-"""Raised when near captions are others than before: corpora that do not ask for them stay."""
+_NEAR_TEXT_VERSION, _LOOKS_VERSION = 2, 2
+"""Raised when near captions, or images that look alike, are others than before: corpora that do not
+ask for them stay."""
 
 _KEPT = pa.schema([("id", pa.string())])
 _IDENTICAL, _NEAR = b"I", b"N"
@@ -77,13 +78,15 @@ class CurateStage(Stage):
     gives = ("kept",)
 
     def settings(self) -> dict[str, Any]:
-        """Those of the recipe, with digests of evaluation sets and the version of near captions;
-        which samples were removed, and what earlier corpora there are, where any are."""
+        """Those of the recipe, digests of evaluation sets and the versions of near captions and
+        looks; which samples were removed, and what earlier corpora there are, where any are."""
         folder = self.context.folder
         sets = evaluation_digests(self.recipe.decontaminate.against, folder)
         changed: dict[str, Any] = {"decontaminate": sets} if sets else {}
         if self.recipe.curate.near_text != "off":
             changed["near_text_version"] = _NEAR_TEXT_VERSION
+        if sets or self.recipe.curate.near_images:
+            changed["looks_version"] = _LOOKS_VERSION
         changed |= earlier_settings(self.recipe.dedup.against, folder, self.corpus)
         return super().settings() | changed | barred_settings(self.corpus)
 

@@ -30,10 +30,11 @@ from septet.preprocess.identical_images import (
     group_of,
 )
 from septet.preprocess.near_duplicates import images as near
-from septet.preprocess.near_duplicates.hamming import BANDS
 from septet.preprocess.text.ids import bucket_of, by_bucket
 
-MEMBERS_A_BUCKET = 300_000
+MEMBERS_A_BUCKET = 80_000
+HASHES_AT_ONCE = 1_000_000
+"""The most hashes that are compared as a whole, and not in partitions."""
 _RECORDS_A_PIECE = 65_536
 _PAIRS_A_PIECE = 16_384
 
@@ -66,7 +67,7 @@ class NearImages:
         self._parts, self._samples, self._shards = parts, samples, shards
         self._radius, self._distinct_captions = radius, distinct_captions
         self.buckets = max(1, -(-images // MEMBERS_A_BUCKET))
-        self._prefix_bits = (self.buckets - 1).bit_length()
+        self._many = images > HASHES_AT_ONCE
         self.lost: Parts
         """`LOST` records by bucket, when the passes are complete."""
 
@@ -82,12 +83,9 @@ class NearImages:
 
         pairs = PairsTask(self._parts("near_pairs"))
         compared = (
-            SplitHashes(
-                members.output, self._radius, self._prefix_bits, self._distinct_captions,
-                self.buckets,
-            ),
-            FindPairs(self._radius, self._prefix_bits, self._distinct_captions, self.buckets),
-        )  # fmt: skip
+            SplitHashes(members.output, self._distinct_captions, self.buckets, self._many),
+            FindPairs(self._radius, self._distinct_captions, self.buckets),
+        )
         yield _pass("curate: pairs", pairs, compared, buckets, buckets)
 
         edges = EdgesTask(self._parts("near_edges"), members.output)
@@ -209,11 +207,9 @@ class SplitHashes(Split):
 
     stage = "hashes"
 
-    def __init__(
-        self, members: Parts, radius: int, prefix_bits: int, distinct_captions: bool, buckets: int
-    ):
-        self.members, self.radius, self.prefix_bits = members, radius, prefix_bits
-        self.distinct_captions, self.buckets = distinct_captions, buckets
+    def __init__(self, members: Parts, distinct_captions: bool, buckets: int, many: bool):
+        self.members, self.distinct_captions = members, distinct_captions
+        self.buckets, self.many = buckets, many
 
     def split(self, bucket: int) -> Iterable[tuple[int, bytes]]:
         """Yield (partition, `HASHED` records)."""
@@ -222,7 +218,10 @@ class SplitHashes(Split):
             some = near.hashed(found)
             yield from _pieces(some, bucket_of(some["caption"], self.buckets))
             return
-        for partition, some in near.spread(found, self.radius, self.prefix_bits):
+        if not self.many:
+            yield from _pieces(near.hashed(found), np.full(len(found), near.WHOLE))
+            return
+        for partition, some in near.spread(found):
             yield from _pieces(some, np.full(len(some), partition))
 
 
@@ -232,9 +231,8 @@ class FindPairs(Regroup):
 
     stage = "pairs"
 
-    def __init__(self, radius: int, prefix_bits: int, distinct_captions: bool, buckets: int):
-        self.radius, self.prefix_bits = radius, prefix_bits
-        self.distinct_captions, self.buckets = distinct_captions, buckets
+    def __init__(self, radius: int, distinct_captions: bool, buckets: int):
+        self.radius, self.distinct_captions, self.buckets = radius, distinct_captions, buckets
 
     def regroup(self, partition: int, parts: list[bytes]) -> Iterable[tuple[int, bytes]]:
         """Yield (bucket, `PAIR` records)."""
@@ -242,8 +240,7 @@ class FindPairs(Regroup):
         if self.distinct_captions:
             found = near.pairs_beside_captions(some, self.radius)
         else:
-            assert partition < BANDS << self.prefix_bits
-            found = near.pairs_within_partition(some, self.radius, partition, self.prefix_bits)
+            found = near.pairs_within(some, self.radius, partition)
         for pairs in found:
             yield from _pieces(pairs, bucket_of(pairs["better_anchor"], self.buckets))
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from septet.preprocess.images.decode import OpenedImage
 from septet.preprocess.images.orientation import Pixels
 
-GREY_SIDE, COLOUR_SIDE = 24, 4
+GREY_SIDE, COLOUR_SIDE = 48, 4
 THUMBNAIL_BYTES = GREY_SIDE**2 + 2 * COLOUR_SIDE**2
 _SIDE, _KEPT = 32, 8
 _COSINES = np.round(
@@ -31,7 +31,7 @@ class Appearance:
 
     `phash`: 16 hex digits, laid out as ImageHash prints its `phash` (64 bits: which of the 8 x 8
     lowest frequencies of the cosine transform of 32 x 32 grey pixels are above their median), so
-    that lists of such hashes can be compared. `thumbnail`: `THUMBNAIL_BYTES` bytes, 24 x 24 of
+    that lists of such hashes can be compared. `thumbnail`: `THUMBNAIL_BYTES` bytes, 48 x 48 of
     luma, then 4 x 4 of Cr and of Cb (ITU-R BT.601), row by row.
     """
 

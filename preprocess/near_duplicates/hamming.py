@@ -5,11 +5,12 @@ differs in at most r // 4 (pigeonhole principle). So for each band, and each way
 bits of it, hashes are looked up that have the flipped band. A pair is reported by the first band
 that finds it.
 
-Many hashes can be dealt out over partitions, one a band and a range of its values: a hash goes to
-the partition where it is at *home*, and *visits* those of the bands that differ in few bits.
+Many hashes are dealt out over partitions first, one a value of each of twelve slices: two hashes
+that differ in eleven bits have one slice in common. A hash goes to twelve partitions, however many
+hashes there are, and a partition holds some thirtieth of them.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from functools import lru_cache
 
 import numpy as np
@@ -20,6 +21,10 @@ from septet.preprocess.text.ids import by_bucket
 BANDS, BAND_BITS = 4, 16
 MAX_RADIUS = 11
 """Within it a band differs in two bits at most, of which there are 137 ways."""
+SLICES = MAX_RADIUS + 1
+_SLICE_BITS = (6, 6, 6, 6, 5, 5, 5, 5, 5, 5, 5, 5)
+_LESS_BITS = 15
+"""The bits of a band of what is left of a hash without a slice."""
 _PAIRS_AT_ONCE = 2_000_000
 
 Hashes = NDArray[np.uint64]
@@ -28,7 +33,7 @@ Pairs = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.uint8]]
 
 
 def near_pairs(
-    hashes: Hashes, radius: int, others: Hashes | None = None, bands: Sequence[int] = range(BANDS)
+    hashes: Hashes, radius: int, others: Hashes | None = None, band_bits: int = BAND_BITS
 ) -> Iterator[Pairs]:
     """Find the pairs within a radius, each once, some at a time.
 
@@ -36,7 +41,7 @@ def near_pairs(
         hashes: uint64 [n].
         radius: The most bits in which a pair differs, 0 to `MAX_RADIUS`.
         others: Hashes to pair them with, uint64 [m]; each other when None.
-        bands: The bands that are looked into; pairs that an earlier band finds are not reported.
+        band_bits: The bits of a band; four of them hold all bits that differ.
 
     Raises:
         ValueError: the radius is out of its range.
@@ -44,11 +49,11 @@ def near_pairs(
     if not 0 <= radius <= MAX_RADIUS:
         raise ValueError(f"radius must be from 0 to {MAX_RADIUS}, not {radius}")
     flips = radius // BANDS
-    for band in bands:
-        left = right = _Sorted(hashes, band)
+    for band in range(BANDS):
+        left = right = _Sorted(hashes, band, band_bits)
         if others is not None:
-            right = _Sorted(others, band)
-        for mask in flipped(BAND_BITS, flips):
+            right = _Sorted(others, band, band_bits)
+        for mask in flipped(band_bits, flips):
             keys = left.keys ^ mask
             first, counts = right.starts[keys], right.starts[keys + 1] - right.starts[keys]
             if others is None and mask:  # the one of a pair that has not the mask's highest bit
@@ -66,7 +71,7 @@ def near_pairs(
                 bits = np.bitwise_count(differing)
                 near = np.flatnonzero(bits <= radius)
                 for earlier in range(band):
-                    apart = np.bitwise_count(band_of(differing[near], earlier))
+                    apart = np.bitwise_count(_band_of(differing[near], earlier, band_bits))
                     near = near[apart > flips]
                 if len(near):
                     yield left.order[i[near]], right.order[j[near]], bits[near]
@@ -76,16 +81,16 @@ class _Sorted:
     """Hashes by the value of one band: the order, the hashes and values in it, and where each value
     starts."""
 
-    def __init__(self, hashes: Hashes, band: int):
-        keys = band_of(hashes, band).astype(np.int64)
+    def __init__(self, hashes: Hashes, band: int, bits: int):
+        keys = _band_of(hashes, band, bits).astype(np.int64)
         self.order = np.argsort(keys, kind="stable")
         self.hashes, self.keys = hashes[self.order], keys[self.order]
-        self.starts = np.searchsorted(self.keys, np.arange(2**BAND_BITS + 1))
+        self.starts = np.searchsorted(self.keys, np.arange(2**bits + 1))
 
 
-def band_of(hashes: Hashes, band: int) -> NDArray[np.uint64]:
+def _band_of(hashes: Hashes, band: int, bits: int) -> Hashes:
     """The bits of one band of each hash."""
-    return (hashes >> np.uint64(BAND_BITS * band)) & np.uint64(2**BAND_BITS - 1)
+    return (hashes >> np.uint64(bits * band)) & np.uint64(2**bits - 1)
 
 
 @lru_cache(maxsize=64)
@@ -106,31 +111,30 @@ def _runs(counts: NDArray[np.int64]) -> Iterator[slice]:
         start = end
 
 
-def partitions(
-    hashes: Hashes, radius: int, prefix_bits: int
-) -> Iterator[tuple[int, NDArray[np.int64]]]:
-    """Yield partitions (of `BANDS << prefix_bits`) with the rows of the hashes that are at home
-    there or visit it. Hashes visit partitions before their home only, so that each pair meets once
-    a band."""
-    for band in range(BANDS):
-        home = band_of(hashes, band).astype(np.int64) >> (BAND_BITS - prefix_bits)
-        for mask in flipped(prefix_bits, min(radius // BANDS, prefix_bits)):
-            there = home ^ mask
-            going = np.flatnonzero(there <= home)
-            for prefix, rows in by_bucket(there[going]):
-                yield band << prefix_bits | prefix, going[rows]
+def partitions(hashes: Hashes) -> Iterator[tuple[int, NDArray[np.int64]]]:
+    """Yield partitions with the rows of the hashes that go there, each to one a slice."""
+    for number in range(SLICES):
+        for value, rows in by_bucket(slice_of(hashes, number).astype(np.int64)):
+            yield number << max(_SLICE_BITS) | value, rows
 
 
-def pairs_of_partition(
-    hashes: Hashes, radius: int, partition: int, prefix_bits: int
-) -> Iterator[Pairs]:
-    """Find the pairs that one partition is to report, of all hashes that `partitions` sent there:
-    those at home with each other, and with visitors."""
-    band, prefix = partition >> prefix_bits, partition & ((1 << prefix_bits) - 1)
-    homes = band_of(hashes, band).astype(np.int64) >> (BAND_BITS - prefix_bits)
-    home, visitors = np.flatnonzero(homes == prefix), np.flatnonzero(homes != prefix)
-    for i, j, bits in near_pairs(hashes[home], radius, bands=(band,)):
-        yield home[i], home[j], bits
-    if len(visitors):
-        for i, j, bits in near_pairs(hashes[home], radius, hashes[visitors], (band,)):
-            yield home[i], visitors[j], bits
+def slice_of(hashes: Hashes, number: int) -> Hashes:
+    """The bits of one slice of each hash."""
+    bits = np.uint64(2 ** _SLICE_BITS[number] - 1)
+    return (hashes >> np.uint64(sum(_SLICE_BITS[:number]))) & bits
+
+
+def pairs_of_partition(hashes: Hashes, radius: int, partition: int) -> Iterator[Pairs]:
+    """Find the pairs of one partition, of all hashes that `partitions` sent there, but for those
+    that one of an earlier slice has."""
+    number = partition >> max(_SLICE_BITS)
+    below = sum(_SLICE_BITS[:number])
+    low = hashes & np.uint64(2**below - 1)
+    less = hashes >> np.uint64(below + _SLICE_BITS[number]) << np.uint64(below) | low
+    for i, j, bits in near_pairs(less, radius, band_bits=_LESS_BITS):
+        differing = hashes[i] ^ hashes[j]
+        fresh = np.ones(len(i), bool)
+        for earlier in range(number):
+            fresh &= slice_of(differing, earlier) != 0
+        if fresh.any():
+            yield i[fresh], j[fresh], bits[fresh]

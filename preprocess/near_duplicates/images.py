@@ -17,6 +17,7 @@ from septet.preprocess.dedup import better_of, earlier_corpus
 from septet.preprocess.images.appearance import THUMBNAIL_BYTES, hashes_of
 from septet.preprocess.near_duplicates.hamming import (
     Pairs,
+    near_pairs,
     pairs_of_partition,
     partitions,
 )
@@ -103,20 +104,27 @@ def by_rank(found: np.ndarray) -> np.ndarray:
     return found[np.lexsort((found["rest"], found["anchor"], found["rank"]))]
 
 
-def spread(found: np.ndarray, radius: int, prefix_bits: int) -> Iterator[tuple[int, np.ndarray]]:
+WHOLE = -1
+"""The partition of all members, where they are few."""
+
+
+def spread(found: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
     """Yield the partitions where members are to be compared, with `HASHED` of those that are."""
     some = hashed(found)
-    for partition, rows in partitions(some["phash"], radius, prefix_bits):
+    for partition, rows in partitions(some["phash"]):
         yield partition, some[rows]
 
 
-def pairs_within_partition(
-    some: np.ndarray, radius: int, partition: int, prefix_bits: int
-) -> Iterator[np.ndarray]:
-    """Find the pairs of a partition of `spread`; yields `PAIR` [k]."""
+def pairs_within(some: np.ndarray, radius: int, partition: int = WHOLE) -> Iterator[np.ndarray]:
+    """Find the pairs of a partition of `spread`, or of all members; yields `PAIR` [k]."""
     some = by_rank(some)
     leads = _leads(some["phash"])
-    for pairs in pairs_of_partition(some["phash"], radius, partition, prefix_bits):
+    found = (
+        near_pairs(some["phash"], radius)
+        if partition == WHOLE
+        else pairs_of_partition(some["phash"], radius, partition)
+    )
+    for pairs in found:
         yield _pairs(some, pairs, leads)
 
 

@@ -8,10 +8,10 @@ left over is what differs: as a whole it must be small beside the image's contra
 large, for a changed object or curve is large somewhere. Next to blank images have little contrast,
 so there nearly nothing may be left. Colours must agree.
 
-A number or word on a sign may be faint, and is then no larger than a watermark. But a mark makes a
-place lighter, or darker; where one word stands for another, what was there is gone and something
-else is there, so that it is lighter here and darker beside. So nowhere may much be left over of
-both signs, measured by the contrast of the place itself.
+A number or word on a sign may be faint, and is then no larger than a watermark. But where a mark is
+laid over a place, one image has detail there that the other lacks; where one word stands for
+another, both have as much, and it is not the same. So wherever both images have about as much
+detail, it must go together.
 
 The bounds were chosen on the split `dev` of `benchmarks/near_images`.
 """
@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from septet.preprocess.images.appearance import COLOUR_SIDE, GREY_SIDE
 
-_REST, _REST_ANYWHERE = 0.28, 1.0
+_REST, _REST_ANYWHERE = 0.4, 1.5
 """The greatest share of the contrast that may be left, on the whole and in one cell."""
 _NOISE, _NOISE_ANYWHERE = 2.0, 4.0
 """Levels of 256 that coding may add to the contrast."""
@@ -32,17 +32,21 @@ _COLOUR, _COLOUR_SHARE, _OTHER_COLOURS = 0.8, 0.3, 1
 """The levels, and the share of the colour's strength, by which the colour of a cell may differ, and
 how many cells may differ by more."""
 _COLOUR_GAINS = (0.6, 1.6)
-_PLACE, _PLACE_NOISE, _EXCHANGED, _EVERYWHERE = 8, 9.0, 0.26, 8.0
-"""The cells along a side of a place, the levels that are added to its contrast, the greatest
-share of it that may be left over of both signs, and how many times that of the quieter places a
-place may have in any case: lines of print that were moved a little differ everywhere."""
+_DETAIL, _PLACE, _DETAIL_NOISE = 9, 16, 4.0
+"""The cells along a side whose mean is taken off to leave the detail of a cell, those along a side
+of a place, and the levels that are added to the detail of a place."""
+_AS_MUCH, _TOGETHER = 0.75, 0.8
+"""The share of the power of one image's detail that the other must have for a place to count, and
+the least correlation of the two there."""
 _LIGHT, _LIGHT_SHARE = 20.0, 3.0
 """The levels, and the share of the contrast, by which the mean light may differ."""
 _GAINS = (0.5, 2.0)
 _ASPECT = 0.12
 """The greatest difference of the logarithms of the aspect ratios."""
 _STIFFNESS = 0.05
-_AT_ONCE = 1024
+_AT_ONCE = 256
+_STEPS, _FARTHEST = 2, 1.5
+"""The steps in which an image is moved to where it explains another best, and the cells of each."""
 
 _SIDE = 16
 """The cells along a side by which the whole is compared; places are compared by all there are."""
@@ -69,7 +73,7 @@ def look_alike(
         part = slice(start, start + _AT_ONCE)
         a, b = (one[part].astype(np.float64) for one in thumbnails)
         same = np.abs(aspects[0][part] - aspects[1][part]) <= _ASPECT
-        for looks_same in (_same_colours, _same_shapes, _nothing_exchanged):
+        for looks_same in (_same_colours, _same_shapes, _same_detail):
             if same.any():
                 same[same] = looks_same(a[same], b[same])
         found.append(same)
@@ -88,23 +92,13 @@ def _same_colours(a: Floats, b: Floats) -> NDArray[np.bool_]:
     return np.asarray(differs.sum(axis=1) <= _OTHER_COLOURS)
 
 
-def _shares() -> Floats:
-    """The share of each fine cell in each coarse one along a side, [_SIDE, GREY_SIDE]."""
-    edges = np.arange(_SIDE + 1) * GREY_SIDE / _SIDE
-    fine = np.arange(GREY_SIDE)
-    covered = np.minimum(edges[1:, None], fine + 1) - np.maximum(edges[:-1, None], fine)
-    return np.asarray(np.maximum(covered, 0) * _SIDE / GREY_SIDE)
-
-
-_SHARES = _shares()
-
-
 def _grey(thumbnails: Floats) -> Floats:
     return thumbnails[:, : GREY_SIDE**2].reshape(-1, GREY_SIDE, GREY_SIDE)
 
 
 def _coarse(grey: Floats) -> Floats:
-    return np.asarray(_SHARES @ grey @ _SHARES.T)
+    step = GREY_SIDE // _SIDE
+    return np.asarray(grey.reshape(-1, _SIDE, step, _SIDE, step).mean(axis=(2, 4)))
 
 
 def _same_shapes(a: Floats, b: Floats) -> NDArray[np.bool_]:
@@ -147,27 +141,38 @@ def _explain(a: Floats, b: Floats, view: slice) -> tuple[Floats, Floats]:
     return fitted[:, :, 0], (seen - basis @ fitted)[:, :, 0]
 
 
-def _nothing_exchanged(a: Floats, b: Floats) -> NDArray[np.bool_]:
-    """Whether nowhere much is left over of both signs."""
+def _same_detail(a: Floats, b: Floats) -> NDArray[np.bool_]:
+    """Whether the detail of both goes together wherever they have about as much."""
     a, b = _grey(a), _grey(b)
-    rests = [_left_over(a, b), _left_over(b, a)]
-    first = (rests[0] ** 2).mean(axis=(1, 2)) <= (rests[1] ** 2).mean(axis=(1, 2))
-    rest = np.where(first[:, None, None], *rests)
-    contrast = np.minimum(*(_by_place(one**2) - _by_place(one) ** 2 for one in (a, b)))
-    lighter, darker = (_by_place(np.maximum(one, 0) ** 2) for one in (rest, -rest))
-    both = lighter * darker / np.maximum(lighter + darker, 1e-9)
-    share = (both / (contrast + _PLACE_NOISE**2)).reshape(len(a), -1)
-    quiet = np.quantile(share, 0.25, axis=1)
-    return np.asarray(share.max(axis=1) <= np.maximum(_EXCHANGED**2, _EVERYWHERE * quiet))
+    (moved, rest), (other_moved, other_rest) = _moved(a, b), _moved(b, a)
+    first = (rest <= other_rest)[:, None, None]
+    one, other = _detail(np.where(first, moved, other_moved)), _detail(np.where(first, b, a))
+    powers = _means(one**2, _PLACE), _means(other**2, _PLACE)
+    noise = _DETAIL_NOISE**2
+    together = _means(one * other, _PLACE) + noise
+    together /= np.sqrt((powers[0] + noise) * (powers[1] + noise))
+    counts = np.minimum(*powers) >= _AS_MUCH * np.maximum(*powers)
+    return np.asarray(np.all(~counts | (together >= _TOGETHER), axis=(1, 2)))
 
 
-def _left_over(a: Floats, b: Floats) -> Floats:
-    """What is left over of `b` when `a` was moved to where it explains it best, [n, side, side]."""
-    whole = slice(None)
-    fitted, _ = _explain(a, b, whole)
-    moves = np.clip(fitted[:, 2:] / np.maximum(fitted[:, :1], 0.2), -1, 1)
-    moved = _moving(moves[:, 2:], len(a[0])) @ a @ _moving(moves[:, :2], len(a[0])).swapaxes(1, 2)
-    return _explain(moved, b, whole)[1].reshape(b.shape)
+def _moved(a: Floats, b: Floats) -> tuple[Floats, Floats]:
+    """`a` moved to where it explains `b` best, [n, side, side], and the power of what is left over
+    of `b`, [n]."""
+    whole, side = slice(None), a.shape[1]
+    moves, moved = np.zeros((len(a), 4)), a
+    for _ in range(_STEPS):
+        fitted, _rest = _explain(moved, b, whole)
+        step = fitted[:, 2:] / np.maximum(fitted[:, :1], 0.2)
+        moves += np.clip(step, -_FARTHEST, _FARTHEST)
+        moved = _moving(moves[:, 2:], side) @ a @ _moving(moves[:, :2], side).swapaxes(1, 2)
+    return moved, (_explain(moved, b, whole)[1] ** 2).mean(axis=1)
+
+
+def _detail(grey: Floats) -> Floats:
+    """Cells less the mean of their neighbourhood, [n, side, side]."""
+    around = _DETAIL // 2
+    edges = ((0, 0), (around, around), (around, around))
+    return grey - _means(np.pad(grey, edges, mode="edge"), _DETAIL)
 
 
 def _moving(moves: Floats, side: int) -> Floats:
@@ -182,10 +187,9 @@ def _moving(moves: Floats, side: int) -> Floats:
     return np.asarray(weights / weights.sum(axis=2, keepdims=True))
 
 
-def _by_place(cells: Floats) -> Floats:
-    """Means over all places, [n, places, places]."""
+def _means(cells: Floats, size: int) -> Floats:
+    """Means over all squares of so many cells a side, [n, places, places]."""
     sums = np.cumsum(np.cumsum(np.pad(cells, ((0, 0), (1, 0), (1, 0))), axis=1), axis=2)
-    size = _PLACE
     return np.asarray(
         sums[:, size:, size:] - sums[:, :-size, size:] - sums[:, size:, :-size]
         + sums[:, :-size, :-size]

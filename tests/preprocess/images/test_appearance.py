@@ -83,8 +83,8 @@ def test_the_thumbnail_is_what_one_sees() -> None:
     pixels = np.zeros((240, 240, 3), np.uint8)
     pixels[:, 120:] = (255, 0, 0)
     thumbnail = np.frombuffer(appearance(pixels).thumbnail, np.uint8)
-    luma, red = thumbnail[:576].reshape(24, 24), thumbnail[576:592].reshape(4, 4)
-    assert (luma[:, :12] == 0).all() and (luma[:, 12:] == 76).all()
+    luma, red = thumbnail[:2304].reshape(48, 48), thumbnail[2304:2320].reshape(4, 4)
+    assert (luma[:, :24] == 0).all() and (luma[:, 24:] == 76).all()
     assert (red[:, :2] == 128).all() and (red[:, 2:] == 255).all()
 
 
