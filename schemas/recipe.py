@@ -57,9 +57,9 @@ class Dedup(Section):
         "were among them and better than all: the same pair goes before it is fetched, with "
         "`curate.identical_images: keep_one` any sample whose image's URL they have; then the same "
         "bytes, and what `curate.near_text` and `near_images` find. Their sidecars are read, no "
-        "image of theirs: where these have no thumbnails yet, or smaller ones, of `near_images` only "
-        "the same bytes are found until they are built again. A reject row names the other corpus "
-        "and the id there. Relative paths start at the recipe's folder.",
+        "image of theirs: where they have no thumbnails, or smaller ones, only the same bytes are "
+        "found until they are built again. A reject row names the other corpus and the id there. "
+        "Relative paths start at the recipe's folder.",
     )
 
     captions_per_image: int | None = Field(

@@ -26,6 +26,8 @@ _SLICE_BITS = (6, 6, 6, 6, 5, 5, 5, 5, 5, 5, 5, 5)
 _LESS_BITS = 15
 """The bits of a band of what is left of a hash without a slice."""
 _PAIRS_AT_ONCE = 2_000_000
+_FEW_PAIRS = 100_000
+"""So many are gone through faster than bands are sorted."""
 
 Hashes = NDArray[np.uint64]
 Pairs = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.uint8]]
@@ -48,6 +50,9 @@ def near_pairs(
     """
     if not 0 <= radius <= MAX_RADIUS:
         raise ValueError(f"radius must be from 0 to {MAX_RADIUS}, not {radius}")
+    if len(hashes) * len(hashes if others is None else others) <= _FEW_PAIRS:
+        yield from _by_brute_force(hashes, radius, others)
+        return
     flips = radius // BANDS
     for band in range(BANDS):
         left = right = _Sorted(hashes, band, band_bits)
@@ -75,6 +80,13 @@ def near_pairs(
                     near = near[apart > flips]
                 if len(near):
                     yield left.order[i[near]], right.order[j[near]], bits[near]
+
+
+def _by_brute_force(hashes: Hashes, radius: int, others: Hashes | None) -> Iterator[Pairs]:
+    bits = np.bitwise_count(hashes[:, None] ^ (hashes if others is None else others))
+    near = bits <= radius
+    i, j = np.nonzero(np.triu(near, 1) if others is None else near)
+    yield i, j, bits[i, j]
 
 
 class _Sorted:

@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from septet.pipelines.runners import make_runner
+from septet.pipelines.stages import near_images
 from septet.preprocess import files
 from septet.schemas.recipe_file import RecipeError, parse_recipe
 from tests.corpora import digests, random_image, rows, run_build
@@ -84,7 +85,7 @@ def check_rejects(corpus: Path) -> None:
         assert 0 <= int(bits) <= 11
 
 
-def test_one_of_each_image(tmp_path: Path) -> None:
+def test_one_of_each_image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     recipe = write(tmp_path / "in", "keep_one")
     run_build(recipe, tmp_path / "one")
     expected = {f"{n}-{name}" for n in range(SHOTS) for name in ("full", "mirrored")}
@@ -92,6 +93,8 @@ def test_one_of_each_image(tmp_path: Path) -> None:
     assert kept(tmp_path / "one") == expected
     assert len(lost(tmp_path / "one")) == 3 * SHOTS
     check_rejects(tmp_path / "one")
+    monkeypatch.setattr(near_images, "MEMBERS_A_BUCKET", 50)  # as of a large corpus
+    monkeypatch.setattr(near_images, "HASHES_AT_ONCE", 100)
     run_build(recipe, tmp_path / "two", workers=2)
     assert shards(tmp_path / "two") == shards(tmp_path / "one")
 
