@@ -2,13 +2,14 @@
 WEIGHTS`, for programs that are not to hold torch."""
 
 import base64
-import json
 import sys
-from typing import TextIO
+from functools import cache
+from typing import Any, TextIO
 
 import numpy as np
 
 from septet.preprocess.annotators.codes import decoded, png
+from septet.preprocess.answering import answer_lines
 from septet.preprocess.codes.load import load_tokenizer
 from septet.preprocess.codes.vqgan import Vqgan
 
@@ -21,23 +22,21 @@ def decode_lines(weights: str, questions: TextIO, answers: TextIO) -> None:
         questions: Lines to answer.
         answers: Where a line is written for each.
     """
-    tokenizer: Vqgan | None = None
-    for line in questions:
-        answer = {}
-        try:
-            if tokenizer is None:
-                found = load_tokenizer("vqgan", weights, decoder=True)
-                assert isinstance(found, Vqgan)
-                tokenizer = found
-            answer["png"] = base64.b64encode(_decoded(tokenizer, json.loads(line))).decode()
-        except (ValueError, OSError) as error:
-            answer["error"] = str(error)
-        answers.write(json.dumps(answer) + "\n")
-        answers.flush()
+
+    @cache
+    def tokenizer() -> Vqgan:
+        found = load_tokenizer("vqgan", weights, decoder=True)
+        assert isinstance(found, Vqgan)
+        return found
+
+    def answer(asked: dict[str, Any]) -> dict[str, Any]:
+        return {"png": base64.b64encode(_decoded(tokenizer(), asked)).decode()}
+
+    answer_lines(answer, questions, answers)
 
 
-def _decoded(tokenizer: Vqgan, asked: object) -> bytes:
-    codes = np.asarray(asked["codes"] if isinstance(asked, dict) and "codes" in asked else [])
+def _decoded(tokenizer: Vqgan, asked: dict[str, Any]) -> bytes:
+    codes = np.asarray(asked.get("codes", []))
     if codes.ndim != 2 or codes.dtype != np.int64 or not codes.size:
         raise ValueError("expected rows of codes")
     if codes.min() < 0 or codes.max() >= tokenizer.codebook_size:

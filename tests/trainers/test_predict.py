@@ -17,9 +17,9 @@ from typer.testing import CliRunner
 from septet.preprocess.synthetic.scenes import make_scene, render
 from septet.trainers.clip.task import ClipTask
 from septet.trainers.commands.export import export
+from septet.trainers.commands.models import presets_of
 from septet.trainers.commands.predict import predict
 from septet.trainers.commands.trained import Trained
-from septet.trainers.flava.presets import PRESETS
 from septet.trainers.inputs.images import decode
 from septet.trainers.prediction import Ability, Answer, Asked
 from tests.trainers.conftest import TINY
@@ -279,10 +279,41 @@ def test_a_checkpoint_of_another_model_and_no_run_are_told(trained, tmp_path):
     assert found.exit_code == 1 and "is no record of a run" in found.output
 
 
-def test_a_model_that_answers_nothing_says_so(trained, tmp_path):
+@pytest.mark.parametrize("model", ["beit3", "ernie_vil", "flava"])
+def test_a_model_that_answers_nothing_says_so(trained, tmp_path, model):
     record = json.loads((trained / "run/run.json").read_text())
-    settings = PRESETS["debug"].model_dump(mode="json")
-    record |= {"model": "flava", "preset": "debug", "settings": settings}
-    (Path(tmp_path) / "run.json").write_text(json.dumps(record))
+    settings = presets_of(model)["debug"].model_dump(mode="json")
+    record |= {"model": model, "preset": "debug", "settings": settings}
+    (tmp_path / "run.json").write_text(json.dumps(record))
     found = ask(tmp_path, "--task")
-    assert found.exit_code == 1 and "flava answers nothing" in found.output
+    assert found.exit_code == 1 and f"{model} answers nothing" in found.output
+    told = CliRunner().invoke(COMMAND, [str(tmp_path), "--lines"], input="{}\n").stdout
+    assert json.loads(told) == {"model": model, "preset": "debug", "tasks": {}}
+
+
+def test_questions_are_answered_line_by_line(trained):
+    image = str(trained / "images/more/1.png")
+    asked = {"task": "match", "image": image, "text": "a dog|a red star"}
+    lines = ["{}", json.dumps(asked), "[]", "{", json.dumps({"task": "vqa"}),
+             json.dumps(asked | {"beams": 0}), json.dumps(asked | {"text": 7}),
+             json.dumps(asked | {"image": str(trained / "images/broken.jpg")}), json.dumps(asked)]  # fmt: skip
+    found = CliRunner().invoke(COMMAND, [str(trained / "run"), "--lines"], input="\n".join(lines))
+    about, first, *wrong, last = map(json.loads, found.stdout.splitlines())
+    assert (about["model"], about["preset"], [*about["tasks"]]) == ("clip", "debug", ["match"])
+    assert about["tasks"]["match"]["needs"] == ["image", "text"]
+    alone = ask(trained / "run", "--task", "match", "--image", image, "--text", asked["text"])
+    assert first == last and first["text"] == alone.output.strip() and first["size"] == [64, 64]
+    said = ["expected a JSON object", "Expecting", "clip has no task 'vqa'", "beams is a number",
+            "text is a text", "image cannot be used"]  # fmt: skip
+    assert [[*line] for line in wrong] == [["error"]] * len(said)
+    assert all(part in line["error"] for part, line in zip(said, wrong, strict=True))
+
+
+def test_a_score_that_is_no_number_is_a_word(trained, monkeypatch):
+    monkeypatch.setattr(
+        ClipTask, "predict", lambda *asked: [Answer("a dog", ((BOX, "x"),), score=float("nan"))]
+    )
+    asked = {"task": "match", "image": str(trained / "images/more/1.png"), "text": "a dog"}
+    run = str(trained / "run")
+    found = CliRunner().invoke(COMMAND, [run, "--lines"], input=json.dumps(asked)).stdout
+    assert json.loads(found)["score"] == "nan"

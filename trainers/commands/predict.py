@@ -1,23 +1,23 @@
 """`septet predict`: what a trained model answers. Nothing here imports torch before a model is
 opened, so that help is instant."""
 
-import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, TextIO
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 from typer.core import TyperCommand
 
 from septet.preprocess import files
+from septet.preprocess.answering import answer_lines
 from septet.schemas.layout import MANIFEST
 from septet.trainers.commands.trained import Trained
-from septet.trainers.standard_json import to_json
+from septet.trainers.standard_json import standard, to_json
 
 if TYPE_CHECKING:
     from torch import nn
@@ -122,7 +122,7 @@ def predict(
     try:
         trained = Trained(run, model, preset, changes or ())
         if lines:
-            answer_lines(trained, sys.stdin)
+            _answer_questions(trained)
             return
         if not task:
             _list(trained)
@@ -360,25 +360,17 @@ def _lines(
         typer.echo(f"{written} lines{f' in {out}' if out else ''}{bad}", err=True)
 
 
-def answer_lines(trained: Trained, questions: TextIO) -> None:
-    """Answer questions until there are no more, each by a line on standard output: `error`, or
-    what the lines of a folder have, with the image's `size`, width and height."""
-    out, sys.stdout = sys.stdout, sys.stderr  # whatever libraries print is no answer
-    module: nn.Module | None = None
-    for line in questions:
-        try:
-            asked = json.loads(line)
-            if not isinstance(asked, dict):
-                raise ValueError("expected a JSON object")
-            if asked:
-                module = module or trained.on_device()
-                answer = _of_line(trained, module, asked)
-            else:
-                answer = _abilities(trained)
-        except (ValueError, OSError) as error:
-            answer = {"error": str(error)}
-        out.write(to_json(answer, ascii_only=True) + "\n")
-        out.flush()
+def _answer_questions(trained: Trained) -> None:
+    """Answer questions on standard input, each by `error`, or what the lines of a folder have, with
+    the image's `size`, width and height."""
+    module = cache(trained.on_device)
+
+    def answer(asked: dict[str, Any]) -> dict[str, Any]:
+        found = _of_line(trained, module(), asked) if asked else _abilities(trained)
+        told: dict[str, Any] = standard(found)
+        return told
+
+    answer_lines(answer, sys.stdin, sys.stdout)
 
 
 def _abilities(trained: Trained) -> dict[str, Any]:
