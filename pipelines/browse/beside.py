@@ -10,7 +10,6 @@ from septet.pipelines.browse import bars
 from septet.pipelines.browse.comparing import Compared
 
 SIDES = ("first", "second")
-_MOST_VALUES = 20
 A_PAGE = 60
 _SHOWN = ("key", "caption", "language", "width", "height", "url")
 
@@ -26,6 +25,8 @@ class Beside:
     def __init__(self, compared: Compared, show: Callable[..., Response]):
         self._compared, self._show = compared, show
         self._labels = [one.corpus.label for one in compared.sides]
+        views = [one.corpus.view for one in compared.sides]
+        self._views = [view.head if view else None for view in views]
 
     def overview(self, request: Request, form: Mapping[str, str]) -> Response:
         """Figures of both, and how many samples one alone has, with the reasons."""
@@ -34,15 +35,14 @@ class Beside:
         found = compared.figures(bars.FACETS, bars.numbers(compared.sides[0].columns), keep)
         facets = []
         for name, pairs in found.facets.items():
-            shown = pairs[:_MOST_VALUES]
-            most = max((max(one.first, one.second) for one in shown), default=1)
+            most = max((max(one.first, one.second) for one in pairs), default=1)
             sides = (
                 bars.of_values(
-                    name, [(one.names[0], n) for one, n in zip(shown, counts, strict=True)], most
+                    name, [(one.names[0], n) for one, n in zip(pairs, counts, strict=True)], most
                 )
-                for counts in ([one.first for one in shown], [one.second for one in shown])
+                for counts in ([one.first for one in pairs], [one.second for one in pairs])
             )
-            facets.append((name, [*zip(*sides, strict=True)]))
+            facets.append((name, [*zip(*sides, strict=True)], found.different[name]))
         spreads = []
         for name, two in found.numbers.items():
             most = max(*two[0].counts, *two[1].counts)
@@ -57,8 +57,9 @@ class Beside:
             for side in (0, 1)
         ]
         return self._show(
-            "compare", form, labels=self._labels, samples=found.samples, facets=facets,
-            spreads=spreads, lone=lone, reasons=compared.reasons()[:200], meaning=bars.meaning,
+            "compare", form, labels=self._labels, views=self._views, samples=found.samples,
+            facets=facets, spreads=spreads, lone=lone, reasons=compared.reasons()[:200],
+            meaning=bars.meaning,
         )  # fmt: skip
 
     def lone(self, request: Request, form: Mapping[str, str]) -> Response:

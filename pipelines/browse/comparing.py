@@ -13,14 +13,16 @@ from typing import Any
 import pyarrow as pa
 
 from septet.pipelines.browse.database import Database
+from septet.pipelines.browse.left_out import LeftOut
 from septet.pipelines.browse.spread import Bins, Grid, of_rows
-from septet.pipelines.browse.tables import Row, Tables
-from septet.pipelines.views.expressions import Comparison, Share, parse
+from septet.pipelines.browse.tables import Counted, Row, Tables
 from septet.preprocess.shards.removed import read_newest
 
 NEVER = "not among its rejects"
 OTHER_TEXT = "its image is there with another text"
 REMOVED = "taken down"
+MOST_VALUES = 20
+"""The most values of a field that are compared."""
 _HALF = 16
 """Hexadecimal digits of an id that an image's texts share."""
 
@@ -41,12 +43,13 @@ class Pair:
 
 @dataclass(frozen=True)
 class Figures:
-    """Figures of both sides: how many samples, how often each value, and how numbers are spread
-    over the same bins."""
+    """Figures of both sides: how many samples, how often each of the 20 commonest values, how
+    numbers are spread over the same bins, and how many different values there are."""
 
     samples: tuple[int, int]
     facets: dict[str, list[Pair]]
     numbers: dict[str, tuple[Bins, Bins]]
+    different: dict[str, tuple[int, int]]
 
 
 class Compared:
@@ -68,6 +71,7 @@ class Compared:
             self._database.make(f"CREATE TABLE {gone} (key VARCHAR)")
             keys = pa.table({"key": read_newest(tables.corpus.path)["key"].cast(pa.string())})
             self._database.insert(gone, keys)
+        self._left_out = {one.schema: LeftOut(one) for one in self.sides}
 
     def figures(self, facets: Sequence[str], numbers: Sequence[str], keep: str = "") -> Figures:
         """The figures of the samples that meet a condition.
@@ -79,20 +83,36 @@ class Compared:
         """
         facets = [name for name in facets if all(name in one.columns for one in self.sides)]
         numbers = [name for name in numbers if all(name in one.columns for one in self.sides)]
-        grids = _joined([one.grids(numbers) for one in self.sides])
+        grids = _joined([one.grids(numbers, keep) for one in self.sides])
         asked = {**dict.fromkeys(facets), **grids}
         counts = [one.counts(asked, keep) for one in self.sides]
-        cells = {name: [of_rows(found[name]) for _, found in counts] for name in grids}
+        cells = {name: [of_rows(found.values[name]) for found in counts] for name in grids}
         if coarse := [name for name, grid in grids.items() if not _is_enough(grid, cells[name])]:
             fine = {name: grids[name].finer(_together(cells[name])) for name in coarse}
-            again = [one.counts(fine, keep)[1] for one in self.sides]
+            again = [one.counts(fine, keep) for one in self.sides]
             grids |= fine
-            cells |= {name: [of_rows(found[name]) for found in again] for name in fine}
+            cells |= {name: [of_rows(found.values[name]) for found in again] for name in fine}
         return Figures(
-            (counts[0][0], counts[1][0]),
-            {name: _pairs(*(found[name] for _, found in counts)) for name in facets},
+            (counts[0].samples, counts[1].samples),
+            {name: self._values(name, keep, counts) for name in facets},
             {name: grid.both(*cells[name]) for name, grid in grids.items() if any(cells[name])},
+            {name: (counts[0].different[name], counts[1].different[name]) for name in facets},
         )
+
+    def _values(self, name: str, keep: str, counts: Sequence[Counted]) -> list[Pair]:
+        """The commonest values of a field with their counts on both sides."""
+        pairs = _pairs(*(found.values[name] for found in counts))[:MOST_VALUES]
+        texts = [one.names[0] for one in pairs if isinstance(one.names[0], str)]
+        told = []
+        for side, found in zip(self.sides, counts, strict=True):
+            rows = found.values[name]
+            if len(rows) < found.different[name] and texts:  # some are not among the commonest
+                rows = [one for one in rows if not isinstance(one[0], str)]
+                rows += side.values(name, keep, among=texts)[1]
+            told.append({repr(value): n for value, n in rows})
+        return [
+            Pair(one.names, *(side.get(repr(one.names[0]), 0) for side in told)) for one in pairs
+        ]
 
     def reasons(self) -> list[Pair]:
         """Stages and reasons of both sides' rejects, those first whose counts differ most."""
@@ -166,7 +186,7 @@ class Compared:
             "CAST(NULL AS VARCHAR) AS reason, CAST(NULL AS VARCHAR) AS value"
             f"{whole} SEMI JOIN {lone}_keys AS k ON (k.key = c0.key)"
         )
-        self._tell_conditions(other, left)
+        otherwise = self._left_out[other.schema].tell(left)
         view = other.corpus.view.name if other.corpus.view else ""
         ask(
             f"CREATE TABLE {lone} AS SELECT k.shard_number, k.row_number, "
@@ -183,39 +203,9 @@ class Compared:
             "GROUP BY id) AS d ON d.id = k.key "
             f"LEFT JOIN (SELECT DISTINCT left(c0.key, {_HALF}) AS half{theirs}) AS h "
             f"ON length(k.key) = {2 * _HALF} AND h.half = left(k.key, {_HALF})",
-            [view, REMOVED, _others(other), OTHER_TEXT, NEVER],
+            [view, REMOVED, otherwise, OTHER_TEXT, NEVER],
         )
         ask(f"DROP TABLE {lone}_keys")
-
-    def _tell_conditions(self, other: Tables, left: str) -> None:
-        """Tell of each sample that a view left out which of its conditions it does not meet, and
-        what it has instead."""
-        head = other.corpus.view.head if other.corpus.view else None
-        for kept in head.keep if head else []:
-            condition = parse(kept.keep)
-            tests = [*condition.tests()]
-            if any(isinstance(test, Share) for test in tests):
-                continue  # of which samples it was a share is not known here
-            fields = [*dict.fromkeys(test.field for test in tests)]
-            if any(name not in other.columns for name in fields):
-                continue
-            source, values = other.source(fields, kept.keep, is_whole=True)
-            what = ", ".join(
-                f"{_text(name + ' ') if len(fields) > 1 else _text('')} || "
-                f"coalesce(CAST({other.columns[name].sql} AS VARCHAR), 'nothing')"
-                for name in fields
-            )
-            every, _ = other.source(fields, "", is_whole=True)
-            self._database.ask(
-                f"UPDATE {left} AS l SET reason = ?, value = found.value FROM (SELECT "
-                f"c0.shard_number AS s, c0.row_number AS r, concat_ws(', ', {what}) AS value"
-                f"{every} SEMI JOIN {left} AS one ON (one.shard_number = c0.shard_number AND "
-                f"one.row_number = c0.row_number) ANTI JOIN (SELECT c0.shard_number AS s, "
-                f"c0.row_number AS r{source}) AS met ON (met.s = c0.shard_number AND "
-                "met.r = c0.row_number)) AS found "
-                "WHERE l.reason IS NULL AND l.shard_number = found.s AND l.row_number = found.r",
-                [kept.keep, *values],
-            )
 
 
 def open_tables(path: str, beside: str | None, scratch: Path) -> tuple[Tables, Compared | None]:
@@ -237,21 +227,6 @@ def open_tables(path: str, beside: str | None, scratch: Path) -> tuple[Tables, C
     compared = Compared(tables, Tables(beside, scratch / "second", database))
     database.lock()
     return tables, compared
-
-
-def _others(tables: Tables) -> str:
-    """What a view left samples out by, where they meet all conditions that can be asked again."""
-    view = tables.corpus.view
-    if view is None or view.head is None:
-        return "not in its list"
-    ways = [
-        one.keep
-        for one in view.head.keep
-        if not all(isinstance(test, Comparison) for test in parse(one.keep).tests())
-    ]
-    ways += [f"the view {view.head.of}"] if view.head.of else []
-    ways += [f"the part {view.head.part or 'that is left'} of a split"] if view.head.split else []
-    return " or ".join(ways) or "not in its list"
 
 
 def _joined(sides: Sequence[Mapping[str, Grid]]) -> dict[str, Grid]:
@@ -280,7 +255,3 @@ def _pairs(first: Sequence[tuple[Any, int]], second: Sequence[tuple[Any, int]]) 
             keyed.setdefault(repr(value), (value, [0, 0]))[1][side] = n
     pairs = [Pair((value,), *counts) for value, counts in keyed.values()]
     return sorted(pairs, key=lambda one: (-(one.first + one.second), repr(one.names)))
-
-
-def _text(value: str) -> str:
-    return "'" + value.replace("'", "''") + "'"

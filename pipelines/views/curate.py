@@ -205,13 +205,13 @@ def curate(path: str, wish: Wish, console: Console) -> list[View]:
     )
     return [
         _write(corpus.path, wish, base, part, ids[mask], places[mask])
-        for part, mask in _parts(ids[:, 0], wish.split)
+        for part, mask in parts(ids[:, 0], wish.split)
     ]
 
 
 def _require(wish: Wish) -> None:
-    parts = [name for name, _ in wish.split]
-    for name in (wish.name, *parts, *(f"{wish.name}-{part}" for part in parts)):
+    names = [name for name, _ in wish.split]
+    for name in (wish.name, *names, *(f"{wish.name}-{part}" for part in names)):
         if not is_name(name):
             raise ValueError(
                 f"{name!r} cannot be the name of a view: letters, digits, - and _, a letter first, "
@@ -263,12 +263,12 @@ def _choose(
             groups = _groups(by, table[by])
         return {name: numbers_of(name, table[name]) for name in names}, groups
 
-    parts = list(
+    pieces = list(
         track(map_ahead(read, numbers), "reading", len(numbers), console=console, transient=True)
     )
-    groups = pa.chunked_array([part for _, part in parts], pa.string()).combine_chunks()
+    groups = pa.chunked_array([piece for _, piece in pieces], pa.string()).combine_chunks()
     codes = groups.dictionary_encode().indices.fill_null(-1).to_numpy().astype(np.int64)
-    values = {name: np.concatenate([np.empty(0), *(p[name] for p, _ in parts)]) for name in names}
+    values = {name: np.concatenate([np.empty(0), *(p[name] for p, _ in pieces)]) for name in names}
     return {share: share.choose(values[share.field], codes) for share in shares}
 
 
@@ -295,10 +295,10 @@ def numbers_of(name: str, column: pa.Array) -> NDArray[np.float64]:
     return found
 
 
-def _parts(
+def parts(
     high: NDArray[np.uint64], split: Sequence[tuple[str, float]]
 ) -> Iterator[tuple[str | None, NDArray[np.bool_]]]:
-    """The samples of each part, the rest last.
+    """The samples of each part of a split, by the first halves of their ids, the rest last.
 
     Which part a sample belongs to follows from the first half of its id alone: so it is the same in
     every view and in every later build, and all captions of an image go together.

@@ -104,12 +104,57 @@ def test_a_view_tells_which_condition_left_a_sample_out(first: Path, tmp_path: P
     assert told[keep[1]] == len(narrow)
     assert sum(told.values()) == len(rows) - len(inside) and set(told) == {*keep}
     assert found.why(1) == []
+    above = found.rows(0, "view some", keep[2], "", ["original_bytes"], 0, 1000)
+    cut = sorted(row["original_bytes"] for row in rows.values())[len(rows) // 2]
+    assert above and all(row.facts["original_bytes"] <= cut for row, _ in above)
+    assert all(value == str(row.facts["original_bytes"]) for row, value in above)
     shown = found.rows(0, "view some", keep[1], "", ["width", "height"], 0, 1000)
     assert all(
         value == f"width {row.facts['width']}, height {row.facts['height']}" for row, value in shown
     )
     for row, value in found.rows(0, "view some", keep[0], "", ["language"], 0, 1000):
         assert value == (row.facts["language"] or "nothing")
+
+
+def test_shares_and_splits_of_views_are_told(browser: Browser, first: Path, tmp_path: Path) -> None:
+    """Of a view that was split, within the values of a field, of a view of the corpus."""
+    rows = rows_of(first)
+    septet.curate(str(first), "most", keep=["language in de, fr, en"])
+    keep = "width top 50% and not original_bytes bottom 10%"
+    test, val, rest = septet.curate(
+        f"{first}@most", "parts", keep=[keep], by="language", split={"test": 0.3, "val": 0.2}
+    )
+    most = rows_of(f"{first}@most").keys()
+    views = {
+        name: rows_of(f"{first}@{name}").keys() for name in ("parts", "parts-test", "parts-val")
+    }
+    every = set().union(*views.values())
+    assert all(views.values()) and (test.part, val.part, rest.part) == ("test", "val", None)
+    for name, own in (("parts", "rest"), ("parts-val", "val")):
+        found = compared(first, f"{first}@{name}", tmp_path / name)
+        told = {reason: n for stage, reason, n in found.why(0) if stage == f"view {name}"}
+        wanted = {"not in the view most": len(rows) - len(most), keep: len(most - every),
+                  "in the part test of its split": test.samples,
+                  "in the part val of its split": val.samples,
+                  "in the rest of its split": rest.samples}  # fmt: skip
+        wanted.pop(f"in the {'rest' if own == 'rest' else f'part {own}'} of its split")
+        assert told == wanted
+        shown = found.rows(0, f"view {name}", keep, "", ["key", "width"], 0, 1000)
+        assert {row.facts["key"] for row, _ in shown} == most - every
+        assert all(value.startswith(f"width {row.facts['width']}, ") for row, value in shown)
+    with served(f"{first}@parts", tmp_path, f"{first}@parts-test") as address:
+        one = Visitor(browser, address)
+        one.go("/compare")
+        told = one.text(f"section[aria-label='How {first}@parts-test was chosen']")
+        assert f"{test.samples} of {test.given} samples of the view most" in told
+        assert f"{keep} {len(every)}" in told and "each language" in told
+        assert "test 30 %, val 20 %, and the rest. This is the part test." in told
+        assert f"in the rest of its split {rest.samples}" in one.text(".sides")
+    (first / "views/most/view.json").rename(first / "views/most/gone")
+    found = compared(first, f"{first}@parts", tmp_path / "gone")
+    assert {reason for _, reason, _ in found.why(0)} == {
+        f"the view most or {keep}", "in the part test of its split", "in the part val of its split"
+    }  # fmt: skip
 
 
 def test_what_was_taken_down_and_what_was_never_seen(first: Path, tmp_path: Path) -> None:
