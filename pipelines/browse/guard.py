@@ -19,7 +19,6 @@ Receive = Callable[[], Awaitable[Any]]
 Send = Callable[[Any], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-_COOKIE = "septet-browse"
 _HEADERS = {
     "Content-Security-Policy": "default-src 'none'; img-src 'self'; style-src 'self'; "
     "script-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
@@ -67,19 +66,21 @@ class Guard:
         host = headers.get("host", "")
         if host not in self._hosts:
             return PlainTextResponse(f"this server is not {host[:200]!r}", 421)
+        # Browsers send cookies to any port: each server has one of its own name.
+        cookie = f"septet-browse-{host.rpartition(':')[2]}"
         query = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
         given = next((value for name, value in query if name == "token"), None)
         if given is not None and scope["method"] == "GET" and self._is_token(given):
             rest = urlencode([(name, value) for name, value in query if name != "token"])
             where = quote(scope["path"]) + ("?" if rest else "") + rest
             answer = RedirectResponse(where if not where.startswith("//") else "/", 303)
-            answer.set_cookie(_COOKIE, self._token, httponly=True, samesite="strict")
+            answer.set_cookie(cookie, self._token, httponly=True, samesite="strict")
             return answer
         try:
             cookies = SimpleCookie(headers.get("cookie", ""))
         except CookieError:
             cookies = SimpleCookie()
-        if _COOKIE not in cookies or not self._is_token(cookies[_COOKIE].value):
+        if cookie not in cookies or not self._is_token(cookies[cookie].value):
             return PlainTextResponse("open the link that `septet browse` printed", 403)
         if scope["method"] not in ("GET", "HEAD") and headers.get("origin") != f"http://{host}":
             return PlainTextResponse("this request comes from another page", 403)

@@ -1,8 +1,13 @@
 // Keys: "/" comes to the filter; arrows go from card to card; n and p turn pages; Escape stops what runs.
 const runs = document.getElementById("runs");
-let slow;
-function stop() { clearTimeout(slow); runs.hidden = true; window.stop(); } // the server notices, and stops too
-addEventListener("beforeunload", () => { slow = setTimeout(() => { runs.hidden = false; }, 1000); });
+let slow, stopped;
+// Going to where no page is (204) ends the page that is on its way, and this one stays; `window.stop()` does not in
+// Chromium. The server notices, and stops too.
+function stop() { clearTimeout(slow); runs.hidden = stopped = true; location.assign("/stop"); }
+addEventListener("beforeunload", () => {
+  if (!stopped) slow = setTimeout(() => { runs.hidden = false; }, 1000);
+  stopped = false;
+});
 addEventListener("pageshow", () => { clearTimeout(slow); runs.hidden = true; });
 runs.querySelector("button").addEventListener("click", stop);
 addEventListener("keydown", (event) => {

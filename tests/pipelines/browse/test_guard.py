@@ -49,6 +49,7 @@ def test_only_who_has_the_token_may_ask(client: TestClient) -> None:
     assert "httponly" in answer.headers["set-cookie"].lower()
     assert "samesite=strict" in answer.headers["set-cookie"].lower()
     assert client.get("/samples").status_code == 200
+    assert set(client.cookies) == {"septet-browse-8000"}, "servers of other ports have others"
 
 
 @pytest.mark.parametrize(
@@ -94,6 +95,12 @@ MALFORMED = [
     "caption contains", "caption not contains", "caption contains ,",
     "width contains 5", "caption contains a b", "language > 5", "caption top 5%", "width > 1 " * 101,
 ]  # fmt: skip
+
+
+def test_more_words_than_a_condition_takes_are_told(client: TestClient) -> None:
+    client.get("/?token=secret")
+    answer = client.get("/samples", params={"find": "a " * 1000}, follow_redirects=False)
+    assert answer.status_code == 400 and "a condition of" in answer.text
 
 
 @pytest.mark.parametrize("keep", MALFORMED, ids=range(len(MALFORMED)))
