@@ -136,7 +136,7 @@ def _equals(field: str, value: Any) -> str:
     if isinstance(value, int | float):
         return f"{field} == {value}"
     mark = next((mark for mark in "\"'" if mark not in str(value)), "")
-    return f"{field} == {mark}{value}{mark}" if mark else ""
+    return f"{field} == {mark}{value}{mark}" if mark and isinstance(value, str) else ""
 
 
 def _edge(value: float) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 
 import duckdb
 import pyarrow as pa
+from duckdb.func import PythonUDFType
 
 from septet.pipelines.browse.stopping import stoppable
 
@@ -17,6 +18,10 @@ _MEMORY = "1GB"
 
 class QueryError(ValueError):
     """Raised when a question takes too long, or more memory than it may."""
+
+
+class _DamageError(QueryError):
+    """Raised when an answer fails, as where a file is damaged."""
 
 
 class Database:
@@ -35,12 +40,22 @@ class Database:
         # Else each question opens each file anew to read its footer.
         self._db.execute("SET parquet_metadata_cache = true")
         self._paths: list[str] = []
+        self._folders: list[str] = []
         self._schemas = 0
         self._locked = False
+        self._menders: list[Callable[[], list[str]]] = []
+        self._mending = threading.Lock()
+        self._mended = 0
 
-    def allow(self, paths: Sequence[str]) -> None:
-        """Let it open some files."""
+    def allow(self, paths: Sequence[str], folder: Path) -> None:
+        """Let it open some files, and those of a folder."""
         self._paths += paths
+        self._folders.append(str(folder))
+
+    def mend_by(self, mend: Callable[[], list[str]]) -> None:
+        """Add what is called where an answer fails: it looks for damaged files, and gives the
+        statements that put others in their place. The question is then asked again."""
+        self._menders.append(mend)
 
     def schema(self) -> str:
         """Make a schema, for the tables of one corpus; returns its name."""
@@ -69,9 +84,20 @@ class Database:
         self._db.execute(f"INSERT INTO {table} SELECT * FROM part")
         self._db.unregister("part")
 
+    def function(self, name: str, call: Callable[[pa.ChunkedArray], pa.Array]) -> None:
+        """Add a function of one text that gives a text, before it is locked.
+
+        Args:
+            name: Its name.
+            call: Gives the values for those of a column.
+        """
+        assert not self._locked
+        self._db.create_function(name, call, ["VARCHAR"], "VARCHAR", type=PythonUDFType.ARROW)
+
     def lock(self) -> None:
         """Let it reach nothing but the files that it was allowed."""
         self._db.execute(f"SET allowed_paths = {texts(self._paths)}")
+        self._db.execute(f"SET allowed_directories = {texts(self._folders)}")
         self._db.execute("SET enable_external_access = false")
         self._db.execute("SET lock_configuration = true")
         self._locked = True
@@ -105,7 +131,38 @@ class Database:
                     "`septet browse` and start it again"
                 )
 
+    def fault(self, path: str) -> str:
+        """Why a file cannot be read to its end; empty where it can."""
+        with self._db.cursor() as cursor:
+            try:
+                cursor.execute(f"SELECT bit_xor(hash(t)) FROM read_parquet({texts([path])}) AS t")
+            except duckdb.Error as error:
+                return str(error).splitlines()[0]
+        return ""
+
     def _within(
+        self, sql: str, values: Sequence[Any], take: Callable[[duckdb.DuckDBPyConnection], Any]
+    ) -> Any:
+        seen = self._mended
+        try:
+            return self._answer(sql, values, take)
+        except _DamageError:
+            self.require_files()
+            if not self._mend(seen):
+                raise
+        return self._answer(sql, values, take)
+
+    def _mend(self, seen: int) -> bool:
+        """Put others in the place of damaged files, unless that was done since; whether there were
+        any."""
+        with self._mending:
+            if self._mended == seen and (made := [sql for mend in self._menders for sql in mend()]):
+                for sql in made:
+                    self._answer(sql, (), lambda found: None)
+                self._mended += 1
+            return self._mended > seen
+
+    def _answer(
         self, sql: str, values: Sequence[Any], take: Callable[[duckdb.DuckDBPyConnection], Any]
     ) -> Any:
         assert self._locked
@@ -121,8 +178,7 @@ class Database:
             except duckdb.OutOfMemoryException as error:
                 raise QueryError(f"this takes more than {_MEMORY} of memory") from error
             except duckdb.Error as error:
-                self.require_files()
-                raise QueryError(f"cannot be read: {str(error).splitlines()[0]}") from error
+                raise _DamageError(f"cannot be read: {str(error).splitlines()[0]}") from error
             finally:
                 timer.cancel()
 

@@ -30,6 +30,8 @@ from septet.schemas.columns import ColumnManifest, MemberFormat
 
 MOST_BOXES = 300
 """The most boxes of a layer."""
+MOST_VIEWS = 4
+"""The most views of an image whose codes are shown."""
 _MOST_ROWS = 100
 _MOST_HEADS = 8
 _LABEL_CHARS = 200

@@ -7,11 +7,13 @@ import threading
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from septet.pipelines.browse.child import Child, ChildError
 from septet.pipelines.browse.drawing import Layer, layer_of
+from septet.preprocess.columns.weights import weights_digest
 from septet.schemas.columns import ColumnManifest
 
 ANSWER_SECONDS = 120.0
@@ -28,8 +30,12 @@ class Told:
     task: str
     text: str
     boxes: Layer | None
+    """Those that can be drawn."""
+    places: list[tuple[str, list[float | str]]]
+    """The labels of all boxes, with their sides in pixels: left, top, right, bottom."""
     image: int | None
-    score: float | None
+    score: float | str | None
+    """A number, or the word for one that is not finite."""
 
 
 class Trained:
@@ -46,21 +52,21 @@ class Trained:
         self._folder.mkdir(parents=True, exist_ok=True)
         command = [sys.executable, "-m", "septet", "predict", run, "--lines"]
         self._child = Child(command, ANSWER_SECONDS)
-        self._tasks: dict[str, Any] = {}
+        self._about: dict[str, Any] = {}
         self._made: OrderedDict[int, bytes] = OrderedDict()
         self._count = 0
         self._lock = threading.Lock()
 
-    def tasks(self) -> dict[str, Any]:
-        """What it can be asked: by name `meaning`, `needs`, `may`, `gives`, and a `text` and a
-        `language` for example.
+    def about(self) -> dict[str, Any]:
+        """What it is, and can be asked: `model`, `preset`, and `tasks`, by name `meaning`, `needs`,
+        `may`, `gives`, and a `text` and a `language` for example.
 
         Raises:
             ChildError: it does not say so.
         """
-        if not self._tasks:
-            self._tasks = self._child.ask({})["tasks"]
-        return self._tasks
+        if not self._about:
+            self._about = self._child.ask({})
+        return self._about
 
     def ask(self, task: str, image: bytes | None, parts: Mapping[str, str]) -> Told:
         """Ask it about an image, or without one.
@@ -87,16 +93,15 @@ class Trained:
         finally:
             given.unlink(missing_ok=True)
             made.unlink(missing_ok=True)
-        width, height = answer["size"]
-        boxes = [
-            (
-                [x / side for x, side in zip(one["box"], (width, height) * 2, strict=True)],
-                one["label"],
-            )
-            for one in answer.get("boxes", ())
+        places = [(str(one["label"]), one["box"]) for one in answer.get("boxes", ())]
+        sides = answer["size"] * 2
+        shares = [
+            ([x / side for x, side in zip(box, sides, strict=True)], label)
+            for label, box in places
+            if all(isinstance(x, int | float) for x in box)
         ]
         return Told(
-            task, answer.get("text", ""), layer_of("predicted", boxes) if boxes else None,
+            task, answer.get("text", ""), layer_of("predicted", shares) if places else None, places,
             number if number in self._made else None, answer.get("score"),
         )  # fmt: skip
 
@@ -126,10 +131,22 @@ class Decoder:
     def __init__(self, weights: str | None):
         command = [sys.executable, "-m", "septet.preprocess.codes.decoding", weights or ""]
         self._child = Child(command, ANSWER_SECONDS) if weights else None
+        self._digest = cache(lambda: weights_digest(weights or "", "--codes", "codes"))
 
-    def is_for(self, head: ColumnManifest) -> bool:
-        """Whether it decodes the codes of a column."""
-        return self._child is not None and head.member.notes.get("tokenizer") == "vqgan"
+    def unfit(self, head: ColumnManifest) -> str:
+        """Why the codes of a column are not decoded; empty where they are."""
+        made_by = head.member.notes.get("tokenizer")
+        if made_by != "vqgan":
+            return f"they are of a {str(made_by)[:20]}, which has no decoder here"
+        if self._child is None:
+            return "they are decoded with the weights of their VQGAN: septet browse --codes WEIGHTS"
+        try:
+            digest = self._digest()
+        except (ValueError, OSError) as error:
+            return str(error)
+        if head.models.get("tokenizer", digest) != digest:
+            return "the weights of --codes are not those that the column was made by"
+        return ""
 
     def png(self, codes: list[list[int]]) -> bytes:
         """The image that codes stand for, as a PNG.

@@ -61,10 +61,11 @@ def show(corpus: Corpus, sample: int | str) -> ShownSample:
         ValueError: there is no such sample, or several keys begin so.
         OSError: it cannot be read.
     """
-    from septet.pipelines.browse.drawing import as_text, draw
+    from septet.pipelines.browse.drawing import MOST_VIEWS, as_text, codes_of, draw, read_value
     from septet.pipelines.browse.pages import templates
-    from septet.pipelines.report.gallery import caption_of
+    from septet.pipelines.report.gallery import caption_of, image_uri
     from septet.pipelines.report.show import resolve_key
+    from septet.preprocess.annotators.codes import false_colours, png
 
     index = resolve_key(corpus, sample) if isinstance(sample, str) else sample
     try:
@@ -80,12 +81,18 @@ def show(corpus: Corpus, sample: int | str) -> ShownSample:
         if value is not None and name not in ("key", "caption", "members", "thumbnail")
     }
     image, problem = _image(members)
+    drawn = draw(corpus, shard, row, facts)
+    coded = [
+        (one.name, [image_uri(png(false_colours(view)), "png") for view in views[:MOST_VIEWS]])
+        for one in drawn.codes
+        if len(views := codes_of(read_value(corpus, one.name, shard, row)[1]))
+    ]
     html = (
         templates()
         .get_template("notebook_sample.html.j2")
         .render(
             key=key, caption=caption, facts=known, image=image, problem=problem,
-            drawn=draw(corpus, shard, row, facts),
+            drawn=drawn, codes=coded,
         )
     )  # fmt: skip
     return ShownSample(key, caption, html)
@@ -93,7 +100,7 @@ def show(corpus: Corpus, sample: int | str) -> ShownSample:
 
 def _image(members: Mapping[str, bytes]) -> tuple[str, str]:
     """A sample's image as a data URI, else why there is none."""
-    from septet.pipelines.report.gallery import find_image, open_image, webp_uri
+    from septet.pipelines.report.gallery import find_image, image_uri, open_image
 
     found = find_image(members)
     if found is None:
@@ -105,4 +112,4 @@ def _image(members: Mapping[str, bytes]) -> tuple[str, str]:
     image.thumbnail((SIDE, SIDE))
     out = io.BytesIO()
     image.save(out, "WEBP", quality=80)
-    return webp_uri(out.getvalue()), ""
+    return image_uri(out.getvalue()), ""

@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from septet.pipelines.browse.database import QueryError
-from septet.pipelines.browse.drawing import as_text, codes_of, draw, read_value
+from septet.pipelines.browse.drawing import MOST_VIEWS, as_text, codes_of, draw, read_value
 from septet.pipelines.browse.images import Images, require_sample
 from septet.pipelines.browse.measured import Measured, measure
 from septet.pipelines.browse.models import PARTS, Decoder, Trained
@@ -18,8 +18,6 @@ from septet.preprocess.annotators.codes import false_colours, png
 from septet.preprocess.columns.reader import read_manifest
 
 _ORIGIN = ("url", "page_url", "source", "caption_from", "language_from")
-_VIEWS = 4
-"""The most views of an image whose codes are shown."""
 _KEPT = {"Cache-Control": "private, max-age=3600"}
 
 Show = Callable[..., Response]
@@ -71,8 +69,8 @@ class Samples:
             "sample", form, shard=shard, row=row, facts=told, drawn=drawn, members=members,
             has_image=self._images.is_shown(members), tar=self._corpus.shards[shard].tar,
             problems=problems, origin=_ORIGIN, rules=rules, gone=gone, gone_count=count,
-            places=places, run=self._model.run if self._model else "", most_views=_VIEWS,
-            decoded={one.name for one in drawn.codes if self._is_decoded(one.name)},
+            places=places, run=self._model.run if self._model else "", most_views=MOST_VIEWS,
+            not_decoded={one.name: self._not_decoded(one.name) for one in drawn.codes},
         )  # fmt: skip
 
     def _facts(self, shard: int, row: int) -> tuple[dict[str, Any], list[Mapping[str, Any]]]:
@@ -85,12 +83,12 @@ class Samples:
             facts["caption"] = self._images.caption(shard, row)
         return facts, members
 
-    def _is_decoded(self, column: str) -> bool:
-        """Whether a column's codes can be decoded."""
+    def _not_decoded(self, column: str) -> str:
+        """Why a column's codes are not decoded to images; empty where they are."""
         try:
-            return self._decoder.is_for(read_manifest(self._corpus.path, column))
-        except (ValueError, OSError):
-            return False
+            return self._decoder.unfit(read_manifest(self._corpus.path, column))
+        except (ValueError, OSError) as error:
+            return str(error)
 
     def codes(self, request: Request) -> Response:
         """The codes of a view as an image: decoded, or in false colours."""
@@ -98,14 +96,16 @@ class Samples:
         name, view = request.path_params["column"], request.path_params["view"]
         try:
             require_sample(self._corpus, shard, row)
-            _, data = read_value(self._corpus, name, shard, row)
+            head, data = read_value(self._corpus, name, shard, row)
             codes = codes_of(data)
-            if not data or view >= min(len(codes), _VIEWS):
+            if not data or view >= min(len(codes), MOST_VIEWS):
                 raise ValueError("there are no such codes")
             if request.path_params["how"] == "false":
                 return Response(
                     png(false_colours(codes[view])), media_type="image/png", headers=_KEPT
                 )
+            if why := self._decoder.unfit(head):
+                raise ValueError(why)
             image = self._decoder.png(codes[view].tolist())
         except (ValueError, OSError) as error:
             return Response(str(error), 404, media_type="text/plain")
@@ -117,7 +117,8 @@ class Samples:
         if self._model is None:
             raise ValueError("no model is at hand: septet browse --run RUN")
         facts, members = self._facts(shard, row)
-        tasks = self._model.tasks()
+        about = self._model.about()
+        tasks = about["tasks"]
         told = None
         if request.method == "POST":
             task = form.get("task", "")
@@ -127,7 +128,7 @@ class Samples:
             image = self._images.stored(shard, row)[0] if needs else None
             told = self._model.ask(task, image, form)
         return self._show(
-            "model", form, shard=shard, row=row, tasks=tasks, told=told, run=self._model.run,
+            "model", form, shard=shard, row=row, about=about, told=told, run=self._model.run,
             parts=PARTS, asked=form, has_image=self._images.is_shown(members),
             caption=as_text(facts.get("caption") or "", 300).replace("|", " "),
             language=as_text(facts.get("language") or "", 20), key=as_text(facts["key"], 400),

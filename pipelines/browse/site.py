@@ -31,6 +31,7 @@ from septet.pipelines.browse.stopping import CURRENT, Stop
 from septet.pipelines.browse.tables import Tables
 from septet.pipelines.report.show import resolve_key
 from septet.pipelines.views.curate import Wish, curate
+from septet.pipelines.views.expressions import parse
 from septet.preprocess.text.language.identify import identify
 from septet.preprocess.text.language.model import language_model
 from septet.schemas.reasons import RejectedError
@@ -88,6 +89,7 @@ class Site:
         """The application."""
         routes = [
             Route("/", self._page(self.overview)),
+            Route("/values", self._page(self.values)),
             Route("/samples", self._page(self.samples)),
             Route("/samples/{shard:int}/{row:int}", self._page(self._sample.page)),
             Route("/samples/{shard:int}/{row:int}/model", self._page(self._sample.model),
@@ -103,6 +105,7 @@ class Site:
             Route("/rejects/{stage}/{reason}", self._page(self.reason)),
             Route("/reason", self._page(self.reason)),
             Route("/views", self._page(self.save), methods=["POST"]),
+            Route("/stop", lambda _: Response(status_code=204)),
             Route("/images/{shard:int}/{row:int}", self.image),
             Route("/thumbnails/{shard:int}/{row:int}", self.thumbnail),
             Mount("/static", StaticFiles(packages=[("septet.pipelines.browse", "static")])),
@@ -158,6 +161,7 @@ class Site:
         """The address of a page with a condition on the words of captions besides."""
         self._tables.require("caption")
         keep = bars.both(form.get("keep", ""), bars.words(form["find"]))
+        parse(keep)  # what is wrong, or too long, is told here
         return bars.address(path, **{**form, "find": "", "page": "", "keep": keep})
 
     def _show(self, name: str, form: Mapping[str, Any], status: int = 200, **more: Any) -> Response:
@@ -180,7 +184,10 @@ class Site:
             bars.numbers(tables.columns),
             keep,
         )
-        facets = [(name, bars.of_values(name, values)) for name, values in found.facets.items()]
+        facets = [
+            (name, bars.of_values(name, values), found.different[name] - len(values))
+            for name, values in found.facets.items()
+        ]
         spreads = [
             (name, bars.of_bins(name, found_bins)) for name, found_bins in found.numbers.items()
         ]
@@ -188,6 +195,19 @@ class Site:
         return self._show(
             "overview", form, kept=kept, whole=whole, facets=facets, spreads=spreads,
             commands=self._outgoing.commands(keep),
+        )  # fmt: skip
+
+    def values(self, request: Request, form: Mapping[str, str]) -> Response:
+        """All values of a field, the commonest first, or those that contain some words."""
+        keep, field, words = (form.get(name, "") for name in ("keep", "field", "words"))
+        number = bars.whole_number(form)
+        different, rows = self._tables.values(
+            field, keep, words=words, offset=(number - 1) * A_PAGE, limit=A_PAGE
+        )
+        return self._show(
+            "values", form, field=field, words_wanted=words, different=different,
+            bars=bars.of_values(field, rows), number=number,
+            pages=max(1, math.ceil(different / A_PAGE)),
         )  # fmt: skip
 
     def samples(self, request: Request, form: Mapping[str, str]) -> Response:

@@ -4,7 +4,8 @@ One damaged file of a thousand is told, and the others are shown. What stands in
 its place, as a shard's number is its sidecar's place among the files.
 """
 
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -29,6 +30,9 @@ class Sound:
         self.folder.mkdir(parents=True, exist_ok=True)
         self.faults: dict[str, str] = {}
         """What cannot be read, by its name within the corpus, with the reason."""
+        self._whole: dict[str, tuple[str, pa.Schema, int]] = {}
+        """Files of which no more than the footer was read, by path: the name, and columns and rows
+        of what would stand in for it."""
 
     def sidecars(self, files: Mapping[str, str], samples: Sequence[int], needed: bool) -> list[str]:
         """The paths of sidecars in their order, with others in the place of those that cannot be
@@ -52,6 +56,8 @@ class Sound:
             if why:
                 self.faults[name] = why
                 path = self._stand_in(schema, 0 if needed else wanted)
+            else:
+                self._whole[path] = name, schema, 0 if needed else wanted
             paths.append(path)
         return paths
 
@@ -65,8 +71,30 @@ class Sound:
             if why:
                 self.faults[name] = why
             else:
+                self._whole[path] = name, REJECTS, 0
                 paths.append(path)
         return paths
+
+    def mend(self, fault: Callable[[str], str], seconds: float) -> dict[str, str]:
+        """Look through the pages of files, which is not done before one is known to be damaged.
+
+        Args:
+            fault: Says why a file cannot be read to its end; nothing of one that can.
+            seconds: The most time; files that were not looked at are looked at by the next call.
+
+        Returns:
+            What stands in for those that cannot, by their paths.
+        """
+        ends, found = time.monotonic() + seconds, {}
+        paths = [*self._whole]
+        for path, why in zip(paths, map_ahead(fault, paths, 2), strict=False):
+            name, schema, rows = self._whole.pop(path)
+            if why:
+                self.faults[name] = readable.one_line(why, 300)
+                found[path] = self._stand_in(schema, rows)
+            if time.monotonic() > ends:
+                break
+        return found
 
     def _stand_in(self, schema: pa.Schema, rows: int) -> str:
         """A file of some rows that say nothing."""

@@ -33,11 +33,12 @@ class Bins:
 @dataclass(frozen=True)
 class Spread:
     """How many samples there are, the commonest values of facets with their counts (None: nothing
-    is said), largest first, and histograms of numbers."""
+    is said), largest first, histograms of numbers, and how many different values facets have."""
 
     samples: int
     facets: dict[str, list[tuple[Any, int]]]
     numbers: dict[str, Bins]
+    different: dict[str, int]
 
 
 @dataclass(frozen=True)
@@ -90,6 +91,15 @@ class Grid:
         begin = self.low + self.width * first
         most = self.low + self.width * (usual + 1)
         return type(self).over(begin, max(begin, end), most, self.is_whole)
+
+    def narrowed(self, low: float, high: float) -> Self:
+        """The grid over those of its values that lie between two ends, as far as there are any."""
+        low, high = max(self.low, low), min(self.high, high)
+        if self.is_whole and math.isfinite(low) and math.isfinite(high):
+            low, high = math.floor(low), math.ceil(high)
+        if not low <= high or (low, high) == (self.low, self.high):
+            return self
+        return type(self).over(low, high, self.low + self.width * CELLS, self.is_whole)
 
     def joined(self, other: Self) -> Self:
         """The grid over the values of both."""

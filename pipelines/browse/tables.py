@@ -1,39 +1,28 @@
-"""A corpus's sidecars, columns and rejects as DuckDB reads them, where they lie.
-
-DuckDB may open these files and no others, reaches no network, and its settings cannot be changed
-once the tables are there. What a person types is one condition (`sql`), never a statement.
-"""
+"""What is asked of a corpus's tables: how many samples meet a condition, how their values are
+spread, and which they are."""
 
 import math
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from septet.pipelines.browse.database import Database, texts
-from septet.pipelines.browse.dropped import Dropped
-from septet.pipelines.browse.sound import Sound
+from septet.pipelines.browse.database import Database
+from septet.pipelines.browse.sources import Sources
 from septet.pipelines.browse.spread import CELLS, Grid, Spread, of_rows
-from septet.pipelines.browse.sql import Column, as_sql
-from septet.pipelines.views.curate import Fields
-from septet.pipelines.views.expressions import Share, parse
-from septet.preprocess import files
-from septet.preprocess.shards.reader import Corpus
-from septet.schemas.layout import REJECTS, column_sidecar
+from septet.pipelines.views.expressions import Comparison, Condition, Joined, Share, parse
 
 _AT_ONCE = 24
 """The most fields whose values one statement counts."""
 _MOST_SPREADS = 16
+_MOST_COUNTS = 256
 _LOOKED_AT = 500_000
-_PATTERN_MARKS = "*?[\\"
-"""What DuckDB takes for parts of a pattern in a path: files that have them are read by links."""
 
 
 @dataclass(frozen=True)
@@ -45,172 +34,112 @@ class Row:
     facts: dict[str, Any]
 
 
-class Tables:
-    """The tables of a corpus, or of a view.
+@dataclass(frozen=True)
+class _Cut:
+    """A share of all samples: its condition in SQL, and the value that it begins or ends at."""
 
-    Args:
-        path: The corpus, or PATH@VIEW.
-        scratch: A folder of its own, for copies of a remote corpus's sidecars, and links.
-        database: Where another corpus's tables are, too, which is to be locked when all are there;
-            where absent, one of its own.
+    sql: str
+    value: float
 
-    Raises:
-        ValueError: there is no such corpus or view, or its files cannot be read.
+
+@dataclass
+class _Kept:
+    """Answers that are kept."""
+
+    shares: dict[Share, _Cut] = field(default_factory=dict)
+    grids: dict[str, Grid | None] = field(default_factory=dict)
+    given: dict[str, int] = field(default_factory=dict)
+    """How many samples have a value, by field."""
+    spreads: OrderedDict[tuple[Any, ...], Spread] = field(default_factory=OrderedDict)
+    counts: OrderedDict[str, int] = field(default_factory=OrderedDict)
+    """How many samples meet a condition."""
+
+
+class Counted(NamedTuple):
+    """How many samples there are; of fields, by name, the commonest values or cells with their
+    counts, largest first, at most 962, and how many different ones there are."""
+
+    samples: int
+    values: dict[str, list[tuple[Any, int]]]
+    different: dict[str, int]
+
+
+class Tables(Sources):
+    """The tables of a corpus, or of a view, and what is asked of them.
+
+    Args, and what is raised: as of `Sources`.
     """
 
     def __init__(self, path: str, scratch: Path, database: Database | None = None):
-        self.corpus = Corpus(path, open_shards=16)
-        self._fields = fields = Fields(self.corpus)
-        self._scratch, self._links = scratch, 0
-        sound = Sound(scratch / "sound")
-        shards = self.corpus.shards
-        counts = self.corpus.counts.tolist()
-        own = self._here(shard.sidecar for shard in shards)
-        self._files: dict[str | None, list[str]] = {None: sound.sidecars(own, counts, True)}
-        for name in {field.column for field in fields.known.values()} - {None}:
-            assert name is not None
-            here = self._here(column_sidecar(name, shard.tar) for shard in shards)
-            self._files[name] = sound.sidecars(here, counts, False)
-        names = files.list_folder(files.join(self.corpus.path, REJECTS))
-        lost = self._here(f"{REJECTS}/{one}" for one in names if one.endswith(".parquet"))
-        rejects = sound.rejects(lost)
-        self.faults = sound.faults | {
-            f"columns/{name}": why for name, why in fields.damaged.items()
-        }
-        """What cannot be read of the corpus, with the reason."""
-        self._aliases = {name: f"c{number}" for number, name in enumerate(self._files)}
-        self.columns = {
-            spelled: Column(self._aliases[field.column], field.name, field.type)
-            for spelled, field in fields.known.items()
-        }
         self._making = threading.Lock()
-        self._shares: dict[Share, str] = {}
-        self._grids: dict[str, Grid | None] = {}
-        self._spreads: OrderedDict[tuple[Any, ...], Spread] = OrderedDict()
-        self.database = database or Database(scratch)
-        self.schema = self.database.schema()
-        try:
-            self._open(rejects)
-        except ValueError as error:
-            raise ValueError(f"{path}: {error}") from error
-        if database is None:
-            self.database.lock()
-        self.dropped = Dropped(self.database, f"{self.schema}.rejects")
+        self._kept = _Kept()
+        super().__init__(path, scratch, database)
 
-    def _here(self, names: Iterable[str]) -> dict[str, str]:
-        """The paths of some of the corpus's files on this machine, by their names within it."""
-        return {name: self._local(name) for name in names}
+    def forget(self) -> None:
+        """Forget answers; who is using them goes on with them."""
+        self._kept = _Kept()
 
-    def _local(self, name: str) -> str:
-        """The path of one of the corpus's files on this machine."""
-        path = files.join(self.corpus.path, name)
-        if files.is_local(path):
-            here = files.local_path(path).absolute()
-        else:
-            here = self._scratch / "copies" / name
-            if not here.exists():
-                here.parent.mkdir(parents=True, exist_ok=True)
-                with suppress(OSError):  # what is not there is told with what cannot be read
-                    here.write_bytes(files.read_bytes(path))
-        if not any(mark in str(here) for mark in _PATTERN_MARKS):
-            return str(here)
-        link = self._scratch / f"link-{self._links}.parquet"
-        link.symlink_to(here)
-        self._links += 1
-        return str(link)
-
-    def _open(self, rejects: list[str]) -> None:
-        self.database.allow([*(path for some in self._files.values() for path in some), *rejects])
-        for name, paths in self._files.items():
-            given = "*, 0 AS shard_number, 0 AS row_number FROM " + _nothing(("key",))
-            if paths:
-                given = (
-                    "*, file_index AS shard_number, file_row_number AS row_number "
-                    f"FROM {_read(paths)}"
-                )
-            self.database.make(f"CREATE VIEW {self.schema}.{self._aliases[name]} AS SELECT {given}")
-        given = _read(rejects, "union_by_name = true")
-        self.database.make(f"CREATE VIEW {self.schema}.rejects AS SELECT * FROM {given}")
-        if self.corpus.is_whole:
-            return
-        chosen = f"{self.schema}.chosen"
-        self.database.make(f"CREATE TABLE {chosen} (shard_number UBIGINT, row_number BIGINT)")
-        for number in range(len(self.corpus.shards)):
-            rows = self.corpus.rows(number)
-            part = pa.table({"shard": np.full(len(rows), number, np.uint64), "row": rows})
-            self.database.insert(chosen, part)
-
-    def require(self, name: str) -> Column:
-        """The column of a field.
-
-        Raises:
-            ExpressionError: there is no such field, or several; names those that there are.
-        """
-        self._fields.require(name)
-        return self.columns[name]
-
-    def source(
-        self, names: Iterable[str], keep: str, joined: str = "", is_whole: bool = False
-    ) -> tuple[str, list[Any]]:
-        """FROM and WHERE, and parameters, of the samples that meet a condition.
-
-        Args:
-            names: Fields whose tables are joined.
-            keep: The condition.
-            joined: What is joined besides.
-            is_whole: Whether all rows of the corpus are meant, whatever the view has of them.
-        """
-        needed, clause = {*names}, ""
-        values: list[Any] = []
-        if keep.strip():
-            condition = parse(keep)
-            tested = [test.field for test in condition.tests()]
-            for name in tested:
-                self.require(name)
-            needed |= {*tested}
-            sql, values = as_sql(condition, self.columns, self._share)
-            clause = f" WHERE {sql}"
-        tables = f"{self.schema}.c0 AS c0"
-        for other in sorted({self.require(name).table for name in needed} - {"c0"}):
-            tables += f" JOIN {self.schema}.{other} AS {other} ON ({_same(other)})"
-        if not self.corpus.is_whole and not is_whole:
-            tables += f" SEMI JOIN {self.schema}.chosen AS chosen ON ({_same('chosen')})"
-        return f" FROM {tables}{joined}{clause}", values
-
-    def _share(self, share: Share) -> str:
+    def share(self, share: Share) -> str:
         """The condition in SQL for a share of all samples: a value that the others are compared
         with, and the place up to which those of just that value are among them."""
-        with self._making:
-            if share not in self._shares:
-                self._shares[share] = self._sought(share)
-        return self._shares[share]
+        return self._cut(share).sql
 
-    def _sought(self, share: Share) -> str:
+    def _cut(self, share: Share) -> _Cut:
+        with self._making:
+            kept = self._kept
+            if share not in kept.shares:
+                kept.shares[share] = self._sought(share, kept)
+            return kept.shares[share]
+
+    def _sought(self, share: Share, kept: _Kept) -> _Cut:
         source, _ = self.source([share.field], "")
         value = f"CAST({self.columns[share.field].known} AS DOUBLE)"
-        given = self.database.ask(f"SELECT count({value}){source}")[0][0]
+        self._lay([share.field], kept)
+        given = kept.given[share.field]
         wanted = math.floor(given * share.percent / 100 + 0.5)
         if not wanted:
-            return "(false)"
+            return _Cut("(false)", math.nan)
         place = given - wanted if share.end == "top" else wanted - 1
         cut, more = self.database.ask(
             f"SELECT quantile_disc({value}, {(place + 0.5) / given!r}){source}"
         )[0][0], ">" if share.end == "top" else "<"  # fmt: skip
         cut_sql = f"CAST('{cut!r}' AS DOUBLE)"  # an infinity has no other form
-        beyond = self.database.ask(f"SELECT count(*){source} WHERE {value} {more} {cut_sql}")
-        shard, row = self.database.ask(
-            f"SELECT c0.shard_number, c0.row_number{source} WHERE {value} = {cut_sql} ORDER BY ALL "
-            f"LIMIT 1 OFFSET {wanted - beyond[0][0] - 1}"
-        )[0]
+        # Of those of just that value the first are among them: in which shard do these end?
+        shards = self.database.ask(
+            f"SELECT c0.shard_number, count(*) FILTER ({value} {more} {cut_sql}), "
+            f"count(*) FILTER ({value} = {cut_sql}){source} GROUP BY ALL ORDER BY ALL"
+        )
+        left = wanted - sum(beyond for _, beyond, _ in shards)
+        for shard, _, equal in shards:  # noqa: B007 (which one it ends with)
+            if left <= equal:
+                break
+            left -= equal
+        row = self.database.ask(
+            f"SELECT c0.row_number{source} WHERE c0.shard_number = {shard} AND {value} = {cut_sql} "
+            f"ORDER BY ALL LIMIT 1 OFFSET {left - 1}"
+        )[0][0]
         last = (
             f"(c0.shard_number < {shard} OR c0.shard_number = {shard} AND c0.row_number <= {row})"
         )
-        return f"coalesce({value} {more} {cut_sql} OR {value} = {cut_sql} AND {last}, false)"
+        return _Cut(
+            f"coalesce({value} {more} {cut_sql} OR {value} = {cut_sql} AND {last}, false)", cut
+        )
 
     def count(self, keep: str = "") -> int:
         """The number of samples that meet a condition; of all where it is empty."""
+        kept, asked = self._kept, keep.strip()
+        if (known := kept.counts.get(asked)) is not None:
+            return known
         source, values = self.source((), keep)
-        return int(self.database.ask(f"SELECT count(*){source}", values)[0][0])
+        found = self.database.ask(f"SELECT count(*){source}", values)[0][0]
+        return self._keep_count(kept, asked, found)
+
+    def _keep_count(self, kept: _Kept, keep: str, found: int) -> int:
+        with self._making:
+            kept.counts[keep] = found
+            while len(kept.counts) > _MOST_COUNTS:
+                kept.counts.popitem(last=False)
+        return found
 
     def spread(
         self, facets: Sequence[str], numbers: Sequence[str], keep: str = "", most: int = 20
@@ -224,98 +153,158 @@ class Tables:
             most: The most values of a facet.
         """
         asked = (tuple(facets), tuple(numbers), keep.strip(), most)
+        kept = self._kept
         with self._making:
-            if asked in self._spreads:
+            if asked in kept.spreads:
                 self.database.require_files()
-                self._spreads.move_to_end(asked)
-                return self._spreads[asked]
+                kept.spreads.move_to_end(asked)
+                return kept.spreads[asked]
         found = self._spread(*asked)
+        self._keep_count(kept, keep.strip(), found.samples)
         with self._making:
-            self._spreads[asked] = found
-            while len(self._spreads) > _MOST_SPREADS:
-                self._spreads.popitem(last=False)
+            kept.spreads[asked] = found
+            while len(kept.spreads) > _MOST_SPREADS:
+                kept.spreads.popitem(last=False)
         return found
 
     def _spread(
         self, facets: Sequence[str], numbers: Sequence[str], keep: str, most: int
     ) -> Spread:
-        grids = self.grids(numbers)
-        whole, counts = 0, dict[str, list[tuple[Any, int]]]()
-        names = [*facets, *grids]
-        for start in range(0, max(len(names), 1), _AT_ONCE):
-            some = {name: grids.get(name) for name in names[start : start + _AT_ONCE]}
-            whole, found = self.counts(some, keep)
-            counts |= found
-        cells = {name: of_rows(counts[name]) for name in grids}
+        grids = self.grids(numbers, keep)
+        counted = self.counts({**dict.fromkeys(facets), **grids}, keep)
+        cells = {name: of_rows(counted.values[name]) for name in grids}
         coarse = [
             name for name, grid in grids.items() if cells[name] and not grid.is_enough(cells[name])
         ]
         if coarse:
             grids |= {name: grids[name].finer(cells[name]) for name in coarse}
-            _, again = self.counts({name: grids[name] for name in coarse}, keep)
-            cells |= {name: of_rows(rows) for name, rows in again.items()}
+            again = self.counts({name: grids[name] for name in coarse}, keep)
+            cells |= {name: of_rows(rows) for name, rows in again.values.items()}
         bins = {name: grid.bins(cells[name]) for name, grid in grids.items() if cells[name]}
-        return Spread(whole, {name: counts[name][:most] for name in facets}, bins)
+        shown = {name: counted.values[name][:most] for name in facets}
+        return Spread(counted.samples, shown, bins, counted.different)
 
-    def counts(
-        self, fields: Mapping[str, Grid | None], keep: str
-    ) -> tuple[int, dict[str, list[tuple[Any, int]]]]:
-        """How many samples meet a condition, and the counts of the commonest values of some fields,
-        largest first: of the cells where there is a grid."""
+    def counts(self, fields: Mapping[str, Grid | None], keep: str) -> Counted:
+        """How many samples meet a condition, and how often they have the values of some fields; of
+        those with a grid, how many are in its cells."""
+        whole, counts, different = 0, dict[str, list[tuple[Any, int]]](), dict[str, int]()
+        names = [*fields]
+        for start in range(0, max(len(names), 1), _AT_ONCE):
+            some = {name: fields[name] for name in names[start : start + _AT_ONCE]}
+            found = self._counts(some, keep)
+            whole, counts, different = (
+                found.samples, counts | found.values, different | found.different
+            )  # fmt: skip
+        return Counted(whole, counts, different)
+
+    def _counts(self, fields: Mapping[str, Grid | None], keep: str) -> Counted:
         source, values = self.source(fields, keep)
         if not fields:
-            return self.count(keep), {}
+            return Counted(self.count(keep), {}, {})
         selected, places = [], []
         for number, (name, grid) in enumerate(fields.items()):
             known = self.require(name).known
             selected.append(f"{grid.cell(known) if grid else known} AS v{number}")
             places.append(f"v{number}")
+        order = f"n DESC, {', '.join(places)}"
         rows = self.database.ask(
-            f"SELECT grouping_id({', '.join(places)}) AS which, count(*) AS n, {', '.join(places)} "
+            f"SELECT grouping_id({', '.join(places)}) AS which, count(*) AS n, "
+            f"count(*) OVER (PARTITION BY which), {', '.join(places)} "
             f"FROM (SELECT {', '.join(selected)}{source}) "
             f"GROUP BY GROUPING SETS ((), {', '.join(f'({one})' for one in places)}) "
-            f"QUALIFY row_number() OVER (PARTITION BY which ORDER BY n DESC, {', '.join(places)}) "
-            f"<= {CELLS + 2} ORDER BY n DESC, {', '.join(places)}",
+            f"QUALIFY row_number() OVER (PARTITION BY which ORDER BY {order}) "
+            f"<= {CELLS + 2} ORDER BY {order}",
             values,
         )
         every = (1 << len(places)) - 1
-        which = {every ^ (1 << (len(places) - 1 - i)): i for i in range(len(places))}
-        whole, counts = 0, {name: list[tuple[Any, int]]() for name in fields}
         names = [*fields]
-        for group, n, *told in rows:
+        which = {every ^ (1 << (len(places) - 1 - i)): name for i, name in enumerate(names)}
+        whole, counts = 0, {name: list[tuple[Any, int]]() for name in names}
+        different = dict.fromkeys(names, 0)
+        for group, n, of, *told in rows:
             if group == every:
                 whole = n
             else:
-                counts[names[which[group]]].append((told[which[group]], n))
-        return whole, counts
+                name = which[group]
+                counts[name].append((told[names.index(name)], n))
+                different[name] = of
+        return Counted(whole, counts, different)
 
-    def grids(self, names: Sequence[str]) -> dict[str, Grid]:
-        """The grids over all values of some fields, of those that have any."""
+    def values(
+        self, field: str, keep: str, words: str = "", among: Sequence[str] = (), offset: int = 0,
+        limit: int = 60,
+    ) -> tuple[int, list[tuple[Any, int]]]:  # fmt: skip
+        """How many different values of a field the samples have that meet a condition, and some of
+        them with their counts, largest first.
+
+        Args:
+            field: The field.
+            keep: The condition.
+            words: Only values that contain this, in either case.
+            among: Only these texts; all values where there are none.
+            offset: How many are passed over.
+            limit: How many are given.
+        """
+        source, values = self.source([field], keep)
+        wheres, more = [], list[Any]()
+        if words:
+            wheres.append("contains(lower(CAST(v AS VARCHAR)), lower(?))")
+            more.append(words)
+        if among:
+            wheres.append(f"CAST(v AS VARCHAR) IN ({', '.join('?' * len(among))})")
+            more += among
+        rows = self.database.ask(
+            f"SELECT v, n, count(*) OVER () FROM (SELECT {self.require(field).known} AS v, "
+            f"count(*) AS n{source} GROUP BY v){' WHERE ' if wheres else ''}"
+            f"{' AND '.join(wheres)} ORDER BY n DESC, v LIMIT {limit} OFFSET {offset}",
+            [*values, *more],
+        )
+        return (rows[0][2] if rows else 0), [(value, n) for value, n, _ in rows]
+
+    def grids(self, names: Sequence[str], keep: str = "") -> dict[str, Grid]:
+        """The grids over the values of some fields, of those that have any, that a condition may
+        leave."""
+        kept = self._kept
         with self._making:
-            if new := [name for name in names if name not in self._grids]:
-                found = self._ends(new)
-                self._grids |= {name: found.get(name) for name in new}
-        return {name: grid for name in names if (grid := self._grids[name]) is not None}
+            self._lay(names, kept)
+        grids = {name: grid for name in names if (grid := kept.grids[name]) is not None}
+        if keep.strip():
+            for test in _required(parse(keep)):
+                if test.field in grids:
+                    grids[test.field] = grids[test.field].narrowed(*self._ends_of(test))
+        return grids
 
-    def _ends(self, names: Sequence[str]) -> dict[str, Grid]:
-        """The grids over all values of some fields, of those that have any."""
+    def _ends_of(self, test: Comparison | Share) -> tuple[float, float]:
+        """The least and greatest values that meet a condition on a number, or some beyond them."""
+        if isinstance(test, Share):
+            cut = self._cut(test).value
+            return (cut, math.inf) if test.end == "top" else (-math.inf, cut)
+        value = test.values[0] if test.values else None
+        if not isinstance(value, int | float):
+            return -math.inf, math.inf
+        low = float(value) if test.sign in (">", ">=", "==") else -math.inf
+        return low, float(value) if test.sign in ("<", "<=", "==") else math.inf
+
+    def _lay(self, names: Sequence[str], kept: _Kept) -> None:
+        """Lay the grids of fields that have none yet, over all values."""
+        names = [name for name in names if name not in kept.grids]
+        if not names:
+            return
         source, _ = self.source(names, "")
-        # Where the most usual values end is told of some rows alone: of all it would take as long
+        numbers = [f"CAST({self.require(name).known} AS DOUBLE)" for name in names]
+        ends = ", ".join(f"min({one}), max({one}), count({one})" for one in numbers)
+        found = self.database.ask(f"SELECT {ends}{source}")[0]
+        # Where the most usual values end is told of some shards alone: of all it would take as long
         # as all the rest.
         step = max(1, len(self.corpus) // _LOOKED_AT)
-        ends = "".join(
-            f", min({number}), max({number}), approx_quantile({number}, 0.99) "
-            f"FILTER (c0.row_number % {step} = 0)"
-            for number in (f"CAST({self.require(name).known} AS DOUBLE)" for name in names)
-        )
-        _, *found = self.database.ask(f"SELECT count(*){ends}{source}")[0]
-        grids = {}
+        some = self._within(names, range(0, max(len(self.corpus.shards), 1), step))
+        ends = ", ".join(f"approx_quantile({one}, 0.99)" for one in numbers)
+        usual = self.database.ask(f"SELECT {ends}{source} WHERE {some}")[0]
         for i, name in enumerate(names):
-            low, high, usual = found[3 * i : 3 * i + 3]
-            if low is not None:
-                whole = pa.types.is_integer(self.columns[name].type)
-                grids[name] = Grid.over(low, high, usual, whole)
-        return grids
+            low, high, given = found[3 * i : 3 * i + 3]
+            whole = pa.types.is_integer(self.columns[name].type)
+            kept.given[name] = given
+            kept.grids[name] = Grid.over(low, high, usual[i], whole) if given else None
 
     def page(
         self,
@@ -346,15 +335,20 @@ class Tables:
         names = [*dict.fromkeys(name for name in fields if name)]
         selected = ["c0.shard_number", "c0.row_number", *(self.require(one).sql for one in names)]
         source, _ = self.source(names, "")
-        shards = ", ".join(sorted({str(shard) for shard, _ in places}))
-        tables = {"c0", *(self.columns[name].table for name in names)}
-        within = " AND ".join(f"{one}.shard_number IN ({shards})" for one in sorted(tables))
+        within = self._within(names, sorted({shard for shard, _ in places}))
         found = places and self.database.ask(
             f"SELECT {', '.join(selected)}{source} WHERE {within} AND (c0.shard_number, "
             f"c0.row_number) IN ({', '.join(map(str, places))})"
         )
         told = {(shard, row): dict(zip(names, facts, strict=True)) for shard, row, *facts in found}
         return [Row(*place, told[place]) for place in places if place in told]
+
+    def _within(self, names: Iterable[str], shards: Iterable[int]) -> str:
+        """The condition in SQL that rows are of some shards, for each table that has a field: no
+        other shards are read."""
+        tables = {"c0", *(self.columns[name].table for name in names)}
+        listed = ", ".join(map(str, shards))
+        return " AND ".join(f"{one}.shard_number IN ({listed})" for one in sorted(tables))
 
     def keys(self, keep: str, first: int, last: int) -> pa.Table:
         """`key`, `shard` and `row` of the samples that meet a condition, in the corpus's order.
@@ -390,15 +384,10 @@ class Tables:
         return of
 
 
-def _read(paths: Sequence[str], more: str = "union_by_name = false") -> str:
-    """The rows of some Parquet files as SQL; folders named `a=b` are no columns."""
-    return f"read_parquet({texts(paths)}, hive_partitioning = false, {more})"
-
-
-def _nothing(names: Sequence[str]) -> str:
-    """A table without rows as SQL."""
-    return f"(SELECT {', '.join(f'CAST(NULL AS VARCHAR) AS {name}' for name in names)} WHERE false)"
-
-
-def _same(other: str) -> str:
-    return f"{other}.shard_number = c0.shard_number AND {other}.row_number = c0.row_number"
+def _required(condition: Condition) -> Iterator[Comparison | Share]:
+    """The conditions on one field that a sample must meet, whatever else it does."""
+    if not isinstance(condition, Joined):
+        yield condition
+    elif condition.word == "and":
+        for part in condition.parts:
+            yield from _required(part)

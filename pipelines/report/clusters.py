@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from septet.pipelines.report.gallery import caption_of, find_image, thumbnail, webp_uri
+from septet.pipelines.report.gallery import caption_of, find_image, image_uri, thumbnail
 from septet.pipelines.report.readable import label, one_line
 from septet.pipelines.report.rejects import Key, RejectCounts, read_rejects
 from septet.preprocess.shards.reader import Corpus
@@ -138,5 +138,5 @@ def _kept_member(corpus: Corpus, id_: str, fate: Mapping[str, Any] | None) -> Me
             data, member.width, member.height = thumbnail(image[1], _SIDE)
         except ValueError:
             return member
-        member.thumbnail = webp_uri(data)
+        member.thumbnail = image_uri(data)
     return member

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from PIL import Image
 
-from septet.pipelines.report.gallery import caption_of, find_image, open_image, webp_uri
+from septet.pipelines.report.gallery import caption_of, find_image, image_uri, open_image
 from septet.pipelines.report.readable import one_line, share
 from septet.preprocess.columns.base import Column, Drawing
 from septet.preprocess.columns.counts import shown_counts
@@ -274,7 +274,7 @@ def _webp(image: Image.Image) -> str:
         image.save(out, "WEBP", quality=quality, method=4)
         if out.tell() <= _MOST_BYTES:
             break
-    return webp_uri(out.getvalue())
+    return image_uri(out.getvalue())
 
 
 def _as_text(data: bytes, manifest: ColumnManifest) -> str:

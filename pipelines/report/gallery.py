@@ -82,9 +82,9 @@ def thumbnail(data: bytes, side: int = MAX_SIDE) -> tuple[bytes, int, int]:
     return out.getvalue(), image.width, image.height
 
 
-def webp_uri(data: bytes) -> str:
-    """A WebP image as a URI that holds it, for pages that need no other file."""
-    return "data:image/webp;base64," + base64.b64encode(data).decode()
+def image_uri(data: bytes, kind: str = "webp") -> str:
+    """An image as a URI that holds it, for pages that need no other file."""
+    return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
 
 
 def sample_cards(corpus: Corpus, most: int, seed: int) -> list[Card]:
@@ -136,7 +136,7 @@ def _card(facts: dict[str, object], sample: Sample) -> Card:
     if found:
         try:
             data, width, height = thumbnail(found[1])
-            uri = webp_uri(data)
+            uri = image_uri(data)
             problem = ""
         except ValueError as error:
             problem = str(error)

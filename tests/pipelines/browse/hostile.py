@@ -128,6 +128,10 @@ LIES: dict[str, list[dict[str, Any]] | None] = {
 }
 """Shards whose sidecars lie: what is said of the members, instead of what is there."""
 
+DAMAGED = ("flipped", "lost")
+"""Shards whose sidecars have a whole footer, but a page with a flipped byte or without its bytes; so
+have a column's sidecar, and a file of rejects."""
+
 COLUMNS: dict[str, tuple[str, str, bytes]] = {
     "scene-graphs": ("scene-graphs", "json", json.dumps({
         "objects": [{"lemma": "x", "spans": [[0, 1]], "text": SCRIPT + "\u202e"}] * 300,
@@ -175,6 +179,9 @@ def write_hostile(folder: Path) -> Path:
             path = folder / shards[-1].sidecar
             table = pq.read_table(path)
             pq.write_table(pa.concat_tables([table] * 2), path)
+    for how in DAMAGED:
+        shards.append(_shard(folder, how, [_sample(f"{how} {n}", {}) for n in range(3)]))
+        damage(folder / shards[-1].sidecar, "caption", how)
     write_corpus(str(folder), shards, name=SCRIPT, septet=SCRIPT, sorted_keys=False, recipe=RECIPE)
     for name, (kind, form, value) in COLUMNS.items():
         _column(folder, name, kind, form, value, shards)
@@ -182,7 +189,26 @@ def write_hostile(folder: Path) -> Path:
     rows = pa.Table.from_pylist(REJECTED, pa.schema([one.with_nullable(True) for one in REJECTS]))
     pq.write_table(rows, folder / "rejects/rows.parquet")
     (folder / "rejects/<b>damaged.parquet").write_bytes(b"PAR1" * 3)
+    pq.write_table(rows, folder / "rejects/within.parquet")
+    damage(folder / "rejects/within.parquet", "reason", "lost")
+    damage(folder / column_sidecar("ocr", shards[0].tar), "<b>fact'\"", "lost")
     return folder
+
+
+def damage(path: Path, column: str, how: str) -> None:
+    """Damage a page of a Parquet file, whose footer stays whole."""
+    data = bytearray(path.read_bytes())
+    group = pq.read_metadata(path).row_group(0)
+    found = next(
+        one for i in range(group.num_columns) if (one := group.column(i)).path_in_schema == column
+    )
+    start, size = found.data_page_offset, found.total_compressed_size
+    begin = found.dictionary_page_offset if found.has_dictionary_page else start
+    if how == "flipped":
+        data[start] ^= 0xFF
+    else:
+        data[begin : begin + size] = bytes(size)
+    path.write_bytes(data)
 
 
 def _sample(name: str, given: dict[str, Any]) -> dict[str, Any]:
@@ -237,7 +263,9 @@ def _column(
         (folder / tar).parent.mkdir(parents=True, exist_ok=True)
         first = value if number == 0 else b""
         (folder / tar).write_bytes(first)
-        keys = pq.read_table(folder / base.sidecar)["key"].to_pylist()[: base.samples]
+        keys = pq.read_table(folder / base.sidecar, columns=["key"])["key"].to_pylist()[
+            : base.samples
+        ]
         members = [[_member("x", 0, first if row == 0 else b"")] for row in range(base.samples)]
         facts = [float("nan") if row % 2 else 1e300 for row in range(base.samples)]
         rows = {"key": keys, "members": pa.array(members, MEMBERS), "reason": [SCRIPT] * len(keys),

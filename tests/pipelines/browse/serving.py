@@ -49,6 +49,7 @@ class Visitor:
 
     def __init__(self, browser: Browser, address: str, **options):
         self.page: Page = browser.new_page(**options)
+        self.page.set_default_timeout(120_000)  # a model starts slowly where cores are busy
         self.complaints: list[str] = []
         self.outside: list[str] = []
         self.dialogs: list[str] = []
@@ -67,7 +68,7 @@ class Visitor:
 
     def until(self, true: str) -> None:
         """Wait for what becomes true of the page (`wait_for_function` is what its policy forbids)."""
-        for _ in range(300):
+        for _ in range(1200):
             if self.page.evaluate(true):
                 return
             self.page.wait_for_timeout(100)

@@ -7,10 +7,10 @@ from playwright.sync_api import Browser
 
 from septet.preprocess.shards.reader import Corpus
 from tests.browser import browser as browser
-from tests.pipelines.browse.hostile import COLUMNS, LIES, REJECTED, SAMPLES, write_hostile
+from tests.pipelines.browse.hostile import COLUMNS, DAMAGED, LIES, REJECTED, SAMPLES, write_hostile
 from tests.pipelines.browse.serving import Visitor, served
 
-ENTRIES = [*SAMPLES, *LIES, *COLUMNS, *map(str, range(len(REJECTED)))]
+ENTRIES = [*SAMPLES, *LIES, *DAMAGED, *COLUMNS, *map(str, range(len(REJECTED)))]
 
 FAULTS = """() => [
     document.querySelectorAll("header nav").length === 1 || "no page of ours",
@@ -61,7 +61,13 @@ def test_no_page_does_harm(browser: Browser, tmp_path: Path) -> None:
         assert one.dialogs == one.outside == []
         assert set(seen.values()) <= {200, 400, 404}, seen
         told = [path for path, status in seen.items() if status != 200 and "/samples/" in path]
-        assert told == [f"/samples/{1 + [*LIES].index('two rows')}/0"]
+        lost = [f"/samples/{1 + len(LIES) + number}/{row}" for number in (0, 1) for row in range(3)]
+        assert told == [f"/samples/{1 + [*LIES].index('two rows')}/0", *lost]
+        named = one.page.locator(".faults li b").all_text_contents()
+        assert {"shards/flipped.parquet", "shards/lost.parquet", "rejects/within.parquet"} <= {
+            *named
+        }
+        assert sum("ocr" in name for name in named) == 1, "the shards' own are shown without it"
         refused = ("status of 404", "status of 400")
         assert [text for text in one.complaints if not any(why in text for why in refused)] == []
         assert len(reasons) >= len({(row["stage"], row["reason"]) for row in REJECTED}), unquote(

@@ -1,7 +1,10 @@
 """What a sample's page draws and tells: its graph, its codes, its rules, and what models say."""
 
+import base64
 import io
+import json
 import socket
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -17,12 +20,16 @@ from hypothesis import strategies as st
 from PIL import Image
 from playwright.sync_api import Browser
 from safetensors.torch import save_file
+from starlette.testclient import TestClient
 
+import septet
+from septet.pipelines.browse import database
 from septet.pipelines.browse.child import Child, ChildError
 from septet.pipelines.browse.drawing import codes_of, read_value
 from septet.pipelines.browse.graphs import MOST_NODES, lay_out
 from septet.pipelines.browse.measured import measure
 from septet.pipelines.browse.models import Decoder, Trained
+from septet.pipelines.browse.site import Site
 from septet.pipelines.browse.tables import Tables
 from septet.preprocess.annotators.codes import decoded
 from septet.preprocess.codes.vqgan import Vqgan, VqganSettings
@@ -100,14 +107,31 @@ def test_codes_are_drawn_and_decoded_where_asked(
     found = np.asarray(Image.open(io.BytesIO(answer.body())))
     assert np.abs(found.astype(int) - wanted).max() <= 1
     assert one.page.request.get(f"{address}/codes/image/codes/0/0/1").status == 404
+    drawn = one.page.request.get(f"{address}/codes/false/codes/0/0/0").body()
+    shown = septet.show(str(corpus), 0)._repr_html_()
+    assert base64.b64encode(drawn).decode() in shown, "in a notebook, too"
     assert one.complaints == one.outside == []
 
 
 def test_codes_that_cannot_be_decoded_are_told(corpus: Path, tmp_path: Path) -> None:
-    (tmp_path / "other.safetensors").write_bytes(b"other")
-    decoder = Decoder(str(tmp_path / "other.safetensors"))
+    other = tmp_path / "other.safetensors"
+    other.write_bytes(b"other")
+    decoder = Decoder(str(other))
     head = read_manifest(str(corpus), "codes")
-    assert decoder.is_for(head) and not Decoder(None).is_for(head)
+    assert "not those that the column was made by" in decoder.unfit(head)
+    assert "--codes WEIGHTS" in Decoder(None).unfit(head)
+    assert Decoder(str(corpus.parent / "vqgan.safetensors")).unfit(head) == ""
+    older = head.model_copy(update={"models": {}})
+    assert decoder.unfit(older) == "", "whose head does not say which weights it was made by"
+    notes = head.member.model_copy(update={"notes": {"tokenizer": "<dvae>"}})
+    assert "of a <dvae>, which" in decoder.unfit(head.model_copy(update={"member": notes}))
+    site = TestClient(Site(Tables(str(corpus), tmp_path / "scratch"), codes=str(other)).app())
+    page = site.get("/samples/0/0").text
+    assert "the weights of --codes are not those" in page and "/codes/image/" not in page
+    refused = site.get("/codes/image/codes/0/0/0")
+    assert refused.status_code == 404 and "not those that the column" in refused.text
+    other.unlink()
+    assert "no such file" in Decoder(str(other)).unfit(head)
     with pytest.raises(ChildError, match=r"other\.safetensors"):
         decoder.png([[1]])
     decoder.end()
@@ -136,6 +160,34 @@ def test_a_model_is_asked_when_a_person_says_so(browser: Browser, address: str, 
     assert one.dialogs == one.outside == []
 
 
+def test_any_answer_of_a_model_is_shown(browser: Browser, corpus: Path, tmp_path: Path) -> None:
+    """Of a model's process that answers what it is told to, whatever it is asked."""
+    about = {"model": "x", "preset": "y", "tasks": {"find": {
+        "meaning": "<b>finds", "needs": ["image"], "may": [], "gives": "boxes", "text": "", "language": "",
+    }}}  # fmt: skip
+    answer = {"text": "<i>two", "score": "nan", "size": [200, 100], "boxes": [
+        {"box": [20, 10, 120, 60], "label": "a dog"}, {"box": [9, 9, 9, 9], "label": ""},
+        {"box": ["nan", 0, "inf", 1], "label": "<b>odd"}]}  # fmt: skip
+    code = (
+        "import sys\nfor line in sys.stdin: "
+        f"print({json.dumps(about)!r} if line == '{{}}\\n' else {json.dumps(answer)!r}, flush=True)"
+    )
+    model = Trained("runs/<b>one", tmp_path)
+    model._child = Child([sys.executable, "-c", code], 60)
+    with served(corpus, tmp_path, None, model) as address:
+        one = Visitor(browser, address)
+        one.go("/samples/0/0/model")
+        one.page.click(".task button")
+        one.page.wait_for_selector(".answer")
+        box = one.page.locator(".picture .layer rect")
+        sides = [float(box.get_attribute(name) or "") for name in ("x", "y", "width", "height")]
+        assert sides == [10, 10, 50, 50], "the one that has an area and a place"
+        told = one.text(".answer")
+        assert told.startswith("find <i>two") and "score nan" in told
+        assert "a dog 20, 10, 120, 60" in told and "<b>odd nan, 0, inf, 1" in told
+        assert one.complaints == one.outside == []
+
+
 def test_a_child_that_fails_is_told_and_started_anew(tmp_path: Path) -> None:
     code = "import sys\nfor line in sys.stdin: print(line, end='', flush=True) if 'a' in line else sys.exit('no such <b>thing')"
     child = Child(["python3", "-c", code], 20)
@@ -151,7 +203,7 @@ def test_a_child_that_fails_is_told_and_started_anew(tmp_path: Path) -> None:
     child.end()
     nothing = Trained(str(tmp_path), tmp_path)
     with pytest.raises(ChildError, match=r"run\.json does not exist"):
-        nothing.tasks()
+        nothing.about()
     nothing.end()
 
 
@@ -229,12 +281,12 @@ def _connected(host: str, port: int) -> socket.socket:
     raise AssertionError("the server does not start")
 
 
-def test_who_leaves_is_not_worked_for(
-    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def endless(monkeypatch: pytest.MonkeyPatch) -> tuple[threading.Event, threading.Event]:
+    """Makes the page of samples ask what has no end; told when that begins, and when it ends."""
     begun, ended = threading.Event(), threading.Event()
 
-    def endless(tables: Tables, keep: str = "") -> int:
+    def count(tables: Tables, keep: str = "") -> int:
         begun.set()
         try:
             tables.database.ask(
@@ -244,15 +296,74 @@ def test_who_leaves_is_not_worked_for(
             ended.set()
         return 0
 
-    monkeypatch.setattr(Tables, "count", endless)
+    monkeypatch.setattr(Tables, "count", count)
+    monkeypatch.setattr(database, "QUERY_SECONDS", 150.0)
+    return begun, ended
+
+
+def test_who_leaves_is_not_worked_for(
+    corpus: Path, tmp_path: Path, endless: tuple[threading.Event, threading.Event]
+) -> None:
+    begun, ended = endless
     with served(corpus, tmp_path) as address:
         host, port = address.removeprefix("http://").split(":")
         with _connected(host, int(port)) as leaving:
-            head = f"GET /samples HTTP/1.1\r\nHost: {host}:{port}\r\nCookie: septet-browse={TOKEN}\r\n\r\n"
+            head = f"GET /samples HTTP/1.1\r\nHost: {host}:{port}\r\nCookie: septet-browse-{port}={TOKEN}\r\n\r\n"
             leaving.sendall(head.encode())
-            assert begun.wait(20)
+            assert begun.wait(60)
             assert not ended.is_set()
-        assert ended.wait(15), "before the most time that a question has"
+        assert ended.wait(120), "before the most time that a question has"
+
+
+def test_what_runs_long_is_shown_and_stopped(
+    browser: Browser,
+    corpus: Path,
+    tmp_path: Path,
+    endless: tuple[threading.Event, threading.Event],
+) -> None:
+    """Through the protocol of Chromium's tools: playwright waits for the page that is on its way."""
+    begun, ended = endless
+    with served(corpus, tmp_path) as address:
+        one = Visitor(browser, address)
+        one.go("/rejects")  # where nothing else is to be clicked on below the bar
+        send = one.page.context.new_cdp_session(one.page).send
+
+        def click(x: float, y: float) -> None:
+            for kind in ("mousePressed", "mouseReleased"):
+                send("Input.dispatchMouseEvent", {"type": kind, "x": x, "y": y, "button": "left", "clickCount": 1})  # fmt: skip
+
+        def escape() -> None:
+            # Without a window Chromium does not end loading by itself, and lets a page do so where
+            # a person did something within the last seconds: Escape does not count.
+            for key in ("Shift", "Escape"):
+                for kind in ("keyDown", "keyUp"):
+                    send("Input.dispatchKeyEvent", {"type": kind, "key": key})
+
+        middle = "(one) => { const box = one.getBoundingClientRect(); return [box.x + box.width / 2, box.y + box.height / 2]; }"
+        link = one.page.eval_on_selector("nav a[href='/samples']", middle)
+        one.page.evaluate("document.querySelector('#runs').hidden = false")
+        button = one.page.eval_on_selector("#runs button", middle)
+        one.page.evaluate("document.querySelector('#runs').hidden = true")
+        one.page.evaluate(
+            "window.noted = []; const bar = document.querySelector('#runs');"
+            "new MutationObserver(() => noted.push(bar.hidden)).observe(bar, {attributes: true})"
+        )
+        for stop in (escape, lambda: click(*button)):
+            begun.clear()
+            ended.clear()
+            click(*link)
+            assert begun.wait(60) and not ended.is_set()
+            for _ in range(200):  # nothing comes of it until the bar is there
+                stop()
+                if ended.wait(0.3):
+                    break
+            assert ended.is_set(), "before the most time that a question has"
+            assert one.page.evaluate("noted.splice(0)") == [False, True], "shown, and hidden again"
+            assert one.page.url == f"{address}/rejects"
+        click(*link)
+        one.go("/")
+        assert "samples" in one.text(".count")
+        assert one.outside == []
 
 
 def test_a_view_saved_here_trains_on_its_samples_alone(

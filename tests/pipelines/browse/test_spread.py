@@ -1,13 +1,17 @@
 """Histograms have each value in the bin whose edges it lies between."""
 
 import math
+from pathlib import Path
 
 import duckdb
 import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from starlette.testclient import TestClient
 
+from septet.pipelines.browse.comparing import open_tables
+from septet.pipelines.browse.site import Site
 from septet.pipelines.browse.spread import BINS, Grid, of_rows
 from septet.pipelines.browse.tables import Tables
 from septet.pipelines.views.expressions import parse
@@ -105,3 +109,29 @@ def test_shares_are_of_the_samples_that_have_a_value(many: Tables, keep: str) ->
     if keep.startswith("not"):
         kept = sorted({*range(300)} - {*kept})
     assert [one.row for one in many.page(keep, ["key"], limit=300)] == kept
+
+
+def test_of_many_values_the_rest_is_told_and_found(tmp_path: Path) -> None:
+    """Of more than a chart counts, alone and side by side."""
+    names = [f"l{number:04d}" for number in range(1500)]
+    folders = [
+        write_table(tmp_path / name, {"key": [f"{n:05d}" for n in range(len(rows))], "language": rows})
+        for name, rows in (("one", [*names, names[0], names[0]]), ("two", [*names, *names[-1:] * 30]))
+    ]  # fmt: skip
+    tables, both = open_tables(*map(str, folders), tmp_path)
+    assert both is not None
+    figures = both.figures(["language"], [])
+    told = {one.names[0]: (one.first, one.second) for one in figures.facets["language"]}
+    assert len(told) == 20 and told[names[-1]] == (1, 31) and told[names[0]] == (3, 1)
+    assert figures.different == {"language": (1500, 1500)}
+    site = TestClient(Site(tables, beside=both).app())
+    page = site.get("/").text
+    assert ">and 1,480 more</a>" in page
+    assert "/second/values?field=language" in site.get("/compare").text
+    found = site.get("/values?field=language&words=L000&keep=language+!%3D+l0003").text
+    assert "9 different" in found and "language+%3D%3D+%22l0000%22" in found
+    last = site.get("/values?field=language&page=25").text
+    assert "page 25 of 25" in last and "l1499" in last and "l0001" not in last
+    assert site.get("/values?field=language&page=99").status_code == 200
+    for wrong in ("/values", "/values?field=members", "/values?field=language&page=x"):
+        assert site.get(wrong).status_code == 400, wrong

@@ -8,9 +8,11 @@ import torch
 import typer
 from typer.testing import CliRunner
 
+from septet.pipelines.browse import models as browse
 from septet.preprocess import files
 from septet.preprocess.shards.reader import Corpus
 from septet.trainers.commands.predict import predict
+from septet.trainers.commands.trained import Trained
 from septet.trainers.generate.decoding import Written
 from septet.trainers.inputs.images import decode
 from septet.trainers.loader.members import Members
@@ -21,6 +23,8 @@ from septet.trainers.ofa.presets import PRESETS
 from septet.trainers.ofa.settings import END, START
 from septet.trainers.ofa.tokens import vocabulary
 from septet.trainers.prediction import Asked
+from tests.browser import browser as browser
+from tests.pipelines.browse.serving import Visitor, served
 from tests.trainers.ofa.corpora import annotated
 from tests.trainers.test_cli import call
 
@@ -108,18 +112,25 @@ def test_what_is_written_is_read_back(monkeypatch):
     assert found[1][0] == pytest.approx(boxes[1], abs=1 / S.bins)
 
 
-def test_a_trained_model_answers_from_the_command_line(corpus, tmp_path):
+@pytest.fixture(scope="module")
+def run(corpus, tmp_path_factory):
+    """Trained for two steps."""
+    out = tmp_path_factory.mktemp("run") / "ofa"
     quick = ("--steps", "2", "--workers", "0", "--set", "train.global_batch=8",
              "--set", "optimizer.warmup_steps=1")  # fmt: skip
-    found = call("ofa", corpus, *quick, "--out", tmp_path / "run")
+    found = call("ofa", corpus, *quick, "--out", out)
     assert found.exit_code == 0, found.output
+    return out
+
+
+def test_a_trained_model_answers_from_the_command_line(corpus, run, tmp_path):
     (tmp_path / "images").mkdir()
     for i in range(3):
         image = Corpus(str(corpus))[i]["png"]
         files.write_bytes(str(tmp_path / f"images/{i}.png"), image)
 
     def ask(*arguments):
-        found = CliRunner().invoke(COMMAND, [str(a) for a in (tmp_path / "run", *arguments)])
+        found = CliRunner().invoke(COMMAND, [str(a) for a in (run, *arguments)])
         assert found.exit_code == 0, found.output
         return found.output
 
@@ -150,3 +161,39 @@ def test_a_trained_model_answers_from_the_command_line(corpus, tmp_path):
         for a, b in zip(told, map(json.loads, alone), strict=True):
             assert a.pop("score") == pytest.approx(b.pop("score"), abs=1e-3) and a == b
     assert ask("--task", "infill_text", "--text", "a _ star", "--beams", "2")
+
+
+def test_browse_shows_what_it_answers(browser, corpus, run, tmp_path):
+    """On a sample's page: texts, boxes over the image, and an image that it draws."""
+    image = decode(Corpus(str(corpus))[0]["png"])
+    model = Trained(str(run)).module().eval()
+    with torch.no_grad():
+        (wanted,) = asking.answers(S, model, "ground", [Asked(image, text="a star")], 1)
+    with served(corpus, tmp_path, None, browse.Trained(str(run), tmp_path)) as address:
+        one = Visitor(browser, address)
+        one.go("/samples/0/0/model")
+        assert one.page.locator(".task h2").count() == len(asking.ABILITIES)
+
+        def ask(task, **parts):
+            form = one.page.locator(f".task:has(input[value={task}])")
+            for name, value in parts.items():
+                form.locator(f"input[name={name}]").fill(value)
+            form.locator("button").click()
+            one.page.wait_for_selector(f".answer h2:has-text('{task}')")
+            return one.text(".answer")
+
+        assert "score 0." in ask("caption", language="en")
+        assert ask("vqa", question="what is <b>it</b>?").startswith("vqa")
+        told = ask("ground", text="a star")
+        x0, y0, x1, y1 = (round(64 * side, 1) for side in wanted.boxes[0][0])
+        assert told.split("bottom in pixels ")[1].startswith(f"a star {x0}, {y0}, {x1}, {y1}")
+        # A box without an area, as two steps of training may give, is told and not drawn.
+        assert one.page.locator(".picture .layer rect").count() == (x1 > x0 and y1 > y0)
+        ask("infill")
+        one.until(f"document.querySelector('.made')?.naturalWidth === {S.plain_size}")
+        one.go("/samples/0/0/model")
+        describe = one.page.locator(".task:has(input[value=describe])")
+        describe.locator("input[name=box]").fill("9,9,1,1")
+        describe.locator("button").click()
+        assert "not within the image of 64 x 64" in one.text("[role=alert]")
+        assert one.outside == []
