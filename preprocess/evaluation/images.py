@@ -30,6 +30,7 @@ class ImageHit:
 
 def find_images(evaluation: np.ndarray, images: np.ndarray) -> list[ImageHit | None]:
     """The evaluation image that each image looks like, the nearest one; None where there is none.
+    Detail is not asked for: a copy that stays costs more here than a look-alike that goes.
 
     Args:
         evaluation: `SHOWN` [m].
@@ -44,6 +45,7 @@ def find_images(evaluation: np.ndarray, images: np.ndarray) -> list[ImageHit | N
         hit[seen] = look_alike(
             (ours["thumbnail"][seen], theirs["thumbnail"][seen]),
             (ours["aspect"][seen], theirs["aspect"][seen]),
+            in_detail=False,
         )
         rows = np.flatnonzero(hit)
         for row, number, apart in zip(

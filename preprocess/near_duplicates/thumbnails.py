@@ -59,7 +59,9 @@ Floats = NDArray[np.float64]
 
 
 def look_alike(
-    thumbnails: tuple[NDArray[np.uint8], NDArray[np.uint8]], aspects: tuple[Floats, Floats]
+    thumbnails: tuple[NDArray[np.uint8], NDArray[np.uint8]],
+    aspects: tuple[Floats, Floats],
+    in_detail: bool = True,
 ) -> NDArray[np.bool_]:
     """Whether the images of each pair show the same.
 
@@ -67,13 +69,16 @@ def look_alike(
         thumbnails: Of both images of each pair, uint8 [n, THUMBNAIL_BYTES]. Colours are brought to
             the strength of the second; but for colours at their bounds the order does not count.
         aspects: Logarithms of width / height, [n].
+        in_detail: Whether what differs in detail alone, as one word does from another, is not the
+            same.
     """
+    looks = [_same_colours, _same_shapes, *([_same_detail] if in_detail else [])]
     found = [np.empty(0, bool)]
     for start in range(0, len(aspects[0]), _AT_ONCE):
         part = slice(start, start + _AT_ONCE)
         a, b = (one[part].astype(np.float64) for one in thumbnails)
         same = np.abs(aspects[0][part] - aspects[1][part]) <= _ASPECT
-        for looks_same in (_same_colours, _same_shapes, _same_detail):
+        for looks_same in looks:
             if same.any():
                 same[same] = looks_same(a[same], b[same])
         found.append(same)

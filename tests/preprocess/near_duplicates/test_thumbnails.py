@@ -4,7 +4,7 @@ import io
 
 import numpy as np
 import pytest
-from PIL import Image, ImageDraw, ImageEnhance
+from PIL import Image, ImageDraw, ImageEnhance, ImageFont
 
 from septet.preprocess.images.appearance import THUMBNAIL_BYTES, appearance
 from septet.preprocess.near_duplicates.thumbnails import look_alike
@@ -13,11 +13,14 @@ from tests.corpora import random_image
 BASE = Image.open(io.BytesIO(random_image(3, 400, 300, "PNG")))
 
 
-def alike(one: Image.Image, other: Image.Image) -> bool:
+def alike(one: Image.Image, other: Image.Image, **options: bool) -> bool:
     shown = [np.frombuffer(appearance(np.asarray(image)).thumbnail, np.uint8)[None]
              for image in (one, other)]  # fmt: skip
     aspects = [np.log([image.width / image.height]) for image in (one, other)]
-    both = [look_alike((shown[a], shown[b]), (aspects[a], aspects[b])) for a, b in ((0, 1), (1, 0))]
+    both = [
+        look_alike((shown[a], shown[b]), (aspects[a], aspects[b]), **options)
+        for a, b in ((0, 1), (1, 0))
+    ]
     assert both[0].tolist() == both[1].tolist(), "the order does not count"
     return bool(both[0][0])
 
@@ -63,6 +66,17 @@ def test_copies(copy: Image.Image) -> None:
 )
 def test_look_alikes(other: Image.Image) -> None:
     assert not alike(BASE, other)
+
+
+def test_another_word_is_seen_in_detail_alone() -> None:
+    def sign(word: str) -> Image.Image:
+        image = BASE.copy()
+        ImageDraw.Draw(image).text((60, 110), word, "white", ImageFont.load_default(60))
+        return image
+
+    for word, same in (("harbour", True), ("gardens", False)):
+        assert alike(sign("harbour"), sign(word).resize((380, 290))) == same
+        assert alike(sign("harbour"), sign(word), in_detail=False)
 
 
 def test_next_to_blank_images() -> None:
