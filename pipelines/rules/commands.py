@@ -178,14 +178,18 @@ def try_recipe(
     recipe: Annotated[Path, typer.Argument(help="The recipe, a YAML file.", show_default=False)],
     rows: Annotated[int, typer.Option(min=1, help="The size of the sample.")] = 10_000,
     examples: Annotated[int, typer.Option(min=0, max=100, help="Examples of each rule.")] = 3,
+    images: Annotated[
+        int, typer.Option(min=0, help="The most images to read, of those that the inputs hold.")
+    ] = 500,
 ) -> None:
     """Show what each rule of a recipe would drop, with examples, without building.
 
     Reads the first rows of up to 64 slices of the inputs, always the same ones, and asks the text
     rules of `filter`; declared languages weigh what is usual. Then `balance`, `dedup` (with the
-    corpora that `dedup.against` names) and `curate.near_text: everywhere` are tried on the rows
-    that pass: a sample holds fewer duplicates than all inputs do. Nothing is fetched and nothing
-    written, so what asks for images is not tried; which settings of the recipe these are is told.
+    corpora that `dedup.against` names) and `curate` are tried on the rows that pass: a sample holds
+    fewer duplicates than all inputs do. Of images those are looked at that the inputs hold
+    themselves. Nothing is fetched and nothing written; which settings of the recipe were not tried,
+    or on some images only, is told.
 
     **Examples**
 
@@ -200,7 +204,7 @@ def try_recipe(
     from septet.schemas.recipe_text import read_recipe
 
     parsed = parse_recipe(read_recipe(recipe), str(recipe))
-    trial = try_rules(parsed, str(recipe.parent), rows, examples)
+    trial = try_rules(parsed, str(recipe.parent), rows, examples, images)
     _show_trial(Console(), parsed.filter.rules, trial)
 
 
@@ -253,7 +257,7 @@ def _show_trial(console: "Console", rule_set: str, trial: Any) -> None:
         for one in trial.later:
             _show_examples(console, one.reason, one.examples)
     if trial.untried:
-        console.print("\nNot tried:", highlight=False)
+        console.print("\nNot tried, or not on all:", highlight=False)
     for line in trial.untried:
         console.print(Text(f"  {line}"), soft_wrap=True)
     if trial.by_language:

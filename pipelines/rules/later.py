@@ -1,14 +1,16 @@
 """A trial of the stages that come after the text rules, on a sample: what `balance`, `dedup` and
-`curate.near_text` would drop of it."""
+`curate` would drop of it."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from septet.pipelines.rules.images_at_hand import at_hand, image_losses
+from septet.pipelines.sources.base import ImageLocation
 from septet.pipelines.stages.balance import (
     BalanceStage,
     by_kind,
@@ -40,45 +42,87 @@ class LaterDrops:
     examples: list[tuple[str, str]]
 
 
-def try_later_stages(recipe: Recipe, folder: str, rows: pa.Table, most: int) -> list[LaterDrops]:
-    """Try the stages that need no image.
+class Later:
+    """A trial of the later stages.
 
     Args:
         recipe: A parsed recipe.
         folder: Where its relative paths start.
         rows: A sample's rows that pass the filter, of `septet.schemas.tables.FILTERED`.
-        most: How many distinct examples to show of each reason.
+        places: Where the inputs hold images of these, by URL.
+        most_images: The most images to read.
     """
-    found = []
-    left = len(rows)
-    for stage, lost in _losses(recipe, folder, rows):
-        for reason, count in _in_order(lost["reason"]):
-            left -= count
-            mine = lost.filter(pc.equal(lost["reason"], reason)).sort_by("id")
-            shown = zip(mine["value"].to_pylist(), mine["caption"].to_pylist(), strict=True)
-            examples = dict.fromkeys((str(value or ""), str(text or "")) for value, text in shown)
-            found.append(LaterDrops(stage, reason, count, left, list(examples)[:most]))
-    return found
 
+    def __init__(
+        self,
+        recipe: Recipe,
+        folder: str,
+        rows: pa.Table,
+        places: Mapping[str, ImageLocation],
+        most_images: int,
+    ):
+        self._recipe, self._folder, self._rows = recipe, folder, rows
+        self._places, self._most_images = places, most_images
+        self._images = self._read = 0
+        """How many images there are when images are judged, and how many of them are read."""
 
-def _losses(recipe: Recipe, folder: str, rows: pa.Table) -> Iterator[tuple[str, pa.Table]]:
-    """The rows that each stage drops, with `reason` and `value`."""
-    if BalanceStage.asked_for(recipe):
-        balance = located_entries(recipe.balance, folder)
-        rows, lost = draw_rows(rows, balance, by_kind(count_hits(rows, balance)))
-        yield "balance", lost
-    if recipe.dedup.against:
-        rows, lost = _without_earlier(rows, recipe, folder)
+    def tried(self, most: int) -> list[LaterDrops]:
+        """What these stages drop, with so many distinct examples for each reason at most."""
+        found = []
+        left = len(self._rows)
+        for stage, lost in self._losses():
+            for reason, count in _in_order(lost["reason"]):
+                left -= count
+                mine = lost.filter(pc.equal(lost["reason"], reason)).sort_by("id")
+                shown = zip(mine["value"].to_pylist(), mine["caption"].to_pylist(), strict=True)
+                examples = dict.fromkeys(
+                    (str(value or ""), str(text or "")) for value, text in shown
+                )
+                found.append(LaterDrops(stage, reason, count, left, list(examples)[:most]))
+        return found
+
+    def _losses(self) -> Iterator[tuple[str, pa.Table]]:
+        """The rows that each stage drops, with `reason` and `value`."""
+        recipe, folder, rows = self._recipe, self._folder, self._rows
+        if BalanceStage.asked_for(recipe):
+            balance = located_entries(recipe.balance, folder)
+            rows, lost = draw_rows(rows, balance, by_kind(count_hits(rows, balance)))
+            yield "balance", lost
+        if recipe.dedup.against:
+            rows, lost = _without_earlier(rows, recipe, folder)
+            yield "dedup", lost
+        rows, lost = _deduplicated(rows, recipe.dedup)
         yield "dedup", lost
-    rows, lost = _deduplicated(rows, recipe.dedup)
-    yield "dedup", lost
-    if recipe.curate.near_text == "everywhere":
-        yield "curate", _near(rows, recipe.curate)
+        chosen = at_hand(rows, self._places, self._most_images if _of_images(recipe) else 0)
+        self._images = pc.count_distinct(rows["image_url"].drop_null()).as_py()
+        self._read = len(chosen)
+        for stage, lost in image_losses(recipe, folder, rows, chosen) if chosen else ():
+            rows = rows.filter(pc.invert(pc.is_in(rows["id"], value_set=lost["id"])))
+            yield stage, lost
+        if recipe.curate.near_text == "everywhere":
+            yield "curate", _near(rows, recipe.curate)
+
+    def untried(self) -> list[str]:
+        """Settings of the recipe that drop rows and were not tried, or on some images only, and
+        why."""
+        recipe, near_text = self._recipe, self._recipe.curate.near_text
+        needs = "it asks what an image is, and none is fetched"
+        part = f"tried on {self._read:,} of {self._images:,} images, which the inputs hold"
+        found = []
+        if self._read < self._images or not self._images:
+            found = [f"{name}: {part if self._read else needs}" for name in _of_images(recipe)]
+        if recipe.decontaminate.against:
+            found.append("decontaminate.against: evaluation sets are not read")
+        if near_text not in ("off", "everywhere"):
+            found.append(f"curate.near_text: {near_text}: {needs}")
+        if recipe.dedup.against and (near_text != "off" or recipe.curate.near_images):
+            found.append("what is near to a sample of dedup.against: only equal ones are tried")
+        return found
 
 
-def untried(recipe: Recipe) -> list[str]:
-    """Settings of a recipe that drop rows, and that a trial does not try."""
-    curate, needs = recipe.curate, "what an image is, and none is fetched"
+def _of_images(recipe: Recipe) -> list[str]:
+    """The settings of a recipe that drop rows for what their images are."""
+    curate = recipe.curate
     asked = {
         "curate.min_bytes": curate.min_bytes,
         "curate.min_side": curate.min_side,
@@ -87,14 +131,8 @@ def untried(recipe: Recipe) -> list[str]:
         "curate.formats": curate.formats,
         "curate.identical_images": curate.identical_images != "keep_all",
         "curate.near_images": curate.near_images,
-        "decontaminate.against": recipe.decontaminate.against,
     }
-    found = [f"{name}: it asks {needs}" for name, value in asked.items() if value]
-    if curate.near_text not in ("off", "everywhere"):
-        found.append(f"curate.near_text: {curate.near_text}: it asks {needs}")
-    if recipe.dedup.against and curate.near_text != "off":
-        found.append("curate.near_text against dedup.against: only equal samples of theirs are")
-    return found
+    return [name for name, value in asked.items() if value]
 
 
 def _without_earlier(rows: pa.Table, recipe: Recipe, folder: str) -> tuple[pa.Table, pa.Table]:

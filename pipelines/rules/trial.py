@@ -11,8 +11,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from septet.pipelines.inputs import find_inputs
-from septet.pipelines.rules.later import LaterDrops, try_later_stages, untried
-from septet.pipelines.sources.base import Input, Pair
+from septet.pipelines.rules.later import Later, LaterDrops
+from septet.pipelines.sources.base import Found, ImageLocation, Input, Pair
 from septet.pipelines.sources.paths import locate
 from septet.pipelines.sources.table import SOURCES
 from septet.pipelines.stages.filter import clean, list_digest, located_lists, without_language
@@ -30,6 +30,8 @@ from septet.schemas.recipe import Recipe
 _SLICES = 64
 """The most slices of inputs that a sample is spread over."""
 _BATCH = 8192
+IMAGES = 500
+"""The most images that are read unless more are asked for."""
 _MOST_HELD = 1000
 """Rows of a rule of which examples are taken."""
 
@@ -78,30 +80,42 @@ def sample_slices(slices: tuple[Input, ...]) -> list[Input]:
     return sorted(slices, key=place)[:_SLICES]
 
 
-def sample_rows(recipe: Recipe, slices: list[Input], rows: int) -> Iterator[pa.Table]:
+def sample_rows(
+    recipe: Recipe, slices: list[Input], rows: int, places: dict[str, ImageLocation]
+) -> Iterator[pa.Table]:
     """The first candidates of each slice, about as many of each, in tables of
-    `septet.schemas.tables.CANDIDATES`."""
+    `septet.schemas.tables.CANDIDATES`. Where images are of which these tell is added to `places`,
+    by their URL."""
     left = rows
     for number, part in enumerate(slices):
         share = -(-left // (len(slices) - number))
         settings = recipe.sources[part.source]
         found = read_slice(SOURCES[settings.kind], settings, part, Counter())
-        pairs = islice((one for one in found if isinstance(one, Pair)), share)
+        pairs = islice(_pairs(found, places), share)
         taken = [candidate(pair, part) for pair in pairs]
         left -= len(taken)
         for start in range(0, len(taken), _BATCH):
             yield pa.Table.from_pylist(taken[start : start + _BATCH], tables.CANDIDATES)
 
 
-def try_rules(recipe: Recipe, folder: str, rows: int, examples: int) -> Trial:
+def _pairs(found: Iterator[Found], places: dict[str, ImageLocation]) -> Iterator[Pair]:
+    for one in found:
+        if isinstance(one, Pair):
+            yield one
+        elif isinstance(one, ImageLocation):
+            places.setdefault(one.image_url, one)
+
+
+def try_rules(recipe: Recipe, folder: str, rows: int, examples: int, images: int = IMAGES) -> Trial:
     """Try the rules of a recipe's section `filter` on a sample of its inputs, and on the rows that
-    pass them the later stages that need no image.
+    pass them the later stages, those on images as far as the inputs hold images.
 
     Args:
         recipe: A parsed recipe.
         folder: Where its relative paths start.
         rows: The size of the sample; fewer where the inputs have fewer.
         examples: How many distinct captions to show of each rule: those with the smallest ids.
+        images: The most images to read.
 
     Raises:
         ValueError: an input, a list or a rule cannot be used.
@@ -119,7 +133,8 @@ def try_rules(recipe: Recipe, folder: str, rows: int, examples: int) -> Trial:
     seen: Counter[str] = Counter()
     kept: Counter[str] = Counter()
     passed = [tables.FILTERED.empty_table()]
-    for table in sample_rows(recipe, slices, rows):
+    places: dict[str, ImageLocation] = {}
+    for table in sample_rows(recipe, slices, rows, places):
         trial.without_text += table["caption"].null_count
         has_text = pc.is_valid(table["caption"])
         passed.append(without_language(table.filter(pc.invert(has_text))))
@@ -130,8 +145,9 @@ def try_rules(recipe: Recipe, folder: str, rows: int, examples: int) -> Trial:
         distinct = dict.fromkeys((value, text) for _, value, text in found)
         drops.examples = list(distinct)[:examples]
     whole = pa.concat_tables(one.cast(tables.FILTERED) for one in passed)
-    trial.later = try_later_stages(recipe, folder, whole, examples)
-    trial.untried = untried(recipe)
+    later = Later(recipe, folder, whole, places, images)
+    trial.later = later.tried(examples)
+    trial.untried = later.untried()
     trial.by_language = [(code, count, kept[code]) for code, count in seen.most_common()]
     return trial
 

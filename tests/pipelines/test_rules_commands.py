@@ -1,10 +1,13 @@
 """`septet rules` and `septet try`."""
 
+import io
 import json
 import re
+from collections import Counter
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from septet.pipelines.cli import main
 from septet.pipelines.rules.trial import Trial, sample_slices, try_rules
@@ -12,7 +15,7 @@ from septet.pipelines.sources.base import Input
 from septet.preprocess.rules.table import RULES
 from septet.schemas.recipe_file import RecipeError, parse_recipe
 from septet.schemas.rule_sets import RULE_SETS
-from tests.corpora import run_build
+from tests.corpora import random_image, rows, run_build
 
 
 def told(capsys: pytest.CaptureFixture, *arguments: str) -> str:
@@ -169,7 +172,8 @@ def test_later_stages_are_tried_on_what_passes(
     assert "dedup caption repeated 3 3" in told_
 
     assert (
-        "Not tried: curate.max_aspect_ratio: it asks what an image is, and none is fetched" in told_
+        "Not tried, or not on all: curate.max_aspect_ratio: it asks what an image is, and none is "
+        "fetched" in told_
     )
 
     balanced = text + "balance: {entries: [bicycle, lighthouse, next], most_of_an_entry: 1}\n"
@@ -206,10 +210,47 @@ def test_what_earlier_corpora_have_is_tried_and_what_is_not_is_told(
     told_ = told(capsys, "try", str(recipe))
     assert "dedup duplicate pair 2 2" in told_
     for part in ("curate.identical_images: it asks", "curate.near_images: it asks",
-                 "decontaminate.against: it asks", "curate.near_text: same_domain: it asks",
-                 "curate.near_text against dedup.against: only equal"):  # fmt: skip
-        assert part in told_.split("Not tried:")[1]
+                 "decontaminate.against: evaluation", "curate.near_text: same_domain: it asks",
+                 "what is near to a sample of dedup.against: only equal"):  # fmt: skip
+        assert part in told_.split("Not tried, or not on all:")[1]
     assert "max_aspect_ratio" not in told_
     recipe.write_text(text.replace("[corpus]", "[nowhere]"))
     with pytest.raises(RecipeError, match=r"dedup\.against: nowhere cannot be read"):
         try_rules(parse_recipe(recipe.read_text()), str(tmp_path), 100, 5)
+
+
+def test_rules_on_images_are_tried_on_those_that_the_inputs_hold(tmp_path: Path) -> None:
+    whole = random_image(3, 300, 200, "PNG")
+    small = io.BytesIO()
+    Image.open(io.BytesIO(whole)).resize((150, 100)).save(small, "JPEG")
+    images = {"whole": whole, "same": whole, "small": small.getvalue(), "torn": whole[:500],
+              "wide": random_image(4, 400, 60, "PNG"), "other": random_image(5, 200, 200, "PNG")}  # fmt: skip
+    for name, data in images.items():
+        (tmp_path / f"{name}.img").write_bytes(data)
+    lines = [
+        {"url": f"{name}.img", "caption": f"The harbour as {name} men see it"} for name in images
+    ]
+    (tmp_path / "list.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    text = (
+        "name: x\nsources: [{kind: list, paths: [list.jsonl], image_root: .}]\n"
+        "curate: {near_images: true, identical_images: keep_one}\n"
+    )
+    trial = try_rules(parse_recipe(text), str(tmp_path), 100, 5)
+    assert [(one.stage, one.reason, one.count, one.left) for one in trial.later] == [
+        ("fetch", "decode_error", 1, 5),
+        ("curate", "aspect_ratio", 1, 4),
+        ("curate", "duplicate_image", 1, 3),
+        ("curate", "near_duplicate_image", 1, 2),
+    ]
+    assert trial.later[3].examples[0][1] == "The harbour as small men see it"
+    assert trial.untried == []
+    (tmp_path / "r.yaml").write_text(text)
+    run_build(tmp_path / "r.yaml", tmp_path / "corpus")  # drops the same
+    built = Counter(row["reason"] for row in rows(tmp_path / "corpus", "rejects"))
+    assert built == {one.reason: one.count for one in trial.later}
+    few = try_rules(parse_recipe(text), str(tmp_path), 100, 5, images=2)
+    assert few.untried[0] == (
+        "curate.max_aspect_ratio: tried on 2 of 6 images, which the inputs hold"
+    )
+    none = try_rules(parse_recipe(text), str(tmp_path), 100, 5, images=0)
+    assert none.later == [] and "none is fetched" in none.untried[0]
