@@ -48,11 +48,11 @@ class Mt5Tokenizer:
 
     @classmethod
     def learn(cls, texts: Iterable[str], pieces: int, name: str) -> "Mt5Tokenizer":
-        """Learn a small tokenizer (byte-pair encoding of characters, digits apart) for trying out,
-        with `pieces` ids, sentinels among them; it knows all of printable ASCII. A pure function of
-        its arguments."""
+        """Learn a small tokenizer (byte-pair encoding of characters) for trying out, with `pieces`
+        ids, sentinels among them; it knows all of printable ASCII. A pure function of its
+        arguments."""
         model = learn_model(
-            texts, pieces - SENTINELS, split_digits=True, hard_vocab_limit=False,
+            texts, pieces - SENTINELS, hard_vocab_limit=False,
             pad_id=PAD, eos_id=END, unk_id=UNKNOWN, bos_id=-1,
         )  # fmt: skip
         return cls(model, name, inside=False)

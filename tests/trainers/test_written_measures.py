@@ -177,16 +177,25 @@ def test_characters() -> None:
 
 
 def test_languages() -> None:
-    """By what is written alone."""
+    """By the words of what is expected, which tell short captions apart, and else by a model."""
     written = [
         "Ein roter Hund läuft über die grüne Wiese.",
         "A red dog runs over the green meadow.",
         "一只红色的狗在绿色的草地上奔跑",
         "",
     ]
-    assert languages(written, ["de", "de", "zh", "en"]) == {
+    asked = zip(["", "Hund", "", "dog"], ["de", "de", "zh", "en"], strict=True)
+    assert languages(written, list(asked)) == {
         "language_right": 0.5, "language_right_de": 0.5, "language_right_en": 0.0,
         "language_right_zh": 1.0,
+    }  # fmt: skip
+    french, spanish = "un grand carré vert", "un cuadrado verde grande"
+    assert languages([french], [(french, "fr")]) == {
+        "language_right": 0.0, "language_right_fr": 0.0,
+    }  # fmt: skip
+    known = [("un carré vert, un grand losange", "fr"), (spanish, "es")]
+    assert languages([french, french], known) == {
+        "language_right": 0.5, "language_right_es": 0.0, "language_right_fr": 1.0,
     }  # fmt: skip
 
 

@@ -5,6 +5,7 @@ import unicodedata
 from collections.abc import Sequence
 
 from septet.preprocess.text.language import identify
+from septet.trainers.measures.captions import words
 
 
 def characters(written: Sequence[str], expected: Sequence[str]) -> dict[str, float]:
@@ -30,14 +31,29 @@ def characters(written: Sequence[str], expected: Sequence[str]) -> dict[str, flo
     return {"character_error_rate": wrong / whole}
 
 
-def languages(written: Sequence[str], expected: Sequence[str]) -> dict[str, float]:
+def languages(written: Sequence[str], expected: Sequence[tuple[str, str]]) -> dict[str, float]:
     """`language_right`: the share of captions in the language that was asked for (primary subtags:
-    "zh"), as `preprocess.text.language` tells it without knowing which; for `Generation`. By
-    language under `language_right_zh` and so on. Too short to tell is wrong."""
+    "zh"); for `Generation`, of texts with their languages. By language under `language_right_zh`
+    and so on.
+
+    A caption is of the language whose expected texts have the most of its words; where that is no
+    single one, or only one is expected, `preprocess.text.language` tells, which alone takes "un
+    grand carré vert" for Spanish.
+    """
+    known: dict[str, set[str]] = {}
+    for text, language in expected:
+        known.setdefault(language, set()).update(words(text).split())
+
+    def language_of(text: str) -> str:
+        found = {
+            code: sum(word in own for word in words(text).split()) for code, own in known.items()
+        }
+        best = [code for code, n in found.items() if n and n == max(found.values())]
+        return best[0] if len(best) == 1 < len(known) else identify(" ".join(text.split())).code
+
     right: dict[str, list[bool]] = {}
-    for text, language in zip(written, expected, strict=True):
-        found = identify(" ".join(text.split())).code == language
-        right.setdefault(language, []).append(found)
+    for text, (_, language) in zip(written, expected, strict=True):
+        right.setdefault(language, []).append(language_of(text) == language)
     everything = [hit for each in right.values() for hit in each]
     return {
         "language_right": sum(everything) / len(everything),

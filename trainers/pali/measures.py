@@ -1,12 +1,15 @@
 """How good what PaLI writes by itself is, task by task."""
 
 from collections.abc import Sequence
+from functools import partial
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
+from unicodedata import normalize
 
 import numpy as np
 from torch import nn
 
+from septet.preprocess.questions.pairs import Question
 from septet.preprocess.shards.reader import Corpus, Sample
 from septet.schemas.languages import language_code
 from septet.trainers.draws import generator
@@ -29,7 +32,15 @@ def captions_in_languages(
     """How good captions are, and whether they are in the language that was asked for; for
     `Generation`, of texts with their languages."""
     right = captions(written, [[text] for text, _ in expected])
-    return {**right, **languages(written, [language for _, language in expected])}
+    return {**right, **languages(written, expected)}
+
+
+def questions(written: Sequence[str], expected: Sequence[Sequence[str]]) -> dict[str, float]:
+    """`exact`, the share of texts that are one of the right ones, in NFKC, as mT5's tokenizer reads
+    all texts ("？" as "?"); for `Generation`."""
+    nfkc = partial(normalize, "NFKC")
+    hits = [nfkc(text) in map(nfkc, right) for text, right in zip(written, expected, strict=True)]
+    return {"exact": sum(hits) / len(hits)}
 
 
 def boxes_of_texts(written: Sequence[str], expected: Sequence[Boxes]) -> dict[str, float]:
@@ -46,6 +57,7 @@ def boxes_of_texts(written: Sequence[str], expected: Sequence[Boxes]) -> dict[st
 SCORES: dict[str, tuple[Score, str]] = {
     "caption": (captions_in_languages, ""),
     "vqa": (answers, ""),
+    "vqg": (questions, ""),
     "ocr": (characters, "rapidfuzz"),
     "objects": (exact, ""),
     "detect": (boxes_of_texts, ""),
@@ -65,6 +77,12 @@ class Expected:
         if self._stream == "vqa":
             pair = asked_question(sample, draw)
             return [text for text, n in pair.answers for _ in range(n)] or [pair.answer]
+        if self._stream == "vqg":
+            # Of what is known, all that has this answer: each is a right question for it.
+            asked = asked_question(sample, draw)
+            known = [Question.from_json(p) for p in read_object(sample["questions"])["pairs"]]
+            key = (asked.answer, asked.language)
+            return [q.question for q in known if (q.answer, q.language) == key]
         if self._stream == "detect":
             value = read_object(sample["boxes"])
             boxes = np.array(value["boxes"], np.float64).reshape(-1, 4)

@@ -106,7 +106,7 @@ _RATES = {"15b": 5e-3, "17b": 5e-3}
 
 _DEBUG = PaliSettings(
     vision=VitSettings(width=96, inner=256, heads=4, layers=1, image_size=64, patch=8),
-    language=T5Settings(width=96, inner=192, heads=4, head_width=24, layers=1, words=640),
+    language=T5Settings(width=96, inner=192, heads=4, head_width=24, layers=1, words=768),
     frozen="nothing", vocabulary="scenes", prompt_tokens=96, answer_tokens=48, ocr_tokens=16,
     detect_tokens=96, span_tokens=32, span_texts=1, most_absent=2, text_rows=16,
     # A sign is two tokens, and a box's digits say more than all else: at a share like the others'

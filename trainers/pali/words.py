@@ -46,7 +46,7 @@ def _of_scenes(words: int) -> Mt5Tokenizer:
         for i in range(120):
             scene = make_scene(0, i)
             texts.append(caption(scene, language))
-            texts += [pair.question for pair in questions(scene, language)[:2]]
+            texts += [pair.question for pair in questions(scene, language)[:3]]
         texts += [f"Generate the alt_text in {language.upper()} at 0:"] * 10
         texts += [f"Generate a question in {language.upper()} for red:"] * 10
         texts += [f"Generate the ocr_text in {language.upper()}:"] * 10
@@ -55,5 +55,6 @@ def _of_scenes(words: int) -> Mt5Tokenizer:
         f"Answer in EN: Which of {name}, are in the image? detect {name} and" for name in named
     ]
     texts += ["Answer in EN: Is small in the image? List the objects present: Yes No"] * 20
-    texts += [str(i) for i in range(10)] * 20
+    # So that a coordinate is two pieces, not four: the first says where to 1 % of the side.
+    texts += [str(i) for i in range(100)] * 200
     return Mt5Tokenizer.learn(texts, words, SCENES)
