@@ -1,5 +1,6 @@
 # The processes of a cluster on this machine, for the scripts that start one: they set defaults of
-# the flags and `members`, the names in the order in which they are stopped.
+# the flags and `members`, the names in the order in which they are stopped; `patience` is how often,
+# every 0.2 s, it is looked whether one that was asked to has ended (50).
 
 read_flags() { # action flags…: into action, state, cores, memory, base and settings (KEY=VALUE)
   settings=()
@@ -28,11 +29,11 @@ logs              $state
 TEXT
 }
 
-running() { # member: whether the very process that we started is alive
+running() { # member: whether the very process that we started is alive, and not only unwaited for
   local pid since
   [[ -f $state/$1.pid ]] || return 1
   { read -r pid && read -r since; } <"$state/$1.pid"
-  [[ $(ps -o lstart= -p "$pid") == "$since" ]]
+  [[ $(ps -o lstart= -p "$pid") == "$since" && $(ps -o stat= -p "$pid") != Z* ]]
 }
 
 launch() { # member command…
@@ -93,7 +94,7 @@ stop() {
     if running "$member"; then
       read -r pid <"$state/$member.pid"
       kill -TERM -- "-$pid" 2>/dev/null || true
-      for _ in $(seq 50); do
+      for _ in $(seq "${patience:-50}"); do
         running "$member" || break
         sleep 0.2
       done

@@ -2,14 +2,14 @@
 
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,7 +22,7 @@ from tests.ports import free_ports
 CHECKOUT = Path(__file__).parents[2]
 INFRA = CHECKOUT / "infra"
 KILLS = 10
-"""Of Python workers, in one build."""
+"""Of executors, and of Python workers, in one build."""
 
 
 @dataclass(frozen=True)
@@ -46,14 +46,22 @@ class Cluster:
         return runner
 
     def python_workers(self) -> list[int]:
-        """The process ids of the Python workers that run now."""
+        """The process ids of the Python workers that run now and are connected: one that dies
+        between its first and its second connection is awaited by its executor for three minutes
+        before the task is tried again."""
         pool = int((self.state / "pool.pid").read_text().split()[0])
+        connected = _connected()
         # pool -> fork server -> workers
-        return [pid for server in _children(pool) for pid in _children(server)]
+        workers = [pid for server in _children(pool) for pid in _children(server)]
+        return [pid for pid in workers if len(_sockets(pid) & connected) > 2]
 
     def executors(self) -> list[int]:
-        """The process ids of Spark's executors that run now, children of its worker daemon."""
-        return _children(int((self.state / "worker.pid").read_text().split()[0]))
+        """The process ids of Spark's executors that run now, children of its worker daemon; not
+        of those that have not registered yet."""
+        daemon = int((self.state / "worker.pid").read_text().split()[0])
+        log = (self.state / "jobserver.log").read_text()
+        registered = set(re.findall(r"Registered executor .* with ID (\d+),", log))
+        return [pid for pid in _children(daemon) if _executor_id(pid) in registered]
 
     def kill_daemon(self) -> None:
         """Kill Spark's worker daemon (SIGKILL), with which its executors end, and start it again
@@ -74,15 +82,6 @@ class Cluster:
         note.write_text(f"{again.pid}\n{started.stdout}")
 
 
-def age(pid: int) -> float:
-    """Seconds since the process started; 0 when it has ended."""
-    try:
-        started = int(Path(f"/proc/{pid}/stat").read_text().rsplit(") ", 1)[1].split()[19])
-    except (FileNotFoundError, ProcessLookupError):
-        return 0.0
-    return time.clock_gettime(time.CLOCK_BOOTTIME) - started / os.sysconf("SC_CLK_TCK")
-
-
 @contextmanager
 def killing_workers(
     running: Callable[[], list[int]],
@@ -93,9 +92,6 @@ def killing_workers(
 ) -> Iterator[list[int]]:
     """Kills some of the workers that are `running` (SIGKILL), at random moments while the block
     runs, at most `most`; gives the list of those that it killed. Calls `afterwards` once the last one is dead.
-
-    Workers of the first two seconds are spared: one that dies between its first and its second
-    connection is awaited by its executor for three minutes before the task is tried again.
     """
     draw = random.Random(seed)
     killed: list[int] = []
@@ -103,8 +99,7 @@ def killing_workers(
 
     def kill() -> None:
         while len(killed) < most and not ended.wait(draw.uniform(*pauses)):
-            workers = [pid for pid in running() if age(pid) > 2]
-            if workers:
+            if workers := running():
                 killed.append(draw.choice(workers))
                 os.kill(killed[-1], signal.SIGKILL)
         afterwards()
@@ -116,6 +111,31 @@ def killing_workers(
     finally:
         ended.set()
         killer.join()
+
+
+def _executor_id(pid: int) -> str:
+    """The number by which Spark's driver knows an executor; empty when it has ended."""
+    with suppress(OSError):
+        words = Path(f"/proc/{pid}/cmdline").read_text().split("\0")
+        return words[words.index("--executor-id") + 1] if "--executor-id" in words else ""
+    return ""
+
+
+def _connected() -> set[str]:
+    """The sockets of this machine that are connected, by the names that descriptors have."""
+    tables = (Path("/proc/net/tcp"), Path("/proc/net/tcp6"))
+    lines = [line.split() for table in tables for line in table.read_text().splitlines()[1:]]
+    return {f"socket:[{fields[9]}]" for fields in lines if fields[3] == "01"}
+
+
+def _sockets(pid: int) -> set[str]:
+    """The names of a process's open descriptors; none when it has ended."""
+    found = set()
+    with suppress(OSError):
+        for descriptor in Path(f"/proc/{pid}/fd").iterdir():
+            with suppress(OSError):
+                found.add(str(descriptor.readlink()))
+    return found
 
 
 def _children(parent: int) -> list[int]:
@@ -131,7 +151,20 @@ def _children(parent: int) -> list[int]:
 
 
 SETTINGS = {
-    "spark": ["spark.default.parallelism=4", f"spark.task.maxFailures={KILLS + 2}"],
+    "spark": [
+        "spark.default.parallelism=2",
+        f"spark.task.maxFailures={4 * KILLS}",
+        f"spark.stage.maxConsecutiveAttempts={4 * KILLS}",
+        # Whoever was reading from an executor that was killed asks it again for 15 s, by default.
+        "spark.shuffle.io.maxRetries=1",
+        "spark.shuffle.io.retryWait=100ms",
+        # A task that takes longer than another's of its stage gets a second attempt beside it.
+        "spark.speculation=true",
+        "spark.speculation.interval=500ms",
+        "spark.speculation.multiplier=1.1",
+        "spark.speculation.quantile=0.5",
+        "spark.speculation.minTaskRuntime=3s",
+    ],
     "flink": [f"restart-strategy.fixed-delay.attempts={KILLS + 2}"],
 }
 """A task is tried as often as the kills of a test may hit it."""

@@ -7,11 +7,9 @@ from pathlib import Path
 import pytest
 
 from septet.pipelines.runners import make_runner
-from septet.pipelines.sources import annotated
 from septet.preprocess.files import TEMPORARY_SUFFIX
 from tests.corpora import digests, run_annotation, run_build, write_site
-from tests.distributed.conftest import Cluster, started_cluster
-from tests.every_source import write_every_source
+from tests.distributed.conftest import Cluster
 from tests.pipelines.annotate.columns_to_test import HERE
 
 pytestmark = pytest.mark.slow
@@ -32,37 +30,34 @@ def test_embedded_with_two_workers(embedded: dict[str, str], tmp_path: Path) -> 
     assert digests(tmp_path / "corpus") == embedded
 
 
-def test_spark_with_one_core(spark_parts: None, embedded: dict[str, str], tmp_path: Path) -> None:
-    """With two cores the tests below build."""
-    with started_cluster("spark", tmp_path / "state", cores=1) as cluster:
-        corpus = tmp_path / "corpus"
-        run_build(DEMO, corpus, runner=cluster.runner(str(corpus)))
+def test_spark(spark_cluster: Cluster, embedded: dict[str, str], tmp_path: Path) -> None:
+    """Of every stage the driver is told what its tasks used."""
+    corpus = tmp_path / "corpus"
+    result = run_build(DEMO, corpus, runner=spark_cluster.runner(str(corpus)))
     assert digests(corpus) == embedded
     assert not list(corpus.rglob(f"*{TEMPORARY_SUFFIX}"))
-
-
-def test_each_source_on_spark(
-    spark_cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(annotated, "SLICE_BYTES", 100)  # several tasks share a set's table
-    recipe = write_every_source(tmp_path / "in")
-    run_build(recipe, tmp_path / "local")
-    run_build(recipe, tmp_path / "spark", runner=spark_cluster.runner(str(tmp_path / "spark")))
-    assert digests(tmp_path / "spark") == digests(tmp_path / "local")
-    assert not list((tmp_path / "spark").rglob(f"*{TEMPORARY_SUFFIX}"))
+    used = [one.used for one in result.stages]
+    assert all(one.cpu_seconds > 0 and one.bytes_written and one.peak_rss > 2**20 for one in used)
+    assert sum(one.bytes_shuffled for one in used)
 
 
 def test_a_column_on_spark(spark_cluster: Cluster, tmp_path: Path) -> None:
+    """A process loads its model once."""
     recipe = write_site(tmp_path / "in", pages=48, images=40)
-    for name in ("local", "spark"):
-        run_build(recipe, tmp_path / name)
+    run_build(recipe, tmp_path / "local")
+    shutil.copytree(tmp_path / "local", tmp_path / "spark")
+    loads = tmp_path / "loads"
     for kind in ("Words", "Hashes"):
         runner = spark_cluster.runner(str(tmp_path / "spark"))
-        ours = run_annotation(tmp_path / "local", f"{HERE}:{kind}", name=kind.lower(), workers=2)
+        settings = {"loads": str(loads)} if kind == "Words" else {}
+        name = kind.lower()
+        ours = run_annotation(tmp_path / "local", f"{HERE}:{kind}", name=name, workers=2)
         theirs = run_annotation(
-            tmp_path / "spark", f"{HERE}:{kind}", name=kind.lower(), runner=runner
+            tmp_path / "spark", f"{HERE}:{kind}", settings, name=name, runner=runner
         )
         assert ours == theirs and ours.values
+    processes = loads.read_text().splitlines()
+    assert 1 <= len(processes) == len(set(processes))
     assert digests(tmp_path / "spark") == digests(tmp_path / "local")
     assert not list(tmp_path.rglob(f"*{TEMPORARY_SUFFIX}"))
 
