@@ -206,9 +206,11 @@ def run_build(folder: Path, images: int, port: int, workers: int) -> float:
     assert process.returncode == 0 and f"{images:,} samples" in told, told
     stages = json.loads((folder / "c/stats/build.json").read_text())["stages"]
     by_stage = {one["stage"]: round(one["seconds"], 1) for one in stages}
+    a_pair = {one["stage"]: round(1000 * one["cpu_seconds"] / images, 3) for one in stages}
     busy = ", ".join(f"{name} {wall:.1f} s at {cpu / wall:.2f}" for name, wall, cpu in spent)
     print(f"{images:,} images, {workers} worker(s): {seconds:.1f} s  {by_stage}")
-    print(f"    cores busy: {busy}", flush=True)
+    print(f"    cores busy: {busy}")
+    print(f"    CPU ms an image, of tasks: {a_pair}", flush=True)
     return seconds
 
 

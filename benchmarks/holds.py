@@ -4,14 +4,15 @@
 
 `septet build`, the whole command, of lists of texts (no image is fetched, so what is left is what
 Septet itself keeps of a pair). For each stage: the most resident memory of the driver and of a
-worker, the most files that one process had open, and the CPU time of all processes, looked at
-twenty times a second (the start is the first stage's). For each folder of the corpus that is then
-there: its files, their bytes a row, the largest of them and the longest listing. What does not stay
-the same a worker, or linear in all, breaks first. With few rows a shard (`--shard 10`) a small list
-stands for the shards of a large one.
+worker, and the most files that one process had open, looked at twenty times a second; and the CPU
+time of its tasks, as the build tells it. For each folder of the corpus that is then there: its
+files, their bytes a row, the largest of them and the longest listing. What does not stay the same a
+worker, or linear in all, breaks first. With few rows a shard (`--shard 10`) a small list stands for
+the shards of a large one.
 """
 
 import argparse
+import json
 import os
 import subprocess
 import sys
@@ -36,7 +37,7 @@ class Held:
     worker: int = 0
     files: int = 0
     cpu: float = 0.0
-    """Seconds of all processes."""
+    """Seconds of the tasks, without the driver's own."""
 
     def see(self, resident: int, files: int, is_driver: bool) -> None:
         """Take a look at one process into account."""
@@ -47,18 +48,16 @@ class Held:
         self.files = max(self.files, files)
 
 
-def processes(leader: int) -> dict[int, tuple[int, int, float]]:
-    """Resident MB, open files and CPU seconds of a process and of its descendants."""
+def processes(leader: int) -> dict[int, tuple[int, int]]:
+    """Resident MB and open files of a process and of its descendants."""
     found = {}
     for pid in family(leader):
         try:
             pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
             files = sum(1 for _ in Path(f"/proc/{pid}/fd").iterdir())
-            spent = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()[11:13]
         except OSError:
             continue
-        cpu = sum(map(int, spent)) / os.sysconf("SC_CLK_TCK")
-        found[pid] = pages * os.sysconf("SC_PAGE_SIZE") >> 20, files, cpu
+        found[pid] = pages * os.sysconf("SC_PAGE_SIZE") >> 20, files
     return found
 
 
@@ -73,7 +72,6 @@ def build(folder: Path, rows: int, workers: int, shard: int) -> tuple[dict[str, 
                "--workers", str(workers)]  # fmt: skip
     held: dict[str, Held] = defaultdict(Held)
     done = folder / "c/stages/done"
-    known: dict[int, float] = {}
     start = time.monotonic()
     with (folder / "said").open("w") as said:
         process = subprocess.Popen(
@@ -82,13 +80,13 @@ def build(folder: Path, rows: int, workers: int, shard: int) -> tuple[dict[str, 
         while process.poll() is None:
             complete = {path.name.partition("-")[0] for path in done.glob("*.json")}
             stage = next((name for name in STAGES if name not in complete), STAGES[-1])
-            for pid, (resident, files, cpu) in processes(process.pid).items():
+            for pid, (resident, files) in processes(process.pid).items():
                 held[stage].see(resident, files, pid == process.pid)
-                held[stage].cpu += cpu - known.get(pid, 0.0)
-                known[pid] = cpu
             time.sleep(0.05)
     told = (folder / "said").read_text()
     assert process.returncode == 0 and f"{rows:,} samples" in told, told
+    for one in json.loads((folder / "c/stats/build.json").read_text())["stages"]:
+        held[one["stage"]].cpu = one["cpu_seconds"]
     return held, time.monotonic() - start
 
 

@@ -116,15 +116,20 @@ _FEW_FOLDERS = 8
 def paths_in(folders: Iterable[str]) -> set[str]:
     """Paths of the files in some folders. On a store, which lists a thousand names a request
     whatever their folders, neighbouring folders are listed as one, with all below it."""
-    above: dict[str, list[str]] = {}
-    for folder in dict.fromkeys(folders):
-        above.setdefault(folder.rpartition("/")[0], []).append(folder)
+    given = set(folders)
+    asked = given
+    while len(asked) > _FEW_FOLDERS and not is_local(min(asked)):
+        above: dict[str, list[str]] = {}
+        for folder in asked:
+            above.setdefault(folder.rpartition("/")[0], []).append(folder)
+        fewer = {parent if some[1:] else some[0] for parent, some in above.items()}
+        if fewer == asked:
+            break
+        asked = fewer
     found: set[str] = set()
-    for parent, some in above.items():
-        if len(some) > _FEW_FOLDERS and not is_local(parent):
-            found |= {join(parent, name) for name, _ in walk(parent)}
-        else:
-            found |= {join(folder, name) for folder in some for name in list_folder(folder)}
+    for folder in asked:
+        names = list_folder(folder) if folder in given else (name for name, _ in walk(folder))
+        found |= {join(folder, name) for name in names}
     return found
 
 

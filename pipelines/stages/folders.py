@@ -1,11 +1,12 @@
 """Folders of the artifacts below `stages/`: where their files lie, and which of them go.
 
-A file is named by a digest, whose first three digits name its folder: with four million files a
-folder has a thousand, where one folder of all would be what file systems and listings break by.
+A file is named by a digest, whose first three digits name its folder (`a/bc/abc….parquet`): with
+four million files a folder has a thousand and no other has more than 256, where one folder of all
+would be what file systems and listings break by.
 """
 
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 from septet.preprocess import files
@@ -16,7 +17,7 @@ _THREADS = 32
 
 def path_of(folder: str, name: str) -> str:
     """The path of an artifact's file that is named by a digest."""
-    return files.join(folder, name[:3], name)
+    return files.join(folder, name[0], name[1:3], name)
 
 
 def move_into_folders(root: str) -> int:
@@ -50,14 +51,19 @@ def remove_others(root: str, current: Collection[str], spared: Iterable[str]) ->
         if artifact not in needed:
             files.remove(folder)
             continue
-        paths = [files.join(folder, name) for name, _ in files.walk(folder)]
-        kept = {path.rpartition("/")[0] for path in paths if path in current}
-        gone = (path for path in paths if path not in current)
-        for path in dict.fromkeys(_whole_or(path, folder, kept) for path in gone):
-            files.remove(path)
+        names = [name for name, _ in files.walk(folder)]
+        stays = [files.join(folder, name) in current for name in names]
+        kept = {place for name, yes in zip(names, stays, strict=True) if yes for place in _on(name)}
+        gone = {
+            next(place for place in _on(name) if place not in kept)
+            for name, yes in zip(names, stays, strict=True)
+            if not yes
+        }
+        for place in sorted(gone):
+            files.remove(files.join(folder, place))
 
 
-def _whole_or(path: str, folder: str, kept: Collection[str]) -> str:
-    """The folder of a file, where that is below `folder` and none of it is kept; else the file."""
-    place = path.rpartition("/")[0]
-    return path if place == folder or place in kept else place
+def _on(name: str) -> Iterator[str]:
+    """The places on the way to a file, and the file: `a`, `a/bc`, `a/bc/abc.parquet`."""
+    parts = name.split("/")
+    yield from ("/".join(parts[: end + 1]) for end in range(len(parts)))

@@ -113,8 +113,8 @@ def test_one_more_input_reads_itself_alone(
     recipe = write_recipe(tmp_path, server)
     run_build(recipe, corpus)
     first = written(corpus / "stages/filtered")
-    for path in (files := [*(corpus / "stages").glob("*/???/*")]):
-        path.rename(path.parents[1] / path.name)
+    for path in (files := [*(corpus / "stages").glob("*/?/??/*")]):
+        path.rename(path.parents[2] / path.name)
     write_list(tmp_path / "b.jsonl", server, range(3, 5))
     run_build(recipe, corpus)
     then = written(corpus / "stages/filtered")
