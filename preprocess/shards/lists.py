@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from septet.preprocess import files
+from septet.preprocess.shards.numbers import to_int64
 from septet.schemas.layout import inside
 from septet.schemas.manifest import ListFile
 from septet.schemas.versioned import ManifestError, Strict
@@ -71,7 +72,7 @@ class RowList(Sequence[Row], Generic[Row]):
         Raises:
             ManifestError: one is negative, or their sum is beyond 2**53.
         """
-        found = self.column(name).to_numpy().astype(np.int64, copy=False)
+        found = to_int64(self.column(name))
         if len(found) and (found.min() < 0 or found.sum(dtype=np.float64) > 2**53):
             raise ManifestError(f"{self._where}: {name} holds values that cannot be")
         return found

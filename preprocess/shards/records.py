@@ -9,6 +9,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from septet.preprocess.shards.numbers import to_int64
+
 Wanted = tuple[tuple[str, int], ...]
 """Extensions, and where a record tells of each."""
 
@@ -33,11 +35,11 @@ class Records:
         exts, *fields = (entries.field(name) for name in ("ext", "offset", "size", "crc32"))
         if any(field.null_count for field in (exts, *fields)):
             raise ValueError("a member has no extension, place or checksum")
-        begins, sizes, crc32s = (field.to_numpy().astype(np.int64) for field in fields)
+        begins, sizes, crc32s = map(to_int64, fields)
         if len(begins) and min(begins.min(), sizes.min()) < 0:
             raise ValueError("a member has a negative offset or size")
         stops = begins + sizes
-        firsts = members.offsets.to_numpy().astype(np.int64)
+        firsts = to_int64(members.offsets)
         firsts -= firsts[0]
         counts = np.diff(firsts)
         rows = np.repeat(np.arange(len(counts)), counts)
@@ -106,7 +108,7 @@ def _lists(
 ) -> tuple[list[tuple[str, ...]], NDArray[np.int64]]:
     """The different lists of extensions, and the number of each row's."""
     names, rows = exts.dictionary.to_pylist(), len(firsts) - 1
-    codes = exts.indices.to_numpy()
+    codes = to_int64(exts.indices)
     each = len(codes) // max(1, rows)
     if rows and (firsts == each * np.arange(rows + 1)).all():
         table = codes.reshape(rows, each)

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from septet.preprocess import files
 from septet.preprocess.shards.lists import list_numbers, open_list, write_list
+from septet.preprocess.shards.numbers import to_int64
 from septet.preprocess.shards.sidecar import open_sidecar, read_sidecar
 from septet.schemas.layout import MANIFEST, REMOVED, removed_list
 from septet.schemas.manifest import REMOVED_LIST, ListFile, Manifest, RemovedSample, Shard
@@ -63,7 +64,7 @@ class Removed:
             return cls()
         where = files.join(corpus, MANIFEST)
         listed = open_list(corpus, head.removed, RemovedSample, REMOVED_LIST, where)
-        shards, rows = (listed.column(name).to_numpy() for name in ("shard", "row"))
+        shards, rows = (to_int64(listed.column(name)) for name in ("shard", "row"))
         there = shards >= 0
         shards, rows = shards[there], rows[there]
         if (shards >= len(counts)).any() or (rows < 0).any() or (rows >= counts[shards]).any():

@@ -10,7 +10,7 @@ HEAVY = {
     "torch._dynamo", "torch._inductor", "torch.distributed.checkpoint", "torch.distributed.fsdp",
     "torch.distributed.tensor", "torch.utils.tensorboard", "torch.utils.flop_counter", "sympy",
     "tensorboard", "google.protobuf", "open_clip", "torchvision", "transformers", "triton",
-    "apache_beam", "scipy", "spacy", "onnxruntime", "aiohttp", "wandb", "sentencepiece",
+    "apache_beam", "pandas", "scipy", "spacy", "onnxruntime", "aiohttp", "wandb", "sentencepiece",
     "resiliparse", "selectolax",
 }  # fmt: skip
 
