@@ -93,6 +93,28 @@ def test_an_update_talks_to_the_host_at_most_once(scenes, monkeypatch, changes):
         assert found == {"tolist": 1}
 
 
+def test_gradients_are_scaled_to_the_norm_where_theirs_is_greater():
+    task, batches = rows_of("clip")
+    torch.manual_seed(0)
+    module = task.build()
+
+    def gradients(most):
+        mine = copy.deepcopy(module)
+        parallel = Parallel(mine, task, settings().train, WORLD)
+        optimizer = make_optimizer(mine, task, settings().optimizer)
+        found = []
+        optimizer.step = lambda: found.extend(p.grad.clone() for p in mine.parameters())
+        norm = Updater(task, parallel, optimizer, 0, most)([[batches["pairs"]]], 0, 1e-3)
+        return norm.gradient_norm, torch.cat([x.flatten() for x in found])
+
+    norm, whole = gradients(None)
+    assert whole.norm().item() == pytest.approx(norm, rel=1e-5)
+    assert torch.equal(gradients(1.01 * norm)[1], whole)
+    told, scaled = gradients(norm / 3)
+    assert told == norm  # as it was before
+    torch.testing.assert_close(scaled, whole / 3, rtol=1e-5, atol=0)
+
+
 def cut_short(task, kind):
     made = task.example(kind, 4)
     made.data["target"][1:, 5:] = 0

@@ -115,6 +115,11 @@ class Parallel:
                 find_unused_parameters=task.unused_parameters,
                 gradient_as_bucket_view=True,
             )
+        by_mesh: dict[Any, list[nn.Parameter]] = {}
+        for parameter in module.parameters():
+            part_of = parameter.device_mesh if is_sharded(parameter) else None
+            by_mesh.setdefault(part_of, []).append(parameter)
+        self._by_mesh = list(by_mesh.values())
 
     def _shard(
         self,
@@ -176,30 +181,19 @@ class Parallel:
             ):
                 x.copy_(mean.view_as(x))
 
-    def gradients(self) -> list[list[Tensor]]:
-        """The parameters' gradients, by the mesh over which they are sharded."""
-        found: dict[Any, list[Tensor]] = {}
-        for parameter in self.raw.parameters():
-            gradient = parameter.grad
-            if gradient is not None:
-                mesh = gradient.device_mesh if is_sharded(gradient) else None
-                found.setdefault(mesh, []).append(gradient)
-        return list(found.values())
-
     def gradient_norm(self) -> Tensor:
         """The norm of all gradients, equal on all ranks, []."""
         norms = []
-        for gradients in self.gradients():
-            norm = torch.nn.utils.get_total_norm(gradients)
-            norms.append(norm.full_tensor() if is_sharded(norm) else norm)
+        for parameters in self._by_mesh:
+            if gradients := [x.grad for x in parameters if x.grad is not None]:
+                norm = torch.nn.utils.get_total_norm(gradients)
+                norms.append(norm.full_tensor() if is_sharded(norm) else norm)
         return torch.linalg.vector_norm(torch.stack(norms))
 
-    @torch.no_grad()
-    def scale_gradients(self, factor: Tensor) -> None:
-        """Multiply all gradients by a number, []."""
-        for gradients in self.gradients():
-            for gradient in gradients:
-                gradient.mul_(factor)
+    def clip_gradients(self, most: float, norm: Tensor) -> None:
+        """Scale all gradients so that their norm, which is `norm` now, is `most`."""
+        for parameters in self._by_mesh:
+            torch.nn.utils.clip_grads_with_norm_(parameters, most, norm)
 
     @contextmanager
     def evaluating(self) -> Iterator[nn.Module]:

@@ -167,8 +167,8 @@ class Updater:
                 f"step {step + 1}: losses {means}, gradient norm {figures[-1]}; nothing was "
                 "updated. Lower optimizer.lr, or set optimizer.clip_norm"
             )
-        if self._clip is not None:
-            self._parallel.scale_gradients((self._clip / (norm + 1e-6)).clamp(max=1.0))
+        if self._clip is not None and figures[-1] + 1e-6 > self._clip:
+            self._parallel.clip_gradients(self._clip, norm)
         set_learning_rate(self.optimizer, rate)
         self.optimizer.step()
         self.optimizer.zero_grad()
