@@ -46,6 +46,10 @@ def test_no_page_does_harm(browser: Browser, tmp_path: Path) -> None:
         for number, shard in enumerate(shards):
             for row in range(shard.samples):
                 visit(f"/samples/{number}/{row}")
+        for name, way in (("hebrew", "rtl"), ("arabic", "rtl"), ("script", "ltr")):
+            one.go(f"/samples/0/{[*SAMPLES].index(name)}")
+            shown = "getComputedStyle(document.querySelector('blockquote')).direction"
+            assert one.page.evaluate(shown) == way
         one.go("/rejects")
         reasons = one.page.locator("main a").evaluate_all(
             "(all) => all.map((a) => a.getAttribute('href'))"

@@ -1,9 +1,14 @@
 """The pages of `septet browse` in a real browser."""
 
 import json
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
+import httpx
 import pytest
 from playwright.sync_api import Browser
 
@@ -41,6 +46,10 @@ def test_from_a_bar_to_a_sample(browser: Browser, address: str, corpus: Path) ->
     captions = one.page.locator(".grid p").all_inner_texts()
     assert sorted(captions) == sorted(row["caption"] for row in german)
     one.until("[...document.images].every((one) => one.complete && one.naturalWidth)")
+    first, second = (link.get_attribute("href") for link in one.page.locator(".grid a").all()[:2])
+    for key, at in (("ArrowRight", first), ("ArrowRight", second), ("ArrowLeft", first)):
+        one.page.keyboard.press(key)
+        assert one.page.evaluate("document.activeElement.getAttribute('href')") == at
     one.page.keyboard.press("/")
     assert one.page.evaluate("document.activeElement.id") == "keep"
     one.page.fill("#keep", "language == de and width bottom 10%")
@@ -49,6 +58,23 @@ def test_from_a_bar_to_a_sample(browser: Browser, address: str, corpus: Path) ->
     assert one.text("blockquote") in captions
     one.until("document.querySelector('.picture img').naturalWidth > 100")
     assert one.complaints == one.outside == []
+
+
+def test_the_command_prints_a_link_that_opens(corpus: Path) -> None:
+    command = [sys.executable, "-m", "septet", "browse", str(corpus), "--no-open"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr
+        link = process.stderr.readline().strip()
+        try:
+            with httpx.Client(follow_redirects=True, timeout=120) as client:
+                page = client.get(link)
+                assert page.status_code == 200 and "samples" in page.text
+                assert urlsplit(str(page.url)).query == "", "the token is a cookie now"
+                assert client.get(page.url, headers={"host": "elsewhere"}).status_code == 421
+            assert httpx.get(link.split("?")[0]).status_code == 403
+        finally:
+            process.send_signal(signal.SIGINT)
+        assert "Traceback" not in process.stderr.read()
 
 
 def _metadata(corpus: Path) -> list[dict]:

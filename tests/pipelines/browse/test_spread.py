@@ -12,7 +12,7 @@ from starlette.testclient import TestClient
 
 from septet.pipelines.browse.comparing import open_tables
 from septet.pipelines.browse.site import Site
-from septet.pipelines.browse.spread import BINS, Grid, of_rows
+from septet.pipelines.browse.spread import BINS, CELLS, Grid, of_rows
 from septet.pipelines.browse.tables import Tables
 from septet.pipelines.views.expressions import parse
 from tests.pipelines.browse.test_foreign import write_table
@@ -53,6 +53,24 @@ def test_whole_numbers_have_whole_edges(values: list[int | None], one: int) -> N
     for value in small if len(small) == sum(value is not None for value in values) else ():
         place = sum(edge <= value for edge in found.edges[1:-1])
         assert found.counts[place] > 0
+
+
+@given(st.lists(FLOATS, min_size=1, max_size=30), FLOATS, FLOATS, st.booleans())
+def test_what_a_condition_leaves_has_its_place_in_a_narrowed_grid(
+    values: list[float], one: float, other: float, is_whole: bool
+) -> None:
+    if is_whole:
+        values = [float(round(value)) for value in values if abs(value) < 2**50] or [0.0]
+    low, high = sorted((one, other))
+    grid = Grid.over(min(values), max(values), None, is_whole).narrowed(low, high)
+    kept = [value for value in values if low <= value <= high]
+    _DB.register("t", pa.table({"x": pa.array(kept, pa.float64())}))
+    cells = of_rows(_DB.execute(f"SELECT {grid.cell('x')}, count(*) FROM t GROUP BY 1").fetchall())
+    assert all(0 <= cell <= CELLS for cell in cells) and sum(cells.values()) == len(kept)
+    if kept:
+        found = grid.bins(cells)
+        assert sum(found.counts) == len(kept) and found.edges[-1] >= max(kept)
+        assert found.edges[0] <= min(kept) or found.edges[0] == grid.low == -1e300
 
 
 def test_what_is_rare_and_large_is_in_the_last_bin() -> None:
