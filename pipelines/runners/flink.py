@@ -6,7 +6,8 @@ from septet.pipelines.runners.job_server import JobServerRunner
 
 
 class FlinkRunner(JobServerRunner):
-    """The runner for a Flink session cluster, whose task managers have one slot each."""
+    """The runner for a Flink session cluster. Task managers have one slot each, or several and as
+    many Python workers (`--sdk_worker_parallelism`)."""
 
     name: ClassVar[str] = "flink"
     cluster: ClassVar[str] = "Flink"

@@ -37,7 +37,9 @@ class Cluster:
     @property
     def options(self) -> list[str]:
         """The Beam flags that choose this cluster."""
-        return [f"--job_endpoint={self.job_endpoint}", f"--environment_config={self.worker_pool}"]
+        where = [f"--job_endpoint={self.job_endpoint}", f"--environment_config={self.worker_pool}"]
+        # As many Python workers as a task manager has slots: `SETTINGS`.
+        return [*where, "--sdk_worker_parallelism=2"] if self.name == "flink" else where
 
     def runner(self, corpus: str = "", inputs: tuple[str, ...] = ()) -> Runner:
         """A checked runner on this cluster."""
@@ -165,7 +167,12 @@ SETTINGS = {
         "spark.speculation.quantile=0.5",
         "spark.speculation.minTaskRuntime=3s",
     ],
-    "flink": [f"restart-strategy.fixed-delay.attempts={KILLS + 2}"],
+    "flink": [
+        f"restart-strategy.fixed-delay.attempts={KILLS + 2}",
+        "taskmanager.numberOfTaskSlots=2",
+        "taskmanager.cpu.cores=2",
+        "parallelism.default=2",
+    ],
 }
 """A task is tried as often as the kills of a test may hit it."""
 
@@ -226,7 +233,8 @@ def spark_cluster(
 
 @pytest.fixture(scope="session")
 def flink_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """A running session cluster of two task managers; skipped where Java or Maven is missing."""
+    """A running session cluster of one task manager with two slots; skipped where Java or Maven is
+    missing."""
     _fetch_parts("flink")
-    with started_cluster("flink", tmp_path_factory.mktemp("flink"), cores=2) as cluster:
+    with started_cluster("flink", tmp_path_factory.mktemp("flink"), cores=1) as cluster:
         yield cluster
