@@ -23,6 +23,11 @@ class SparkRunner(JobServerRunner):
         return _Portable()
 
 
+_SMALL = "/etc/hosts"
+"""A small file that every job server has: to one that is told of no file at all, Beam's default
+applies. It lies unused in the class path of executors."""
+
+
 class _Portable(PortableRunner):
     """Beam's portable runner without its habit of shipping the job server's own jars with every
     job.
@@ -43,5 +48,5 @@ class _Portable(PortableRunner):
 class _WithoutJars(JobServiceHandle):
     def get_pipeline_options(self) -> struct_pb2.Struct:
         options = super().get_pipeline_options()
-        options["beam:option:files_to_stage:v1"] = []
+        options["beam:option:files_to_stage:v1"] = [_SMALL]
         return options
