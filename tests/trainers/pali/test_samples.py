@@ -142,7 +142,7 @@ def test_detection_names_classes_and_writes_boxes_as_digits():
 
 
 def test_detection_writes_as_many_whole_boxes_as_fit():
-    short = S.model_copy(update={"detect_tokens": 30})
+    short = S.model_copy(update={"detect_tokens": 20})
     answer = samples.detect(sample(), short, draw()).answer
     assert len(Coordinates().parse(answer)[1]) == 1
     many = {"boxes": [[0.1, 0.1, 0.2, 0.2]] * 30, "labels": ["star"] * 30, "absent": ["cross"] * 9}
