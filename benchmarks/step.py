@@ -1,7 +1,7 @@
 """One update on CPU: Septet's engine beside open_clip's CLIP, transformers' FLAVA, torchscale's
 BEiT-3 and a PaLI of transformers' SigLIP and mT5, and beside a bare loop.
 
-    python -m benchmarks.step [--quick] [--threads N] [clip] [flava] [ernie_vil] [beit3] [ofa] …
+    python -m benchmarks.step [--quick] [--cpu] [--steps N] [--threads N] [clip] [flava] [beit3] …
 
 Same sizes, same weights, same batch, fp32, two threads (`--threads`), fused AdamW with the same
 parameter groups, nothing compiled. First losses must agree to 1e-4. Three rounds of 20 steps, of
@@ -11,12 +11,13 @@ time over Septet's, with the least and the most behind it. For every model the e
 batches, without and (but for OFA) with the loader, whose decoding of scenes takes the same two
 cores; no other library trains ERNIE-ViL, OFA and M6. Where a model's recipe clips gradients (OFA's
 published scripts; the presets of BEiT-3, ERNIE-ViL and M6), the engine and the bare loop both do,
-the latter by torch's `clip_grad_norm_`. Times are wall time; OFA's, which has no loader beside it,
-are CPU time, which other processes' load lengthens little, and with one thread, which waits for no
-other, hardly at all. FLAVA's step beside transformers' is the mean of its three kinds' by their
-published shares; BEiT-3's is one of images, texts and pairs, and torchscale's, too, predicts at
-masked places alone. OFA's has its two passes, M6's one of a drawn task. PaLI's trains both halves,
-on prompts and answers of many lengths, padded, without the z-loss that transformers lacks.
+the latter by torch's `clip_grad_norm_`. Times are wall time; with `--cpu`, and OFA's, which has no
+loader beside it, they are CPU time, which other processes' load lengthens little, and with one
+thread, which waits for no other, hardly at all; the loader's threads would count, so it is left
+out. FLAVA's step beside transformers' is the mean of its three kinds' by their published shares;
+BEiT-3's is one of images, texts and pairs, and torchscale's, too, predicts at masked places alone.
+OFA's has its two passes, M6's one of a drawn task. PaLI's trains both halves, on prompts and
+answers of many lengths, padded, without the z-loss that transformers lacks.
 """
 
 import argparse
@@ -81,6 +82,10 @@ Way = TypeVar("Way")
 
 OPTIMIZER = OptimizerSettings(lr=1e-5, warmup_steps=0, schedule="constant")
 WORLD = World(0, 1, torch.device("cpu"))
+CLOCK: Callable[[], float] = time.perf_counter
+"""What steps are timed by."""
+STEPS: int | None = None
+"""Of a round; by the size of the run when absent."""
 
 
 class Result(NamedTuple):
@@ -102,10 +107,11 @@ def count(module: torch.nn.Module) -> int:
 def in_turns(
     ways: Mapping[Way, Callable[[], float]],
     quick: bool,
-    clock: Callable[[], float] = time.perf_counter,
+    clock: Callable[[], float] | None = None,
 ) -> dict[Way, list[float]]:
     """Seconds of a step of each way in each round."""
-    rounds, steps = (3, 4) if quick else (3, 20)
+    clock = clock or CLOCK
+    rounds, steps = 3, STEPS or (4 if quick else 20)
     found: dict[Way, list[float]] = {name: [] for name in ways}
     for _ in range(rounds):
         taken = dict.fromkeys(ways, 0.0)
@@ -208,12 +214,14 @@ def engine(
 
     read()
     check_equal([without(), bare_loop()])
-    ways = {"with loader": with_loader} if loader else {}
-    clock = time.perf_counter if loader else time.process_time  # a loader's thread counts, too
+    timed = loader is not None and CLOCK is time.perf_counter
+    ways = {"with loader": with_loader} if timed else {}
+    clock = CLOCK if loader else time.process_time
     seconds = in_turns({**ways, "engine": without, "bare loop": bare_loop}, quick, clock)
     ratios = {f"{name}_engine_vs_bare_loop": over(seconds["bare loop"], seconds["engine"])}
     if loader:
         loader.close()
+    if timed:
         both = over(seconds["bare loop"], seconds["with loader"])
         ratios[f"{name}_engine_and_loader_vs_bare_loop"] = both
     return seconds, ratios
@@ -469,10 +477,14 @@ MODELS = (clip, flava, ernie_vil, beit3, ofa, pali, m6)
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="smaller models, fewer steps")
+    parser.add_argument("--cpu", action="store_true", help="CPU time, without the loader")
+    parser.add_argument("--steps", type=int, help="of each of the three rounds")
     parser.add_argument("--threads", type=int, default=2)
     names = [model.__name__ for model in MODELS]
     parser.add_argument("models", nargs="*", choices=[*names, []], help="all without")
     given = parser.parse_args()
+    global CLOCK, STEPS
+    CLOCK, STEPS = time.process_time if given.cpu else CLOCK, given.steps
     torch.set_num_threads(given.threads)
     print(f"threads {given.threads}, fp32; milliseconds a step")
     print(f"{'model':10}{'parameters':>13}  {'batch':14}")
