@@ -38,8 +38,10 @@ def test_a_text_comes_back(learnt, text):
     assert max(ids) < len(learnt) - SENTINELS and UNKNOWN not in ids
 
 
-def test_digits_are_apart(learnt):
-    assert len(learnt.encode("1212")) - len(learnt.encode("12")) == 2
+def test_a_number_of_the_texts_is_a_piece_and_others_are_cut(learnt):
+    (twelve,) = learnt.encode("12")
+    assert learnt.encode("127") == [twelve, *learnt.encode("127")[1:]]
+    assert len(learnt.encode("127")) == 2 and len(learnt.encode("77")) == 3
 
 
 def test_sentinels_stand_at_the_end_the_first_one_last(learnt):
