@@ -26,6 +26,8 @@ def test_spark_writes_what_the_embedded_runner_writes(spark_cluster, tmp_path: P
     rows = sum(pq.read_metadata(path).num_rows for path in (tmp_path / "spark/buckets").iterdir())
     assert rows == 12 * ROWS
     assert len(digests(tmp_path / "spark")) == 12 + BUCKETS
+    log = (spark_cluster.state / "jobserver.log").read_text()
+    assert log.count("Added JAR") == 1  # executors fetch none of the 262 that they have
 
 
 def test_a_failure_on_spark_is_told_with_its_step(spark_cluster) -> None:
