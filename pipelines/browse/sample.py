@@ -12,6 +12,7 @@ from septet.pipelines.browse.drawing import MOST_VIEWS, as_text, codes_of, draw,
 from septet.pipelines.browse.images import Images, require_sample
 from septet.pipelines.browse.measured import Measured, measure
 from septet.pipelines.browse.models import PARTS, Decoder, Trained
+from septet.pipelines.browse.reject_images import RejectThumbnails
 from septet.pipelines.browse.tables import Tables
 from septet.pipelines.report import readable
 from septet.preprocess.annotators.codes import false_colours, png
@@ -29,15 +30,23 @@ class Samples:
     Args:
         tables: The corpus's tables.
         images: Its images.
+        reject_images: Those of its rejects.
         show: Makes a page of a template's name, a form and what it shows.
         model: The model that is asked; None for none.
         decoder: What decodes image codes.
     """
 
     def __init__(
-        self, tables: Tables, images: Images, show: Show, model: Trained | None, decoder: Decoder
+        self,
+        tables: Tables,
+        images: Images,
+        reject_images: RejectThumbnails,
+        show: Show,
+        model: Trained | None,
+        decoder: Decoder,
     ):
         self._tables, self._corpus, self._images = tables, tables.corpus, images
+        self._reject_images = reject_images
         self._show, self._model, self._decoder = show, model, decoder
 
     def page(self, request: Request, form: Mapping[str, str]) -> Response:
@@ -70,6 +79,7 @@ class Samples:
             has_image=self._images.is_shown(members), tar=self._corpus.shards[shard].tar,
             problems=problems, origin=_ORIGIN, rules=rules, gone=gone, gone_count=count,
             places=places, run=self._model.run if self._model else "", most_views=MOST_VIEWS,
+            pictured=self._reject_images.among(gone),
             not_decoded={one.name: self._not_decoded(one.name) for one in drawn.codes},
         )  # fmt: skip
 

@@ -26,6 +26,7 @@ from septet.pipelines.browse.models import Decoder, Trained
 from septet.pipelines.browse.nearest import Nearest
 from septet.pipelines.browse.outgoing import Outgoing
 from septet.pipelines.browse.pages import templates
+from septet.pipelines.browse.reject_images import RejectThumbnails
 from septet.pipelines.browse.sample import Samples
 from septet.pipelines.browse.stopping import CURRENT, Stop
 from septet.pipelines.browse.tables import Tables
@@ -70,7 +71,10 @@ class Site:
         self._tables, self._corpus = tables, tables.corpus
         self._images = Images(tables.corpus)
         self._model, self._decoder = model, Decoder(codes)
-        self._sample = Samples(tables, self._images, self._show, model, self._decoder)
+        self._reject_images = RejectThumbnails(tables.corpus)
+        self._sample = Samples(
+            tables, self._images, self._reject_images, self._show, model, self._decoder
+        )
         self._outgoing = Outgoing(tables)
         self._nearest = Nearest(tables, self._show)
         self._templates = templates()
@@ -104,6 +108,7 @@ class Site:
             Route("/rejects", self._page(self.rejects)),
             Route("/rejects/{stage}/{reason}", self._page(self.reason)),
             Route("/reason", self._page(self.reason)),
+            Route("/reject-image", self._reject_images.thumbnail),
             Route("/views", self._page(self.save), methods=["POST"]),
             Route("/stop", lambda _: Response(status_code=204)),
             Route("/images/{shard:int}/{row:int}", self.image),
@@ -274,12 +279,14 @@ class Site:
             )
             counts = self._tables.dropped.sides(stage, reason, cut)
             sides = (below, above, *counts)
+        listed = (*shown, *(one for some in (sides or ())[:2] for one in some))
         return self._show(
             "reason", form, stage=stage, reason=reason, meaning=bars.meaning(reason), rows=shown,
             values=values, bars=bars.of_bins("", values) if values else [], cut=cut, sides=sides,
             words_wanted=words, language=language, number=number, found=len(found),
             looked_at=_MOST_LANGUAGES, pages=max(1, math.ceil(len(found) / A_PAGE)),
             languages=Counter(languages).most_common(40),
+            pictured=self._reject_images.among(listed),
         )  # fmt: skip
 
     def save(self, request: Request, form: Mapping[str, str]) -> Response:

@@ -9,9 +9,17 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from septet.pipelines.report.gallery import caption_of, find_image, image_uri, thumbnail
+from septet.pipelines.report.gallery import (
+    SHOWN,
+    caption_of,
+    find_image,
+    image_uri,
+    reject_thumbnails,
+    thumbnail,
+)
 from septet.pipelines.report.readable import label, one_line
 from septet.pipelines.report.rejects import Key, RejectCounts, read_rejects
+from septet.pipelines.store.by_url import RejectedImages
 from septet.preprocess.shards.reader import Corpus
 
 CLUSTERED = (
@@ -52,7 +60,10 @@ class Cluster:
 
 
 def duplicate_clusters(
-    corpus: Corpus, found: RejectCounts, drawn: Mapping[Key, list[dict[str, Any]]]
+    corpus: Corpus,
+    found: RejectCounts,
+    drawn: Mapping[Key, list[dict[str, Any]]],
+    images: RejectedImages,
 ) -> dict[Key, list[Cluster]]:
     """The clusters of some rejects, at most four a reason. Where these were drawn evenly, a
     cluster's chance rises with its size.
@@ -61,6 +72,7 @@ def duplicate_clusters(
         corpus: The corpus.
         found: What `count_rejects` found there.
         drawn: Rejects by stage and reason, see `sample_rejects`.
+        images: The images of those that went.
     """
     wanted = {key: _kept_ids(key, drawn.get(key, ()))[:_CLUSTERS] for key in CLUSTERED}
     wanted = {key: ids for key, ids in wanted.items() if ids}
@@ -90,11 +102,18 @@ def duplicate_clusters(
                 some.sort(key=lambda one: (one["id"], one["value"] or ""))
                 gone[key, id_] = some[:_MEMBERS]
     kept = {id_: _kept_member(corpus, id_, fates.get(id_)) for id_ in sorted(every)}
+    dropped = (row for (key, _), rows in gone.items() if key[0] == SHOWN for row in rows)
+    shown = reject_thumbnails(images, dropped, _SIDE)
+
+    def member(reason: str, row: Mapping[str, Any]) -> Member:
+        made = _gone_member(reason, row)
+        if one := shown.get(row["image_url"]):
+            made.thumbnail, made.width, made.height = one
+        return made
+
     return {
         key: [
-            Cluster(
-                kept[id_], [_gone_member(key[1], row) for row in gone[key, id_]], sizes[key, id_]
-            )
+            Cluster(kept[id_], [member(key[1], row) for row in gone[key, id_]], sizes[key, id_])
             for id_ in ids
         ]
         for key, ids in wanted.items()

@@ -2,9 +2,11 @@
 
 import base64
 import io
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import groupby
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -13,6 +15,7 @@ from PIL import Image
 
 from septet.pipelines.ahead import map_ahead
 from septet.pipelines.report.readable import one_line
+from septet.pipelines.store.by_url import RejectedImages
 from septet.preprocess import files
 from septet.preprocess.images.decode import decode_rgb
 from septet.preprocess.shards.reader import Corpus, Sample
@@ -22,6 +25,8 @@ from septet.schemas.reasons import RejectedError
 MAX_SIDE = 128
 """Pixels of a thumbnail's longer side."""
 
+SHOWN = "curate"
+"""The stage whose rejects have images in the fetch store: those before it fetch none."""
 _MAX_PIXELS = 64_000_000
 _MAX_BYTES = 6_144
 _COLUMNS = ("key", "url", "caption", "language", "width", "height")
@@ -85,6 +90,25 @@ def thumbnail(data: bytes, side: int = MAX_SIDE) -> tuple[bytes, int, int]:
 def image_uri(data: bytes, kind: str = "webp") -> str:
     """An image as a URI that holds it, for pages that need no other file."""
     return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
+
+
+def reject_thumbnails(
+    images: RejectedImages, rejects: Iterable[Mapping[str, Any]], side: int
+) -> dict[str, tuple[str, int, int]]:
+    """Thumbnails of the images of rejects that the fetch store has, by URL: a URI that holds it,
+    width and height.
+
+    Args:
+        images: The images of a corpus's rejects.
+        rejects: Of the stage `SHOWN`.
+        side: Pixels of a thumbnail's longer side.
+    """
+    found = {}
+    for url, image in images.find(rejects).items():
+        with suppress(ValueError, OSError):
+            data, width, height = thumbnail(images.read(image), side)
+            found[url] = image_uri(data), width, height
+    return found
 
 
 def sample_cards(corpus: Corpus, most: int, seed: int) -> list[Card]:

@@ -26,6 +26,16 @@ _REASONS_A_LANGUAGE = 3
 
 
 @dataclass(frozen=True)
+class Example:
+    """A reject as text by field, and the thumbnail of its image, empty where there is none."""
+
+    told: dict[str, str]
+    thumbnail: str
+    width: int
+    height: int
+
+
+@dataclass(frozen=True)
 class ReasonRow:
     """A reject reason with its examples."""
 
@@ -35,7 +45,7 @@ class ReasonRow:
     width: float
     left: int | None
     """Rows after it; None where the reasons of the stage have no order."""
-    examples: list[dict[str, str]]
+    examples: list[Example]
     cuts: list[CutChart]
     clusters: list[Cluster]
 
@@ -85,6 +95,7 @@ def stage_blocks(
     recipe: Mapping[str, Any] | None,
     examples: Mapping[tuple[str, str], list[dict[str, Any]]],
     clusters: Mapping[tuple[str, str], list[Cluster]],
+    thumbnails: Mapping[str, tuple[str, int, int]],
 ) -> list[StageBlock]:
     """The stages of a corpus's funnel with all that they dropped.
 
@@ -93,6 +104,7 @@ def stage_blocks(
         recipe: The recipe of the build.
         examples: Rejects by stage and reason.
         clusters: Clusters of duplicates by stage and reason.
+        thumbnails: Of examples' images, by URL: a URI, width and height.
     """
     reasons = {stage.stage: dict(stage.rejected) for stage in stats.funnel}
     for entry in stats.rejects:
@@ -117,7 +129,7 @@ def stage_blocks(
                 width=percent(count, most),
                 left=left if found else None,
                 examples=[
-                    _example(row)
+                    Example(_example(row), *thumbnails.get(row["image_url"], ("", 0, 0)))
                     for row in examples.get((stage, reason), ())
                     if (stage, reason) not in clusters  # which show more of the same
                 ],

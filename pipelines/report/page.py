@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import jinja2
@@ -24,10 +25,11 @@ from septet.pipelines.report.compare import Comparison
 from septet.pipelines.report.current import columns_digest, is_current
 from septet.pipelines.report.figures import Category, Statistics
 from septet.pipelines.report.funnel import Build, read_build
-from septet.pipelines.report.gallery import Card, sample_cards
+from septet.pipelines.report.gallery import SHOWN, Card, reject_thumbnails, sample_cards
 from septet.pipelines.report.losses import MOST_REASONS, language_rows, percent, stage_blocks
 from septet.pipelines.report.rejects import SEED, count_rejects, sample_rejects
 from septet.pipelines.report.statistics import ShardStatistics, corpus_statistics, known_statistics
+from septet.pipelines.store.by_url import RejectedImages
 from septet.preprocess import files
 from septet.preprocess.columns.base import Column
 from septet.preprocess.shards.heads import read_inputs
@@ -41,6 +43,11 @@ MAX_BYTES = 3_000_000
 _CARDS = (200, 180, 160, 140, 120, 100, 60, 20, 0)
 _FIRST_CARDS = 42
 _EXAMPLES = 12
+_SHOWN_EXAMPLES = 6
+"""Examples of a reason that have their image, where it is stored."""
+_MOST_SHOWN = 100
+"""Images of examples on the page."""
+_EXAMPLE_SIDE = 96
 _ROWS = 20
 _SHARDS = 12
 _CHANGES = 200
@@ -138,14 +145,20 @@ def report_page(
     drawn_from = columns_digest(corpus_path)
     counts = count_rejects(corpus_path)
     rejects = sample_rejects(corpus_path, counts, _EXAMPLES, MOST_REASONS, SEED)
-    clusters = duplicate_clusters(Corpus(corpus_path, open_shards=2), counts, rejects)
+    images = RejectedImages(corpus_path, corpus.manifest.recipe)
+    clusters = duplicate_clusters(Corpus(corpus_path, open_shards=2), counts, rejects, images)
+    examples = (row for key, rows in rejects.items() for row in rows[:_SHOWN_EXAMPLES]
+                if key[0] == SHOWN and key not in clusters)  # fmt: skip
+    thumbnails = reject_thumbnails(images, islice(examples, _MOST_SHOWN), _EXAMPLE_SIDE)
     cards = sample_cards(corpus, _CARDS[0], SEED)
     manifest_bytes = files.read_bytes(files.join(corpus_path, MANIFEST))
     view = {
         "stats": statistics,
         "facts": _facts(statistics),
         "segments": charts.funnel_chart(statistics.funnel),
-        "stages": stage_blocks(statistics, corpus.manifest.recipe, rejects, clusters),
+        "stages": stage_blocks(
+            statistics, corpus.manifest.recipe, rejects, clusters, thumbnails
+        ),
         "languages_lost": language_rows(statistics.funnel),
         "text_charts": _histograms(statistics, corpus.manifest, text=True),
         "image_charts": _histograms(statistics, corpus.manifest, text=False),

@@ -17,6 +17,7 @@ from septet.pipelines.report.figures import Stage
 from septet.pipelines.report.losses import dropped_in_order
 from septet.pipelines.report.rejects import SEED, count_rejects, sample_rejects
 from septet.pipelines.stages.dedup import repeated_within_pages
+from septet.pipelines.store.by_url import RejectedImages
 from septet.preprocess.dedup import dedup_samples, frequent_captions
 from septet.preprocess.rules.tally import Tally
 from septet.preprocess.shards.reader import Corpus
@@ -138,7 +139,9 @@ def test_another_versions_bins_are_left_out() -> None:
 def test_clusters_have_the_kept_member_and_their_size(corpus: str) -> None:
     found = count_rejects(corpus)
     drawn = sample_rejects(corpus, found, 12, 48, SEED)
-    clusters = duplicate_clusters(Corpus(corpus), found, drawn)["dedup", "duplicate_pair"]
+    clusters = duplicate_clusters(Corpus(corpus), found, drawn, RejectedImages(corpus, None))[
+        "dedup", "duplicate_pair"
+    ]
     assert {one.kept.caption: one.size for one in clusters} == {
         "An old stone bridge": 2, "The harbour": 1,
     }  # fmt: skip
