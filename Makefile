@@ -42,7 +42,7 @@ seven: setup  ## One corpus, seven models trained from it, a table and a page; r
 
 test: setup  ## All tests
 	@bash infra/tools.sh chromium slurm hosts
-	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 --no-loadscope-reorder --durations=15
+	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 3 --no-loadscope-reorder --durations=15
 
 check: setup  ## Lint, types, import rule, size budgets
 	$(BIN)/ruff check .

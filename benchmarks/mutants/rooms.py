@@ -28,6 +28,8 @@ TESTS = (
     ("preprocess/members.py", ["tests/preprocess/warc", "tests/preprocess/lists"]),
     ("preprocess/identical_images.py", ["tests/preprocess/test_dedup.py"]),
     ("preprocess/domains.py", ["tests/preprocess/test_urls.py"]),
+    ("preprocess/answering.py", ["tests/trainers/test_predict.py",
+                                 "tests/pipelines/browse/test_sample.py"]),
     ("preprocess/sets/", ["tests/pipelines/sources/test_annotated.py"]),
     ("preprocess/", ["tests/preprocess/{room}", "tests/preprocess/test_{stem}.py"]),
     ("pipelines/sources/", ["tests/pipelines/sources", "tests/pipelines/test_inputs.py"]),

@@ -131,6 +131,7 @@ class Grid:
         edges = [self.low + self.width * (first + step * i) for i in range(count + 1)]
         last = max(together)
         end = self.high if last == CELLS else self.low + self.width * (last + 1)
+        edges[0] = min(edges[0], self.high)  # sums may be rounded up to beyond it
         edges[-1] = max(edges[-2], min(end, self.high))
         return Bins(edges, counts)
 

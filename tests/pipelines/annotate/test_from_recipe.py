@@ -63,7 +63,7 @@ annotate:
 """
     recipe.write_text(recipe.read_text() + loads)
     run_build(recipe, tmp_path / "corpus")
-    assert (recipe.parent / "loads.txt").read_text() == "loaded\n"
+    assert len((recipe.parent / "loads.txt").read_text().split()) == 1
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,7 @@ def test_a_reject_has_its_image_until_that_is_removed(browser: Browser, tmp_path
         (tmp_path / "recipe.yaml").write_text(
             "name: site\nsources: [{kind: list, paths: ['*.jsonl']}]\n"
             f"fetch: {{allowed_hosts: ['{server.host}'], backoff: 0.01}}\n"
-                "curate: {identical_images: keep_one}\n"
+            "curate: {identical_images: keep_one}\n"
         )
         run_build(tmp_path / "recipe.yaml", corpus)
     lost = rows(corpus, "rejects")

@@ -31,9 +31,10 @@ def test_a_dry_run_needs_no_account_and_measures(
     # keys of tasks.
     of_text = {"dedup: plan", "fetch: missing", "fetch: located"}
     assert max(largest, key=lambda name: largest[name]) in of_text
-    assert max(largest.values()) < 200_000, largest
+    # The store's rows have thumbnails of 2.3 kB, of some hundred images.
+    assert max(largest.values()) < 300_000, largest
     assert all(largest[name] < 200 for name in ("source", "filter", "fetch", "write"))
     shuffled = sum(figures.shuffled_bytes for figures in measured.values())
     pairs = result.stages[0].counts.rows_in
     assert 100 < shuffled / pairs < 1000
-    assert shuffled < result.stages[3].counts.other["bytes"] / 5  # the images' own
+    assert shuffled < result.stages[3].counts.other["bytes"] / 4  # the images' own

@@ -38,7 +38,7 @@ def filtered(count: int) -> pa.Table:
 
 def written(folder: Path, count: int) -> tuple[Parts, Parts]:
     samples, locations = Parts(str(folder / "filtered"), "x"), Parts(str(folder / "locations"), "x")
-    Path(samples.folder).mkdir(parents=True)
+    Path(samples.path("part")).parent.mkdir(parents=True)
     pq.write_table(filtered(count), samples.path("part"), row_group_size=3000)
     files.write_table(locations.path("part"), tables.IMAGE_LOCATIONS.empty_table())
     return samples, locations
