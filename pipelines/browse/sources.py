@@ -4,6 +4,7 @@ DuckDB may open these files and no others, reaches no network, and its settings 
 once the tables are there. What a person types is one condition (`sql`), never a statement.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -26,7 +27,7 @@ _PATTERN_MARKS = "*?[\\"
 """What DuckDB takes for parts of a pattern in a path: files that have them are read by links."""
 
 
-class Sources:
+class Sources(ABC):
     """The tables of a corpus, or of a view, and how they are joined.
 
     Args:
@@ -135,12 +136,13 @@ class Sources:
         self.forget()
         return [*self._views()]
 
+    @abstractmethod
     def forget(self) -> None:
         """Forget answers that are kept, as files are others now."""
 
+    @abstractmethod
     def share(self, share: Share) -> str:
         """The condition in SQL for a share of all samples."""
-        raise NotImplementedError
 
     def make_rows(self, name: str, corpus: Corpus) -> str:
         """Make a table, before `lock`, of the rows that a view has: `shard_number`, `row_number`.
