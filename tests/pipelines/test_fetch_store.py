@@ -7,7 +7,7 @@ import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from rich.console import Console
@@ -21,6 +21,7 @@ from septet.pipelines.stages import missing
 from septet.pipelines.stages.fetch import FetchTask
 from septet.pipelines.store.reader import StoreError
 from septet.preprocess.shards.reader import Corpus
+from septet.schemas.recipe import Recipe
 from septet.schemas.recipe_file import parse_recipe
 from tests.corpora import digests, quiet_progress, random_image, rows, run_build
 from tests.http_server import HostileServer
@@ -101,6 +102,44 @@ def test_only_what_the_store_lacks_is_asked_for(server: HostileServer, tmp_path:
     assert numbers_of(corpus) == set(range(12))
     run_build(write_recipe(tmp_path, server, "image: {image_size: 64}"), corpus)
     assert asked(server) == 12, "other bytes are another store"
+
+
+THRESHOLDS: dict[str, dict[str, float]] = {
+    "filter": {
+        "min_chars": 6, "min_chars_compact": 4, "min_chars_unspaced": 3, "max_chars": 99,
+        "min_words": 3, "min_words_compact": 2, "max_words": 9, "min_ideographs": 0,
+        "min_letters": 0.5, "max_digits": 0.5, "min_script": 0.5, "max_word_repetition": 0.9,
+        "max_char_repetition": 0.9, "max_punctuation_run": 3, "max_capitalised": 0.9,
+        "max_capitals": 0.9, "language_score": 0.4,
+    },
+    "dedup": {"captions_per_image": 3, "images_per_caption": 11, "pages_per_pair": 5},
+    "balance": {"most_of_an_entry": 30, "most_of_a_domain": 30, "seed": 1},
+    "curate": {
+        "min_bytes": 1, "min_side": 2, "min_pixels": 3, "max_aspect_ratio": 4,
+        "near_text_similarity": 0.8, "near_images_radius": 10,
+    },
+}  # fmt: skip
+
+
+def test_no_threshold_fetches_anything_again(server: HostileServer, tmp_path: Path) -> None:
+    """All thresholds of a section are changed at once: whichever fetched would be seen."""
+    corpus, more = tmp_path / "corpus", ""
+    write_list(tmp_path / "a.jsonl", server, range(4))
+    run_build(write_recipe(tmp_path, server, more), corpus)
+    assert asked(server) == 4
+    for section, values in THRESHOLDS.items():
+        fields = Recipe.model_fields[section].annotation.model_fields  # type: ignore[union-attr]
+        numbers = {
+            name for name, field in fields.items()
+            if {int, float} & {field.annotation, *get_args(field.annotation)}
+        }  # fmt: skip
+        assert values.keys() == numbers, "a threshold that this test does not know"
+        others = {"filter": {"scripts": ["Latin"]}, "balance": {"entries": ["picture"]},
+                  "curate": {"near_images": True}}  # fmt: skip
+        more += f"{section}: {json.dumps(values | others.get(section, {}))}\n"
+        result = run_build(write_recipe(tmp_path, server, more), corpus)
+        assert not result.nothing_to_do, section
+        assert (asked(server), result.manifest.samples) == (0, 4), section
 
 
 def test_one_more_input_reads_itself_alone(
