@@ -335,5 +335,5 @@ def _report(
 def _remove_old_stages(corpus: str, stages: list[Stage]) -> None:
     """Remove the intermediate files of other recipes: they can be made again, and disks are
     finite."""
-    current = {path for stage in stages for path in stage.current_files()}
+    current = (path for stage in stages for path in stage.current_files())
     remove_others(files.join(corpus, layout.STAGES), current, (CACHE_FOLDER,))

@@ -147,8 +147,8 @@ class CurateStage(Stage):
             from septet.pipelines.stages.near_text import near_passes  # only here: Numba
 
             first.poll()
-            rows = {shard: counts.rows_out for shard, counts in first.counts.items()}
-            yield from near_passes(self, task, {shard: rows[shard] for shard in shards}, earlier)
+            rows = {shard: first.rows_out[shard] for shard in shards}
+            yield from near_passes(self, task, rows, earlier)
 
 
 class CurateTask(Task):

@@ -117,7 +117,7 @@ class DedupStage(Stage):
         self._measured = surveyed.tally
         shards = max(1, -(-surveyed.other["samples"] // self.recipe.write.samples_per_shard))
         width = shards_a_range(rows, shards)
-        frequent = [survey.path(i) for i in range(buckets) if first.counts[i].rows_out]
+        frequent = [survey.path(i) for i in range(buckets) if first.rows_out[i]]
         if len(frequent) > 1:  # one file, for every range of shards reads all
             gather = GatherTask(self.parts("frequent"), frequent)
             yield Pass("dedup: frequent", gather.outputs([0]), lambda todo: map_tasks(gather, todo))

@@ -6,6 +6,7 @@ image is fetched once for all plans of all later builds with the same settings o
 whatever else changes asks the network for nothing.
 """
 
+import threading
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import cached_property, partial
@@ -122,14 +123,11 @@ class FetchStage(Stage):
 
         first.poll()
         self._require_contact(first.total())
-        keys = [
-            f"{group}.{number}"
-            for group in range(groups)
-            for number in range(first.counts[group].other["slices"])
-        ]
+        counts = read_counts([*first.outputs.values()])
+        slices = {group: found.other["slices"] for group, found in enumerate(counts)}
+        keys = [f"{group}.{n}" for group, count in slices.items() for n in range(count)]
         if keys:
             self.store.begin()
-            slices = {group: first.counts[group].other["slices"] for group in range(groups)}
             task = FetchTask(
                 self._cut_parts("fetch_tasks", most),
                 missing.output,
@@ -274,22 +272,27 @@ class StoredSoFar:
 
     def __init__(self, folder: str):
         self._folder = folder
-        self._counts: dict[str, Counts] = {}
+        self._seen: set[str] = set()
+        self._total = Counts()
+        self._one_at_a_time = threading.Lock()
 
     def __call__(self) -> str:
         """How many images it has, failures included."""
         return f"{self.total().rows_in:,} images stored"
 
     def total(self) -> Counts:
-        """The sum of its tables' figures; each table is read once."""
-        names = [
-            name
-            for name in files.list_folder(self._folder)
-            if name.endswith(".parquet") and name not in self._counts
-        ]
-        found = read_counts([files.join(self._folder, name) for name in names])
-        self._counts |= zip(names, found, strict=True)
-        return Counts.sum(self._counts.values())
+        """The sum of its tables' figures; each table is read once, whichever thread asks."""
+        with self._one_at_a_time:
+            names = [
+                name
+                for name in files.list_folder(self._folder)
+                if name.endswith(".parquet") and name not in self._seen
+            ]
+            found = read_counts([files.join(self._folder, name) for name in names])
+            for name, counts in zip(names, found, strict=True):
+                self._seen.add(name)
+                self._total.add(counts)
+            return Counts.sum([self._total])
 
 
 def dominant_failure(counts: Counts) -> str | None:

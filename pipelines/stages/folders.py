@@ -6,8 +6,12 @@ would be what file systems and listings break by.
 """
 
 import re
-from collections.abc import Collection, Iterable, Iterator
+from array import array
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from itertools import compress
+
+import numpy as np
 
 from septet.preprocess import files
 
@@ -35,15 +39,21 @@ def move_into_folders(root: str) -> int:
     return len(moves)
 
 
-def remove_others(root: str, current: Collection[str], spared: Iterable[str]) -> None:
+def remove_others(root: str, current: Iterable[str], spared: Iterable[str]) -> None:
     """Remove the files below `root` that are not `current`, with the folders that hold none.
+
+    Of each file that stays 8 bytes are held, a hash of its name: ten artifacts of a million shards
+    are 80 MB. Two names of one hash, one pair in 10^5 such corpora, leave a file too many.
 
     Args:
         root: The folder of the artifacts.
         current: Paths of the files that stay.
         spared: Names of folders in `root` of which nothing goes.
     """
-    needed = {path.removeprefix(f"{root}/").partition("/")[0] for path in current}
+    needed: dict[str, array[int]] = {}
+    for path in current:
+        artifact, _, name = path.removeprefix(f"{root}/").partition("/")
+        needed.setdefault(artifact, array("q")).append(hash(name))
     for artifact in files.list_folder(root):
         folder = files.join(root, artifact)
         if artifact in spared:
@@ -52,18 +62,18 @@ def remove_others(root: str, current: Collection[str], spared: Iterable[str]) ->
             files.remove(folder)
             continue
         names = [name for name, _ in files.walk(folder)]
-        stays = [files.join(folder, name) in current for name in names]
-        kept = {place for name, yes in zip(names, stays, strict=True) if yes for place in _on(name)}
+        hashes = np.fromiter(map(hash, names), np.int64, len(names))
+        stays = np.isin(hashes, np.frombuffer(needed[artifact], np.int64))
+        kept = {place for name in compress(names, stays) for place in _folders(name)}
         gone = {
-            next(place for place in _on(name) if place not in kept)
-            for name, yes in zip(names, stays, strict=True)
-            if not yes
+            next((place for place in _folders(name) if place not in kept), name)
+            for name in compress(names, ~stays)
         }
         for place in sorted(gone):
             files.remove(files.join(folder, place))
 
 
-def _on(name: str) -> Iterator[str]:
-    """The places on the way to a file, and the file: `a`, `a/bc`, `a/bc/abc.parquet`."""
-    parts = name.split("/")
+def _folders(name: str) -> Iterator[str]:
+    """The folders on the way to a file: `a` and `a/bc` of `a/bc/abc.parquet`."""
+    parts = name.split("/")[:-1]
     yield from ("/".join(parts[: end + 1]) for end in range(len(parts)))

@@ -406,7 +406,7 @@ class NearTask(Task):
         lost = lost[np.argsort(lost["row"])]
         with self.results(shard, _KEPT) as results:
             results.counts.rows_in = len(table) + len(before)
-            results.counts.tally.add(read_counts([self.compared.path(shard)])[0].tally)
+            results.counts.tally.add(next(read_counts([self.compared.path(shard)])).tally)
             results.reject(before)
             if len(lost):
                 results.reject(self._rejects(shard, table, lost))

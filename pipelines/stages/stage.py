@@ -26,14 +26,16 @@ Key = int | str
 number."""
 
 _READERS = 32
+_AHEAD = 1000
 """The number of threads that read footers."""
 
 
-def read_counts(paths: Sequence[str]) -> list[Counts]:
-    """The figures in the footers of some tables, in their order."""
+def read_counts(paths: Sequence[str]) -> Iterator[Counts]:
+    """The figures in the footers of some tables, in their order; a thousand are read ahead."""
     with ThreadPoolExecutor(_READERS) as pool:
-        footers = pool.map(files.read_table_metadata, paths)
-        return [Counts.from_metadata(footer) for _, footer in footers]
+        for start in range(0, len(paths), _AHEAD):
+            footers = pool.map(files.read_table_metadata, paths[start : start + _AHEAD])
+            yield from (Counts.from_metadata(footer) for _, footer in footers)
 
 
 def digest_of(*parts: Any) -> str:
@@ -80,8 +82,9 @@ class Pass:
     ):
         self.label, self.outputs, self.graph = label, outputs, graph
         self.news, self.warning, self.rows = news, warning, rows
-        self.counts: dict[Any, Counts] = {}
-        """The figures of each task that `poll` has seen complete."""
+        self.rows_out: dict[Any, int] = {}
+        """The rows that each task gave that `poll` has seen complete."""
+        self._total = Counts()
 
     def todo(self) -> list[Any]:
         """Keys of the tasks that are not complete, in their order."""
@@ -92,15 +95,16 @@ class Pass:
         """Read the figures of the tasks completed since the last call; returns those of all."""
         there = self._there()
         fresh = [
-            key for key, path in self.outputs.items() if key not in self.counts and path in there
+            key for key, path in self.outputs.items() if key not in self.rows_out and path in there
         ]
-        found = read_counts([self.outputs[key] for key in fresh])
-        self.counts |= zip(fresh, found, strict=True)
+        for key, counts in zip(fresh, read_counts([self.outputs[k] for k in fresh]), strict=True):
+            self.rows_out[key] = counts.rows_out
+            self._total.add(counts)
         return self.total()
 
     def total(self) -> Counts:
-        """The sum of `counts`."""
-        return Counts.sum(self.counts.values())
+        """The figures of the tasks that `poll` has seen complete."""
+        return Counts.sum([self._total])
 
     def _there(self) -> set[str]:
         return files.paths_in(path.rpartition("/")[0] for path in self.outputs.values())
@@ -226,7 +230,7 @@ class Stage(ABC):
     def finish(self, last: Pass) -> Done:
         """Add up the figures of the last pass's tasks, and mark the stage as complete."""
         last.poll()
-        rows_out = [last.counts[key].rows_out for key in last.outputs]
+        rows_out = [last.rows_out[key] for key in last.outputs]
         return self.mark(Done(last.total(), rows_out))
 
     def mark(self, done: Done) -> Done:
