@@ -21,6 +21,7 @@ from septet.pipelines.stages.graphs import map_tasks, shuffle_tasks
 from septet.pipelines.stages.located import Choose, LocateTask, ReadChosen, SplitStored
 from septet.pipelines.stages.missing import (
     MissingTask,
+    Most,
     SplitWanted,
     Subtract,
     missing_of,
@@ -123,9 +124,10 @@ class FetchStage(Stage):
 
         first.poll()
         self._require_contact(first.total())
-        counts = read_counts([*first.outputs.values()])
-        slices = {group: found.other["slices"] for group, found in enumerate(counts)}
-        keys = [f"{group}.{n}" for group, count in slices.items() for n in range(count)]
+        keys, sharing = list[str](), dict[int, int]()
+        for group, found in enumerate(read_counts([*first.outputs.values()])):
+            keys += (f"{group}.{number}" for number in range(found.other["slices"]))
+            sharing[group] = found.other["sharing"]
         if keys:
             self.store.begin()
             task = FetchTask(
@@ -134,7 +136,7 @@ class FetchStage(Stage):
                 (self.corpus, self.context.folder, folder),
                 self.store.sites,
                 (self.store.limits, self.store.hashes),
-                slices,
+                sharing,
                 self.recipe.fetch,
                 self.recipe.image,
             )
@@ -166,8 +168,8 @@ class FetchStage(Stage):
             ),
         )
 
-    def _cut_parts(self, artifact: str, most: int) -> Parts:
-        """The files of an artifact that hold while a domain is cut in at most so many slices: a
+    def _cut_parts(self, artifact: str, most: Most) -> Parts:
+        """The files of an artifact that hold while a group is cut in at most so many slices: a
         resumed build with another `per_host` or number of workers cuts what is left anew."""
         identity = digest_of(self.identity, most, self.recipe.fetch.has_contact)
         return Parts(self.parts(artifact).folder, identity)
@@ -326,7 +328,7 @@ class FetchTask(Task):
         where: The corpus folder, the recipe's folder, and the generation's folder in the corpus.
         sites: See `Store.sites`.
         asked: `Store.limits` and `Store.hashes`.
-        slices: The number of slices of each group.
+        sharing: How many slices of each group ask the same hosts.
         fetch, image: Sections of the recipe.
     """
 
@@ -340,11 +342,11 @@ class FetchTask(Task):
         where: tuple[str, str, str],
         sites: str,
         asked: tuple[dict[str, Any], tuple[str, ...]],
-        slices: dict[int, int],
+        sharing: dict[int, int],
         fetch: Fetch,
         image: Image,
     ):
-        self.output, self.missing, self.asked, self.slices = output, missing, asked, slices
+        self.output, self.missing, self.asked, self.sharing = output, missing, asked, sharing
         self.corpus, self.folder, self.generation = where
         self.sites = sites
         self.fetch, self.image = fetch, image
@@ -361,7 +363,7 @@ class FetchTask(Task):
     def _run(self, key: Key, name: str, apart: bool) -> Counts:
         # Only then: the generation, which is listed for it, has the files of all tasks.
         counts, stored = self._earlier(name) if apart else (Counts(), np.empty(0, _KEY))
-        share = self.slices[int(str(key).split(".")[0])]
+        share = self.sharing[int(str(key).split(".")[0])]
         limits, hashes = self.asked
         generation = self.corpus, self.generation
         hosts = Counts()

@@ -9,7 +9,7 @@ piece by piece, so a domain may have any number of images.
 import hashlib
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 import numpy as np
@@ -34,11 +34,16 @@ from septet.schemas.recipe import Fetch
 _KEY_BYTES = 16
 _SLICES = 4
 _URLS_A_SLICE = 1000
+_HELD_A_SLICE = 100
+"""The fewest images of inputs that are a task of their own: their decoding takes most of a second,
+and a task costs some hundredth of one."""
 _URLS_AT_ONCE = 20_000
 """The number of URLs of a slice that are held while they are fetched."""
 _ARCHIVE_BYTES = 2**26
 """The number of bytes of an archive whose images one task reads."""
 _WANTED, _KNOWN = b"W", b"K"
+_HELD = 0
+"""Who is asked for what inputs hold; a domain's hash is it once in 2^64."""
 
 WANTED = pa.schema([pa.field(field.name, field.type) for field in tables.IMAGE_LOCATIONS])
 """An image that a plan wants, with its location; all but `image_url` are null for one that is to be
@@ -166,23 +171,33 @@ def owner_of(url: str, label: str | None, name: str | None, offset: int | None) 
     return f"{label}#{hash64(name, b'septet.name') % 64}"
 
 
-def most_slices(per_host: int, workers: int | None) -> int:
-    """The greatest number of slices in which a domain is cut: each asks for at least one URL at a
-    time, and with more than there are tasks at once some of the domain's connections would have no
-    work.
+class Most(NamedTuple):
+    """The greatest numbers of slices in which a group's images are cut."""
+
+    asked: int
+    """Of one domain's: each asks for at least one URL at a time, and with more than there are tasks
+    at once some of the domain's connections would have no work."""
+    held: int
+    """Of those that inputs hold: nobody is asked for them."""
+
+
+def most_slices(per_host: int, workers: int | None) -> Most:
+    """The greatest numbers of slices of a build.
 
     Args:
         per_host: Requests in flight a host.
         workers: How many tasks run at once; None where a cluster decides.
     """
-    return min(per_host, _SLICES if workers is None else workers)
+    at_once = _SLICES if workers is None else workers
+    return Most(min(per_host, at_once), at_once)
 
 
 class MissingTask(Task, StreamsParts):
     """The task that writes the list of images that one group of domains is to be asked for.
 
     A domain of many URLs is cut into a few slices, which share its connections: a task of its own
-    each, and together they ask it no more at once than one would. The group's images are gone
+    each, and together they ask it no more at once than one would. What inputs hold is cut
+    likewise, so that few images that take long are work for many. The group's images are gone
     through twice, first to count those of each domain; only images of archives are held, to be
     sorted.
 
@@ -190,12 +205,13 @@ class MissingTask(Task, StreamsParts):
         output: The files that are written.
         most: See `most_slices`.
         fetch: Section of the recipe. Where it has no contact, images on public hosts are counted
-            (`public`).
+            (`public`). `slices` says how many tasks there are, `sharing` how many of them ask one
+            domain at most.
     """
 
     stage = "fetch"
 
-    def __init__(self, output: Parts, most: int, fetch: Fetch):
+    def __init__(self, output: Parts, most: Most, fetch: Fetch):
         self.output, self.most, self.fetch = output, most, fetch
 
     def run(self, group: int, parts: Iterable[bytes]) -> Counts:
@@ -206,12 +222,18 @@ class MissingTask(Task, StreamsParts):
             rows = from_ipc(part, MISSING)
             total += len(rows)
             archived.append(rows.filter(_in_archive(rows)))
-            owners = rows.filter(pc.is_null(rows["input"]))["owner"].to_numpy()
-            for owner, mine in _groups_of(owners):
+            for owner, mine in _groups_of(_owners(rows)):
                 sizes[owner] += len(mine)
-        cuts = {owner: max(1, min(self.most, n // _URLS_A_SLICE)) for owner, n in sizes.items()}
+        held = max(1, min(self.most.held, sizes[_HELD] // _HELD_A_SLICE))
+        asked = {
+            owner: max(1, min(self.most.asked, size // _URLS_A_SLICE))
+            for owner, size in sizes.items()
+            if owner != _HELD
+        }
+        cuts = {**asked, _HELD: held}
         counts = Counts(rows_in=total, rows_out=total)
-        counts.other["slices"] = max(cuts.values(), default=min(1, total))
+        counts.other["slices"] = max(cuts.values()) if total else 0
+        counts.other["sharing"] = max(asked.values(), default=1)
         seen: Counter[int] = Counter()
 
         def cut(rows: pa.Table) -> pa.Table:
@@ -219,21 +241,25 @@ class MissingTask(Task, StreamsParts):
                 urls = rows["image_url"].filter(pc.is_null(rows["input"])).to_pylist()
                 counts.other["public"] += sum(_is_public(url, self.fetch) for url in urls)
             slices = np.zeros(len(rows), np.int32)
-            asked = np.flatnonzero(rows["input"].is_null().to_numpy())
-            for owner, mine in _groups_of(rows["owner"].to_numpy()[asked]):
+            for owner, mine in _groups_of(_owners(rows)):
                 rank = seen[owner] + np.arange(len(mine))
-                slices[asked[mine]] = rank * cuts[owner] // sizes[owner]
+                slices[mine] = rank * cuts[owner] // sizes[owner]
                 seen[owner] += len(mine)
             return rows.drop_columns(["owner"]).append_column("slice", pa.array(slices))
 
-        held = pa.concat_tables(archived).sort_by(
+        first = pa.concat_tables(archived).sort_by(
             [(name, "ascending") for name in ("input", "offset", "row", "image_url")]
         )
         with files.open_atomic(self.path(group)) as out, files.TableSink(out, _CUT) as sink:
-            for rows in _gathered([held], parts):
+            for rows in _gathered([first], parts):
                 sink.write(cut(rows))
             sink.close(counts.to_metadata())
         return counts
+
+
+def _owners(rows: pa.Table) -> np.ndarray:
+    """The owner of each image, `_HELD` of those that an input holds."""
+    return np.where(rows["input"].is_valid(), np.uint64(_HELD), rows["owner"])
 
 
 def _is_public(url: str, fetch: Fetch) -> bool:

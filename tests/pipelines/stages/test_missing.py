@@ -18,6 +18,7 @@ from septet.pipelines.stages.missing import (
     MISSING,
     WANTED,
     MissingTask,
+    Most,
     Subtract,
     missing_of,
     most_slices,
@@ -71,7 +72,7 @@ def test_a_folder_is_the_work_of_64_tasks() -> None:
 def test_slices_are_as_many_as_can_ask_at_once(
     per_host: int, workers: int | None, slices: int
 ) -> None:
-    assert most_slices(per_host, workers) == slices
+    assert most_slices(per_host, workers) == (slices, workers or 4)
 
 
 def test_what_is_known_is_not_wanted_again() -> None:
@@ -95,7 +96,7 @@ def test_a_domain_of_many_urls_is_cut_into_slices(
         *({"image_url": f"http://few.org/{i}"} for i in range(19)),
         *({"image_url": f"in/{i}", "input": "in", "name": str(i)} for i in range(50)),
     ]
-    task = MissingTask(Parts(str(tmp_path), "missing"), 3, FETCH)
+    task = MissingTask(Parts(str(tmp_path), "missing"), Most(3, 2), FETCH)
     asked = Subtract(1)
     halves = [b"W" + to_ipc(rows_of(*rows[at::2]), WANTED) for at in (1, 0)]
     counts = task.run(7, [piece for half in halves for _, piece in asked.regroup(0, [half])])
@@ -105,13 +106,38 @@ def test_a_domain_of_many_urls_is_cut_into_slices(
     many = [f"http://many.org/{i:03d}" for i in [*range(1, 35, 2), *range(0, 35, 2)]]
     assert [of[url] for url in many] == [0] * 12 + [1] * 12 + [2] * 11
     assert {of[row["image_url"]] for row in rows[35:]} == {0}
+    assert counts.other["sharing"] == 3
     again = [row["image_url"] for part in missing_of(task.output, "7.1") for row in part]
     assert again == many[12:24]
     assert sum(len(part) for part in missing_of(task.output, "7.0")) == 104 - 23
 
 
+def test_what_inputs_hold_is_work_for_many(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They ask no host, so a domain of the same group is asked by its one task alone."""
+    monkeypatch.setattr(missing, "_HELD_A_SLICE", 10)
+    rows = [
+        *({"image_url": f"http://few.org/{i}"} for i in range(9)),
+        *({"image_url": f"in/{i}", "input": "in", "name": str(i)} for i in range(12)),
+        *({"image_url": f"x/{i}", "input": "a.tar", "offset": -i} for i in range(18)),
+    ]
+    task = MissingTask(Parts(str(tmp_path), "missing"), Most(8, 4), FETCH)
+    part = b"W" + to_ipc(rows_of(*rows), WANTED)
+    counts = task.run(7, [piece for _, piece in Subtract(1).regroup(0, [part])])
+    assert (counts.other["slices"], counts.other["sharing"]) == (3, 1)
+    found = [
+        [row["image_url"] for part in missing_of(task.output, f"7.{n}") for row in part]
+        for n in range(3)
+    ]
+    archived = [f"x/{i}" for i in reversed(range(18))]
+    assert [[url for url in urls if url[0] == "x"] for urls in found] == [
+        archived[:10], archived[10:], [],
+    ]  # fmt: skip
+    assert [sum(url[:3] == "in/" for url in urls) for urls in found] == [0, 2, 10]
+    assert [sum(url[:4] == "http" for url in urls) for urls in found] == [9, 0, 0]
+
+
 def test_a_group_of_nothing_has_no_slices(tmp_path: Path) -> None:
-    task = MissingTask(Parts(str(tmp_path), "missing"), 3, FETCH)
+    task = MissingTask(Parts(str(tmp_path), "missing"), Most(3, 2), FETCH)
     assert task.run(0, []).other["slices"] == 0
     assert list(missing_of(task.output, "0.0")) == []
     assert np.array_equal(store_keys(rows_of()), np.empty((0, 2)))
@@ -194,7 +220,7 @@ def test_a_domain_of_any_size_is_held_piece_by_piece(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(missing, "_URLS_AT_ONCE", 2000)
-    task = MissingTask(Parts(str(tmp_path), "missing"), 4, FETCH)
+    task = MissingTask(Parts(str(tmp_path), "missing"), Most(4, 4), FETCH)
     few, many = Pieces(16, 500), Pieces(96, 500)
     task.run(0, few)
     counts = task.run(1, many)
