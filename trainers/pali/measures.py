@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from functools import partial
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 from unicodedata import normalize
 
 import numpy as np
@@ -35,12 +35,41 @@ def captions_in_languages(
     return {**right, **languages(written, expected)}
 
 
-def questions(written: Sequence[str], expected: Sequence[Sequence[str]]) -> dict[str, float]:
-    """`exact`, the share of texts that are one of the right ones, in NFKC, as mT5's tokenizer reads
-    all texts ("？" as "?"); for `Generation`."""
+class Wanted(NamedTuple):
+    """A question that is to be written, and all that are known of its image."""
+
+    asked: Question
+    known: Sequence[Question]
+
+
+def _prompt(question: Question) -> tuple[str, str]:
+    """What a prompt for a question tells of it."""
+    return question.answer, question.language
+
+
+def questions(written: Sequence[str], expected: Sequence[Wanted]) -> dict[str, float]:
+    """`exact`, the share of texts that are a question which the image has with the answer that was
+    given, in NFKC, as mT5's tokenizer reads all texts ("？" as "?"); and `exact_open`, the same of
+    answers for which not all images have the same questions: of "one" anybody knows that it is
+    asked how many there are. For `Generation`."""
     nfkc = partial(normalize, "NFKC")
-    hits = [nfkc(text) in map(nfkc, right) for text, right in zip(written, expected, strict=True)]
-    return {"exact": sum(hits) / len(hits)}
+    fitting: dict[tuple[str, str], set[frozenset[str]]] = {}
+    right = []
+    for each in expected:
+        its: dict[tuple[str, str], set[str]] = {}
+        for question in each.known:
+            its.setdefault(_prompt(question), set()).add(nfkc(question.question))
+        for prompt, fit in its.items():
+            fitting.setdefault(prompt, set()).add(frozenset(fit))
+        right.append(its[_prompt(each.asked)])
+    hits = [nfkc(text) in its for text, its in zip(written, right, strict=True)]
+    hard = [
+        hit
+        for hit, each in zip(hits, expected, strict=True)
+        if len(fitting[_prompt(each.asked)]) > 1
+    ]
+    found = {"exact": sum(hits) / len(hits)}
+    return {**found, "exact_open": sum(hard) / len(hard)} if hard else found
 
 
 def boxes_of_texts(written: Sequence[str], expected: Sequence[Boxes]) -> dict[str, float]:
@@ -78,11 +107,8 @@ class Expected:
             pair = asked_question(sample, draw)
             return [text for text, n in pair.answers for _ in range(n)] or [pair.answer]
         if self._stream == "vqg":
-            # Of what is known, all that has this answer: each is a right question for it.
-            asked = asked_question(sample, draw)
             known = [Question.from_json(p) for p in read_object(sample["questions"])["pairs"]]
-            key = (asked.answer, asked.language)
-            return [q.question for q in known if (q.answer, q.language) == key]
+            return Wanted(asked_question(sample, draw), known)
         if self._stream == "detect":
             value = read_object(sample["boxes"])
             boxes = np.array(value["boxes"], np.float64).reshape(-1, 4)
