@@ -22,7 +22,7 @@ def is_heavy(data: bytes, more: Collection[str] = ()) -> bool:
     if kind in ("tiff", "avif", *OPTIONAL):
         return True
     width, height = _size(kind, data)
-    scans = data.count(b"\xff\xda") if kind == "jpeg" else 1
+    scans = jpeg.count_scans(data) if kind == "jpeg" else 1
     return width * height * max(1, scans / 4) > HEAVY_PIXELS
 
 

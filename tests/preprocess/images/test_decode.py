@@ -232,6 +232,12 @@ def test_scans_without_number():
     assert decode_rgb(large).shape == (5000, 5000, 3)
 
 
+@pytest.mark.parametrize("size", [2, 3, 50, 51])
+def test_scans_are_counted_at_odd_and_even_places(size):
+    for data in np.random.default_rng(size).choice([0xFF, 0xDA, 0], (300, size)).astype(np.uint8):
+        assert jpeg.count_scans(data.tobytes()) == data.tobytes().count(b"\xff\xda")
+
+
 def test_a_damaged_profile_leaves_a_jpeg_as_it_is_and_hides_no_damage():
     data = FILES["jpeg damaged profile"]
     assert np.array_equal(decode_rgb(data), decode_rgb(saved(RGB, "jpeg")))
