@@ -79,7 +79,7 @@ start() {
     --host 127.0.0.1 --webui-port "$((base + 5))" --cores "$cores" --memory 1024g \
     -d "$state/work" "spark://127.0.0.1:$base"
   # Beam would end its Spark application, and with it the executors, after each pipeline, of which
-  # a build has fifteen or more; this keeps them until the job server ends.
+  # a build has eleven or more; this keeps them until the job server ends.
   # One core an executor: an executor that has several goes on sending bundles to a Python worker
   # that has died for as long as one of its others is busy.
   # On one machine no block is far, so that no task waits for the executor that holds it.

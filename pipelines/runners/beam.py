@@ -76,6 +76,14 @@ class BeamRunner(Runner):
         return result
 
 
+_begun: set[int] = set()
+
+
+def bundles_begun() -> int:
+    """How many bundles this process has begun and not finished."""
+    return len(_begun)
+
+
 class _RunStep(beam.DoFn):
     def __init__(self, step: Any, notes: str):
         self.step, self.notes = step, notes
@@ -87,6 +95,7 @@ class _RunStep(beam.DoFn):
 
     def start_bundle(self) -> None:
         """Note that some tasks begin."""
+        _begun.add(id(self))
         if self.notes:
             self.note = self.note or Note(self.notes)
             self.note.begin()
@@ -95,6 +104,7 @@ class _RunStep(beam.DoFn):
         """Note what they used."""
         if self.note:
             self.note.end()
+        _begun.discard(id(self))
 
     def shuffled(self, pieces: Iterable[tuple[int, bytes]]) -> Iterator[tuple[int, bytes]]:
         """Count pieces on their way to a shuffle."""

@@ -1,14 +1,21 @@
 """Runners for clusters that Beam's job servers drive: Spark and Flink."""
 
+import json
+import secrets
 import socket
 from typing import ClassVar
 
-from apache_beam.options.pipeline_options import DebugOptions, PortableOptions
+from apache_beam.options.pipeline_options import (
+    DebugOptions,
+    PipelineOptions,
+    PortableOptions,
+)
 from apache_beam.runners.portability.portable_runner import PortableRunner
 from apache_beam.runners.runner import PipelineRunner
 
-from septet.pipelines.runners.base import RunnerError
+from septet.pipelines.runners.base import Job, RunnerError
 from septet.pipelines.runners.beam import BeamRunner, check_flags
+from septet.pipelines.runners.workers import BUILD
 from septet.preprocess import files
 
 _OURS = ("runner", "job_name")
@@ -29,6 +36,10 @@ class JobServerRunner(BeamRunner):
     """What the cluster calls its processes that ask for Python workers."""
     job_port: ClassVar[int]
     """Where `infra/NAME/cluster.sh` puts the job server."""
+
+    def __init__(self, job: Job) -> None:
+        super().__init__(job)
+        self._build = secrets.token_hex(8)
 
     def check(self) -> None:
         """See `Runner.check`."""
@@ -64,6 +75,16 @@ class JobServerRunner(BeamRunner):
                         "not: use gs://, s3:// or hdfs:// paths, or --experiments=shared_paths "
                         "if every machine mounts it under that name"
                     )
+
+    def pipeline_options(self, name: str) -> PipelineOptions:
+        """See `BeamRunner.pipeline_options`."""
+        options = super().pipeline_options(name)
+        portable = options.view_as(PortableOptions)
+        pool = portable.environment_config or ""
+        if portable.environment_type == "EXTERNAL" and not pool.startswith("{"):
+            # Pools keep a build's processes from bundle to bundle.
+            portable.environment_config = json.dumps({"url": pool, "params": {BUILD: self._build}})
+        return options
 
     def engine(self) -> PipelineRunner:
         """See `Runner.engine`."""

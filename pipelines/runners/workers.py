@@ -1,8 +1,9 @@
 """Beam's Python workers of one machine, forked from a server that has imported Beam already.
 
-Spark starts workers anew for each bundle, and importing Beam costs seconds of CPU. The fork server
-of `multiprocessing` pays for the import once. It is a process of its own without threads or gRPC
-channels, so that forking it is safe.
+Engines ask for a worker anew for each bundle (Spark) or job (Flink). Importing Beam costs seconds
+of CPU: the fork server of `multiprocessing` pays for it once. It is a process of its own without
+threads or gRPC channels, so that forking it is safe. And a process is one worker after another, so
+that it keeps what a bundle has loaded for those that come after.
 """
 
 import logging
@@ -12,8 +13,12 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
+from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerProcess
+from typing import Any
 
 import grpc  # type: ignore[import-untyped]
 
@@ -26,6 +31,9 @@ PRELOAD = [
     "septet.pipelines.stages.write",  # and with it all stages before
 ]
 
+BUILD = "septet_build"
+"""The parameter of a request for a worker that says for which build it is."""
+
 _STATE_CACHE_BYTES = 100 * 2**20
 _FLUSH_MS = 1000
 
@@ -36,7 +44,8 @@ class WorkerRequest:
 
     control_address: str
     worker_id: str
-    capabilities: frozenset[str] = frozenset()
+    build: str = ""
+    """The build that it is for; processes keep nothing from one for another."""
 
 
 def warm_up() -> None:
@@ -45,26 +54,35 @@ def warm_up() -> None:
     multiprocessing.forkserver.ensure_running()
 
 
-def start(request: WorkerRequest) -> ForkServerProcess:
-    """Start one worker process. It ends when the control address closes its stream.
+def start() -> tuple[ForkServerProcess, Connection]:
+    """Start one worker process; returns it and a line to it. Over the line it is sent requests, one
+    when it is free: it is that worker until the control address closes its stream, and then answers
+    with the request.
 
-    It also ends, at once, when the process that started it does (even by SIGKILL): nothing goes
+    It ends when the line is closed, when it cannot be free (its runner was lost, a bundle is left
+    unfinished), and, at once, when the process that started it does (even by SIGKILL): nothing goes
     on writing into a corpus behind the back of the next build.
     """
     warm_up()
-    process = multiprocessing.get_context("forkserver").Process(
+    context = multiprocessing.get_context("forkserver")
+    ours, theirs = context.Pipe()
+    process = context.Process(
         target=_run,
-        args=(request, dict(os.environ), logging.getLogger("apache_beam").level),
-        name=f"septet-{request.worker_id}",
+        args=(theirs, dict(os.environ), logging.getLogger("apache_beam").level),
+        name="septet-worker",
         daemon=True,
     )
     process.start()
-    return process
+    theirs.close()
+    return process, ours
 
 
-def _run(request: WorkerRequest, environment: dict[str, str], log_level: int) -> None:
+def _run(line: Connection, environment: dict[str, str], log_level: int) -> None:
     """The main function of a worker process."""
     from apache_beam.runners.worker import sdk_worker
+
+    from septet.pipelines.runners.beam import bundles_begun
+    from septet.pipelines.runners.usage import forget_peak
 
     threading.Thread(target=_die_with_parent, daemon=True).start()
     # Ctrl-C reaches the whole process group; the parent decides what it means.
@@ -72,18 +90,54 @@ def _run(request: WorkerRequest, environment: dict[str, str], log_level: int) ->
     os.environ.clear()
     os.environ.update(environment)
     logging.getLogger("apache_beam").setLevel(log_level)
+    # It tells of each stream that the runner closes.
+    logging.getLogger("apache_beam.runners.worker.data_plane").setLevel(logging.CRITICAL)
     # It prints the traceback of a failed bundle besides sending it to the runner.
     sdk_worker.print = lambda *_, **__: None
-    try:
-        sdk_worker.SdkHarness(
-            request.control_address,
-            worker_id=request.worker_id,
-            state_cache_size=_STATE_CACHE_BYTES,
-            data_buffer_time_limit_ms=_FLUSH_MS,
-            runner_capabilities=request.capabilities,
-        ).run()
-    except (grpc.RpcError, grpc.FutureTimeoutError) as error:
-        sys.exit(f"worker {request.worker_id} lost its runner: {error!r}"[:300])
+    threading.excepthook = _without_broken_streams(threading.excepthook)
+    # Where work goes on in threads although its runner has hung up, the process has to end.
+    while not bundles_begun():
+        try:
+            request = line.recv()
+        except EOFError:
+            return
+        forget_peak()
+        try:
+            harness = sdk_worker.SdkHarness(
+                request.control_address,
+                worker_id=request.worker_id,
+                state_cache_size=_STATE_CACHE_BYTES,
+                data_buffer_time_limit_ms=_FLUSH_MS,
+                runner_capabilities=frozenset(),
+            )
+            _close_quietly(harness._data_channel_factory)
+            harness.run()
+        except (grpc.RpcError, grpc.FutureTimeoutError) as error:
+            sys.exit(f"worker {request.worker_id} lost its runner: {error!r}"[:300])
+        if not bundles_begun():
+            line.send(request)
+
+
+def _close_quietly(channels: Any) -> None:
+    """Let a harness's data channels close without the error that the runner, which closes them at
+    the same time, may have left there: what the harness closes after them would stay open."""
+    close = channels.close
+
+    def closed() -> None:
+        with suppress(grpc.RpcError):
+            close()
+
+    channels.close = closed
+
+
+def _without_broken_streams(hook: Callable[[Any], object]) -> Callable[[Any], None]:
+    """An exception hook for threads that passes over those of streams which the runner closed."""
+
+    def passing(raised: threading.ExceptHookArgs) -> None:
+        if not issubclass(raised.exc_type, grpc.RpcError):
+            hook(raised)
+
+    return passing
 
 
 def _die_with_parent() -> None:

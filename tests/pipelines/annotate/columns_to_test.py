@@ -19,15 +19,24 @@ from septet.schemas.columns import ArrayFormat, MemberFormat
 HERE = "tests.pipelines.annotate.columns_to_test"
 
 
-class WordsSettings(Settings):
+class LoadsSettings(Settings):
+    loads: str = Field(
+        default="", description="A file that gets a line for each setup: its process."
+    )
+    indifferent = Settings.indifferent | {"loads"}
+
+    def note_load(self):
+        if self.loads:
+            with Path(self.loads).open("a") as out:
+                out.write(f"{os.getpid()}\n")
+
+
+class WordsSettings(LoadsSettings):
     seconds: float = Field(default=0.0, description="Sleep for each batch.")
     refuse: str = Field(default="", description="Raise for captions with this word.")
     upper: bool = Field(default=False, description="In capitals.")
     note: str = Field(default="", description="Noted of the values.")
-    loads: str = Field(
-        default="", description="A file that gets a line for each setup: its process."
-    )
-    indifferent = Settings.indifferent | {"seconds", "note", "loads"}
+    indifferent = LoadsSettings.indifferent | {"seconds", "note"}
 
 
 class Words(Column):
@@ -44,9 +53,7 @@ class Words(Column):
         return MemberFormat(ext="words.json", kind="json", notes=notes)
 
     def setup(self):
-        if self.settings.loads:
-            with Path(self.settings.loads).open("a") as out:
-                out.write(f"{os.getpid()}\n")
+        self.settings.note_load()
 
     def annotate(self, items):
         time.sleep(self.settings.seconds)
@@ -89,6 +96,7 @@ class Hashes(Column):
     """Arrays made of another column's values."""
 
     version = 1
+    Settings = LoadsSettings
     facts = pa.schema([])
     member = MemberFormat(
         ext="hashes.safetensors",
@@ -101,6 +109,9 @@ class Hashes(Column):
 
     def columns(self):
         return ("words",)
+
+    def setup(self):
+        self.settings.note_load()
 
     def annotate(self, items):
         found = []

@@ -1,9 +1,11 @@
+import json
 import socket
 from collections.abc import Iterator
 
 import pytest
 
 from septet.pipelines.runners import RunnerError, make_runner
+from septet.pipelines.runners.workers import BUILD
 
 
 @pytest.fixture
@@ -43,6 +45,23 @@ def test_servers_that_do_not_answer_are_told(listening: str) -> None:
         make_runner(
             "spark", options=[f"--job_endpoint={listening}", f"--environment_config={nobody}"]
         ).check()
+
+
+def test_pools_are_told_of_which_build_a_bundle_is() -> None:
+    def told(config: str) -> str:
+        runner = make_runner("spark", options=[f"--environment_config={config}"])
+        found = {
+            str(runner.pipeline_options(name).get_all_options()["environment_config"])
+            for name in ("source", "filter")
+        }
+        (one,) = found
+        return one
+
+    one, other = (json.loads(told("10.0.0.1:50000")) for _ in range(2))
+    assert one["url"] == other["url"] == "10.0.0.1:50000"
+    assert one["params"][BUILD] != other["params"][BUILD]
+    own = '{"url": "10.0.0.1:50000", "params": {"key": "value"}}'
+    assert told(own) == own
 
 
 def test_a_cluster_on_this_machine_may_see_local_paths(listening: str) -> None:
