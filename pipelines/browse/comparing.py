@@ -173,14 +173,14 @@ class Compared:
         """Make the table of the samples that the other side has not, with the reasons."""
         ask = self._database.ask
         lone, left = f"{mine.schema}.lone", f"{other.schema}.left_out"
-        (own, _), (theirs, _) = mine.source((), ""), other.source((), "")
+        (own, _), (theirs, _) = (one.source(["key"], "") for one in (mine, other))
         for table in (lone, f"{lone}_keys", left):
             ask(f"DROP TABLE IF EXISTS {table}")
         ask(
             f"CREATE TABLE {lone}_keys AS SELECT * FROM (SELECT c0.key, c0.shard_number, "
             f"c0.row_number{own}) ANTI JOIN (SELECT c0.key{theirs}) USING (key)"
         )
-        whole, _ = other.source((), "", is_whole=True)
+        whole, _ = other.source(["key"], "", is_whole=True)
         ask(
             f"CREATE TABLE {left} AS SELECT c0.key, c0.shard_number, c0.row_number, "
             "CAST(NULL AS VARCHAR) AS reason, CAST(NULL AS VARCHAR) AS value"

@@ -133,7 +133,8 @@ class Site:
         return f"{self._at}/reason?" + urlencode({"stage": stage, "reason": reason})
 
     def end(self) -> None:
-        """End the processes of models."""
+        """End the processes of models, and what is made in the background."""
+        self._tables.held.end()
         self._decoder.end()
         if self._other:
             self._other.end()
@@ -189,6 +190,7 @@ class Site:
             bars.numbers(tables.columns),
             keep,
         )
+        tables.held.begin()  # who looks at the first page has what to look at meanwhile
         facets = [
             (name, bars.of_values(name, values), found.different[name] - len(values))
             for name, values in found.facets.items()

@@ -4,8 +4,10 @@ One damaged file of a thousand is told, and the others are shown. What stands in
 its place, as a shard's number is its sidecar's place among the files.
 """
 
+import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 
 import pyarrow as pa
@@ -30,6 +32,9 @@ class Sound:
         self.folder.mkdir(parents=True, exist_ok=True)
         self.faults: dict[str, str] = {}
         """What cannot be read, by its name within the corpus, with the reason."""
+        self._ends: dict[str, dict[str, tuple[float, float] | None]] = {}
+        """The least and greatest values of numbers in files that are read, by path; None of one
+        whose footer does not tell them."""
         self._whole: dict[str, tuple[str, pa.Schema, int]] = {}
         """Files of which no more than the footer was read, by path: the name, and columns and rows
         of what would stand in for it."""
@@ -45,11 +50,13 @@ class Sound:
                 else its row says nothing.
         """
         heads = list(map_ahead(_head, files.values()))
-        schema = next((one for one, _ in heads if isinstance(one, pa.Schema)), None)
+        schema = next((one for one, *_ in heads if isinstance(one, pa.Schema)), None)
         if schema is None:
             return list(files.values())
         paths = []
-        for (name, path), (found, rows), wanted in zip(files.items(), heads, samples, strict=True):
+        for (name, path), (found, rows, ends), wanted in zip(
+            files.items(), heads, samples, strict=True
+        ):
             why = found if isinstance(found, str) else _unlike(found, schema)
             if not why and rows != wanted:
                 why = f"{rows:,} rows, the list of shards says {wanted:,}"
@@ -58,15 +65,34 @@ class Sound:
                 path = self._stand_in(schema, 0 if needed else wanted)
             else:
                 self._whole[path] = name, schema, 0 if needed else wanted
+                self._ends[path] = ends
             paths.append(path)
         return paths
+
+    def ends(self, paths: Iterable[str], name: str) -> tuple[float | None, float | None] | None:
+        """The least and greatest value of a number in some files as their footers tell them, None
+        for both where there is no value; None where a footer does not tell.
+
+        Args:
+            paths: The files, of `sidecars`; what stands in for others has no value.
+            name: The column.
+        """
+        none = (math.inf, -math.inf)
+        told = [self._ends[path].get(name) for path in paths if path in self._ends]
+        found = [ends for ends in told if ends != none]
+        known = [one for one in found if one is not None]
+        if len(known) < len(found):
+            return None
+        if not known:
+            return None, None
+        return min(low for low, _ in known), max(high for _, high in known)
 
     def rejects(self, files: Mapping[str, str]) -> list[str]:
         """The paths of files of rejects that can be read, after one without rows that has all
         columns: earlier versions wrote fewer."""
         paths = [self._stand_in(REJECTS, 0)]
         for name, path in files.items():
-            found, _ = _head(path, ("stage", "reason"))
+            found, *_ = _head(path, ("stage", "reason"))
             why = found if isinstance(found, str) else _no_texts(found)
             if why:
                 self.faults[name] = why
@@ -105,15 +131,52 @@ class Sound:
         return str(path)
 
 
-def _head(path: str, columns: Sequence[str] = ("key",)) -> tuple[pa.Schema | str, int]:
-    """A file's columns and its number of rows; why it cannot be read, and none."""
+def _head(
+    path: str, columns: Sequence[str] = ("key",)
+) -> tuple[pa.Schema | str, int, dict[str, tuple[float, float] | None]]:
+    """A file's columns, its number of rows, and the ends of its numbers; why it cannot be read, and
+    none."""
     try:
         with pq.ParquetFile(path) as parquet:
             schema, rows = parquet.schema_arrow, parquet.metadata.num_rows
+            ends = _ends(parquet.metadata, schema)
     except (pa.ArrowException, OSError) as error:
-        return readable.one_line(str(error), 300), 0
+        return readable.one_line(str(error), 300), 0, {}
     missing = [name for name in columns if name not in schema.names]
-    return (f"it has no column {missing[0]}", 0) if missing else (schema, rows)
+    return (f"it has no column {missing[0]}", 0, {}) if missing else (schema, rows, ends)
+
+
+def _ends(footer: pq.FileMetaData, schema: pa.Schema) -> dict[str, tuple[float, float] | None]:
+    """The least and greatest values of numbers, by column; None where the footer does not tell."""
+    found: dict[str, tuple[float, float] | None] = {}
+    for group in map(footer.row_group, range(footer.num_row_groups)):
+        for place, name in _number_places(schema).items():
+            chunk = group.column(place)
+            if name in found and found[name] is None:
+                continue
+            told, (low, high) = chunk.statistics, found.get(name) or (math.inf, -math.inf)
+            if told is not None and told.has_min_max:
+                ends = told.min, told.max
+                is_told = not any(map(math.isnan, ends))
+                found[name] = (min(low, ends[0]), max(high, ends[1])) if is_told else None
+            elif told is not None and told.null_count == chunk.num_values:
+                found[name] = low, high
+            else:
+                found[name] = None
+    return found
+
+
+@lru_cache(16)
+def _number_places(schema: pa.Schema) -> dict[int, str]:
+    """The places of numbers among a file's columns, with their names, up to the first that holds
+    others."""
+    found = {}
+    for place, one in enumerate(schema):
+        if pa.types.is_nested(one.type):
+            break
+        if pa.types.is_integer(one.type) or pa.types.is_floating(one.type):
+            found[place] = one.name
+    return found
 
 
 def _unlike(found: pa.Schema, first: pa.Schema) -> str:

@@ -15,10 +15,11 @@ import pyarrow as pa
 
 from septet.pipelines.browse.database import QUERY_SECONDS, Database, texts
 from septet.pipelines.browse.dropped import Dropped
+from septet.pipelines.browse.held import Held
 from septet.pipelines.browse.sound import Sound
 from septet.pipelines.browse.sql import Column, Shares, as_sql
 from septet.pipelines.views.curate import Fields
-from septet.pipelines.views.expressions import Share, parse
+from septet.pipelines.views.expressions import Comparison, Share, parse
 from septet.preprocess import files
 from septet.preprocess.shards.reader import Corpus
 from septet.schemas.layout import REJECTS, column_sidecar
@@ -67,6 +68,7 @@ class Sources(ABC):
         }
         self.database = database or Database(scratch)
         self.schema = self.database.schema()
+        self.held = Held(self.database, self.schema, self.columns, counts, self._files_of)
         try:
             self._open()
         except ValueError as error:
@@ -171,6 +173,18 @@ class Sources(ABC):
         self._fields.require(name)
         return self.columns[name]
 
+    def ends(self, names: Iterable[str]) -> dict[str, tuple[float | None, float | None]]:
+        """The least and greatest values of those numbers of which footers tell them; of the whole
+        corpus, whatever the view has of it."""
+        tables = {alias: name for name, alias in self._aliases.items()}
+        found = {}
+        for name in names:
+            column = self.require(name)
+            paths = self._files[tables[column.table]]
+            if (ends := self._sound.ends(paths, column.name)) is not None:
+                found[name] = ends
+        return found
+
     def source(
         self, names: Iterable[str], keep: str, joined: str = "", is_whole: bool = False,
         shares: Shares | None = None,
@@ -178,28 +192,45 @@ class Sources(ABC):
         """FROM and WHERE, and parameters, of the samples that meet a condition.
 
         Args:
-            names: Fields whose tables are joined.
+            names: All fields that are selected: there may be no others, nor tables that have them.
             keep: The condition.
             joined: What is joined besides.
             is_whole: Whether all rows of the corpus are meant, whatever the view has of them.
             shares: Chooses for `top` and `bottom`; where absent, among the samples of this view.
         """
-        needed, clause = {*names}, ""
-        values: list[Any] = []
-        if keep.strip():
-            condition = parse(keep)
-            tested = [test.field for test in condition.tests()]
-            for name in tested:
-                self.require(name)
-            needed |= {*tested}
-            sql, values = as_sql(condition, self.columns, shares or self.share)
+        condition = parse(keep) if keep.strip() else None
+        tests = [*condition.tests()] if condition else []
+        for name in (*names, *(test.field for test in tests)):
+            self.require(name)
+        words = {one.field for one in tests if _is_of_words(one)}
+        needed = {*names, *(one.field for one in tests if not _is_of_words(one))}
+        columns, tables = self.columns, ""
+        if self.held.has(needed, words):
+            self.database.require_files()  # which it stands for
+            columns, tables = self.held.columns, f"{self.held.table} AS c0"
+        clause, values = "", list[Any]()
+        if condition:
+            sql, values = as_sql(condition, columns, shares or self.share)
             clause = f" WHERE {sql}"
-        tables = f"{self.schema}.c0 AS c0"
-        for other in sorted({self.require(name).table for name in needed} - {"c0"}):
-            tables += f" JOIN {self.schema}.{other} AS {other} ON ({_same(other)})"
+        tables = tables or self._joined(needed | words)
         if not self.corpus.is_whole and not is_whole:
             tables += f" SEMI JOIN {self.schema}.chosen AS chosen ON ({_same('chosen')})"
         return f" FROM {tables}{joined}{clause}", values
+
+    def _files_of(self, names: Iterable[str]) -> str:
+        return f" FROM {self._joined(names)}"
+
+    def _joined(self, names: Iterable[str]) -> str:
+        """The tables of files that have some fields."""
+        tables = f"{self.schema}.c0 AS c0"
+        for other in sorted({self.columns[name].table for name in names} - {"c0"}):
+            tables += f" JOIN {self.schema}.{other} AS {other} ON ({_same(other)})"
+        return tables
+
+
+def _is_of_words(test: Comparison | Share) -> bool:
+    """Whether a condition is met by a text and by the same in lower case alike."""
+    return isinstance(test, Comparison) and test.sign == "contains"
 
 
 def _read(paths: Sequence[str], more: str = "union_by_name = false") -> str:

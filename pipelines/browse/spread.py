@@ -17,6 +17,7 @@ CELLS = 40 * BINS
 """Cells of a grid, without the last one, which has what lies beyond it."""
 _LEAST_CELLS = 8 * BINS
 """Of fewer cells no histogram is made, but of a finer grid."""
+_BELOW, _ABOVE = -1, CELLS + 1
 _INFINITE = 1e300
 _USUAL = 0.99
 """The share of values that a histogram's bins are spread over; its last bin has the rest, too."""
@@ -70,11 +71,13 @@ class Grid:
         return self.is_whole and self.width == 1.0
 
     def cell(self, number: str) -> str:
-        """The cell of a number as SQL."""
+        """The cell of a number as SQL; other ones beyond both ends, where no value ought to be."""
         value, beyond = f"CAST({number} AS DOUBLE)", self.low + self.width * CELLS
-        least = f"WHEN {value} < {self.low!r} THEN 0 " if self.low <= -_INFINITE else ""
+        high = f"WHEN {value} > {self.high!r} THEN {_ABOVE} " if math.isfinite(self.high) else ""
+        least = 0 if self.low <= -_INFINITE else _BELOW
         return (  # `least` and `greatest` of DuckDB would give what says nothing a cell
-            f"CASE WHEN {value} >= {beyond!r} THEN {CELLS} {least}"
+            f"CASE {high}WHEN {value} >= {beyond!r} THEN {CELLS} "
+            f"WHEN {value} < {self.low!r} THEN {least} "
             f"ELSE CAST(floor(({value} - {self.low!r}) / {self.width!r}) AS SMALLINT) END"
         )
 
@@ -148,5 +151,15 @@ def _ends(cells: Mapping[int, int]) -> tuple[int, int]:
 
 
 def of_rows(rows: Iterable[tuple[Any, int]]) -> dict[int, int]:
-    """Counts by cell; what says nothing has none."""
-    return {cell: n for cell, n in rows if cell is not None}
+    """Counts by cell; what says nothing has none, and what is beyond both ends the last ones."""
+    cells: dict[int, int] = {}
+    for cell, n in rows:
+        if cell is not None:
+            cell = min(max(cell, 0), CELLS)
+            cells[cell] = cells.get(cell, 0) + n
+    return cells
+
+
+def is_beyond(rows: Iterable[tuple[Any, int]]) -> bool:
+    """Whether there are values beyond the ends of their grid."""
+    return any(cell in (_BELOW, _ABOVE) for cell, _ in rows)

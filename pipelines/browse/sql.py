@@ -18,11 +18,13 @@ from septet.pipelines.views.expressions import (
 
 
 class Column(NamedTuple):
-    """A field: the alias of the table that has it, its name there, and its type."""
+    """A field: the alias of the table that has it, its name there, its type, and the name under
+    which that table has it in lower case, if it has."""
 
     table: str
     name: str
     type: pa.DataType
+    lower: str = ""
 
     @property
     def sql(self) -> str:
@@ -90,7 +92,8 @@ def _compared(condition: Comparison, column: Column) -> tuple[str, list[Any]]:
         if condition.sign == "in" and pa.types.is_float32(column.type):
             values = [float(pa.scalar(value, pa.float32()).as_py()) for value in values]
     if condition.sign == "contains":
-        return f"contains(lower({known}), lower(?))", values
+        lower = f"{column.table}.{quoted(column.lower)}" if column.lower else f"lower({known})"
+        return f"contains({lower}, lower(?))", values
     if condition.sign == "in":
         return f"({known} IN ({', '.join('?' * len(values))}))", values
     sign = {"==": "=", "!=": "<>"}.get(condition.sign, condition.sign)

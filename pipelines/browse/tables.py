@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from septet.pipelines.browse.database import Database
 from septet.pipelines.browse.sources import Sources
-from septet.pipelines.browse.spread import CELLS, Grid, Spread, of_rows
+from septet.pipelines.browse.spread import CELLS, Grid, Spread, is_beyond, of_rows
 from septet.pipelines.views.expressions import Comparison, Condition, Joined, Share, parse
 
 _AT_ONCE = 24
@@ -48,8 +48,8 @@ class _Kept:
 
     shares: dict[Share, _Cut] = field(default_factory=dict)
     grids: dict[str, Grid | None] = field(default_factory=dict)
-    given: dict[str, int] = field(default_factory=dict)
-    """How many samples have a value, by field."""
+    footers_lie: bool = False
+    """Whether values were found that are beyond the ends that footers tell."""
     spreads: OrderedDict[tuple[Any, ...], Spread] = field(default_factory=OrderedDict)
     counts: OrderedDict[str, int] = field(default_factory=OrderedDict)
     """How many samples meet a condition."""
@@ -78,6 +78,7 @@ class Tables(Sources):
     def forget(self) -> None:
         """Forget answers; who is using them goes on with them."""
         self._kept = _Kept()
+        self.held.forget()
 
     def share(self, share: Share) -> str:
         """The condition in SQL for a share of all samples: a value that the others are compared
@@ -88,14 +89,13 @@ class Tables(Sources):
         with self._making:
             kept = self._kept
             if share not in kept.shares:
-                kept.shares[share] = self._sought(share, kept)
+                kept.shares[share] = self._sought(share)
             return kept.shares[share]
 
-    def _sought(self, share: Share, kept: _Kept) -> _Cut:
+    def _sought(self, share: Share) -> _Cut:
         source, _ = self.source([share.field], "")
-        value = f"CAST({self.columns[share.field].known} AS DOUBLE)"
-        self._lay([share.field], kept)
-        given = kept.given[share.field]
+        value = self._number(share.field)
+        given = self.database.ask(f"SELECT count({value}){source}")[0][0]
         wanted = math.floor(given * share.percent / 100 + 0.5)
         if not wanted:
             return _Cut("(false)", math.nan)
@@ -172,6 +172,10 @@ class Tables(Sources):
     ) -> Spread:
         grids = self.grids(numbers, keep)
         counted = self.counts({**dict.fromkeys(facets), **grids}, keep)
+        if any(is_beyond(counted.values[name]) for name in grids):
+            self._kept = _Kept(footers_lie=True)
+            grids = self.grids(numbers, keep)
+            counted = self.counts({**dict.fromkeys(facets), **grids}, keep)
         cells = {name: of_rows(counted.values[name]) for name in grids}
         coarse = [
             name for name, grid in grids.items() if cells[name] and not grid.is_enough(cells[name])
@@ -290,21 +294,31 @@ class Tables(Sources):
         names = [name for name in names if name not in kept.grids]
         if not names:
             return
-        source, _ = self.source(names, "")
-        numbers = [f"CAST({self.require(name).known} AS DOUBLE)" for name in names]
-        ends = ", ".join(f"min({one}), max({one}), count({one})" for one in numbers)
-        found = self.database.ask(f"SELECT {ends}{source}")[0]
+        told = {} if kept.footers_lie else self.ends(names)
+        asked = [name for name in names if name not in told]
+        if asked:
+            source, _ = self.source(asked, "")
+            numbers = [self._number(name) for name in asked]
+            ends = ", ".join(f"min({one}), max({one})" for one in numbers)
+            found = self.database.ask(f"SELECT {ends}{source}")[0]
+            told |= {name: found[2 * i : 2 * i + 2] for i, name in enumerate(asked)}
         # Where the most usual values end is told of some shards alone: of all it would take as long
         # as all the rest.
         step = max(1, len(self.corpus) // _LOOKED_AT)
         some = self._within(names, range(0, max(len(self.corpus.shards), 1), step))
-        ends = ", ".join(f"approx_quantile({one}, 0.99)" for one in numbers)
+        source, _ = self.source(names, "")
+        ends = ", ".join(f"approx_quantile({self._number(name)}, 0.99)" for name in names)
         usual = self.database.ask(f"SELECT {ends}{source} WHERE {some}")[0]
-        for i, name in enumerate(names):
-            low, high, given = found[3 * i : 3 * i + 3]
+        for name, most in zip(names, usual, strict=True):
+            low, high = told[name]
             whole = pa.types.is_integer(self.columns[name].type)
-            kept.given[name] = given
-            kept.grids[name] = Grid.over(low, high, usual[i], whole) if given else None
+            if low is None or high is None:
+                kept.grids[name] = None
+            else:
+                kept.grids[name] = Grid.over(low, high, most, whole)
+
+    def _number(self, name: str) -> str:
+        return f"CAST({self.require(name).known} AS DOUBLE)"
 
     def page(
         self,
@@ -358,7 +372,7 @@ class Tables(Sources):
             first: The first shard that is looked at.
             last: The one before which it ends.
         """
-        source, values = self.source((), keep)
+        source, values = self.source(["key"], keep)
         word = "AND" if keep.strip() else "WHERE"
         return self.database.table(
             "SELECT c0.key, CAST(c0.shard_number AS BIGINT) AS shard, CAST(c0.row_number AS BIGINT)"
