@@ -6,9 +6,6 @@ import re
 from collections.abc import Iterable
 from functools import lru_cache
 
-import langcodes
-from langcodes.data_dicts import MACROLANGUAGES
-
 UNDETERMINED = "und"
 """ISO 639 code for a language that could not be told."""
 
@@ -61,6 +58,8 @@ def language_code(tag: str) -> str | None:
     primary = tag.split("-")[0].lower()
     if primary in MODEL_LANGUAGES:
         return primary
+    import langcodes  # its tables take a thirtieth of a second, which few commands need
+
     try:
         current = langcodes.Language.get(tag).language or ""
     except ValueError:
@@ -82,6 +81,8 @@ def label_language(label: str) -> str | None:
         return language_code(label)
     if with_script[1] in ("und", "zxx", "mul", "mis"):
         return UNDETERMINED
+    import langcodes
+
     if not langcodes.tag_is_valid(with_script[1]):
         return None
     code = langcodes.standardize_tag(with_script[1], macro=True).split("-")[0]
@@ -103,6 +104,8 @@ def with_included(codes: Iterable[str]) -> list[str]:
 
 @lru_cache(maxsize=1)
 def _included() -> dict[str, list[str]]:
+    from langcodes.data_dicts import MACROLANGUAGES
+
     included: dict[str, list[str]] = {}
     for part, whole in sorted(MACROLANGUAGES.items()):
         if whole != "ms" or part in _MALAY:

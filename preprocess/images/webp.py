@@ -4,7 +4,6 @@ fast path for opaque still images, whose pixels are those of Pillow, bit for bit
 import struct
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 
 from septet.preprocess.images.orientation import Pixels, exif_orientation
@@ -60,6 +59,8 @@ def _orientation(data: bytes) -> int:
 
 def decode(data: bytes) -> Pixels | None:
     """Decode a plain WebP to RGB pixels, as stored; None where libwebp cannot read it."""
+    import cv2  # here, as most runs meet no WebP
+
     flags = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
     try:
         return cv2.imdecode(np.frombuffer(data, np.uint8), flags)

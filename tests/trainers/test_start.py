@@ -11,7 +11,7 @@ HEAVY = {
     "torch.distributed.tensor", "torch.utils.tensorboard", "torch.utils.flop_counter", "sympy",
     "tensorboard", "google.protobuf", "open_clip", "torchvision", "transformers", "triton",
     "apache_beam", "pandas", "scipy", "spacy", "onnxruntime", "aiohttp", "wandb", "sentencepiece",
-    "resiliparse", "selectolax",
+    "resiliparse", "selectolax", "langcodes", "cv2",
 }  # fmt: skip
 
 AT_THE_FIRST_STEPS_END = """
