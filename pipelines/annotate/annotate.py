@@ -8,11 +8,12 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from typing import Any
 
 from septet.pipelines.annotate.listing import ListWork
-from septet.pipelines.annotate.work import AnnotateWork
+from septet.pipelines.annotate.work import PIECES, AnnotateWork, JoinWork, PieceWork
 from septet.pipelines.progress import BuildProgress
 from septet.pipelines.runners import Runner, StageFailed
 from septet.pipelines.runners.base import COLUMN_PASS
@@ -38,6 +39,11 @@ from septet.schemas.layout import (
     column_sidecar,
 )
 from septet.schemas.versioned import ManifestError
+
+_SHARDS_A_WORKER = 4
+"""With fewer shards than this for each worker, some would wait for the last one's shard."""
+_ON_A_CLUSTER = 25
+"""The number of tasks that a cluster is taken to run at once, which decides by itself."""
 
 
 @dataclass(frozen=True)
@@ -210,7 +216,7 @@ def annotate(
             files.remove(files.join(path, sidecar))
             files.remove(files.join(path, sidecar.removesuffix("parquet") + "tar"))
         view = plan.corpus.view
-        work = AnnotateWork(
+        asked = (
             plan.corpus.label,
             files.sha256(files.join(path, MANIFEST)) + (view.digest if view else ""),
             plan.name,
@@ -218,21 +224,50 @@ def annotate(
             plan.column.settings.model_dump(mode="json"),
             plan.fingerprint,
         )
+        work = AnnotateWork(*asked)
         outputs = {number: work.path(number) for number in range(len(plan.corpus.shards))}
-        one = Pass(plan.name, outputs, lambda todo: map_tasks(work, todo))
+        pieces_folder = files.join(folder, PIECES)
         if plan.missing:
             try:
-                with progress.watch(one, len(plan.missing)) as told:
-                    runner.run(f"{COLUMN_PASS}{plan.name}", one.graph(plan.missing), told)
+                if pieces := _pieces(plan, work, runner.tasks_at_once):
+                    work = JoinWork(*asked)
+                    apart = PieceWork(*asked)
+                    paths = {key: apart.path(key) for key in pieces}
+                    _run(Pass(plan.name, paths, partial(map_tasks, apart)), COLUMN_PASS, runner,
+                         progress)  # fmt: skip
+                one = Pass(plan.name, outputs, partial(map_tasks, work))
+                _run(one, "join " if pieces else COLUMN_PASS, runner, progress)
             except StageFailed:
-                if not any(map(files.exists, outputs.values())):
+                if not any(map(files.exists, outputs.values())) and not files.list_folder(
+                    pieces_folder
+                ):
                     files.remove(folder)  # nothing is kept, so nothing is begun
                 raise
+        files.remove(pieces_folder)
         files.remove_temporaries(folder)
         manifest = _manifest(plan, work.manifest_sha256, read, runner, progress)
         files.write_bytes(where, manifest.to_json().encode())
         progress.finish(plan.name, _counts(manifest), time.monotonic() - start)
         return manifest, True
+
+
+def _pieces(plan: Plan, work: AnnotateWork, at_once: int | None) -> list[str]:
+    """Pieces of the missing shards, `SHARD.PIECE`; none where there are shards enough for all
+    workers, or no shard has two pieces."""
+    at_once = _ON_A_CLUSTER if at_once is None else at_once
+    if at_once == 1 or len(plan.missing) >= _SHARDS_A_WORKER * at_once:
+        return []
+    counts = {number: work.pieces(number) for number in plan.missing}
+    if max(counts.values()) < 2:
+        return []
+    return [f"{number}.{piece}" for number, count in counts.items() for piece in range(count)]
+
+
+def _run(one: Pass, label: str, runner: Runner, progress: BuildProgress) -> None:
+    """Run what is left of a pass over a column."""
+    if todo := one.todo():
+        with progress.watch(one, len(todo)) as told:
+            runner.run(f"{label}{one.label}", one.graph(todo), told)
 
 
 def _manifest(
