@@ -39,7 +39,7 @@ GIVE_UP_AFTER = 64
 """The number of samples of a shard that may fail in a row from its start before the run ends."""
 PIECES = "pieces"
 """The folder, in a column's, of the pieces of shards that are not whole yet."""
-_A_PIECE = 500
+_A_PIECE = 128
 """The samples of a piece, or a few more: whole batches."""
 _WORTH_KEEPING = 5.0
 """Seconds that a piece took which is kept for a run that goes on after this one was killed."""

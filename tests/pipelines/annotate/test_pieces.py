@@ -15,7 +15,7 @@ from tests.pipelines.annotate.columns_to_test import HERE
 
 WORDS = f"{HERE}:Words"
 SETTINGS = {"refuse": "number 7", "batch_size": 40}
-ROWS = 1300
+ROWS = 400
 
 
 @pytest.fixture(scope="module")
