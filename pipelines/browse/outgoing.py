@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 from starlette.requests import Request
@@ -14,6 +15,7 @@ from starlette.responses import Response, StreamingResponse
 from septet.pipelines.browse.tables import Tables
 
 _ROWS_AT_ONCE = 500_000
+_FORMULA = r"\A([=+\-@\t\r])"
 IDS = pa.schema([("key", pa.string()), ("shard", pa.string()), ("row", pa.int64())])
 """A sample's key, the tar that has it, and its row there."""
 
@@ -29,7 +31,8 @@ class Outgoing:
         self._tables, self._corpus = tables, tables.corpus
 
     def csv(self, request: Request, form: Mapping[str, str]) -> Response:
-        """The ids as CSV, with a head."""
+        """The ids as CSV, with a head; texts that spreadsheets would take for a formula have an
+        apostrophe before them, as spreadsheets write such texts."""
         return self._sent(_as_csv(self._parts(form)), "text/csv", "ids.csv")
 
     def parquet(self, request: Request, form: Mapping[str, str]) -> Response:
@@ -74,11 +77,21 @@ def _as_csv(parts: Iterator[pa.Table]) -> Iterator[bytes]:
     is_first = True
     for part in parts:
         out = io.BytesIO()
-        pa_csv.write_csv(part, out, pa_csv.WriteOptions(include_header=is_first))
+        pa_csv.write_csv(_as_texts(part), out, pa_csv.WriteOptions(include_header=is_first))
         is_first = False
         yield out.getvalue()
     if is_first:
         yield ('"' + '","'.join(IDS.names) + '"\n').encode()
+
+
+def _as_texts(part: pa.Table) -> pa.Table:
+    """Ids of which none is a formula of a spreadsheet."""
+    for place, name in enumerate(part.column_names):
+        column = part[name]
+        if pa.types.is_string(column.type):
+            safe = pc.replace_substring_regex(column, _FORMULA, r"'\1")
+            part = part.set_column(place, name, safe)
+    return part
 
 
 def _as_parquet(parts: Iterator[pa.Table]) -> Iterator[bytes]:

@@ -29,19 +29,27 @@ class RejectThumbnails:
     def __init__(self, corpus: Corpus):
         self._images = RejectedImages(corpus.path, corpus.manifest.recipe)
         self._found: OrderedDict[str, StoredImage] = OrderedDict()
+        self._sought: OrderedDict[tuple[str, str], None] = OrderedDict()
+        """Ids and URLs of rejects for which the store was looked through."""
         self._lock = threading.Lock()
 
     def among(self, rejects: Iterable[Mapping[str, Any]]) -> set[str]:
         """The URLs of those of some rejects' images that can be shown; none where the store cannot
-        be read."""
+        be read. The store is looked through for each reject once."""
+        shown = {(one["id"], one["image_url"]): one for one in rejects if one["stage"] == SHOWN}
+        with self._lock:
+            new = [one for key, one in shown.items() if key not in self._sought]
         found: dict[str, StoredImage] = {}
-        with suppress(ValueError, OSError):
-            found = self._images.find(one for one in rejects if one["stage"] == SHOWN)
+        if new:
+            with suppress(ValueError, OSError):
+                found = self._images.find(new)
         with self._lock:
             self._found |= found
-            while len(self._found) > _MOST:
-                self._found.popitem(last=False)
-        return set(found)
+            self._sought |= dict.fromkeys((one["id"], one["image_url"]) for one in new)
+            for kept in (self._found, self._sought):
+                while len(kept) > _MOST:
+                    kept.popitem(last=False)
+            return {url for _, url in shown if url in self._found}
 
     def thumbnail(self, request: Request) -> Response:
         """The thumbnail of an image as WebP."""

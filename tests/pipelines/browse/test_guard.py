@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from starlette.testclient import TestClient
@@ -24,6 +25,7 @@ from septet.pipelines.browse.tables import Tables
 from septet.pipelines.views.expressions import parse
 from tests.corpora import run_build, write_site
 from tests.object_store import object_store, upload
+from tests.pipelines.browse.test_foreign import write_table
 
 HOST = "127.0.0.1:8000"
 
@@ -263,3 +265,14 @@ def test_the_shell_is_told_the_same(client: TestClient, tables: Tables) -> None:
     assert shlex.split(line) == [
         "septet", "curate", tables.corpus.label, "--keep", keep, "--name", "NAME",
     ]  # fmt: skip
+
+
+def test_no_id_is_a_formula_of_a_spreadsheet(tmp_path: Path) -> None:
+    keys = ["=1+1", "+1", "-1", "@sum(a1)", "a=1", "a"]
+    site = TestClient(
+        Site(Tables(str(write_table(tmp_path / "in", {"key": keys})), tmp_path)).app()
+    )
+    told = list(csv.reader(io.StringIO(site.get("/ids.csv").text)))
+    kept = pq.read_table(pa.BufferReader(site.get("/ids.parquet").content))["key"].to_pylist()
+    assert sorted(kept) == sorted(keys), "Parquet has them as they are"
+    assert [row[0] for row in told[1:]] == [f"'{one}" if one[0] in "=+-@" else one for one in kept]

@@ -17,7 +17,9 @@ from tests.pipelines.takedown.corpora import records, taken_down
 
 
 @pytest.mark.browser
-def test_a_reject_has_its_image_until_that_is_removed(browser: Browser, tmp_path: Path) -> None:
+def test_a_reject_has_its_image_until_that_is_removed(
+    browser: Browser, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     images = {f"/{name}.jpg": random_image(name) for name in range(4)}
     images["/copy.jpg"] = images["/3.jpg"]
     corpus = tmp_path / "corpus"
@@ -51,6 +53,11 @@ def test_a_reject_has_its_image_until_that_is_removed(browser: Browser, tmp_path
             one.until("document.querySelector('img.small').naturalWidth > 10")
             assert one.page.locator("img.small").count() == 1
         source = one.page.get_attribute("img.small", "src")
+        looked = []
+        monkeypatch.setattr(RejectedImages, "find", lambda self, rows: looked.append(rows) or {})
+        one.go("/rejects/curate/duplicate_image")
+        assert one.page.locator("img.small").count() == 1 and not looked, "it was looked for before"
+        monkeypatch.undo()
         one.go("/rejects/fetch/http_status")
         assert one.page.locator("img.small").count() == 0
         assert one.page.request.get(f"{address}/reject-image?url=x").status == 404

@@ -153,6 +153,44 @@ def test_what_a_rule_dropped_by_language(browser: Browser, address: str, corpus:
     assert one.text(".count").startswith("0 ")
 
 
+def test_a_cut_is_set_by_mouse_and_by_keys(browser: Browser, tmp_path: Path) -> None:
+    """The slider over a threshold: what is below it and what is not, wherever it is let go."""
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images/a.jpg").write_bytes(random_image(1))
+    rows = [{"file": "a.jpg", "text": " ".join(["house"] * n)} for n in range(1, 10)]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (tmp_path / "recipe.yaml").write_text(
+        "name: cut\nsources:\n  - {kind: list, paths: [rows.jsonl], url_col: file, caption_col: text, "
+        "image_root: images}\nfilter: {min_words: 9, min_words_compact: 9}\n"
+    )
+    run_build(tmp_path / "recipe.yaml", tmp_path / "corpus")
+    with served(tmp_path / "corpus", tmp_path / "scratch") as address:
+        one = Visitor(browser, address)
+
+        def is_told_at(cut: float) -> None:
+            below = sum(n < cut for n in range(1, 9))
+            told = one.page.locator(".sides h2").all_inner_texts()
+            assert told == [f"{below} below {cut}", f"{8 - below} at or above"]
+
+        one.go("/rejects/filter/too_few_words")
+        box = one.page.locator("input[type=range]").bounding_box()
+        assert box is not None
+        middle = box["y"] + box["height"] / 2
+        one.page.mouse.move(box["x"] + 8, middle)
+        one.page.mouse.down()
+        one.page.mouse.move(box["x"] + box["width"] / 2, middle, steps=4)
+        shown = float(one.page.input_value("#cut"))
+        assert 4 < shown < 5, "the field follows the thumb"
+        one.page.mouse.up()
+        one.page.wait_for_url("**cut=**")
+        is_told_at(shown)
+        one.page.focus("input[type=range]")
+        one.page.keyboard.press("End")
+        one.page.wait_for_url("**cut=8&**")
+        is_told_at(8.0)
+        assert one.complaints == one.outside == []
+
+
 def test_what_too_few_words_dropped_in_finnish(browser: Browser, tmp_path: Path) -> None:
     """The walk of docs/browse.md, from the first page by what stands there alone."""
     dropped = {"fi": ["punainen talo", "vanha kirkko järvellä"], "de": ["das alte Haus am See"]}
