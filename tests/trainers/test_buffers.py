@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from septet.trainers.loader.buffers import BatchBuffer, Memory
+from septet.trainers.task import Lengths
 
 LARGE = (4, 2**19)
 FLOAT = np.dtype(np.float32)
@@ -89,3 +90,11 @@ def test_a_batch_that_is_held_keeps_its_rows_while_others_are_filled():
         held.append(buffer.tensors["pixels"][1:3])
         del buffer
     assert [x[:, 0, 0].tolist() for x in held] == [[1, 2], [11, 12], [21, 22]]
+
+
+@pytest.mark.parametrize("shape", [(5, 3), (3, 2), (3, 1)])
+def test_a_row_that_is_too_long_or_has_other_axes_is_refused(shape):
+    buffer = BatchBuffer(2, {"boxes": Lengths((2, 4))})
+    buffer.put(0, {"boxes": np.ones((4, 3), np.int64)})
+    with pytest.raises(ValueError, match=r"lengths allow 4, and other axes are \[3\]"):
+        buffer.put(1, {"boxes": np.ones(shape, np.int64)})
