@@ -10,7 +10,7 @@ measuring take disjoint ranges of `index`.
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import cv2
@@ -33,6 +33,8 @@ SHAPES = ("circle", "square", "triangle", "diamond", "cross", "star")
 
 SIZES: dict[str, float] = {"small": 0.10, "large": 0.19}
 """Half the side of an object's box, as a share of the image's side."""
+
+_COLOURS, _SIZES = tuple(COLOURS), tuple(SIZES)
 
 GROUNDS = ((128, 128, 128), (150, 140, 130), (110, 120, 135), (165, 165, 160))
 """RGB of the grounds, all unlike every colour name."""
@@ -110,7 +112,7 @@ class Scene:
         sign = {"sign": {"text": self.sign, "box": list(SIGN_BOX)}} if self.sign else {}
         return {
             "scene": {"seed": self.seed, "index": self.index, "ground": list(self.ground)},
-            "things": [{**asdict(thing), "box": list(thing.box)} for thing in self.things],
+            "things": [{**vars(thing), "box": list(thing.box)} for thing in self.things],
             "relations": [list(triple) for triple in self.relations()],
             **sign,
         }
@@ -168,20 +170,21 @@ def make_scene(seed: int, index: int, things: tuple[int, int] = FEW, signs: bool
     draw = _generator(seed, index, 0)
     ground = GROUNDS[draw.integers(len(GROUNDS))]
     wanted = int(draw.integers(low, high + 1))
-    kinds = draw.choice(len(COLOURS) * len(SHAPES), size=wanted, replace=False)
+    kinds = draw.choice(len(COLOURS) * len(SHAPES), size=wanted, replace=False).tolist()
     sign = str(_generator(seed, index, 2).choice(SIGN_WORDS)) if signs else ""
     lowest = SIGN_BOX[1] if signs else 0.98
     while True:  # Placing at random fails rarely; then the whole arrangement is drawn again.
         placed: list[Thing] = []
         for kind in kinds:
-            size = str(draw.choice(list(SIZES)))
+            size = _SIZES[draw.integers(len(_SIZES))]
             half = SIZES[size]
             for _ in range(40):
-                x, y = draw.uniform(half + 0.02, (0.98 - half, lowest - half))
-                box = tuple(round(float(v), 4) for v in (x - half, y - half, x + half, y + half))
+                x = draw.uniform(half + 0.02, 0.98 - half)
+                y = draw.uniform(half + 0.02, lowest - half)
+                box = tuple(round(v, 4) for v in (x - half, y - half, x + half, y + half))
                 if all(_apart(box, other.box) for other in placed):
-                    colour, shape = divmod(int(kind), len(SHAPES))
-                    placed.append(Thing(SHAPES[shape], list(COLOURS)[colour], size, box))  # type: ignore[arg-type]
+                    colour, shape = divmod(kind, len(SHAPES))
+                    placed.append(Thing(SHAPES[shape], _COLOURS[colour], size, box))  # type: ignore[arg-type]
                     break
         if len(placed) == wanted:
             return Scene(seed, index, ground, tuple(placed), sign)
@@ -221,8 +224,8 @@ def render(scene: Scene, size: int = 64) -> NDArray[np.uint8]:
         uint8 [size, size, 3], RGB, with edges smoothed by 3 x 3 samples a pixel.
     """
     fine = size * 3
-    canvas = np.empty((fine, fine, 3), np.uint16)
-    canvas[:] = scene.ground
+    row = np.tile(np.array(scene.ground, np.uint8), fine)
+    canvas = np.tile(row, (fine, 1)).reshape(fine, fine, 3)
     middle = (np.arange(fine, dtype=np.float32) + 0.5) / fine
     for thing in scene.things:
         x0, y0, x1, y1 = thing.box
@@ -234,12 +237,11 @@ def render(scene: Scene, size: int = 64) -> NDArray[np.uint8]:
         canvas[rows, columns][mask] = COLOURS[thing.colour]
     if scene.sign:
         _draw_sign(canvas, scene.sign)
-    rows_summed = canvas[0::3] + canvas[1::3] + canvas[2::3]
-    summed = rows_summed[:, 0::3] + rows_summed[:, 1::3] + rows_summed[:, 2::3]
-    return ((summed + 4) // 9).astype(np.uint8)
+    # The mean of nine numbers is never half way between two, so its rounding is not in doubt.
+    return cv2.resize(canvas, (size, size), interpolation=cv2.INTER_AREA)
 
 
-def _draw_sign(canvas: NDArray[np.uint16], text: str) -> None:
+def _draw_sign(canvas: NDArray[np.uint8], text: str) -> None:
     """Write text on a black plate at `SIGN_BOX`, in place; canvas [side, side, 3]."""
     x0, y0, x1, y1 = (round(share * len(canvas)) for share in SIGN_BOX)
     plate = np.zeros((y1 - y0, x1 - x0, 3), np.uint8)
