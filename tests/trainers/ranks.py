@@ -94,4 +94,5 @@ def run_ranks(
         for process in processes:
             process.join(10 if len(found) == size else 0)
             process.kill()
+            process.join()  # what it held, such as the lock of a run's folder, is free then
     return [found[rank] for rank in range(size)]
