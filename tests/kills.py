@@ -19,6 +19,7 @@ from tests.forks import Forks
 
 IMPORTED = [page, *map(importlib.import_module, _PRELOAD)]
 """By the process that builds are forked from, so that each costs what it does and no imports."""
+page.templates().get_template("report.html.j2")  # compiled, too
 
 FORKS = Forks("tests.kills", "septet.pipelines.annotate.annotate")
 """Forks builds and annotations that are to be killed."""

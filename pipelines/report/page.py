@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
 from itertools import islice
 from typing import Any
 
@@ -186,7 +187,10 @@ def report_page(
     raise ValueError(f"{corpus_path}: a report of {len(page):,} bytes; its manifest is too large")
 
 
-def _render(view: Mapping[str, Any]) -> bytes:
+@cache
+def templates() -> jinja2.Environment:
+    """The report's templates. A process compiles them once: that takes as long as all else of a
+    small page."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("septet.pipelines.report"),
         autoescape=True,
@@ -204,6 +208,11 @@ def _render(view: Mapping[str, Any]) -> bytes:
         share=readable.share,
         value=charts.value_text,
     )
+    return environment
+
+
+def _render(view: Mapping[str, Any]) -> bytes:
+    environment = templates()
     loader = environment.loader
     assert loader is not None
     style, script = (
