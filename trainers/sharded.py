@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeGuard
 from torch import Tensor, nn
 
 if TYPE_CHECKING:
+    from torch.distributed import ProcessGroup
     from torch.distributed.fsdp import FSDPModule
     from torch.distributed.tensor import DTensor
 
@@ -20,6 +21,18 @@ def is_sharded(x: Any) -> "TypeGuard[DTensor]":
 def local_part(x: Tensor) -> Tensor:
     """What of a tensor this rank holds, in the same memory; all, where it is not sharded."""
     return x.to_local() if is_sharded(x) else x
+
+
+def ranks_of(x: Tensor) -> "tuple[ProcessGroup, ...]":
+    """The groups of ranks over which a tensor is cut, along its first axis: one of each axis of its
+    mesh; none where each rank holds it whole."""
+    if not is_sharded(x):
+        return ()
+    placed = x.placements
+    axes = [i for i, place in enumerate(placed) if not place.is_replicate()]
+    # Of experts over two axes torch says `_StridedShard`, which `is_shard` does not know.
+    assert all(getattr(placed[i], "dim", None) == 0 for i in axes)
+    return tuple(x.device_mesh.get_group(i) for i in axes)
 
 
 def part_of(whole: Tensor, like: Tensor) -> Tensor:

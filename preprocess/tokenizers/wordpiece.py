@@ -148,10 +148,11 @@ def build_vocabulary(
     Raises:
         ValueError: `size` has no room for the characters.
     """
+    chunks = Counter(chunk for text in texts for chunk in _CHUNK.findall(text))
     counts: Counter[str] = Counter()
-    for text in texts:
-        for chunk in _CHUNK.finditer(text):
-            counts.update(word for word, _ in _basic_words(chunk.group()))
+    for chunk, times in chunks.items():
+        for word, _ in _basic_words(chunk):
+            counts[word] += times
     letters = sorted({letter for word in counts for letter in word} | set(characters))
     special = [PAD, *(f"[unused{i + 1}]" for i in range(unused)), *SPECIAL[1:]]
     pieces = [*special, *letters, *(f"##{letter}" for letter in letters)]

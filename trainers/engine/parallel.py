@@ -1,6 +1,6 @@
 """A module over many ranks: replicated or sharded, in bf16, compiled, checkpointing activations."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -14,7 +14,7 @@ from torch.utils.checkpoint import checkpoint
 
 from septet.trainers.engine.config import TrainSettings
 from septet.trainers.engine.world import World
-from septet.trainers.sharded import is_sharded
+from septet.trainers.sharded import is_sharded, local_part, ranks_of
 from septet.trainers.task import Task
 
 if TYPE_CHECKING:
@@ -115,11 +115,9 @@ class Parallel:
                 find_unused_parameters=task.unused_parameters,
                 gradient_as_bucket_view=True,
             )
-        by_mesh: dict[Any, list[nn.Parameter]] = {}
+        self._cut_alike: dict[tuple[dist.ProcessGroup, ...], list[nn.Parameter]] = {}
         for parameter in module.parameters():
-            part_of = parameter.device_mesh if is_sharded(parameter) else None
-            by_mesh.setdefault(part_of, []).append(parameter)
-        self._by_mesh = list(by_mesh.values())
+            self._cut_alike.setdefault(ranks_of(parameter), []).append(parameter)
 
     def _shard(
         self,
@@ -183,17 +181,17 @@ class Parallel:
 
     def gradient_norm(self) -> Tensor:
         """The norm of all gradients, equal on all ranks, []."""
-        norms = []
-        for parameters in self._by_mesh:
-            if gradients := [x.grad for x in parameters if x.grad is not None]:
-                norm = torch.nn.utils.get_total_norm(gradients)
-                norms.append(norm.full_tensor() if is_sharded(norm) else norm)
-        return torch.linalg.vector_norm(torch.stack(norms))
+        squares = []
+        for ranks, parameters in self._cut_alike.items():
+            if gradients := _gradients(parameters):
+                squares.append(torch.nn.utils.get_total_norm(gradients).double().square())
+                for group in ranks:
+                    dist.all_reduce(squares[-1], group=group)
+        return torch.stack(squares).sum().sqrt().float()
 
     def clip_gradients(self, most: float, norm: Tensor) -> None:
         """Scale all gradients so that their norm, which is `norm` now, is `most`."""
-        for parameters in self._by_mesh:
-            torch.nn.utils.clip_grads_with_norm_(parameters, most, norm)
+        torch._foreach_mul_(_gradients(self.raw.parameters()), (most / (norm + 1e-6)).clamp(max=1))
 
     @contextmanager
     def evaluating(self) -> Iterator[nn.Module]:
@@ -205,6 +203,12 @@ class Parallel:
                 yield module
         finally:
             module.train()
+
+
+def _gradients(parameters: Iterable[nn.Parameter]) -> list[Tensor]:
+    """What this rank holds of gradients. An operation on parts costs the host a fraction of what it
+    does on whole tensors that are sharded."""
+    return [local_part(x.grad) for x in parameters if x.grad is not None]
 
 
 def checkpoint_blocks(blocks: Sequence[nn.Module]) -> None:

@@ -16,7 +16,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from septet.trainers.optimizers.base import Optimizer
-from septet.trainers.sharded import is_sharded, local_part
+from septet.trainers.sharded import local_part, ranks_of
 
 LEAST = 1e-30
 """Added to squares of gradients (the paper's ε1, as T5X has it); torch has 1e-14 and, where it
@@ -36,7 +36,7 @@ class _Part:
     rows: Tensor
     """Its values here; all of them where it is not sharded."""
     gradient: Tensor
-    groups: list[dist.ProcessGroup]
+    groups: tuple[dist.ProcessGroup, ...]
     """The ranks that have the other rows, by axis of the mesh; none where it is whole."""
     settings: dict[str, Any]
     state: dict[str, Any]
@@ -116,18 +116,10 @@ class Adafactor(Optimizer):
         state = self.state_of(parameter)
         state["step"] += 1
         settings = {**group, "forget": state["step"] ** group["beta2_decay"]}
-        rows, gradient, ranks = parameter, parameter.grad, list[dist.ProcessGroup]()
-        assert gradient is not None
+        assert parameter.grad is not None
         local = {key: local_part(x) for key, x in state.items()}
-        if is_sharded(parameter):
-            assert is_sharded(gradient)
-            mesh, placed = parameter.device_mesh, parameter.placements
-            axes = [i for i, p in enumerate(placed) if not p.is_replicate()]
-            # Of experts over two axes torch says `_StridedShard`, which `is_shard` does not know.
-            assert all(getattr(placed[i], "dim", None) == 0 for i in axes)
-            ranks = [mesh.get_group(i) for i in axes]
-            rows, gradient = parameter.to_local(), gradient.to_local()
-        return _Part(parameter, rows, gradient, ranks, settings, local, gradient)
+        rows, gradient = local_part(parameter), local_part(parameter.grad)
+        return _Part(parameter, rows, gradient, ranks_of(parameter), settings, local, gradient)
 
     def _direct(self, part: _Part) -> None:
         """The update before it is scaled: the gradient over the root of its mean square."""
@@ -147,7 +139,7 @@ def _square(x: Tensor) -> Tensor:
     return x.square().sum()
 
 
-def _sum(found: list[tuple[Tensor, list[dist.ProcessGroup]]]) -> None:
+def _sum(found: list[tuple[Tensor, tuple[dist.ProcessGroup, ...]]]) -> None:
     """Sum tensors over their ranks in place, group after group; those of the same ranks in one
     exchange."""
     found = [(x, groups) for x, groups in found if groups]

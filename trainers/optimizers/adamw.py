@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.optim.adamw import adamw
 
 from septet.trainers.optimizers.base import Optimizer
+from septet.trainers.sharded import local_part
 
 
 class AdamW(Optimizer):
@@ -43,8 +44,14 @@ class AdamW(Optimizer):
                 [state[name] for state in kept] for name in ("exp_avg", "exp_avg_sq", "step")
             )
             beta1, beta2 = group["betas"]
+            # Each value is updated by itself, so a rank updates what it holds: told of whole
+            # tensors, torch reckons for seconds at first how each operation is to be cut.
+            mine, gradients, means, squares = (
+                [local_part(x) for x in those]
+                for those in (trained, [p.grad for p in trained], means, squares)
+            )
             adamw(
-                trained, [p.grad for p in trained], means, squares, [], steps, fused=True,
+                mine, gradients, means, squares, [], steps, fused=True,
                 amsgrad=False, beta1=beta1, beta2=beta2, lr=group["lr"], eps=group["eps"],
                 weight_decay=group["weight_decay"], maximize=False,
             )  # fmt: skip
