@@ -6,7 +6,6 @@ import random
 import re
 import shutil
 import signal
-import threading
 import time
 from collections import Counter
 from pathlib import Path
@@ -21,8 +20,7 @@ from septet.pipelines.cli import main
 from septet.pipelines.report.page import report_page
 from septet.pipelines.report.statistics import column_figures, corpus_statistics
 from septet.pipelines.report.terminal import print_columns
-from septet.pipelines.runners import StageFailed, make_runner, processes
-from septet.pipelines.runners.local import LocalRunner
+from septet.pipelines.runners import StageFailed
 from septet.preprocess import files
 from septet.preprocess.columns.members import check_member, unpack
 from septet.preprocess.columns.reader import ColumnShardReader, read_manifest
@@ -34,6 +32,7 @@ from septet.trainers.loader.kept import Kept
 from tests.corpora import digests, run_annotation, run_build, write_site
 from tests.kills import FORKS
 from tests.pipelines.annotate.columns_to_test import HERE, slow_words
+from tests.pipelines.annotate.killed_workers import annotate_through_kills
 
 WORDS, HASHES = f"{HERE}:Words", f"{HERE}:Hashes"
 
@@ -368,52 +367,8 @@ def test_killed_at_any_moment_and_resumed(corpus: Path, workers: int, kills: int
 
 
 @pytest.mark.slow
-def test_a_killed_worker_never_leaves_the_command_waiting(
-    corpus: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(processes, "may_fork", lambda: True)  # as in the command
-    run_annotation(corpus, WORDS, name="words")
-    whole = digests(corpus)
-    rng = random.Random(3)
-    chosen = [0.0, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.15]
-    died = 0
-
-    def hangs(*_: object) -> None:
-        raise TimeoutError(f"annotate waits for a worker that was killed (kill {died})")
-
-    before = signal.signal(signal.SIGALRM, hangs)
-    try:
-        for after in [*chosen, *chosen, *(rng.uniform(0, 0.15) for _ in range(20))]:
-            shutil.rmtree(corpus / "columns")
-            with make_runner("local", 2, [], str(corpus)) as runner:
-                assert isinstance(runner, LocalRunner)
-                runner.check()
-                killer = threading.Thread(target=_kill_one, args=(runner, after, rng.randrange(2)))
-                killer.start()
-                signal.alarm(20)
-                try:
-                    settings = {"seconds": 0.01, "batch_size": 16}
-                    run_annotation(corpus, WORDS, settings, name="words", runner=runner)
-                except StageFailed as failure:
-                    assert "died" in str(failure) and "SIGKILL" in str(failure)
-                    died += 1
-                signal.alarm(0)
-                killer.join()
-            run_annotation(corpus, WORDS, name="words")
-            assert digests(corpus) == whole
-    finally:
-        signal.alarm(0)
-        signal.signal(signal.SIGALRM, before)
-    assert died >= 25
-
-
-def _kill_one(runner: LocalRunner, after: float, which: int) -> None:
-    """Kill one of the workers a while after it was forked."""
-    started = time.monotonic()
-    while runner._processes is None or len(runner._processes.workers) <= which:
-        if time.monotonic() - started > 10:
-            return
-        time.sleep(0.0001)
-    worker = runner._processes.workers[which]
-    time.sleep(after)
-    worker.kill()
+def test_a_killed_worker_never_leaves_the_command_waiting(corpus: Path) -> None:
+    # In a process as small as the command's, which forks its workers.
+    child = FORKS.start(annotate_through_kills, corpus)
+    child.join()
+    assert child.exitcode == 0
