@@ -35,7 +35,9 @@ BUILD = "septet_build"
 """The parameter of a request for a worker that says for which build it is."""
 
 _STATE_CACHE_BYTES = 100 * 2**20
-_FLUSH_MS = 1000
+FLUSH_MS = 0
+"""The time after which Beam sends on what a bundle has yielded; 0 means when there is enough of it.
+Otherwise a thread does it, and loses what is yielded while it does (Beam 2.77)."""
 
 
 @dataclass(frozen=True)
@@ -107,7 +109,7 @@ def _run(line: Connection, environment: dict[str, str], log_level: int) -> None:
                 request.control_address,
                 worker_id=request.worker_id,
                 state_cache_size=_STATE_CACHE_BYTES,
-                data_buffer_time_limit_ms=_FLUSH_MS,
+                data_buffer_time_limit_ms=FLUSH_MS,
                 runner_capabilities=frozenset(),
             )
             _close_quietly(harness._data_channel_factory)

@@ -10,7 +10,9 @@ from contextlib import contextmanager
 import grpc
 import pytest
 from apache_beam.portability.api import beam_fn_api_pb2, beam_fn_api_pb2_grpc, endpoints_pb2
+from apache_beam.runners.worker.data_plane import ClosableOutputStream
 
+from septet.pipelines.runners import workers
 from septet.pipelines.runners.pool import WorkerPool, serve
 from septet.pipelines.runners.workers import BUILD
 
@@ -127,3 +129,22 @@ def test_a_process_that_is_free_for_long_is_ended(pool: tuple[WorkerPool, str]) 
     while servicer.processes() and time.monotonic() < end:
         time.sleep(0.01)
     assert not servicer.processes()
+
+
+def test_nothing_is_lost_that_a_bundle_yields_while_earlier_elements_are_sent() -> None:
+    """Beam's thread that sends by time forgets what is written while it sends: seen as a demo
+    corpus without the images of an archive."""
+    sent: list[bytes] = []
+
+    def send(data: bytes) -> None:
+        sent.append(data)
+        time.sleep(0.02)
+
+    stream = ClosableOutputStream.create(sent.append, send, workers.FLUSH_MS)
+    written, end = 0, time.monotonic() + 1.3
+    while time.monotonic() < end:
+        stream.write(b"1")
+        written += 1
+        time.sleep(0.001)
+    stream.close()
+    assert sum(map(len, sent)) == written
