@@ -37,9 +37,10 @@ from starlette.testclient import TestClient
 from septet.pipelines.browse import database
 from septet.pipelines.browse.site import Site
 from septet.pipelines.browse.tables import Tables
+from septet.pipelines.report.sections import SECTIONS
 from septet.preprocess.shards.heads import write_corpus
 from septet.schemas.manifest import Shard
-from septet.schemas.tables import SAMPLES
+from septet.schemas.tables import MEMBERS, SAMPLES
 
 _A_SHARD = 10_000
 _FACETS = ("language", "caption_from", "format", "source")
@@ -82,6 +83,19 @@ def write_sidecars(folder: Path, rows: int) -> None:
             "reencoded": draw.random(count) < 0.5,
             "sha256": [f"{one:064x}" for one in draw.integers(0, 2**62, count)],
         }  # fmt: skip
+        sizes = np.stack([values["original_bytes"], 20 + width % 90, 400 + height % 90], axis=1)
+        values["members"] = pa.ListArray.from_arrays(
+            pa.array(np.arange(0, 3 * count + 1, 3, np.int32)),
+            pa.StructArray.from_arrays(
+                [
+                    pa.array(["jpg", "txt", "json"] * count),
+                    pa.array(np.cumsum(sizes.ravel() + 512)),
+                    pa.array(sizes.ravel()),
+                    pa.array(draw.integers(0, 2**32, 3 * count, np.uint32)),
+                ],
+                fields=list(MEMBERS.value_type),
+            ),
+        )
         columns = {
             one.name: pa.array(values.get(one.name, [None] * count), one.type) for one in SAMPLES
         }
@@ -182,6 +196,11 @@ def main() -> None:
         for name, keep in _OTHERS.items():
             wall, cpu = timed(partial(show, f"/?{urlencode({'keep': keep})}"))
             print(f"overview, {name}: {wall:.2f} s, {cpu:.2f} s of CPUs")
+        for name in SECTIONS:
+            for keep in ("", "width >= 201", "language_score >= 0.5"):
+                query = urlencode({"figures": name, "keep": keep})
+                wall, cpu = timed(partial(show, f"/?{query}"))
+                print(f"{name}, {keep or 'all'}: {wall:.2f} s, {cpu:.2f} s of CPUs")
         paths = sorted(str(path) for path in folder.glob("shards/*/*.parquet"))
         db = duckdb.connect(config={"threads": 2, "memory_limit": "1GB"})
         db.execute("SET parquet_metadata_cache = true")

@@ -67,7 +67,7 @@ def of_values(field: str, values: Sequence[tuple[Any, int]], most: int = 0) -> l
     most = most or max((count for _, count in values), default=1)
     return [
         Bar(as_text(value) if value is not None else "(none)", count, 100 * count / most,
-            _equals(field, value))
+            equals(field, value))
         for value, count in values
     ]  # fmt: skip
 
@@ -126,7 +126,8 @@ def number(form: Mapping[str, str], name: str) -> float | None:
     return value
 
 
-def _equals(field: str, value: Any) -> str:
+def equals(field: str, value: Any) -> str:
+    """The condition that a field has a value; empty where none can say it."""
     if not is_spoken(field):
         return ""
     if value is None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import duckdb
 import pyarrow as pa
-from duckdb.func import PythonUDFType
+from duckdb.func import FunctionNullHandling, PythonUDFType
 
 from septet.pipelines.browse.stopping import stoppable
 
@@ -46,6 +46,7 @@ class Database:
         self._db.execute("SET disabled_optimizers = 'statistics_propagation'")
         self._db.execute(f"ATTACH ':memory:' AS {HELD} (COMPRESS)")
         self._paths: list[str] = []
+        self._functions: set[str] = set()
         self._folders: list[str] = []
         self._schemas = 0
         self._locked = False
@@ -92,15 +93,28 @@ class Database:
         self._db.execute(f"INSERT INTO {table} SELECT * FROM part")
         self._db.unregister("part")
 
-    def function(self, name: str, call: Callable[[pa.ChunkedArray], pa.Array]) -> None:
-        """Add a function of one text that gives a text, before it is locked.
+    def function(
+        self,
+        name: str,
+        call: Callable[..., pa.Array],
+        takes: Sequence[str] | None = ("VARCHAR",),
+        gives: str = "VARCHAR",
+    ) -> None:
+        """Add a function, before it is locked, unless it has it.
 
         Args:
             name: Its name.
-            call: Gives the values for those of a column.
+            call: Gives the values for those of columns, nulls included.
+            takes: The types of the columns; None for any of any type.
+            gives: The type of the values.
         """
         assert not self._locked
-        self._db.create_function(name, call, ["VARCHAR"], "VARCHAR", type=PythonUDFType.ARROW)
+        if name not in self._functions:
+            self._functions.add(name)
+            self._db.create_function(
+                name, call, takes and [*takes], gives, type=PythonUDFType.ARROW,
+                null_handling=FunctionNullHandling.SPECIAL,
+            )  # fmt: skip
 
     def lock(self) -> None:
         """Let it reach nothing but the files that it was allowed."""

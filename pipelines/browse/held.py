@@ -16,7 +16,10 @@ from septet.pipelines.browse.sql import Column, quoted
 LEAST = 1_000_000
 """Samples below which all questions are quick without."""
 MOST_BYTES = 600 * 2**20
-_TEXTS = ("language", "language_from", "caption_from", "format", "source", "status")
+_TEXTS = (
+    "language", "language_from", "caption_from", "format", "source", "status", "chinese",
+    "image_domain", "page_domain",
+)  # fmt: skip
 _LOWERED = ("caption",)
 """Texts that are kept in lower case, for words; they themselves are read from the files."""
 _AT_ONCE = 500_000
@@ -34,6 +37,7 @@ class Held:
         columns: The corpus's fields.
         counts: How many samples each shard has.
         source: Gives FROM for the tables that have some fields.
+        more: What of the base sidecars is kept besides, in SQL, by name.
     """
 
     def __init__(
@@ -43,7 +47,9 @@ class Held:
         columns: Mapping[str, Column],
         counts: Sequence[int],
         source: Callable[[Iterable[str]], str],
+        more: Mapping[str, str],
     ):
+        self._more = more
         self._database, self._counts, self._source = database, counts, source
         self.table = f"{HELD}.main.{name}"
         self._known = columns
@@ -91,7 +97,8 @@ class Held:
                     with self._making:
                         if not self._ended.is_set():
                             self.columns = self._spelled(lowered)
-                            self._whole, self._lowered = frozenset(fields), frozenset(lowered)
+                            self._whole = frozenset({*fields, *self._more})
+                            self._lowered = frozenset(lowered)
                             self.is_ready = True
                             return
                 self._database.ask(f"DROP TABLE IF EXISTS {self.table}")
@@ -155,6 +162,8 @@ class Held:
             column = self._known[name]
             by_table.setdefault(column.table, {})[column.name] = column.sql
         yield from by_table.pop(_OWN, {}).values()
+        for name, sql in self._more.items():
+            yield f"{sql} AS {name}"
         for name in lowered:
             yield f"lower({self._known[name].sql}) AS {quoted(_lower(name))}"
         for table, facts in by_table.items():  # of a struct `c1`, `c1.score` is a field

@@ -17,6 +17,7 @@ def templates() -> jinja2.Environment:
     )
     made.filters |= {
         "number": readable.number, "clean": readable.clean, "words": readable.label,
-        "short": short,
+        "short": short, "size": readable.size, "seconds": readable.seconds,
+        "counted": readable.counted,
     }  # fmt: skip
     return made

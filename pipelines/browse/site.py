@@ -19,8 +19,10 @@ from starlette.staticfiles import StaticFiles
 
 from septet.pipelines.browse import bars
 from septet.pipelines.browse.beside import SIDES, Beside
+from septet.pipelines.browse.build_page import build_facts
 from septet.pipelines.browse.comparing import Compared
 from septet.pipelines.browse.database import QueryError
+from septet.pipelines.browse.figures import category_chart, figures_of, measure_chart
 from septet.pipelines.browse.images import Images
 from septet.pipelines.browse.models import Decoder, Trained
 from septet.pipelines.browse.nearest import Nearest
@@ -30,6 +32,7 @@ from septet.pipelines.browse.reject_images import RejectThumbnails
 from septet.pipelines.browse.sample import Samples
 from septet.pipelines.browse.stopping import CURRENT, Stop
 from septet.pipelines.browse.tables import Tables
+from septet.pipelines.report.sections import SECTIONS
 from septet.pipelines.report.show import resolve_key
 from septet.pipelines.views.curate import Wish, curate
 from septet.pipelines.views.expressions import parse
@@ -46,6 +49,13 @@ _MOST_LANGUAGES = 2_000
 _READ = 400
 """The signs of a caption by which its language is told."""
 _IN_GRID = ("key", "caption", "url", "language", "width", "height")
+BUILD = "build"
+_TABS = {
+    "": "At a glance",
+    **{name: section.title for name, section in SECTIONS.items()},
+    BUILD: "Build",
+}
+"""What the overview shows, by the name in its address."""
 _PLAIN = re.compile(r"[A-Za-z0-9_-]+")
 
 
@@ -82,7 +92,8 @@ class Site:
         self._templates.globals |= {
             "address": self._address, "both": bars.both, "label": self._corpus.label, "at": at,
             "has_embeddings": bool(self._nearest.columns()),
-            "reason_at": self._reason_at, "beside": beside.sides[1].corpus.label if beside else "",
+            "tab_titles": _TABS, "figures": "", "reason_at": self._reason_at,
+            "beside": beside.sides[1].corpus.label if beside else "",
         }  # fmt: skip
         self._beside = self._other = None
         if beside is not None:
@@ -182,9 +193,17 @@ class Site:
         return HTMLResponse(page, status)
 
     def overview(self, request: Request, form: Mapping[str, str]) -> Response:
-        """What there is: counts, and how values are spread, of the samples that are kept."""
-        keep = form.get("keep", "")
+        """What there is: counts, and how values are spread, of the samples that are kept; or one
+        section of the report's figures of them, or what their build told."""
+        keep, figures = form.get("keep", ""), form.get("figures", "")
         tables = self._tables
+        if figures in SECTIONS:
+            return self._figures(figures, form)
+        if figures == BUILD:
+            return self._show("build", form, figures=figures, **build_facts(self._corpus))
+        if figures:
+            known = ", ".join(filter(None, _TABS))
+            raise ValueError(f"figures: expected one of {known}, found {figures[:40]!r}")
         found = tables.spread(
             [name for name in bars.FACETS if name in tables.columns],
             bars.numbers(tables.columns),
@@ -202,6 +221,17 @@ class Site:
         return self._show(
             "overview", form, kept=kept, whole=whole, facets=facets, spreads=spreads,
             commands=self._outgoing.commands(keep),
+        )  # fmt: skip
+
+    def _figures(self, name: str, form: Mapping[str, str]) -> Response:
+        section, recipe = SECTIONS[name], self._corpus.manifest.recipe
+        found = figures_of(self._tables, section, form.get("keep", ""))
+        self._tables.held.begin()
+        drawn = [measure_chart(one, told, recipe) for one, told in found.measures.items()]
+        drawn += [category_chart(one, found) for one in found.categories]
+        return self._show(
+            "figures", form, figures=name, lead=section.lead, kept=found.samples,
+            whole=len(self._corpus), drawn=drawn, members=found.members, most_members=12,
         )  # fmt: skip
 
     def values(self, request: Request, form: Mapping[str, str]) -> Response:

@@ -17,13 +17,15 @@ from septet.pipelines.browse.database import QUERY_SECONDS, Database, texts
 from septet.pipelines.browse.dropped import Dropped
 from septet.pipelines.browse.held import Held
 from septet.pipelines.browse.sound import Sound
-from septet.pipelines.browse.sql import Column, Shares, as_sql
+from septet.pipelines.browse.sql import Column, Shares, as_sql, quoted
+from septet.pipelines.derived import DERIVED, TYPES, is_fit
 from septet.pipelines.views.curate import Fields
 from septet.pipelines.views.expressions import Comparison, Share, parse
 from septet.preprocess import files
 from septet.preprocess.shards.reader import Corpus
 from septet.schemas.layout import REJECTS, column_sidecar
 
+MEMBERS = "members"
 _PATTERN_MARKS = "*?[\\"
 """What DuckDB takes for parts of a pattern in a path: files that have them are read by links."""
 
@@ -68,7 +70,11 @@ class Sources(ABC):
         }
         self.database = database or Database(scratch)
         self.schema = self.database.schema()
-        self.held = Held(self.database, self.schema, self.columns, counts, self._files_of)
+        members = self._fields.own.get(MEMBERS)
+        self.held = Held(
+            self.database, self.schema, self.columns, counts, self._files_of,
+            _short_members() if is_fit(MEMBERS, members) else {},
+        )  # fmt: skip
         try:
             self._open()
         except ValueError as error:
@@ -104,6 +110,8 @@ class Sources(ABC):
             [*(path for some in self._files.values() for path in some), *self._rejects],
             self._sound.folder,
         )
+        for name, derived in DERIVED.items():
+            self.database.function(f"derived_{name}", derived.of_all, None, _sql(derived.type))
         for sql in self._views():
             self.database.make(sql)
         self.database.mend_by(self._mend)
@@ -116,14 +124,26 @@ class Sources(ABC):
         for name, paths in self._files.items():
             given = "*, 0 AS shard_number, 0 AS row_number FROM " + _nothing(("key",))
             if paths:
+                made = ", ".join(self._worked_out()) if name is None else ""
                 given = (
-                    "*, file_index AS shard_number, file_row_number AS row_number "
-                    f"FROM {_read(paths)}"
+                    f"*{made and ', '}{made}, file_index AS shard_number, "
+                    f"file_row_number AS row_number FROM {_read(paths)}"
                 )
             view = f"{self.schema}.{self._aliases[name]}"
             yield f"CREATE OR REPLACE VIEW {view} AS SELECT {given}"
         given = _read(self._rejects, "union_by_name = true")
         yield f"CREATE OR REPLACE VIEW {self.schema}.rejects AS SELECT * FROM {given}"
+
+    def _worked_out(self) -> Iterator[str]:
+        """Fields in SQL that are worked out from others of the base sidecars."""
+        for name, field in self._fields.known.items():
+            if field.derived and field.name == name:
+                own = self._fields.own
+                given = (
+                    f"CAST({quoted(one) if is_fit(one, own.get(one)) else 'NULL'} AS {_sql(kind)})"
+                    for one, kind in ((one, TYPES[one]) for one in field.derived.fields)
+                )
+                yield f"derived_{name}({', '.join(given)}) AS {quoted(name)}"
 
     def _mend(self) -> list[str]:
         """Find files that are damaged; the statements that put others in their place."""
@@ -137,6 +157,11 @@ class Sources(ABC):
         self.faults = self.faults | self._sound.faults
         self.forget()
         return [*self._views()]
+
+    @property
+    def has_members(self) -> bool:
+        """Whether sidecars tell of the members of tars."""
+        return is_fit(MEMBERS, self._fields.own.get(MEMBERS))
 
     @abstractmethod
     def forget(self) -> None:
@@ -187,7 +212,7 @@ class Sources(ABC):
 
     def source(
         self, names: Iterable[str], keep: str, joined: str = "", is_whole: bool = False,
-        shares: Shares | None = None,
+        shares: Shares | None = None, more: Iterable[str] = (),
     ) -> tuple[str, list[Any]]:  # fmt: skip
         """FROM and WHERE, and parameters, of the samples that meet a condition.
 
@@ -197,6 +222,7 @@ class Sources(ABC):
             joined: What is joined besides.
             is_whole: Whether all rows of the corpus are meant, whatever the view has of them.
             shares: Chooses for `top` and `bottom`; where absent, among the samples of this view.
+            more: What is selected besides of the base sidecars, and no condition knows.
         """
         condition = parse(keep) if keep.strip() else None
         tests = [*condition.tests()] if condition else []
@@ -205,7 +231,7 @@ class Sources(ABC):
         words = {one.field for one in tests if _is_of_words(one)}
         needed = {*names, *(one.field for one in tests if not _is_of_words(one))}
         columns, tables = self.columns, ""
-        if self.held.has(needed, words):
+        if self.held.has({*needed, *more}, words):
             self.database.require_files()  # which it stands for
             columns, tables = self.held.columns, f"{self.held.table} AS c0"
         clause, values = "", list[Any]()
@@ -226,6 +252,20 @@ class Sources(ABC):
         for other in sorted({self.columns[name].table for name in names} - {"c0"}):
             tables += f" JOIN {self.schema}.{other} AS {other} ON ({_same(other)})"
         return tables
+
+
+def _short_members() -> dict[str, str]:
+    """Members of tars in SQL, without what only readers of tars need."""
+    return {MEMBERS: f"CAST(c0.{MEMBERS} AS {_sql(TYPES[MEMBERS])})"}
+
+
+def _sql(kind: pa.DataType) -> str:
+    """A type as SQL names it, of those that fields are worked out from."""
+    if pa.types.is_list(kind):
+        parts = ", ".join(f"{part.name} {_sql(part.type)}" for part in kind.value_type)
+        return f"STRUCT({parts})[]"
+    names = {pa.int64(): "BIGINT", pa.float64(): "DOUBLE", pa.string(): "VARCHAR"}
+    return names[kind]
 
 
 def _is_of_words(test: Comparison | Share) -> bool:

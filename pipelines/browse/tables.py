@@ -14,8 +14,9 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from septet.pipelines.browse.database import Database
-from septet.pipelines.browse.sources import Sources
+from septet.pipelines.browse.sources import MEMBERS, Sources
 from septet.pipelines.browse.spread import CELLS, Grid, Spread, is_beyond, of_rows
+from septet.pipelines.report.figures import Members
 from septet.pipelines.views.expressions import Comparison, Condition, Joined, Share, parse
 
 _AT_ONCE = 24
@@ -234,6 +235,21 @@ class Tables(Sources):
                 different[name] = of
         return Counted(whole, counts, different)
 
+    def tally(self, field: str, cell: Callable[[str], str], keep: str) -> dict[Any, int]:
+        """How often the samples that meet a condition have the values of a number.
+
+        Args:
+            field: The field.
+            cell: Gives what a value is counted as, in SQL.
+            keep: The condition.
+        """
+        source, values = self.source([field], keep)
+        known = self.require(field).known
+        rows = self.database.ask(
+            f"SELECT v, count(*) FROM (SELECT {cell(known)} AS v{source}) GROUP BY v", values
+        )
+        return {value: n for value, n in rows if value is not None}
+
     def values(
         self, field: str, keep: str, words: str = "", among: Sequence[str] = (), offset: int = 0,
         limit: int = 60,
@@ -264,6 +280,18 @@ class Tables(Sources):
             [*values, *more],
         )
         return (rows[0][2] if rows else 0), [(value, n) for value, n, _ in rows]
+
+    def members(self, keep: str) -> list[Members]:
+        """The members of the tars by extension, of the samples that meet a condition."""
+        if not self.has_members:
+            return []
+        source, values = self.source([], keep, more=[MEMBERS])
+        rows = self.database.ask(
+            "SELECT m.ext, count(*), CAST(sum(m.size) AS BIGINT) FROM (SELECT "
+            f"unnest(c0.{MEMBERS}) AS m{source}) GROUP BY m.ext ORDER BY m.ext",
+            values,
+        )
+        return [Members(ext=ext or "", count=n, bytes=size or 0) for ext, n, size in rows]
 
     def grids(self, names: Sequence[str], keep: str = "") -> dict[str, Grid]:
         """The grids over the values of some fields, of those that have any, that a condition may

@@ -63,6 +63,8 @@ class HistogramChart:
     edges: list[str]
     """Labels of the shown bins' edges, one more than bars."""
     total: int
+    first: int
+    """The histogram's first bin that is shown."""
 
 
 def histogram_chart(
@@ -121,6 +123,7 @@ def histogram_chart(
         edges=[*labels, value_text(histogram.unit, edges[last + 1]) if last + 1 < len(edges)
                else "any"],
         total=histogram.count,
+        first=first,
     )  # fmt: skip
 
 

@@ -12,7 +12,7 @@ import tldextract
 from septet.pipelines.report.measures import tally
 
 _HOST = re.compile(r"(?:[^?#@]*@)?(\[[^\]?#]*\]|[^?#:]+)")
-_PLAIN = r"^[a-z0-9_-]+(\.[a-z0-9_-]+)+$"
+_PLAIN = re.compile(r"[a-z0-9_-]+(\.[a-z0-9_-]+)+")
 """A host as nearly all URLs have it: no user, port, capitals, address in brackets or final dot."""
 _extract = tldextract.TLDExtract(suffix_list_urls=(), cache_dir=None)
 
@@ -25,40 +25,44 @@ def registered_domain(host: str) -> str:
 
 
 @lru_cache(maxsize=1)
-def _suffixes() -> tuple[pa.Array, pa.Array]:
+def _suffixes() -> tuple[frozenset[str], frozenset[str]]:
     """Suffixes of one label below which any name is registered (`com`), and the pairs of labels
     (`co.uk`) that end a longer suffix. Of `x.example.com` the last two labels are the domain,
     where `com` is of the first and `example.com` is not of the second."""
     rules = [rule.lstrip("!").split(".") for rule in _extract.tlds]
     wild = {rule[1] for rule in rules if len(rule) == 2 and rule[0] == "*"}
     single = {rule[0] for rule in rules if len(rule) == 1} - wild
-    return pa.array(sorted(single)), pa.array(
-        sorted({".".join(rule[-2:]) for rule in rules if len(rule) > 1})
-    )
+    return frozenset(single), frozenset(".".join(rule[-2:]) for rule in rules if len(rule) > 1)
+
+
+@lru_cache(maxsize=2**18)
+def _domain(authority: str) -> str | None:
+    """The registered domain of a URL's authority, which may name a user and a port."""
+    if _PLAIN.fullmatch(authority):  # as nearly all are, which need no walk through the list
+        single, deep = _suffixes()
+        _, *pair = (
+            authority.rsplit(".", 2) if authority.count(".") > 1 else ("", *authority.split("."))
+        )
+        if pair[1] in single and (ends := ".".join(pair)) not in deep:
+            return ends
+    host = _HOST.match(authority)
+    return registered_domain(host[1].lower().rstrip(".")) if host else None
+
+
+def domains_of(urls: pa.Array) -> pa.Array:
+    """The registered domain of each URL of a string array, string [n]; null of paths and nulls."""
+    parts = pc.split_pattern(urls, "/", max_splits=3)  # "https:", "", "host:port", the rest
+    long = pc.fill_null(pc.greater_equal(pc.list_value_length(parts), 3), False)
+    parts = parts.filter(long)
+    scheme, empty, authority = (pc.list_element(parts, i) for i in range(3))
+    absolute = pc.and_(pc.ends_with(scheme, ":"), pc.equal(empty, ""))
+    hosts = pc.if_else(absolute, authority, pa.scalar(None, pa.string())).dictionary_encode()
+    names = pa.array([_domain(one) for one in hosts.dictionary.to_pylist()], pa.string())
+    return pc.replace_with_mask(pa.nulls(len(urls), pa.string()), long, names.take(hosts.indices))
 
 
 def count_domains(urls: pa.Array | pa.ChunkedArray) -> Counter[str]:
     """How many URLs of a string array lie at each registered domain; paths and nulls at none."""
     if isinstance(urls, pa.ChunkedArray):
         urls = urls.combine_chunks() if urls.num_chunks else pa.array([], pa.string())
-    parts = pc.split_pattern(urls, "/", max_splits=3)  # "https:", "", "host:port", the rest
-    parts = parts.filter(pc.greater_equal(pc.list_value_length(parts), 3))
-    scheme, empty, authority = (pc.list_element(parts, i) for i in range(3))
-    absolute = pc.and_(pc.ends_with(scheme, ":"), pc.equal(empty, ""))
-    hosts = authority.filter(absolute)
-    # Nearly all are counted by Arrow, by their last two labels; the others one by one.
-    labels = pc.extract_regex(hosts, r"(?P<pair>[^.]+\.(?P<top>[^.]+))$")
-    ends, top = pc.struct_field(labels, [0]), pc.struct_field(labels, [1])
-    single, deep = _suffixes()
-    simple = pc.fill_null(
-        pc.and_(
-            pc.match_substring_regex(hosts, _PLAIN),
-            pc.and_(pc.is_in(top, value_set=single), pc.invert(pc.is_in(ends, value_set=deep))),
-        ),
-        False,
-    )
-    counts: Counter[str] = tally(pc.value_counts(ends.filter(simple)))
-    for found, count in tally(pc.value_counts(hosts.filter(pc.invert(simple)))).items():
-        if host := _HOST.match(found):
-            counts[registered_domain(host[1].lower().rstrip("."))] += count
-    return counts
+    return tally(pc.value_counts(domains_of(urls).drop_null()))

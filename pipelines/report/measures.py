@@ -7,6 +7,7 @@ have ten significant bits are exact.
 """
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -14,7 +15,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-_BITS = 10
+BITS = 10
+"""The leading bits of a value that are kept."""
 QUANTILES = {"p1": 0.01, "p5": 0.05, "p25": 0.25, "p50": 0.5, "p75": 0.75, "p95": 0.95, "p99": 0.99}
 
 Unit = Literal["characters", "words", "pixels", "width : height", "bytes"]
@@ -69,8 +71,17 @@ known, else of the stored one."""
 def quantise(values: np.ndarray) -> np.ndarray:
     """Clear all but the ten leading bits of non-negative int64 values [n]."""
     _, bits = np.frexp(values.astype(np.float64))
-    shift = np.maximum(bits - _BITS, 0)
+    shift = np.maximum(bits - BITS, 0)
     return (values >> shift) << shift
+
+
+def quantised(counts: Mapping[int, int]) -> Counter[int]:
+    """Counts by value as counts by quantised value."""
+    found: Counter[int] = Counter()
+    values = quantise(np.fromiter(counts, np.int64, len(counts))).tolist()
+    for value, n in zip(values, counts.values(), strict=True):
+        found[value] += n
+    return found
 
 
 def tally(found: pa.StructArray) -> Counter:

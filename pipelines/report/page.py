@@ -29,6 +29,7 @@ from septet.pipelines.report.funnel import Build, read_build
 from septet.pipelines.report.gallery import SHOWN, Card, reject_thumbnails, sample_cards
 from septet.pipelines.report.losses import MOST_REASONS, language_rows, percent, stage_blocks
 from septet.pipelines.report.rejects import SEED, count_rejects, sample_rejects
+from septet.pipelines.report.sections import SECTIONS, TITLES
 from septet.pipelines.report.statistics import ShardStatistics, corpus_statistics, known_statistics
 from septet.pipelines.store.by_url import RejectedImages
 from septet.preprocess import files
@@ -53,19 +54,6 @@ _ROWS = 20
 _SHARDS = 12
 _CHANGES = 200
 _RECIPE_CHARS = 40_000
-
-_BARS = {
-    "language": "Languages",
-    "language_from": "Language told by",
-    "chinese": "Chinese captions by script",
-    "caption_from": "Captions taken from",
-    "format": "Image formats",
-    "reencoded": "Re-encoded",
-    "status": "Download status",
-    "image_domain": "Image domains",
-    "page_domain": "Page domains",
-}
-_TEXT_MEASURES = ("caption_chars", "caption_words")
 
 
 @dataclass(frozen=True)
@@ -161,10 +149,13 @@ def report_page(
             statistics, corpus.manifest.recipe, rejects, clusters, thumbnails
         ),
         "languages_lost": language_rows(statistics.funnel),
-        "text_charts": _histograms(statistics, corpus.manifest, text=True),
-        "image_charts": _histograms(statistics, corpus.manifest, text=False),
+        "sections": SECTIONS,
+        "histograms": {
+            name: charts.histogram_chart(name, histogram, corpus.manifest.recipe)
+            for name, histogram in statistics.measures.items()
+        },
         "bars": {name: _bars(name, found) for name, found in statistics.categories.items()},
-        "failed_domains": _named_bars("failed_domains", "Where fetching failed",
+        "failed_domains": _named_bars("failed_domains", TITLES["failed_domain"],
                                       statistics.failed_domains),
         "columns": column_views(corpus, live or {}, SEED),
         "columns_digest": drawn_from,
@@ -264,16 +255,8 @@ def _facts(stats: Statistics) -> list[tuple[str, str]]:
     return facts
 
 
-def _histograms(stats: Statistics, manifest: Manifest, text: bool) -> list[charts.HistogramChart]:
-    return [
-        charts.histogram_chart(name, histogram, manifest.recipe)
-        for name, histogram in stats.measures.items()
-        if (name in _TEXT_MEASURES) == text
-    ]
-
-
 def _bars(name: str, category: Category) -> Bars:
-    return _named_bars(name, _BARS.get(name, readable.label(name)), category)
+    return _named_bars(name, TITLES.get(name, readable.label(name)), category)
 
 
 def _named_bars(name: str, title: str, category: Category) -> Bars:

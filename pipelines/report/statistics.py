@@ -1,7 +1,7 @@
 """Statistics of a corpus, counted from its sidecars; no image is opened."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 
@@ -11,8 +11,8 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from septet.pipelines.ahead import map_ahead
+from septet.pipelines.derived import DERIVED
 from septet.pipelines.report import funnel, rejects
-from septet.pipelines.report.domains import count_domains
 from septet.pipelines.report.figures import Category, ColumnFigures, Histogram, Members, Statistics
 from septet.pipelines.report.frequent import Frequent
 from septet.pipelines.report.measures import MEASURES, Distribution, tally
@@ -23,8 +23,6 @@ from septet.preprocess.shards.heads import read_head
 from septet.preprocess.shards.reader import Corpus
 from septet.preprocess.shards.sidecar import open_sidecar, read_batches
 from septet.preprocess.shards.views import split_view
-from septet.preprocess.text.han import chinese_scripts
-from septet.preprocess.text.words import count_words
 from septet.schemas.layout import IMAGE_EXTENSIONS, STATISTICS
 
 _FORMATS = {"jpg": "jpeg", "tif": "tiff"}
@@ -33,10 +31,8 @@ _BATCHES_AT_ONCE = 64
 _MOST_CHUNKS = 1024
 _SHARDS_A_RUN = 4
 _CATEGORIES = ("language", "language_from", "caption_from", "format", "reencoded", "status")
-_COLUMNS = [
-    "url", "page_url", "caption", *_CATEGORIES, "width", "height", "original_width",
-    "original_height", "original_bytes", "members",
-]  # fmt: skip
+_NUMBERS = ("width", "height", "original_width", "original_height", "original_bytes")
+_COLUMNS = ["url", "page_url", "caption", *_CATEGORIES, *_NUMBERS, "members"]
 
 
 @dataclass
@@ -91,11 +87,10 @@ def shard_statistics(sidecar: pa.Table) -> ShardStatistics:
         for ext in counts:
             if ext in IMAGE_EXTENSIONS:
                 formats[_FORMATS.get(ext, ext)] += counts[ext]
-    for name, column in (("image_domain", "url"), ("page_domain", "page_url")):
-        if (urls := _text(columns.get(column))) is not None:
-            categories[name] = count_domains(urls)
-    if (scripts := _scripts(columns)) is not None:
-        categories["chinese"] = tally(pc.value_counts(scripts))
+    told = _told(columns)
+    for name in DERIVED:
+        if name in told and pa.types.is_string(told[name].type):
+            categories[name] = tally(pc.value_counts(told[name].drop_null()))
     return ShardStatistics(
         samples=len(sidecar),
         members=Counter(counts),
@@ -103,19 +98,10 @@ def shard_statistics(sidecar: pa.Table) -> ShardStatistics:
         categories={name: Frequent.of(found) for name, found in categories.items() if found},
         measures={
             name: Distribution.of(values)
-            for name, values in _measured(columns)
+            for name, values in _measured(told)
             if bool((values >= 0).any())
         },
     )
-
-
-def _scripts(columns: dict[str, pa.ChunkedArray]) -> pa.ChunkedArray | None:
-    """The scripts of the Chinese captions; None where captions or languages are not there."""
-    captions, language = _text(columns.get("caption")), _text(columns.get("language"))
-    if captions is None or language is None:
-        return None
-    chinese = pc.fill_null(pc.equal(language, "zh"), False)
-    return chinese_scripts(captions.filter(chinese).drop_null())
 
 
 def _text(column: pa.ChunkedArray | None) -> pa.ChunkedArray | None:
@@ -125,17 +111,15 @@ def _text(column: pa.ChunkedArray | None) -> pa.ChunkedArray | None:
     return pc.cast(column, pa.string())
 
 
-def _numbers(column: pa.ChunkedArray | None) -> np.ndarray | None:
-    """A numeric column as int64 [n], -1 for null; None where it is missing or does not hold
-    numbers."""
+def _numbers(column: pa.ChunkedArray | None) -> pa.Array | None:
+    """A numeric column as int64 [n]; None where it is missing or does not hold numbers."""
     if column is None:
         return None
     if pa.types.is_floating(column.type):
         column = pc.if_else(pc.is_finite(column), column, pa.scalar(None, column.type))
     elif not pa.types.is_integer(column.type):
         return None
-    values: np.ndarray = pc.fill_null(pc.cast(column, pa.int64(), safe=False), -1).to_numpy()
-    return values
+    return pc.cast(column, pa.int64(), safe=False).combine_chunks()
 
 
 def _members(column: pa.ChunkedArray | None) -> dict[str, list]:
@@ -152,36 +136,27 @@ def _members(column: pa.ChunkedArray | None) -> dict[str, list]:
     }
 
 
-def _measured(columns: dict[str, pa.ChunkedArray]) -> Iterator[tuple[str, np.ndarray]]:
-    """The values (int64, -1 for missing) of each measure that the columns allow, by name."""
-    caption = _text(columns.get("caption"))
-    if caption is not None:
-        for name, lengths in (
-            ("caption_chars", pc.utf8_length(caption)),
-            ("caption_words", count_words(caption)),
-        ):
-            yield name, pc.fill_null(pc.cast(lengths, pa.int64()), -1).to_numpy()
-    sides = {}
-    for name in ("width", "height", "original_width", "original_height", "original_bytes"):
-        values = _numbers(columns.get(name))
-        if values is not None:
-            sides[name] = values
-            yield name, values
-    if "original_width" in sides and "original_height" in sides:
-        shorter = np.minimum(sides["original_width"], sides["original_height"])
-        yield "original_short_side", shorter
-    ratio = np.full(max(map(len, sides.values()), default=0), -1, np.int64)
-    for wide, high in (("original_width", "original_height"), ("width", "height")):
-        if wide in sides and high in sides:
-            usable = (ratio < 0) & (sides[wide] > 0) & (sides[high] > 0)
-            scaled = sides[wide] * MEASURES["aspect_ratio"].scale
-            ratio[usable] = scaled[usable] // sides[high][usable]
-    yield "aspect_ratio", ratio
-    if "members" in columns:
-        flat = pc.list_flatten(columns["members"])
-        is_image = pc.is_in(pc.struct_field(flat, "ext"), value_set=pa.array(IMAGE_EXTENSIONS))
-        sizes = pc.struct_field(flat, "size").filter(is_image)
-        yield "image_bytes", sizes.to_numpy()
+def _told(columns: Mapping[str, pa.ChunkedArray]) -> dict[str, pa.Array]:
+    """Sides, sizes, and the fields that can be worked out from the columns, by name."""
+    known: dict[str, pa.ChunkedArray | pa.Array] = {}
+    for name, column in columns.items():
+        fit = _numbers(column) if name in _NUMBERS else _text(column)
+        if fit is not None or name == "members":
+            known[name] = column if fit is None else fit
+    rows = max(map(len, columns.values()), default=0)
+    types = {name: column.type for name, column in known.items()}
+    told = {name: known[name] for name in _NUMBERS if name in known}
+    return told | {name: one.of(known, rows) for name, one in DERIVED.items() if one.fits(types)}
+
+
+def _measured(told: Mapping[str, pa.Array]) -> Iterator[tuple[str, np.ndarray]]:
+    """The values times its scale (int64, -1 for missing) of each measure that is told, by name."""
+    for name, measure in MEASURES.items():
+        if name in told:
+            values = told[name]
+            if measure.scale != 1:
+                values = pc.cast(pc.round(pc.multiply(values, float(measure.scale))), pa.int64())
+            yield name, pc.fill_null(values, -1).to_numpy()
 
 
 def sidecar_statistics(path: str, chosen: NDArray[np.int64] | None = None) -> ShardStatistics:
@@ -335,10 +310,10 @@ def known_statistics(path: str, progress: Callable[[int, int], None] | None = No
     Raises:
         As `corpus_statistics`.
     """
-    return with_columns(path, _stored(path) or corpus_statistics(path, progress))
+    return with_columns(path, stored_statistics(path) or corpus_statistics(path, progress))
 
 
-def _stored(path: str) -> Statistics | None:
+def stored_statistics(path: str) -> Statistics | None:
     """The figures that a corpus's build counted; None where they are missing, damaged, of another
     version's form, or of other samples, for they can always be counted again."""
     if split_view(path)[1] is not None:

@@ -26,6 +26,7 @@ from septet.pipelines.report.readable import (
     size,
     value_name,
 )
+from septet.pipelines.report.sections import TITLES
 
 Examples = Mapping[tuple[str, str], Sequence[Mapping[str, Any]]]
 _NO_EXAMPLES: Examples = MappingProxyType({})
@@ -34,18 +35,6 @@ KEPT, LOST = "cyan", "red"
 _CUTS_SHOWN, _LANGUAGES_SHOWN = 5, 12
 _BLOCKS = " ▁▂▃▄▅▆▇█"
 _EIGHTHS = " ▏▎▍▌▋▊▉█"
-_TITLES = {
-    "language": "Languages",
-    "language_from": "Language told by",
-    "chinese": "Chinese captions by script",
-    "caption_from": "Captions from",
-    "format": "Formats",
-    "reencoded": "Re-encoded",
-    "status": "Download status",
-    "image_domain": "Image domains",
-    "page_domain": "Page domains",
-    "failed_domain": "Domains where fetching failed",
-}
 
 
 def bar(part: float, whole: float, width: int = 16, style: str = KEPT) -> Text:
@@ -208,7 +197,7 @@ def _measures(measures: dict[str, Histogram]) -> RenderableType:
 
 
 def _category(name: str, found: Category, rows: int = 10) -> RenderableType:
-    table = FigureTable(_TITLES[name], ("", "samples", "share", ""))
+    table = FigureTable(TITLES[name], ("", "samples", "share", ""))
     most = max((entry.count for entry in found.values), default=0)
     for entry in found.values[:rows]:
         table.add_row(Text(one_line(value_name(name, entry.value), 32)), number(entry.count),

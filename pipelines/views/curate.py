@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.progress import track
 
 from septet.pipelines.ahead import map_ahead
+from septet.pipelines.derived import DERIVED, Derived
 from septet.pipelines.views.expressions import Condition, ExpressionError, Share, Table, parse
 from septet.preprocess import files
 from septet.preprocess.columns.reader import column_names, is_stale, read_manifest
@@ -29,11 +30,13 @@ _NONE_OF = ("members",)
 
 @dataclass(frozen=True)
 class Field:
-    """Where a field's values lie, in the base sidecars or in those of a column, and their type."""
+    """Where a field's values lie, in the base sidecars or in those of a column, and their type; or
+    how they are worked out from those of base sidecars."""
 
     name: str
     column: str | None
     type: pa.DataType
+    derived: Derived | None = None
 
 
 class Fields:
@@ -51,6 +54,8 @@ class Fields:
         """Facts that several columns have, and where."""
         self.damaged: dict[str, str] = {}
         """Columns of which nothing can be read, with the reason."""
+        self.own: dict[str, pa.DataType] = {}
+        """The types of what the base sidecars hold."""
         if not corpus.shards:
             return
         facts = {}
@@ -77,6 +82,11 @@ class Fields:
             one.name: Field(one.name, None, one.type) for one in own if one.name not in _NONE_OF
         }
         self.known |= facts
+        self.own = {one.name: one.type for one in own}
+        spelled = {name.casefold() for name in self.own}
+        for name, derived in DERIVED.items():
+            if name not in {*spelled, *self._several} and derived.fits(self.own):
+                self.known.setdefault(name, Field(name, None, derived.type, derived))
 
     def require(self, name: str) -> None:
         """Refuse a name that is no field.
@@ -100,7 +110,11 @@ class Fields:
         shard, rows = self._corpus.shards[number], self._corpus.rows(number)
         by_file: dict[str | None, list[str]] = {None: ["key"]}
         for name in names:
-            by_file.setdefault(self.known[name].column, []).append(self.known[name].name)
+            field = self.known[name]
+            made_of = field.derived.fields if field.derived else (field.name,)
+            by_file.setdefault(field.column, []).extend(
+                one for one in made_of if field.derived is None or one in self.own
+            )
         tables = {}
         for column, wanted in by_file.items():
             path = shard.sidecar if column is None else column_sidecar(column, shard.tar)
@@ -109,8 +123,12 @@ class Fields:
             tables[column] = table.take(rows)
         found = {"key": tables[None]["key"].combine_chunks()}
         for name in names:
-            field = self.known[name]
-            found[name] = tables[field.column][field.name].combine_chunks()
+            field, table = self.known[name], tables[self.known[name].column]
+            if field.derived:
+                columns = {one: table[one] for one in field.derived.fields if one in self.own}
+                found[name] = field.derived.of(columns, len(table))
+            else:
+                found[name] = table[field.name].combine_chunks()
         return found
 
 
