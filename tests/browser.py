@@ -35,7 +35,7 @@ class Opened:
         self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
         self.page.on("request", lambda request: self.requests.append(request.url))
         self.address = Path(path).as_uri()
-        self.page.goto(self.address)
+        self.page.goto(self.address, timeout=120_000)  # where other work has the cores
 
     @property
     def outside(self) -> list[str]:

@@ -16,7 +16,8 @@ from septet.pipelines.views.expressions import ExpressionError, is_spoken
 from septet.schemas.reasons import REASONS
 
 FACETS = ("language", "caption_from", "format", "source")
-_SPREADS = ("width", "height", "original_bytes", "language_score")
+SIDES = ("width", "height")
+_SPREADS = (*SIDES, "original_bytes", "language_score")
 
 
 @dataclass(frozen=True)
@@ -50,9 +51,9 @@ def words(text: str) -> str:
     return " and ".join(f'caption contains "{one or other}"' for one, other in found)
 
 
-def numbers(columns: Mapping[str, Column]) -> list[str]:
-    """The fields of which histograms are shown."""
-    names = [*_SPREADS, *(name for name in columns if "." in name)]
+def numbers(columns: Mapping[str, Column], own: Sequence[str] = _SPREADS) -> list[str]:
+    """The fields of which histograms are shown: some of the corpus's own, and those of columns."""
+    names = [*own, *(name for name in columns if "." in name)]
     return [name for name in names if name in columns and columns[name].is_number]
 
 

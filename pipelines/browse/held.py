@@ -58,6 +58,8 @@ class Held:
         where."""
         self.is_ready = False
         """Whether it answers."""
+        self.read = 0.0
+        """The share of the samples that were read."""
         self._whole: frozenset[str] = frozenset()
         self._lowered: frozenset[str] = frozenset()
         self._ended = threading.Event()
@@ -69,6 +71,11 @@ class Held:
         if not self.is_ready:
             return False
         return self._whole.issuperset(whole) and self._lowered.issuperset(lowered)
+
+    @property
+    def is_being_made(self) -> bool:
+        """Whether a thread is making it."""
+        return not self.is_ready and self._thread is not None and self._thread.is_alive()
 
     def begin(self) -> None:
         """Make it in a thread, once, where the corpus is large."""
@@ -151,6 +158,7 @@ class Held:
             self._database.ask(f"{word} {told}")
             self._database.ask(f"CHECKPOINT {HELD}")  # which compresses it
             begun = True
+            self.read = sum(self._counts[:last]) / sum(self._counts)
             if self._database.held_bytes() > MOST_BYTES:
                 return False
         return begun

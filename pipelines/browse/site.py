@@ -206,7 +206,7 @@ class Site:
             raise ValueError(f"figures: expected one of {known}, found {figures[:40]!r}")
         found = tables.spread(
             [name for name in bars.FACETS if name in tables.columns],
-            bars.numbers(tables.columns),
+            bars.numbers(tables.columns, bars.SIDES),
             keep,
         )
         tables.held.begin()  # who looks at the first page has what to look at meanwhile
@@ -224,14 +224,20 @@ class Site:
         )  # fmt: skip
 
     def _figures(self, name: str, form: Mapping[str, str]) -> Response:
-        section, recipe = SECTIONS[name], self._corpus.manifest.recipe
-        found = figures_of(self._tables, section, form.get("keep", ""))
-        self._tables.held.begin()
+        section, recipe, keep = SECTIONS[name], self._corpus.manifest.recipe, form.get("keep", "")
+        held = self._tables.held
+        held.begin()
+        if held.is_being_made:  # until then they take as long as reading all
+            return self._show("waiting", form, figures=name, read=held.read)
+        found = figures_of(self._tables, section, keep)
         drawn = [measure_chart(one, told, recipe) for one, told in found.measures.items()]
         drawn += [category_chart(one, found) for one in found.categories]
+        names = [one for one in section.numbers if one in self._tables.columns]
+        spreads = self._tables.spread([], names, keep).numbers if names else {}
         return self._show(
             "figures", form, figures=name, lead=section.lead, kept=found.samples,
             whole=len(self._corpus), drawn=drawn, members=found.members, most_members=12,
+            spreads=[(one, bars.of_bins(one, told)) for one, told in spreads.items()],
         )  # fmt: skip
 
     def values(self, request: Request, form: Mapping[str, str]) -> Response:
@@ -299,7 +305,7 @@ class Site:
         cut = bars.number(form, "cut")
         values = self._tables.dropped.values(stage, reason)
         found = self._tables.dropped.rows(stage, reason, words=words, limit=_MOST_LANGUAGES)
-        languages = _languages(found)
+        languages = _tell_languages(found)
         if language:
             found = [one for one, code in zip(found, languages, strict=True) if code == language]
         shown = found[(number - 1) * A_PAGE : number * A_PAGE]
@@ -311,6 +317,8 @@ class Site:
             )
             counts = self._tables.dropped.sides(stage, reason, cut)
             sides = (below, above, *counts)
+        for some in (sides or ())[:2]:
+            _tell_languages(some)
         listed = (*shown, *(one for some in (sides or ())[:2] for one in some))
         return self._show(
             "reason", form, stage=stage, reason=reason, meaning=bars.meaning(reason), rows=shown,
@@ -368,7 +376,10 @@ def _watched(make: Callable[..., Response]) -> Callable[..., Any]:
     return respond
 
 
-def _languages(rows: list[dict[str, Any]]) -> list[str]:
-    """The language of each row's caption as far as a model alone can tell."""
+def _tell_languages(rows: list[dict[str, Any]]) -> list[str]:
+    """The language of each row's caption as far as a model alone can tell, which the row has from
+    then on, too."""
     model = language_model()
-    return [identify((row["caption"] or "")[:_READ], model=model).code for row in rows]
+    for row in rows:
+        row["language"] = identify((row["caption"] or "")[:_READ], model=model).code
+    return [row["language"] for row in rows]

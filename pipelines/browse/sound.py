@@ -49,7 +49,7 @@ class Sound:
             needed: Whether a sample is left out that has no row there, as without its base sidecar;
                 else its row says nothing.
         """
-        heads = list(map_ahead(_head, files.values()))
+        heads = [_head(path) for path in files.values()]  # in threads it takes twice as long
         schema = next((one for one, *_ in heads if isinstance(one, pa.Schema)), None)
         if schema is None:
             return list(files.values())
@@ -57,7 +57,9 @@ class Sound:
         for (name, path), (found, rows, ends), wanted in zip(
             files.items(), heads, samples, strict=True
         ):
-            why = found if isinstance(found, str) else _unlike(found, schema)
+            why = found if isinstance(found, str) else ""
+            if not why and found != schema:
+                why = _unlike(found, schema)
             if not why and rows != wanted:
                 why = f"{rows:,} rows, the list of shards says {wanted:,}"
             if why:

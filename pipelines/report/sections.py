@@ -9,13 +9,14 @@ from septet.pipelines.report.measures import MEASURES
 @dataclass(frozen=True)
 class Section:
     """A section of figures: names of categories and of measures; `members` where it tells those of
-    the tars, too."""
+    the tars, too; `numbers` that are no measures of the report and have bins of their own."""
 
     title: str
     lead: str
     categories: tuple[str, ...] = ()
     measures: tuple[str, ...] = ()
     members: bool = False
+    numbers: tuple[str, ...] = ()
 
 
 SECTIONS: dict[str, Section] = {
@@ -24,6 +25,7 @@ SECTIONS: dict[str, Section] = {
         "Words are runs between spaces; in scripts that write none, two letters count as a word.",
         ("language", "language_from", "caption_from", "chinese"),
         ("caption_chars", "caption_words"),
+        numbers=("language_score",),
     ),
     "images": Section(
         "Images",

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from septet.pipelines.ahead import map_ahead
@@ -22,6 +23,8 @@ from septet.schemas.tables import REJECTS, STORED
 _MOST_TABLES = 1_000
 _MOST_REMOTE_TABLES = 64
 """The most tables of the store that are looked through, the newest ones."""
+_MOST_HASHES = 2**24
+"""The most images whose hash is remembered, 64 MiB."""
 _ASKED = pa.schema(
     [REJECTS.field(name) for name in ("id", "image_url", "page_url", "caption", "extra")]
 )
@@ -47,6 +50,9 @@ class RejectedImages:
 
     def __init__(self, corpus: str, recipe: Mapping[str, Any] | None):
         self._corpus, self._recipe = corpus, recipe
+        self._hashes: dict[str, NDArray[np.uint32]] = {}
+        """Hashes of the URLs of images that tables have, which are never written again, by table:
+        one that has none of those asked for is not read twice."""
 
     def find(self, rejects: Iterable[Mapping[str, Any]]) -> dict[str, StoredImage]:
         """The stored images of some rejects, by URL.
@@ -93,12 +99,22 @@ class RejectedImages:
     def _rows(self, wanted: pa.Array, table: str) -> pa.Table:
         """The rows of a table of the store that have the image of one of some URLs."""
         path = files.join(self._corpus, table)
+        hashes = self._hashes.get(table)
+        if hashes is not None and not np.isin(_hashes(wanted), hashes).any():
+            return STORED.empty_table()
         known = read_stored(path, ["image_url", "reason"])
+        there = pc.is_null(known["reason"])
+        if hashes is None and sum(map(len, [*self._hashes.values()])) < _MOST_HASHES:
+            self._hashes[table] = _hashes(known["image_url"].filter(there))
         is_wanted = pc.is_in(known["image_url"], value_set=wanted)
-        places = np.flatnonzero(pc.and_(is_wanted, pc.is_null(known["reason"])).to_numpy())
+        places = np.flatnonzero(pc.and_(is_wanted, there).to_numpy())
         if not len(places):
             return STORED.empty_table()
         return read_stored(path, STORED.names).take(pa.array(places)).cast(STORED)
+
+
+def _hashes(urls: pa.Array | pa.ChunkedArray) -> NDArray[np.uint32]:
+    return np.array([hash(url) & 0xFFFFFFFF for url in urls.to_pylist()], np.uint32)
 
 
 def _allowed(rejects: Sequence[Mapping[str, Any]], barred: Barred) -> list[Mapping[str, Any]]:

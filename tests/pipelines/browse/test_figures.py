@@ -2,6 +2,7 @@
 the same to `curate` and to the browser."""
 
 import random
+import threading
 from pathlib import Path
 from urllib.parse import quote
 
@@ -11,6 +12,7 @@ from playwright.sync_api import Browser
 from starlette.testclient import TestClient
 
 import septet
+from septet.pipelines.browse import held
 from septet.pipelines.browse.figures import figures_of
 from septet.pipelines.browse.site import Site
 from septet.pipelines.browse.tables import Tables
@@ -112,8 +114,9 @@ def test_from_a_bar_of_the_captions_to_the_samples(
         one = Visitor(browser, address)
         one.page.click(".tabs >> text=Captions")
         assert one.page.locator(".chart h3").all_inner_texts() == [
-            "Caption length in characters", "Caption length in words", "Languages",
-            "Language told by", "Captions taken from", "Chinese captions by script",
+            "Caption length in characters caption_chars", "Caption length in words caption_words",
+            "Languages language", "Language told by language_from",
+            "Captions taken from caption_from", "Chinese captions by script chinese",
         ]  # fmt: skip
         assert "median" in one.text("section[aria-label='Caption length in words'] .summary")
         one.page.click("section[aria-label='Chinese captions by script'] a:has-text('traditional')")
@@ -135,6 +138,31 @@ def test_from_a_bar_of_the_captions_to_the_samples(
         one.page.click("nav >> text=Samples")
         assert one.page.locator(".grid li").count()
         assert one.complaints == one.outside == []
+
+
+def test_captions_name_the_script_that_they_are_written_in(corpus: Path, tmp_path: Path) -> None:
+    """So that the browser takes the font in which its signs look right."""
+    site = TestClient(Site(Tables(str(corpus), tmp_path)).app())
+    page = site.get("/samples?keep=" + quote("language == zh and caption contains 子")).text
+    assert 'lang="zh-Hans">红房子在湖边' in page and 'lang="zh-Hant">紅房子在湖邊' in page
+    assert 'lang="de">' in site.get("/samples?keep=language+==+de").text
+
+
+def test_what_is_read_into_memory_says_how_far_it_is(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(held, "LEAST", 2)
+    tables = Tables(str(corpus), tmp_path)
+    goes_on = threading.Event()
+    monkeypatch.setattr(tables.held, "_is_quiet", lambda: goes_on.wait(60))
+    site = TestClient(Site(tables).app())
+    waiting = site.get("/?figures=captions&keep=width+%3E+1").text
+    assert "is read into memory, 0 % so far" in waiting and 'value="width &gt; 1"' in waiting
+    goes_on.set()
+    tables.held._thread.join(60)
+    assert tables.held.is_ready and tables.held.read == 1.0
+    assert "Caption length in words" in site.get("/?figures=captions&keep=width+%3E+1").text
+    tables.held.end()
 
 
 def test_an_overview_that_there_is_not(corpus: Path, tmp_path: Path) -> None:

@@ -5,6 +5,8 @@ from urllib.parse import quote, unquote
 
 from playwright.sync_api import Browser
 
+from septet.pipelines.browse.site import BUILD
+from septet.pipelines.report.sections import SECTIONS
 from septet.preprocess.shards.reader import Corpus
 from tests.browser import browser as browser
 from tests.pipelines.browse.hostile import COLUMNS, DAMAGED, LIES, REJECTED, SAMPLES, write_hostile
@@ -40,6 +42,8 @@ def test_no_page_does_harm(browser: Browser, tmp_path: Path) -> None:
 
         one.go("/samples")  # whose images are waited for
         visit("/")
+        for name in (*SECTIONS, BUILD):
+            visit(f"/?figures={name}")
         for path in ("/samples", "/samples?page=2", "/samples?sort=caption", "/samples?sort=width",
                      "/samples?sort=extra", "/samples?sort=key&order=falling", "/rejects"):  # fmt: skip
             visit(path)

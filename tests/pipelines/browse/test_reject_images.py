@@ -7,6 +7,7 @@ import pytest
 from playwright.sync_api import Browser
 
 from septet.pipelines.report.page import write_report
+from septet.pipelines.store import by_url
 from septet.pipelines.store.by_url import RejectedImages
 from septet.preprocess.shards.heads import read_head
 from tests.browser import browser as browser
@@ -41,6 +42,9 @@ def test_a_reject_has_its_image_until_that_is_removed(
     found = known.find(lost)
     assert list(found) == [copy["image_url"]], "of the absent one there is none"
     assert known.read(found[copy["image_url"]]) == images["/3.jpg"]
+    with monkeypatch.context() as patched:
+        patched.setattr(by_url, "read_stored", None)  # no table has it, so none is read again
+        assert known.find([lost[0] | {"image_url": "http://elsewhere.example/x.jpg"}]) == {}
     page = (corpus / "stats/report.html").read_text()
     clusters = page.split('aria-label="Clusters of duplicate image"')[1].split("</ul>")[0]
     assert clusters.count('src="data:image/webp;base64,') == 2

@@ -252,6 +252,14 @@ def test_no_page_is_wider_than_the_window(
     scheme: str,
 ) -> None:
     one = Visitor(browser, address, viewport={"width": width, "height": 800}, color_scheme=scheme)
-    for page in ("/", "/samples", "/samples/0/0", "/rejects", "/rejects/filter/too_short?cut=3"):
+    for page in (
+        "/",
+        "/?figures=captions",
+        "/?figures=build",
+        "/samples",
+        "/samples/0/0",
+        "/rejects",
+        "/rejects/filter/too_short?cut=3",
+    ):
         one.go(page)
         assert one.page.evaluate("document.documentElement.scrollWidth") <= width, page
