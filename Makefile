@@ -1,5 +1,5 @@
 # Everything that the make targets install goes into .venv in this folder and nowhere else, but for
-# what a few tests need and infra/tools.sh installs where it may (Chromium, Slurm, ip).
+# what a few tests need and infra/tools.sh installs where it may (Chromium, Slurm, ip, fonts).
 PYTHON ?= python3
 BIN := .venv/bin
 UV := $(BIN)/uv pip install --quiet --python $(BIN)/python
@@ -41,7 +41,7 @@ seven: setup  ## One corpus, seven models trained from it, a table and a page; r
 	@$(BIN)/python -m examples.seven.run
 
 test: setup  ## All tests
-	@bash infra/tools.sh chromium slurm hosts
+	@bash infra/tools.sh chromium slurm hosts fonts
 	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 3 --no-loadscope-reorder --durations=15
 
 check: setup  ## Lint, types, import rule, size budgets

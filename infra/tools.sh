@@ -5,7 +5,7 @@
 set -uo pipefail
 
 usage() {
-  echo "usage: tools.sh [chromium] [slurm] [hosts]" >&2
+  echo "usage: tools.sh [chromium] [slurm] [hosts] [fonts]" >&2
   exit 2
 }
 
@@ -15,6 +15,13 @@ have() { # one of these programs
     if PATH=$PATH:/usr/sbin command -v "$name" >/dev/null; then return 0; fi
   done
   return 1
+}
+
+has_fonts() { # of scripts that no other one stands for
+  local language
+  for language in zh-cn bn am chr; do
+    if ! [ "$(fc-list ":lang=$language" 2>/dev/null)" ]; then return 1; fi
+  done
 }
 
 updated=''
@@ -36,6 +43,7 @@ for tool; do
   case $tool in
     chromium) have chromium chromium-browser google-chrome || ensure browser chromium ;;
     slurm) { have munged && have slurmctld && have slurmd; } || ensure Slurm slurm-wlm munge ;;
+    fonts) has_fonts || ensure script fonts-noto-core fonts-noto-cjk ;;
     hosts) have ip || ensure two-host iproute2 ;;
     *) usage ;;
   esac
