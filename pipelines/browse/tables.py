@@ -287,7 +287,7 @@ class Tables(Sources):
             return []
         source, values = self.source([], keep, more=[MEMBERS])
         rows = self.database.ask(
-            "SELECT m.ext, count(*), CAST(sum(m.size) AS BIGINT) FROM (SELECT "
+            "SELECT m.ext, count(*), sum(m.size) FROM (SELECT "
             f"unnest(c0.{MEMBERS}) AS m{source}) GROUP BY m.ext ORDER BY m.ext",
             values,
         )
