@@ -85,7 +85,7 @@ def write_sidecars(folder: Path, rows: int) -> None:
         }  # fmt: skip
         sizes = np.stack([values["original_bytes"], 20 + width % 90, 400 + height % 90], axis=1)
         values["members"] = pa.ListArray.from_arrays(
-            pa.array(np.arange(0, 3 * count + 1, 3, np.int32)),
+            pa.array(np.arange(0, 3 * count + 1, 3).astype(np.int32)),
             pa.StructArray.from_arrays(
                 [
                     pa.array(["jpg", "txt", "json"] * count),

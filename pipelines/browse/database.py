@@ -97,7 +97,7 @@ class Database:
         self,
         name: str,
         call: Callable[..., pa.Array],
-        takes: Sequence[str] | None = ("VARCHAR",),
+        takes: list[Any] | None = None,
         gives: str = "VARCHAR",
     ) -> None:
         """Add a function, before it is locked, unless it has it.
@@ -105,14 +105,14 @@ class Database:
         Args:
             name: Its name.
             call: Gives the values for those of columns, nulls included.
-            takes: The types of the columns; None for any of any type.
+            takes: The types of the columns; None for any number of any type.
             gives: The type of the values.
         """
         assert not self._locked
         if name not in self._functions:
             self._functions.add(name)
             self._db.create_function(
-                name, call, takes and [*takes], gives, type=PythonUDFType.ARROW,
+                name, call, takes, gives, type=PythonUDFType.ARROW,
                 null_handling=FunctionNullHandling.SPECIAL,
             )  # fmt: skip
 

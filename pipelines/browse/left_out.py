@@ -36,7 +36,7 @@ class LeftOut:
         with suppress(ValueError, OSError):  # the view that it was chosen from may be gone
             self._given = self._make_given(self._head.of)
         if self._head.split:
-            tables.database.function(f"part_{tables.schema}", self._part_names)
+            tables.database.function(f"part_{tables.schema}", self._part_names, ["VARCHAR"])
 
     def _make_given(self, of: str | None) -> str:
         path = self._tables.corpus.path

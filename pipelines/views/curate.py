@@ -83,9 +83,9 @@ class Fields:
         }
         self.known |= facts
         self.own = {one.name: one.type for one in own}
-        spelled = {name.casefold() for name in self.own}
+        taken = {name.casefold() for name in self.own} | {*self._several}
         for name, derived in DERIVED.items():
-            if name not in {*spelled, *self._several} and derived.fits(self.own):
+            if name not in taken and derived.fits(self.own):
                 self.known.setdefault(name, Field(name, None, derived.type, derived))
 
     def require(self, name: str) -> None:
