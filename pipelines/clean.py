@@ -42,7 +42,8 @@ _ROOMS = (layout.SHARDS, layout.COLUMNS, layout.REJECTS, layout.STATS, layout.ST
 _SHARD = re.compile(r"(\d{4}/\d{7}|\d{5})(-r\d+)?\.(tar|parquet)")
 _STORED = re.compile(
     rf"({layout.STORE}/[0-9a-f]{{16}})/"
-    r"(settings\.json|retries\.json|\d{6,}/[0-9a-f]{16}-[0-9a-f]{8}-\d{4,}\.(bin|parquet))"
+    r"(settings\.json|retries\.json"
+    r"|\d{6,}/([0-9a-f]/[0-9a-f]{2}/)?[0-9a-f]{16}-[0-9a-f]{8}-\d{4,}\.(bin|parquet))"
 )
 """A file of the store (`store.store`): the store's path, and the file's name there."""
 _SITE = re.compile(r"[0-9a-f]{2}/[0-9a-f]{16}\.json")
@@ -218,7 +219,7 @@ def _used_files(corpus: str) -> set[str] | None:
 def _stores(corpus: str, head: Manifest, used: set[str] | None, sizes: Collection[str]) -> set[str]:
     """Paths of the stores of the corpus, by its recipe where that store is there and by what was
     read of them; empty where neither says it."""
-    found = {name.rsplit("/", 2)[0] for name in used or ()}
+    found = {"/".join(name.split("/")[:2]) for name in used or ()}
     with suppress(ValidationError):  # a recipe of an earlier version
         name = Store(corpus, Recipe.model_validate(head.recipe)).name
         if any(path.startswith(f"{name}/") for path in sizes):  # else made with other codecs

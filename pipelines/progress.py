@@ -111,12 +111,18 @@ class BuildProgress:
                     pause = max(_PAUSE, 20 * (time.monotonic() - begun))
 
             def tell_news() -> None:
-                while one.news is not None and not over.wait(_PAUSE):
+                pause = _PAUSE
+                while one.news is not None and not over.wait(pause):
+                    begun = time.monotonic()
                     bar.update(task, within=one.news())
+                    pause = max(_PAUSE, 20 * (time.monotonic() - begun))
 
             def warn() -> None:
-                while one.warning is not None and not over.wait(_WARN):
+                pause = _WARN
+                while one.warning is not None and not over.wait(pause):
+                    begun = time.monotonic()
                     self._warn(one.warning())
+                    pause = max(_WARN, 20 * (time.monotonic() - begun))
 
             threading.Thread(target=warn, daemon=True).start()
             if not quiet:

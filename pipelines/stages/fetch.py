@@ -17,6 +17,7 @@ import pyarrow as pa
 
 from septet.pipelines.inputs import ImageRoot, image_roots
 from septet.pipelines.stages.counts import HOSTS_WAITING, Counts, under_way
+from septet.pipelines.stages.folders import path_of
 from septet.pipelines.stages.graphs import map_tasks, shuffle_tasks
 from septet.pipelines.stages.located import Choose, LocateTask, ReadChosen, SplitStored
 from septet.pipelines.stages.missing import (
@@ -39,7 +40,7 @@ from septet.pipelines.stages.outage import (
 from septet.pipelines.stages.stage import Key, Parts, Pass, Stage, digest_of, read_counts
 from septet.pipelines.stages.tasks import Task, attempt
 from septet.pipelines.store.locations import read_locations
-from septet.pipelines.store.store import Store, generation_of
+from septet.pipelines.store.store import Store, generation_of, tables_in
 from septet.pipelines.store.writer import IMAGES_A_BLOCK, StoreWriter
 from septet.preprocess import files
 from septet.preprocess.http.client import fetch_many
@@ -285,11 +286,7 @@ class StoredSoFar:
     def total(self) -> Counts:
         """The sum of its tables' figures; each table is read once, whichever thread asks."""
         with self._one_at_a_time:
-            names = [
-                name
-                for name in files.list_folder(self._folder)
-                if name.endswith(".parquet") and name not in self._seen
-            ]
+            names = [name for name in tables_in(self._folder) if name not in self._seen]
             found = read_counts([files.join(self._folder, name) for name in names])
             for name, counts in zip(names, found, strict=True):
                 self._seen.add(name)
@@ -356,12 +353,11 @@ class FetchTask(Task):
         again; where one crashed, was killed or failed, each image is decoded apart, so that an
         image that crashes a decoder is lost alone."""
         name = self.path(key).rpartition("/")[2].removesuffix(".parquet")
-        mark = files.join(self.corpus, self.generation, f"{name}.begun")
+        mark = path_of(files.join(self.corpus, self.generation), f"{name}.begun")
         with attempt(mark, until_done=True) as again:
             return self._run(key, name, again)
 
     def _run(self, key: Key, name: str, apart: bool) -> Counts:
-        # Only then: the generation, which is listed for it, has the files of all tasks.
         counts, stored = self._earlier(name) if apart else (Counts(), np.empty(0, _KEY))
         share = self.sharing[int(str(key).split(".")[0])]
         limits, hashes = self.asked
@@ -392,7 +388,7 @@ class FetchTask(Task):
     def _earlier(self, name: str) -> tuple[Counts, np.ndarray]:
         """The figures, and the keys in ascending order, of what earlier attempts at this task have
         stored before they were killed."""
-        folder = files.join(self.corpus, self.generation)
+        folder = path_of(files.join(self.corpus, self.generation), name).rpartition("/")[0]
         counts, stored = Counts(), [np.empty(0, _KEY)]
         for table in files.list_folder(folder):
             if table.startswith(f"{name}-") and table.endswith(".parquet"):

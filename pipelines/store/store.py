@@ -4,11 +4,13 @@
 store/sites/                                   what robots.txt and the like say, by server
 store/<settings>/settings.json                what decides the bytes
 store/<settings>/retries.json                 which failures are to be tried again
-store/<settings>/000001/<task>-<token>-0000.bin      images, one after another
-store/<settings>/000001/<task>-<token>-0000.parquet  a row an image or failure (tables.STORED)
+store/<settings>/000001/a/bc/abc…-<token>-0000.bin      images, one after another
+store/<settings>/000001/a/bc/abc…-<token>-0000.parquet  a row an image or failure (tables.STORED)
 ```
 
-Each build that fetches anything adds a *generation*. No build changes or replaces a file: names
+Each build that fetches anything adds a *generation*. A task is named by a digest, whose first
+digits name the folder of its files, as below `stages/`; those of builds by Septet before 2026-12
+lie in the generation's folder itself and are read there. No build changes or replaces a file: names
 have a random token, and a table comes after the file of images that it is named like. So two
 attempts at one task write files of their own, both true. (`septet clean` alone shortens tables, by
 the rows of images that it removes beside failures.) The first success of an image counts; where
@@ -186,10 +188,9 @@ class Store:
     def tables(self) -> list[str]:
         """The paths of all tables within the corpus, by generation and name."""
         return [
-            f"{self.name}/{generation:06d}/{name}"
+            f"{self.name}/{generation:06d}/{table}"
             for generation in self.generations()
-            for name in files.list_folder(files.join(self.folder, f"{generation:06d}"))
-            if name.endswith(".parquet")
+            for table in tables_in(files.join(self.folder, f"{generation:06d}"))
         ]
 
     def begin(self) -> None:
@@ -204,15 +205,21 @@ class Store:
         were killed leave them."""
         for generation in self.generations()[:-1]:
             folder = files.join(self.folder, f"{generation:06d}")
-            names = set(files.list_folder(folder))
+            names = {name for name, _ in files.walk(folder)}
             for name in sorted(names):
                 if name.endswith(".bin") and name.removesuffix("bin") + "parquet" not in names:
                     files.remove(files.join(folder, name))
 
 
+def tables_in(generation: str) -> list[str]:
+    """The paths of the tables in a generation's folder, relative to it, by name."""
+    found = (path for path, _ in files.walk(generation) if path.endswith(".parquet"))
+    return sorted(found, key=lambda path: path.rpartition("/")[2])
+
+
 def generation_of(table: str) -> int:
-    """The generation of a table, from its path."""
-    return int(table.split("/")[-2])
+    """The generation of a table, from its path within the corpus."""
+    return int(table.split("/")[2])
 
 
 @dataclass(frozen=True)

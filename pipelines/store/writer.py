@@ -14,6 +14,7 @@ from typing import Any, BinaryIO, Self
 import pyarrow as pa
 
 from septet.pipelines.stages.counts import Counts
+from septet.pipelines.stages.folders import path_of
 from septet.pipelines.store.looks import LOOKS
 from septet.pipelines.store.store import LIMITS_FOOTER
 from septet.preprocess import files
@@ -49,7 +50,7 @@ class StoreWriter:
     Args:
         corpus: The corpus folder.
         folder: The folder of the generation, within the corpus.
-        task: Name of the task; files are named by it and by a token of this attempt.
+        task: Name of the task, a digest; files are named by it and by a token of this attempt.
         limits: See `Store.limits`.
         settings: The recipe's `image` section.
         hashes: See `Store.hashes`.
@@ -71,7 +72,7 @@ class StoreWriter:
         self._in_block = Counts()
         self._corpus, self._limits, self._settings = corpus, limits, settings
         self._hashes, self._apart = hashes, apart
-        self._stem = f"{folder}/{task}-{secrets.token_hex(4)}"
+        self._stem = f"{path_of(folder, task)}-{secrets.token_hex(4)}"
         self._block = 0
         self._rows: list[dict[str, Any]] = []
         self._opened: AbstractContextManager[BinaryIO] | None = None

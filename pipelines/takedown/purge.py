@@ -18,7 +18,9 @@ from septet.preprocess.domains import domains_among
 from septet.preprocess.text.ids import url_hash
 from septet.schemas.layout import STORE
 
-_TABLE = re.compile(r"[0-9a-f]{16}/\d{6,}/[0-9a-f]{16}-[0-9a-f]{8}-\d{4,}\.parquet")
+_TABLE = re.compile(
+    r"[0-9a-f]{16}/\d{6,}/([0-9a-f]/[0-9a-f]{2}/)?[0-9a-f]{16}-[0-9a-f]{8}-\d{4,}\.parquet"
+)
 _COLUMNS = ["image_url", "sha256", "file", "offset", "size"]
 
 

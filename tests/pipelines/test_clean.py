@@ -58,7 +58,7 @@ def built(tmp_path: Path) -> Path:
         recipe = write_recipe(tmp_path, server)
         run_build(recipe, corpus)
         run_annotation(corpus, _WORDS, name="words")
-        (store,) = {path.parents[1] for path in corpus.glob("store/*/000002/*.bin")}
+        (store,) = {path.parents[3] for path in corpus.glob("store/*/000002/?/??/*.bin")}
         for name in (
             "shards/0000/0000007.tar", "columns/words/0000/0000007.parquet",
             "shards/0000/.0000000.tar.12345678.septet-tmp",
@@ -85,8 +85,7 @@ def built(tmp_path: Path) -> Path:
 def test_what_nothing_needs_is_listed_and_then_removed(built: Path) -> None:
     found = kinds(built)
     assert list(found) == list(KINDS)
-    used = {path.parent for path in built.glob("store/*/000002/*.bin")}
-    (store,) = {folder.parent for folder in used}
+    (store,) = {path.parents[3] for path in built.glob("store/*/000002/?/??/*.bin")}
     assert all(not path.startswith(f"store/{store.name}") for path in found["settings"])
     assert any(path.endswith("settings.json") for path in found["settings"])
     images = found["images"]

@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_args
 
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import pytest
 from rich.console import Console
 
@@ -67,12 +69,25 @@ def numbers_of(corpus: Path) -> set[int]:
     return found
 
 
+def age_store(corpus: Path) -> None:
+    """Make of a store one of Septet before 2026-12, whose generations had no folders."""
+    for path in [*corpus.glob("store/*/*/?/??/*")]:
+        if path.suffix == ".parquet":
+            table = pq.read_table(path)
+            at = table.column_names.index("file")
+            flat = pc.replace_substring_regex(table["file"], "/./../", "/")
+            pq.write_table(table.set_column(at, table.schema.field("file"), flat), path)
+        path.rename(path.parents[2] / path.name)
+
+
 def test_only_what_the_store_lacks_is_asked_for(server: HostileServer, tmp_path: Path) -> None:
+    """An earlier Septet's store is that of the first build."""
     corpus = tmp_path / "corpus"
     write_list(tmp_path / "a.jsonl", server, range(10))
     recipe = write_recipe(tmp_path, server)
     run_build(recipe, corpus)
     assert asked(server) == 10
+    age_store(corpus)
     for more, fetch in (
         ("filter: {min_chars: 6}", ""),
         ("dedup: {images_per_caption: 11, captions_per_image: 3}", ""),
@@ -92,6 +107,9 @@ def test_only_what_the_store_lacks_is_asked_for(server: HostileServer, tmp_path:
     write_list(tmp_path / "b.jsonl", server, range(10, 12))
     assert run_build(recipe, corpus).manifest.samples == 12
     assert asked(server) == 2
+    assert {len(path.relative_to(corpus).parts) for path in corpus.glob("store/*/0*/**/*.bin")} == {
+        4, 6,
+    }  # fmt: skip
     (tmp_path / "a.jsonl").unlink()
     assert run_build(recipe, corpus).manifest.samples == 2
     assert asked(server) == 0
@@ -287,7 +305,7 @@ def test_other_bytes_in_the_store_are_noticed(server: HostileServer, tmp_path: P
     corpus = tmp_path / "corpus"
     write_list(tmp_path / "a.jsonl", server, range(10))
     run_build(write_recipe(tmp_path, server), corpus)
-    (images,) = corpus.glob("store/*/*/*.bin")
+    (images,) = corpus.glob("store/*/*/?/??/*.bin")
     data = bytearray(images.read_bytes())
     data[len(data) // 2] ^= 1
     images.write_bytes(data)
@@ -308,7 +326,7 @@ def test_a_killed_task_asks_only_for_the_rest(
     monkeypatch.setattr("septet.pipelines.store.writer.IMAGES_A_BLOCK", 10)
     child = multiprocessing.get_context("fork").Process(target=task.run, args=("0.0",))
     child.start()
-    while len(list(corpus.glob("store/*/*/*.parquet"))) < 3:
+    while len(list(corpus.glob("store/*/*/?/??/*.parquet"))) < 3:
         time.sleep(0.005)
     os.kill(child.pid or 0, signal.SIGKILL)
     child.join()
@@ -357,7 +375,7 @@ def test_a_project_moved_in_the_middle_of_a_build_is_built_on(
     context = multiprocessing.get_context("fork")
     child = context.Process(target=run_build, args=(recipe, there / "corpus"))
     child.start()
-    while len(list(there.glob("corpus/store/*/*/*.parquet"))) < 2:
+    while len(list(there.glob("corpus/store/*/*/?/??/*.parquet"))) < 2:
         time.sleep(0.005)
     os.kill(child.pid or 0, signal.SIGKILL)
     child.join()

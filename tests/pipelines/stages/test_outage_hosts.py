@@ -34,7 +34,7 @@ def counted(folder: Path, buckets: int) -> tuple[int, int, int]:
     split = SplitHosts(str(folder), 2, buckets)
     task = CountHosts(Parts(str(folder / f"hosts-{buckets}"), "id"))
     parts = defaultdict(list)
-    for table in sorted(folder.glob("store/*/*.parquet")):
+    for table in sorted(folder.glob("store/x/*/*/*/*.parquet")):
         for bucket, data in split.split(str(table.relative_to(folder))):
             parts[bucket].append(data)
     total = Counts()
@@ -49,12 +49,12 @@ def test_hosts_that_are_known_to_fail_do_not_count(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, buckets: int
 ) -> None:
     monkeypatch.setattr(writer, "IMAGES_A_BLOCK", 2)  # a host's rows are in many tables
-    stored(tmp_path, "store/000002", {
+    stored(tmp_path, "store/x/000002", {
         "a": ("timeout", "connect", "timeout", "http_status"), "b": ["host_down"] * 9,
         "u:p@B": ("dns",), "c:80": ("connect",), "c:81": ("truncated",), "d": ("tls",), "e": (None,),
     })  # fmt: skip
     assert counted(tmp_path, buckets) == (6, 6, 2)  # b and c:80
-    stored(tmp_path, "store/000001", {
+    stored(tmp_path, "store/x/000001", {
         "b": ("connect",), "c:80": ("connect", None), "a": ("http_status",), "other": ("dns",),
     })  # fmt: skip
     assert counted(tmp_path, buckets) == (6, 4, 1)  # without b and a

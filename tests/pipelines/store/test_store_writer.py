@@ -33,7 +33,7 @@ def test_a_block_is_closed_when_it_has_enough(
                 store.put(Fetched("http://e.org/1", None, "http_status", "503"))
             else:
                 store.put(Fetched(f"http://e.org/{number}", PNG), "in" if number == 4 else None)
-    tables = sorted((tmp_path / "store").glob("*.parquet"))
+    tables = sorted((tmp_path / "store").rglob("*.parquet"))
     rows = [files.read_table(str(path)).to_pylist() for path in tables]
     assert [len(table) for table in rows] == blocks
     flat = [row for table in rows for row in table]
@@ -55,4 +55,4 @@ def test_a_block_that_is_not_finished_leaves_nothing(tmp_path: Path) -> None:
     ):
         store.put(Fetched("http://e.org/0", PNG))
         raise ZeroDivisionError
-    assert files.list_folder(str(tmp_path / "store")) == []
+    assert not [*files.walk(str(tmp_path / "store"))]

@@ -131,7 +131,7 @@ def test_the_fetch_store_does_not_keep_removed_images(corpus: Path) -> None:
     others = {data for key, data in before.items() if key not in gone}
 
     def stored() -> bytes:
-        return b"".join(path.read_bytes() for path in sorted(corpus.glob("store/*/*/*.bin")))
+        return b"".join(path.read_bytes() for path in sorted(corpus.glob("store/*/*/*/*/*.bin")))
 
     assert removed in stored()
     _, done = septet.remove(corpus, compact=True)
