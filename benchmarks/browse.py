@@ -44,7 +44,7 @@ from septet.schemas.tables import MEMBERS, SAMPLES
 
 _A_SHARD = 10_000
 _FACETS = ("language", "caption_from", "format", "source")
-_NUMBERS = ("width", "height", "original_bytes", "language_score")
+_NUMBERS = ("width", "height")
 _OTHERS = {
     "nearly all": "width >= 201", "half": "language_score >= 0.5", "a third": "caption_from == alt",
     "a share": "width top 10%", "words": "caption contains harbour and width < 400",
