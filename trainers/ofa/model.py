@@ -73,7 +73,9 @@ class Encoder(Side):
         super().__init__(s, s.source_positions, [EncoderLayer(s) for _ in range(s.encoder_layers)])
         self.blanks, self.interpolated = s.blanks, s.interpolated
         self.embed_tokens = nn.Embedding(s.vocabulary_size, s.width, padding_idx=PAD)
-        self.embed_images = ResNet(s.stages, s.stem, s.batch_norm == "frozen")
+        self.embed_images = ResNet(s.stages, s.stem, s.frozen_norms)
+        if s.frozen == "resnet":
+            self.embed_images.requires_grad_(False)
         self.image_proj = nn.Linear(self.embed_images.channels, s.width)
         self.type_embedding = nn.Embedding(2, s.width)
         self.patch_layernorm_embedding = LayerNorm(s.width)

@@ -71,6 +71,9 @@ class OfaSettings(Settings):
     batch_norm: Literal["batch", "frozen"] = "batch"
     """Whether the ResNet's norms go by the batch, or by their stored statistics and are not
     trained."""
+    frozen: Literal["resnet", "nothing"] = "nothing"
+    """What is not trained: the ResNet, whose norms then go by their stored statistics, too; or
+    nothing, as published."""
     blanks: bool = True
     """Run the blank images of texts through the ResNet, as the published code does; they enter its
     statistics."""
@@ -135,6 +138,11 @@ class OfaSettings(Settings):
     def hole(self) -> slice:
         """The pixels on an axis of an image that are to be filled in: the middle half."""
         return slice(self.plain_size // 4, self.plain_size - self.plain_size // 4)
+
+    @property
+    def frozen_norms(self) -> bool:
+        """Whether the ResNet's norms go by their stored statistics."""
+        return self.batch_norm == "frozen" or self.frozen == "resnet"
 
     def tokens(self, side: int) -> int:
         """Image tokens of a square image."""

@@ -211,8 +211,16 @@ def test_token_by_token_is_the_same_as_all_at_once():
             assert torch.allclose(found[:, 0], whole[order, 7], atol=2e-5)
 
 
-def test_frozen_norms_go_by_their_statistics_and_are_not_trained():
-    s = SMALL.model_copy(update={"batch_norm": "frozen"})
+NORMS = (".bn", "downsample.1")
+"""What a ResNet's norms have in their names."""
+
+
+@pytest.mark.parametrize(
+    ("change", "still"),
+    [({"batch_norm": "frozen"}, NORMS), ({"frozen": "resnet"}, ("embed_images",))],
+)
+def test_what_is_frozen_goes_by_its_statistics_and_is_not_trained(change, still):
+    s = SMALL.model_copy(update=change)
     mine, given = module(s), inputs(s)
     expected = mine.encode(**given).memory
     mine.train()
@@ -223,7 +231,7 @@ def test_frozen_norms_go_by_their_statistics_and_are_not_trained():
     fresh.load_state_dict(mine.state_dict())
     assert torch.allclose(fresh.encode(**given).memory, expected, atol=1e-6)
     frozen = {n for n, p in mine.named_parameters() if not p.requires_grad}
-    assert frozen == {n for n, _ in mine.named_parameters() if ".bn" in n or "downsample.1" in n}
+    assert frozen == {n for n, _ in mine.named_parameters() if any(each in n for each in still)}
 
 
 def test_images_beyond_the_table_are_refused():
