@@ -9,6 +9,7 @@ corpus/
   shards/0000/0000000.parquet     its sidecar: a row a sample, with offset, size, CRC-32 of members
   columns/<name>/column.json      the head of a column of annotations
   columns/<name>/shards.parquet   its list of shards: a row a base shard, in the corpus's order
+  columns/<name>/build.json       the time of its last making, and what its tasks used
   columns/<name>/0000/0000000.tar     one member a sample, keys and order of shards/0000/0000000.tar
   columns/<name>/0000/0000000.parquet its sidecar
   rejects/                        what the build dropped, Parquet, a row a pair, with the reason
@@ -68,6 +69,7 @@ REMOVED = "removed"
 REMOVED_LOG = "removed/log.jsonl"
 
 COLUMN_MANIFEST = "column.json"
+COLUMN_BUILD = "build.json"
 
 FUNNEL = "stats/funnel.json"
 BUILD_TIMES = "stats/build.json"
@@ -113,6 +115,11 @@ def column_folder(name: str) -> str:
 def column_manifest(name: str) -> str:
     """The head of a column."""
     return f"{COLUMNS}/{name}/{COLUMN_MANIFEST}"
+
+
+def column_build(name: str) -> str:
+    """The time of a column's making, and what its tasks used."""
+    return f"{COLUMNS}/{name}/{COLUMN_BUILD}"
 
 
 def column_shard_list(name: str) -> str:

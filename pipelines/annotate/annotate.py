@@ -7,7 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from importlib.metadata import version
 from typing import Any
@@ -17,6 +17,7 @@ from septet.pipelines.annotate.work import PIECES, AnnotateWork, JoinWork, Piece
 from septet.pipelines.progress import BuildProgress
 from septet.pipelines.runners import Runner, StageFailed
 from septet.pipelines.runners.base import COLUMN_PASS
+from septet.pipelines.runners.usage import Usage
 from septet.pipelines.stages.counts import Counts
 from septet.pipelines.stages.graphs import map_tasks
 from septet.pipelines.stages.stage import Pass, digest_of
@@ -29,6 +30,7 @@ from septet.preprocess.shards.lists import write_list
 from septet.preprocess.shards.reader import Corpus
 from septet.schemas.columns import COLUMN_SHARD_LIST, ColumnManifest, ColumnShard, MemberFormat
 from septet.schemas.layout import (
+    COLUMN_BUILD,
     COLUMN_FOOTER,
     COLUMN_MANIFEST,
     MANIFEST,
@@ -44,6 +46,8 @@ _SHARDS_A_WORKER = 4
 """With fewer shards than this for each worker, some would wait for the last one's shard."""
 _ON_A_CLUSTER = 25
 """The number of tasks that a cluster is taken to run at once, which decides by itself."""
+_USAGE = "usage"
+"""The folder, in a column's, in which workers of a cluster note what they use during a pass."""
 
 
 @dataclass(frozen=True)
@@ -211,6 +215,7 @@ def annotate(
             raise
         # First the manifest: from here on the old column is no longer complete.
         files.remove(where)
+        files.remove(files.join(folder, COLUMN_BUILD))
         files.remove_temporaries(folder)
         for sidecar in plan.foreign:
             files.remove(files.join(path, sidecar))
@@ -227,16 +232,16 @@ def annotate(
         work = AnnotateWork(*asked)
         outputs = {number: work.path(number) for number in range(len(plan.corpus.shards))}
         pieces_folder = files.join(folder, PIECES)
+        making = _Making(runner, progress, files.join(folder, _USAGE))
         if plan.missing:
             try:
                 if pieces := _pieces(plan, work, runner.tasks_at_once):
                     work = JoinWork(*asked)
                     apart = PieceWork(*asked)
                     paths = {key: apart.path(key) for key in pieces}
-                    _run(Pass(plan.name, paths, partial(map_tasks, apart)), COLUMN_PASS, runner,
-                         progress)  # fmt: skip
+                    making.run(Pass(plan.name, paths, partial(map_tasks, apart)), COLUMN_PASS)
                 one = Pass(plan.name, outputs, partial(map_tasks, work))
-                _run(one, "join " if pieces else COLUMN_PASS, runner, progress)
+                making.run(one, "join " if pieces else COLUMN_PASS)
             except StageFailed:
                 if not any(map(files.exists, outputs.values())) and not files.list_folder(
                     pieces_folder
@@ -245,9 +250,14 @@ def annotate(
                 raise
         files.remove(pieces_folder)
         files.remove_temporaries(folder)
-        manifest = _manifest(plan, work.manifest_sha256, read, runner, progress)
+        manifest = _manifest(plan, work.manifest_sha256, read, making)
+        seconds, used = time.monotonic() - start, making.used.to_dict()
+        ran = {"runner": runner.name, "workers": runner.job.workers, "seconds": round(seconds, 3)}
+        files.write_bytes(
+            files.join(folder, COLUMN_BUILD), (json.dumps(ran | used, indent=1) + "\n").encode()
+        )
         files.write_bytes(where, manifest.to_json().encode())
-        progress.finish(plan.name, _counts(manifest), time.monotonic() - start)
+        progress.finish(plan.name, _counts(manifest), seconds, **used)
         return manifest, True
 
 
@@ -263,19 +273,26 @@ def _pieces(plan: Plan, work: AnnotateWork, at_once: int | None) -> list[str]:
     return [f"{number}.{piece}" for number, count in counts.items() for piece in range(count)]
 
 
-def _run(one: Pass, label: str, runner: Runner, progress: BuildProgress) -> None:
-    """Run what is left of a pass over a column."""
-    if todo := one.todo():
-        with progress.watch(one, len(todo)) as told:
-            runner.run(f"{label}{one.label}", one.graph(todo), told)
+@dataclass
+class _Making:
+    """The passes over a column: where they run, and what their tasks used."""
+
+    runner: Runner
+    progress: BuildProgress
+    notes: str
+    """See `Runner.run`."""
+    used: Usage = field(default_factory=Usage)
+
+    def run(self, one: Pass, label: str) -> None:
+        """Run what is left of a pass."""
+        if todo := one.todo():
+            with self.progress.watch(one, len(todo)) as told:
+                name = f"{label}{one.label}"
+                self.used.add(self.runner.run(name, one.graph(todo), told, self.notes))
 
 
 def _manifest(
-    plan: Plan,
-    corpus_sha256: str,
-    read: dict[str, dict[str, int]],
-    runner: Runner,
-    progress: BuildProgress,
+    plan: Plan, corpus_sha256: str, read: dict[str, dict[str, int]], making: _Making
 ) -> ColumnManifest:
     """Write the column's list of shards, and make the manifest that goes with it; `read` is what
     `Column.index` told."""
@@ -289,8 +306,7 @@ def _manifest(
     )
     outputs = {number: work.path(number) for number in range(len(work.runs))}
     one = Pass(f"{plan.name}: list", outputs, lambda todo: map_tasks(work, todo))
-    with progress.watch(one, len(outputs)) as told:
-        runner.run(f"list {plan.name}", one.graph(list(outputs)), told)
+    making.run(one, "")
     total, size = one.poll(), 0
 
     def rows() -> Iterator[ColumnShard]:

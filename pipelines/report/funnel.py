@@ -8,7 +8,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from septet.pipelines.report.figures import Stage
 from septet.pipelines.report.rejects import RejectCounts
 from septet.preprocess import files
-from septet.schemas.layout import BUILD_TIMES, FUNNEL
+from septet.preprocess.columns.reader import column_names
+from septet.schemas.layout import BUILD_TIMES, FUNNEL, column_build
 
 
 class StageTime(BaseModel):
@@ -25,6 +26,13 @@ class StageTime(BaseModel):
     bytes_shuffled: int = 0
     peak_rss: int = 0
     retries: int = 0
+
+
+class ColumnTime(StageTime):
+    """The time that a column took, and what its tasks used: `columns/<name>/build.json`."""
+
+    runner: str | None = None
+    workers: int | None = None
 
 
 class Build(BaseModel):
@@ -79,6 +87,25 @@ def read_build(corpus: str) -> Build | None:
         return Build.model_validate(data)
     except ValidationError as error:
         raise ValueError(f"{path} does not have the form of build times: {error}") from error
+
+
+def read_column_times(corpus: str) -> list[ColumnTime]:
+    """The times of a corpus's columns, of those where they are known.
+
+    Raises:
+        ValueError: a file is not of the form that annotations write.
+    """
+    found = []
+    for name in column_names(corpus):
+        path, data = _read(corpus, column_build(name))
+        if data is not None:
+            try:
+                found.append(ColumnTime.model_validate(data | {"stage": f"column {name}"}))
+            except ValidationError as error:
+                raise ValueError(
+                    f"{path} does not have the form of a column's time: {error}"
+                ) from error
+    return found
 
 
 def contradictions(stages: list[Stage], found: RejectCounts, samples: int) -> list[str]:

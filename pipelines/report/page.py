@@ -25,7 +25,7 @@ from septet.pipelines.report.columns import column_views
 from septet.pipelines.report.compare import Comparison
 from septet.pipelines.report.current import columns_digest, is_current
 from septet.pipelines.report.figures import Category, Statistics
-from septet.pipelines.report.funnel import Build, read_build
+from septet.pipelines.report.funnel import Build, ColumnTime, read_build, read_column_times
 from septet.pipelines.report.gallery import SHOWN, Card, reject_thumbnails, sample_cards
 from septet.pipelines.report.losses import MOST_REASONS, language_rows, percent, stage_blocks
 from septet.pipelines.report.rejects import SEED, count_rejects, sample_rejects
@@ -160,7 +160,7 @@ def report_page(
         "columns": column_views(corpus, live or {}, SEED),
         "columns_digest": drawn_from,
         "comparison": comparison,
-        "build": _build(read_build(corpus_path), statistics),
+        "build": _build(read_build(corpus_path), read_column_times(corpus_path), statistics),
         "manifest": corpus.manifest,
         "inputs": read_inputs(corpus_path)[:_SHARDS],
         "shards": corpus.shards[:_SHARDS],
@@ -281,13 +281,16 @@ def _named_bars(name: str, title: str, category: Category) -> Bars:
     return Bars(name, title, rows, "; ".join(more))
 
 
-def _build(build: Build | None, stats: Statistics) -> dict[str, Any] | None:
+def _build(
+    build: Build | None, columns: list[ColumnTime], stats: Statistics
+) -> dict[str, Any] | None:
     """The times of the build with bars and, where the funnel tells the rows, rates; what the tasks
-    of stages used, where it is known."""
-    if build is None:
+    of stages and columns used, where it is known."""
+    if build is None and not columns:
         return None
+    build = build or Build()
     rows_in = {stage.stage: stage for stage in stats.funnel}
-    longest = max((stage.seconds for stage in build.stages), default=0.0)
+    longest = max((one.seconds for one in (*build.stages, *columns)), default=0.0)
     stages = []
     for stage in build.stages:
         figures = rows_in.get(stage.stage)
@@ -297,7 +300,8 @@ def _build(build: Build | None, stats: Statistics) -> dict[str, Any] | None:
         stages.append((stage, percent(stage.seconds, longest), rate))
     return {
         "stages": stages,
-        "used": [stage for stage in build.stages if stage.cpu_seconds is not None],
+        "columns": [(one, percent(one.seconds, longest)) for one in columns],
+        "used": [stage for stage in (*build.stages, *columns) if stage.cpu_seconds is not None],
         "total": sum(stage.seconds for stage in build.stages),
         "runner": build.runner,
         "workers": build.workers,

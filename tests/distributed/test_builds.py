@@ -1,5 +1,6 @@
 """The demo corpus on real clusters: the same bytes as on this machine alone."""
 
+import json
 import os
 import shutil
 from pathlib import Path
@@ -42,7 +43,8 @@ def test_spark(spark_cluster: Cluster, embedded: dict[str, str], tmp_path: Path)
 
 
 def test_a_column_on_spark(spark_cluster: Cluster, tmp_path: Path) -> None:
-    """Each of the two executors has one process for all bundles, so that a model is loaded once."""
+    """Each of the two executors has one process for all bundles, so that a model is loaded once.
+    The driver is told what the tasks used."""
     recipe = write_site(tmp_path / "in", pages=48, images=40)
     run_build(recipe, tmp_path / "local")
     shutil.copytree(tmp_path / "local", tmp_path / "spark")
@@ -56,6 +58,8 @@ def test_a_column_on_spark(spark_cluster: Cluster, tmp_path: Path) -> None:
             tmp_path / "spark", f"{HERE}:{kind}", settings, name=name, runner=runner
         )
         assert ours == theirs and ours.values
+        used = json.loads((tmp_path / f"spark/columns/{name}/build.json").read_text())
+        assert used["cpu_seconds"] > 0 and used["bytes_written"] and used["peak_rss"] > 2**20
         processes = (tmp_path / name).read_text().splitlines()
         assert len(processes) == len(set(processes))
         loads += processes

@@ -20,7 +20,7 @@ from septet.pipelines.cli import main
 from septet.pipelines.report.page import report_page
 from septet.pipelines.report.statistics import column_figures, corpus_statistics
 from septet.pipelines.report.terminal import print_columns
-from septet.pipelines.runners import StageFailed
+from septet.pipelines.runners import StageFailed, make_runner
 from septet.preprocess import files
 from septet.preprocess.columns.members import check_member, unpack
 from septet.preprocess.columns.reader import ColumnShardReader, read_manifest
@@ -68,6 +68,12 @@ def values(corpus: Path, name: str) -> dict[str, bytes]:
         with ColumnShardReader(opened, name, shard) as reader:
             found |= {key: reader.value(row) for row, key in enumerate(reader.keys.to_pylist())}
     return found
+
+
+def without_times(corpus: Path) -> str:
+    """The report but for what took how long."""
+    page = (corpus / "stats/report.html").read_text()
+    return re.sub(r'<section id="build".*?</section>', "", page, flags=re.DOTALL)
 
 
 def test_every_sample_has_a_value_or_a_reason(corpus: Path) -> None:
@@ -321,6 +327,21 @@ def test_a_report_that_lacks_a_column_is_written_by_the_next_run(corpus: Path) -
     assert annotated() == whole and report.stat().st_mtime_ns == written
 
 
+def test_what_the_tasks_of_a_column_used_is_told(corpus: Path) -> None:
+    """By each runner."""
+    for name in ("local", "embedded"):
+        runner = make_runner(name, 1, corpus=str(corpus))
+        run_annotation(corpus, WORDS, name=name, runner=runner)
+        told = json.loads((corpus / f"columns/{name}/build.json").read_text())
+        assert (told["runner"], told["workers"], told["retries"]) == (name, 1, 0)
+        assert told["seconds"] > 0 and told["cpu_seconds"] > 0 and told["peak_rss"] > 2**20
+        assert told["bytes_written"] > 10_000
+        assert not (corpus / f"columns/{name}/usage").exists()
+    page = report_page(str(corpus), corpus_statistics(str(corpus))).decode()
+    used = page.split("What the tasks of each stage and column used")[1].split("</table>")[0]
+    assert ">column embedded<" in used and ">column local<" in used
+
+
 def test_a_build_completes_its_report_with_all_its_columns(tmp_path: Path) -> None:
     recipe, corpus = write_site(tmp_path / "in", pages=6, images=6), tmp_path / "corpus"
     recipe.write_text(
@@ -329,10 +350,12 @@ def test_a_build_completes_its_report_with_all_its_columns(tmp_path: Path) -> No
     )
     report = corpus / "stats/report.html"
     run_build(recipe, corpus)
-    whole = report.read_bytes()
+    whole, times = report.read_bytes(), corpus / "columns/hashes/build.json"
+    took = times.read_bytes()
     (corpus / "columns/hashes/column.json").unlink()
     report.write_bytes(b"as it was before the columns")
     run_annotation(corpus, HASHES, name="hashes")
+    times.write_bytes(took)
     assert run_build(recipe, corpus).nothing_to_do
     assert report.read_bytes() == whole
 
@@ -342,7 +365,7 @@ def test_a_build_completes_its_report_with_all_its_columns(tmp_path: Path) -> No
 def test_killed_at_any_moment_and_resumed(corpus: Path, workers: int, kills: int) -> None:
     before = (corpus / "stats/report.html").read_bytes()
     slow_words(corpus, 1)
-    whole, report = digests(corpus), (corpus / "stats/report.html").read_bytes()
+    whole, report = digests(corpus), without_times(corpus)
     FORKS.start(os.getpid).join()  # once the server has imported what a column needs
     rng = random.Random(workers)
     killed, seconds = 0, 0.0
@@ -362,7 +385,7 @@ def test_killed_at_any_moment_and_resumed(corpus: Path, workers: int, kills: int
         seconds = seconds or time.monotonic() - start
         assert child.exitcode == 0
         assert digests(corpus) == whole
-        assert (corpus / "stats/report.html").read_bytes() == report
+        assert without_times(corpus) == report
     assert not list((corpus / "columns").rglob(f"*{TEMPORARY_SUFFIX}"))
 
 

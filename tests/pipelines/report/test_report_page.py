@@ -85,7 +85,7 @@ def test_charts_carry_the_figures_of_the_statistics(truth):
     for reason in stats.rejects:
         row = page.split(f'id="reject-{reason.stage}-{reason.reason}"')[1].split("</summary>")[0]
         assert f'<span class="count">{reason.count}</span>' in row
-    used = page.split("What the tasks of each stage used")[1].split("</table>")[0]
+    used = page.split("What the tasks of each stage and column used")[1].split("</table>")[0]
     cells = re.findall(r"<t[hd][^>]*>([^<]*)</t[hd]>", used)[6:]
     assert cells == ["fetch", "38.2 s", "3 MiB", "5 KiB", "300 MiB", "2"]
     assert "The recipe keeps at least 5, at most 1,000." in page
