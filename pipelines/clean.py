@@ -19,7 +19,7 @@ from rich.progress import track
 
 from septet.pipelines.ahead import map_ahead
 from septet.pipelines.stages.counts import Counts
-from septet.pipelines.store.store import LIMITS_FOOTER, Store, read_stored
+from septet.pipelines.store.store import FILE_OF_A_TASK, LIMITS_FOOTER, Store, read_stored
 from septet.preprocess import files
 from septet.preprocess.locks import locked
 from septet.preprocess.shards.heads import read_corpus, read_head
@@ -42,8 +42,7 @@ _ROOMS = (layout.SHARDS, layout.COLUMNS, layout.REJECTS, layout.STATS, layout.ST
 _SHARD = re.compile(r"(\d{4}/\d{7}|\d{5})(-r\d+)?\.(tar|parquet)")
 _STORED = re.compile(
     rf"({layout.STORE}/[0-9a-f]{{16}})/"
-    r"(settings\.json|retries\.json"
-    r"|\d{6,}/([0-9a-f]/[0-9a-f]{2}/)?[0-9a-f]{16}-[0-9a-f]{8}-\d{4,}\.(bin|parquet))"
+    rf"(settings\.json|retries\.json|{FILE_OF_A_TASK}\.(bin|parquet))"
 )
 """A file of the store (`store.store`): the store's path, and the file's name there."""
 _SITE = re.compile(r"[0-9a-f]{2}/[0-9a-f]{16}\.json")

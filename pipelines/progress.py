@@ -7,7 +7,7 @@ files that appear are counted: names only, and never for more than a twentieth o
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
@@ -103,31 +103,28 @@ class BuildProgress:
                     done = rows_before + counts.rows_in
                     bar.update(task, total=one.rows, completed=done, news=news)
 
+            def now_and_then(least: float, do: Callable[[], None]) -> None:
+                """Do it in a thread, again and again, for at most a twentieth of the time."""
+
+                def go_on() -> None:
+                    pause = least
+                    while not over.wait(pause):
+                        begun = time.monotonic()
+                        do()
+                        pause = max(least, 20 * (time.monotonic() - begun))
+
+                threading.Thread(target=go_on, daemon=True).start()
+
             def count_files() -> None:
-                pause = _PAUSE
-                while not over.wait(pause) and not has_told.is_set():
-                    begun = time.monotonic()
+                if not has_told.is_set():
                     bar.update(task, completed=len(one.outputs) - len(one.todo()))
-                    pause = max(_PAUSE, 20 * (time.monotonic() - begun))
 
-            def tell_news() -> None:
-                pause = _PAUSE
-                while one.news is not None and not over.wait(pause):
-                    begun = time.monotonic()
-                    bar.update(task, within=one.news())
-                    pause = max(_PAUSE, 20 * (time.monotonic() - begun))
-
-            def warn() -> None:
-                pause = _WARN
-                while one.warning is not None and not over.wait(pause):
-                    begun = time.monotonic()
-                    self._warn(one.warning())
-                    pause = max(_WARN, 20 * (time.monotonic() - begun))
-
-            threading.Thread(target=warn, daemon=True).start()
+            if (warning := one.warning) is not None:
+                now_and_then(_WARN, lambda: self._warn(warning()))
             if not quiet:
-                threading.Thread(target=count_files, daemon=True).start()
-                threading.Thread(target=tell_news, daemon=True).start()
+                now_and_then(_PAUSE, count_files)
+                if (news_within := one.news) is not None:
+                    now_and_then(_PAUSE, lambda: bar.update(task, within=news_within()))
             if lines is not None:
                 lines.start()
             try:

@@ -70,10 +70,9 @@ class Sources(ABC):
         }
         self.database = database or Database(scratch)
         self.schema = self.database.schema()
-        members = self._fields.own.get(MEMBERS)
         self.held = Held(
             self.database, self.schema, self.columns, counts, self._files_of,
-            _short_members() if is_fit(MEMBERS, members) else {},
+            _short_members() if self.has_members else {},
         )  # fmt: skip
         try:
             self._open()

@@ -42,6 +42,9 @@ STORE_VERSION = 1
 """Raised when the code changes the bytes of an image."""
 _CODECS = ("pillow", "opencv-python-headless", "simplejpeg")
 LIMITS_FOOTER = "septet.limits"
+FILE_OF_A_TASK = r"\d{6,}/([0-9a-f]/[0-9a-f]{2}/)?[0-9a-f]{16}-[0-9a-f]{8}-\d{4,}"
+"""The form of a file's path within `store/<settings>/`, without its ending: in folders, or
+flat as before 2026-12."""
 _LIMITED = {
     "too_large": "max_bytes",
     "redirects": "max_redirects",

@@ -12,15 +12,13 @@ import pyarrow.compute as pc
 
 from septet.pipelines.ahead import map_ahead
 from septet.pipelines.stages.barred import Barred, barred_lists, read_barred
-from septet.pipelines.store.store import read_stored
+from septet.pipelines.store.store import FILE_OF_A_TASK, read_stored
 from septet.preprocess import files
 from septet.preprocess.domains import domains_among
 from septet.preprocess.text.ids import url_hash
 from septet.schemas.layout import STORE
 
-_TABLE = re.compile(
-    r"[0-9a-f]{16}/\d{6,}/([0-9a-f]/[0-9a-f]{2}/)?[0-9a-f]{16}-[0-9a-f]{8}-\d{4,}\.parquet"
-)
+_TABLE = re.compile(rf"[0-9a-f]{{16}}/{FILE_OF_A_TASK}\.parquet")
 _COLUMNS = ["image_url", "sha256", "file", "offset", "size"]
 
 

@@ -111,10 +111,10 @@ class Fields:
         by_file: dict[str | None, list[str]] = {None: ["key"]}
         for name in names:
             field = self.known[name]
-            made_of = field.derived.fields if field.derived else (field.name,)
-            by_file.setdefault(field.column, []).extend(
-                one for one in made_of if field.derived is None or one in self.own
-            )
+            made_of = [field.name]
+            if field.derived:
+                made_of = [one for one in field.derived.fields if one in self.own]
+            by_file.setdefault(field.column, []).extend(made_of)
         tables = {}
         for column, wanted in by_file.items():
             path = shard.sidecar if column is None else column_sidecar(column, shard.tar)
@@ -125,8 +125,9 @@ class Fields:
         for name in names:
             field, table = self.known[name], tables[self.known[name].column]
             if field.derived:
-                columns = {one: table[one] for one in field.derived.fields if one in self.own}
-                found[name] = field.derived.of(columns, len(table))
+                found[name] = field.derived.of(
+                    dict(zip(table.column_names, table.columns, strict=True)), len(table)
+                )
             else:
                 found[name] = table[field.name].combine_chunks()
         return found

@@ -17,6 +17,7 @@ from septet.preprocess.columns.members import pack_arrays, pack_json
 from septet.schemas.columns import ArrayFormat, MemberFormat
 
 HERE = "tests.pipelines.annotate.columns_to_test"
+WORDS = f"{HERE}:Words"
 
 
 class LoadsSettings(Settings):
@@ -170,4 +171,4 @@ HOSTILE = "<script>alert(1)</script>"
 def slow_words(corpus: Path, workers: int) -> None:
     """Make the words of a corpus, 16 in 0.02 s."""
     settings = {"seconds": 0.02, "batch_size": 16}
-    septet.annotate(corpus, f"{HERE}:Words", name="words", settings=settings, workers=workers)
+    septet.annotate(corpus, WORDS, name="words", settings=settings, workers=workers)

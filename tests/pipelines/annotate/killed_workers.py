@@ -11,9 +11,8 @@ from septet.pipelines.runners import StageFailed, make_runner
 from septet.pipelines.runners.local import LocalRunner
 from septet.pipelines.runners.processes import may_fork
 from tests.corpora import digests, run_annotation
-from tests.pipelines.annotate.columns_to_test import HERE
+from tests.pipelines.annotate.columns_to_test import WORDS
 
-WORDS = f"{HERE}:Words"
 CHOSEN = (0.0, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.15)
 """Seconds between a worker's fork and its end."""
 

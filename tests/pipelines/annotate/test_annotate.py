@@ -31,10 +31,10 @@ from septet.schemas.versioned import ManifestError
 from septet.trainers.loader.kept import Kept
 from tests.corpora import digests, run_annotation, run_build, write_site
 from tests.kills import FORKS
-from tests.pipelines.annotate.columns_to_test import HERE, slow_words
+from tests.pipelines.annotate.columns_to_test import HERE, WORDS, slow_words
 from tests.pipelines.annotate.killed_workers import annotate_through_kills
 
-WORDS, HASHES = f"{HERE}:Words", f"{HERE}:Hashes"
+HASHES = f"{HERE}:Hashes"
 
 
 @pytest.fixture(scope="module")
